@@ -1,0 +1,169 @@
+"""Front door for Flask: ``FlaskCoverage(app)``.
+
+Translates Flask's idea of configuration and authorization into wsgi_coverage's, and decides nothing
+itself. Concurrency: immutable after construction, but for the applications that `init_app` wraps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, session
+
+from wsgi_coverage import settings as settings_module
+from wsgi_coverage.collect import early
+from wsgi_coverage.middleware import CoverageMiddleware
+
+if TYPE_CHECKING:
+    from coverage import Coverage
+
+    from wsgi_coverage.settings import AuthCallback, Environ
+
+ENV_NAMES = {
+    name: f"FLASK_COVERAGE_{name.upper()}" for name in ("password", "username", "disabled")
+}
+FOLDERS = {
+    "default_cache_dir": ".flask-coverage-cache",
+    "default_snapshot_dir": ".flask-coverage-snapshots",
+}
+
+
+class FlaskCoverage:
+    """Measures a Flask application and serves its coverage at ``url_prefix``.
+
+    Args:
+        app: the application; or call `init_app` later.
+        url_prefix: where the dashboard is; ``/debug/coverage`` unless set.
+        auth: called without arguments inside a request context; a true value lets the request in, a
+            response is sent as it is, ``abort()`` works, an exception denies.
+        config_file: coverage.py's configuration. Unless set, coverage.py looks where it always
+            does, then for a ``pyproject.toml`` above the application's folder.
+        snapshot_dir: where snapshots go; ``.flask-coverage-snapshots`` beside the data file unless
+            set.
+        cache_dir: where reports go; ``.flask-coverage-cache`` beside the data file unless set.
+        autosave_interval: seconds between two saves of a worker; 30 unless set; 0 turns it off.
+        debug: serve without credentials, to local host names only; ``app.debug`` unless set.
+        settings: the others of docs/reference/settings.md.
+
+    Raises:
+        AuthNotConfiguredError: a RuntimeError; nothing says who may look.
+        SettingsError: a ValueError; a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        url_prefix: str | None = None,
+        auth: Callable[[], object] | None = None,
+        config_file: str | Path | None = None,
+        snapshot_dir: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+        autosave_interval: float | None = None,
+        debug: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        self._auth = auth
+        self._keywords = {
+            "url_prefix": url_prefix,
+            "config_file": config_file,
+            "snapshot_dir": snapshot_dir,
+            "cache_dir": cache_dir,
+            "autosave_interval": autosave_interval,
+            "debug": debug,
+            **settings,
+        }
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Wrap an application; any number of applications can share one FlaskCoverage.
+
+        Raises:
+            AuthNotConfiguredError: a RuntimeError; nothing says who may look.
+            SettingsError: a ValueError; a setting is wrong.
+        """
+        if app.extensions.get("coverage") is self:
+            return
+        keywords = dict(self._keywords)
+        if self._auth is not None:
+            keywords["auth"] = in_request_context(app, self._auth)
+        settings = settings_module.load(
+            keywords,
+            env=os.environ,
+            env_names=ENV_NAMES,
+            defaults={"debug": app.debug, "config_file": _pyproject_above(app), **FOLDERS},
+        )
+        if settings.disabled:
+            return
+        app.wsgi_app = CoverageMiddleware.with_settings(  # type: ignore[method-assign]
+            app.wsgi_app, settings
+        )
+        app.extensions.setdefault("coverage", self)
+
+    @property
+    def coverage(self) -> Coverage:
+        """The Coverage that measures this process.
+
+        Raises:
+            RuntimeError: nothing is measured: `init_app` was not called, or coverage is disabled.
+        """
+        running = early.running()
+        if running is None:
+            raise RuntimeError("nothing is measured: call init_app first")
+        return running
+
+
+def start_early(config_file: str | Path | None = None) -> Coverage | None:
+    """Start measuring before the application's modules are imported; call it first of all.
+
+    Returns:
+        The Coverage that was started; None if ``FLASK_COVERAGE_DISABLED`` is set, or if measuring
+        was going on already.
+
+    Raises:
+        SettingsError: coverage.py's configuration cannot be read.
+    """
+    return early.start_early(config_file, env_names=ENV_NAMES)
+
+
+def in_request_context(app: Flask, auth: Callable[[], object]) -> AuthCallback:
+    """Make a callback that takes an environ of one that wants a request context."""
+
+    def ask(environ: Environ) -> object:
+        with app.request_context(environ):
+            verdict = app.ensure_sync(auth)()
+            if isinstance(verdict, tuple):  # what a view may return: never a yes
+                verdict = app.make_response(verdict)
+            if isinstance(verdict, Response):
+                app.session_interface.save_session(app, session, verdict)
+            return verdict
+
+    return ask
+
+
+def _pyproject_above(app: Flask) -> Path | None:
+    """The nearest pyproject.toml above the application that configures coverage.py.
+
+    Only where coverage.py would not find a configuration by itself.
+    """
+    if os.environ.get("COVERAGE_RCFILE") or any(map(_configures_coverage, _looked_at())):
+        return None
+    folder = Path(app.root_path).resolve()
+    candidates = (parent / "pyproject.toml" for parent in (folder, *folder.parents))
+    return next(filter(_configures_coverage, candidates), None)
+
+
+def _looked_at() -> Iterable[Path]:
+    return map(Path, (".coveragerc", "setup.cfg", "tox.ini", "pyproject.toml"))
+
+
+def _configures_coverage(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return path.name == ".coveragerc" or "[coverage:" in text or "[tool.coverage" in text

@@ -1,0 +1,1 @@
+"""Running code in, executed lines out, in one worker."""

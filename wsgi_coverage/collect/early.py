@@ -1,0 +1,50 @@
+"""Start measuring before the application's modules are imported.
+
+Concurrency: see wsgi_coverage.collect.forking, which makes the one worker of the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from coverage import Coverage
+
+from wsgi_coverage import settings as settings_module
+from wsgi_coverage.collect import forking
+
+
+def start_early(
+    config_file: str | Path | None = None, *, env_names: Mapping[str, str] | None = None
+) -> Coverage | None:
+    """Start measuring, before the application's modules are imported.
+
+    Call it first of all; whatever wraps the application later goes on from there.
+
+    Args:
+        config_file: coverage.py's configuration; None: ``WSGI_COVERAGE_CONFIG_FILE``, else where
+            coverage.py always looks.
+        env_names: see wsgi_coverage.settings.load.
+
+    Returns:
+        The Coverage that was started; None if measuring is disabled or was going on already.
+
+    Raises:
+        SettingsError: a setting is wrong, or coverage.py's configuration cannot be read.
+    """
+    settings = settings_module.load(
+        {"config_file": config_file}, env=os.environ, env_names=env_names
+    )
+    if settings.disabled:
+        return None
+    running = Coverage.current()
+    worker = forking.start(config_file=settings.config_file)
+    worker.configure(settings.autosave_interval, provisional=True)
+    return worker.tracer.coverage if running is None else None
+
+
+def running() -> Coverage | None:
+    """The Coverage that measures this process, if wsgi-coverage has started or adopted one."""
+    worker = forking.current()
+    return None if worker is None else worker.tracer.coverage

@@ -1,0 +1,63 @@
+"""The one worker of this process, and what a child must make anew.
+
+Concurrency: `_making` guards `_worker` and is held while the first caller makes it, so that two
+threads make one. It is new in every child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from wsgi_coverage.collect.worker import Worker
+
+_making = threading.RLock()
+_worker: Worker | None = None
+_hooked = False
+
+
+def start(*, config_file: Path | None = None) -> Worker:
+    """This process's worker; made at the first call, whose configuration holds.
+
+    Raises:
+        SettingsError: coverage.py's configuration cannot be read.
+    """
+    global _worker
+    with _making:
+        if _worker is None:
+            _worker = Worker(config_file=config_file)
+            _hook()
+        _worker.check_pid()
+        return _worker
+
+
+def current() -> Worker | None:
+    """This process's worker, if there is one."""
+    return _worker
+
+
+def _hook() -> None:
+    global _hooked
+    if not _hooked and hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+        )
+        _hooked = True
+
+
+def _before() -> None:
+    if _worker is not None:
+        _worker.before_fork()
+
+
+def _after_in_parent() -> None:
+    if _worker is not None:
+        _worker.after_fork_in_parent()
+
+
+def _after_in_child() -> None:
+    global _making
+    _making = threading.RLock()
+    if _worker is not None:
+        _worker.after_fork_in_child()

@@ -1,0 +1,236 @@
+"""The one place that touches coverage.py's private parts on a running Coverage.
+
+Why at all: coverage.py's own flush copies the live sets, writes them out, and then clears them, so
+a line that runs during the write is gone; under sysmon, which reports a line once, it is gone for
+ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the collector that owns
+copies, and then exactly what was copied is taken away from the live sets.
+
+``problem()`` tries the whole way on made-up lines before it is trusted; where it fails the tracer
+falls back on what is public, and /health says so.
+
+Concurrency: every function here is called under the worker's lock. The measured threads add to the
+live sets meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under the GIL.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import coverage
+from coverage import Coverage, CoverageData
+
+GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
+
+Live = dict[str, set[Any]]
+
+
+class _AlwaysActive:
+    """Stands in for the clone's tracers.
+
+    sysmon raises its activity flag when a function starts only, so stock code would not save a new
+    line in a function that started before the last flush.
+    """
+
+    def activity(self) -> bool:
+        return True
+
+    def reset_activity(self) -> None:
+        pass
+
+
+def collector_of(cov: Coverage) -> Any:
+    """The collector of a started Coverage."""
+    return cov._collector
+
+
+def is_started(cov: Coverage) -> bool:
+    """Tell whether a Coverage is recording."""
+    return bool(getattr(cov, "_started", True))
+
+
+def _classifier(cov: Coverage) -> Any:
+    return cov._inorout
+
+
+def core_name(cov: Coverage) -> str:
+    """The name of the core that runs: ctrace, sysmon or pytrace."""
+    names = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
+    try:
+        tracer = str(collector_of(cov).tracer_name())
+    except AttributeError:
+        return "unknown"
+    return names.get(tracer, tracer)
+
+
+def problem(cov: Coverage) -> str | None:
+    """Try the loss-free flush on made-up lines; say what is not as expected, if anything is."""
+    try:
+        collector = collector_of(cov)
+        sample: Live = {__file__: _sample(collector)}
+        scratch = CoverageData(no_disk=True)
+        try:
+            _write(collector, sample, scratch)
+            mapped = collector.cached_mapped_file(__file__)
+            wrong = set(scratch.lines(mapped) or ()) != {1, 2}
+        finally:
+            scratch.close(force=True)
+        if wrong:
+            return "coverage.py's flush did not write what it was given"
+        if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
+            return "coverage.py's live data is not made of sets"
+        _ = _classifier(cov).find_possibly_unexecuted_files
+        _ = collector.use_data, cov._data, cov._file_mapper
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _sample(collector: Any) -> set[Any]:
+    """Lines 1 and 2, in the form in which this collector's tracers note them."""
+    if not collector.branch:
+        return {1, 2}
+    if collector.core.packed_arcs:
+        return {1 | 2 << 28}
+    return {(1, 2)}
+
+
+def data_file(cov: Coverage) -> Path:
+    """The data file as configured, settled when the Coverage started if it has."""
+    data = getattr(cov, "_data", None)
+    return Path(data.base_filename() if data is not None else cov.config.data_file).absolute()
+
+
+def use_data(cov: Coverage, data: CoverageData) -> None:
+    """Make a Coverage record into this data from now on."""
+    cov._data = data
+    collector = collector_of(cov)
+    if collector is not None:
+        collector.use_data(data, cov.get_option("run:context"))
+
+
+def already_saved(cov: Coverage) -> CoverageData | None:
+    """What a Coverage has saved before we came, if anything."""
+    return cov._data if cov._data else None
+
+
+def flush(collector: Any, data: CoverageData) -> Live:
+    """Move what has been seen so far from the live sets to the data, losing nothing.
+
+    If writing fails, everything is still in the live sets.
+    """
+    taken = peek(collector)
+    if taken:
+        _write(collector, taken, data)
+        live = collector.data
+        for name, seen in taken.items():
+            live[name].difference_update(seen)
+    return taken
+
+
+def peek(collector: Any, but: Live | None = None) -> Live:
+    """Copy what has been seen so far, leaving out what is in `but`."""
+    out: Live = {}
+    for name, seen in collector.data.copy().items():
+        copied = seen.copy()
+        if but and name in but:
+            copied -= but[name]
+        if copied:
+            out[name] = copied
+    return out
+
+
+def _write(collector: Any, seen: Live, data: CoverageData) -> None:
+    clone = copy.copy(collector)
+    clone.__dict__.pop("flush_data", None)
+    clone.data = {name: lines.copy() for name, lines in seen.items()}  # flush_data empties them
+    clone.tracers = [_AlwaysActive()]
+    clone.covdata = data
+    clone.data_lock = None
+    # A functools.cache keyed by self: the clone's own would keep every clone alive.
+    clone.cached_mapped_file = collector.cached_mapped_file
+    type(collector).flush_data(clone)
+
+
+def write(collector: Any, seen: Live, data: CoverageData) -> None:
+    """Add lines, as `peek` gave them, to the data."""
+    if seen:
+        _write(collector, seen, data)
+
+
+def replace_flush(collector: Any, flush_data: Callable[[], bool]) -> None:
+    """Have coverage.py's own save(), get_data() and switch_context() flush through us."""
+    collector.flush_data = flush_data
+
+
+def restart_events(collector: Any) -> None:
+    """Under sysmon, let every line be reported again; elsewhere that is always so.
+
+    A callback that is on its way while events restart still ends by switching its line off. So wait
+    until those have ended, and restart once more: none of them runs after that.
+    """
+    if collector.core.systrace:
+        return
+    for tracer in collector.tracers:
+        # Else the first line of the next frame makes an arc from a line of an old one.
+        for info in list(getattr(tracer, "code_infos", {}).values()):
+            info.last_line = None
+    restart_all_events()
+    deadline = time.monotonic() + GRACE
+    waited = False
+    while _callbacks_on_their_way(collector) and time.monotonic() < deadline:
+        waited = True
+        time.sleep(0.0005)
+    if waited:
+        restart_all_events()
+
+
+def restart_all_events() -> None:
+    """Have sys.monitoring report again what a tool switched off."""
+    monitoring: Any = getattr(sys, "monitoring", None)  # Python 3.12 and later
+    if monitoring is not None:
+        monitoring.restart_events()
+
+
+def _callbacks_on_their_way(collector: Any) -> bool:
+    filename = sys.modules[type(collector.tracers[0]).__module__].__file__
+    me = threading.get_ident()
+    for ident, frame in sys._current_frames().items():
+        at: Any = frame
+        while ident != me and at is not None:
+            if at.f_code.co_filename == filename:
+                return True
+            at = at.f_back
+    return False
+
+
+def after_fork(collector: Any) -> None:
+    """In a child: replace the locks that a thread of the parent may have held."""
+    if collector.data_lock is not None:
+        collector.data_lock = threading.Lock()
+    for tracer in collector.tracers:
+        if hasattr(tracer, "lock"):
+            tracer.lock = threading.Lock()
+
+
+def unexecuted_files(cov: Coverage) -> Iterable[tuple[str, str | None]]:
+    """Files below `source` that could have run and did not, each with its plugin's name."""
+    for path, plugin in _classifier(cov).find_possibly_unexecuted_files():
+        yield cov._file_mapper(path), plugin
+
+
+def is_process_start(cov: Coverage) -> bool:
+    """Tell whether COVERAGE_PROCESS_START made this Coverage."""
+    from coverage.control import process_startup
+
+    return getattr(process_startup, "coverage", None) is cov
+
+
+def version() -> str:
+    """coverage.py's version."""
+    return coverage.__version__

@@ -1,0 +1,208 @@
+"""The desk: one method for each thing that can be asked, whatever door it came through.
+
+No HTTP and no argparse here. Readers get what is published and never touch the tracer.
+
+Concurrency: no state of its own; the worker, the publisher and the snapshots each keep their rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.errors import BadParameterError, NoDataError, NotFoundError
+from wsgi_coverage.model import Gathering, JsonObject, Report
+from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.publish import DATA, Publisher
+from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
+from wsgi_coverage.report.snapshots import Snapshots
+from wsgi_coverage.settings import Settings
+
+MAX_LABEL = 1000  # characters
+CURRENT = "current"  # names the published report where a snapshot could be named
+
+T = TypeVar("T")
+
+
+class Control:
+    """What can be asked of one application's coverage.
+
+    Args:
+        worker: this process's worker.
+        settings: where reports and snapshots go.
+    """
+
+    def __init__(self, worker: Worker, settings: Settings) -> None:
+        self._worker = worker
+        self.cache_dir = settings.cache_dir or worker.home / settings.default_cache_dir
+        self.snapshot_dir = settings.snapshot_dir or worker.home / settings.default_snapshot_dir
+        self._publisher = Publisher(self.cache_dir)
+        self._snapshots = Snapshots(self.snapshot_dir)
+
+    # Asking all workers
+
+    def refresh(self, *, wait: float) -> Report:
+        """Publish a new report of everything executed up to now, by every live worker.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+
+        Raises:
+            RefreshBusyError, DiskFullError: nothing was published; the old report stands.
+        """
+        gathering = self._worker.gather("publish", wait=wait)
+        return self._publisher.refresh(
+            gathering.called_at, lambda folder: build(self._source(gathering), folder)
+        )
+
+    def snapshot(self, *, label: str | None, wait: float) -> Report:
+        """Keep a report of everything executed up to now; the published one stays as it is.
+
+        Raises:
+            BadParameterError: the label is too long.
+            NoDataError: nothing was measured yet.
+            SnapshotLimitError, DiskFullError: nothing was kept.
+        """
+        if label is not None and len(label) > MAX_LABEL:
+            raise BadParameterError(
+                f"label must have at most {MAX_LABEL} characters, got {len(label)}"
+            )
+        gathering = self._worker.gather("publish", wait=wait)
+        if not self._worker.store.published():
+            raise NoDataError("there is nothing to keep: nothing that is measured has run yet")
+        with self._publisher.lock():  # coverage.py does one thing at a time
+            return self._snapshots.take(
+                lambda folder: build(self._source(gathering), folder, label=label or None)
+            )
+
+    def reset(self, *, wait: float) -> Gathering:
+        """Forget every line executed so far, in every live worker and in every data file.
+
+        The published report is withdrawn; snapshots stay.
+
+        Raises:
+            NotOursError: the running Coverage belongs to somebody else.
+        """
+        with self._publisher.lock():
+            gathering = self._worker.gather("reset", wait=wait)
+            self._worker.store.erase(keep=[w.id for w in gathering.workers if w.fresh])
+            self._publisher.withdraw()
+        return gathering
+
+    def _source(self, gathering: Gathering) -> Source:
+        tracer = self._worker.tracer
+        return Source(
+            config=tracer.config,
+            branch=tracer.measuring.branch,
+            data_files=self._worker.store.published(),
+            unexecuted=tracer.unexecuted_files(),
+            gathering=gathering,
+            autosave_interval=self._worker.autosave_interval,
+        )
+
+    # Reading what is published
+
+    def report(self) -> Report:
+        """The published report's metadata.
+
+        Raises:
+            NoReportError: nothing is published.
+        """
+        return self._publisher.current()
+
+    def read(self, identity: str, reader: Callable[[Path], T]) -> T:
+        """Read in the folder of the published report (``current``) or of a snapshot.
+
+        Raises:
+            NoReportError, UnknownSnapshotError: there is none.
+        """
+        if identity == CURRENT:
+            return self._publisher.read(reader)
+        return reader(self._snapshots.find(identity))
+
+    def text(self, identity: str = CURRENT) -> str:
+        """The text report."""
+        return self.read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
+
+    def files(self, identity: str = CURRENT) -> bytes:
+        """The list of files, as JSON."""
+        return self.read(identity, lambda folder: (folder / FILES).read_bytes())
+
+    def json(self, identity: str = CURRENT) -> bytes:
+        """coverage.py's JSON report.
+
+        Raises:
+            NoDataError: nothing was measured.
+        """
+        return self._only_with_data(identity, JSON)
+
+    def data(self, identity: str = CURRENT) -> bytes:
+        """The combined data file.
+
+        Raises:
+            NoDataError: nothing was measured.
+        """
+        return self._only_with_data(identity, DATA)
+
+    def html(self, path: str, identity: str = CURRENT) -> bytes:
+        """A file of coverage.py's HTML report.
+
+        Raises:
+            NoDataError: nothing was measured.
+            NotFoundError: there is no such page.
+        """
+        self._only_with_data(identity, DATA)
+        if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
+            raise NotFoundError("there is no such page in the HTML report")
+        try:
+            return self.read(identity, lambda folder: (folder / HTML / path).read_bytes())
+        except (FileNotFoundError, IsADirectoryError):
+            raise NotFoundError("there is no such page in the HTML report") from None
+
+    def _only_with_data(self, identity: str, name: str) -> bytes:
+        try:
+            return self.read(identity, lambda folder: (folder / name).read_bytes())
+        except FileNotFoundError:
+            raise NoDataError("no data yet: nothing that is measured had run") from None
+
+    # Snapshots
+
+    def snapshots(self) -> list[Report]:
+        """All snapshots, newest first."""
+        return self._snapshots.all()
+
+    def delete_snapshot(self, identity: str) -> None:
+        """Remove a snapshot.
+
+        Raises:
+            UnknownSnapshotError: there is none with this id.
+        """
+        self._snapshots.delete(identity)
+
+    # About
+
+    def health(self, *, wait: float) -> JsonObject:
+        """What is measured, by which core and why, every worker, and known problems."""
+        gathering = self._worker.gather("status", wait=wait)
+        measuring = self._worker.tracer.measuring
+        problems: list[Any] = list(self._worker.problems)
+        if measuring.problem is not None:
+            problems.append(f"lines may be lost: {measuring.problem}")
+        return {
+            "status": "ok" if gathering.complete and not problems else "degraded",
+            **asdict(measuring),
+            "data_folder": self._worker.store.describe(),
+            "cache_dir": str(self.cache_dir),
+            "snapshot_dir": str(self.snapshot_dir),
+            "autosave_interval_seconds": self._worker.autosave_interval,
+            **gathering.as_json(),
+            "problems": problems,
+        }
+
+    @property
+    def can_reset(self) -> bool:
+        """False where the running Coverage belongs to somebody else."""
+        return self._worker.tracer.measuring.ownership != "foreign"

@@ -1,0 +1,1 @@
+"""A small real shop, and what `wsgi-coverage demo` runs."""

@@ -1,0 +1,111 @@
+"""Front door: wrap a WSGI application and its coverage is at ``/debug/coverage/``.
+
+    application = CoverageMiddleware(application)
+
+A request that is not ours costs two comparisons and reaches the application untouched: the same
+environ, the same iterable, the same exceptions.
+
+Concurrency: immutable after construction.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from wsgi_coverage import settings as settings_module
+from wsgi_coverage.collect import forking
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.control import Control
+from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.web.app import ControlApp
+from wsgi_coverage.web.auth import ORIGINAL
+
+log = logging.getLogger("wsgi_coverage")
+
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class CoverageMiddleware:
+    """Measures this process and answers below ``url_prefix``; all else goes to the application.
+
+    Args:
+        app: the WSGI application to wrap.
+        **keywords: see docs/reference/settings.md; ``WSGI_COVERAGE_<NAME>`` stands in for each.
+
+    Raises:
+        SettingsError: a setting is wrong, or coverage.py's configuration cannot be read.
+        AuthNotConfiguredError: no auth callback, no password, and debug is off.
+    """
+
+    def __init__(self, app: WsgiApplication, **keywords: Any) -> None:
+        self._start(app, settings_module.load(keywords, env=os.environ))
+
+    @classmethod
+    def with_settings(cls, app: WsgiApplication, settings: Settings) -> CoverageMiddleware:
+        """Wrap an application under settings that a front door has settled already."""
+        self = cls.__new__(cls)
+        self._start(app, settings)
+        return self
+
+    def _start(self, app: WsgiApplication, settings: Settings) -> None:
+        self._app = app
+        self._worker: Worker | None = None
+        self._pid = os.getpid()
+        if settings.disabled:
+            self._prefix = self._below = "\x00"  # no path starts like that
+            return
+        settings.require_auth()
+        # environ holds the path's bytes as latin-1 (PEP 3333).
+        self._prefix = settings.url_prefix.encode().decode("latin-1")
+        self._below = f"{self._prefix}/"
+        self._control_app = self._make_control_app(settings)
+
+    def _make_control_app(self, settings: Settings) -> ControlApp:
+        try:
+            self._worker = forking.start(config_file=settings.config_file)
+            self._worker.configure(settings.autosave_interval)
+            return ControlApp(settings, Control(self._worker, settings))
+        except SettingsError:
+            raise
+        except Exception as error:
+            log.exception("measuring could not be started; the application goes on without it")
+            return ControlApp(settings, None, f"{type(error).__name__}: {error}")
+
+    @property
+    def application(self) -> WsgiApplication:
+        """The wrapped application."""
+        return self._app
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer what is ours; hand everything else on."""
+        if self._pid != os.getpid():
+            self._notice_fork()
+        path = environ.get("PATH_INFO", "")
+        if not path.startswith(self._prefix) or not self._owns(path):
+            return self._app(environ, start_response)
+        return self._control_app(self._mounted(environ, path), start_response)
+
+    def _owns(self, path: str) -> bool:
+        return path == self._prefix or path.startswith(self._below)
+
+    def _mounted(self, environ: Mapping[str, Any], path: str) -> Environ:
+        """The environ as the control app is to see it: the prefix belongs to SCRIPT_NAME."""
+        script_name = environ.get("SCRIPT_NAME", "") + self._prefix
+        return {
+            **environ,
+            "SCRIPT_NAME": script_name,
+            "PATH_INFO": path[len(self._prefix) :],
+            ORIGINAL: environ,
+        }
+
+    def _notice_fork(self) -> None:
+        self._pid = os.getpid()
+        if self._worker is not None:
+            try:
+                self._worker.check_pid()
+            except Exception:
+                log.exception("measuring could not go on after a fork")

@@ -1,0 +1,137 @@
+"""The values that travel between rooms. All frozen: made once, read by any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """One process that is measured, as it answered, or did not answer, a call to all workers."""
+
+    id: str  # part of its data file's name; not shown
+    host: str
+    pid: int
+    state: str  # measuring, silent (no answer in time), failed (it answered with an error)
+    published_at: str | None  # ISO 8601, UTC: everything executed up to then is published
+    fresh: bool  # did it do what it was asked, just now
+    error: str | None = None  # why not, where it said so
+
+    def as_json(self) -> JsonObject:
+        out = asdict(self)
+        del out["id"]
+        if self.error is None:
+            del out["error"]
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """What became of one call to all live workers of this host."""
+
+    workers: tuple[WorkerState, ...]
+    called_at: Moment
+
+    @property
+    def complete(self) -> bool:
+        """True when every live worker did what it was asked."""
+        return all(worker.fresh for worker in self.workers)
+
+    def as_json(self) -> JsonObject:
+        return {"complete": self.complete, "workers": [w.as_json() for w in self.workers]}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Moment:
+    """A point in time that can be compared between the processes of one boot of one host."""
+
+    boot: str  # which boot of which host; moments of different boots are never compared
+    seconds: float  # CLOCK_MONOTONIC
+
+    def is_covered_by(self, other: Moment) -> bool:
+        """Tell whether the other moment is this one or later, on the same clock."""
+        return self.boot == other.boot and other.seconds >= self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """How this process is measured; what /health shows."""
+
+    core: str  # ctrace, sysmon or pytrace
+    core_reason: str  # why this core
+    coverage_version: str
+    branch: bool
+    ownership: str  # ours, process-start, foreign
+    lossless: bool  # False: coverage.py's private parts are not as expected
+    problem: str | None  # why not lossless
+    data_file: str  # as configured; published data files lie beside it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The published report's metadata; its files lie beside it in one folder."""
+
+    id: str
+    refreshed_at: str  # ISO 8601, UTC
+    duration_seconds: float
+    autosave_interval_seconds: float
+    summary: Mapping[str, Any]  # figures of the whole; null where there is no data
+    complete: bool
+    workers: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...]
+    collected: Moment  # everything executed before this moment, by complete workers, is in it
+    label: str | None = None  # snapshots only
+    size: int = 0  # bytes of the combined data file
+
+    def as_json(self) -> JsonObject:
+        """The answer to POST /refresh."""
+        return {
+            "refreshed_at": self.refreshed_at,
+            "duration_seconds": self.duration_seconds,
+            "autosave_interval_seconds": self.autosave_interval_seconds,
+            "summary": dict(self.summary),
+            "complete": self.complete,
+            "workers": [dict(worker) for worker in self.workers],
+            "warnings": list(self.warnings),
+        }
+
+    def as_snapshot(self) -> JsonObject:
+        """The same as an entry of GET /snapshots."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "size": self.size,
+            "taken_at": self.refreshed_at,
+            "complete": self.complete,
+            "workers": [dict(worker) for worker in self.workers],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSummary:
+    """One file's figures, from coverage.py's analysis; null, and a reason, where there is none."""
+
+    file: str
+    statements: int | None
+    missing: int | None
+    covered: int | None
+    percent: float | None  # coverage.py's own, branches included where they are measured
+    reason: str | None = None  # why a figure is null
+    branches: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> JsonObject:
+        out: JsonObject = {
+            "file": self.file,
+            "statements": self.statements,
+            "missing": self.missing,
+            "covered": self.covered,
+            "percent": self.percent,
+            **self.branches,
+        }
+        if self.reason is not None:
+            out["reason"] = self.reason
+        return out

@@ -1,0 +1,1 @@
+"""Executed lines in, something to read out."""

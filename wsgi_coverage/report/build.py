@@ -1,0 +1,67 @@
+"""Build one report: combine, render, describe.
+
+Concurrency: works in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage import clock
+from wsgi_coverage.model import Gathering, Report
+from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.publish import DATA, new_id
+from wsgi_coverage.report.render import render
+from wsgi_coverage.report.reporting import ReportingCoverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a report is built from."""
+
+    config: Any  # the running Coverage's configuration
+    branch: bool
+    data_files: Sequence[Path]
+    unexecuted: Iterable[tuple[str, str | None]]
+    gathering: Gathering
+    autosave_interval: float  # seconds
+
+
+def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
+    """Write every format of a report into a folder, and return its metadata."""
+    started = time.monotonic()
+    data_file = folder / DATA
+    cov = ReportingCoverage(source.config, data_file)
+    warnings = combine(
+        cov,
+        source.data_files,
+        branch=source.branch,
+        workspace=folder,
+        unexecuted=source.unexecuted,
+    )
+    summary = render(cov, folder)
+    cov.get_data().close(force=True)
+    warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    gathered = source.gathering
+    warnings += [
+        f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"
+        for worker in gathered.workers
+        if not worker.fresh
+    ]
+    return Report(
+        id=new_id(),
+        refreshed_at=clock.now_iso(),
+        duration_seconds=round(time.monotonic() - started, 3),
+        autosave_interval_seconds=source.autosave_interval,
+        summary=summary,
+        complete=gathered.complete,
+        workers=tuple(worker.as_json() for worker in gathered.workers),
+        warnings=tuple(warnings),
+        collected=gathered.called_at,
+        label=label,
+        size=data_file.stat().st_size if data_file.exists() else 0,
+    )

@@ -1,0 +1,197 @@
+"""Build reports in a folder of their own and publish them by renaming: old or new, never a half.
+
+    cache_dir/
+        reports/<id>/   data.coverage report.txt files.json coverage.json html/ meta.json
+        current         the id of the published report
+        build.lock      held by whoever builds
+
+Concurrency: builds of all processes are serialised by the lock; readers take none. A reader that
+loses a race against the removal of an old report finds the new one on its next try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from wsgi_coverage import clock
+from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
+from wsgi_coverage.model import Moment, Report
+
+DATA = "data.coverage"
+META = "meta.json"
+BUILDING = ".building-"
+LOCK_PATIENCE = 120.0  # seconds to wait for another build
+KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
+READ_TRIES = 5
+
+T = TypeVar("T")
+
+
+def new_id() -> str:
+    """A name that sorts by time and never collides."""
+    stamp = clock.now_iso().replace("-", "").replace(":", "").replace("+0000", "Z")
+    return f"{stamp}-{os.urandom(4).hex()}"
+
+
+def read_meta(folder: Path) -> Report:
+    """The metadata beside a report's files.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: there is none, or it cannot be read.
+    """
+    raw: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+    collected = Moment(**raw.pop("collected"))
+    raw.update({key: tuple(raw[key]) for key in ("workers", "warnings")})
+    return Report(**raw, collected=collected)
+
+
+@contextlib.contextmanager
+def building(parent: Path) -> Iterator[Path]:
+    """A folder to build in; it is gone afterwards unless it was renamed.
+
+    Raises:
+        DiskFullError: there was no room.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except Exception as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"no room in {parent}; what was there is untouched") from error
+        raise
+
+
+def finish(folder: Path, report: Report, target: Path) -> None:
+    """Write the metadata and rename the folder to where it is found."""
+    (folder / META).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    folder.rename(target)
+
+
+class Publisher:
+    """The published report of one cache folder."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir
+        self._reports = cache_dir / "reports"
+        self._current = cache_dir / "current"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock that builds and resets take turns by.
+
+        Raises:
+            RefreshBusyError: another process has held it for two minutes.
+            DiskFullError: there is no room even for the lock.
+        """
+        try:
+            self._cache_dir.mkdir(parents=True, exist_ok=True)
+            held = FileLock(self._cache_dir / "build.lock", timeout=LOCK_PATIENCE, mode=0o600)
+            held.acquire()
+        except Timeout:
+            raise RefreshBusyError(
+                f"another build has held {self._cache_dir / 'build.lock'} for "
+                f"{LOCK_PATIENCE:.0f} seconds; try again later"
+            ) from None
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(f"no room in {self._cache_dir}") from error
+            raise
+        try:
+            yield
+        finally:
+            held.release()
+
+    def refresh(self, collected: Moment, build: Callable[[Path], Report]) -> Report:
+        """Publish a new report, or share one that was collected late enough.
+
+        Args:
+            collected: everything executed before this moment has to be in the report.
+            build: writes all formats into a folder, and returns the metadata.
+
+        Raises:
+            RefreshBusyError, DiskFullError: as `lock` and `building`.
+        """
+        with self.lock():
+            with contextlib.suppress(NoReportError):
+                current = self.current()
+                if collected.is_covered_by(current.collected):
+                    return current  # somebody who came after us has built it meanwhile
+            with building(self._reports) as folder:
+                report = build(folder)
+                finish(folder, report, self._reports / report.id)
+                self._point_to(report.id)
+            self._prune(report.id)
+            return report
+
+    def withdraw(self) -> None:
+        """Take the published report away; call it under the lock."""
+        self._current.unlink(missing_ok=True)
+        shutil.rmtree(self._reports, ignore_errors=True)
+
+    def current(self) -> Report:
+        """The published report's metadata.
+
+        Raises:
+            NoReportError: nothing is published.
+        """
+        return self.read(read_meta)
+
+    def read(self, reader: Callable[[Path], T]) -> T:
+        """Call a reader with the published report's folder; again if it vanished meanwhile.
+
+        Raises:
+            NoReportError: nothing is published.
+        """
+        for attempt in range(READ_TRIES):
+            folder = self._folder()
+            try:
+                return reader(folder)
+            except FileNotFoundError:
+                if attempt == READ_TRIES - 1 or (folder / META).exists():
+                    raise
+                time.sleep(0.01)
+        raise AssertionError  # pragma: no cover
+
+    def _folder(self) -> Path:
+        try:
+            identity = self._current.read_text(encoding="utf-8").strip()
+        except OSError:
+            identity = ""
+        if not identity:
+            raise NoReportError(
+                "there is no report yet: POST to refresh, or press Refresh on the dashboard"
+            )
+        return self._reports / identity
+
+    def _point_to(self, identity: str) -> None:
+        temporary = self._cache_dir / f"{BUILDING}current-{os.urandom(4).hex()}"
+        try:
+            temporary.write_text(identity, encoding="utf-8")
+            temporary.replace(self._current)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _prune(self, current: str) -> None:
+        """Remove old reports, and what killed builds left; the lock is held, so none is running."""
+        finished = sorted(
+            path for path in self._reports.iterdir() if not path.name.startswith(BUILDING)
+        )
+        left = [path for path in self._reports.iterdir() if path.name.startswith(BUILDING)]
+        old = [path for path in finished if path.name != current][: -(KEPT - 1) or None]
+        for path in (*left, *old):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""A Coverage that never measures: it combines data files and reports on them.
+
+The running Coverage is never asked for a report: that costs three times as much, and goes stale
+where `[paths]` is set. What this class overrides are private methods of coverage.py; without them
+it would still be right, only slower, and its warnings would go to the application's filters.
+
+Concurrency: one instance belongs to one build, and so to one thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coverage import Coverage
+from coverage.exceptions import CoverageException, NotPython
+
+PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
+
+
+class ReportingCoverage(Coverage):
+    """Reports on one data file, under the configuration of the running Coverage.
+
+    Args:
+        config: the running Coverage's configuration; it is copied.
+        data_file: where the combined data goes.
+    """
+
+    def __init__(self, config: Any, data_file: Path) -> None:
+        super().__init__(data_file=str(data_file), config_file=False)
+        self.config = config.copy()
+        self.config.data_file = str(data_file)
+        self.config.parallel = False
+        self.config.ignore_errors = True  # one bad source must not hide the others
+        self.notices: list[str] = []
+        self.failures: dict[str, str] = {}  # file: why it cannot be reported on
+        self._errors: dict[Any, Exception] = {}
+        self._reporters: dict[str, Any] = {}
+
+    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
+        self.notices.append(msg)
+
+    def _get_file_reporter(self, morf: Any) -> Any:
+        """Parse a source once, not once for each format."""
+        if not isinstance(morf, str):
+            return super()._get_file_reporter(morf)
+        if morf not in self._reporters:
+            self._reporters[morf] = super()._get_file_reporter(morf)
+        return self._reporters[morf]
+
+    def _analyze(self, morf: Any, file_reporter: Any = None) -> Any:
+        """Fail for every format alike.
+
+        coverage.py's parser, asked a second time about a source that it could not parse, says that
+        there are no statements in it.
+        """
+        if (known := self._errors.get(morf)) is not None:
+            raise known
+        try:
+            return super()._analyze(morf, file_reporter)
+        except Exception as error:
+            self._errors[morf] = error
+            if not isinstance(error, NotPython) or str(morf).endswith(PYTHON):
+                self.failures[str(morf)] = str(error) or type(error).__name__
+            raise
+
+    def shown_names(self) -> dict[str, str]:
+        """Measured files by the name that coverage.py's reports show them under."""
+        out = {}
+        for name in sorted(self.get_data().measured_files()):
+            try:
+                out[self._get_file_reporter(name).relative_filename()] = name
+            except CoverageException as error:
+                self.failures[name] = str(error)
+        return out

@@ -1,0 +1,86 @@
+"""Reports that stay: list, take, find, delete.
+
+A snapshot is a folder like a published report, with a label in its metadata; its id is made here
+and never from what a client sent.
+
+Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
+from wsgi_coverage.model import Report
+from wsgi_coverage.report.publish import BUILDING, building, finish, read_meta
+
+MAX_SNAPSHOTS = 1000
+ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
+
+
+class Snapshots:
+    """The snapshots of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self, build: Callable[[Path], Report]) -> Report:
+        """Keep a new report.
+
+        Raises:
+            SnapshotLimitError: there are as many as may be kept.
+            DiskFullError: there is no room; nothing half-written is listed.
+        """
+        if self._count() >= MAX_SNAPSHOTS:
+            raise SnapshotLimitError(
+                f"there are {MAX_SNAPSHOTS} snapshots in {self._folder}, and no more are kept: "
+                "delete some"
+            )
+        with building(self._folder) as folder:
+            report = build(folder)
+            finish(folder, report, self._folder / report.id)
+        return report
+
+    def all(self) -> list[Report]:
+        """Every snapshot, newest first; what is not whole is not listed."""
+        out = []
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            if ID.fullmatch(path.name):
+                try:
+                    out.append(read_meta(path))
+                except (OSError, ValueError, TypeError, KeyError):
+                    continue
+        return sorted(out, key=lambda report: report.id, reverse=True)
+
+    def find(self, identity: str) -> Path:
+        """A snapshot's folder.
+
+        Raises:
+            UnknownSnapshotError: there is none with this id, or the id is not of its form.
+        """
+        folder = self._folder / identity if ID.fullmatch(identity) else None
+        if folder is None or not folder.is_dir():
+            raise UnknownSnapshotError("there is no snapshot with this id")
+        return folder
+
+    def delete(self, identity: str) -> None:
+        """Remove a snapshot.
+
+        Raises:
+            UnknownSnapshotError: there is none with this id.
+        """
+        folder = self.find(identity)
+        doomed = self._folder / f"{BUILDING}deleted-{identity}"
+        try:
+            folder.rename(doomed)  # at once out of every list, however long removing takes
+        except FileNotFoundError:
+            raise UnknownSnapshotError("there is no snapshot with this id") from None
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _count(self) -> int:
+        if not self._folder.is_dir():
+            return 0
+        return sum(1 for path in self._folder.iterdir() if ID.fullmatch(path.name))

@@ -1,0 +1,243 @@
+"""What can be set, where each value came from, and which values are refused.
+
+A setting is a keyword argument, an environment variable (``WSGI_COVERAGE_<NAME>``) or a paste
+option, in that order of precedence; an empty environment variable or paste option counts as not
+set. Every refusal is a SettingsError that names source, rule and value. Immutable once made, so
+shared freely between threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
+
+Environ: TypeAlias = dict[str, Any]
+AuthCallback: TypeAlias = Callable[[Environ], object]
+
+ENV_PREFIX = "WSGI_COVERAGE_"
+MAX_INTERVAL = 86_400.0  # seconds: a day
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"", "0", "false", "no", "off"})
+LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; see docs/reference/settings.md."""
+
+    url_prefix: str = "/debug/coverage"  # no trailing slash; "" is the whole site
+    auth: AuthCallback | None = None  # called with the environ; true lets the request in
+    username: str = "admin"  # for HTTP Basic
+    password: str | None = None  # for HTTP Basic; None: no Basic authentication
+    debug: bool = False  # serve without credentials, to local host names only
+    trusted_hosts: tuple[str, ...] | None = None  # host names served; None: decided by debug
+    config_file: Path | None = None  # coverage.py's; None: coverage.py looks where it always does
+    cache_dir: Path | None = None  # None: default_cache_dir, next to the data file
+    snapshot_dir: Path | None = None  # None: default_snapshot_dir, next to the data file
+    autosave_interval: float = 30.0  # seconds; 0 means never
+    store: str = "files"  # where workers meet
+    disabled: bool = False  # no tracer, no endpoints, no check of anything else
+    default_cache_dir: str = ".wsgi-coverage-cache"
+    default_snapshot_dir: str = ".wsgi-coverage-snapshots"
+
+    def require_auth(self) -> None:
+        """Refuse to serve anybody when nothing says who may look.
+
+        Raises:
+            AuthNotConfiguredError: there is no auth callback, no password, and debug is off.
+        """
+        if self.auth is None and self.password is None and not self.debug:
+            raise AuthNotConfiguredError(
+                "refusing to serve coverage data to everybody: set a password "
+                f"({ENV_PREFIX}PASSWORD), pass auth=, or turn debug on"
+            )
+
+
+def load(
+    keywords: Mapping[str, object],
+    *,
+    env: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    env_names: Mapping[str, str] | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> Settings:
+    """Settle every setting from its sources.
+
+    Args:
+        keywords: keyword arguments as given; a value of None counts as not given.
+        env: the process's environment variables.
+        options: paste options, all strings.
+        env_names: further environment variables, by setting, that go before the usual one
+            (``{"password": "FLASK_COVERAGE_PASSWORD"}``).
+        defaults: values used where no source has one.
+
+    Raises:
+        SettingsError: a name that is not a setting, or a value that its rule refuses.
+    """
+    options = options or {}
+    for name in (*keywords, *options):
+        if name not in RULES:
+            source = "keyword" if name in keywords else "paste option"
+            raise SettingsError(
+                f"{source}: {name!r} is not a setting; there are {', '.join(sorted(RULES))}"
+            )
+    values: dict[str, Any] = dict(defaults or {})
+    for name, rule in RULES.items():
+        for source, raw in _candidates(name, keywords, env, options, env_names or {}):
+            try:
+                values[name] = rule(raw)
+            except ValueError as error:
+                shown = "a value that is not shown here" if name == "password" else repr(raw)
+                raise SettingsError(f"{source}: {name} {error}, got {shown}") from None
+            break
+        if name == "disabled" and values.get("disabled"):
+            return Settings(disabled=True)  # off means off: nothing else is even looked at
+    return Settings(**values)
+
+
+def _candidates(
+    name: str,
+    keywords: Mapping[str, object],
+    env: Mapping[str, str],
+    options: Mapping[str, str],
+    env_names: Mapping[str, str],
+) -> Iterable[tuple[str, object]]:
+    """Where a setting's value can come from, first come first served."""
+    if keywords.get(name) is not None:
+        yield f"keyword {name}", keywords[name]
+    for variable in (env_names.get(name), ENV_PREFIX + name.upper()):
+        if variable is not None and env.get(variable, "").strip():
+            yield f"environment variable {variable}", env[variable]
+    if options.get(name, "").strip():
+        yield f"paste option {name}", options[name]
+
+
+# The rules: each takes a value as a source gives it, and returns it settled or raises ValueError
+# with the rule's text.
+
+
+def _url_prefix(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("must be a string such as '/debug/coverage'")
+    if raw == "":
+        raise ValueError("must name a path ('/' gives the whole site to the dashboard)")
+    segments = raw.strip("/").split("/") if raw.strip("/") else []
+    if any(segment in ("", ".", "..") for segment in segments) or raw.startswith("//"):
+        raise ValueError("must not have empty, '.' or '..' segments")
+    if re.search(r"[\x00-\x20\x7f?#\\%<>\"]", raw):
+        raise ValueError("must be a plain path, without spaces, queries or escapes")
+    return "".join(f"/{segment}" for segment in segments)
+
+
+def _auth(raw: object) -> AuthCallback:
+    if callable(raw):
+        return raw
+    if isinstance(raw, str):
+        module_name, _, attribute = raw.strip().partition(":")
+        if module_name and attribute:
+            try:
+                found: object = importlib.import_module(module_name)
+                for part in attribute.split("."):
+                    found = getattr(found, part)
+            except (ImportError, AttributeError) as error:
+                raise ValueError(f"cannot be imported ({error})") from None
+            if callable(found):
+                return found
+    raise ValueError("must be a callable, or 'module:callable'")
+
+
+def _username(raw: object) -> str:
+    if not isinstance(raw, str) or raw == "" or ":" in raw or _has_controls(raw):
+        raise ValueError("must be a string without ':' and control characters (RFC 7617)")
+    return raw
+
+
+def _password(raw: object) -> str | None:
+    if not isinstance(raw, str) or _has_controls(raw):
+        raise ValueError("must be a string without control characters (RFC 7617)")
+    return raw or None  # an empty password is no password
+
+
+def _has_controls(text: str) -> bool:
+    return any(ord(character) < 32 or ord(character) == 127 for character in text)
+
+
+def _flag(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.strip().lower() in TRUE | FALSE:
+        return raw.strip().lower() in TRUE
+    raise ValueError("must be one of 1, true, yes, on, 0, false, no, off")
+
+
+def _hosts(raw: object) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        hosts: list[object] = [part.strip() for part in raw.split(",") if part.strip()]
+    else:
+        hosts = [*raw] if isinstance(raw, Iterable) else []
+    names = [host for host in hosts if isinstance(host, str) and host]
+    if not names or len(names) != len(hosts) or any(re.search(r"[\s@]|://", n) for n in names):
+        raise ValueError("must be host names, separated by commas; '.example.org' takes all below")
+    return tuple(name.lower() for name in names)
+
+
+def _file(raw: object) -> Path:
+    path = _path(raw)
+    if not path.is_file():
+        raise ValueError("must be a file that exists")
+    return path
+
+
+def _path(raw: object) -> Path:
+    if isinstance(raw, (str, Path)) and str(raw).strip() and "\x00" not in str(raw):
+        return Path(raw).absolute()
+    raise ValueError("must be a path")
+
+
+def _folder(raw: object) -> Path:
+    path = _path(raw)
+    if path.exists() and not path.is_dir():
+        raise ValueError("must be a folder, and this is something else")
+    return path
+
+
+def _interval(raw: object) -> float:
+    rule = f"must be 0 to {MAX_INTERVAL:.0f} seconds"
+    if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+        raise ValueError(rule)
+    try:
+        seconds = float(raw)
+    except (ValueError, OverflowError):
+        raise ValueError(rule) from None
+    if not math.isfinite(seconds) or not 0 <= seconds <= MAX_INTERVAL:
+        raise ValueError(rule)
+    return seconds
+
+
+def _store(raw: object) -> str:
+    if raw != "files":
+        raise ValueError("must be 'files'")
+    return "files"
+
+
+RULES: Mapping[str, Callable[[object], Any]] = {
+    "disabled": _flag,  # first: when it is set, the others do not matter
+    "url_prefix": _url_prefix,
+    "auth": _auth,
+    "username": _username,
+    "password": _password,
+    "debug": _flag,
+    "trusted_hosts": _hosts,
+    "config_file": _file,
+    "cache_dir": _folder,
+    "snapshot_dir": _folder,
+    "autosave_interval": _interval,
+    "store": _store,
+}

@@ -1,0 +1,44 @@
+"""The Store protocol: what every place where workers meet must do.
+
+The contract, checked for every store by tests/contract:
+
+- `publish` replaces a worker's data as one step: readers see the old or the new, never a half, and
+  publishing again never loses what another worker published.
+- `published` names only whole data files that no one will write to again; a reader may open them.
+- `withdraw` takes one worker's data away; `erase` everybody's but the named workers'.
+- A failure leaves what was published before as it was.
+
+Concurrency: a store is called from several threads and processes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Where the workers of one application publish what they have executed."""
+
+    def publish(self, worker_id: str, data_file: Path) -> None:
+        """Replace what this worker has published by a copy of the data file.
+
+        Raises:
+            DiskFullError: there is no room; what was published before is still there.
+        """
+
+    def is_published(self, worker_id: str) -> bool:
+        """Tell whether this worker's data is there (somebody may have combined it away)."""
+
+    def published(self) -> Sequence[Path]:
+        """The data files to combine: every worker's, live or ended, and what lay there before."""
+
+    def withdraw(self, worker_id: str) -> None:
+        """Take this worker's data away; nothing happens if there is none."""
+
+    def erase(self, *, keep: Collection[str]) -> None:
+        """Take all data away but that of the workers whose ids are named."""
+
+    def describe(self) -> str:
+        """Where the data is, for people."""

@@ -1,0 +1,171 @@
+"""Reach every live worker of the host at once, over one Unix-domain socket a worker.
+
+A worker listens in the private folder; a caller connects to every socket there, sends one line of
+JSON, and reads one line back from each until a deadline. A refused connection is a dead worker,
+whose traces are swept away. No polling and no signals.
+
+Concurrency: `Listener` belongs to its worker's one thread, but for `close`; `call_all` keeps no
+state and may run in any number of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.model import JsonObject
+
+HAS_SOCKETS = hasattr(socket, "AF_UNIX")
+MAX_LINE = 65_536  # bytes of a message
+PATIENCE = 5.0  # seconds for a caller to get its line sent
+SUFFIX = ".socket"
+BACKLOG = 64
+
+
+class Listener:
+    """A worker's end: its socket, and the record of who it is.
+
+    Args:
+        folder: the private folder.
+        identity: ``id``, ``host`` and ``pid``: what a caller is told of a worker that is silent.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        name = f"{identity['pid']}-{os.urandom(4).hex()}"
+        self._record = folder / f"{name}.json"
+        self._path = folder / f"{name}{SUFFIX}"
+        self._record.write_text(json.dumps(dict(identity)), encoding="utf-8")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._pid = os.getpid()
+        try:
+            self._socket.bind(str(self._path))
+            self._path.chmod(0o600)
+            self._socket.listen(BACKLOG)
+        except OSError:
+            self.close()
+            raise
+
+    def serve(self, timeout: float | None, answer: Callable[[str], JsonObject]) -> bool:
+        """Wait for one call and answer it; return False when none came in `timeout` seconds.
+
+        Raises:
+            OSError: the socket is closed.
+        """
+        self._socket.settimeout(timeout)
+        try:
+            connection, _ = self._socket.accept()
+        except TimeoutError:
+            return False
+        with connection, contextlib.suppress(OSError, ValueError):
+            connection.settimeout(PATIENCE)
+            asked = json.loads(_read_line(connection))
+            connection.sendall(json.dumps(answer(str(asked["verb"]))).encode() + b"\n")
+        return True
+
+    def wake(self) -> None:
+        """Have `serve` return, so that its caller can look at its timeout again."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(str(self._path))
+
+    def close(self) -> None:
+        """Stop listening and leave no trace; in a forked child, only let go of the parent's."""
+        if os.getpid() == self._pid:
+            self._path.unlink(missing_ok=True)
+            self._record.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
+        self._socket.close()
+
+
+def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) -> list[JsonObject]:
+    """Ask every live worker at once; return an entry for each, answered or not.
+
+    Args:
+        folder: the private folder.
+        verb: what to do.
+        wait: seconds until the deadline.
+        but: the id of a worker to leave out (the caller itself).
+
+    Returns:
+        Each worker's record joined with its answer; ``answered`` tells whether one came in time.
+    """
+    deadline = time.monotonic() + wait
+    out: list[JsonObject] = []
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            record = _record_of(path)
+            if record is None or record.get("id") == but:
+                continue
+            connection = connections.enter_context(
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            )
+            connection.settimeout(max(deadline - time.monotonic(), 0.01))
+            entry: JsonObject = {**record, "answered": False}
+            try:
+                connection.connect(str(path))
+                connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")
+            except (ConnectionRefusedError, FileNotFoundError):
+                _sweep(path)  # nobody listens: it has died
+                continue
+            except OSError:
+                out.append(entry)  # alive, its backlog full: it does not answer
+                continue
+            out.append(entry)
+            selector.register(connection, selectors.EVENT_READ, (entry, bytearray()))
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                entry, received = key.data
+                if _receive(key.fileobj, received):  # type: ignore[arg-type]
+                    selector.unregister(key.fileobj)
+                    _join(entry, received)
+    return [entry for entry in out if not entry.get("died")]
+
+
+def _receive(connection: socket.socket, received: bytearray) -> bool:
+    """Read what is there; return True at the end of the answer."""
+    try:
+        chunk = connection.recv(MAX_LINE)
+    except OSError:
+        chunk = b""
+    received += chunk
+    return not chunk or received.endswith(b"\n") or len(received) > MAX_LINE
+
+
+def _join(entry: JsonObject, received: bytearray) -> None:
+    try:
+        entry.update(json.loads(received), answered=True)
+    except ValueError:
+        entry["died"] = not received  # hung up without a word: it ended while it was asked
+
+
+def _record_of(path: Path) -> JsonObject | None:
+    """Who listens at this socket; None if it has just gone."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _sweep(path: Path) -> None:
+    for each in (path, path.with_suffix(".json")):
+        with contextlib.suppress(OSError):
+            each.unlink(missing_ok=True)
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    received = bytearray()
+    while not received.endswith(b"\n") and len(received) <= MAX_LINE:
+        chunk = connection.recv(4096)
+        if not chunk:
+            break
+        received += chunk
+    return bytes(received)

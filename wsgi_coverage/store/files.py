@@ -1,0 +1,96 @@
+"""The default store: data files in a folder, `.coverage.<host>.<pid>.<random>`.
+
+They lie next to the configured data file, where ``coverage combine`` finds them too; where that
+folder cannot be written to, in the private folder.
+
+Concurrency: a worker writes only files that carry its own id, and puts them in place by renaming.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.store.private import is_writable
+
+log = logging.getLogger("wsgi_coverage")
+
+TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
+
+
+class FilesStore:
+    """Published data files beside the configured one.
+
+    Args:
+        data_file: as configured in coverage.py.
+        fallback: the private folder, used where the data file's folder cannot be written to.
+    """
+
+    def __init__(self, data_file: Path, *, fallback: Path) -> None:
+        self._data_file = data_file
+        self._fallback = fallback
+        self._folder = data_file.parent
+        if not is_writable(self._folder):
+            log.warning("%s cannot be written to: measuring into %s", self._folder, fallback)
+            self._folder = fallback
+
+    @property
+    def folder(self) -> Path:
+        """Where this process publishes, and where its cache and snapshots go by default."""
+        return self._folder
+
+    def publish(self, worker_id: str, data_file: Path) -> None:
+        target = self._path(worker_id)
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                dir=self._folder, prefix=TEMPORARY, delete=False
+            ) as file:
+                temporary = file.name
+            shutil.copyfile(data_file, temporary)
+            os.chmod(temporary, 0o600)  # noqa: PTH101
+            os.replace(temporary, target)  # noqa: PTH105
+        except OSError as error:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)  # noqa: PTH108
+            if is_disk_full(error):
+                raise DiskFullError(f"no room in {self._folder} to publish to") from error
+            raise
+
+    def is_published(self, worker_id: str) -> bool:
+        return self._path(worker_id).exists()
+
+    def published(self) -> Sequence[Path]:
+        return sorted(self._all())
+
+    def withdraw(self, worker_id: str) -> None:
+        self._path(worker_id).unlink(missing_ok=True)
+
+    def erase(self, *, keep: Collection[str]) -> None:
+        kept = {self._path(worker_id) for worker_id in keep}
+        for path in self._all():
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def describe(self) -> str:
+        return str(self._folder)
+
+    def _path(self, worker_id: str) -> Path:
+        return self._folder / f"{self._data_file.name}.{worker_id}"
+
+    def _all(self) -> Iterator[Path]:
+        """The configured data file, and those whose names it begins, as coverage.py finds them."""
+        name = self._data_file.name
+        for folder in {self._data_file.parent, self._folder, self._fallback}:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                for entry in os.scandir(folder):
+                    ours = entry.name == name or entry.name.startswith(f"{name}.")
+                    if ours and not entry.name.endswith("-journal") and entry.is_file():
+                        yield Path(entry.path)

@@ -1,0 +1,120 @@
+"""The control app: authorization, URL, view, response.
+
+Concurrency: immutable after construction; a request runs in whatever thread the server gives it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.control import Control
+from wsgi_coverage.errors import (
+    DiskFullError,
+    MethodNotAllowedError,
+    NotFoundError,
+    NotMeasuringError,
+    RequestError,
+    UnauthorizedError,
+    WsgiCoverageError,
+    is_disk_full,
+)
+from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.web import auth, negotiation
+from wsgi_coverage.web.routes import URL_MAP
+
+log = logging.getLogger("wsgi_coverage")
+
+MAX_BODY = 65_536  # bytes; what is sent here is a label at most
+
+
+class ControlRequest(Request):
+    """A request whose body has a limit."""
+
+    max_content_length = MAX_BODY
+    max_form_memory_size = MAX_BODY
+    max_form_parts = 20
+
+
+class ControlApp:
+    """A WSGI application that answers everything below the prefix.
+
+    Args:
+        settings: who may come in.
+        control: the desk; None when measuring could not be started.
+        why_not: why there is no desk.
+    """
+
+    def __init__(self, settings: Settings, control: Control | None, why_not: str = "") -> None:
+        self._settings = settings
+        self._control = control
+        self._why_not = why_not
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer; SCRIPT_NAME and PATH_INFO are split where the prefix ends."""
+        request = ControlRequest(environ)
+        response = negotiation.finish(self._respond(request))
+        return response(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            denied = auth.admit(request, self._settings)
+            return denied if denied is not None else self._dispatch(request)
+        except WsgiCoverageError as error:
+            return self._problem(request, error)
+        except Exception as error:
+            if is_disk_full(error):
+                return self._problem(request, DiskFullError("no room on the disk"))
+            log.exception("%s %s failed", request.method, request.path)
+            return self._problem(
+                request, WsgiCoverageError("something went wrong here; the server's log has it")
+            )
+
+    def _dispatch(self, request: Request) -> Response:
+        if not request.environ.get("PATH_INFO") and request.root_path:
+            return _to_folder(request)
+        adapter = URL_MAP.bind("localhost", path_info=request.path)
+        try:
+            view, arguments = adapter.match(method=request.method)
+        except RequestRedirect:
+            raise NotFoundError("there is nothing at this path") from None
+        except MethodNotAllowed as error:
+            return self._other_method(request, tuple(sorted(error.valid_methods or ())))
+        except NotFound:
+            raise NotFoundError("there is nothing at this path") from None
+        if self._control is None:
+            raise NotMeasuringError(self._why_not)
+        try:
+            response: Response = view(request, self._control, **arguments)
+        except HTTPException as error:  # werkzeug's own, about a malformed request
+            raise RequestError(error.description or str(error)) from error
+        return response
+
+    def _other_method(self, request: Request, valid: tuple[str, ...]) -> Response:
+        allowed = tuple(sorted({*valid, "OPTIONS"}))
+        if request.method == "OPTIONS":
+            response = Response(status=204, headers={"Allow": ", ".join(allowed)})
+            del response.headers["Content-Type"]
+            return response
+        raise MethodNotAllowedError(
+            f"{request.method} does not apply here; {', '.join(allowed)} do", allowed=allowed
+        )
+
+    def _problem(self, request: Request, error: WsgiCoverageError) -> Response:
+        response = negotiation.problem(request, error)
+        if isinstance(error, UnauthorizedError):
+            response.headers["WWW-Authenticate"] = auth.challenge(self._settings)
+        return response
+
+
+def _to_folder(request: Request) -> Response:
+    """The dashboard's address ends with a slash, so that links on it can be relative."""
+    query = request.query_string.decode("latin-1")
+    location = f"{quote(request.root_path.rpartition('/')[2])}/{'?' if query else ''}{query}"
+    return Response(status=308, headers={"Location": location})

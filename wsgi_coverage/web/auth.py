@@ -1,0 +1,151 @@
+"""Who may come in: fail-closed policy, HTTP Basic, trusted hosts, no cross-site changes.
+
+Decided before routing, so that an unknown path tells a stranger nothing. No state.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import io
+import ipaddress
+import logging
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.errors import CrossSiteError, UnauthorizedError, UntrustedHostError
+from wsgi_coverage.settings import LOCAL_HOSTS, AuthCallback, Environ, Settings
+
+log = logging.getLogger("wsgi_coverage")
+
+ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAME_SITE = frozenset({"same-origin", "none"})
+BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'
+CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme that makes no browser ask for a password
+
+
+def admit(request: Request, settings: Settings) -> Response | None:
+    """Let a request in by returning None, or answer it by returning a response.
+
+    The first of these that is configured decides: the auth callback, the password, debug.
+
+    Raises:
+        UnauthorizedError: no credentials, wrong ones, or the callback said no.
+        UntrustedHostError: the request is for a host that is not served.
+        CrossSiteError: another site's page tries to change something.
+    """
+    _check_host(request, settings)
+    if settings.auth is not None:
+        response = _ask_callback(request, settings.auth)
+        if response is not None:
+            return response
+    elif settings.password is not None:
+        if not has_credentials(request, settings.username, settings.password):
+            raise UnauthorizedError("the dashboard needs a user name and a password")
+    elif not settings.debug:  # construction refuses this; nobody gets in by accident
+        raise UnauthorizedError("nothing says who may come in")
+    _check_site(request, settings)
+    return None
+
+
+def challenge(settings: Settings) -> str:
+    """What a 401 says about how to get in."""
+    return BASIC if settings.auth is None else CALLBACK
+
+
+def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
+    try:
+        verdict = callback(_environ_for_callback(request))
+    except HTTPException as error:
+        verdict = error.get_response(request.environ)
+    except Exception as error:
+        log.exception("the auth callback failed, so the request is denied")
+        raise UnauthorizedError("the auth callback failed") from error
+    if isinstance(verdict, Response):
+        return verdict
+    if not verdict:
+        raise UnauthorizedError("the auth callback said no")
+    return None
+
+
+def _environ_for_callback(request: Request) -> Environ:
+    """The environ as the application would see it, with a body that can be read once more."""
+    body = b"" if request.method in SAFE_METHODS else request.get_data(cache=True)
+    environ: Environ = request.environ.get(ORIGINAL, request.environ)
+    return {**environ, "wsgi.input": io.BytesIO(body)}
+
+
+def has_credentials(request: Request, username: str, password: str) -> bool:
+    """Check HTTP Basic credentials (RFC 7617) in constant time; malformed ones are wrong ones."""
+    scheme, _, encoded = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        given_name, colon, given = (
+            base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
+        )
+    except (binascii.Error, ValueError):
+        return False
+    same_name = hmac.compare_digest(given_name.encode(), username.encode())
+    same_password = hmac.compare_digest(given.encode(), password.encode())
+    return bool(colon) & same_name & same_password
+
+
+def _check_host(request: Request, settings: Settings) -> None:
+    trusted: Iterable[str] | None = settings.trusted_hosts
+    if trusted is None and settings.auth is None and settings.password is None:
+        trusted = LOCAL_HOSTS
+    host = request.environ.get("HTTP_HOST") or request.environ.get("SERVER_NAME", "")
+    if trusted is not None and not is_trusted(host, trusted):
+        raise UntrustedHostError(
+            f"the host {host!r} is not served here; add it to trusted_hosts, or set a password"
+        )
+
+
+def is_trusted(host: str, trusted: Iterable[str]) -> bool:
+    """Tell whether a Host header is one of the names, address ranges, or below ``.a.name``."""
+    name = host.strip().lower()
+    name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0]
+    return any(_matches(name.removesuffix("."), each) for each in trusted)
+
+
+def _matches(name: str, trusted: str) -> bool:
+    trusted = trusted.strip("[]") if trusted.startswith("[") else trusted
+    if trusted.startswith("."):
+        return name.endswith(trusted) or name == trusted[1:]
+    if name == trusted:
+        return True
+    try:
+        return ipaddress.ip_address(name) in ipaddress.ip_network(trusted)
+    except ValueError:
+        return False
+
+
+def _check_site(request: Request, settings: Settings) -> None:
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        same = site.strip().lower() in SAME_SITE
+    elif (origin := request.headers.get("Origin")) is not None:
+        same = _is_own_origin(origin, request, settings)
+    else:
+        return  # not a browser
+    if not same:
+        raise CrossSiteError("a page of another site may not change anything here")
+
+
+def _is_own_origin(origin: str, request: Request, settings: Settings) -> bool:
+    try:
+        netloc = urlsplit(origin.strip().lower()).netloc
+    except ValueError:
+        return False
+    if not netloc:  # "null", among others
+        return False
+    own = request.environ.get("HTTP_HOST", "").strip().lower()
+    return netloc == own or is_trusted(netloc, settings.trusted_hosts or ())

@@ -1,0 +1,104 @@
+"""JSON or a page, or a 303 with a message; the headers that every answer has.
+
+Links and redirects are relative to the page that they stand on, so that they are right behind any
+mount and any proxy that strips a prefix. No state.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.errors import MethodNotAllowedError, WsgiCoverageError
+from wsgi_coverage.web import pages
+
+CSP = (
+    "default-src 'none'; style-src 'self'; script-src {scripts}; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
+
+
+def finish(response: Response) -> Response:
+    """Put the headers on that every answer has."""
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    response.headers.setdefault("Content-Security-Policy", CSP.format(scripts="'self'"))
+    return response
+
+
+def wants_json(request: Request, *, default: bool) -> bool:
+    """Tell whether the client prefers JSON to a page; `default` for one that takes anything."""
+    accept = request.accept_mimetypes
+    if not accept or (accept.best == "*/*" and len(accept) == 1):
+        return default
+    return accept.best_match(["text/html", "application/json"], "text/html") == "application/json"
+
+
+def as_json(body: object, status: int = 200) -> Response:
+    """A JSON answer; bytes are JSON already."""
+    text = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False) + "\n"
+    return Response(text, status, mimetype="application/json")
+
+
+def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
+    """The answer to a POST or DELETE: JSON for those who ask for it, else 303 and a message."""
+    if wants_json(request, default=False):
+        return as_json(dict(body))
+    location = f"{root(request)}?{urlencode({'notice': notice})}"
+    return Response(status=303, headers={"Location": location})
+
+
+def root(request: Request) -> str:
+    """The way from this page to the dashboard, as a relative reference."""
+    depth = request.path.lstrip("/").count("/")
+    return "../" * depth or "./"
+
+
+def html_page(body: bytes, mimetype: str) -> Response:
+    """A file of coverage.py's HTML report; a script inside a page is allowed by its hash."""
+    response = Response(body, mimetype=mimetype)
+    if mimetype == "text/html":
+        hashes = [
+            f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+            for script in INLINE_SCRIPT.findall(body)
+        ]
+        policy = CSP.format(scripts=" ".join(["'self'", *hashes]))
+        response.headers["Content-Security-Policy"] = policy
+    return response
+
+
+def download(body: bytes, name: str) -> Response:
+    """A data file."""
+    response = Response(body, mimetype="application/octet-stream")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def problem(request: Request, error: WsgiCoverageError) -> Response:
+    """An error: a page for browsers, JSON for everybody else."""
+    if wants_json(request, default=True):
+        response = as_json({"error": error.slug, "message": str(error)}, error.status)
+    else:
+        page = pages.problem(error, root=root(request))
+        response = Response(page, error.status, mimetype="text/html")
+    if isinstance(error, MethodNotAllowedError):
+        response.headers["Allow"] = ", ".join(error.allowed)
+    if error.status == 503:
+        response.headers["Retry-After"] = "10"
+    return response

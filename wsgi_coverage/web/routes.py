@@ -1,0 +1,37 @@
+"""The URL map, one line an endpoint."""
+
+from __future__ import annotations
+
+from werkzeug.routing import Map, Rule
+
+from wsgi_coverage.web import views
+
+URL_MAP = Map(
+    [
+        Rule("/", endpoint=views.dashboard, methods=["GET"]),
+        Rule("/static/<name>", endpoint=views.static, methods=["GET"]),
+        Rule("/report", endpoint=views.report, methods=["GET"]),
+        Rule("/files", endpoint=views.files, methods=["GET"]),
+        Rule("/export", endpoint=views.export, methods=["GET"]),
+        Rule("/html", endpoint=views.html_folder, methods=["GET"]),
+        Rule("/html/", endpoint=views.html, methods=["GET"]),
+        Rule("/html/<path:path>", endpoint=views.html, methods=["GET"]),
+        Rule("/refresh", endpoint=views.refresh, methods=["POST"]),
+        Rule("/reset", endpoint=views.reset, methods=["POST"]),
+        Rule("/snapshot", endpoint=views.snapshot, methods=["POST"]),
+        Rule("/snapshots", endpoint=views.snapshots, methods=["GET"]),
+        Rule("/snapshots/<identity>", endpoint=views.snapshot_data, methods=["GET"]),
+        Rule("/snapshots/<identity>", endpoint=views.delete_snapshot, methods=["DELETE"]),
+        Rule("/snapshots/<identity>/delete", endpoint=views.delete_snapshot, methods=["POST"]),
+        Rule("/snapshots/<identity>/report", endpoint=views.report, methods=["GET"]),
+        Rule("/snapshots/<identity>/files", endpoint=views.files, methods=["GET"]),
+        Rule("/snapshots/<identity>/export", endpoint=views.export, methods=["GET"]),
+        Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
+        Rule("/snapshots/<identity>/html/", endpoint=views.html, methods=["GET"]),
+        Rule("/snapshots/<identity>/html/<path:path>", endpoint=views.html, methods=["GET"]),
+        Rule("/health", endpoint=views.health, methods=["GET"]),
+    ],
+    strict_slashes=False,
+    merge_slashes=False,
+    redirect_defaults=False,
+)

@@ -1,0 +1,152 @@
+"""A few lines an endpoint: read the request, ask the desk, answer.
+
+No state; a view runs in the thread of the request that it answers.
+"""
+
+from __future__ import annotations
+
+import math
+import mimetypes
+from functools import cache
+from importlib.resources import files as package_files
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.control import CURRENT, Control
+from wsgi_coverage.errors import (
+    BadParameterError,
+    BodyTooLargeError,
+    NoReportError,
+    NotFoundError,
+)
+from wsgi_coverage.web import pages
+from wsgi_coverage.web.negotiation import as_json, done, download, html_page, root
+
+WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
+MAX_WAIT = 300.0
+EXPORTS = {"coverage", "json"}
+MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
+
+
+def dashboard(request: Request, control: Control) -> Response:
+    try:
+        report = control.report()
+        text = control.text()
+    except NoReportError:
+        report, text = None, None
+    page = pages.dashboard(
+        report,
+        text,
+        snapshots=control.snapshots(),
+        can_reset=control.can_reset,
+        notice=request.args.get("notice"),
+        root=root(request),
+    )
+    return Response(page, mimetype="text/html")
+
+
+def report(request: Request, control: Control, identity: str = CURRENT) -> Response:  # noqa: ARG001
+    return Response(control.text(identity), mimetype="text/plain")
+
+
+def files(request: Request, control: Control, identity: str = CURRENT) -> Response:  # noqa: ARG001
+    return as_json(control.files(identity))
+
+
+def export(request: Request, control: Control, identity: str = CURRENT) -> Response:
+    wanted = request.args.get("format", "coverage")
+    if wanted not in EXPORTS:
+        raise BadParameterError(
+            f"format must be one of {', '.join(sorted(EXPORTS))}, got {wanted!r}"
+        )
+    if wanted == "json":
+        return as_json(control.json(identity))
+    return download(control.data(identity), ".coverage")
+
+
+def html_folder(request: Request, control: Control, **_: str) -> Response:  # noqa: ARG001
+    """Links inside the report are relative to the folder."""
+    location = "./" if request.path.endswith("/") else "html/"
+    return Response(status=308, headers={"Location": location})
+
+
+def html(
+    request: Request,  # noqa: ARG001
+    control: Control,
+    path: str = "index.html",
+    identity: str = CURRENT,
+) -> Response:
+    body = control.html(path, identity)
+    return html_page(body, _mime_type(path))
+
+
+def refresh(request: Request, control: Control) -> Response:
+    report = control.refresh(wait=_wait(request))
+    return done(request, report.as_json(), notice="refreshed")
+
+
+def reset(request: Request, control: Control) -> Response:
+    gathering = control.reset(wait=_wait(request))
+    return done(request, {"status": "reset", **gathering.as_json()}, notice="reset")
+
+
+def snapshot(request: Request, control: Control) -> Response:
+    label = request.args.get("label") or _form(request).get("label")
+    taken = control.snapshot(label=label, wait=_wait(request))
+    return done(request, taken.as_snapshot(), notice="snapshot")
+
+
+def snapshots(request: Request, control: Control) -> Response:  # noqa: ARG001
+    return as_json([each.as_snapshot() for each in control.snapshots()])
+
+
+def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
+    return download(control.data(identity), f"{identity}.coverage")
+
+
+def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
+    control.delete_snapshot(identity)
+    return done(request, {"status": "deleted", "id": identity}, notice="deleted")
+
+
+def health(request: Request, control: Control) -> Response:
+    return as_json(control.health(wait=_wait(request)))
+
+
+def static(request: Request, control: Control, name: str) -> Response:  # noqa: ARG001
+    found = _static_files().get(name)
+    if found is None:
+        raise NotFoundError("there is no such file")
+    return Response(found, mimetype=_mime_type(name))
+
+
+@cache
+def _static_files() -> dict[str, bytes]:
+    folder = package_files("wsgi_coverage.web") / "static"
+    return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+
+
+def _mime_type(name: str) -> str:
+    suffix = f".{name.rpartition('.')[2]}"
+    return MIME_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _wait(request: Request) -> float:
+    raw = request.args.get("wait")
+    if raw is None:
+        return WAIT
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_WAIT:
+        raise BadParameterError(f"wait must be 0 to {MAX_WAIT:.0f} seconds, got {raw!r}")
+    return seconds
+
+
+def _form(request: Request) -> dict[str, str]:
+    try:
+        return request.form.to_dict()
+    except RequestEntityTooLarge:
+        raise BodyTooLargeError("the body is larger than an upload here may be") from None
