@@ -15,7 +15,12 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def now_iso() -> str:
     """Now, ISO 8601 in UTC with microseconds."""
-    return datetime.now(UTC).isoformat()
+    return iso(time.time())
+
+
+def iso(timestamp: float) -> str:
+    """Seconds since the epoch, as ISO 8601 in UTC; always with microseconds."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds")
 
 
 def now() -> Moment:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wsgi_coverage import clock
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.errors import BadParameterError, NoDataError, NotFoundError
 from wsgi_coverage.model import Gathering, JsonObject, Report
@@ -22,6 +23,7 @@ from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 
 MAX_LABEL = 1000  # characters
+MAX_NAME = 255  # bytes; no file system takes a longer file name
 CURRENT = "current"  # names the published report where a snapshot could be named
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class Control:
         """
         gathering = self._worker.gather("publish", wait=wait)
         return self._publisher.refresh(
-            gathering.called_at, lambda folder: build(self._source(gathering), folder)
+            gathering, lambda folder: build(self._source(gathering), folder)
         )
 
     def snapshot(self, *, label: str | None, wait: float) -> Report:
@@ -94,7 +96,9 @@ class Control:
 
     def _source(self, gathering: Gathering) -> Source:
         tracer = self._worker.tracer
+        collected = clock.now()
         return Source(
+            collected=collected,
             config=tracer.config,
             branch=tracer.measuring.branch,
             data_files=self._worker.store.published(),
@@ -156,6 +160,8 @@ class Control:
         """
         self._only_with_data(identity, DATA)
         if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
+            raise NotFoundError("there is no such page in the HTML report")
+        if len(path.encode("utf-8", "surrogateescape")) > MAX_NAME:
             raise NotFoundError("there is no such page in the HTML report")
         try:
             return self.read(identity, lambda folder: (folder / HTML / path).read_bytes())

@@ -34,7 +34,7 @@ class Gathering:
     """What became of one call to all live workers of this host."""
 
     workers: tuple[WorkerState, ...]
-    called_at: Moment
+    ended_at: Moment  # what ran before the call, by a fresh worker, was published by then
 
     @property
     def complete(self) -> bool:
@@ -83,7 +83,7 @@ class Report:
     complete: bool
     workers: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
-    collected: Moment  # everything executed before this moment, by complete workers, is in it
+    collected: Moment  # everything published before this moment is in it
     label: str | None = None  # snapshots only
     size: int = 0  # bytes of the combined data file
 

@@ -49,11 +49,6 @@ def collector_of(cov: Coverage) -> Any:
     return cov._collector
 
 
-def is_started(cov: Coverage) -> bool:
-    """Tell whether a Coverage is recording."""
-    return bool(getattr(cov, "_started", True))
-
-
 def _classifier(cov: Coverage) -> Any:
     return cov._inorout
 

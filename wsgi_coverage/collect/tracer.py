@@ -133,11 +133,6 @@ class Tracer:
             data_file=str(self.data_file),
         )
 
-    @property
-    def is_stopped(self) -> bool:
-        """True once coverage.py's exit handler has run: nothing is recorded any more."""
-        return not internals.is_started(self._cov)
-
     def flush(self) -> bool:
         """Move what has been seen since the last flush to the private data file.
 
@@ -195,9 +190,18 @@ class Tracer:
         self._start_data_anew()
         internals.restart_events(self._collector)
 
+    def let_go(self) -> None:
+        """Remove the private data file, all of it being published; what comes goes to a new one."""
+        if self._problem is None:
+            self._start_data_anew()
+        elif self.ownership is Ownership.OURS:
+            self._data.close(force=True)
+            Path(self._data.data_filename()).unlink(missing_ok=True)
+
     def _start_data_anew(self) -> None:
         old, self._data = self._data, self._new_data()
-        internals.use_data(self._cov, self._data)
+        if self.ownership is not Ownership.FOREIGN:
+            internals.use_data(self._cov, self._data)
         old.close(force=True)
         Path(old.data_filename()).unlink(missing_ok=True)
 

@@ -56,8 +56,15 @@ class Worker:
         self._closed = False
         self.problems: list[str] = []  # what went wrong last, for /health
         self._name_anew()
-        # Registered before coverage.py's own: runs after it, when the tracer has stopped.
+        # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
+        try:
+            self._start(config_file)
+        except BaseException:
+            atexit.unregister(self.close)
+            raise
+
+    def _start(self, config_file: Path | None) -> None:
         self.tracer = Tracer(
             config_file=config_file, new_data_file=self._new_data_file, on_save=self._on_save
         )
@@ -173,12 +180,11 @@ class Worker:
         Raises:
             WsgiCoverageError: this worker itself could not.
         """
-        called_at = clock.now()
         mine = self._verbs()[verb]()
         answers = call_all(self.private, verb, wait=wait, but=self.id) if HAS_SOCKETS else []
         others = (_state_of(answer) for answer in answers)
         workers = sorted((mine, *others), key=lambda worker: (worker.host, worker.pid))
-        return Gathering(workers=tuple(workers), called_at=called_at)
+        return Gathering(workers=tuple(workers), ended_at=clock.now())
 
     def _verbs(self) -> dict[str, Callable[[], WorkerState]]:
         return {"publish": self.publish, "reset": self.reset, "status": self.status}
@@ -205,7 +211,7 @@ class Worker:
         """Somebody else asked the Coverage to save; its exit handler comes this way too."""
         with self._locked():
             flushed = flush()
-            self._attempt("saving", self.publish)
+            self._attempt("saving", self._publish_after_the_end if self._closed else self.publish)
         return flushed
 
     # The thread
@@ -235,9 +241,10 @@ class Worker:
                     stopping.wait(left)
                 else:
                     listener.serve(left, self._answer)
-            except OSError:
+            except Exception as error:  # noqa: BLE001  a loop survives
                 if stopping.wait(RETRY):
-                    return
+                    return  # the socket was closed because the worker ends
+                self._note(f"the channel failed: {error}")
             if interval and time.monotonic() >= last + interval:
                 self._attempt("autosave", self.publish)
                 last = time.monotonic()
@@ -324,18 +331,19 @@ class Worker:
             self._stopping.set()
             if self._listener is not None:
                 self._listener.close()
-            if self.tracer.is_stopped:
-                self._drop_private_data()
 
     def _publish_at_the_end(self) -> None:
         self._flush()
         self.tracer.touch_unexecuted_files()
         self.publish()
+        self.tracer.let_go()
 
-    def _drop_private_data(self) -> None:
-        source = self.tracer.private_data()
-        if source is not None:
-            source.unlink(missing_ok=True)
+    def _publish_after_the_end(self) -> None:
+        """Exit handlers that ran after `close` may have run measured lines: one more data file."""
+        if self.tracer.private_data() is not None:
+            self._name_anew()
+            self.publish()
+            self.tracer.let_go()
 
     def _chain_sigterm(self) -> None:
         """Where SIGTERM would end the process on the spot, publish first.
@@ -357,7 +365,6 @@ class Worker:
     def _end_by_signal(self, number: int) -> None:
         if self._lock.acquire(timeout=END_PATIENCE):
             self.close()
-            self._drop_private_data()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

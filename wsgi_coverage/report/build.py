@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
-from wsgi_coverage.model import Gathering, Report
+from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
@@ -28,6 +28,7 @@ class Source:
     data_files: Sequence[Path]
     unexecuted: Iterable[tuple[str, str | None]]
     gathering: Gathering
+    collected: Moment  # when data_files was listed
     autosave_interval: float  # seconds
 
 
@@ -44,7 +45,10 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         unexecuted=source.unexecuted,
     )
     summary = render(cov, folder)
+    empty = not cov.get_data().measured_files()
     cov.get_data().close(force=True)
+    if empty:
+        data_file.unlink(missing_ok=True)
     warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     gathered = source.gathering
     warnings += [
@@ -61,7 +65,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         complete=gathered.complete,
         workers=tuple(worker.as_json() for worker in gathered.workers),
         warnings=tuple(warnings),
-        collected=gathered.called_at,
+        collected=source.collected,
         label=label,
         size=data_file.stat().st_size if data_file.exists() else 0,
     )

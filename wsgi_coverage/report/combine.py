@@ -105,6 +105,8 @@ def _damage(copy: Path) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(copy)) as connection:
             verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+            # coverage.py would make a data file of any other database.
+            connection.execute("select version from coverage_schema").fetchone()
     except sqlite3.Error as error:
         return str(error)
     return None if verdict == "ok" else str(verdict)

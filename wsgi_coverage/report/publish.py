@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
-from wsgi_coverage.model import Moment, Report
+from wsgi_coverage.model import Gathering, Moment, Report
 
 DATA = "data.coverage"
 META = "meta.json"
@@ -116,11 +116,11 @@ class Publisher:
         finally:
             held.release()
 
-    def refresh(self, collected: Moment, build: Callable[[Path], Report]) -> Report:
-        """Publish a new report, or share one that was collected late enough.
+    def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
+        """Publish a new report, or share one that already has all that was gathered.
 
         Args:
-            collected: everything executed before this moment has to be in the report.
+            gathering: what the report has to contain.
             build: writes all formats into a folder, and returns the metadata.
 
         Raises:
@@ -129,8 +129,9 @@ class Publisher:
         with self.lock():
             with contextlib.suppress(NoReportError):
                 current = self.current()
-                if collected.is_covered_by(current.collected):
-                    return current  # somebody who came after us has built it meanwhile
+                both = gathering.complete and current.complete
+                if both and gathering.ended_at.is_covered_by(current.collected):
+                    return current  # built by somebody else while we waited for the lock
             with building(self._reports) as folder:
                 report = build(folder)
                 finish(folder, report, self._reports / report.id)

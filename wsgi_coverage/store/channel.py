@@ -63,10 +63,10 @@ class Listener:
             connection, _ = self._socket.accept()
         except TimeoutError:
             return False
-        with connection, contextlib.suppress(OSError, ValueError):
+        with connection, contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             connection.settimeout(PATIENCE)
-            asked = json.loads(_read_line(connection))
-            connection.sendall(json.dumps(answer(str(asked["verb"]))).encode() + b"\n")
+            verb = json.loads(_read_line(connection))["verb"]
+            connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
 
     def wake(self) -> None:

@@ -89,7 +89,7 @@ class FilesStore:
         """The configured data file, and those whose names it begins, as coverage.py finds them."""
         name = self._data_file.name
         for folder in {self._data_file.parent, self._folder, self._fallback}:
-            with contextlib.suppress(FileNotFoundError, PermissionError):
+            with contextlib.suppress(OSError):
                 for entry in os.scandir(folder):
                     ours = entry.name == name or entry.name.startswith(f"{name}.")
                     if ours and not entry.name.endswith("-journal") and entry.is_file():

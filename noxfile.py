@@ -1,0 +1,87 @@
+"""Everything that is checked, and how: `nox` runs it all, `nox -l` lists it.
+
+Tests run against the built and installed wheel, never against the checkout.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+# A machine with one Python is enough; CI checks that none was left out.
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+LOWEST = {
+    "coverage": "7.10.0",
+    "werkzeug": "3.0.3",
+    "jinja2": "3.1.4",
+    "filelock": "3.16.0",
+    "flask": "3.0.0",
+    "gunicorn": "22.0.0",
+}
+TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
+SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
+RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
+
+os.environ.pop("PYTHONPATH", None)
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def wheel(session: nox.Session) -> str:
+    """Build the wheel, once for all sessions of a run."""
+    folder = Path(session.cache_dir) / "wheel"
+    marker = folder / f"{os.getpid()}"
+    if not marker.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        session.install("build")
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), ".", silent=True)
+        marker.touch()
+    (built,) = folder.glob("*.whl")
+    return str(built)
+
+
+@nox.session(python="3.11")
+def lint(session: nox.Session) -> None:
+    """Formatting, rules, types, layers."""
+    session.install("-e", ".[flask]", "ruff", "mypy", "import-linter", "nox", "pytest")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The whole pyramid, against the installed wheel."""
+    built = wheel(session)
+    session.install(f"{built}[flask]", *TESTS, *SERVERS, "httpbin", "playwright")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run(*RUN, "-p", "no:cacheprovider", *session.posargs, env={"TMPDIR": folder})
+
+
+@nox.session(python="3.12")
+def lowest(session: nox.Session) -> None:
+    """The oldest versions of the dependencies that are promised to work."""
+    built = wheel(session)
+    pins = [f"{name}=={version}" for name, version in LOWEST.items()]
+    session.install(f"{built}[flask]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"])
+    session.run(
+        *RUN,
+        "-p",
+        "no:cacheprovider",
+        *(session.posargs or ["tests/unit", "tests/contract", "tests/integration"]),
+    )
+
+
+@nox.session(python="3.13", default=False)
+def own_coverage(session: nox.Session) -> None:
+    """How much of the project its own tests run, child processes included."""
+    session.install("-e", ".[flask]", *TESTS, *SERVERS, "httpbin")
+    session.log("python %s", sys.version)

@@ -1,0 +1,105 @@
+"""A place to measure in: the process under test is never this one, which may be measured itself."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
+BRANCHES = [False, True]
+
+PRELUDE = """
+import json, os, sys, threading, time
+from pathlib import Path
+import coverage
+from wsgi_coverage.collect import forking
+from wsgi_coverage.collect.early import start_early
+from wsgi_coverage.store.private import private_folder
+
+def published():
+    "Executed lines by file name, of everything that is published next to the data file."
+    out = {}
+    for path in sorted([*Path.cwd().glob(".coverage.*"), *Path.cwd().glob("theirs.*")]):
+        data = coverage.CoverageData(str(path))
+        data.read()
+        for name in data.measured_files():
+            out.setdefault(Path(name).name, set()).update(data.lines(name) or ())
+        data.close()
+    return {name: sorted(lines) for name, lines in out.items()}
+
+def tell(**facts):
+    print(json.dumps(facts), flush=True)
+"""
+
+Measure = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Measure:
+    """Run a script in a child process in a folder of its own; return what it told."""
+    (tmp_path / "app.py").write_text(APP)
+
+    def run(
+        script: str,
+        *,
+        core: str | None = None,
+        branch: bool = False,
+        config: str = "",
+        env: dict[str, str] | None = None,
+        command: tuple[str, ...] = (),
+        check: bool = True,
+    ) -> dict[str, Any]:
+        flag = "true" if branch else "false"
+        (tmp_path / ".coveragerc").write_text(f"[run]\nsource = .\nbranch = {flag}\n{config}")
+        (tmp_path / "script.py").write_text(PRELUDE + textwrap.dedent(script))
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("COVERAGE_", "COV_", "WSGI_COVERAGE_"))
+        }
+        if core is not None:
+            environ["COVERAGE_CORE"] = core
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", *command, "script.py"],
+            cwd=tmp_path,
+            env={**environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if check:
+            assert ran.returncode == 0, ran.stderr + ran.stdout
+            assert "Traceback" not in ran.stderr, ran.stderr
+        told: dict[str, Any] = {}
+        for line in ran.stdout.splitlines():
+            told.update(json.loads(line))
+        told["returncode"] = ran.returncode
+        told["stderr"] = ran.stderr
+        return told
+
+    return run
+
+
+APP = """\
+def first():
+    return 1
+
+
+def second():
+    return 2
+
+
+def loop(stop, tick):
+    while not stop.is_set():
+        tick.set()
+        stop.wait(0.001)
+    return 3
+"""
+FIRST, SECOND, LOOP = 2, 6, {10, 11, 12}  # the lines inside each function
+LOADED = [1, 5, 9]  # the def lines

@@ -1,0 +1,318 @@
+"""What one process records, publishes and forgets."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Measure = Callable[..., dict[str, Any]]
+CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
+every_core = pytest.mark.parametrize("core", CORES)
+every_mode = pytest.mark.parametrize(
+    ("core", "branch"),
+    [(core, branch) for core in CORES for branch in (False, True)]
+    if sys.version_info >= (3, 14)
+    else [("ctrace", False), ("ctrace", True)] + [(core, False) for core in CORES[1:]],
+)
+
+LOADED = [1, 5, 9]
+FIRST, SECOND = 2, 6
+
+
+@every_mode
+def test_what_ran_is_published_and_what_did_not_is_not(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        """
+        start_early()
+        import app
+        app.first()
+        worker = forking.current()
+        worker.publish()
+        tell(lines=published(), core=worker.tracer.measuring.core)
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST])
+    assert told["core"] == core
+
+
+@every_mode
+def test_a_second_publish_adds_to_the_first(measure: Measure, core: str, branch: bool) -> None:
+    told = measure(
+        """
+        start_early()
+        import app
+        app.first()
+        forking.current().publish()
+        app.second()
+        forking.current().publish()
+        tell(lines=published())
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])
+
+
+@every_mode
+def test_a_new_line_in_a_function_that_runs_already_is_published(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        """
+        start_early()
+        import app
+        stop, tick = threading.Event(), threading.Event()
+        thread = threading.Thread(target=app.loop, args=(stop, tick))
+        thread.start()
+        tick.wait(10)
+        forking.current().publish()
+        stop.set()
+        thread.join(10)
+        forking.current().publish()
+        tell(lines=published())
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert set(told["lines"]["app.py"]) == {*LOADED, 10, 11, 12, 13}
+
+
+@every_mode
+def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        start_early()
+        import app
+        worker = forking.current()
+        pool = ThreadPoolExecutor(4)
+        barrier = threading.Barrier(4)
+
+        def together(function):
+            barrier.wait(10)
+            return function()
+
+        rounds = []
+        for function in (app.first, app.second, app.first, app.second, app.first):
+            worker.reset()
+            after_reset = published().get("app.py")
+            list(pool.map(together, [function] * 4))
+            worker.publish()
+            rounds.append([after_reset, published()["app.py"]])
+        tell(rounds=rounds)
+        pool.shutdown()
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert told["rounds"] == [[None, [line]] for line in (FIRST, SECOND, FIRST, SECOND, FIRST)]
+
+
+@every_mode
+def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        """
+        start_early()
+        import app
+        worker = forking.current()
+        stop, tick = threading.Event(), threading.Event()
+        thread = threading.Thread(target=app.loop, args=(stop, tick))
+        thread.start()
+        tick.wait(10)
+        worker.reset()
+        for _ in range(3):
+            tick.clear()
+            assert tick.wait(10)
+        worker.publish()
+        again = published()["app.py"]
+        stop.set()
+        thread.join(10)
+        worker.publish()
+        tell(again=again, end=published()["app.py"])
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert told["again"] == [10, 11, 12]
+    assert told["end"] == [10, 11, 12, 13]
+
+
+def test_sysmon_is_chosen_where_it_can_measure(measure: Measure) -> None:
+    script = """
+        start_early()
+        measuring = forking.current().tracer.measuring
+        tell(core=measuring.core, reason=measuring.core_reason)
+        """
+
+    told = measure(script)
+
+    if sys.version_info >= (3, 12):
+        assert told["core"] == "sysmon"
+    else:
+        assert told["core"] == "ctrace"
+        assert "no sys.monitoring" in told["reason"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sysmon is there from Python 3.12 on")
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("dynamic_context = test_function", "dynamic_context"),
+        ("concurrency = thread, gevent", "gevent"),
+        ("core = ctrace", "core is set"),
+        ("timid = true", "timid"),
+    ],
+)
+def test_what_sysmon_cannot_measure_is_left_to_another_core(
+    measure: Measure, config: str, reason: str
+) -> None:
+    if "gevent" in config:
+        pytest.importorskip("gevent")
+
+    told = measure(
+        """
+        start_early()
+        measuring = forking.current().tracer.measuring
+        tell(core=measuring.core, reason=measuring.core_reason)
+        """,
+        config=config,
+    )
+
+    assert told["core"] in ("ctrace", "pytrace")
+    assert reason in told["reason"]
+
+
+def test_branches_are_left_to_ctrace_before_python_3_14(measure: Measure) -> None:
+    told = measure(
+        """
+        start_early()
+        tell(core=forking.current().tracer.measuring.core)
+        """,
+        branch=True,
+    )
+
+    assert told["core"] == ("sysmon" if sys.version_info >= (3, 14) else "ctrace")
+
+
+def test_no_warning_and_no_thread_of_ours_is_there_when_the_application_forks(
+    measure: Measure,
+) -> None:
+    told = measure(  # -W error: Python warns where a process with threads forks
+        """
+        start_early()
+        worker = forking.current()
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        time_left = worker.gather("status", wait=5)
+        tell(complete=time_left.complete, workers=len(time_left.workers))
+        """
+    )
+
+    assert told["complete"]
+    assert told["workers"] == 1
+    assert told["stderr"] == ""
+
+
+def test_what_coverage_py_saves_by_itself_is_published_too(measure: Measure) -> None:
+    told = measure(
+        """
+        cov = start_early()
+        import app
+        app.first()
+        cov.save()
+        tell(lines=published(), own=sorted(cov.get_data().lines(str(Path("app.py").resolve()))))
+        """
+    )
+
+    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST])
+    assert told["own"] == told["lines"]["app.py"]
+
+
+def test_the_flush_is_loss_free_with_this_coverage_py(measure: Measure) -> None:
+    told = measure(
+        """
+        start_early()
+        measuring = forking.current().tracer.measuring
+        tell(lossless=measuring.lossless, problem=measuring.problem)
+        """
+    )
+
+    assert told["problem"] is None
+    assert told["lossless"]
+
+
+@every_core
+def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
+    measure: Measure, core: str
+) -> None:
+    told = measure(
+        """
+        from wsgi_coverage.collect import internals
+        internals.problem = lambda cov: "changed beyond recognition"
+        start_early()
+        import app
+        app.first()
+        worker = forking.current()
+        worker.publish()
+        first = published()["app.py"]
+        worker.reset()
+        app.second()
+        worker.publish()
+        measuring = worker.tracer.measuring
+        tell(first=first, second=published()["app.py"], problem=measuring.problem)
+        """,
+        core=core,
+    )
+
+    assert told["problem"] == "changed beyond recognition"
+    assert told["first"] == sorted([*LOADED, FIRST])
+    assert told["second"] == [SECOND]
+
+
+def test_a_write_that_fails_loses_nothing(measure: Measure) -> None:
+    told = measure(
+        """
+        start_early()
+        import app
+        from coverage.sqlitedb import SqliteDb
+        worker = forking.current()
+        worker.publish()
+        app.first()
+        execute = SqliteDb.execute_void
+
+        def full(self, sql, *args, **kwargs):
+            if "line_bits" in sql:
+                raise coverage.exceptions.DataError("database or disk is full")
+            return execute(self, sql, *args, **kwargs)
+
+        SqliteDb.execute_void = full
+        try:
+            worker.publish()
+        except coverage.exceptions.DataError:
+            failed = True
+        SqliteDb.execute_void = execute
+        app.second()
+        worker.publish()
+        tell(failed=failed, lines=published())
+        """
+    )
+
+    assert told["failed"]
+    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])

@@ -1,0 +1,312 @@
+"""What a report says of data files, good and bad."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+from wsgi_coverage.model import Report
+
+Build = Callable[..., Report]
+MakeData = Callable[..., Path]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    def read() -> dict[str, Any]:
+        entries = json.loads((tmp_path / "out" / "files.json").read_text())
+        return {Path(entry.pop("file")).name: entry for entry in entries}
+
+    return read
+
+
+def test_the_union_of_all_data_files_is_reported(
+    data_file: MakeData, build_report: Build, files: Callable[[], dict[str, Any]]
+) -> None:
+    report = build_report(
+        data_file(".coverage.a", {"app.py": [1, 2]}),
+        data_file(".coverage.b", {"app.py": [5, 6]}),
+        data_file(".coverage", {"app.py": [8]}),
+    )
+
+    assert files()["app.py"] == {"statements": 6, "missing": 1, "covered": 5, "percent": 83.33}
+    assert report.summary["covered"] == 5
+    assert report.warnings == ()
+
+
+def test_combining_changes_no_data_file(data_file: MakeData, build_report: Build) -> None:
+    paths = [data_file(f".coverage.{each}", {"app.py": [each]}) for each in (1, 2)]
+    before = [path.read_bytes() for path in paths]
+
+    build_report(*paths)
+
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_text_files_html_and_data_agree(
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+    tmp_path: Path,
+    project: Path,
+) -> None:
+    report = build_report(data_file(".coverage.a", {"app.py": [1, 2, 5]}))
+
+    out = tmp_path / "out"
+    exported = coverage.CoverageData(str(out / "data.coverage"))
+    exported.read()
+    assert sorted(exported.lines(str(project / "app.py")) or ()) == [1, 2, 5]
+    assert files()["app.py"]["covered"] == 3
+    assert "app.py       6      3    50%" in (out / "report.txt").read_text()
+    assert "50%" in (out / "html" / "index.html").read_text()
+    assert report.summary["percent"] == 50.0
+    assert json.loads((out / "coverage.json").read_text())["totals"]["covered_lines"] == 3
+
+
+def test_branch_figures_are_coverage_pys_own(
+    data_file: MakeData, build_report: Build, files: Callable[[], dict[str, Any]]
+) -> None:
+    arcs = [(-1, 1), (1, 5), (5, -1), (-5, 6), (6, 7), (7, -5)]
+
+    build_report(data_file(".coverage.a", arcs={"app.py": arcs}), branch=True)
+
+    assert files()["app.py"] == {
+        "statements": 6,
+        "missing": 2,
+        "covered": 4,
+        "percent": 62.5,
+        "branches": 2,
+        "partial_branches": 1,
+        "covered_branches": 1,
+        "missing_branches": 1,
+    }
+
+
+def test_no_data_is_null_and_not_a_percentage(build_report: Build, tmp_path: Path) -> None:
+    report = build_report()
+
+    assert report.summary["percent"] is None
+    assert report.summary["reason"] == "no data yet"
+    assert report.size == 0
+    assert "no data yet" in (tmp_path / "out" / "report.txt").read_text()
+    assert json.loads((tmp_path / "out" / "files.json").read_text()) == []
+
+
+def test_a_file_without_statements_has_no_percentage(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+) -> None:
+    (project / "empty.py").write_text("")
+
+    build_report(data_file(".coverage.a", {"app.py": [1], "empty.py": []}))
+
+    assert files()["empty.py"]["percent"] is None
+    assert files()["empty.py"]["reason"] == "no statements"
+
+
+@pytest.mark.parametrize(("covered", "shown"), [(1, 0.01), (19_999, 99.99), (20_000, 100.0)])
+def test_only_an_exact_hundred_or_zero_is_shown_as_one(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+    covered: int,
+    shown: float,
+) -> None:
+    (project / "long.py").write_text("x = 1\n" * 20_000)
+
+    report = build_report(data_file(".coverage.a", {"long.py": range(1, covered + 1)}))
+
+    assert files()["long.py"]["percent"] == shown
+    assert report.summary["percent"] == shown
+
+
+def test_files_that_never_ran_are_reported_at_zero(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+) -> None:
+    (project / "never.py").write_text("x = 1\n")
+
+    build_report(
+        data_file(".coverage.a", {"app.py": [1]}), unexecuted=[(str(project / "never.py"), None)]
+    )
+
+    assert files()["never.py"] == {"statements": 1, "missing": 1, "covered": 0, "percent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No source"),
+        (b"def (:\n", "Couldn't parse"),
+        (b"# -*- coding: klingon -*-\nx = 1\n", "klingon"),
+        (b"\xff\xfe\x00", ""),
+    ],
+    ids=["deleted", "unparsable", "unknown encoding", "binary"],
+)
+def test_a_bad_source_is_listed_with_its_reason_and_the_rest_is_reported(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+    tmp_path: Path,
+    content: bytes | None,
+    reason: str,
+) -> None:
+    if content is not None:
+        (project / "bad.py").write_bytes(content)
+
+    report = build_report(data_file(".coverage.a", {"app.py": [1, 2], "bad.py": [1]}))
+
+    bad = files()["bad.py"]
+    assert (bad["statements"], bad["covered"], bad["percent"]) == (None, None, None)
+    assert reason in bad["reason"]
+    assert files()["app.py"]["covered"] == 2
+    assert any("bad.py" in warning for warning in report.warnings)
+    assert report.summary["statements"] == 6
+    assert "bad.py" not in (tmp_path / "out" / "report.txt").read_text()
+    assert (tmp_path / "out" / "html" / "index.html").exists()
+
+
+def test_only_bad_sources_are_no_data(
+    project: Path, data_file: MakeData, build_report: Build
+) -> None:
+    (project / "bad.py").write_text("def (:\n")
+
+    report = build_report(data_file(".coverage.a", {"bad.py": [1]}))
+
+    assert report.summary["percent"] is None
+    assert len(report.warnings) == 1
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(5000))
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_another_schema(path: Path) -> None:
+    import sqlite3
+
+    connection = sqlite3.connect(path)
+    connection.execute("update coverage_schema set version = 99")
+    connection.commit()
+    connection.close()
+
+
+def another_database(path: Path) -> None:
+    import sqlite3
+
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("create table coverage (x)")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "spoil", [garbage, truncated, emptied, of_another_schema, another_database]
+)
+def test_a_bad_data_file_is_set_aside_by_name_and_left_where_it_is(
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+    spoil: Callable[[Path], None],
+) -> None:
+    bad = data_file(".coverage.bad", {"app.py": range(1, 9)})
+    spoil(bad)
+    content = bad.read_bytes()
+
+    report = build_report(data_file(".coverage.a", {"app.py": [1, 2]}), bad)
+
+    assert files()["app.py"]["covered"] == 2
+    (warning,) = report.warnings
+    assert str(bad) in warning
+    assert "set aside" in warning
+    assert bad.read_bytes() == content
+
+
+@pytest.mark.parametrize("branch", [False, True])
+def test_a_data_file_of_the_other_mode_is_set_aside(
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+    branch: bool,
+) -> None:
+    lines = data_file(".coverage.lines", {"app.py": [1, 2]})
+    arcs = data_file(".coverage.arcs", arcs={"app.py": [(-1, 1), (1, 5), (5, -1)]})
+
+    report = build_report(lines, arcs, branch=branch)
+
+    (warning,) = report.warnings
+    assert str(lines if branch else arcs) in warning
+    assert files()["app.py"]["covered"] == 2
+
+
+def test_a_data_file_that_has_just_gone_is_named(
+    project: Path, data_file: MakeData, build_report: Build
+) -> None:
+    report = build_report(data_file(".coverage.a", {"app.py": [1]}), project / ".coverage.gone")
+
+    assert any(".coverage.gone" in warning for warning in report.warnings)
+
+
+def test_paths_are_remapped_as_coverage_combine_would(
+    project: Path, data_file: MakeData, build_report: Build
+) -> None:
+    path = project / ".coverage.elsewhere"
+    data = coverage.CoverageData(str(path))
+    data.add_lines({"/container/app/app.py": [5, 6]})
+    data.close()
+
+    report = build_report(
+        data_file(".coverage.a", {"app.py": [1, 2]}),
+        path,
+        config=f"[paths]\nsource =\n    {project}\n    /container/app\n",
+    )
+
+    assert report.summary["files"] == 1
+    assert report.summary["covered"] == 4
+
+
+def test_relative_files_stay_relative(
+    project: Path, build_report: Build, files: Callable[[], dict[str, Any]], tmp_path: Path
+) -> None:
+    path = project / ".coverage.a"
+    data = coverage.CoverageData(str(path))
+    data.add_lines({"app.py": [1, 2]})
+    data.close()
+
+    build_report(path, config="[run]\nrelative_files = true\n")
+
+    (entry,) = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert (entry["file"], entry["covered"]) == ("app.py", 2)
+
+
+def test_omitted_files_are_neither_reported_nor_warned_of(
+    project: Path, data_file: MakeData, build_report: Build
+) -> None:
+    shutil.copy(project / "app.py", project / "left_out.py")
+
+    report = build_report(
+        data_file(".coverage.a", {"app.py": [1], "left_out.py": [1]}),
+        config="[report]\nomit = */left_out.py\n",
+    )
+
+    assert report.summary["files"] == 1
+    assert report.warnings == ()

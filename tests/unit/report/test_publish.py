@@ -1,0 +1,281 @@
+"""Publishing: old or new, never a half; one build for all who asked in time."""
+
+import errno
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage import clock
+from wsgi_coverage.errors import (
+    DiskFullError,
+    NoReportError,
+    RefreshBusyError,
+    SnapshotLimitError,
+    UnknownSnapshotError,
+)
+from wsgi_coverage.model import Gathering, Moment, Report, WorkerState
+from wsgi_coverage.report import publish, snapshots
+from wsgi_coverage.report.publish import Publisher, new_id
+from wsgi_coverage.report.snapshots import Snapshots
+
+REPORT = Report(
+    id="",
+    refreshed_at=clock.now_iso(),
+    duration_seconds=0.1,
+    autosave_interval_seconds=30.0,
+    summary={"percent": None},
+    complete=True,
+    workers=({"pid": 1},),
+    warnings=("careful",),
+    collected=clock.now(),
+)
+
+
+def gathered(*, complete: bool = True) -> Gathering:
+    worker = WorkerState(
+        id="a", host="h", pid=1, state="measuring", published_at=None, fresh=complete
+    )
+    return Gathering(workers=(worker,), ended_at=clock.now())
+
+
+def building(text: str, collected: Moment | None = None) -> Callable[[Path], Report]:
+    def build(folder: Path) -> Report:
+        (folder / "report.txt").write_text(text)
+        return replace(REPORT, id=new_id(), collected=collected or clock.now())
+
+    return build
+
+
+def no_room(folder: Path) -> Report:
+    (folder / "report.txt").write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    return Publisher(tmp_path / "cache")
+
+
+def text(publisher: Publisher) -> str:
+    return publisher.read(lambda folder: (folder / "report.txt").read_text())
+
+
+def test_before_the_first_refresh_there_is_no_report(publisher: Publisher) -> None:
+    with pytest.raises(NoReportError, match="refresh"):
+        publisher.current()
+
+
+def test_a_published_report_can_be_read(publisher: Publisher) -> None:
+    report = publisher.refresh(gathered(), building("one"))
+
+    assert publisher.current() == report
+    assert text(publisher) == "one"
+
+
+def test_a_newer_report_takes_the_place_of_the_old(publisher: Publisher) -> None:
+    publisher.refresh(gathered(), building("one"))
+    publisher.refresh(gathered(), building("two"))
+
+    assert text(publisher) == "two"
+
+
+def test_a_report_that_has_all_that_was_gathered_is_shared(publisher: Publisher) -> None:
+    asked = gathered()
+    first = publisher.refresh(gathered(), building("one"))
+
+    second = publisher.refresh(asked, building("two"))
+
+    assert second == first
+    assert text(publisher) == "one"
+
+
+def test_an_incomplete_gathering_shares_nothing(publisher: Publisher) -> None:
+    asked = gathered(complete=False)
+    publisher.refresh(gathered(), building("one"))
+
+    publisher.refresh(asked, building("two"))
+
+    assert text(publisher) == "two"
+
+
+def test_a_report_of_another_boot_is_not_shared(publisher: Publisher) -> None:
+    long_ago = Moment("another boot", clock.now().seconds + 1000)
+    publisher.refresh(gathered(), building("old", collected=long_ago))
+
+    publisher.refresh(gathered(), building("new"))
+
+    assert text(publisher) == "new"
+
+
+def test_requests_that_wait_for_a_build_share_the_next_one(publisher: Publisher) -> None:
+    builds: list[str] = []
+    started, go_on = threading.Event(), threading.Event()
+
+    def counted(folder: Path) -> Report:
+        builds.append("x")
+        return building("text")(folder)
+
+    def slow(folder: Path) -> Report:
+        report = counted(folder)
+        started.set()
+        go_on.wait(30)
+        return report
+
+    first = threading.Thread(target=publisher.refresh, args=(gathered(), slow))
+    first.start()
+    started.wait(30)
+    waiting = [
+        threading.Thread(target=publisher.refresh, args=(gathered(), counted)) for _ in range(6)
+    ]
+    for thread in waiting:
+        thread.start()
+    go_on.set()
+    for thread in (first, *waiting):
+        thread.join(30)
+
+    assert len(builds) == 2
+
+
+def test_a_failed_build_leaves_the_old_report_and_no_half(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.refresh(gathered(), building("one"))
+    before = sorted(path.name for path in (tmp_path / "cache" / "reports").iterdir())
+
+    with pytest.raises(DiskFullError):
+        publisher.refresh(gathered(), no_room)
+
+    assert text(publisher) == "one"
+    assert sorted(path.name for path in (tmp_path / "cache" / "reports").iterdir()) == before
+    publisher.refresh(gathered(), building("two"))
+    assert text(publisher) == "two"
+
+
+def test_a_withdrawn_report_is_gone(publisher: Publisher) -> None:
+    publisher.refresh(gathered(), building("one"))
+
+    with publisher.lock():
+        publisher.withdraw()
+
+    with pytest.raises(NoReportError):
+        text(publisher)
+
+
+def test_old_reports_do_not_pile_up(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "reports" / ".building-killed").mkdir(parents=True)
+
+    for number in range(5):
+        publisher.refresh(gathered(), building(str(number)))
+
+    assert len(list((tmp_path / "cache" / "reports").iterdir())) == 2
+
+
+def test_readers_get_whole_reports_while_others_are_published(publisher: Publisher) -> None:
+    publisher.refresh(gathered(), building("0"))
+    done = threading.Event()
+
+    def publish_all_the_time() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            publisher.refresh(gathered(), building(str(number)))
+
+    writer = threading.Thread(target=publish_all_the_time)
+    writer.start()
+    try:
+        seen = [int(text(publisher)) for _ in range(200)]
+    finally:
+        done.set()
+        writer.join(30)
+
+    assert seen == sorted(seen)
+
+
+def test_a_lock_that_is_held_for_too_long_is_an_error(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "LOCK_PATIENCE", 0.05)
+
+    with publisher.lock(), pytest.raises(RefreshBusyError, match=r"build\.lock"):
+        publisher.refresh(gathered(), building("one"))
+
+
+def test_ids_never_collide_and_sort_by_time() -> None:
+    ids = [new_id() for _ in range(2000)]
+
+    assert len(set(ids)) == 2000
+    assert [each.partition("-")[0] for each in ids] == sorted(e.partition("-")[0] for e in ids)
+    assert all(snapshots.ID.fullmatch(each) for each in ids)
+
+
+def test_snapshots_are_listed_newest_first(tmp_path: Path) -> None:
+    kept = Snapshots(tmp_path / "kept")
+    taken = [kept.take(building(str(number))).id for number in range(3)]
+
+    assert [report.id for report in kept.all()] == taken[::-1]
+
+
+def test_a_snapshot_of_a_whole_second_has_an_id_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "now_iso", lambda: clock.iso(1_700_000_000.0))
+
+    assert snapshots.ID.fullmatch(new_id())
+
+
+def test_a_deleted_snapshot_is_gone(tmp_path: Path) -> None:
+    kept = Snapshots(tmp_path / "kept")
+    report = kept.take(building("x"))
+
+    kept.delete(report.id)
+
+    assert kept.all() == []
+    assert list((tmp_path / "kept").iterdir()) == []
+    with pytest.raises(UnknownSnapshotError):
+        kept.delete(report.id)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["", "..", "../kept", "/etc", "a\x00b", ".building-x", "20260101T000000.000000Z-00000000"],
+)
+def test_an_unknown_id_is_no_snapshot(tmp_path: Path, identity: str) -> None:
+    kept = Snapshots(tmp_path / "kept")
+    kept.take(building("x"))
+
+    with pytest.raises(UnknownSnapshotError):
+        kept.find(identity)
+
+
+def test_a_snapshot_without_room_is_not_listed(tmp_path: Path) -> None:
+    kept = Snapshots(tmp_path / "kept")
+
+    with pytest.raises(DiskFullError):
+        kept.take(no_room)
+
+    assert kept.all() == []
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert kept.all() == []
+    assert kept.take(building("x")) == kept.all()[0]
+
+
+def test_there_is_a_limit_to_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "MAX_SNAPSHOTS", 2)
+    kept = Snapshots(tmp_path / "kept")
+    kept.take(building("1"))
+    kept.take(building("2"))
+
+    with pytest.raises(SnapshotLimitError, match="delete some"):
+        kept.take(building("3"))
+
+    assert len(kept.all()) == 2
+
+
+def test_a_snapshot_that_is_not_whole_is_not_listed(tmp_path: Path) -> None:
+    kept = Snapshots(tmp_path / "kept")
+    (tmp_path / "kept" / new_id()).mkdir(parents=True)
+
+    assert kept.all() == []

@@ -1,0 +1,141 @@
+"""Reaching every live worker at once."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, call_all
+
+pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
+
+Start = Callable[..., Listener]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's address has 108 bytes."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="c-") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Workers that answer each call with what `answer` returns."""
+    running: list[tuple[Listener, threading.Thread, threading.Event]] = []
+
+    def run(identity: str, answer: Callable[[str], dict[str, Any]]) -> Listener:
+        listener = Listener(folder, {"id": identity, "host": "h", "pid": len(running) + 1})
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                try:
+                    listener.serve(None, answer)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        running.append((listener, thread, stop))
+        return listener
+
+    yield run
+    for listener, thread, stop in running:
+        stop.set()
+        listener.wake()
+        thread.join(10)
+        listener.close()
+
+
+def test_every_worker_is_asked_and_answers(folder: Path, start: Start) -> None:
+    for name in ("a", "b", "c"):
+        start(name, lambda verb, name=name: {"did": verb, "by": name})
+
+    answers = call_all(folder, "publish", wait=10)
+
+    assert sorted((each["id"], each["did"], each["by"]) for each in answers) == [
+        ("a", "publish", "a"),
+        ("b", "publish", "b"),
+        ("c", "publish", "c"),
+    ]
+    assert all(each["answered"] for each in answers)
+
+
+def test_the_caller_can_leave_itself_out(folder: Path, start: Start) -> None:
+    start("a", lambda verb: {})
+    start("b", lambda verb: {})
+
+    assert [each["id"] for each in call_all(folder, "status", wait=10, but="a")] == ["b"]
+
+
+def test_a_worker_that_does_not_answer_in_time_is_named(folder: Path, start: Start) -> None:
+    held = threading.Event()
+    start("quick", lambda verb: {})
+    start("slow", lambda verb: {"late": held.wait(30)})
+
+    answers = {each["id"]: each["answered"] for each in call_all(folder, "status", wait=0.2)}
+    held.set()
+
+    assert answers == {"quick": True, "slow": False}
+
+
+def test_a_dead_workers_traces_are_swept_away(folder: Path) -> None:
+    listener = Listener(folder, {"id": "dead", "host": "h", "pid": 1})
+    listener._socket.close()  # as the kernel does when a process is killed
+    assert len(list(folder.iterdir())) == 2
+
+    answers = call_all(folder, "status", wait=5)
+
+    assert answers == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_closed_worker_leaves_no_trace(folder: Path) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+
+    listener.close()
+
+    assert list(folder.iterdir()) == []
+
+
+def test_sockets_are_for_the_own_user_only(folder: Path, start: Start) -> None:
+    start("a", lambda verb: {})
+
+    (path,) = folder.glob("*.socket")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_serving_gives_up_after_its_timeout(folder: Path) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+
+    served = listener.serve(0.01, lambda verb: {})
+    listener.close()
+
+    assert served is False
+
+
+@pytest.mark.parametrize("line", [b"", b"\n", b"no json\n", b"[]\n", b'{"verb": 1', b"x" * 70_000])
+def test_garbage_on_the_socket_harms_nobody(folder: Path, start: Start, line: bytes) -> None:
+    start("a", lambda verb: {"verb": verb})
+    (path,) = folder.glob("*.socket")
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(line)
+
+    assert [each["answered"] for each in call_all(folder, "status", wait=10)] == [True]
+
+
+def test_a_record_without_its_socket_is_no_worker(folder: Path) -> None:
+    (folder / "1-aa.json").write_text(json.dumps({"id": "a", "host": "h", "pid": 1}))
+
+    assert call_all(folder, "status", wait=5) == []

@@ -1,0 +1,54 @@
+"""What is particular to data files in a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage.store.files import FilesStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FilesStore:
+    return FilesStore(tmp_path / ".coverage", fallback=tmp_path / "private")
+
+
+def test_data_files_lie_where_coverage_combine_looks(store: FilesStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"data")
+
+    store.publish("host.1.aa", source)
+
+    assert (tmp_path / ".coverage.host.1.aa").read_bytes() == b"data"
+
+
+def test_published_files_are_for_the_own_user_only(store: FilesStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"data")
+
+    store.publish("host.1.aa", source)
+
+    assert (tmp_path / ".coverage.host.1.aa").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_lay_there_before_is_combined_too(store: FilesStore, tmp_path: Path) -> None:
+    for name in (".coverage", ".coverage.old", ".coveragerc", ".coverage.x-journal", "other"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".coverage.folder").mkdir()
+
+    assert [path.name for path in store.published()] == [".coverage", ".coverage.old"]
+
+
+def test_erasing_leaves_foreign_files_alone(store: FilesStore, tmp_path: Path) -> None:
+    for name in (".coverage", ".coverage.old", ".coveragerc", "app.py"):
+        (tmp_path / name).write_bytes(b"x")
+
+    store.erase(keep=[])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".coveragerc", "app.py"]
+
+
+def test_a_failed_publish_leaves_no_temporary_file(store: FilesStore, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.publish("host.1.aa", tmp_path / "missing")
+
+    assert list(tmp_path.iterdir()) == []
