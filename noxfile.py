@@ -19,7 +19,7 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 LOWEST = {
-    "coverage": "7.10.0",
+    "coverage": "7.14.0",
     "werkzeug": "3.0.3",
     "jinja2": "3.1.4",
     "filelock": "3.16.0",

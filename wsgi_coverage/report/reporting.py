@@ -34,7 +34,7 @@ class ReportingCoverage(Coverage):
         self.config.ignore_errors = True  # one bad source must not hide the others
         self.notices: list[str] = []
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
-        self._errors: dict[Any, Exception] = {}
+        self._errors: dict[str, Exception] = {}
         self._reporters: dict[str, Any] = {}
 
     def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
@@ -48,20 +48,21 @@ class ReportingCoverage(Coverage):
             self._reporters[morf] = super()._get_file_reporter(morf)
         return self._reporters[morf]
 
-    def _analyze(self, morf: Any, file_reporter: Any = None) -> Any:
+    def _analyze(self, morf: Any, *arguments: Any, **keywords: Any) -> Any:
         """Fail for every format alike.
 
         coverage.py's parser, asked a second time about a source that it could not parse, says that
         there are no statements in it.
         """
-        if (known := self._errors.get(morf)) is not None:
+        name = str(getattr(morf, "filename", morf))  # older versions pass the file reporter
+        if (known := self._errors.get(name)) is not None:
             raise known
         try:
-            return super()._analyze(morf, file_reporter)
+            return super()._analyze(morf, *arguments, **keywords)
         except Exception as error:
-            self._errors[morf] = error
-            if not isinstance(error, NotPython) or str(morf).endswith(PYTHON):
-                self.failures[str(morf)] = str(error) or type(error).__name__
+            self._errors[name] = error
+            if not isinstance(error, NotPython) or name.endswith(PYTHON):
+                self.failures[name] = str(error) or type(error).__name__
             raise
 
     def shown_names(self) -> dict[str, str]:

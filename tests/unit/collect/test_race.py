@@ -19,9 +19,8 @@ every_mode = pytest.mark.parametrize(("core", "branch"), MODES)
 
 SOURCES = """
 MODULES, FUNCTIONS = 40, 20
-body = "".join(
-    f"def f{j}(x):\\n    y = x\\n    if x:\\n        y += 1\\n    return y\\n" for j in range(FUNCTIONS)
-)
+function = "def f{}(x):\\n    y = x\\n    if x:\\n        y += 1\\n    return y\\n"
+body = "".join(function.format(j) for j in range(FUNCTIONS))
 for i in range(MODULES):
     Path(f"m{i}.py").write_text(body)
 sys.path.insert(0, "")
@@ -207,7 +206,7 @@ class HeldUp:
 
 app.second()  # so that the tracer knows its code
 worker.reset()
-(info,) = [tracer.code_infos[id(code)] for code in tracer.code_objects if code is app.second.__code__]
+info = tracer.code_infos[id(app.second.__code__)]
 lines, info.file_data = info.file_data, HeldUp(info.file_data)
 thread = threading.Thread(target=app.second)
 thread.start()
