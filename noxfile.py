@@ -5,7 +5,6 @@ Tests run against the built and installed wheel, never against the checkout.
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +27,8 @@ LOWEST = {
 }
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
+CLIENTS = ["httpbin", "playwright"]
+QUIET = ("-p", "no:cacheprovider")
 RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
 
 os.environ.pop("PYTHONPATH", None)
@@ -61,9 +62,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole pyramid, against the installed wheel."""
     built = wheel(session)
-    session.install(f"{built}[flask]", *TESTS, *SERVERS, "httpbin", "playwright")
+    session.install(f"{built}[flask]", *TESTS, *SERVERS, *CLIENTS)
     with tempfile.TemporaryDirectory() as folder:
-        session.run(*RUN, "-p", "no:cacheprovider", *session.posargs, env={"TMPDIR": folder})
+        session.run(*RUN, *QUIET, *session.posargs, env={"TMPDIR": folder})
 
 
 @nox.session(python="3.12")
@@ -72,16 +73,21 @@ def lowest(session: nox.Session) -> None:
     built = wheel(session)
     pins = [f"{name}=={version}" for name, version in LOWEST.items()]
     session.install(f"{built}[flask]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"])
-    session.run(
-        *RUN,
-        "-p",
-        "no:cacheprovider",
-        *(session.posargs or ["tests/unit", "tests/contract", "tests/integration"]),
-    )
+    below_e2e = ("tests/unit", "tests/contract", "tests/integration")
+    session.run(*RUN, *QUIET, *(session.posargs or below_e2e))
 
 
 @nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
-    """How much of the project its own tests run, child processes included."""
-    session.install("-e", ".[flask]", *TESTS, *SERVERS, "httpbin")
-    session.log("python %s", sys.version)
+    """How much of the project its own tests run, in every process that they start."""
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *CLIENTS)
+    get_path = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path((session.run("python", "-c", get_path, silent=True) or "").strip())
+    shutil.copy("tests/own_coverage.py", site / "own_coverage.py")
+    (site / "own_coverage.pth").write_text("import own_coverage\n")
+    packages = "wsgi_coverage,flask_coverage"
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"OWN_COVERAGE": folder, "OWN_COVERAGE_SOURCE": packages}
+        session.run(*RUN, *QUIET, *session.posargs, env=env)
+        session.run("python", "tests/own_coverage.py", folder)
+    session.run("coverage", "report", "--rcfile=pyproject.toml", "--show-missing")

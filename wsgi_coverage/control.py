@@ -24,7 +24,6 @@ from wsgi_coverage.settings import Settings
 
 MAX_LABEL = 1000  # characters
 MAX_NAME = 255  # bytes; no file system takes a longer file name
-CURRENT = "current"  # names the published report where a snapshot could be named
 
 T = TypeVar("T")
 
@@ -117,25 +116,30 @@ class Control:
         """
         return self._publisher.current()
 
-    def read(self, identity: str, reader: Callable[[Path], T]) -> T:
-        """Read in the folder of the published report (``current``) or of a snapshot.
+    def read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
+        """Read in the folder of a snapshot, or (None) of the published report.
 
         Raises:
             NoReportError, UnknownSnapshotError: there is none.
         """
-        if identity == CURRENT:
+        if identity is None:
             return self._publisher.read(reader)
-        return reader(self._snapshots.find(identity))
+        folder = self._snapshots.find(identity)
+        try:
+            return reader(folder)
+        except FileNotFoundError:
+            self._snapshots.find(identity)  # it may have been deleted meanwhile
+            raise
 
-    def text(self, identity: str = CURRENT) -> str:
+    def text(self, identity: str | None = None) -> str:
         """The text report."""
         return self.read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
 
-    def files(self, identity: str = CURRENT) -> bytes:
+    def files(self, identity: str | None = None) -> bytes:
         """The list of files, as JSON."""
         return self.read(identity, lambda folder: (folder / FILES).read_bytes())
 
-    def json(self, identity: str = CURRENT) -> bytes:
+    def json(self, identity: str | None = None) -> bytes:
         """coverage.py's JSON report.
 
         Raises:
@@ -143,7 +147,7 @@ class Control:
         """
         return self._only_with_data(identity, JSON)
 
-    def data(self, identity: str = CURRENT) -> bytes:
+    def data(self, identity: str | None = None) -> bytes:
         """The combined data file.
 
         Raises:
@@ -151,7 +155,7 @@ class Control:
         """
         return self._only_with_data(identity, DATA)
 
-    def html(self, path: str, identity: str = CURRENT) -> bytes:
+    def html(self, path: str, identity: str | None = None) -> bytes:
         """A file of coverage.py's HTML report.
 
         Raises:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import importlib
 import math
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,7 +36,7 @@ class Settings:
     url_prefix: str = "/debug/coverage"  # no trailing slash; "" is the whole site
     auth: AuthCallback | None = None  # called with the environ; true lets the request in
     username: str = "admin"  # for HTTP Basic
-    password: str | None = None  # for HTTP Basic; None: no Basic authentication
+    password: str | None = field(default=None, repr=False)  # for HTTP Basic; None: no Basic auth
     debug: bool = False  # serve without credentials, to local host names only
     trusted_hosts: tuple[str, ...] | None = None  # host names served; None: decided by debug
     config_file: Path | None = None  # coverage.py's; None: coverage.py looks where it always does
@@ -131,7 +132,7 @@ def _url_prefix(raw: object) -> str:
     segments = raw.strip("/").split("/") if raw.strip("/") else []
     if any(segment in ("", ".", "..") for segment in segments) or raw.startswith("//"):
         raise ValueError("must not have empty, '.' or '..' segments")
-    if re.search(r"[\x00-\x20\x7f?#\\%<>\"]", raw):
+    if re.search(r"[\x00-\x20\x7f?#\\%<>\"]", raw) or not _is_utf8(raw):
         raise ValueError("must be a plain path, without spaces, queries or escapes")
     return "".join(f"/{segment}" for segment in segments)
 
@@ -146,7 +147,7 @@ def _auth(raw: object) -> AuthCallback:
                 found: object = importlib.import_module(module_name)
                 for part in attribute.split("."):
                     found = getattr(found, part)
-            except (ImportError, AttributeError) as error:
+            except (ImportError, AttributeError, TypeError, ValueError) as error:
                 raise ValueError(f"cannot be imported ({error})") from None
             if callable(found):
                 return found
@@ -156,13 +157,26 @@ def _auth(raw: object) -> AuthCallback:
 def _username(raw: object) -> str:
     if not isinstance(raw, str) or raw == "" or ":" in raw or _has_controls(raw):
         raise ValueError("must be a string without ':' and control characters (RFC 7617)")
+    if not _is_utf8(raw):
+        raise ValueError("must be UTF-8 (RFC 7617)")
     return raw
 
 
 def _password(raw: object) -> str | None:
     if not isinstance(raw, str) or _has_controls(raw):
         raise ValueError("must be a string without control characters (RFC 7617)")
+    if not _is_utf8(raw):
+        raise ValueError("must be UTF-8 (RFC 7617)")
     return raw or None  # an empty password is no password
+
+
+def _is_utf8(text: str) -> bool:
+    """False for an environment variable's bytes that were no UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_controls(text: str) -> bool:
@@ -190,7 +204,11 @@ def _hosts(raw: object) -> tuple[str, ...]:
 
 def _file(raw: object) -> Path:
     path = _path(raw)
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:  # before Python 3.14; False since then
+        raise ValueError(f"must be a file that exists ({error.strerror})") from None
+    if not exists:
         raise ValueError("must be a file that exists")
     return path
 
@@ -203,7 +221,13 @@ def _path(raw: object) -> Path:
 
 def _folder(raw: object) -> Path:
     path = _path(raw)
-    if path.exists() and not path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path  # it is made when it is needed
+    except OSError as error:
+        raise ValueError(f"must be a folder ({error.strerror})") from None
+    if not is_folder:
         raise ValueError("must be a folder, and this is something else")
     return path
 

@@ -109,8 +109,11 @@ def _refusal(named: str, why: str) -> SettingsError:
 
 
 def __getattr__(name: str) -> CoverageMiddleware:
-    """Load on first use, so that importing this module for its functions starts nothing."""
+    """Say what is missing, rather than that this module has no such name."""
     if name not in ("application", "app"):
-        raise AttributeError(name)
-    globals()["application"] = globals()["app"] = loaded = load_application(os.environ)
-    return loaded
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_application(os.environ)
+
+
+if VARIABLE in os.environ:  # uWSGI and mod_wsgi look into the module's dict
+    application = app = load_application(os.environ)

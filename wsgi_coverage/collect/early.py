@@ -38,10 +38,10 @@ def start_early(
     )
     if settings.disabled:
         return None
-    running = Coverage.current()
+    ours = Coverage.current() is None and forking.current() is None
     worker = forking.start(config_file=settings.config_file)
     worker.configure(settings.autosave_interval, provisional=True)
-    return worker.tracer.coverage if running is None else None
+    return worker.tracer.coverage if ours else None
 
 
 def running() -> Coverage | None:

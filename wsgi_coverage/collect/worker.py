@@ -35,7 +35,9 @@ from wsgi_coverage.store.private import private_folder
 log = logging.getLogger("wsgi_coverage")
 
 DEFAULT_INTERVAL = 30.0  # seconds
+LISTEN_TRIES = 5
 END_PATIENCE = 5.0  # seconds that a SIGTERM waits for a flush that is under way
+SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
 RETRY = 1.0  # seconds until the channel is tried again after an error
 
 
@@ -210,6 +212,7 @@ class Worker:
     def _on_save(self, flush: Callable[[], bool]) -> bool:
         """Somebody else asked the Coverage to save; its exit handler comes this way too."""
         with self._locked():
+            private_folder(self.tracer.data_file)  # gone, if all workers have ended
             flushed = flush()
             self._attempt("saving", self._publish_after_the_end if self._closed else self.publish)
         return flushed
@@ -221,9 +224,15 @@ class Worker:
         if HAS_SOCKETS:
             identity = {"id": self.id, "host": self.host, "pid": self.pid}
             try:
-                self._listener = Listener(self.private, identity)
+                self._listener = self._new_listener(identity)
             except OSError as error:
                 self._note(f"no channel to other workers: {error}")
+
+    def _new_listener(self, identity: JsonObject) -> Listener:
+        for _ in range(LISTEN_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # the last worker to end removes the folder
+                return Listener(private_folder(self.tracer.data_file), identity)
+        return Listener(private_folder(self.tracer.data_file), identity)
 
     def _start_thread(self) -> None:
         self._stopping = threading.Event()
@@ -235,7 +244,7 @@ class Worker:
         last = time.monotonic()
         while not stopping.is_set():
             interval = self._interval
-            left = max(last + interval - time.monotonic(), 0.0) if interval else None
+            left = max(last + interval - time.monotonic(), SOON) if interval else None
             try:
                 if listener is None:
                     stopping.wait(left)
@@ -331,6 +340,7 @@ class Worker:
             self._stopping.set()
             if self._listener is not None:
                 self._listener.close()
+            self._leave_no_folder()
 
     def _publish_at_the_end(self) -> None:
         self._flush()
@@ -344,6 +354,11 @@ class Worker:
             self._name_anew()
             self.publish()
             self.tracer.let_go()
+        self._leave_no_folder()
+
+    def _leave_no_folder(self) -> None:
+        with contextlib.suppress(OSError):  # other workers are in it
+            self.private.rmdir()
 
     def _chain_sigterm(self) -> None:
         """Where SIGTERM would end the process on the spot, publish first.
@@ -383,6 +398,9 @@ def _state_of(answer: JsonObject) -> WorkerState:
 
 
 def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):  # one that nobody has waited for yet has ended, too
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

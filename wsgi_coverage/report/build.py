@@ -5,6 +5,7 @@ Concurrency: works in a folder of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,18 +38,19 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
     started = time.monotonic()
     data_file = folder / DATA
     cov = ReportingCoverage(source.config, data_file)
-    warnings = combine(
-        cov,
-        source.data_files,
-        branch=source.branch,
-        workspace=folder,
-        unexecuted=source.unexecuted,
-    )
-    summary = render(cov, folder)
-    empty = not cov.get_data().measured_files()
-    cov.get_data().close(force=True)
+    with contextlib.closing(cov):
+        warnings = combine(
+            cov,
+            source.data_files,
+            branch=source.branch,
+            workspace=folder,
+            unexecuted=source.unexecuted,
+        )
+        summary = render(cov, folder)
+        empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)
+    warnings += cov.troubles
     warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     gathered = source.gathering
     warnings += [

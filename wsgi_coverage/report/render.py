@@ -7,9 +7,9 @@ Concurrency: writes into a folder that belongs to one build.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,18 @@ def render(cov: ReportingCoverage, folder: Path) -> Mapping[str, Any]:
     as_json = [file.as_json() for file in files]
     (folder / FILES).write_text(json.dumps(as_json, indent=1), encoding="utf-8")
     (folder / TEXT).write_text(_text(cov), encoding="utf-8")
-    with contextlib.suppress(NoDataError):
-        cov.html_report(directory=str(folder / HTML))
+    _render_html(cov, folder / HTML)
     return _summary(files, totals)
+
+
+def _render_html(cov: ReportingCoverage, folder: Path) -> None:
+    try:
+        cov.html_report(directory=str(folder))
+    except NoDataError:
+        shutil.rmtree(folder, ignore_errors=True)
+    except UnicodeError as error:  # a path that is no UTF-8 ends in coverage.py's HTML settings
+        shutil.rmtree(folder, ignore_errors=True)
+        cov.troubles.append(f"there is no HTML: {error}")
 
 
 def _render_json(cov: ReportingCoverage, path: Path) -> Mapping[str, Any] | None:

@@ -33,6 +33,7 @@ class ReportingCoverage(Coverage):
         self.config.parallel = False
         self.config.ignore_errors = True  # one bad source must not hide the others
         self.notices: list[str] = []
+        self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
         self._errors: dict[str, Exception] = {}
         self._reporters: dict[str, Any] = {}
@@ -64,6 +65,11 @@ class ReportingCoverage(Coverage):
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
                 self.failures[name] = str(error) or type(error).__name__
             raise
+
+    def close(self) -> None:
+        """Close what reporting opened; coverage.py does so in an exit handler that we do not have."""
+        for data in self._data_to_close:
+            data.close(force=True)
 
     def shown_names(self) -> dict[str, str]:
         """Measured files by the name that coverage.py's reports show them under."""

@@ -44,11 +44,15 @@ class Listener:
         self._record.write_text(json.dumps(dict(identity)), encoding="utf-8")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._pid = os.getpid()
+        unready = folder / f"{name}.unready"
         try:
-            self._socket.bind(str(self._path))
-            self._path.chmod(0o600)
+            self._socket.bind(str(unready))
+            unready.chmod(0o600)
             self._socket.listen(BACKLOG)
+            # Only now: a caller takes one that is bound and does not listen yet for dead.
+            unready.rename(self._path)
         except OSError:
+            unready.unlink(missing_ok=True)
             self.close()
             raise
 

@@ -71,7 +71,7 @@ class ControlApp:
         except Exception as error:
             if is_disk_full(error):
                 return self._problem(request, DiskFullError("no room on the disk"))
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%r %r failed", request.method, request.path)
             return self._problem(
                 request, WsgiCoverageError("something went wrong here; the server's log has it")
             )

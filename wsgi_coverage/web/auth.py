@@ -11,13 +11,20 @@ import hmac
 import io
 import ipaddress
 import logging
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage.errors import CrossSiteError, UnauthorizedError, UntrustedHostError
+from wsgi_coverage.errors import (
+    BodyTooLargeError,
+    CrossSiteError,
+    RequestError,
+    UnauthorizedError,
+    UntrustedHostError,
+)
 from wsgi_coverage.settings import LOCAL_HOSTS, AuthCallback, Environ, Settings
 
 log = logging.getLogger("wsgi_coverage")
@@ -26,6 +33,7 @@ ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix wa
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE = frozenset({"same-origin", "none"})
 BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'
+HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?")
 CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme that makes no browser ask for a password
 
 
@@ -59,8 +67,9 @@ def challenge(settings: Settings) -> str:
 
 
 def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
+    environ = _environ_for_callback(request)
     try:
-        verdict = callback(_environ_for_callback(request))
+        verdict = callback(environ)
     except HTTPException as error:
         verdict = error.get_response(request.environ)
     except Exception as error:
@@ -75,7 +84,12 @@ def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
 
 def _environ_for_callback(request: Request) -> Environ:
     """The environ as the application would see it, with a body that can be read once more."""
-    body = b"" if request.method in SAFE_METHODS else request.get_data(cache=True)
+    try:
+        body = b"" if request.method in SAFE_METHODS else request.get_data(cache=True)
+    except RequestEntityTooLarge:
+        raise BodyTooLargeError("the body is larger than an upload here may be") from None
+    except HTTPException as error:  # the client went away half-way
+        raise RequestError(error.description or str(error)) from error
     environ: Environ = request.environ.get(ORIGINAL, request.environ)
     return {**environ, "wsgi.input": io.BytesIO(body)}
 
@@ -109,9 +123,11 @@ def _check_host(request: Request, settings: Settings) -> None:
 
 def is_trusted(host: str, trusted: Iterable[str]) -> bool:
     """Tell whether a Host header is one of the names, address ranges, or below ``.a.name``."""
-    name = host.strip().lower()
-    name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0]
-    return any(_matches(name.removesuffix("."), each) for each in trusted)
+    parts = HOST.fullmatch(host.strip().lower())
+    if parts is None:
+        return False
+    name = (parts["ipv6"] or parts["name"]).removesuffix(".")
+    return any(_matches(name, each) for each in trusted)
 
 
 def _matches(name: str, trusted: str) -> bool:
@@ -142,10 +158,10 @@ def _check_site(request: Request, settings: Settings) -> None:
 
 def _is_own_origin(origin: str, request: Request, settings: Settings) -> bool:
     try:
-        netloc = urlsplit(origin.strip().lower()).netloc
+        scheme, netloc, *_ = urlsplit(origin.strip().lower())
     except ValueError:
         return False
-    if not netloc:  # "null", among others
+    if scheme not in ("http", "https") or not netloc:  # "null", among others
         return False
     own = request.environ.get("HTTP_HOST", "").strip().lower()
     return netloc == own or is_trusted(netloc, settings.trusted_hosts or ())

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.errors import MethodNotAllowedError, WsgiCoverageError
@@ -44,7 +45,10 @@ def finish(response: Response) -> Response:
 
 def wants_json(request: Request, *, default: bool) -> bool:
     """Tell whether the client prefers JSON to a page; `default` for one that takes anything."""
-    accept = request.accept_mimetypes
+    # "application/json; charset=utf-8" asks for JSON too; werkzeug compares parameters.
+    accept = MIMEAccept(
+        [(value.partition(";")[0].strip(), quality) for value, quality in request.accept_mimetypes]
+    )
     if not accept or (accept.best == "*/*" and len(accept) == 1):
         return default
     return accept.best_match(["text/html", "application/json"], "text/html") == "application/json"
@@ -52,8 +56,11 @@ def wants_json(request: Request, *, default: bool) -> bool:
 
 def as_json(body: object, status: int = 200) -> Response:
     """A JSON answer; bytes are JSON already."""
-    text = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False) + "\n"
-    return Response(text, status, mimetype="application/json")
+    if not isinstance(body, bytes):
+        text = json.dumps(body, ensure_ascii=False) + "\n"
+        # A file name that is no UTF-8 has lone surrogates; the escape is JSON's own.
+        body = text.encode("utf-8", "backslashreplace")
+    return Response(body, status, mimetype="application/json")
 
 
 def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:

@@ -54,7 +54,8 @@ def problem(error: WsgiCoverageError, *, root: str) -> str:
 
 
 def _render(name: str, **values: Any) -> str:
-    return _environment().get_template(name).render(**values)
+    text = _environment().get_template(name).render(**values)
+    return text.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8
 
 
 @cache

@@ -13,7 +13,7 @@ from importlib.resources import files as package_files
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage.control import CURRENT, Control
+from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
     BadParameterError,
     BodyTooLargeError,
@@ -46,15 +46,15 @@ def dashboard(request: Request, control: Control) -> Response:
     return Response(page, mimetype="text/html")
 
 
-def report(request: Request, control: Control, identity: str = CURRENT) -> Response:  # noqa: ARG001
+def report(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
     return Response(control.text(identity), mimetype="text/plain")
 
 
-def files(request: Request, control: Control, identity: str = CURRENT) -> Response:  # noqa: ARG001
+def files(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
     return as_json(control.files(identity))
 
 
-def export(request: Request, control: Control, identity: str = CURRENT) -> Response:
+def export(request: Request, control: Control, identity: str | None = None) -> Response:
     wanted = request.args.get("format", "coverage")
     if wanted not in EXPORTS:
         raise BadParameterError(
@@ -75,7 +75,7 @@ def html(
     request: Request,  # noqa: ARG001
     control: Control,
     path: str = "index.html",
-    identity: str = CURRENT,
+    identity: str | None = None,
 ) -> Response:
     body = control.html(path, identity)
     return html_page(body, _mime_type(path))

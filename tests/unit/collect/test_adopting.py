@@ -252,7 +252,7 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
             env=env,
         )
 
-        assert os.listdir(told["folder"]) == []
+        assert not os.path.exists(told["folder"])
 
 
 def test_files_that_never_ran_are_in_the_data_when_the_process_ends(

@@ -98,6 +98,23 @@ def test_a_dead_workers_traces_are_swept_away(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_worker_that_is_just_starting_is_not_taken_for_dead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen = socket.socket.listen
+
+    def called_meanwhile(self: socket.socket, backlog: int) -> None:
+        assert call_all(folder, "status", wait=5) == []
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", called_meanwhile)
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+    threading.Thread(target=listener.serve, args=(10, lambda verb: {})).start()
+
+    assert [each["answered"] for each in call_all(folder, "status", wait=10)] == [True]
+    listener.close()
+
+
 def test_a_closed_worker_leaves_no_trace(folder: Path) -> None:
     listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
 

@@ -1,0 +1,116 @@
+"""What the tests with real servers get: a project folder, and an application whose lines are known.
+
+Nothing is measured in this process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _load(name: str) -> Any:
+    """A module beside this one: the tests are no package, so it cannot be imported by name."""
+    spec = importlib.util.spec_from_file_location(
+        f"e2e_{name}", Path(__file__).with_name(f"{name}.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+servers = _load("servers")
+
+
+@pytest.fixture(scope="session", name="until")
+def until_fixture() -> Callable[[Callable[[], Any], str], Any]:
+    """Call until it gives something true, or fail after PATIENCE."""
+    return servers.until
+
+
+@pytest.fixture(scope="session", name="lines_in")
+def lines_in_fixture() -> Callable[[bytes], dict[str, set[int]]]:
+    """Executed lines by file name, of a data file's bytes."""
+    return servers.lines_in
+
+
+@pytest.fixture(scope="session")
+def password() -> dict[str, str]:
+    """The environment of a server whose dashboard wants a password, which the client sends."""
+    return {"WSGI_COVERAGE_PASSWORD": "open sesame"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Any]:
+    project = servers.Project(tmp_path)
+    yield project
+    project.close()
+
+
+class Routes:
+    """A Flask application with one handler for each of 120 routes: each runs one line of its own.
+
+    `lines.py` is all that is measured. `served.py` imports it, and says on every response which
+    process and which thread it came from; with `X-Meet` a request waits until four
+    of them are there, each in a thread of its own.
+    """
+
+    COUNT = 120
+    FILE = "lines.py"
+
+    def __init__(self) -> None:
+        head = ["from flask import Flask", "from flask_coverage import FlaskCoverage"]
+        head += ["app = Flask(__name__)", "FlaskCoverage(app)"]
+        text = list(head)
+        self.bodies: dict[str, int] = {}  # line number by path
+        for number in range(self.COUNT):
+            text += [f"def r{number}():", f"    return '{number}'"]
+            self.bodies[f"/r{number}"] = len(text)
+            text += [f"app.add_url_rule('/r{number}', view_func=r{number})"]
+        self.text = "\n".join([*text, ""])
+        self.statements = len(text)
+        self.load = set(range(1, len(text) + 1)) - set(self.bodies.values())
+
+    def of(self, paths: Iterable[str]) -> set[int]:
+        """The lines that these paths run."""
+        return {self.bodies[path] for path in paths}
+
+    def write(self, project: Any, *run: str, early: bool = False) -> Path:
+        """Put the application into a project; return its configuration."""
+        project.write(self.FILE, self.text)
+        project.write("served.py", (EARLY if early else "") + SERVED)
+        # Where the installed coverage.py has no .pth of its own.
+        project.write("sitecustomize.py", "import coverage\ncoverage.process_startup()\n")
+        return project.coveragerc("source = .", "omit = served.py, sitecustomize.py", *run)
+
+
+EARLY = "from flask_coverage import start_early\nstart_early()\n"
+SERVED = """
+import os
+import threading
+from lines import app
+
+meeting = threading.Barrier(4, timeout=10)
+
+
+def application(environ, start_response):
+    def start(status, headers, *more):
+        here = [("X-Pid", str(os.getpid())), ("X-Thread", str(threading.get_native_id()))]
+        return start_response(status, [*headers, *here], *more)
+
+    if "HTTP_X_MEET" in environ:
+        meeting.wait()
+    return app(environ, start)
+"""
+
+
+@pytest.fixture(scope="session")
+def routes() -> Routes:
+    return Routes()

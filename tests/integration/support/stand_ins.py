@@ -1,0 +1,126 @@
+"""Stand-ins for what measures, and small applications to wrap.
+
+The desk, its publisher and its snapshots are the real ones; only the worker that traces and the
+build that asks coverage.py are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from wsgi_calls import PREFIX, Answer, call
+
+from wsgi_coverage import clock
+from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
+from wsgi_coverage.report.publish import DATA, new_id
+from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
+
+MEASURING = Measuring(
+    core="ctrace",
+    core_reason="a stand-in",
+    coverage_version="7.0",
+    branch=False,
+    ownership="ours",
+    lossless=True,
+    problem=None,
+    data_file=".coverage",
+)
+MINE = WorkerState(id="h.1.aa", host="h", pid=1, state="measuring", published_at=None, fresh=True)
+PAGE = b"<!doctype html><title>Coverage</title><a href='style.css'>style</a>"
+FILE = {"file": "app.py", "statements": 4, "missing": 1, "covered": 3, "percent": 75.0}
+SUMMARY = {
+    "percent": 75.0,
+    "files": 1,
+    "statements": 4,
+    "covered": 3,
+    "missing": 1,
+    "lowest": [FILE],
+}
+
+
+class StandInWorker:
+    """Answers the desk's calls, and remembers them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.autosave_interval = 30.0
+        self.problems: list[str] = []
+        self.asked: list[tuple[str, float]] = []
+        self.configured: list[float] = []
+        self.pid_checks = 0
+        self.workers: tuple[WorkerState, ...] = (MINE,)
+        self.tracer = SimpleNamespace(
+            config=None, measuring=MEASURING, unexecuted_files=list, coverage=object()
+        )
+        self.store = SimpleNamespace(
+            published=lambda: [home / ".coverage.h.1.aa"],
+            erase=lambda keep: None,
+            describe=lambda: str(home),
+        )
+
+    def configure(self, interval: float) -> None:
+        self.configured.append(interval)
+
+    def check_pid(self) -> None:
+        self.pid_checks += 1
+
+    def gather(self, verb: str, *, wait: float) -> Gathering:
+        self.asked.append((verb, wait))
+        return Gathering(workers=self.workers, ended_at=clock.now())
+
+    @property
+    def verbs(self) -> list[str]:
+        return [verb for verb, _ in self.asked]
+
+
+def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
+    """Write what a report consists of, the same each time."""
+    (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
+    (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
+    (folder / JSON).write_text('{"totals": {}}', encoding="utf-8")
+    (folder / DATA).write_bytes(b"SQLite format 3\x00")
+    (folder / HTML).mkdir()
+    (folder / HTML / "index.html").write_bytes(PAGE)
+    (folder / HTML / "style.css").write_text("body {}", encoding="utf-8")
+    (folder / HTML / ".gitignore").write_text("*", encoding="utf-8")
+    return Report(
+        id=new_id(),
+        refreshed_at=clock.now_iso(),
+        duration_seconds=0.25,
+        autosave_interval_seconds=source.autosave_interval,
+        summary=SUMMARY,
+        complete=source.gathering.complete,
+        workers=tuple(worker.as_json() for worker in source.gathering.workers),
+        warnings=(),
+        collected=source.collected,
+        label=label,
+        size=16,
+    )
+
+
+class Site:
+    """A wrapped application, called as a client calls it."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], worker: StandInWorker) -> None:
+        self.app = app
+        self.worker = worker
+
+    def get(self, path: str = "/", *args: Any, **keywords: Any) -> Answer:
+        return self.call("GET", path, *args, **keywords)
+
+    def post(self, path: str, *args: Any, **keywords: Any) -> Answer:
+        return self.call("POST", path, *args, **keywords)
+
+    def call(self, method: str, path: str, *args: Any, **keywords: Any) -> Answer:
+        """`path` is what follows the default prefix."""
+        return call(self.app, method, PREFIX + path, *args, **keywords)
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """An application that answers every path, naming it."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-From", "application")])
+    return [environ["SCRIPT_NAME"].encode("latin-1"), b"|", environ["PATH_INFO"].encode("latin-1")]

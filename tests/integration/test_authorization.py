@@ -1,0 +1,273 @@
+"""Who may come in: nobody by accident, then a password or a callback."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from stand_ins import Site
+from werkzeug.exceptions import Forbidden
+from werkzeug.utils import redirect
+from wsgi_calls import JSON, PREFIX, environ_for, run
+
+from wsgi_coverage import AuthNotConfiguredError, CoverageMiddleware
+
+EVERY_PATH = ["", "/", "/report", "/static/style.css", "/nothing", "/snapshots/x", "/%ff"]
+
+
+def basic(name: str, password: str, scheme: str = "Basic", encoding: str = "utf-8") -> str:
+    return f"{scheme} {base64.b64encode(f'{name}:{password}'.encode(encoding)).decode()}"
+
+
+def status(site: Site, authorization: str, path: str = "/") -> int:
+    return site.get(path, {"Authorization": authorization}).status
+
+
+# Nothing configured
+
+
+def test_without_anything_that_says_who_may_look_construction_raises(worker) -> None:
+    with pytest.raises(AuthNotConfiguredError, match="WSGI_COVERAGE_PASSWORD"):
+        CoverageMiddleware(lambda *_: [])
+
+
+@pytest.mark.parametrize("keywords", [{"password": ""}, {"debug": False}, {"username": "me"}])
+def test_a_setting_that_lets_nobody_in_is_not_enough(worker, keywords: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeError, match="refusing"):
+        CoverageMiddleware(lambda *_: [], **keywords)
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_password_variable_is_no_password(
+    worker, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("WSGI_COVERAGE_PASSWORD", value)
+
+    with pytest.raises(AuthNotConfiguredError):
+        CoverageMiddleware(lambda *_: [])
+
+
+def test_an_empty_password_is_not_a_password_that_is_empty(wrap) -> None:
+    site = wrap(auth=lambda environ: False, password="")
+
+    assert status(site, basic("admin", "")) == 401
+
+
+def test_a_refused_construction_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda **_: started.append(1))
+
+    with pytest.raises(AuthNotConfiguredError):
+        CoverageMiddleware(lambda *_: [])
+
+    assert started == []
+
+
+# HTTP Basic
+
+
+def test_the_user_is_admin_unless_set(wrap) -> None:
+    site = wrap(password="secret")
+
+    assert status(site, basic("admin", "secret")) == 200
+
+
+def test_user_name_and_password_come_from_the_environment(
+    wrap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSGI_COVERAGE_USERNAME", "ada")
+    monkeypatch.setenv("WSGI_COVERAGE_PASSWORD", "secret")
+    site = wrap(debug=False)
+
+    assert status(site, basic("ada", "secret")) == 200
+    assert status(site, basic("admin", "secret")) == 401
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
+def test_the_scheme_may_be_in_any_case(wrap, scheme: str) -> None:
+    assert status(wrap(password="secret"), basic("admin", "secret", scheme)) == 200
+
+
+@pytest.mark.parametrize("password", ["pässwörd", "密码", "with:colon", " spaces ", "🎉"])
+def test_user_name_and_password_are_utf_8(wrap, password: str) -> None:
+    site = wrap(username="jürgen", password=password)
+
+    assert status(site, basic("jürgen", password)) == 200
+    assert status(site, basic("jürgen", password + "x")) == 401
+
+
+def test_a_password_in_another_encoding_is_wrong(wrap) -> None:
+    site = wrap(password="pässwörd")
+
+    assert status(site, basic("admin", "pässwörd", encoding="latin-1")) == 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        " ",
+        "Basic",
+        "Basic ",
+        "Basic =",
+        "Basic !!!!",
+        "Basic YWRtaW4",  # padding is missing
+        "Basic " + base64.b64encode(b"admin").decode(),  # no colon
+        "Basic " + base64.b64encode(b"adminsecret").decode(),
+        "Basic " + base64.b64encode(b":").decode(),
+        "Basic " + base64.b64encode(b"\xff\xfe:secret").decode(),
+        "Basic \xe9\xe8",
+        "Bearer " + base64.b64encode(b"admin:secret").decode(),
+        "Basic" + base64.b64encode(b"admin:secret").decode(),
+        "admin:secret",
+        basic("admin", "Secret"),
+        basic("Admin", "secret"),
+        basic("admin", "secret\x00"),
+        basic("", "secret"),
+        basic("admin", ""),
+        basic("admin", "secret") + " " + basic("admin", "secret"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/nothing"])
+def test_a_malformed_or_wrong_authorization_header_is_401(
+    wrap, authorization: str, path: str
+) -> None:
+    site = wrap(password="secret")
+
+    answer = site.get(path, {"Authorization": authorization})
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="wsgi-coverage", charset="UTF-8"'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT"])
+@pytest.mark.parametrize("path", EVERY_PATH)
+def test_without_credentials_every_path_is_401(wrap, path: str, method: str) -> None:
+    site = wrap(password="secret")
+
+    assert site.call(method, path).status == 401
+    assert site.worker.asked == []
+
+
+def test_with_a_password_debug_lets_nobody_in_without_it(wrap) -> None:
+    site = wrap(password="secret", debug=True)
+
+    assert site.get("/", host="localhost").status == 401
+    assert status(site, basic("admin", "secret")) == 200
+
+
+def test_with_a_password_every_host_is_served(wrap) -> None:
+    site = wrap(password="secret", debug=True)
+
+    answer = site.get("/", {"Authorization": basic("admin", "secret")}, host="app.example.org")
+
+    assert answer.status == 200
+
+
+def test_with_a_password_the_application_needs_none(wrap) -> None:
+    site = wrap(password="secret")
+
+    assert run(site.app, environ_for("GET", "/shop")).status == 200
+
+
+# The callback
+
+
+def test_the_callback_gets_the_environ_as_the_application_sees_it(wrap) -> None:
+    seen: list[dict[str, Any]] = []
+    site = wrap(auth=lambda environ: seen.append(environ) or True)
+    environ = environ_for("GET", f"{PREFIX}/report?a=b", {"Cookie": "c=d"}, script_name="/shop")
+
+    run(site.app, dict(environ))
+
+    assert seen[0]["SCRIPT_NAME"] == "/shop"
+    assert seen[0]["PATH_INFO"] == f"{PREFIX}/report"
+    del seen[0]["wsgi.input"], environ["wsgi.input"]
+    assert seen[0] == environ
+
+
+@pytest.mark.parametrize("verdict", [True, 1, "yes", object()])
+def test_whom_the_callback_says_yes_to_comes_in(wrap, verdict: object) -> None:
+    assert wrap(auth=lambda environ: verdict).get("/").status == 200
+
+
+@pytest.mark.parametrize("verdict", [False, None, 0, "", []])
+def test_whom_the_callback_does_not_say_yes_to_is_401(wrap, verdict: object) -> None:
+    answer = wrap(auth=lambda environ: verdict).get("/nothing")
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert "Basic" not in answer.headers["WWW-Authenticate"]  # no browser asks for a password
+
+
+def test_a_callback_that_raises_denies_and_is_logged(wrap, caplog) -> None:
+    def broken(environ: dict[str, Any]) -> bool:
+        raise KeyError("no such user")
+
+    answer = wrap(auth=broken).get("/", JSON)
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert "no such user" not in answer.text
+    assert "KeyError: 'no such user'" in caplog.text
+
+
+def test_a_response_that_the_callback_returns_is_the_answer(wrap) -> None:
+    answer = wrap(auth=lambda environ: redirect("/login")).post("/refresh", JSON)
+
+    assert (answer.status, answer.headers["Location"]) == (302, "/login")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_an_http_exception_that_the_callback_raises_is_the_answer(wrap) -> None:
+    def forbid(environ: dict[str, Any]) -> bool:
+        raise Forbidden
+
+    site = wrap(auth=forbid)
+
+    assert site.post("/refresh", JSON).status == 403
+    assert site.worker.asked == []
+
+
+def reads_all(environ: dict[str, Any]) -> bool:
+    assert environ["wsgi.input"].read(-1) == b"label=read+twice"
+    return True
+
+
+def reads_nothing(environ: dict[str, Any]) -> bool:
+    return True
+
+
+@pytest.mark.parametrize("auth", [reads_all, reads_nothing])
+def test_the_body_can_be_read_after_the_callback(wrap, auth: Callable[..., bool]) -> None:
+    answer = wrap(auth=auth).post("/snapshot", JSON, form={"label": "read twice"})
+
+    assert answer.json()["label"] == "read twice"
+
+
+def test_what_the_callback_does_to_its_environ_changes_nothing(wrap) -> None:
+    def confused(environ: dict[str, Any]) -> bool:
+        environ.clear()
+        return True
+
+    assert wrap(auth=confused).get("/files").error == "no-report"
+
+
+def test_the_callback_goes_before_password_and_debug(wrap) -> None:
+    site = wrap(auth=lambda environ: False, password="secret", debug=True)
+
+    assert status(site, basic("admin", "secret")) == 401
+
+
+def test_the_callback_is_not_asked_about_requests_of_the_application(wrap) -> None:
+    asked: list[object] = []
+    site = wrap(auth=asked.append)
+
+    run(site.app, environ_for("GET", "/shop"))
+
+    assert asked == []
+
+
+def test_a_callback_can_be_named_in_the_environment(wrap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSGI_COVERAGE_AUTH", "builtins:bool")
+    site = wrap(debug=False)
+
+    assert site.get("/").status == 200  # bool() of an environ is true

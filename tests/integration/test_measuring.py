@@ -1,0 +1,147 @@
+"""The true tracer behind the endpoints, each time in a process of its own."""
+
+import re
+from pathlib import Path
+
+import pytest
+from child_scripts import SHOP, WRAPPED
+
+
+@pytest.fixture
+def run_shop(run_script):
+    """Run a script after which `app` is a measured application that served one request."""
+    return lambda source: run_script(WRAPPED + source, {"shop.py": SHOP})
+
+
+# Reports
+
+
+def test_all_formats_of_one_refresh_agree(run_shop) -> None:
+    shown = run_shop("""
+    assert executed(app) == [2, 3, 4]
+    open("exported", "wb").write(ask("GET", "/export").body)
+    data = coverage.CoverageData("exported")
+    data.read()
+    index = ask("GET", "/html/").text
+    print(json.dumps({
+        "files": ask("GET", "/files").json(),
+        "report": ask("GET", "/report").text,
+        "data": {name: sorted(data.lines(name)) for name in data.measured_files()},
+        "html": index,
+    }))
+    """)
+
+    (file,) = shown["files"]
+    assert (file["statements"], file["missing"], file["covered"]) == (5, 2, 3)
+    assert file["percent"] == 60.0
+    assert re.search(r"shop.py +5 +2 +60%", shown["report"])
+    assert shown["data"] == {file["file"]: [2, 3, 4]}
+    assert Path(file["file"]).name == "shop.py"
+    assert '<span class="pc_cov">60%</span>' in shown["html"]
+
+
+def test_a_reset_forgets_and_what_runs_later_counts_again(run_shop) -> None:
+    before, after, again = run_shop("""
+    before = executed(app)
+    assert ask("POST", "/reset", JSON).json()["status"] == "reset"
+    reset = ask("GET", "/files").error
+    call(app, "GET", "/")
+    print(json.dumps([before, reset, executed(app)]))
+    """)
+
+    assert (before, after, again) == ([2, 3, 4], "no-report", [2, 3, 5])
+
+
+def test_getting_never_shows_what_ran_after_the_refresh(run_shop) -> None:
+    before, after = run_shop("""
+    executed(app)
+    before = ask("GET", "/files").json()
+    call(app, "GET", "/")
+    print(json.dumps([before, ask("GET", "/files").json()]))
+    """)
+
+    assert before == after
+
+
+def test_nothing_measured_is_null_and_never_a_percentage(run_script) -> None:
+    summary, files, text, export, html = run_script(
+        WRAPPED
+        + """
+    summary = ask("POST", "/refresh", JSON).json()["summary"]
+    assert ask("GET", "/", BROWSER).status == 200
+    print(json.dumps([summary, ask("GET", "/files").json(), ask("GET", "/report").text,
+                      ask("GET", "/export").status, ask("GET", "/html/").status]))
+    """,
+        {"shop.py": SHOP, ".coveragerc": "[run]\ninclude = nothing.py\n"},
+    )
+
+    assert (summary["percent"], summary["statements"], files) == (None, None, [])
+    assert "no data yet" in text
+    assert (export, html) == (409, 409)
+
+
+# Snapshots
+
+
+def test_as_many_snapshots_as_are_posted_at_once_are_taken(run_shop) -> None:
+    statuses, ids, listed, labels = run_shop("""
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda n: ask("POST", f"/snapshot?label={n}", JSON), range(16)))
+    listed = ask("GET", "/snapshots").json()
+    print(json.dumps([
+        [each.status for each in taken],
+        sorted(each.json()["id"] for each in taken),
+        sorted(each["id"] for each in listed),
+        sorted(int(each["label"]) for each in listed),
+    ]))
+    """)
+
+    assert statuses == [200] * 16
+    assert len(set(ids)) == 16
+    assert listed == ids
+    assert labels == list(range(16))
+
+
+def test_a_snapshot_keeps_what_a_reset_forgets(run_shop) -> None:
+    kept = run_shop("""
+    identity = ask("POST", "/snapshot", JSON).json()["id"]
+    ask("POST", "/reset", JSON)
+    report = ask("GET", f"/snapshots/{identity}/export?format=json").json()
+    print(json.dumps(report["files"]["shop.py"]["executed_lines"]))
+    """)
+
+    assert kept == [2, 3, 4]
+
+
+# coverage.py's HTML under the content security policy
+
+
+def test_coverage_pys_pages_need_nothing_that_the_policy_forbids(run_shop) -> None:
+    pages = run_shop("""
+    executed(app)
+    index = ask("GET", "/html/")
+    import re
+    names = sorted(set(re.findall(r'href="([^"#/:]+[.]html)"', index.text)))
+    pages = {"": index, **{name: ask("GET", f"/html/{name}") for name in names}}
+    assets = {}
+    for page in pages.values():
+        for name in re.findall(r'(?:href|src)="([^"#/:]+[.](?:css|js|png))"', page.text):
+            answer = ask("GET", f"/html/{name}")
+            assets[name] = [answer.status, answer.mimetype]
+    print(json.dumps({
+        "pages": [[p.status, p.text, p.headers["Content-Security-Policy"]] for p in pages.values()],
+        "assets": assets,
+    }))
+    """)
+
+    assert len(pages["pages"]) >= 2
+    for status, text, policy in pages["pages"]:
+        assert status == 200
+        assert " style=" not in text
+        assert "<style" not in text
+        assert not re.search(r"<[^>]+\son[a-z]+\s*=", text)  # no inline event handlers
+        inline = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>", text)
+        assert len(re.findall(r"'sha256-", policy)) == len(inline)
+        assert "unsafe" not in policy
+    assert {kind for _, kind in pages["assets"].values()} >= {"text/css", "text/javascript"}
+    assert {status for status, _ in pages["assets"].values()} == {200}

@@ -1,0 +1,290 @@
+"""JSON, a page, or a 303: what the client asks for; and the headers that every answer has."""
+
+import pytest
+from stand_ins import Site
+from wsgi_calls import BROWSER, JSON
+
+from wsgi_coverage import CoverageMiddleware
+from wsgi_coverage.errors import RefreshBusyError
+
+POSTS = [("/refresh", "refreshed"), ("/reset", "reset"), ("/snapshot", "snapshot")]
+NO_PREFERENCE: list[dict[str, str]] = [
+    {},
+    {"Accept": "*/*"},
+    {"Accept": ""},
+]
+PREFERS_JSON = [
+    {"Accept": "application/json"},
+    {"Accept": "application/json, text/plain, */*"},
+    {"Accept": "APPLICATION/JSON"},
+    {"Accept": "application/json;q=0.9, text/html;q=0.1"},
+    {"Accept": "application/*"},
+    {"Accept": "application/json; charset=utf-8"},
+]
+PREFERS_A_PAGE = [
+    BROWSER,
+    {"Accept": "text/html"},
+    {"Accept": "text/html, application/json;q=0.1"},
+    {"Accept": "application/json;q=0, text/html"},
+]
+ODD = [
+    {"Accept": "image/png"},
+    {"Accept": ";;;,,,/"},
+    {"Accept": "application/json;q=x"},
+    {"Accept": "text/html;q=nan"},
+    {"Accept": "\xe9/\xff"},
+    {"Accept": ",".join(["a/b"] * 5000)},
+]
+
+
+@pytest.mark.parametrize(("path", "_"), POSTS)
+@pytest.mark.parametrize("accept", PREFERS_JSON)
+def test_a_post_that_prefers_json_gets_json(
+    site: Site, path: str, _: str, accept: dict[str, str]
+) -> None:
+    answer = site.post(path, accept)
+
+    assert (answer.status, answer.mimetype) == (200, "application/json")
+
+
+@pytest.mark.parametrize(("path", "notice"), POSTS)
+@pytest.mark.parametrize("accept", [*NO_PREFERENCE, *PREFERS_A_PAGE])
+def test_any_other_post_gets_a_303_to_the_dashboard_with_a_message(
+    site: Site, path: str, notice: str, accept: dict[str, str]
+) -> None:
+    answer = site.post(path, accept)
+
+    assert answer.status == 303
+    assert answer.headers["Location"] == f"./?notice={notice}"
+    assert 'class="notice"' in site.get(f"/?notice={notice}").text
+
+
+def test_a_post_with_a_trailing_slash_finds_its_way_to_the_dashboard_too(site: Site) -> None:
+    assert site.post("/refresh/").headers["Location"] == "../?notice=refreshed"
+
+
+def test_a_delete_from_a_browser_gets_a_303_to_the_dashboard(site: Site) -> None:
+    identity = site.post("/snapshot", JSON).json()["id"]
+
+    answer = site.call("DELETE", f"/snapshots/{identity}", BROWSER)
+
+    assert (answer.status, answer.headers["Location"]) == (303, "../?notice=deleted")
+
+
+@pytest.mark.parametrize("notice", ["", "no-such", "<script>", "%ff", "a" * 9000])
+def test_a_message_that_is_not_ours_is_not_shown(site: Site, notice: str) -> None:
+    page = site.get(f"/?notice={notice}")
+
+    assert page.status == 200
+    assert 'class="notice"' not in page.text
+
+
+@pytest.mark.parametrize("accept", ODD)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/refresh"), ("GET", "/x"), ("GET", "/")])
+def test_an_odd_accept_header_is_no_error(
+    site: Site, method: str, path: str, accept: dict[str, str]
+) -> None:
+    assert site.call(method, path, accept).status in (200, 303, 404)
+
+
+@pytest.mark.parametrize("accept", [*PREFERS_JSON, *NO_PREFERENCE])
+def test_an_error_is_json_unless_a_page_is_preferred(site: Site, accept: dict[str, str]) -> None:
+    answer = site.get("/nothing", accept)
+
+    assert answer.status == 404
+    assert set(answer.json()) == {"error", "message"}
+    assert answer.error == "not-found"
+
+
+@pytest.mark.parametrize("accept", PREFERS_A_PAGE)
+def test_an_error_for_a_browser_is_a_page_with_its_slug_and_a_way_back(
+    site: Site, accept: dict[str, str]
+) -> None:
+    answer = site.get("/snapshots/nothing", accept)
+
+    assert (answer.status, answer.mimetype) == (404, "text/html")
+    assert "404 unknown-snapshot" in answer.text
+    assert 'href="../"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/report", "GET, HEAD, OPTIONS"),
+        ("/files", "GET, HEAD, OPTIONS"),
+        ("/export", "GET, HEAD, OPTIONS"),
+        ("/html/", "GET, HEAD, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/snapshots", "GET, HEAD, OPTIONS"),
+        ("/snapshots/x", "DELETE, GET, HEAD, OPTIONS"),
+        ("/snapshots/x/delete", "OPTIONS, POST"),
+        ("/refresh", "OPTIONS, POST"),
+        ("/reset", "OPTIONS, POST"),
+        ("/snapshot", "OPTIONS, POST"),
+    ],
+)
+def test_what_a_path_allows_is_in_the_405_and_in_the_answer_to_options(
+    site: Site, path: str, allow: str
+) -> None:
+    refused, options = site.call("PUT", path), site.call("OPTIONS", path)
+
+    assert (refused.status, refused.error) == (405, "method-not-allowed")
+    assert refused.headers["Allow"] == allow
+    assert (options.status, options.body) == (204, b"")
+    assert options.headers["Allow"] == allow
+
+
+def test_a_405_for_a_browser_is_a_page(site: Site) -> None:
+    answer = site.get("/refresh", BROWSER)
+
+    assert (answer.status, answer.mimetype) == (405, "text/html")
+    assert answer.headers["Allow"] == "OPTIONS, POST"
+
+
+def test_options_on_an_unknown_path_is_not_found(site: Site) -> None:
+    assert site.call("OPTIONS", "/nothing").status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/report", "/files", "/export", "/html/", "/snapshots", "/static/style.css", "/nothing"],
+)
+def test_head_has_the_headers_of_get_and_no_body(reported: Site, path: str) -> None:
+    get, head = reported.get(path), reported.call("HEAD", path)
+
+    assert head.body == b""
+    assert get.body != b""
+    assert (head.status, sorted(head.headers)) == (get.status, sorted(get.headers))
+
+
+def test_head_of_what_only_takes_post_changes_nothing(site: Site) -> None:
+    answer = site.call("HEAD", "/refresh")
+
+    assert answer.status == 405
+    assert site.worker.asked == []
+
+
+def test_a_busy_lock_says_when_to_try_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise RefreshBusyError("another build is under way")
+
+    monkeypatch.setattr("wsgi_coverage.control.Control.refresh", busy)
+
+    answer = site.post("/refresh", JSON)
+
+    assert (answer.status, answer.error) == (503, "refresh-busy")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+EVERYWHERE = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "", 308),
+        ("GET", "/", 200),
+        ("GET", "/report", 200),
+        ("GET", "/html", 308),
+        ("GET", "/html/", 200),
+        ("GET", "/html/style.css", 200),
+        ("GET", "/static/style.css", 200),
+        ("GET", "/export", 200),
+        ("POST", "/refresh", 303),
+        ("POST", "/refresh?wait=x", 400),
+        ("GET", "/nothing", 404),
+        ("PUT", "/", 405),
+        ("OPTIONS", "/", 204),
+        ("HEAD", "/", 200),
+    ],
+)
+def test_every_answer_has_the_protecting_headers(
+    reported: Site, method: str, path: str, status: int, headers: dict[str, str]
+) -> None:
+    answer = reported.call(method, path, headers)
+
+    assert answer.status == status
+    assert_protected(answer.headers)
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+def test_a_401_has_the_protecting_headers(wrap, headers: dict[str, str]) -> None:
+    answer = wrap(password="secret").get("/", headers)
+
+    assert answer.status == 401
+    assert_protected(answer.headers)
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}])
+def test_a_403_has_the_protecting_headers(site: Site, headers: dict[str, str]) -> None:
+    answer = site.post("/refresh", headers)
+
+    assert answer.status == 403
+    assert_protected(answer.headers)
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+def test_an_unexpected_exception_is_a_500_with_a_slug_and_without_a_traceback(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog, headers: dict[str, str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("private detail")
+
+    monkeypatch.setattr("wsgi_coverage.control.Control.health", broken)
+
+    answer = site.get("/health", headers)
+
+    assert answer.status == 500
+    assert "internal" in answer.text
+    assert not {"Traceback", "ZeroDivisionError", "private detail"} & set(answer.text.split('"'))
+    assert "private detail" not in answer.text
+    assert_protected(answer.headers)
+    assert "ZeroDivisionError: private detail" in caplog.text
+
+
+def test_an_exception_does_not_let_a_request_forge_lines_of_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("wsgi_coverage.control.Control.text", broken)
+
+    site.get("/snapshots/a%0AERROR forged/report")
+
+    assert len(caplog.records) == 1
+    assert "\n" not in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("headers", [{}, BROWSER])
+@pytest.mark.parametrize("path", ["/", "/health", "/report"])
+def test_where_measuring_could_not_start_every_answer_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog, path: str, headers: dict[str, str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise OSError("no more file descriptors")
+
+    monkeypatch.setattr("wsgi_coverage.collect.forking.start", broken)
+    site = Site(CoverageMiddleware(lambda *_: [], debug=True), None)  # type: ignore[arg-type]
+
+    answer = site.get(path, headers)
+
+    assert answer.status == 503
+    assert "not-measuring" in answer.text
+    assert "no more file descriptors" in answer.text
+    assert "measuring could not be started" in caplog.text
+
+
+def assert_protected(headers) -> None:
+    assert {name: headers[name] for name in EVERYWHERE} == EVERYWHERE
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy

@@ -1,0 +1,291 @@
+"""Snapshots over HTTP: labels, ids, limits, a full disk."""
+
+import errno
+import html
+from pathlib import Path
+
+import pytest
+from stand_ins import Site, build
+from wsgi_calls import BROWSER, JSON
+
+LABEL = (
+    "it's \"quoted\"\r\n\tand\nbroken <script>alert('x')</script> &amp; {{ 7*7 }} "
+    "é ü 漢字 🎉 \u202e \x7f ../../etc %2e%2e \\"
+)
+LABEL += "x" * (500 - len(LABEL))
+READERS = ["", "/report", "/files", "/export", "/export?format=json", "/html/"]
+DISHONEST = [
+    "..",
+    "%2e%2e",
+    "..%2f..%2fetc",
+    "%00",
+    "20260101T000000.000000Z-00000000",
+    "20260101T000000.000000Z-00000000%0a",
+    "20260101T000000.000000Z-00000000%00",
+    "٢0260101T000000.000000Z-00000000",
+    ".",
+    "x" * 5000,
+]
+
+
+def take(site: Site, **form: str) -> dict[str, object]:
+    answer = site.post("/snapshot", JSON, form=form)
+    assert answer.status == 200, answer.body
+    taken: dict[str, object] = answer.json()
+    return taken
+
+
+def test_a_snapshot_answers_with_all_its_keys(site: Site) -> None:
+    taken = take(site, label="before the release")
+
+    assert set(taken) == {"id", "label", "size", "taken_at", "complete", "workers"}
+    assert taken["label"] == "before the release"
+
+
+def test_a_label_comes_from_the_query_or_from_the_form(site: Site) -> None:
+    assert site.post("/snapshot?label=a+b", JSON).json()["label"] == "a b"
+    assert site.post("/snapshot", JSON, form={"label": "a b"}).json()["label"] == "a b"
+
+
+@pytest.mark.parametrize("query", ["", "?label="])
+def test_no_label_is_null(site: Site, query: str) -> None:
+    assert site.post(f"/snapshot{query}", JSON).json()["label"] is None
+    assert site.get("/snapshots").json()[0]["label"] is None
+
+
+def test_a_label_survives_unchanged(site: Site) -> None:
+    assert len(LABEL) == 500
+
+    taken = take(site, label=LABEL)
+
+    assert taken["label"] == LABEL
+    assert site.get("/snapshots").json()[0]["label"] == LABEL
+
+
+def test_a_label_is_escaped_on_the_dashboard(site: Site) -> None:
+    take(site, label=LABEL)
+
+    page = site.get("/").text
+
+    assert "<script>" not in page
+    assert html.escape("<script>alert(", quote=False) in page
+    assert "{{ 7*7 }}" in page
+
+
+def test_a_label_never_becomes_part_of_a_path(site: Site, tmp_path: Path) -> None:
+    take(site, label="../../escaped")
+
+    names = [path.name for path in tmp_path.rglob("*")]
+
+    assert [name for name in names if "escaped" in name] == []
+
+
+@pytest.mark.parametrize(("length", "status"), [(1000, 200), (1001, 400)])
+def test_a_label_has_at_most_1000_characters(site: Site, length: int, status: int) -> None:
+    answer = site.post("/snapshot", JSON, form={"label": "é" * length})
+
+    assert answer.status == status
+    assert len(site.get("/snapshots").json()) == (status == 200)
+
+
+def test_snapshots_are_listed_newest_first(site: Site) -> None:
+    taken = [take(site, label=str(number))["id"] for number in range(5)]
+
+    assert [each["id"] for each in site.get("/snapshots").json()] == taken[::-1]
+
+
+def test_there_are_no_snapshots_at_first(site: Site) -> None:
+    assert site.get("/snapshots").json() == []
+
+
+@pytest.mark.parametrize("path", READERS)
+def test_a_snapshot_has_every_format(site: Site, path: str) -> None:
+    identity = take(site)["id"]
+
+    assert site.get(f"/snapshots/{identity}{path}").status == 200
+
+
+def test_a_snapshots_data_file_is_a_download_named_after_it(site: Site) -> None:
+    identity = take(site)["id"]
+
+    answer = site.get(f"/snapshots/{identity}")
+
+    assert answer.body.startswith(b"SQLite format 3")
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{identity}.coverage"'
+
+
+def test_taking_a_snapshot_publishes_no_report(site: Site) -> None:
+    take(site)
+
+    assert site.get("/report").error == "no-report"
+
+
+def test_a_snapshot_stays_after_a_reset(reported: Site) -> None:
+    identity = take(reported)["id"]
+
+    reported.post("/reset", JSON)
+
+    assert reported.get(f"/snapshots/{identity}/report").status == 200
+
+
+def test_a_deleted_snapshot_is_gone(site: Site, tmp_path: Path) -> None:
+    first, second = take(site)["id"], take(site)["id"]
+
+    answer = site.call("DELETE", f"/snapshots/{first}", JSON)
+
+    assert answer.json() == {"status": "deleted", "id": first}
+    assert [each["id"] for each in site.get("/snapshots").json()] == [second]
+    assert [path.name for path in (tmp_path / ".wsgi-coverage-snapshots").iterdir()] == [second]
+    assert site.call("DELETE", f"/snapshots/{first}", JSON).error == "unknown-snapshot"
+
+
+def test_the_dashboard_deletes_a_snapshot_by_post(site: Site) -> None:
+    identity = take(site)["id"]
+
+    answer = site.post(f"/snapshots/{identity}/delete", BROWSER)
+
+    assert (answer.status, answer.headers["Location"]) == (303, "../../?notice=deleted")
+    assert site.get("/snapshots").json() == []
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("identity", DISHONEST)
+def test_an_id_that_no_snapshot_has_is_404(reported: Site, identity: str, reader: str) -> None:
+    take(reported)
+
+    answer = reported.get(f"/snapshots/{identity}{reader}")
+
+    assert answer.status == 404
+    assert answer.error in ("unknown-snapshot", "not-found")
+
+
+@pytest.mark.parametrize("identity", DISHONEST)
+def test_deleting_what_no_snapshot_has_as_id_is_404(site: Site, identity: str) -> None:
+    kept = take(site)["id"]
+
+    for answer in (
+        site.call("DELETE", f"/snapshots/{identity}", JSON),
+        site.post(f"/snapshots/{identity}/delete", JSON),
+    ):
+        assert answer.status == 404
+        assert answer.error in ("unknown-snapshot", "not-found")
+    assert [each["id"] for each in site.get("/snapshots").json()] == [kept]
+
+
+def test_a_folder_that_is_no_whole_snapshot_is_not_listed(site: Site, tmp_path: Path) -> None:
+    identity = str(take(site)["id"])
+    folder = tmp_path / ".wsgi-coverage-snapshots"
+    (folder / "20260101T000000.000000Z-00000000").mkdir()
+    (folder / "mine").mkdir()
+    torn = folder / "20260101T000000.000000Z-00000001"
+    torn.mkdir()
+    (torn / "meta.json").write_text('{"id": ', encoding="utf-8")
+
+    answer = site.get("/snapshots")
+
+    assert [each["id"] for each in answer.json()] == [identity]
+
+
+def test_there_is_a_limit_to_the_number_of_snapshots(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsgi_coverage.report.snapshots.MAX_SNAPSHOTS", 1)
+    first = take(site)["id"]
+
+    answer = site.post("/snapshot", JSON)
+
+    assert (answer.status, answer.error) == (409, "snapshot-limit")
+    site.call("DELETE", f"/snapshots/{first}")
+    assert site.post("/snapshot", JSON).status == 200
+
+
+def test_nothing_measured_yet_is_no_snapshot(site: Site) -> None:
+    site.worker.store.published = list
+
+    answer = site.post("/snapshot", JSON)
+
+    assert (answer.status, answer.error) == (409, "no-data")
+    assert site.get("/snapshots").json() == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Every build writes a part and then finds no room; undo() makes room."""
+
+    def out_of_room(source: object, folder: Path, **_: object) -> None:
+        (folder / "report.txt").write_text("half of it", encoding="utf-8")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr("wsgi_coverage.control.build", out_of_room)
+    yield patch
+    patch.undo()
+
+
+@pytest.mark.parametrize("accept", [JSON, BROWSER])
+def test_a_full_disk_is_507_and_nothing_half_written_is_listed(
+    site: Site, full_disk: pytest.MonkeyPatch, accept: dict[str, str], tmp_path: Path
+) -> None:
+    answer = site.post("/snapshot", accept)
+
+    assert answer.status == 507
+    assert "disk-full" in answer.text
+    assert "no room" in answer.text
+    assert site.get("/snapshots").json() == []
+    assert list((tmp_path / ".wsgi-coverage-snapshots").iterdir()) == []
+
+
+def test_after_a_full_disk_it_works_again(
+    site: Site, full_disk: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert site.post("/snapshot", JSON).status == 507
+    assert site.post("/refresh", JSON).status == 507
+    full_disk.undo()
+    monkeypatch.setattr("wsgi_coverage.control.build", build)
+
+    assert site.post("/snapshot", JSON).status == 200
+    assert site.post("/refresh", JSON).status == 200
+    assert len(site.get("/snapshots").json()) == 1
+
+
+def test_a_full_disk_leaves_the_published_report_as_it_was(
+    reported: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = reported.get("/report").body
+
+    def out_of_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wsgi_coverage.control.build", out_of_room)
+
+    assert reported.post("/refresh", JSON).error == "disk-full"
+    assert reported.get("/report").body == before
+
+
+def test_a_disk_that_is_full_at_the_last_step_leaves_nothing_either(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def out_of_room(folder: Path, *_: object) -> None:
+        (folder / "meta.json").write_text('{"id": ', encoding="utf-8")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wsgi_coverage.report.snapshots.finish", out_of_room)
+
+    assert site.post("/snapshot", JSON).error == "disk-full"
+    assert site.get("/snapshots").json() == []
+    assert list((tmp_path / ".wsgi-coverage-snapshots").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("path", ["/refresh", "/snapshot", "/reset"])
+def test_a_full_disk_is_507_wherever_it_shows(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, number: int
+) -> None:
+    def out_of_room(verb: str, *, wait: float) -> None:
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(site.worker, "gather", out_of_room)
+
+    answer = site.post(path, JSON)
+
+    assert (answer.status, answer.error) == (507, "disk-full")
