@@ -1,0 +1,112 @@
+"""A real browser before a real server: the demo's shop, measured, without its customers."""
+
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wsgi_coverage.demo.server import Server, bind
+from wsgi_coverage.demo.traffic import Browser as Client
+
+CHROMIUM = shutil.which("chromium")
+QUIET = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", event =>
+  complain(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+"""
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+
+@dataclass
+class Shop:
+    """A measured shop without a report and without snapshots."""
+
+    address: str
+    client: Client
+    dashboard: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dashboard = f"{self.address}/debug/coverage/"
+
+    def forget(self) -> None:
+        """Go back to where it began, and have one customer look at the shelf."""
+        self.client.json("/debug/coverage/reset", method="POST")
+        for snapshot in self.client.json("/debug/coverage/snapshots"):
+            self.client.json(f"/debug/coverage/snapshots/{snapshot['id']}", method="DELETE")
+        self.client.open("/")
+
+
+@pytest.fixture(scope="module")
+def measured_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+    with bind(0) as listening, Server(listening, tmp_path_factory.mktemp("shop"), 2) as server:
+        # The socket listens already, so this waits until the server is there.
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            server.address, timeout=60
+        ).close()
+        yield Shop(server.address, Client(server.address))
+
+
+@pytest.fixture
+def shop(measured_shop: Shop) -> Shop:
+    measured_shop.forget()
+    return measured_shop
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    playwright_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed"
+    )
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, chromium_sandbox=False, args=QUIET
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
+def page(request: pytest.FixtureRequest, chromium: "Browser") -> Iterator["Page"]:
+    """A page that has to stay silent: no console message, no error, no CSP violation."""
+    complaints: list[str] = []
+    context = chromium.new_context(viewport={"width": request.param, "height": 844})
+    context.set_default_timeout(10_000)
+    context.expose_function("complain", lambda text: complaints.append(text))
+    context.add_init_script(REPORT_VIOLATIONS)
+    page = context.new_page()
+
+    def listen(message: "ConsoleMessage") -> None:
+        # Beside plain text a browser asks the application for an icon.
+        if not message.location["url"].endswith("/favicon.ico"):
+            complaints.append(f"console: {message.text} {message.location}")
+
+    page.on("console", listen)  # answers of 400 and above are told there too
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several test processes, one browser and one shop serve all of these."""
+    here = Path(__file__).parent
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("browser"))

@@ -1,0 +1,130 @@
+"""The documentation names everything that there is, and its links lead somewhere."""
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage import cli, errors, settings
+from wsgi_coverage.web.routes import URL_MAP
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Git hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def error_classes() -> list[type[errors.WsgiCoverageError]]:
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    return [each for each in classes if issubclass(each, errors.WsgiCoverageError)]
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.slug)
+def test_every_error_has_an_anchor_with_its_status_and_name(
+    error: type[errors.WsgiCoverageError],
+) -> None:
+    _, _, section = text("reference/errors.md").partition(f"\n## {error.slug}\n")
+    section = section.partition("\n## ")[0]
+
+    assert section.lstrip().startswith(f"{error.status}, `{error.__name__}`")
+    assert "Remedy: " in section
+
+
+def test_no_error_is_documented_that_does_not_exist() -> None:
+    slugs = {error.slug for error in error_classes()}
+
+    assert anchors(DOCS / "reference/errors.md") - {"errors"} == slugs
+
+
+@pytest.mark.parametrize("name", settings.RULES)
+def test_every_setting_is_documented_with_its_variable(name: str) -> None:
+    row = f"| `{name}` | `{settings.ENV_PREFIX}{name.upper()}` |"
+
+    assert row in text("reference/settings.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        (name, getattr(settings.Settings(), name))
+        for name in ("url_prefix", "username", "autosave_interval", "store")
+    ],
+)
+def test_the_default_that_is_documented_is_the_default(name: str, default: object) -> None:
+    [row] = re.findall(rf"^\| `{name}` \|.*$", text("reference/settings.md"), re.M)
+
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    assert row.rpartition(" | ")[2].removesuffix(" |").strip("`") == shown
+
+
+def test_the_endpoints_documented_are_those_that_there_are() -> None:
+    page = text("reference/http.md").replace("&lt;", "<").replace("&gt;", ">")
+    documented = set()
+    for methods, paths in re.findall(r"^## ([A-Z, ]+) (/.*)$", page, re.M):
+        below = "/snapshots/<id>" if paths.startswith("/snapshots/<id>/") else ""
+        for path in paths.removeprefix(below).split(", "):
+            documented |= {(method, below + path) for method in methods.split(", ")}
+
+    assert documented == set(endpoints())
+
+
+def endpoints() -> Iterator[tuple[str, str]]:
+    for rule in URL_MAP.iter_rules():
+        path = rule.rule.replace("<identity>", "<id>").replace("<path:path>", "<path>")
+        # What is left out is for links and forms: the same without a slash, or without DELETE.
+        if not path.endswith(("/html", "/delete")):
+            yield from ((method, path) for method in rule.methods - {"HEAD", "OPTIONS"})
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_is_documented(command: object) -> None:
+    name = command.__name__.rpartition(".")[2]
+
+    assert f"## `wsgi-coverage {name}" in text("reference/cli.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+
+        assert linked.is_file(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_python_example_compiles(page: Path) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+    for example in examples:
+        compile(_dedented(example), str(page), "exec")
+
+
+def _dedented(example: str) -> str:
+    """An example from inside a function stands there with its indentation."""
+    return f"def main():\n{example}" if re.search(r"\A(#.*\n)?    ", example) else example
+
+
+def test_every_module_stands_in_the_plan_of_the_house() -> None:
+    plan = text("explanation/architecture.md")
+    package = files("wsgi_coverage")
+
+    for folder in ("collect", "store", "report"):
+        for module in (package / folder).iterdir():
+            if module.name.endswith(".py") and module.name != "__init__.py":
+                assert re.search(rf"^    {re.escape(module.name)} ", plan, re.M), module.name

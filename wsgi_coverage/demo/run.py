@@ -1,0 +1,200 @@
+"""What `wsgi-coverage demo` does: serve the shop, send customers in, show what ran.
+
+Concurrency: one thread. A signal leaves a byte in a pipe, which every wait here looks at; so the
+server is ended at one place only, and in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
+from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
+
+PREFIX = "/debug/coverage"
+START_PATIENCE = 60.0  # seconds until the server has to answer
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHOWN = 4  # files, and functions of a file
+
+
+class _Stopped(Exception):  # noqa: N818  it is not an error
+    """Ctrl-C, or SIGTERM."""
+
+
+class _Failed(Exception):  # noqa: N818  told in one line
+    """The demo cannot go on; the text says why."""
+
+
+def run(port: int | None, workers: int) -> int:
+    """Run the demo until Ctrl-C or SIGTERM.
+
+    Args:
+        port: where to serve; 0 for any free port; None for 8000, or any where that is taken.
+        workers: processes to serve with.
+
+    Returns:
+        The exit code: 0 after Ctrl-C or SIGTERM, 1 where it could not run.
+    """
+    with _signals() as stop, contextlib.ExitStack() as stack:
+        try:
+            try:
+                listening = stack.enter_context(bind(port))
+            except OSError as error:
+                raise _Failed(
+                    f"port {port} on {HOST} cannot be used: {error.strerror or error}"
+                ) from None
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgi-coverage-")))
+            server = Server(listening, folder.resolve(), workers)
+            if port is None and not server.address.endswith(f":{FAVOURITE_PORT}"):
+                _say(f"Port {FAVOURITE_PORT} is taken, so another one is used.")
+            _say(f"Starting the shop under {server.description}.")
+            stack.enter_context(server)
+            try:
+                _visit(server, stop)
+                _say("Press Ctrl-C to end.")
+                _wait(server, stop)
+            except (OSError, RuntimeError, ValueError) as error:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise _Failed(f"{error}\n{server.log_tail()}".rstrip()) from None
+        except _Stopped:
+            _say("Ending the server.")
+        except _Failed as failure:
+            _say(f"wsgi-coverage demo: {failure}")
+            return 1
+    return 0
+
+
+class _Stop:
+    """Tells whether a signal has come."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def check(self, wait: float = 0.0) -> None:
+        """Wait for a signal.
+
+        Args:
+            wait: seconds, at most.
+
+        Raises:
+            _Stopped: one has come.
+        """
+        if select.select([self._pipe], [], [], wait)[0]:
+            raise _Stopped
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Stop]:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def note(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(writing, b"!")
+
+    heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, note) for number in heeded}
+    try:
+        yield _Stop(reading)
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+        os.close(reading)
+        os.close(writing)
+
+
+def _visit(server: Server, stop: _Stop) -> None:
+    """Wait for the shop, send the customers in, refresh, and print what there is to see."""
+    _await(server, stop)
+    for made in drive(server.address):
+        stop.check()
+        _progress(made)
+    browser = Browser(server.address)
+    report = browser.json(f"{PREFIX}/refresh", method="POST")
+    stop.check()
+    files = browser.json(f"{PREFIX}/files")
+    functions = browser.json(f"{PREFIX}/export?format=json")["files"]
+    print("\n".join(_findings(server.address, report, files, functions)), flush=True)
+
+
+def _await(server: Server, stop: _Stop) -> None:
+    deadline = time.monotonic() + START_PATIENCE
+    while not server.has_ended() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if Browser(server.address).open("/") == 200:
+                return
+        stop.check(0.05)
+    raise RuntimeError("the server does not answer; its last words:")
+
+
+def _wait(server: Server, stop: _Stop) -> None:
+    while not server.has_ended():
+        stop.check(1.0)
+    raise RuntimeError("the server has ended by itself; its last words:")
+
+
+def _findings(
+    address: str, report: dict[str, Any], files: list[Any], functions: dict[str, Any]
+) -> list[str]:
+    """What is printed; every figure is one that the dashboard's endpoints give."""
+    summary = report["summary"]
+    workers = len(report["workers"])
+    ranked = sorted(
+        (file for file in files if file["percent"] is not None),
+        key=lambda file: (file["percent"], file["file"]),
+    )
+    unused = {
+        Path(name).name: [
+            function
+            for function, figures in entry["functions"].items()
+            if function and figures["summary"]["num_statements"] and not figures["executed_lines"]
+        ]
+        for name, entry in functions.items()
+    }
+    return [
+        "",
+        f"Shop       {address}/",
+        f"Dashboard  {address}{PREFIX}/",
+        f"Coverage   {summary['percent']} % of {summary['statements']} statements in "
+        f"{summary['files']} files, executed by {workers} worker{'' if workers == 1 else 's'}",
+        "",
+        "Least executed",
+        *(f"  {file['percent']:6.2f} %  {_short(file['file'])}" for file in ranked[:SHOWN]),
+        "",
+        "Functions that never ran",
+        *(f"  {name}: {_some(names)}" for name, names in sorted(unused.items()) if names),
+        "",
+    ]
+
+
+def _short(file: str) -> str:
+    return str(Path(file).relative_to(SHOP)) if Path(file).is_relative_to(SHOP) else file
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _progress(made: int) -> None:
+    """A line that grows on a terminal; elsewhere a line for each quarter."""
+    if sys.stderr.isatty():
+        bar = "#" * (30 * made // TOTAL)
+        end = "\n" if made == TOTAL else ""
+        print(f"\r{made:4} of {TOTAL} requests [{bar:30}]", end=end, file=sys.stderr, flush=True)
+    elif made % (TOTAL // 4) == 0:
+        _say(f"{made} of {TOTAL} requests")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

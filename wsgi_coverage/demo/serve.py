@@ -1,0 +1,42 @@
+"""The werkzeug server, for where there is no gunicorn: `python -m wsgi_coverage.demo.serve FD`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from wsgi_coverage.collect.early import start_early
+from wsgi_coverage.middleware import CoverageMiddleware
+
+
+class QuietRequestHandler(WSGIRequestHandler):
+    """Logs errors, and no line for each request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def main() -> None:
+    """Serve the shop, measured, on an inherited socket, until a signal ends it."""
+    start_early()
+    from wsgi_coverage.demo.shop.app import application  # only now, so that its imports count
+
+    inherited = int(sys.argv[1])
+    with socket.socket(fileno=os.dup(inherited)) as listening:
+        host, port = listening.getsockname()[:2]
+    server = make_server(
+        host,
+        port,
+        CoverageMiddleware(application),
+        threaded=True,
+        request_handler=QuietRequestHandler,
+        fd=inherited,
+    )
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
