@@ -172,7 +172,7 @@ class Control:
         except (FileNotFoundError, IsADirectoryError):
             raise NotFoundError("there is no such page in the HTML report") from None
 
-    def _only_with_data(self, identity: str, name: str) -> bytes:
+    def _only_with_data(self, identity: str | None, name: str) -> bytes:
         try:
             return self.read(identity, lambda folder: (folder / name).read_bytes())
         except FileNotFoundError:

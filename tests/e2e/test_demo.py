@@ -57,6 +57,7 @@ class Demo:
         with self._stdout.open("wb") as stdout:
             self.process = subprocess.Popen(
                 command,
+                cwd=folder,  # a checkout would go before the installed package
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -1,11 +1,10 @@
-"""This process's worker: its tracer, its autosave, its end of the channel.
+"""This process's worker: its tracer, what it publishes, its end of the channel.
 
 There is one worker a process, however many applications are wrapped in it.
 
-Concurrency: `_lock` guards the tracer and everything that publishes it; no store or channel call of
-another process is waited for under it. One daemon thread waits for calls on the channel, with the
-autosave interval as its timeout. A signal handler that interrupts the main thread inside the lock
-leaves a note there, and the lock's owner acts on it when it lets go.
+Concurrency: `_guard` guards the tracer and everything that publishes it; no answer of another
+process is waited for under it. `_forking` is held from before a fork to after it. One daemon thread
+(wsgi_coverage.collect.service) answers calls and autosaves.
 """
 
 from __future__ import annotations
@@ -14,31 +13,25 @@ import atexit
 import contextlib
 import logging
 import os
-import re
-import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect.guard import Guard
+from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.errors import WsgiCoverageError
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.base import Store
-from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, call_all
+from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.files import FilesStore
-from wsgi_coverage.store.private import private_folder
+from wsgi_coverage.store.private import new_data_file, private_folder, sweep
 
 log = logging.getLogger("wsgi_coverage")
 
-DEFAULT_INTERVAL = 30.0  # seconds
-LISTEN_TRIES = 5
-END_PATIENCE = 5.0  # seconds that a SIGTERM waits for a flush that is under way
-SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
-RETRY = 1.0  # seconds until the channel is tried again after an error
+PROBLEMS_KEPT = 10  # for /health
 
 
 class Worker:
@@ -52,8 +45,8 @@ class Worker:
     """
 
     def __init__(self, *, config_file: Path | None = None) -> None:
-        self._make_locks()
-        self._interval = DEFAULT_INTERVAL
+        self._guard = Guard(self.close)
+        self._forking = threading.Lock()
         self._configured = False
         self._closed = False
         self.problems: list[str] = []  # what went wrong last, for /health
@@ -68,18 +61,25 @@ class Worker:
 
     def _start(self, config_file: Path | None) -> None:
         self.tracer = Tracer(
-            config_file=config_file, new_data_file=self._new_data_file, on_save=self._on_save
+            config_file=config_file, new_data_file=new_data_file, on_save=self._on_save
         )
-        self.private = private_folder(self.tracer.data_file)
+        self.private = self._private_folder()
         files = FilesStore(self.tracer.data_file, fallback=self.private)
         self.home = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
-        self._sweep()
-        self._listen()
-        self._start_thread()
-        self._chain_sigterm()
+        self._service = Service(
+            folder=self._private_folder,
+            answer=self._answer,
+            autosave=lambda: self._attempt("autosave", self.publish),
+            note=self._note,
+        )
+        sweep(self.private)
+        self._service.listen(self._identity())
+        self._service.start()
+        self._guard.chain_sigterm()
 
-    # Identity
+    def _private_folder(self) -> Path:
+        return private_folder(self.tracer.data_file)
 
     def _name_anew(self) -> None:
         self.pid = os.getpid()
@@ -87,37 +87,8 @@ class Worker:
         self.id = f"{self.host}.{self.pid}.{os.urandom(4).hex()}"
         self._published_at: str | None = None
 
-    def _new_data_file(self, data_file: Path) -> Path:
-        return private_folder(data_file) / f"data-{os.getpid()}-{os.urandom(4).hex()}"
-
-    def _sweep(self) -> None:
-        """Remove private data files of processes that were killed."""
-        for path in self.private.glob("data-*"):
-            match = re.fullmatch(r"data-(\d+)-[0-9a-f]+", path.name)
-            if match and not _is_alive(int(match[1])):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    # The lock
-
-    def _make_locks(self) -> None:
-        self._lock = threading.RLock()
-        self._forking = threading.Lock()  # held from before a fork to after it
-        self._owner: int | None = None  # the thread that holds _lock
-        self._ending_by: int | None = None  # a signal that came while _owner was inside
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._lock:
-            outermost = self._owner is None
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                if outermost:
-                    self._owner = None
-        if outermost and self._ending_by is not None:
-            self._end_by_signal(self._ending_by)
+    def _identity(self) -> JsonObject:
+        return {"id": self.id, "host": self.host, "pid": self.pid}
 
     # What can be asked of it
 
@@ -130,17 +101,15 @@ class Worker:
         if provisional and self._configured:
             return
         if self._configured:
-            given = [seconds for seconds in (self._interval, autosave_interval) if seconds]
+            given = [seconds for seconds in (self.autosave_interval, autosave_interval) if seconds]
             autosave_interval = min(given, default=0.0)
         self._configured = not provisional
-        if autosave_interval != self._interval:
-            self._interval = autosave_interval
-            self._wake()
+        self._service.interval = autosave_interval
 
     @property
     def autosave_interval(self) -> float:
         """Seconds between autosaves; 0 means never."""
-        return self._interval
+        return self._service.interval
 
     def publish(self) -> WorkerState:
         """Publish everything that this process has executed up to now.
@@ -148,7 +117,7 @@ class Worker:
         Raises:
             DiskFullError: there is no room; nothing is lost, the next publish has it all.
         """
-        with self._locked():
+        with self._guard.held():
             new = self._flush()
             source = self.tracer.private_data()
             if source is not None and (new or not self.store.is_published(self.id)):
@@ -162,7 +131,7 @@ class Worker:
         Raises:
             NotOursError: the Coverage belongs to somebody else.
         """
-        with self._locked():
+        with self._guard.held():
             self.tracer.reset()
             self.store.withdraw(self.id)
             self._published_at = clock.now_iso()
@@ -211,52 +180,11 @@ class Worker:
 
     def _on_save(self, flush: Callable[[], bool]) -> bool:
         """Somebody else asked the Coverage to save; its exit handler comes this way too."""
-        with self._locked():
-            private_folder(self.tracer.data_file)  # gone, if all workers have ended
+        with self._guard.held():
+            self._private_folder()  # gone, if all workers have ended
             flushed = flush()
             self._attempt("saving", self._publish_after_the_end if self._closed else self.publish)
         return flushed
-
-    # The thread
-
-    def _listen(self) -> None:
-        self._listener: Listener | None = None
-        if HAS_SOCKETS:
-            identity = {"id": self.id, "host": self.host, "pid": self.pid}
-            try:
-                self._listener = self._new_listener(identity)
-            except OSError as error:
-                self._note(f"no channel to other workers: {error}")
-
-    def _new_listener(self, identity: JsonObject) -> Listener:
-        for _ in range(LISTEN_TRIES):
-            with contextlib.suppress(FileNotFoundError):  # the last worker to end removes the folder
-                return Listener(private_folder(self.tracer.data_file), identity)
-        return Listener(private_folder(self.tracer.data_file), identity)
-
-    def _start_thread(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wsgi-coverage", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        listener, stopping = self._listener, self._stopping
-        last = time.monotonic()
-        while not stopping.is_set():
-            interval = self._interval
-            left = max(last + interval - time.monotonic(), SOON) if interval else None
-            try:
-                if listener is None:
-                    stopping.wait(left)
-                else:
-                    listener.serve(left, self._answer)
-            except Exception as error:  # noqa: BLE001  a loop survives
-                if stopping.wait(RETRY):
-                    return  # the socket was closed because the worker ends
-                self._note(f"the channel failed: {error}")
-            if interval and time.monotonic() >= last + interval:
-                self._attempt("autosave", self.publish)
-                last = time.monotonic()
 
     def _answer(self, verb: str) -> JsonObject:
         try:
@@ -279,11 +207,7 @@ class Worker:
         self._remember(problem)
 
     def _remember(self, problem: str) -> None:
-        self.problems = [*self.problems[-9:], f"{clock.now_iso()} {problem}"]
-
-    def _wake(self) -> None:
-        if self._listener is not None:
-            self._listener.wake()
+        self.problems = [*self.problems[1 - PROBLEMS_KEPT :], f"{clock.now_iso()} {problem}"]
 
     # Forks
 
@@ -293,35 +217,26 @@ class Worker:
         Python warns where a process with threads forks; the application shall not hear of ours.
         """
         self._forking.acquire()
-        self._stop_thread()
-        self._lock.acquire()
+        self._service.stop()
+        self._guard.acquire()
 
     def after_fork_in_parent(self) -> None:
         """In the parent: go on."""
-        self._lock.release()
+        self._guard.release()
         if not self._closed:
-            self._start_thread()
+            self._service.start()
         self._forking.release()
 
     def after_fork_in_child(self) -> None:
         """In a child: new locks, identity, private data file, socket and thread."""
-        self._make_locks()
+        self._guard.renew()
+        self._forking = threading.Lock()
         self._closed = False
-        if self._listener is not None:
-            self._listener.close()
+        self._service.forget()
         self._name_anew()
         self.tracer.after_fork()
-        self._listen()
-        self._start_thread()
-
-    def _stop_thread(self) -> None:
-        self._stopping.set()
-        self._wake()
-        self._thread.join(END_PATIENCE)
-        # Before Python 3.13 a joined thread may still be there for the system, which is asked.
-        tasks, deadline = Path(f"/proc/self/task/{self._thread.native_id}"), time.monotonic() + 0.05
-        while tasks.exists() and time.monotonic() < deadline:
-            time.sleep(0)
+        self._service.listen(self._identity())
+        self._service.start()
 
     def check_pid(self) -> None:
         """Notice a fork that ran no hooks (uWSGI forks in C)."""
@@ -334,12 +249,10 @@ class Worker:
         """Publish what is left and leave no trace; the process ends."""
         if self._closed or self.pid != os.getpid():
             return
-        with self._locked():
+        with self._guard.held():
             self._closed = True
             self._attempt("the last save", self._publish_at_the_end)
-            self._stopping.set()
-            if self._listener is not None:
-                self._listener.close()
+            self._service.close()
             self._leave_no_folder()
 
     def _publish_at_the_end(self) -> None:
@@ -360,29 +273,6 @@ class Worker:
         with contextlib.suppress(OSError):  # other workers are in it
             self.private.rmdir()
 
-    def _chain_sigterm(self) -> None:
-        """Where SIGTERM would end the process on the spot, publish first.
-
-        A server's own handler is left alone: those end the process so that exit handlers run.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return
-        with contextlib.suppress(ValueError, OSError):
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._owner == threading.get_ident():
-            self._ending_by = number  # mid-flush, further up this very stack
-        else:
-            self._end_by_signal(number)
-
-    def _end_by_signal(self, number: int) -> None:
-        if self._lock.acquire(timeout=END_PATIENCE):
-            self.close()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
 
 def _state_of(answer: JsonObject) -> WorkerState:
     answered = bool(answer["answered"])
@@ -395,16 +285,3 @@ def _state_of(answer: JsonObject) -> WorkerState:
         fresh=answered and answer["fresh"],
         error=answer.get("error") if answered else "no answer in time",
     )
-
-
-def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):  # one that nobody has waited for yet has ended, too
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

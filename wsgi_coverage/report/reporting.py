@@ -67,7 +67,7 @@ class ReportingCoverage(Coverage):
             raise
 
     def close(self) -> None:
-        """Close what reporting opened; coverage.py does so in an exit handler that we do not have."""
+        """Close what reporting opened; coverage.py does that in an exit handler."""
         for data in self._data_to_close:
             data.close(force=True)
 

@@ -8,13 +8,17 @@ Concurrency: functions without state; folders are made so that two makers do not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
+
+DATA_FILE = re.compile(r"data-(\d+)-[0-9a-f]+")
 
 
 def private_folder(data_file: Path) -> Path:
@@ -48,6 +52,34 @@ def _check_own(folder: Path) -> None:
         raise PermissionError(f"{folder} is not a folder of this user's own")
     if status.st_mode & 0o077:
         folder.chmod(0o700)
+
+
+def new_data_file(data_file: Path) -> Path:
+    """A path in the private folder for a data file that this process writes to."""
+    return private_folder(data_file) / f"data-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove the data files of processes that were killed."""
+    for path in folder.glob("data-*"):
+        match = DATA_FILE.fullmatch(path.name)
+        if match and not is_alive(int(match[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that nobody has waited for yet has ended."""
+    with contextlib.suppress(OSError):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def is_writable(folder: Path) -> bool:

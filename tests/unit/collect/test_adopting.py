@@ -323,7 +323,7 @@ def test_a_fork_without_hooks_is_noticed(measure: Measure) -> None:
             worker.check_pid()
             app.second()
             worker.publish()
-            tell(new=worker.id != parent, thread=worker._thread.is_alive())
+            tell(new=worker.id != parent, thread=worker._service._thread.is_alive())
             os._exit(0)
         os.waitpid(pid, 0)
         app.first()

@@ -1,0 +1,127 @@
+"""The worker's one thread: it answers calls on the channel, and autosaves.
+
+It waits on the channel with the autosave interval as its timeout: no polling, no signals.
+
+Concurrency: `start`, `stop` and `close` are called by one thread at a time, which the worker sees
+to; `interval` is set from any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
+
+DEFAULT_INTERVAL = 30.0  # seconds
+SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
+RETRY = 1.0  # seconds until the channel is tried again after an error
+LISTEN_TRIES = 5
+STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
+
+
+class Service:
+    """Answers the channel and autosaves, on a daemon thread.
+
+    Args:
+        folder: gives the private folder, made anew if it has gone.
+        answer: does what a call asks for.
+        autosave: called every `interval` seconds; raises nothing.
+        note: told of what goes wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Callable[[], Path],
+        answer: Callable[[str], JsonObject],
+        autosave: Callable[[], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._answer = answer
+        self._autosave = autosave
+        self._note = note
+        self._interval = DEFAULT_INTERVAL
+        self._listener: Listener | None = None
+
+    @property
+    def interval(self) -> float:
+        """Seconds between autosaves; 0 means never."""
+        return self._interval
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        if seconds != self._interval:
+            self._interval = seconds
+            self._wake()
+
+    def listen(self, identity: JsonObject) -> None:
+        """Be reachable under this identity from now on."""
+        if not HAS_SOCKETS:
+            return
+        try:
+            self._listener = self._new_listener(identity)
+        except OSError as error:
+            self._note(f"no channel to other workers: {error}")
+
+    def _new_listener(self, identity: JsonObject) -> Listener:
+        for _ in range(LISTEN_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # the last worker to end took the folder
+                return Listener(self._folder(), identity)
+        return Listener(self._folder(), identity)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="wsgi-coverage", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread, for `start` to start another; calls that come meanwhile wait."""
+        self._stopping.set()
+        self._wake()
+        self._thread.join(STOP_PATIENCE)
+        # Before Python 3.13 a joined thread may still be there for the system, which is asked.
+        task, deadline = Path(f"/proc/self/task/{self._thread.native_id}"), time.monotonic() + 0.05
+        while task.exists() and time.monotonic() < deadline:
+            time.sleep(0)
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's socket; its thread is not here."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def close(self) -> None:
+        """Be reachable no more, without waiting for the thread."""
+        self._stopping.set()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _wake(self) -> None:
+        if self._listener is not None:
+            self._listener.wake()
+
+    def _run(self) -> None:
+        listener, stopping = self._listener, self._stopping
+        last = time.monotonic()
+        while not stopping.is_set():
+            interval = self._interval
+            left = max(last + interval - time.monotonic(), SOON) if interval else None
+            try:
+                if listener is None:
+                    stopping.wait(left)
+                else:
+                    listener.serve(left, self._answer)
+            except Exception as error:  # noqa: BLE001  a loop survives
+                if stopping.wait(RETRY):
+                    return  # the socket was closed because the worker ends
+                self._note(f"the channel failed: {error}")
+            if interval and time.monotonic() >= last + interval:
+                self._autosave()
+                last = time.monotonic()
