@@ -35,7 +35,7 @@ def test_the_command_exists_after_installation() -> None:
 
 def test_python_m_is_the_same_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "wsgi_coverage", "--version"],
+        [sys.executable, "-P", "-m", "wsgi_coverage", "--version"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -137,7 +137,10 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         "sys.exit(cli.main(['demo']))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     process.stdout.readline()
     process.stdout.close()
