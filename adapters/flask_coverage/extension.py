@@ -15,6 +15,7 @@ from flask import Flask, Response, session
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import early
+from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.middleware import CoverageMiddleware
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class FlaskCoverage:
             return
         keywords = dict(self._keywords)
         if self._auth is not None:
+            if not callable(self._auth):
+                raise SettingsError(f"keyword auth: auth must be a callable, got {self._auth!r}")
             keywords["auth"] = in_request_context(app, self._auth)
         settings = settings_module.load(
             keywords,

@@ -108,3 +108,8 @@ def test_a_value_that_says_no_does_not_disable(
     monkeypatch.setenv("FLASK_COVERAGE_DISABLED", value)
 
     assert client_of(app).get(PAGE).status_code == 200
+
+
+def test_an_auth_that_cannot_be_called_is_refused_at_once(app: Flask) -> None:
+    with pytest.raises(SettingsError, match="auth must be a callable, got 'module:name'"):
+        FlaskCoverage(app, auth="module:name")
