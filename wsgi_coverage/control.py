@@ -88,6 +88,8 @@ class Control:
             NotOursError: the running Coverage belongs to somebody else.
         """
         with self._publisher.lock():
+            self._worker.tracer.check_can_reset()
+            self._worker.store.begin_epoch()
             gathering = self._worker.gather("reset", wait=wait)
             self._worker.store.erase(keep=[w.id for w in gathering.workers if w.fresh])
             self._publisher.withdraw()
@@ -215,4 +217,4 @@ class Control:
     @property
     def can_reset(self) -> bool:
         """False where the running Coverage belongs to somebody else."""
-        return self._worker.tracer.measuring.ownership != "foreign"
+        return self._worker.tracer.can_reset

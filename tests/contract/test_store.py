@@ -57,7 +57,7 @@ def test_nothing_is_published_at_first(store: Store) -> None:
 
 
 def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Path]) -> None:
-    store.publish("host.1.aa", data_file(1, 2))
+    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert store.is_published("host.1.aa")
     assert lines_in(store) == [{1, 2}]
@@ -66,8 +66,8 @@ def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Pa
 def test_publishing_again_replaces_what_the_same_worker_published(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1))
-    store.publish("host.1.aa", data_file(1, 2))
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert lines_in(store) == [{1, 2}]
 
@@ -75,9 +75,9 @@ def test_publishing_again_replaces_what_the_same_worker_published(
 def test_workers_do_not_touch_each_others_data(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1))
-    store.publish("host.1.bb", data_file(2))
-    store.publish("other.1.aa", data_file(3))
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    store.publish("host.1.bb", data_file(2), epoch=store.epoch())
+    store.publish("other.1.aa", data_file(3), epoch=store.epoch())
 
     assert sorted(map(sorted, lines_in(store))) == [[1], [2], [3]]
 
@@ -86,7 +86,7 @@ def test_the_private_file_may_change_after_it_is_published(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     source = data_file(1)
-    store.publish("host.1.aa", source)
+    store.publish("host.1.aa", source, epoch=store.epoch())
     source.write_bytes(b"changed")
 
     assert lines_in(store) == [{1}]
@@ -95,8 +95,8 @@ def test_the_private_file_may_change_after_it_is_published(
 def test_withdrawing_takes_one_workers_data_away(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1))
-    store.publish("host.2.bb", data_file(2))
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    store.publish("host.2.bb", data_file(2), epoch=store.epoch())
 
     store.withdraw("host.1.aa")
     store.withdraw("host.1.aa")
@@ -107,7 +107,7 @@ def test_withdrawing_takes_one_workers_data_away(
 
 def test_erasing_keeps_the_named_workers_only(store: Store, data_file: Callable[..., Path]) -> None:
     for number in (1, 2, 3):
-        store.publish(f"host.{number}.aa", data_file(number))
+        store.publish(f"host.{number}.aa", data_file(number), epoch=store.epoch())
 
     store.erase(keep=["host.2.aa"])
 
@@ -117,7 +117,7 @@ def test_erasing_keeps_the_named_workers_only(store: Store, data_file: Callable[
 def test_a_full_disk_leaves_what_was_published(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.publish("host.1.aa", data_file(1))
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -125,22 +125,22 @@ def test_a_full_disk_leaves_what_was_published(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", full)
         with pytest.raises(DiskFullError):
-            store.publish("host.1.aa", data_file(1, 2))
+            store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert lines_in(store) == [{1}]
-    store.publish("host.1.aa", data_file(1, 2))
+    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
     assert lines_in(store) == [{1, 2}]
 
 
 def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., Path]) -> None:
     small, large = data_file(1), data_file(*range(1, 3000))
-    store.publish("host.1.aa", small)
+    store.publish("host.1.aa", small, epoch=store.epoch())
     done = threading.Event()
 
     def publish_all_the_time() -> None:
         while not done.is_set():
-            store.publish("host.1.aa", large)
-            store.publish("host.1.aa", small)
+            store.publish("host.1.aa", large, epoch=store.epoch())
+            store.publish("host.1.aa", small, epoch=store.epoch())
 
     writer = threading.Thread(target=publish_all_the_time)
     writer.start()
@@ -151,6 +151,48 @@ def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., 
         writer.join(30)
 
     assert all(each in ([{1}], [set(range(1, 3000))]) for each in seen)
+
+
+def test_a_new_epoch_hides_what_was_published_before(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+
+    epoch = store.begin_epoch()
+
+    assert epoch == store.epoch() == 1
+    assert lines_in(store) == []
+    store.publish("host.1.aa", data_file(2), epoch=epoch)
+    assert lines_in(store) == [{2}]
+
+
+def test_a_worker_that_missed_a_new_epoch_publishes_where_nobody_reads(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    missed = store.epoch()
+    store.begin_epoch()
+
+    store.publish("host.1.aa", data_file(1), epoch=missed)
+
+    assert lines_in(store) == []
+
+
+def test_a_full_disk_leaves_the_epoch_as_it_was(
+    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.begin_epoch()
+    store.publish("host.1.aa", data_file(1), epoch=1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(DiskFullError):
+            store.begin_epoch()
+
+    assert store.epoch() == 1
+    assert lines_in(store) == [{1}]
 
 
 def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:

@@ -169,18 +169,31 @@ class Tracer:
         path = Path(self._data.data_filename())
         return path if path.exists() else None
 
+    @property
+    def can_reset(self) -> bool:
+        """False where the Coverage belongs to somebody else, who would lose what a reset drops."""
+        return self.ownership is not Ownership.FOREIGN
+
+    def check_can_reset(self) -> None:
+        """Refuse a reset that would take something away from somebody else.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+        """
+        if not self.can_reset:
+            raise NotOursError(
+                "this Coverage was started by 'coverage run' or a test runner, which would lose "
+                "its data: a reset is for measuring started by wsgi-coverage or "
+                "COVERAGE_PROCESS_START"
+            )
+
     def reset(self) -> None:
         """Forget every line that ran so far; in every thread every later one is noted.
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
         """
-        if self.ownership is Ownership.FOREIGN:
-            raise NotOursError(
-                "this Coverage was started by 'coverage run' or a test runner, which would lose "
-                "its data: a reset is for measuring started by wsgi-coverage or "
-                "COVERAGE_PROCESS_START"
-            )
+        self.check_can_reset()
         self.flush()
         if self._problem is not None:
             if files := self._data.measured_files():

@@ -67,6 +67,7 @@ class Worker:
         files = FilesStore(self.tracer.data_file, fallback=self.private)
         self.home = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
+        self._epoch = self.store.epoch()  # of the lines that are held here
         self._service = Service(
             folder=self._private_folder,
             answer=self._answer,
@@ -118,10 +119,12 @@ class Worker:
             DiskFullError: there is no room; nothing is lost, the next publish has it all.
         """
         with self._guard.held():
+            if self.store.epoch() > self._epoch and self.tracer.can_reset:
+                self.reset()  # one that this worker was not told of in time
             new = self._flush()
             source = self.tracer.private_data()
             if source is not None and (new or not self.store.is_published(self.id)):
-                self.store.publish(self.id, source)
+                self.store.publish(self.id, source, epoch=self._epoch)
             self._published_at = clock.now_iso()
             return self._state()
 
@@ -132,7 +135,9 @@ class Worker:
             NotOursError: the Coverage belongs to somebody else.
         """
         with self._guard.held():
+            epoch = self.store.epoch()
             self.tracer.reset()
+            self._epoch = epoch
             self.store.withdraw(self.id)
             self._published_at = clock.now_iso()
             return self._state()

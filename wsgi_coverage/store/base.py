@@ -5,6 +5,8 @@ The contract, checked for every store by tests/contract:
 - `publish` replaces a worker's data as one step: readers see the old or the new, never a half, and
   publishing again never loses what another worker published.
 - `published` names only whole data files that no one will write to again; a reader may open them.
+- A new epoch hides all that was published in an older one, and all that will be: a worker that has
+  not heard of it yet publishes where nobody reads.
 - `withdraw` takes one worker's data away; `erase` everybody's but the named workers'.
 - A failure leaves what was published before as it was.
 
@@ -21,8 +23,23 @@ from typing import Protocol
 class Store(Protocol):
     """Where the workers of one application publish what they have executed."""
 
-    def publish(self, worker_id: str, data_file: Path) -> None:
+    def epoch(self) -> int:
+        """The current epoch; it goes up with every reset."""
+
+    def begin_epoch(self) -> int:
+        """Begin a new epoch and return it; callers take turns by a lock of their own.
+
+        Raises:
+            DiskFullError: there is no room; the old epoch goes on.
+        """
+
+    def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
         """Replace what this worker has published by a copy of the data file.
+
+        Args:
+            worker_id: whose data it is.
+            data_file: is copied; nobody writes to it meanwhile.
+            epoch: when its lines ran.
 
         Raises:
             DiskFullError: there is no room; what was published before is still there.
@@ -32,7 +49,10 @@ class Store(Protocol):
         """Tell whether this worker's data is there (somebody may have combined it away)."""
 
     def published(self) -> Sequence[Path]:
-        """The data files to combine: every worker's, live or ended, and what lay there before."""
+        """The data files to combine: every worker's, live or ended, and what lay there before.
+
+        Only those of the current epoch, and those of which no epoch is known.
+        """
 
     def withdraw(self, worker_id: str) -> None:
         """Take this worker's data away; nothing happens if there is none."""

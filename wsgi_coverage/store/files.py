@@ -12,12 +12,15 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.store import stamp
 from wsgi_coverage.store.private import is_writable
+from wsgi_coverage.store.stamp import Stamp
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -39,36 +42,63 @@ class FilesStore:
         if not is_writable(self._folder):
             log.warning("%s cannot be written to: measuring into %s", self._folder, fallback)
             self._folder = fallback
+        self._epoch_file = self._folder / f"{TEMPORARY}epoch{data_file.name}"
 
     @property
     def folder(self) -> Path:
         """Where this process publishes, and where its cache and snapshots go by default."""
         return self._folder
 
-    def publish(self, worker_id: str, data_file: Path) -> None:
-        target = self._path(worker_id)
+    def epoch(self) -> int:
+        try:
+            return int(self._epoch_file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def begin_epoch(self) -> int:
+        epoch = self.epoch() + 1
+        with self._replacing(self._epoch_file) as temporary:
+            temporary.write_text(str(epoch), encoding="ascii")
+        return epoch
+
+    def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
+        host = socket.gethostname()
+        with self._replacing(self._path(worker_id)) as temporary:
+            shutil.copyfile(data_file, temporary)
+            stamp.put(temporary, Stamp(worker_id=worker_id, host=host, epoch=epoch))
+
+    @contextlib.contextmanager
+    def _replacing(self, target: Path) -> Iterator[Path]:
+        """A temporary file to write, which then takes the target's place in one step."""
         temporary = None
         try:
             with tempfile.NamedTemporaryFile(
                 dir=self._folder, prefix=TEMPORARY, delete=False
             ) as file:
-                temporary = file.name
-            shutil.copyfile(data_file, temporary)
-            os.chmod(temporary, 0o600)  # noqa: PTH101
-            os.replace(temporary, target)  # noqa: PTH105
+                temporary = Path(file.name)
+            yield temporary
+            temporary.chmod(0o600)
+            temporary.replace(target)
         except OSError as error:
             if temporary is not None:
                 with contextlib.suppress(OSError):
-                    os.unlink(temporary)  # noqa: PTH108
+                    temporary.unlink()
             if is_disk_full(error):
-                raise DiskFullError(f"no room in {self._folder} to publish to") from error
+                raise DiskFullError(f"no room in {self._folder} to write {target.name}") from error
             raise
 
     def is_published(self, worker_id: str) -> bool:
         return self._path(worker_id).exists()
 
     def published(self) -> Sequence[Path]:
-        return sorted(self._all())
+        epoch = self.epoch()
+        return [path for path in sorted(self._all()) if not self._is_reset_away(path, epoch)]
+
+    def _is_reset_away(self, path: Path, epoch: int) -> bool:
+        if not epoch:
+            return False
+        found = stamp.read(path)
+        return found is not None and found.epoch < epoch
 
     def withdraw(self, worker_id: str) -> None:
         self._path(worker_id).unlink(missing_ok=True)

@@ -189,11 +189,11 @@ def test_a_signal_in_the_middle_of_a_save_waits_for_its_end(
         worker = forking.current()
         publish = worker.store.publish
 
-        def interrupted(*args):
+        def interrupted(*args, **keywords):
             os.kill(os.getpid(), signal.SIGTERM)
             for _ in range(1000):  # the handler runs between two of these
                 pass
-            publish(*args)
+            publish(*args, **keywords)
             tell(published_whole=True)
 
         worker.store.publish = interrupted

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import coverage
 import pytest
 
 from wsgi_coverage.store.files import FilesStore
@@ -14,18 +15,20 @@ def store(tmp_path: Path) -> FilesStore:
 
 def test_data_files_lie_where_coverage_combine_looks(store: FilesStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    source.write_bytes(b"data")
+    coverage.CoverageData(str(source)).add_lines({"app.py": [1]})
 
-    store.publish("host.1.aa", source)
+    store.publish("host.1.aa", source, epoch=0)
 
-    assert (tmp_path / ".coverage.host.1.aa").read_bytes() == b"data"
+    combined = coverage.Coverage(data_file=str(tmp_path / ".coverage"), config_file=False)
+    combined.combine(strict=True)
+    assert combined.get_data().lines("app.py") == [1]
 
 
 def test_published_files_are_for_the_own_user_only(store: FilesStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
-    source.write_bytes(b"data")
+    coverage.CoverageData(str(source)).add_lines({"app.py": [1]})
 
-    store.publish("host.1.aa", source)
+    store.publish("host.1.aa", source, epoch=0)
 
     assert (tmp_path / ".coverage.host.1.aa").stat().st_mode & 0o777 == 0o600
 
@@ -49,6 +52,24 @@ def test_erasing_leaves_foreign_files_alone(store: FilesStore, tmp_path: Path) -
 
 def test_a_failed_publish_leaves_no_temporary_file(store: FilesStore, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        store.publish("host.1.aa", tmp_path / "missing")
+        store.publish("host.1.aa", tmp_path / "missing", epoch=0)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_files_of_which_no_epoch_is_known_are_read_in_every_epoch(
+    store: FilesStore, tmp_path: Path
+) -> None:
+    (tmp_path / ".coverage.of_coverage_run").write_bytes(b"x")
+
+    store.begin_epoch()
+
+    assert [path.name for path in store.published()] == [".coverage.of_coverage_run"]
+
+
+def test_an_epoch_file_that_was_spoilt_counts_as_none(store: FilesStore, tmp_path: Path) -> None:
+    store.begin_epoch()
+    (epoch_file,) = tmp_path.glob(".wsgi-coverage-epoch*")
+    epoch_file.write_text("spoilt")
+
+    assert store.epoch() == 0

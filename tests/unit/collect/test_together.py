@@ -1,0 +1,97 @@
+"""Several workers as one: who answers, who does not, and what a reset does to each."""
+
+from collections.abc import Callable
+from typing import Any
+
+Measure = Callable[..., dict[str, Any]]
+LOADED = [1, 5, 9]
+FIRST, SECOND = 2, 6
+
+SETUP = """
+import signal
+from wsgi_coverage.control import Control
+from wsgi_coverage.settings import Settings
+start_early()
+import app
+worker = forking.current()
+control = Control(worker, Settings(debug=True))
+ready_in, ready_out = os.pipe()
+go_in, go_out = os.pipe()
+child = os.fork()
+if child == 0:
+    app.first()
+    os.write(ready_out, b".")
+    while os.read(go_in, 1) == b"g":
+        app.second()
+        os.write(ready_out, b".")
+    os._exit(0)
+os.read(ready_in, 1)
+
+def end_child():
+    os.write(go_out, b"x")
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_worker_that_is_stopped_is_named(measure: Measure) -> None:
+    told = measure(
+        SETUP
+        + """
+os.kill(child, signal.SIGSTOP)
+gathering = worker.gather("publish", wait=0.3)
+os.kill(child, signal.SIGCONT)
+after = worker.gather("publish", wait=30)
+end_child()
+tell(
+    complete=[gathering.complete, after.complete],
+    silent=[each.pid == child for each in gathering.workers if each.state == "silent"],
+    fresh=len(after.workers),
+)
+"""
+    )
+
+    assert told["complete"] == [False, True]
+    assert told["silent"] == [True]
+    assert told["fresh"] == 2
+
+
+def test_a_reset_that_a_worker_misses_still_hides_what_it_ran_before(measure: Measure) -> None:
+    told = measure(
+        SETUP
+        + """
+worker.gather("publish", wait=30)
+before = published()["app.py"]
+os.kill(child, signal.SIGSTOP)
+complete = control.reset(wait=0.3).complete
+os.kill(child, signal.SIGCONT)
+worker.gather("publish", wait=30)
+late = [str(path) for path in worker.store.published()]
+os.write(go_out, b"g")
+os.read(ready_in, 1)
+worker.gather("publish", wait=30)
+after = published()["app.py"]
+end_child()
+tell(before=before, complete=complete, late=late, after=after)
+"""
+    )
+
+    assert told["before"] == sorted([*LOADED, FIRST])
+    assert told["complete"] is False
+    assert told["late"] == []
+    assert told["after"] == [SECOND]
+
+
+def test_a_reset_forgets_what_workers_ran_that_have_ended(measure: Measure) -> None:
+    told = measure(
+        SETUP
+        + """
+worker.gather("publish", wait=30)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+gathering = control.reset(wait=5)
+tell(left=[str(path) for path in worker.store.published()], workers=len(gathering.workers))
+"""
+    )
+
+    assert told["left"] == []
+    assert told["workers"] == 1
