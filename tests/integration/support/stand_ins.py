@@ -54,10 +54,16 @@ class StandInWorker:
         self.pid_checks = 0
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.tracer = SimpleNamespace(
-            config=None, measuring=MEASURING, unexecuted_files=list, coverage=object()
+            config=None,
+            measuring=MEASURING,
+            unexecuted_files=list,
+            coverage=object(),
+            can_reset=True,
+            check_can_reset=lambda: None,
         )
         self.store = SimpleNamespace(
             published=lambda: [home / ".coverage.h.1.aa"],
+            begin_epoch=lambda: 1,
             erase=lambda keep: None,
             describe=lambda: str(home),
         )
