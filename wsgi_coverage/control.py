@@ -7,21 +7,28 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect.diagnoses import diagnose
+from wsgi_coverage.collect.facts import gather
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.errors import BadParameterError, NoDataError, NotFoundError
+from wsgi_coverage.errors import BadParameterError, NoDataError, NotFoundError, RefreshBusyError
 from wsgi_coverage.model import Gathering, JsonObject, Report
 from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.publish import DATA, Publisher
 from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 
+FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it can
+TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
 MAX_NAME = 255  # bytes; no file system takes a longer file name
 
@@ -38,10 +45,12 @@ class Control:
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self._worker = worker
+        self._config_file = settings.config_file
         self.cache_dir = settings.cache_dir or worker.home / settings.default_cache_dir
         self.snapshot_dir = settings.snapshot_dir or worker.home / settings.default_snapshot_dir
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
+        worker.keep_tidy(self.tidy)
 
     # Asking all workers
 
@@ -56,8 +65,28 @@ class Control:
         """
         gathering = self._worker.gather("publish", wait=wait)
         return self._publisher.refresh(
-            gathering, lambda folder: build(self._source(gathering), folder)
+            gathering, lambda folder: self._fold_and_build(gathering, folder)
         )
+
+    def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
+        self._fold(gathering)
+        return build(self._source(gathering), folder)
+
+    def tidy(self) -> None:
+        """Fold the data files of workers that have ended, if there are many and nobody builds.
+
+        Each worker does this when it starts, so that recycling workers leaves a handful of files
+        even where nobody ever asks for a report.
+        """
+        if len(self._worker.store.published()) <= FOLD_ABOVE:
+            return
+        with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
+            self._fold(self._worker.gather("status", wait=TIDY_WAIT))
+
+    def _fold(self, gathering: Gathering) -> None:
+        branch = self._worker.tracer.measuring.branch
+        live = {worker.id for worker in gathering.workers}
+        self._worker.store.fold(live=live, union=partial(union, branch=branch))
 
     def snapshot(self, *, label: str | None, wait: float) -> Report:
         """Keep a report of everything executed up to now; the published one stays as it is.
@@ -197,14 +226,16 @@ class Control:
     # About
 
     def health(self, *, wait: float) -> JsonObject:
-        """What is measured, by which core and why, every worker, and known problems."""
+        """What is measured, by which core and why, every worker, and what is the matter."""
         gathering = self._worker.gather("status", wait=wait)
         measuring = self._worker.tracer.measuring
         problems: list[Any] = list(self._worker.problems)
-        if measuring.problem is not None:
-            problems.append(f"lines may be lost: {measuring.problem}")
+        pids = [worker.pid for worker in gathering.workers]
+        facts = gather(self._worker, config_file=self._config_file, measured=pids)
+        diagnoses = [each.as_json() for each in diagnose(facts)]
+        is_ok = gathering.complete and not problems and not diagnoses
         return {
-            "status": "ok" if gathering.complete and not problems else "degraded",
+            "status": "ok" if is_ok else "degraded",
             **asdict(measuring),
             "data_folder": self._worker.store.describe(),
             "cache_dir": str(self.cache_dir),
@@ -212,6 +243,7 @@ class Control:
             "autosave_interval_seconds": self._worker.autosave_interval,
             **gathering.as_json(),
             "problems": problems,
+            "diagnoses": diagnoses,
         }
 
     @property

@@ -67,6 +67,7 @@ class CoverageMiddleware:
         self._control_app = self._make_control_app(settings)
         if FORKS_IN_C.intersection(sys.modules):
             self._app = self._noticing_forks(app)
+            self._notice_uwsgi_forks()
 
     def _make_control_app(self, settings: Settings) -> ControlApp:
         try:
@@ -106,6 +107,22 @@ class CoverageMiddleware:
                 self._worker.check_pid()
             except Exception:
                 log.exception("measuring could not go on after a fork")
+
+    def _notice_uwsgi_forks(self) -> None:
+        """Have uWSGI call right after a fork, before the worker has threads.
+
+        They get the stacks of the master's threads, which Python believes to be there still: a
+        restart of sys.monitoring's events walks over the frames on them and crashes.
+        """
+        uwsgi: Any = sys.modules["uwsgi"]
+        before = getattr(uwsgi, "post_fork_hook", None)
+
+        def hook() -> None:
+            if before is not None:
+                before()
+            self._notice_fork()
+
+        uwsgi.post_fork_hook = hook
 
     def _noticing_forks(self, app: WsgiApplication) -> WsgiApplication:
         """The application, behind a look at the process's id.

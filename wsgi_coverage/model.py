@@ -72,6 +72,18 @@ class Measuring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """One thing that is the matter with how this process is measured."""
+
+    name: str  # its anchor in docs/reference/diagnoses.md
+    text: str  # what is the matter, with figures where there are some
+    remedy: str  # what to do
+
+    def as_json(self) -> JsonObject:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The published report's metadata; its files lie beside it in one folder."""
 

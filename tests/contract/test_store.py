@@ -4,13 +4,15 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import coverage
 import pytest
 
 from wsgi_coverage.errors import DiskFullError
+from wsgi_coverage.report import fold
+from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
 
@@ -41,14 +43,17 @@ def data_file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def lines_in(store: Store) -> list[set[int]]:
-    out = []
-    for path in store.published():
-        data = coverage.CoverageData(str(path))
-        data.read()
-        out.append(set(data.lines(SOURCE) or ()))
+def lines_of(path: Path) -> set[int]:
+    data = coverage.CoverageData(str(path))
+    data.read()
+    try:
+        return set(data.lines(SOURCE) or ())
+    finally:
         data.close()
-    return out
+
+
+def lines_in(store: Store) -> list[set[int]]:
+    return [lines_of(path) for path in store.published()]
 
 
 def test_nothing_is_published_at_first(store: Store) -> None:
@@ -193,6 +198,98 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
 
     assert store.epoch() == 1
     assert lines_in(store) == [{1}]
+
+
+def union(data_files: Sequence[Path], target: Path) -> Sequence[Path]:
+    return fold.union(data_files, target, branch=False)
+
+
+def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    for number in range(1, 6):
+        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+
+    store.fold(live=["host.5.aa"], union=union)
+
+    assert sorted(map(sorted, lines_in(store))) == [[1, 2, 3, 4], [5]]
+    assert store.is_published("host.5.aa")
+
+
+def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[..., Path]) -> None:
+    for number in range(1, 4):
+        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+        store.fold(live=[], union=union)
+
+    store.fold(live=[], union=union)
+
+    assert lines_in(store) == [{1, 2, 3}]
+
+
+def test_folding_that_is_interrupted_loses_nothing(
+    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.fold(live=[], union=union)
+
+    assert set().union(*lines_in(store)) == {1, 2, 3}
+    store.fold(live=[], union=union)
+    assert lines_in(store) == [{1, 2, 3}]
+
+
+def test_folding_leaves_alone_what_the_union_cannot_hold(
+    store: Store, data_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "arcs"
+    data = coverage.CoverageData(str(other))
+    data.add_arcs({SOURCE: [(-1, 7), (7, -1)]})
+    data.close()
+    store.publish("host.1.aa", data_file(1), epoch=0)
+    store.publish("host.2.aa", data_file(2), epoch=0)
+    store.publish("host.3.aa", other, epoch=0)
+
+    store.fold(live=[], union=union)
+
+    assert sorted(map(sorted, lines_in(store))) == [[1, 2], [7]]
+
+
+def test_folding_keeps_versions_of_a_source_apart(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    for number, version in enumerate(["old", "new", "old", "new"], start=1):
+        source = data_file(number)
+        stamp.put_fingerprints(source, {SOURCE: version})
+        store.publish(f"host.{number}.aa", source, epoch=0)
+
+    store.fold(live=[], union=union)
+
+    folded = {stamp.read_fingerprints(path)[SOURCE]: path for path in store.published()}
+    assert len(store.published()) == 2
+    assert {version: lines_of(path) for version, path in folded.items()} == {
+        "old": {1, 3},
+        "new": {2, 4},
+    }
+
+
+def test_folding_drops_what_was_reset_away(
+    store: Store, data_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=0)
+    store.publish("host.2.aa", data_file(2), epoch=0)
+    store.begin_epoch()
+
+    store.fold(live=[], union=union)
+
+    assert not store.is_published("host.1.aa")
+    assert not store.is_published("host.2.aa")
 
 
 def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage import cli, errors, settings
+from wsgi_coverage.collect.diagnoses import CHECKS
 from wsgi_coverage.web.routes import URL_MAP
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,17 @@ def test_no_error_is_documented_that_does_not_exist() -> None:
     slugs = {error.slug for error in error_classes()}
 
     assert anchors(DOCS / "reference/errors.md") - {"errors"} == slugs
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_diagnosis_has_an_anchor_with_its_remedy(name: str) -> None:
+    _, _, section = text("reference/diagnoses.md").partition(f"\n## {name}\n")
+
+    assert "Remedy: " in section.partition("\n## ")[0]
+
+
+def test_no_diagnosis_is_documented_that_does_not_exist() -> None:
+    assert anchors(DOCS / "reference/diagnoses.md") - {"diagnoses"} == set(CHECKS)
 
 
 @pytest.mark.parametrize("name", settings.RULES)

@@ -1,8 +1,8 @@
 """Front door for the terminal: `wsgi-coverage`.
 
 What was asked for goes to stdout, narration and errors to stderr. Exit codes: 0 done, 1 failed, 2
-wrong usage. Each command is a module with `add`, which declares its arguments, and `run`, which
-returns the exit code. Runs once, in the main thread.
+wrong usage; a command that has more says so. Each command is a module with `add`, which declares
+its arguments, and `run`, which returns the exit code. Runs once, in the main thread.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
-from wsgi_coverage.cli import demo
+from wsgi_coverage.cli import demo, health
 from wsgi_coverage.errors import WsgiCoverageError
 
-COMMANDS = (demo,)
+COMMANDS = (demo, health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import coverage
@@ -51,6 +52,17 @@ def collector_of(cov: Coverage) -> Any:
 
 def _classifier(cov: Coverage) -> Any:
     return cov._inorout
+
+
+def is_measured(cov: Coverage, module: ModuleType) -> bool:
+    """Tell whether coverage.py measures the file of a module, by its own rules."""
+    filename = getattr(module, "__file__", None)
+    if filename is None:
+        return False
+    # Stands in for a frame of the module, whose globals are all that the rules look at.
+    frame: Any = SimpleNamespace(f_globals=vars(module))
+    disposition = _classifier(cov).should_trace(str(filename), frame)
+    return bool(disposition.trace and not disposition.has_dynamic_filename)
 
 
 def core_name(cov: Coverage) -> str:
@@ -156,6 +168,25 @@ def write(collector: Any, seen: Live, data: CoverageData) -> None:
     """Add lines, as `peek` gave them, to the data."""
     if seen:
         _write(collector, seen, data)
+
+
+def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:
+    """Call `saw` with each measured source once, when its first code runs; now, if it has."""
+    collector = collector_of(cov)
+    for disposition in list(collector.should_trace_cache.values()):
+        if disposition is not None and disposition.trace:
+            saw(disposition.source_filename)
+    should_trace = collector.should_trace
+
+    def watching(filename: str, frame: Any) -> Any:
+        disposition = should_trace(filename, frame)
+        if disposition.trace and disposition.source_filename:
+            saw(disposition.source_filename)
+        return disposition
+
+    collector.should_trace = watching
+    for tracer in collector.tracers:
+        tracer.should_trace = watching
 
 
 def replace_flush(collector: Any, flush_data: Callable[[], bool]) -> None:

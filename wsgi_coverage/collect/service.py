@@ -48,6 +48,7 @@ class Service:
         self._note = note
         self._interval = DEFAULT_INTERVAL
         self._listener: Listener | None = None
+        self._errands: list[Callable[[], None]] = []
 
     @property
     def interval(self) -> float:
@@ -74,6 +75,11 @@ class Service:
             with contextlib.suppress(FileNotFoundError):  # the last worker to end took the folder
                 return Listener(self._folder(), identity)
         return Listener(self._folder(), identity)
+
+    def errand(self, action: Callable[[], None]) -> None:
+        """Have the thread do something once, soon; it raises nothing."""
+        self._errands.append(action)
+        self._wake()
 
     def start(self) -> None:
         """Start the thread."""
@@ -111,6 +117,8 @@ class Service:
         listener, stopping = self._listener, self._stopping
         last = time.monotonic()
         while not stopping.is_set():
+            while self._errands:
+                self._errands.pop(0)()
             interval = self._interval
             left = max(last + interval - time.monotonic(), SOON) if interval else None
             try:

@@ -19,6 +19,7 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.collect import core, internals
 from wsgi_coverage.errors import NotOursError, SettingsError
 from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import stamp
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -66,6 +67,7 @@ class Tracer:
         self._new_data_file = new_data_file
         self._on_save = on_save
         self._seen_of_foreign: internals.Live = {}
+        self._fingerprints: dict[str, str] = {}  # which version of each source was loaded
         current = Coverage.current()
         if current is None:
             self.ownership = Ownership.OURS
@@ -99,8 +101,18 @@ class Tracer:
             if self.ownership is not Ownership.FOREIGN:
                 internals.use_data(self._cov, self._data)
             internals.restart_events(self._collector)
+        self._install()
+
+    def _install(self) -> None:
         theirs = self._flush_foreign if self.ownership is Ownership.FOREIGN else self.flush
         internals.replace_flush(self._collector, lambda: self._on_save(theirs))
+        internals.watch_sources(self._cov, self._saw)
+
+    def _saw(self, filename: str) -> None:
+        """A source is being loaded: remember which version of it."""
+        found = stamp.fingerprint(filename)
+        if found is not None:
+            self._fingerprints.setdefault(self._collector.cached_mapped_file(filename), found)
 
     def _take_what_was_saved(self) -> None:
         try:
@@ -145,8 +157,19 @@ class Tracer:
             new = internals.peek(self._collector, but=self._seen_of_foreign)
             internals.write(self._collector, new, self._data)
             self._remember(new)
-            return bool(new)
-        return bool(internals.flush(self._collector, self._data))
+        else:
+            new = internals.flush(self._collector, self._data)
+        if new:
+            self._save_fingerprints()
+        return bool(new)
+
+    def _save_fingerprints(self) -> None:
+        """Note beside the lines which versions of the sources they belong to."""
+        known = self._fingerprints.copy()  # measured threads add to it
+        unsaved = {name: known[name] for name in known.keys() - self._saved_fingerprints}
+        if unsaved:
+            stamp.put_fingerprints(Path(self._data.data_filename()), unsaved)
+            self._saved_fingerprints |= unsaved.keys()
 
     def _flush_foreign(self) -> bool:
         """The owner of a foreign Coverage saves: let it, without loss, and keep a copy."""
@@ -224,7 +247,8 @@ class Tracer:
         if self._problem is not None:
             return
         current = Coverage.current()  # coverage.py's patch=fork makes a new one
-        if current is not None and current is not self._cov:
+        changed = current is not None and current is not self._cov
+        if current is not None and changed:
             self._cov = current
             self._collector = internals.collector_of(current)
         self._seen_of_foreign = {}
@@ -232,8 +256,8 @@ class Tracer:
         if self.ownership is not Ownership.FOREIGN:
             internals.use_data(self._cov, self._data)
         internals.restart_events(self._collector)
-        theirs = self._flush_foreign if self.ownership is Ownership.FOREIGN else self.flush
-        internals.replace_flush(self._collector, lambda: self._on_save(theirs))
+        if changed:
+            self._install()
 
     def unexecuted_files(self) -> list[tuple[str, str | None]]:
         """Files that could have run and never did: (file, plugin's name) pairs."""
@@ -266,6 +290,7 @@ class Tracer:
     def _new_data(self) -> CoverageData:
         data = CoverageData(basename=self._new_data_file(self.data_file))
         data.set_context(self._cov.get_option("run:context"))  # type: ignore[arg-type]
+        self._saved_fingerprints: set[str] = set()
         return data
 
 

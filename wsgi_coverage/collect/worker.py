@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
@@ -49,7 +50,9 @@ class Worker:
         self._forking = threading.Lock()
         self._configured = False
         self._closed = False
+        self._tidy: Callable[[], object] | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
+        self.imported_before = imported_before()  # names of modules
         self._name_anew()
         # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
@@ -87,6 +90,7 @@ class Worker:
         self.host = socket.gethostname()
         self.id = f"{self.host}.{self.pid}.{os.urandom(4).hex()}"
         self._published_at: str | None = None
+        self._unpublished = False  # does the private data hold more than was published
 
     def _identity(self) -> JsonObject:
         return {"id": self.id, "host": self.host, "pid": self.pid}
@@ -112,6 +116,11 @@ class Worker:
         """Seconds between autosaves; 0 means never."""
         return self._service.interval
 
+    def keep_tidy(self, tidy: Callable[[], object]) -> None:
+        """Have something done in this process soon, and in each of its forks: see Control.tidy."""
+        self._tidy = tidy
+        self._service.errand(lambda: self._attempt("tidying", tidy))
+
     def publish(self) -> WorkerState:
         """Publish everything that this process has executed up to now.
 
@@ -121,10 +130,11 @@ class Worker:
         with self._guard.held():
             if self.store.epoch() > self._epoch and self.tracer.can_reset:
                 self.reset()  # one that this worker was not told of in time
-            new = self._flush()
+            self._flush()
             source = self.tracer.private_data()
-            if source is not None and (new or not self.store.is_published(self.id)):
+            if source is not None and (self._unpublished or not self.store.is_published(self.id)):
                 self.store.publish(self.id, source, epoch=self._epoch)
+            self._unpublished = False
             self._published_at = clock.now_iso()
             return self._state()
 
@@ -176,10 +186,11 @@ class Worker:
             error=error,
         )
 
-    def _flush(self) -> bool:
+    def _flush(self) -> None:
         try:
-            return self.tracer.flush()
+            self._unpublished |= self.tracer.flush()
         except Exception:
+            self._unpublished = True  # part of it may have been written
             self.tracer.rescue()
             raise
 
@@ -188,6 +199,7 @@ class Worker:
         with self._guard.held():
             self._private_folder()  # gone, if all workers have ended
             flushed = flush()
+            self._unpublished |= flushed
             self._attempt("saving", self._publish_after_the_end if self._closed else self.publish)
         return flushed
 
@@ -242,6 +254,8 @@ class Worker:
         self.tracer.after_fork()
         self._service.listen(self._identity())
         self._service.start()
+        if self._tidy is not None:
+            self.keep_tidy(self._tidy)
 
     def check_pid(self) -> None:
         """Notice a fork that ran no hooks (uWSGI forks in C)."""

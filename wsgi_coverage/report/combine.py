@@ -19,6 +19,7 @@ from coverage import CoverageData
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.store import stamp
 
 TRIES = 4  # to get a whole copy of a file that somebody writes to
 PAUSE = 0.02  # seconds between tries
@@ -45,12 +46,14 @@ def combine(
         A warning for each file that was set aside.
     """
     warnings: list[str] = []
+    stale: set[str] = set()
     for number, path in enumerate(data_files):
         copy = workspace / f"part-{number}"
         try:
             if why_not := _why_not(path, copy, branch=branch):
                 warnings.append(f"data file {path} is set aside: {why_not}")
                 continue
+            warnings += _leave_out_stale(cov, copy, stale)
             before = len(cov.notices)
             cov.combine([str(copy)], strict=False, keep=True)
             warnings += [
@@ -63,10 +66,34 @@ def combine(
         finally:
             copy.unlink(missing_ok=True)
     data = cov.get_data()
+    left_out = stale - data.measured_files()
+    for name in left_out:
+        cov.failures[name] = "its source has changed since it was loaded: restart the workers"
     if data.measured_files():
         for name, plugin in unexecuted:
-            data.touch_file(name, plugin or "")
+            if name not in left_out:
+                data.touch_file(name, plugin or "")
     return warnings
+
+
+def _leave_out_stale(cov: ReportingCoverage, copy: Path, stale: set[str]) -> list[str]:
+    """Take out what was recorded of another version of a source than the one that is there now."""
+    old = []
+    for name, loaded in stamp.read_fingerprints(copy).items():
+        now = stamp.fingerprint(cov.local_name(name))
+        if now is not None and now != loaded:
+            old.append(name)
+    if not old:
+        return []
+    stamp.leave_out(copy, old)
+    stale.update(map(cov.local_name, old))
+    found = stamp.read(copy)
+    worker = f"worker {found.worker_id}" if found else "a worker"
+    return [
+        f"{cov.local_name(name)} has changed since {worker} loaded it: "
+        "what that worker recorded of it is left out"
+        for name in old
+    ]
 
 
 def _why_not(path: Path, copy: Path, *, branch: bool) -> str | None:

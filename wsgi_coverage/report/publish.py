@@ -91,21 +91,25 @@ class Publisher:
         self._current = cache_dir / "current"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: float | None = None) -> Iterator[None]:
         """Hold the lock that builds and resets take turns by.
 
+        Args:
+            patience: seconds to wait for it; None: two minutes.
+
         Raises:
-            RefreshBusyError: another process has held it for two minutes.
+            RefreshBusyError: another process has held it for as long.
             DiskFullError: there is no room even for the lock.
         """
+        patience = LOCK_PATIENCE if patience is None else patience
         try:
             self._cache_dir.mkdir(parents=True, exist_ok=True)
-            held = FileLock(self._cache_dir / "build.lock", timeout=LOCK_PATIENCE, mode=0o600)
+            held = FileLock(self._cache_dir / "build.lock", timeout=patience, mode=0o600)
             held.acquire()
         except Timeout:
             raise RefreshBusyError(
                 f"another build has held {self._cache_dir / 'build.lock'} for "
-                f"{LOCK_PATIENCE:.0f} seconds; try again later"
+                f"{patience:.0f} seconds; try again later"
             ) from None
         except OSError as error:
             if is_disk_full(error):

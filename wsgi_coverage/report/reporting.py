@@ -66,6 +66,10 @@ class ReportingCoverage(Coverage):
                 self.failures[name] = str(error) or type(error).__name__
             raise
 
+    def local_name(self, name: str) -> str:
+        """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
+        return str(self._make_aliases().map(name)) if self.config.paths else name
+
     def close(self) -> None:
         """Close what reporting opened; coverage.py does that in an exit handler."""
         for data in self._data_to_close:

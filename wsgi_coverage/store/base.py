@@ -7,6 +7,7 @@ The contract, checked for every store by tests/contract:
 - `published` names only whole data files that no one will write to again; a reader may open them.
 - A new epoch hides all that was published in an older one, and all that will be: a worker that has
   not heard of it yet publishes where nobody reads.
+- `fold` never loses a line, whatever interrupts it.
 - `withdraw` takes one worker's data away; `erase` everybody's but the named workers'.
 - A failure leaves what was published before as it was.
 
@@ -15,9 +16,11 @@ Concurrency: a store is called from several threads and processes at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
+
+Union = Callable[[Sequence[Path], Path], Sequence[Path]]
 
 
 class Store(Protocol):
@@ -52,6 +55,18 @@ class Store(Protocol):
         """The data files to combine: every worker's, live or ended, and what lay there before.
 
         Only those of the current epoch, and those of which no epoch is known.
+        """
+
+    def fold(self, *, live: Collection[str], union: Union) -> None:
+        """Replace the data of this host's workers that have ended by its union.
+
+        Idempotent, and safe at every point where it may be interrupted: the union is there before
+        what it was made of goes. Data of older epochs just goes.
+
+        Args:
+            live: ids of workers whose data is not touched. One that is missing here by mistake
+                loses nothing: it publishes again what it does not find.
+            union: see wsgi_coverage.report.fold.
         """
 
     def withdraw(self, worker_id: str) -> None:

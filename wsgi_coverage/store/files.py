@@ -19,6 +19,7 @@ from pathlib import Path
 
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.store import stamp
+from wsgi_coverage.store.base import Union
 from wsgi_coverage.store.private import is_writable
 from wsgi_coverage.store.stamp import Stamp
 
@@ -69,7 +70,10 @@ class FilesStore:
 
     @contextlib.contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
-        """A temporary file to write, which then takes the target's place in one step."""
+        """A temporary file to write, which then takes the target's place in one step.
+
+        If it is gone by then, the target stays as it is.
+        """
         temporary = None
         try:
             with tempfile.NamedTemporaryFile(
@@ -77,8 +81,9 @@ class FilesStore:
             ) as file:
                 temporary = Path(file.name)
             yield temporary
-            temporary.chmod(0o600)
-            temporary.replace(target)
+            if temporary.exists():
+                temporary.chmod(0o600)
+                temporary.replace(target)
         except OSError as error:
             if temporary is not None:
                 with contextlib.suppress(OSError):
@@ -99,6 +104,36 @@ class FilesStore:
             return False
         found = stamp.read(path)
         return found is not None and found.epoch < epoch
+
+    def fold(self, *, live: Collection[str], union: Union) -> None:
+        epoch, host = self.epoch(), socket.gethostname()
+        current = []
+        for path in self.published_by_workers():
+            found = stamp.read(path)
+            if found is None or found.host != host or found.worker_id in live:
+                continue
+            if found.epoch < epoch:
+                path.unlink(missing_ok=True)
+            else:
+                current.append(path)
+        while len(current) > 1:
+            folded = f"{host}.folded.{os.urandom(4).hex()}"
+            with self._replacing(self._path(folded)) as temporary:
+                used = union(current, temporary)
+                if len(used) > 1:
+                    stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=epoch))
+                else:
+                    temporary.unlink()
+            if len(used) > 1:
+                for path in used:
+                    path.unlink(missing_ok=True)
+                current = [path for path in current if path not in used]
+            else:
+                current = current[1:]  # nothing goes with it, but the others may go together
+
+    def published_by_workers(self) -> list[Path]:
+        """The data files but for the configured one, which is nobody's in particular."""
+        return sorted(path for path in self._all() if path != self._data_file)
 
     def withdraw(self, worker_id: str) -> None:
         self._path(worker_id).unlink(missing_ok=True)

@@ -64,12 +64,16 @@ class StandInWorker:
         self.store = SimpleNamespace(
             published=lambda: [home / ".coverage.h.1.aa"],
             begin_epoch=lambda: 1,
+            fold=lambda *, live, union: None,
             erase=lambda keep: None,
             describe=lambda: str(home),
         )
 
     def configure(self, interval: float) -> None:
         self.configured.append(interval)
+
+    def keep_tidy(self, tidy: Callable[[], object]) -> None:
+        """Nothing piles up here."""
 
     def check_pid(self) -> None:
         self.pid_checks += 1

@@ -95,3 +95,42 @@ tell(left=[str(path) for path in worker.store.published()], workers=len(gatherin
 
     assert told["left"] == []
     assert told["workers"] == 1
+
+
+def test_hundreds_of_workers_that_come_and_go_leave_a_handful_of_files_and_every_line(
+    measure: Measure, tmp_path: Any
+) -> None:
+    """Half of them are killed, half end by themselves; nobody asks for a report."""
+    workers = 120
+    body = "".join(f"def f{number}():\n    return {number}\n" for number in range(workers))
+    (tmp_path / "many.py").write_text(body)
+
+    told = measure(
+        f"""
+import signal
+from wsgi_coverage.control import Control
+from wsgi_coverage.settings import Settings
+start_early()
+import many
+worker = forking.current()
+worker.publish()
+control = Control(worker, Settings(debug=True))
+most = 0
+for number in range({workers}):
+    pid = os.fork()
+    if pid == 0:
+        getattr(many, f"f{{number}}")()
+        mine = forking.current()
+        mine.publish()
+        mine._service.stop()  # after its errand: this one has tidied
+        if number % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sys.exit()
+    os.waitpid(pid, 0)
+    most = max(most, len(list(Path.cwd().glob(".coverage.*"))))
+tell(lines=published()["many.py"], most=most)
+"""
+    )
+
+    assert told["lines"] == list(range(1, 2 * workers + 1))
+    assert told["most"] < 10

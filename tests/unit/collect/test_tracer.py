@@ -316,3 +316,86 @@ def test_a_write_that_fails_loses_nothing(measure: Measure) -> None:
 
     assert told["failed"]
     assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])
+
+
+@every_core
+def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
+    measure: Measure, core: str
+) -> None:
+    told = measure(
+        """
+        from wsgi_coverage.store import stamp
+        start_early()
+        loaded = stamp.fingerprint("app.py")
+        import app
+        Path("app.py").write_text(Path("app.py").read_text() + "\\n# edited\\n")
+        app.first()
+        worker = forking.current()
+        worker.publish()
+        worker.reset()
+        app.second()
+        worker.publish()
+        (path,) = worker.store.published()
+        (noted,) = [
+            found
+            for name, found in stamp.read_fingerprints(path).items()
+            if name.endswith("app.py")
+        ]
+        tell(same=noted == loaded, edited=noted == stamp.fingerprint("app.py"))
+        """,
+        core=core,
+    )
+
+    assert told["same"]
+    assert not told["edited"]
+
+
+@pytest.mark.parametrize("command", [(), ("-m", "coverage", "run")], ids=["ours", "foreign"])
+def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
+    measure: Measure, command: tuple[str, ...]
+) -> None:
+    told = measure(
+        """
+        from wsgi_coverage.store import stamp
+        import app
+        start_early()
+        app.first()
+        worker = forking.current()
+        worker.publish()
+        (path,) = [p for p in worker.store.published() if p.name != ".coverage"]
+        noted = stamp.read_fingerprints(path)
+        tell(same=noted.get(str(Path("app.py").resolve())) == stamp.fingerprint("app.py"))
+        """,
+        command=command,
+    )
+
+    assert told["same"]
+
+
+def test_what_could_not_be_published_is_published_the_next_time(measure: Measure) -> None:
+    told = measure(
+        """
+        import shutil
+        start_early()
+        import app
+        worker = forking.current()
+        worker.publish()
+        app.first()
+        copyfile = shutil.copyfile
+
+        def full(*args, **keywords):
+            raise OSError(28, "No space left on device")
+
+        shutil.copyfile = full
+        try:
+            worker.publish()
+        except Exception as error:
+            slug = error.slug
+        shutil.copyfile = copyfile
+        worker.publish()
+        tell(slug=slug, lines=published())
+        """
+    )
+
+    assert told["slug"] == "disk-full"
+    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST])

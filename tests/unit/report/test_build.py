@@ -11,6 +11,7 @@ import coverage
 import pytest
 
 from wsgi_coverage.model import Report
+from wsgi_coverage.store import stamp
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
@@ -310,3 +311,81 @@ def test_omitted_files_are_neither_reported_nor_warned_of(
 
     assert report.summary["files"] == 1
     assert report.warnings == ()
+
+
+def stamped(path: Path, worker_id: str, **sources: Path | str) -> Path:
+    """As a worker publishes it: with the fingerprints of the sources that it loaded."""
+    fingerprints = {
+        str(path.parent / f"{name}.py"): source
+        if isinstance(source, str)
+        else str(stamp.fingerprint(source))
+        for name, source in sources.items()
+    }
+    stamp.put_fingerprints(path, fingerprints)
+    stamp.put(path, stamp.Stamp(worker_id=worker_id, host="h", epoch=0))
+    return path
+
+
+def test_lines_of_another_version_of_a_source_are_left_out_by_name(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+) -> None:
+    shutil.copy(project / "app.py", project / "same.py")
+    same = project / "same.py"
+    old = data_file(".coverage.old", {"app.py": range(1, 9), "same.py": [1, 2]})
+    new = data_file(".coverage.new", {"app.py": [1, 2]})
+
+    report = build_report(
+        stamped(old, "h.1.old", app="of yesterday", same=same),
+        stamped(new, "h.2.new", app=project / "app.py"),
+    )
+
+    assert files()["app.py"]["covered"] == 2
+    assert files()["same.py"]["covered"] == 2
+    (warning,) = report.warnings
+    assert "app.py has changed since worker h.1.old loaded it" in warning
+
+
+def test_a_source_of_which_only_an_old_version_ran_has_no_figures(
+    project: Path,
+    data_file: MakeData,
+    build_report: Build,
+    files: Callable[[], dict[str, Any]],
+) -> None:
+    (project / "other.py").write_text("x = 1\n")
+    old = data_file(".coverage.old", {"app.py": range(1, 9), "other.py": [1]})
+
+    report = build_report(
+        stamped(old, "h.1.old", app="of yesterday"), unexecuted=[(str(project / "app.py"), None)]
+    )
+
+    assert files()["app.py"]["percent"] is None
+    assert "changed since it was loaded" in files()["app.py"]["reason"]
+    assert report.summary["statements"] == 1
+
+
+def test_leaving_old_lines_out_changes_no_data_file(
+    data_file: MakeData, build_report: Build
+) -> None:
+    old = stamped(data_file(".coverage.old", {"app.py": [1]}), "h.1.old", app="of yesterday")
+    before = old.read_bytes()
+
+    build_report(old)
+
+    assert old.read_bytes() == before
+
+
+def test_a_source_is_compared_where_paths_says_that_it_is(
+    project: Path, build_report: Build, files: Callable[[], dict[str, Any]]
+) -> None:
+    path = project / ".coverage.elsewhere"
+    data = coverage.CoverageData(str(path))
+    data.add_lines({"/container/app/app.py": [5, 6]})
+    data.close()
+    stamp.put_fingerprints(path, {"/container/app/app.py": "of yesterday"})
+
+    build_report(path, config=f"[paths]\nsource =\n    {project}\n    /container/app\n")
+
+    assert files()["app.py"]["percent"] is None

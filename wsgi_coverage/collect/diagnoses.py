@@ -1,0 +1,205 @@
+"""What can be the matter with how a process is measured, and what to do about it.
+
+Each diagnosis is a pure function of facts (wsgi_coverage.collect.facts), listed in CHECKS under its
+name, which is its anchor in docs/reference/diagnoses.md. No state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from wsgi_coverage.collect.facts import Facts
+from wsgi_coverage.model import Diagnosis
+
+log = logging.getLogger("wsgi_coverage")
+
+NAMED = 3  # modules that a diagnosis names; the others are counted
+MANY_CODE_OBJECTS = 2_000
+# KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.
+CODE_OBJECT_SIZE = 2.4
+
+GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # any of them tells greenlets apart
+
+Finding: TypeAlias = tuple[str, str]  # what is the matter, and the remedy
+
+
+def diagnose(facts: Facts) -> list[Diagnosis]:
+    """Everything that is the matter; a diagnosis that fails is logged and left out."""
+    out = []
+    for name, check in CHECKS.items():
+        try:
+            finding = check(facts)
+        except Exception:
+            log.exception("the diagnosis %s failed", name)
+            continue
+        if finding is not None:
+            out.append(Diagnosis(name=name, text=finding[0], remedy=finding[1]))
+    return out
+
+
+def imported_early(facts: Facts) -> Finding | None:
+    """Modules that are measured ran before measuring began."""
+    modules = facts.imported_early
+    if not modules:
+        return None
+    named = ", ".join(modules[:NAMED])
+    if len(modules) > NAMED:
+        named += f" and {len(modules) - NAMED} more"
+    is_one = len(modules) == 1
+    return (
+        f"{len(modules)} module{' was' if is_one else 's were'} imported before measuring began "
+        f"({named}): what ran while {'it was' if is_one else 'they were'} imported counts as "
+        "missing",
+        "begin before the application is imported: WSGI_COVERAGE_APP with "
+        "wsgi_coverage.wsgi:application, start_early() on the first line of the module that the "
+        "server loads, or COVERAGE_PROCESS_START",
+    )
+
+
+def gevent_without_concurrency(facts: Facts) -> Finding | None:
+    """Greenlets share a thread, and the core takes them for one."""
+    if not facts.gevent or facts.core == "sysmon" or GREENLETS & facts.concurrency:
+        return None
+    return (
+        f"gevent is active, and {facts.core} is not told of it (concurrency is "
+        f"{', '.join(sorted(facts.concurrency)) or 'not set'}): lines of one greenlet are noted "
+        "in the files of another",
+        "set 'concurrency = gevent, thread' under [run] in coverage.py's configuration; or, where "
+        "only statements are measured, use Python 3.12 or later, whose sysmon needs no telling",
+    )
+
+
+def plugins_disabled(facts: Facts) -> Finding | None:
+    """sysmon runs no plugins that trace files."""
+    if facts.core != "sysmon" or not facts.plugins:
+        return None
+    return (
+        f"sysmon runs no plugins that trace files: {', '.join(facts.plugins)} "
+        f"{'does' if len(facts.plugins) == 1 else 'do'} nothing",
+        "set 'core = ctrace' under [run] in coverage.py's configuration; or take the plugins out",
+    )
+
+
+def unseen_threads(facts: Facts) -> Finding | None:
+    """A trace function is set by the threading module, in the threads that it makes."""
+    if facts.core == "sysmon" or facts.native_threads is None:
+        return None
+    return (
+        f"{facts.native_threads} serves requests on threads that Python's threading module did "
+        f"not make: {facts.core} sees nothing of what runs there",
+        "use Python 3.12 or later (3.14 for branches), where sysmon sees every thread; or serve "
+        "with processes instead of threads",
+    )
+
+
+def reloader_parent(facts: Facts) -> Finding | None:
+    """The reloader's parent imports the application, and only its child serves."""
+    if facts.reloader_parent is None:
+        return None
+    return (
+        f"process {facts.reloader_parent} is the reloader's parent: it is measured and serves "
+        "nothing; what ran while it was imported counts as executed",
+        "nothing to do while developing; elsewhere turn the reloader off (use_reloader=False, "
+        "flask run --no-reload, runserver --noreload)",
+    )
+
+
+def uwsgi_without_hooks(facts: Facts) -> Finding | None:
+    """uWSGI forks in C after the application was imported."""
+    if not facts.uwsgi_without_hooks:
+        return None
+    return (
+        "uWSGI forks its workers after import without running Python's at-fork hooks: until its "
+        "first request, a worker answers no call and autosaves nothing",
+        "start uWSGI with --lazy-apps, or with --py-call-uwsgi-fork-hooks",
+    )
+
+
+def dynamic_code(facts: Facts) -> Finding | None:
+    """sysmon keeps every code object that it has seen, for ever."""
+    if facts.core != "sysmon" or facts.dynamic_code <= MANY_CODE_OBJECTS:
+        return None
+    size = facts.dynamic_code * CODE_OBJECT_SIZE / 1000
+    return (
+        f"{facts.dynamic_code:,} code objects were compiled while running (templates from "
+        f"strings, exec, eval), and sysmon keeps every one: about {size:.0f} MB",
+        "compile a template once and keep it (render_template with a file instead of "
+        "render_template_string); or set 'core = ctrace', which keeps none; or recycle workers "
+        "(gunicorn --max-requests)",
+    )
+
+
+def configuration_ignored(facts: Facts) -> Finding | None:
+    """coverage.py takes the first configuration that it finds."""
+    taken = f"coverage.py read {facts.configuration or 'none'}"
+    if facts.unused_config_file is not None:
+        return (
+            f"config_file {facts.unused_config_file} was not read, because measuring was going on "
+            f"already: {taken}",
+            "give the same configuration to whatever starts measuring (COVERAGE_PROCESS_START, "
+            "coverage run --rcfile, start_early(config_file), the first application wrapped)",
+        )
+    if not facts.ignored_configurations:
+        return None
+    one = len(facts.ignored_configurations) == 1
+    return (
+        f"{', '.join(facts.ignored_configurations)} {'configures' if one else 'configure'} "
+        f"coverage.py too, and {'was' if one else 'were'} not read: {taken}",
+        "keep coverage.py's configuration in one file; or name the one meant by config_file or "
+        "WSGI_COVERAGE_CONFIG_FILE",
+    )
+
+
+def lossy_flush(facts: Facts) -> Finding | None:
+    """coverage.py's private parts are not as expected."""
+    if facts.flush_problem is None:
+        return None
+    return (
+        "lines that run during a save may be lost, because coverage.py "
+        f"{facts.coverage_version} is not as expected: {facts.flush_problem}",
+        "install a version of coverage.py that this version of wsgi-coverage was tested with, or "
+        "a newer wsgi-coverage",
+    )
+
+
+def no_channel(facts: Facts) -> Finding | None:
+    """Workers are asked over Unix sockets."""
+    if facts.has_channel:
+        return None
+    age = (
+        f"up to {facts.autosave_interval:g} seconds old"
+        if facts.autosave_interval
+        else "missing until they end"
+    )
+    return (
+        f"there are no Unix sockets here to ask other workers by: what they ran is {age}",
+        "serve with one process; or lower autosave_interval",
+    )
+
+
+def autosave_off(facts: Facts) -> Finding | None:
+    """Only what is published outlives a process."""
+    if facts.autosave_interval:
+        return None
+    return (
+        "autosave is off (autosave_interval is 0): what a killed worker ran since the last refresh "
+        "is lost",
+        "set autosave_interval (WSGI_COVERAGE_AUTOSAVE_INTERVAL), 30 seconds for instance",
+    )
+
+
+CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
+    "imported-early": imported_early,
+    "gevent-without-concurrency": gevent_without_concurrency,
+    "plugins-disabled": plugins_disabled,
+    "unseen-threads": unseen_threads,
+    "reloader-parent": reloader_parent,
+    "uwsgi-without-hooks": uwsgi_without_hooks,
+    "dynamic-code": dynamic_code,
+    "configuration-ignored": configuration_ignored,
+    "lossy-flush": lossy_flush,
+    "no-channel": no_channel,
+    "autosave-off": autosave_off,
+}

@@ -1,0 +1,267 @@
+"""What is so in this process, for wsgi_coverage.collect.diagnoses to judge.
+
+Concurrency: reads only, without the worker's lock; what changes meanwhile is copied first.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from coverage import Coverage
+
+from wsgi_coverage.collect import internals
+from wsgi_coverage.store.channel import HAS_SOCKETS
+
+if TYPE_CHECKING:
+    from wsgi_coverage.collect.worker import Worker
+
+log = logging.getLogger("wsgi_coverage")
+
+OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
+RELOADER_CHILDREN = ("WERKZEUG_RUN_MAIN", "RUN_MAIN")  # set by werkzeug's and Django's reloader
+# Where coverage.py looks for its configuration, and what says that a file holds some.
+CONFIGURATIONS = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
+OWN_SECTION = re.compile(r"^\[(coverage:)?(run|report|paths|html|xml|json|lcov)\]", re.M)
+SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is so; each default is a fact that nothing is the matter with."""
+
+    core: str = "ctrace"
+    coverage_version: str = ""
+    concurrency: frozenset[str] = frozenset()  # as set in coverage.py's configuration
+    imported_early: tuple[str, ...] = ()  # modules that are measured, imported before measuring
+    gevent: bool = False  # its monkey patching or one of its hubs is active
+    plugins: tuple[str, ...] = ()  # that trace files
+    native_threads: str | None = None  # the server whose threads `threading` did not make
+    reloader_parent: int | None = None  # its process id, where it is measured
+    uwsgi_without_hooks: bool = False
+    dynamic_code: int = 0  # code objects without a file that the tracer keeps
+    configuration: str | None = None  # the file that coverage.py read
+    unused_config_file: str | None = None  # named by a setting, and not read
+    ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
+    flush_problem: str | None = None
+    has_channel: bool = True
+    autosave_interval: float = 30.0  # seconds; 0 means never
+
+
+def imported_before() -> frozenset[str]:
+    """Names of the modules that are there now; call it right before measuring begins.
+
+    Empty where a Coverage runs already: what was there before it cannot be told any more. A module
+    whose import has begun and not ended is left out if it has no functions or classes of its own:
+    such is one that calls start_early() and imports the application.
+    """
+    if Coverage.current() is not None:
+        return frozenset()
+    plain = {id(names) for names in _begun_and_plain()}
+    # More than one name may lead to a module: __main__ is __mp_main__ too.
+    modules = list(sys.modules.items())
+    return frozenset(name for name, module in modules if id(_names_of(module)) not in plain)
+
+
+def _names_of(module: object) -> object:
+    return getattr(module, "__dict__", None)
+
+
+def _begun_and_plain() -> Iterator[dict[str, Any]]:
+    """The global names of each module that is being imported and defines nothing of its own."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "<module>" and not any(_is_definition(each) for each in code.co_consts):
+            yield frame.f_globals
+        frame = frame.f_back
+
+
+def _is_definition(constant: object) -> bool:
+    """Tell a function or a class from a comprehension or a lambda."""
+    return isinstance(constant, CodeType) and not constant.co_name.startswith("<")
+
+
+def gather(
+    worker: Worker, *, config_file: Path | None = None, measured: Collection[int] = ()
+) -> Facts:
+    """Find out what is so; a fact that cannot be had is logged, and stays at its default.
+
+    Args:
+        worker: this process's worker.
+        config_file: coverage.py's configuration, where a setting names it.
+        measured: process ids of this host's workers.
+    """
+    tracer = worker.tracer
+    measuring = tracer.measuring
+    cov = tracer.coverage
+    sources: dict[str, Callable[[], Any]] = {
+        "core": lambda: measuring.core,
+        "coverage_version": lambda: measuring.coverage_version,
+        "concurrency": lambda: frozenset(cov.get_option("run:concurrency") or ()),  # type: ignore[arg-type]
+        "imported_early": lambda: imported_early(cov, worker.imported_before),
+        "gevent": lambda: has_gevent(sys.modules),
+        "plugins": lambda: file_tracers(cov),
+        "native_threads": lambda: native_threads(sys.modules),
+        "reloader_parent": lambda: reloader_parent(os.environ, measured),
+        "uwsgi_without_hooks": lambda: uwsgi_without_hooks(sys.modules),
+        "dynamic_code": lambda: count_dynamic(kept_code(cov)),
+        "configuration": lambda: cov.config.config_file,
+        "unused_config_file": lambda: unused(config_file, cov.config.config_file),
+        "ignored_configurations": lambda: ignored_configurations(
+            cov.config.config_file, named=config_file is not None, folder=Path.cwd()
+        ),
+        "flush_problem": lambda: measuring.problem,
+        "has_channel": lambda: HAS_SOCKETS,
+        "autosave_interval": lambda: worker.autosave_interval,
+    }
+    known = {}
+    for name, source in sources.items():
+        try:
+            known[name] = source()
+        except Exception as error:  # noqa: BLE001  /health tells what it can
+            log.warning("the fact %s cannot be had: %s: %s", name, type(error).__name__, error)
+    return Facts(**known)
+
+
+@functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms
+def imported_early(cov: Coverage, before: frozenset[str]) -> tuple[str, ...]:
+    """Which of these modules the Coverage measures; its own doing is left out."""
+    found: dict[int, str] = {}
+    for name in sorted(before):
+        module = sys.modules.get(name)
+        if name.partition(".")[0] in OURS or module is None or id(module) in found:
+            continue
+        if internals.is_measured(cov, module):
+            found[id(module)] = name
+    return tuple(found.values())
+
+
+def has_gevent(modules: Mapping[str, Any]) -> bool:
+    """Tell whether gevent has patched the standard library, or runs a hub in this thread."""
+    monkey, hubs = modules.get("gevent.monkey"), modules.get("gevent._hub_local")
+    if monkey is not None and monkey.is_anything_patched():
+        return True
+    return hubs is not None and hubs.get_hub_if_exists() is not None
+
+
+def file_tracers(cov: Coverage) -> tuple[str, ...]:
+    """Plugins that trace files, by name."""
+    if not cov.get_option("run:plugins"):
+        return ()
+    names = dict(cov.sys_info()).get("plugins.file_tracers") or ()
+    return tuple(str(name).removesuffix(" (disabled)") for name in names)
+
+
+def native_threads(modules: Mapping[str, Any]) -> str | None:
+    """The server that runs this process on threads that the threading module did not make."""
+    if "mod_wsgi" in modules:
+        return "mod_wsgi"
+    if "granian" in modules:
+        return "granian"
+    threads = _uwsgi_options(modules).get("threads", "1")
+    if threads.isdigit() and int(threads) > 1:
+        return f"uWSGI with {threads} threads"
+    return None
+
+
+def uwsgi_without_hooks(modules: Mapping[str, Any]) -> bool:
+    """Tell whether uWSGI forked, or will, after import and without running at-fork hooks."""
+    options = _uwsgi_options(modules)
+    forks = "master" in options or options.get("processes", options.get("workers", "1")) != "1"
+    hooked = {"lazy-apps", "lazy", "py-call-uwsgi-fork-hooks"} & options.keys()
+    return bool(options) and forks and not hooked
+
+
+def _uwsgi_options(modules: Mapping[str, Any]) -> dict[str, str]:
+    """uWSGI's options; they are there in its processes only."""
+    options = getattr(modules.get("uwsgi"), "opt", {})
+    return {_text(name): _text(value) for name, value in options.items()}
+
+
+def _text(raw: object) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+
+
+def reloader_parent(environ: Mapping[str, str], measured: Collection[int]) -> int | None:
+    """The process id of the reloader's parent, if it is measured: it is the parent of its child."""
+    is_child = any(environ.get(name) == "true" for name in RELOADER_CHILDREN)
+    for pid in (os.getpid(),) if _is_reloading() else (os.getppid(),) if is_child else ():
+        if pid in measured:
+            return pid
+    return None
+
+
+def _is_reloading() -> bool:
+    """Tell whether a thread of this process waits for the reloader's child to end."""
+    for frame in sys._current_frames().values():  # noqa: SLF001  other threads' have no other way
+        at: Any = frame
+        while at is not None:
+            if at.f_code.co_name == "restart_with_reloader":
+                return True
+            at = at.f_back
+    return False
+
+
+def kept_code(cov: Coverage) -> list[CodeType]:
+    """The code objects that the tracers keep; only sysmon's do."""
+    tracers: list[Any] = internals.collector_of(cov).tracers
+    return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]
+
+
+def count_dynamic(kept: Collection[CodeType]) -> int:
+    """How many code objects were compiled from no file."""
+    is_dynamic = functools.cache(_is_dynamic)
+    return sum(is_dynamic(code.co_filename) for code in kept)
+
+
+def _is_dynamic(filename: str) -> bool:
+    if filename.startswith("<"):
+        return not filename.startswith("<frozen ")
+    path = Path(filename)
+    return not path.exists() and not any(each.is_file() for each in path.parents)  # in a zip
+
+
+def unused(config_file: Path | None, read: str | None) -> str | None:
+    """The configuration that a setting names, if it is not the one that was read."""
+    if config_file is None or (read is not None and Path(read) == config_file):
+        return None
+    return str(config_file)
+
+
+def ignored_configurations(read: str | None, *, named: bool, folder: Path) -> tuple[str, ...]:
+    """Files that configure coverage.py and were not read.
+
+    Args:
+        read: the one that was read.
+        named: a setting named it; then none of the others was looked for.
+        folder: where to look, besides the folder of the one that was read.
+    """
+    if named or (read is not None and Path(read).name not in CONFIGURATIONS):
+        return ()
+    folders = {folder, Path(read).parent} if read is not None else {folder}
+    candidates = [each / name for each in sorted(folders) for name in CONFIGURATIONS]
+    return tuple(str(each) for each in candidates if str(each) != read and configures(each))
+
+
+def configures(path: Path) -> bool:
+    """Tell whether a file configures coverage.py."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            document = tomllib.loads(text)
+            own = path.name.startswith(".coveragerc") and bool(document)
+            return own or "coverage" in document.get("tool", {})
+    except (OSError, ValueError):
+        return False
+    return bool((OWN_SECTION if path.name == ".coveragerc" else SHARED_SECTION).search(text))
