@@ -77,6 +77,14 @@ def lowest(session: nox.Session) -> None:
     session.run(*RUN, *QUIET, *(session.posargs or below_e2e))
 
 
+@nox.session(python=["3.11", "3.13"], default=False)
+def servers(session: nox.Session) -> None:
+    """Every server that can be had here; docs/reference/servers.md holds what they showed."""
+    more = ["gevent", "uwsgi", "cheroot", "granian"]
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *more)
+    session.run(*RUN, *QUIET, "-m", "every_server", *(session.posargs or ["tests/e2e"]))
+
+
 @nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""

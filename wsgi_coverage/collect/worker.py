@@ -148,6 +148,7 @@ class Worker:
             epoch = self.store.epoch()
             self.tracer.reset()
             self._epoch = epoch
+            self._unpublished = False
             self.store.withdraw(self.id)
             self._published_at = clock.now_iso()
             return self._state()
@@ -277,6 +278,7 @@ class Worker:
     def _publish_at_the_end(self) -> None:
         self._flush()
         self.tracer.touch_unexecuted_files()
+        self._unpublished = True  # the touched files
         self.publish()
         self.tracer.let_go()
 

@@ -255,11 +255,12 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
         assert not os.path.exists(told["folder"])
 
 
+@pytest.mark.parametrize("more", ["", "forking.current().publish()\n"])
 def test_files_that_never_ran_are_in_the_data_when_the_process_ends(
-    measure: Measure, tmp_path: Any
+    measure: Measure, tmp_path: Any, more: str
 ) -> None:
     (tmp_path / "never.py").write_text("def never():\n    return 0\n")
-    measure("start_early()\nimport app\n")
+    measure(f"start_early()\nimport app\n{more}")
 
     (published,) = tmp_path.glob(".coverage.*")
     data = coverage.CoverageData(str(published))
