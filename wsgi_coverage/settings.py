@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
-import stat
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,15 +221,22 @@ def _path(raw: object) -> Path:
 
 def _folder(raw: object) -> Path:
     path = _path(raw)
-    try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError:
-        return path  # it is made when it is needed
-    except OSError as error:
-        raise ValueError(f"must be a folder ({error.strerror})") from None
-    if not is_folder:
-        raise ValueError("must be a folder, and this is something else")
+    if not is_writable(path):
+        raise ValueError("must be a folder that can be made and written to")
     return path
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in the folder, which is made if its parent allows.
+
+    Tried with a real file: access(2) says yes to root on a read-only file system.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".wsgi-coverage-"):
+            return True
+    except OSError:
+        return False
 
 
 def _interval(raw: object) -> float:

@@ -47,6 +47,7 @@ WRONG = [
     ("config_file", "."),
     ("config_file", "x" * 5000),
     ("cache_dir", __file__),
+    ("cache_dir", "/proc/not-for-us"),
     ("snapshot_dir", __file__),
     ("snapshot_dir", "x" * 5000),
     ("snapshot_dir", f"{__file__}/below"),

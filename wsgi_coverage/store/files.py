@@ -18,9 +18,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Union
-from wsgi_coverage.store.private import is_writable
 from wsgi_coverage.store.stamp import Stamp
 
 log = logging.getLogger("wsgi_coverage")

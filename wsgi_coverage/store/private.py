@@ -80,16 +80,3 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def is_writable(folder: Path) -> bool:
-    """Tell whether files can be made in the folder, which is made if its parent allows.
-
-    Tried with a real file: access(2) says yes to root on a read-only file system.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".wsgi-coverage-"):
-            return True
-    except OSError:
-        return False
