@@ -1,6 +1,9 @@
 """A real browser before a real server: the demo's shop, measured, without its customers."""
 
+import os
 import shutil
+import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,6 +43,25 @@ class Shop:
     def __post_init__(self) -> None:
         self.dashboard = f"{self.address}/debug/coverage/"
 
+    def wait_until_loaded(self, workers: int) -> None:
+        """Have each worker answer a request, so that none still imports after a reset."""
+        deadline = time.monotonic() + 60
+        while len(pids := self._worker_pids()) < workers:
+            assert time.monotonic() < deadline, pids
+        for pid in pids:
+            others = pids - {pid}
+            for other in others:
+                os.kill(other, signal.SIGSTOP)
+            try:
+                self.client.open("/")
+            finally:
+                for other in others:
+                    os.kill(other, signal.SIGCONT)
+
+    def _worker_pids(self) -> set[int]:
+        health = self.client.json("/debug/coverage/health")
+        return {worker["pid"] for worker in health["workers"]}
+
     def forget(self) -> None:
         """Go back to where it began, and have one customer look at the shelf."""
         self.client.json("/debug/coverage/reset", method="POST")
@@ -58,7 +80,9 @@ def measured_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
             server.address, timeout=60
         ).close()
-        yield Shop(server.address, Client(server.address))
+        shop = Shop(server.address, Client(server.address))
+        shop.wait_until_loaded(2)
+        yield shop
 
 
 @pytest.fixture
