@@ -35,7 +35,7 @@ def put(path: Path, stamp: Stamp) -> None:
     Raises:
         OSError: there is no room, or the file is no data file.
     """
-    with _changing(path) as connection:
+    with changing(path) as connection:
         connection.execute(f"create table if not exists {TABLE} (stamp text)")
         connection.execute(f"delete from {TABLE}")  # noqa: S608  a constant
         connection.execute(
@@ -66,7 +66,7 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
     Raises:
         OSError: there is no room, or the file is no data file.
     """
-    with _changing(path) as connection:
+    with changing(path) as connection:
         connection.execute(
             f"create table if not exists {SOURCES} (path text primary key, fingerprint text)"
         )
@@ -89,7 +89,7 @@ def leave_out(path: Path, files: Iterable[str]) -> None:
     Raises:
         OSError: there is no room, or the file is no data file.
     """
-    with _changing(path) as connection:
+    with changing(path) as connection:
         for name in files:
             for table in ("line_bits", "arc", "tracer"):
                 connection.execute(
@@ -101,7 +101,12 @@ def leave_out(path: Path, files: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[sqlite3.Connection]:
+def changing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction on a data file that nobody else has open.
+
+    Raises:
+        OSError: there is no room, or the file is no data file.
+    """
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("pragma journal_mode=memory")
