@@ -5,7 +5,8 @@
 A request that is not ours costs one comparison and reaches the application untouched: the same
 environ, the same iterable, the same exceptions.
 
-Concurrency: immutable after construction.
+Concurrency: immutable after construction, but that the first request takes the look out of the way
+that ends the load.
 """
 
 from __future__ import annotations
@@ -65,14 +66,16 @@ class CoverageMiddleware:
         self._prefix = settings.url_prefix.encode().decode("latin-1")
         self._below = f"{self._prefix}/"
         self._control_app = self._make_control_app(settings)
+        self._app = self._ending_the_load(app)
         if FORKS_IN_C.intersection(sys.modules):
-            self._app = self._noticing_forks(app)
+            self._app = self._noticing_forks(self._app)
             self._notice_uwsgi_forks()
 
     def _make_control_app(self, settings: Settings) -> ControlApp:
         try:
             self._worker = forking.start(config_file=settings.config_file)
             self._worker.configure(settings.autosave_interval)
+            self._worker.begin_load()
             return ControlApp(settings, Control(self._worker, settings))
         except SettingsError:
             raise
@@ -107,6 +110,24 @@ class CoverageMiddleware:
                 self._worker.check_pid()
             except Exception:
                 log.exception("measuring could not go on after a fork")
+
+    def _ending_the_load(self, app: WsgiApplication) -> WsgiApplication:
+        """The application, for its first request in this process; later ones go there directly.
+
+        Requests that come meanwhile wait, so that none of their lines counts as load.
+        """
+
+        def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            if self._worker is not None:
+                try:
+                    self._worker.end_load()
+                except Exception:
+                    log.exception("load cannot be told from runtime")
+            if self._app is application:
+                self._app = app
+            return app(environ, start_response)
+
+        return application
 
     def _notice_uwsgi_forks(self) -> None:
         """Have uWSGI call right after a fork, before the worker has threads.

@@ -69,6 +69,8 @@ class Measuring:
     lossless: bool  # False: coverage.py's private parts are not as expected
     problem: str | None  # why not lossless
     data_file: str  # as configured; published data files lie beside it
+    phase: str | None = None  # load or runtime: of what runs now; None: nobody tells
+    phase_reason: str | None = None  # why load is not told from runtime here, where it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,10 +134,20 @@ def flush(collector: Any, data: CoverageData) -> Live:
     taken = peek(collector)
     if taken:
         _write(collector, taken, data)
-        live = collector.data
-        for name, seen in taken.items():
-            live[name].difference_update(seen)
+        _take_away(collector, taken)
     return taken
+
+
+def take(collector: Any) -> Live:
+    """Take what has been seen so far out of the live sets, losing nothing."""
+    taken = peek(collector)
+    _take_away(collector, taken)
+    return taken
+
+
+def _take_away(collector: Any, taken: Live) -> None:
+    for name, seen in taken.items():
+        collector.data[name].difference_update(seen)
 
 
 def peek(collector: Any, but: Live | None = None) -> Live:
@@ -187,6 +197,18 @@ def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:
     collector.should_trace = watching
     for tracer in collector.tracers:
         tracer.should_trace = watching
+
+
+def watch_context_switches(collector: Any, switched: Callable[[], None]) -> None:
+    """Call `switched` when somebody has switched to a dynamic context of their own."""
+    switch_context = collector.switch_context
+
+    def watching(new_context: str | None) -> Any:
+        old = switch_context(new_context)  # flushes what ran before
+        switched()
+        return old
+
+    collector.switch_context = watching
 
 
 def replace_flush(collector: Any, flush_data: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Start or adopt a Coverage; take what it saw without losing a line; reset it.
+"""Start or adopt a Coverage; take what it saw without losing a line; tell load from runtime; reset.
 
 Concurrency: every method is called under the worker's lock, which also covers coverage.py's own
 calls to the flush that is installed here. The Coverage is never stopped before the process ends:
@@ -13,18 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from coverage import Coverage, CoverageData
+from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core, internals
-from wsgi_coverage.errors import NotOursError, SettingsError
+from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect.recording import Recording
+from wsgi_coverage.errors import NotOursError
 from wsgi_coverage.model import Measuring
-from wsgi_coverage.store import stamp
+from wsgi_coverage.store.phases import Phase
 
 log = logging.getLogger("wsgi_coverage")
-
-# Each would repeat on every flush.
-QUIET = ["no-data-collected", "module-not-imported"]
 
 
 class Ownership(StrEnum):
@@ -33,14 +31,6 @@ class Ownership(StrEnum):
     OURS = "ours"
     PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: nobody else is waiting for its data
     FOREIGN = "foreign"  # coverage run, pytest-cov: read it, take nothing away
-
-
-class _LiveCoverage(Coverage):
-    """A Coverage whose warnings reach our log, not the application's warning filters."""
-
-    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
-        if slug not in QUIET:
-            log.warning("coverage.py: %s", msg)
 
 
 class Tracer:
@@ -64,14 +54,14 @@ class Tracer:
         new_data_file: Callable[[Path], Path],
         on_save: Callable[[Callable[[], bool]], bool],
     ) -> None:
-        self._new_data_file = new_data_file
         self._on_save = on_save
         self._seen_of_foreign: internals.Live = {}
-        self._fingerprints: dict[str, str] = {}  # which version of each source was loaded
+        self._loaded: internals.Live = {}  # ran at load, not written yet
+        self.phase: Phase | None = None  # of what runs now; None: nobody tells
         current = Coverage.current()
         if current is None:
             self.ownership = Ownership.OURS
-            self._cov, self._reason = _make(config_file)
+            self._cov, self._reason = live.make(config_file)
         else:
             self._cov = current
             self._reason = "chosen before measuring was taken over"
@@ -84,40 +74,59 @@ class Tracer:
                 log.warning("config_file %s is ignored: coverage.py already runs", config_file)
         # Now, because the application may change its working directory.
         self.data_file = internals.data_file(self._cov)
-        self._data = self._new_data()
+        self._recording = Recording(
+            lambda: new_data_file(self.data_file),
+            self._cov.get_option("run:context"),  # type: ignore[arg-type]
+        )
         if current is None:
-            internals.use_data(self._cov, self._data)
+            internals.use_data(self._cov, self._recording.data)
             self._cov.start()
         self._collector: Any = internals.collector_of(self._cov)
         self._problem = internals.problem(self._cov)
+        self._why_no_phases = self._find_why_no_phases()
         if self._problem is None:
             self._take_over(adopted=current is not None)
         else:
             log.error("coverage.py is not as expected, lines may be lost: %s", self._problem)
 
+    def _find_why_no_phases(self) -> str | None:
+        if self.ownership is Ownership.FOREIGN:
+            return "the Coverage belongs to somebody else"
+        if self._problem is not None:
+            return "coverage.py is not as expected"
+        if self._cov.get_option("run:dynamic_context") not in (None, "none"):
+            return "dynamic_context is set"
+        return None
+
     def _take_over(self, *, adopted: bool) -> None:
         if adopted:
             self._take_what_was_saved()
-            if self.ownership is not Ownership.FOREIGN:
-                internals.use_data(self._cov, self._data)
+            self._use_recording()
             internals.restart_events(self._collector)
         self._install()
+
+    def _use_recording(self) -> None:
+        if self.ownership is not Ownership.FOREIGN:
+            internals.use_data(self._cov, self._recording.data)
 
     def _install(self) -> None:
         theirs = self._flush_foreign if self.ownership is Ownership.FOREIGN else self.flush
         internals.replace_flush(self._collector, lambda: self._on_save(theirs))
         internals.watch_sources(self._cov, self._saw)
+        internals.watch_context_switches(self._collector, self._on_context_switch)
 
     def _saw(self, filename: str) -> None:
-        """A source is being loaded: remember which version of it."""
-        found = stamp.fingerprint(filename)
-        if found is not None:
-            self._fingerprints.setdefault(self._collector.cached_mapped_file(filename), found)
+        self._recording.saw(filename, self._collector.cached_mapped_file(filename))
+
+    def _on_context_switch(self) -> None:
+        """Somebody names contexts of their own: they are kept, and phases are told no more."""
+        self._why_no_phases = "Coverage.switch_context() was called"
+        self.phase = None
 
     def _take_what_was_saved(self) -> None:
         try:
             if saved := internals.already_saved(self._cov):
-                self._data.update(saved, map_path=str)
+                self._recording.data.update(saved, map_path=str)
         except CoverageException as error:
             log.warning("what coverage.py saved before cannot be read: %s", error)
 
@@ -143,6 +152,8 @@ class Tracer:
             lossless=self._problem is None,
             problem=self._problem,
             data_file=str(self.data_file),
+            phase=self.phase and self.phase.value,
+            phase_reason=self._why_no_phases,
         )
 
     def flush(self) -> bool:
@@ -153,23 +164,20 @@ class Tracer:
         """
         if self._problem is not None:
             return self._flush_by_the_book()
+        if new := bool(self._loaded):
+            self._recording.write(self._collector, self._loaded, Phase.LOAD)
+            self._loaded = {}
         if self.ownership is Ownership.FOREIGN:
-            new = internals.peek(self._collector, but=self._seen_of_foreign)
-            internals.write(self._collector, new, self._data)
-            self._remember(new)
+            seen = internals.peek(self._collector, but=self._seen_of_foreign)
+            self._recording.write(self._collector, seen, None)
+            self._remember(seen)
         else:
-            new = internals.flush(self._collector, self._data)
-        if new:
-            self._save_fingerprints()
-        return bool(new)
-
-    def _save_fingerprints(self) -> None:
-        """Note beside the lines which versions of the sources they belong to."""
-        known = self._fingerprints.copy()  # measured threads add to it
-        unsaved = {name: known[name] for name in known.keys() - self._saved_fingerprints}
-        if unsaved:
-            stamp.put_fingerprints(Path(self._data.data_filename()), unsaved)
-            self._saved_fingerprints |= unsaved.keys()
+            seen = self._recording.move(
+                self._collector, self.phase, tells_phases=self._why_no_phases is None
+            )
+        if new or seen:
+            self._recording.note_versions()
+        return new or bool(seen)
 
     def _flush_foreign(self) -> bool:
         """The owner of a foreign Coverage saves: let it, without loss, and keep a copy."""
@@ -181,16 +189,42 @@ class Tracer:
             self._seen_of_foreign.setdefault(name, set()).update(seen)
 
     def _flush_by_the_book(self) -> bool:
-        before = self._data
-        self._data = self._cov.get_data()
-        if before is not self._data:
+        before = self._recording.data
+        self._recording.data = self._cov.get_data()
+        if before is not self._recording.data:
             before.close(force=True)
         return True
 
     def private_data(self) -> Path | None:
         """The private data file: everything flushed since start or reset. None: nothing yet."""
-        path = Path(self._data.data_filename())
-        return path if path.exists() else None
+        return self._recording.path
+
+    # Load and runtime
+
+    def begin_load(self) -> None:
+        """An application is being wrapped: what ran so far, and what runs now, is its load."""
+        if self.phase is None and self._why_no_phases is None:
+            self._recording.call_it_load()
+            self._use_recording()
+            self.phase = Phase.LOAD
+
+    def end_load(self) -> None:
+        """A first request has come: what runs from now on is runtime, lines of the load too.
+
+        Nothing is written here, because that request waits.
+        """
+        if self.phase is Phase.RUNTIME or self._why_no_phases is not None:
+            return
+        self.begin_load()  # in a forked child, where nobody told
+        self._set_aside_load()
+        self.phase = Phase.RUNTIME
+        internals.restart_events(self._collector)
+
+    def _set_aside_load(self) -> None:
+        for name, seen in internals.take(self._collector).items():
+            self._loaded.setdefault(name, set()).update(seen)
+
+    # Reset
 
     @property
     def can_reset(self) -> bool:
@@ -211,7 +245,7 @@ class Tracer:
             )
 
     def reset(self) -> None:
-        """Forget every line that ran so far; in every thread every later one is noted.
+        """Forget every line that ran so far, but at load; in every thread every later one is noted.
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
@@ -219,31 +253,27 @@ class Tracer:
         self.check_can_reset()
         self.flush()
         if self._problem is not None:
-            if files := self._data.measured_files():
-                self._data.purge_files(files)
+            if files := self._recording.data.measured_files():
+                self._recording.data.purge_files(files)
             internals.restart_all_events()
             return
-        self._start_data_anew()
+        self._recording.begin_anew(keeping_load=self._why_no_phases is None)
+        self._use_recording()
         internals.restart_events(self._collector)
 
     def let_go(self) -> None:
         """Remove the private data file, all of it being published; what comes goes to a new one."""
         if self._problem is None:
-            self._start_data_anew()
+            self._recording.begin_anew()
+            self._use_recording()
         elif self.ownership is Ownership.OURS:
-            self._data.close(force=True)
-            Path(self._data.data_filename()).unlink(missing_ok=True)
-
-    def _start_data_anew(self) -> None:
-        old, self._data = self._data, self._new_data()
-        if self.ownership is not Ownership.FOREIGN:
-            internals.use_data(self._cov, self._data)
-        old.close(force=True)
-        Path(old.data_filename()).unlink(missing_ok=True)
+            data = self._recording.data
+            data.close(force=True)
+            Path(data.data_filename()).unlink(missing_ok=True)
 
     def after_fork(self) -> None:
         """In a child: a private data file of its own, and lines that the parent saw count again."""
-        self._data = self._new_data()  # the parent's stays the parent's
+        self._recording.begin_elsewhere()
         if self._problem is not None:
             return
         current = Coverage.current()  # coverage.py's patch=fork makes a new one
@@ -253,8 +283,12 @@ class Tracer:
             self._collector = internals.collector_of(current)
         self._seen_of_foreign = {}
         internals.after_fork(self._collector)
-        if self.ownership is not Ownership.FOREIGN:
-            internals.use_data(self._cov, self._data)
+        if self.phase is Phase.LOAD:
+            # What the parent has not written yet is its load. Whether the child goes on loading, or
+            # is no server's worker at all, shows when a request comes.
+            self._set_aside_load()
+            self.phase = None
+        self._use_recording()
         internals.restart_events(self._collector)
         if changed:
             self._install()
@@ -270,40 +304,10 @@ class Tracer:
         if self._problem is not None or self.private_data() is None:
             return
         for path, plugin in self.unexecuted_files():
-            self._data.touch_file(path, plugin or "")
+            self._recording.data.touch_file(path, plugin or "")
 
     def rescue(self) -> None:
-        """After a failed write: read the private data file anew, or start another beside it.
-
-        coverage.py remembers row numbers of rows that a failed write took back.
-        """
-        old = self._data
-        fresh = CoverageData(basename=old.data_filename())
-        try:
-            fresh.read()
-        except CoverageException:
-            fresh = self._new_data()
-        self._data = fresh
-        if self._problem is None and self.ownership is not Ownership.FOREIGN:
-            internals.use_data(self._cov, fresh)
-
-    def _new_data(self) -> CoverageData:
-        data = CoverageData(basename=self._new_data_file(self.data_file))
-        data.set_context(self._cov.get_option("run:context"))  # type: ignore[arg-type]
-        self._saved_fingerprints: set[str] = set()
-        return data
-
-
-def _make(config_file: Path | None) -> tuple[Coverage, str]:
-    """A Coverage of our own, not yet started, and why it has the core that it has."""
-    try:
-        cov = _LiveCoverage(config_file=True if config_file is None else str(config_file))
-        choice = core.choose(cov)
-        if choice.core is not None:
-            cov.set_option("run:core", choice.core)
-        already = cov.get_option("run:disable_warnings") or []
-        cov.set_option("run:disable_warnings", [*already, *QUIET])  # type: ignore[misc]
-        cov.set_option("run:sigterm", False)  # it would replace the server's own handler
-    except CoverageException as error:
-        raise SettingsError(str(error)) from error
-    return cov, choice.reason
+        """After a failed write: read the private data file anew, or start another beside it."""
+        self._recording.rescue()
+        if self._problem is None:
+            self._use_recording()

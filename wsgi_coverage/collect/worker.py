@@ -111,6 +111,16 @@ class Worker:
         self._configured = not provisional
         self._service.interval = autosave_interval
 
+    def begin_load(self) -> None:
+        """An application is being wrapped: what runs before its first request is its load."""
+        with self._guard.held():
+            self.tracer.begin_load()
+
+    def end_load(self) -> None:
+        """A first request has come: what runs from now on is runtime."""
+        with self._guard.held():
+            self.tracer.end_load()
+
     @property
     def autosave_interval(self) -> float:
         """Seconds between autosaves; 0 means never."""

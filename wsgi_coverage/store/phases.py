@@ -10,6 +10,8 @@ Concurrency: functions without state, on data files that nobody else has open.
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -48,24 +50,53 @@ def call_it_load(path: Path, static: str | None) -> None:
         OSError: there is no room, or the file is no data file.
     """
     with changing(path) as connection:
-        connection.execute(
-            "update context set context = ? where context = ?",
-            [context_of(Phase.LOAD, static), static or ""],
-        )
+        connection.create_function("numbits_or", 2, _or, deterministic=True)
+        untold = connection.execute("select id from context where context = ?", [static or ""])
+        for (old,) in untold.fetchall():
+            name = context_of(Phase.LOAD, static)
+            connection.execute("insert or ignore into context (context) values (?)", [name])
+            connection.execute(
+                "insert into line_bits (file_id, context_id, numbits) "
+                "select file_id, (select id from context where context = ?), numbits "
+                "from line_bits where context_id = ? on conflict (file_id, context_id) "
+                "do update set numbits = numbits_or(numbits, excluded.numbits)",
+                [name, old],
+            )
+            connection.execute(
+                "insert or ignore into arc (file_id, context_id, fromno, tono) "
+                "select file_id, (select id from context where context = ?), fromno, tono "
+                "from arc where context_id = ?",
+                [name, old],
+            )
+            _forget(connection, [old])
 
 
-def keep_load(path: Path) -> None:
-    """Take everything out of a data file that did not run at load.
+def keep_load(path: Path) -> bool:
+    """Take everything out of a data file that did not run at load; tell whether anything is left.
 
     Raises:
         OSError: there is no room, or the file is no data file.
     """
     with changing(path) as connection:
         contexts = connection.execute("select id, context from context").fetchall()
-        gone = [[number] for number, name in contexts if phase_of(name) is not Phase.LOAD]
-        for table in ("line_bits", "arc"):
-            connection.executemany(f"delete from {table} where context_id = ?", gone)  # noqa: S608
-        connection.executemany("delete from context where id = ?", gone)
+        _forget(
+            connection, [number for number, name in contexts if phase_of(name) is not Phase.LOAD]
+        )
         left = "select file_id from line_bits union select file_id from arc"
         connection.execute(f"delete from tracer where file_id not in ({left})")  # noqa: S608
         connection.execute(f"delete from file where id not in ({left})")  # noqa: S608
+        return connection.execute("select 1 from file limit 1").fetchone() is not None
+
+
+def _forget(connection: sqlite3.Connection, contexts: Iterable[int]) -> None:
+    for number in contexts:
+        for table in ("line_bits", "arc"):
+            connection.execute(f"delete from {table} where context_id = ?", [number])  # noqa: S608
+        connection.execute("delete from context where id = ?", [number])
+
+
+def _or(first: bytes, second: bytes) -> bytes:
+    """The union of two of coverage.py's sets of line numbers."""
+    length = max(len(first), len(second))
+    both = int.from_bytes(first, "little") | int.from_bytes(second, "little")
+    return both.to_bytes(length, "little")

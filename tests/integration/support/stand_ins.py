@@ -52,6 +52,7 @@ class StandInWorker:
         self.asked: list[tuple[str, float]] = []
         self.configured: list[float] = []
         self.pid_checks = 0
+        self.phases: list[str] = []
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.tracer = SimpleNamespace(
             config=None,
@@ -71,6 +72,12 @@ class StandInWorker:
 
     def configure(self, interval: float) -> None:
         self.configured.append(interval)
+
+    def begin_load(self) -> None:
+        self.phases.append("load")
+
+    def end_load(self) -> None:
+        self.phases.append("runtime")
 
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Nothing piles up here."""

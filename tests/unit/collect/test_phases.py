@@ -1,0 +1,318 @@
+"""Load and runtime: which lines ran before the first request, and what a reset keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Measure = Callable[..., dict[str, Any]]
+CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
+every_mode = pytest.mark.parametrize(
+    ("core", "branch"),
+    [(core, branch) for core in CORES for branch in (False, True)]
+    if sys.version_info >= (3, 14)
+    else [("ctrace", False), ("ctrace", True)] + [(core, False) for core in CORES[1:]],
+)
+
+LOADED = [1, 5, 9]
+FIRST, SECOND = 2, 6
+
+# `site` is what a server calls; a request's path names the function that it runs.
+SETUP = """
+from wsgi_coverage import CoverageMiddleware
+from wsgi_coverage.store.phases import phase_of
+
+def phases(name="app.py"):
+    "Executed lines of a file by phase, of everything that is published."
+    out = {}
+    for path in sorted(Path.cwd().glob(".coverage.*")):
+        data = coverage.CoverageData(str(path))
+        data.read()
+        for measured in data.measured_files():
+            for context in data.measured_contexts() if measured.endswith(name) else ():
+                data.set_query_context(context)
+                if lines := data.lines(measured):
+                    out.setdefault(str(phase_of(context)), set()).update(lines)
+        data.close()
+    return {phase: sorted(lines) for phase, lines in out.items()}
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    getattr(app, environ["PATH_INFO"][1:])()
+    return []
+
+def request(path):
+    list(site({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda *a: None))
+
+start_early()
+import app
+site = CoverageMiddleware(application, debug=True)
+worker = forking.current()
+"""
+
+
+@every_mode
+def test_what_ran_before_the_first_request_is_load_and_the_rest_is_runtime(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP
+        + """
+app.first()
+request("/second")
+worker.publish()
+tell(phases=phases())
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [SECOND]}
+
+
+@every_mode
+def test_a_line_that_ran_at_load_and_runs_again_is_runtime_too(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP
+        + """
+app.first()
+worker.publish()
+request("/first")
+worker.publish()
+tell(phases=phases())
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [FIRST]}
+
+
+@every_mode
+def test_a_reset_keeps_the_load_and_nothing_of_runtime(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP
+        + """
+request("/first")
+worker.publish()
+rounds = []
+for path in ("/second", "/first", "/second"):
+    worker.reset()
+    worker.publish()
+    empty = phases()
+    request(path)
+    worker.publish()
+    rounds.append([empty, phases()])
+tell(rounds=rounds)
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["rounds"] == [
+        [{"load": LOADED}, {"load": LOADED, "runtime": [line]}] for line in (SECOND, FIRST, SECOND)
+    ]
+
+
+@every_mode
+def test_a_reset_before_the_first_request_keeps_all_that_was_loaded(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP
+        + """
+app.first()
+worker.reset()
+request("/second")
+worker.publish()
+tell(phases=phases())
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [SECOND]}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_request_for_the_dashboard_does_not_end_the_load(measure: Measure, core: str) -> None:
+    told = measure(
+        SETUP
+        + """
+request("/debug/coverage/health")
+before = worker.tracer.measuring.phase
+request("/first")
+tell(phases=[before, worker.tracer.measuring.phase])
+""",
+        core=core,
+    )
+
+    assert told["phases"] == ["load", "runtime"]
+
+
+def test_without_an_application_nothing_is_said_of_phases(measure: Measure) -> None:
+    told = measure(
+        SETUP.replace("site = CoverageMiddleware(application, debug=True)", "")
+        + """
+app.first()
+worker.publish()
+tell(phases=phases())
+worker.reset()
+app.second()
+worker.publish()
+tell(after_reset=phases())
+"""
+    )
+
+    assert told["phases"] == {"None": [1, FIRST, 5, 9]}
+    assert told["after_reset"] == {"None": [SECOND]}
+
+
+@every_mode
+def test_what_was_saved_before_the_application_was_wrapped_is_load(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP.replace("site =", "app.first(); forking.current().publish(); app.second()\nsite =")
+        + """
+request("/first")
+worker.publish()
+tell(phases=phases())
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["phases"] == {"load": [1, FIRST, 5, SECOND, 9], "runtime": [FIRST]}
+
+
+@every_mode
+def test_a_forked_worker_tells_its_own_first_request(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        SETUP
+        + """
+app.first()
+pid = os.fork()
+if pid == 0:
+    worker = forking.current()
+    app.second()  # before its first request
+    worker.publish()
+    request("/first")
+    worker.publish()
+    mine = phases()
+    worker.reset()
+    worker.publish()
+    Path("told").write_text(json.dumps([mine, phases()]))
+    sys.exit()
+os.waitpid(pid, 0)
+tell(told=json.loads(Path("told").read_text()), phase=worker.tracer.measuring.phase)
+""",
+        core=core,
+        branch=branch,
+    )
+
+    load = {"load": [1, FIRST, 5, SECOND, 9]}
+    assert told["told"] == [{**load, "runtime": [FIRST]}, load]
+    assert told["phase"] == "load"
+
+
+def test_a_child_of_a_request_goes_on_in_runtime(measure: Measure) -> None:
+    told = measure(
+        SETUP
+        + """
+request("/first")
+worker.publish()
+pid = os.fork()
+if pid == 0:
+    app.second()
+    sys.exit()
+os.waitpid(pid, 0)
+tell(phases=phases())
+"""
+    )
+
+    assert told["phases"] == {"load": LOADED, "runtime": [FIRST, SECOND]}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_loop_of_a_thread_that_began_at_load_is_runtime_afterwards_too(
+    measure: Measure, core: str
+) -> None:
+    told = measure(
+        SETUP
+        + """
+stop, tick = threading.Event(), threading.Event()
+thread = threading.Thread(target=app.loop, args=(stop, tick))
+thread.start()
+tick.wait(10)
+request("/first")
+for _ in range(3):
+    tick.clear()
+    assert tick.wait(10)
+worker.publish()
+during = phases()["runtime"]
+stop.set()
+thread.join(10)
+tell(during=during)
+""",
+        core=core,
+    )
+
+    assert told["during"] == [FIRST, 10, 11, 12]
+
+
+def test_phases_follow_a_static_context(measure: Measure) -> None:
+    told = measure(
+        SETUP
+        + """
+request("/first")
+worker.publish()
+(path,) = Path.cwd().glob(".coverage.*")
+data = coverage.CoverageData(str(path))
+data.read()
+tell(contexts=sorted(data.measured_contexts()))
+""",
+        config="context = nightly",
+    )
+
+    assert told["contexts"] == ["nightly|load", "nightly|runtime"]
+
+
+@pytest.mark.parametrize(
+    ("config", "command", "switch", "reason"),
+    [
+        ("dynamic_context = test_function", (), "", "dynamic_context is set"),
+        ("", ("-m", "coverage", "run"), "", "belongs to somebody else"),
+        ("", (), "worker.tracer.coverage.switch_context('mine')", "switch_context"),
+    ],
+)
+def test_where_phases_cannot_be_told_the_reason_is(
+    measure: Measure, config: str, command: tuple[str, ...], switch: str, reason: str
+) -> None:
+    told = measure(
+        SETUP
+        + f"""
+{switch}
+request("/first")
+worker.publish()
+measuring = worker.tracer.measuring
+tell(phase=measuring.phase, reason=measuring.phase_reason, phases=phases())
+""",
+        config=config,
+        command=command,
+        core="ctrace",
+    )
+
+    assert told["phase"] is None
+    assert reason in told["reason"]
+    assert FIRST in told["phases"]["None"]
+    assert "runtime" not in told["phases"]

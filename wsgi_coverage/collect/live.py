@@ -1,0 +1,47 @@
+"""Make the Coverage that measures this process, where none runs yet.
+
+No state; called once a process, under the lock that makes the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from coverage import Coverage
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect import core
+from wsgi_coverage.errors import SettingsError
+
+log = logging.getLogger("wsgi_coverage")
+
+# Each would repeat on every flush.
+QUIET = ["no-data-collected", "module-not-imported"]
+
+
+class LiveCoverage(Coverage):
+    """A Coverage whose warnings reach our log, not the application's warning filters."""
+
+    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
+        if slug not in QUIET:
+            log.warning("coverage.py: %s", msg)
+
+
+def make(config_file: Path | None) -> tuple[Coverage, str]:
+    """A Coverage of our own, not yet started, and why it has the core that it has.
+
+    Raises:
+        SettingsError: the configuration cannot be read; coverage.py's own message.
+    """
+    try:
+        cov = LiveCoverage(config_file=True if config_file is None else str(config_file))
+        choice = core.choose(cov)
+        if choice.core is not None:
+            cov.set_option("run:core", choice.core)
+        already = cov.get_option("run:disable_warnings") or []
+        cov.set_option("run:disable_warnings", [*already, *QUIET])  # type: ignore[misc]
+        cov.set_option("run:sigterm", False)  # it would replace the server's own handler
+    except CoverageException as error:
+        raise SettingsError(str(error)) from error
+    return cov, choice.reason
