@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wsgi_coverage.demo.server import Server, bind
+from wsgi_coverage.demo.server import HOST, NOT_INHERITED, Server, bind
 from wsgi_coverage.demo.traffic import Browser as Client
 
 CHROMIUM = shutil.which("chromium")
@@ -26,6 +28,15 @@ QUIET = [
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", event =>
   complain(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+"""
+
+UNMEASURED = """
+import sys
+from werkzeug.serving import make_server
+from wsgi_coverage import CoverageMiddleware
+
+application = CoverageMiddleware(lambda environ, start_response: [], debug=True)
+make_server("127.0.0.1", 1, application, fd=int(sys.argv[1])).serve_forever()
 """
 
 if TYPE_CHECKING:
@@ -89,6 +100,24 @@ def measured_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def shop(measured_shop: Shop) -> Shop:
     measured_shop.forget()
     return measured_shop
+
+
+@pytest.fixture
+def unmeasured_address(tmp_path: Path) -> Iterator[str]:
+    """A server whose configuration measures a folder that nothing runs from."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".coveragerc").write_text("[run]\nsource = empty\n")
+    with bind(0) as listening:
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-c", UNMEASURED, str(listening.fileno())],
+            cwd=tmp_path,
+            env={k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
+            pass_fds=[listening.fileno()],
+            start_new_session=True,
+        ) as server:
+            yield address
+            server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -167,9 +167,10 @@ def test_the_keyboard_reaches_every_button_and_shows_where_it_is(page, shop) -> 
     assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
 
 
-def test_without_data_it_says_so_and_offers_nothing_that_is_not_there(page, shop) -> None:
-    shop.client.json("/debug/coverage/reset", method="POST")
-    page.goto(shop.dashboard)
+def test_without_data_it_says_so_and_offers_nothing_that_is_not_there(
+    page, unmeasured_address
+) -> None:
+    page.goto(f"{unmeasured_address}/debug/coverage/")
 
     press(page, "Make the first report")
 

@@ -29,6 +29,7 @@ def test_each_round_shows_the_lines_of_this_round_in_every_pool_thread(
         env["COVERAGE_PROCESS_START"] = str(config)
     server = project.gunicorn(*GTHREAD, "served:application", env=env)
     paths = list(routes.bodies)
+    load = routes.load if process_start else set()  # else measuring begins while it is loaded
     threads = set()
 
     for number in range(ROUNDS):
@@ -39,7 +40,7 @@ def test_each_round_shows_the_lines_of_this_round_in_every_pool_thread(
         assert [answer.status for answer in answers] == [200] * 4
         threads.update(answer.headers["x-thread"] for answer in answers)
         server.refresh()
-        assert server.exported() == {routes.FILE: routes.of(hit)}
+        assert server.exported() == {routes.FILE: load | routes.of(hit)}
 
     assert len(threads) == 4
 
@@ -61,7 +62,7 @@ def test_each_round_shows_the_lines_of_this_round_in_both_workers(project, route
             with server.only(pid, workers):
                 assert server.get(path).headers["x-pid"] == str(pid)
         server.refresh()
-        assert server.exported() == {routes.FILE: routes.of(hit)}
+        assert server.exported() == {routes.FILE: routes.load | routes.of(hit)}
 
 
 @pytest.mark.parametrize("process_start", [False, True], ids=["ours", "process-start"])
@@ -88,7 +89,8 @@ def test_fifty_resets_in_a_row_answer_200_and_measuring_goes_on(
     assert server.get("/debug/coverage/health").json()["core"] == core
     server.get("/r1")
     server.refresh()
-    assert server.exported() == {routes.FILE: routes.of(["/r1"])}
+    load = routes.load if process_start else set()
+    assert server.exported() == {routes.FILE: load | routes.of(["/r1"])}
 
 
 def test_a_reset_withdraws_the_report_and_every_data_file(project, routes, password):
@@ -102,8 +104,31 @@ def test_a_reset_withdraws_the_report_and_every_data_file(project, routes, passw
     answer = server.get("/debug/coverage/files")
     assert (answer.status, answer.json()["error"]) == (404, "no-report")
     assert project.saved(routes.FILE) == set()
+
+
+def test_a_reset_with_nothing_run_since_leaves_what_ran_at_load_and_no_more(
+    project, routes, password
+):
+    routes.write(project, early=True)
+    server = project.gunicorn("-w", "4", "served:application", env=password)
+    workers = server.wait_for_workers(4)
+    for path, pid in zip(routes.bodies, workers, strict=False):
+        with server.only(pid, workers):
+            server.get(path)
     server.refresh()
-    assert server.get("/debug/coverage/report").text.startswith("no data yet")
+
+    server.reset()
+    server.refresh()
+
+    assert server.exported() == {routes.FILE: routes.load}
+    for pid in workers:
+        with server.only(pid, workers):
+            (file,) = server.get("/debug/coverage/files").json()
+            report = server.get("/debug/coverage/report").text
+            text = server.get("/debug/coverage/html/lines_py.html").text
+        assert file["missing"] == len(routes.bodies)
+        assert f"{file['statements']}    {file['missing']}" in report
+        assert text.count('<p class="mis') == len(routes.bodies)
 
 
 def test_a_restart_does_not_bring_back_what_was_reset(project, routes, password):

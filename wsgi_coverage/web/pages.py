@@ -19,7 +19,7 @@ from wsgi_coverage.model import Report
 # A message is named in the address, never carried there.
 NOTICES = {
     "refreshed": "The report is refreshed: it shows everything executed up to now.",
-    "reset": "Everything is forgotten: only what runs from now on is counted.",
+    "reset": "Everything is forgotten but the load: what runs from now on is counted.",
     "snapshot": "The snapshot is taken.",
     "deleted": "The snapshot is deleted.",
 }
