@@ -117,12 +117,29 @@ class Control:
             NotOursError: the running Coverage belongs to somebody else.
         """
         with self._publisher.lock():
-            self._worker.tracer.check_can_reset()
+            self._worker.tracer.check_is_ours("a reset")
             self._worker.store.begin_epoch()
             gathering = self._worker.gather("reset", wait=wait)
             self._worker.store.erase(keep=[w.id for w in gathering.workers if w.fresh])
             self._publisher.withdraw()
         return gathering
+
+    def pause(self, *, wait: float) -> Gathering:
+        """Have every live worker note nothing until `resume`; reports name the gap.
+
+        Raises:
+            NotOursError, CannotPauseError: nothing is paused.
+        """
+        with self._publisher.lock():
+            self._worker.pause()
+            self._worker.store.begin_pause()
+            return self._worker.gather("pause", wait=wait)
+
+    def resume(self, *, wait: float) -> Gathering:
+        """Have every live worker measure again."""
+        with self._publisher.lock():
+            self._worker.store.end_pause()
+            return self._worker.gather("resume", wait=wait)
 
     def _source(self, gathering: Gathering) -> Source:
         tracer = self._worker.tracer
@@ -135,6 +152,7 @@ class Control:
             unexecuted=tracer.unexecuted_files(),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
+            remarks=[pause.warning for pause in self._worker.store.pauses()],
         )
 
     # Reading what is published
@@ -245,6 +263,11 @@ class Control:
             "problems": problems,
             "diagnoses": diagnoses,
         }
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether workers note nothing at present."""
+        return self._worker.store_is_paused()
 
     @property
     def can_reset(self) -> bool:

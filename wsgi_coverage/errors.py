@@ -15,6 +15,7 @@
     │   └── BodyTooLargeError          413 body-too-large
     ├── NoDataError                    409 no-data
     ├── NotOursError                   409 not-ours
+    ├── CannotPauseError               409 cannot-pause
     ├── SnapshotLimitError             409 snapshot-limit
     ├── RefreshBusyError               503 refresh-busy
     ├── NotMeasuringError              503 not-measuring
@@ -131,6 +132,13 @@ class NotOursError(WsgiCoverageError):
     """The running Coverage belongs to somebody else, who would lose what a reset drops."""
 
     slug = "not-ours"
+    status = 409
+
+
+class CannotPauseError(WsgiCoverageError):
+    """Measuring could not go on afterwards as it was before."""
+
+    slug = "cannot-pause"
     status = 409
 
 

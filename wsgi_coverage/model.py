@@ -16,7 +16,7 @@ class WorkerState:
     id: str  # part of its data file's name; not shown
     host: str
     pid: int
-    state: str  # measuring, silent (no answer in time), failed (it answered with an error)
+    state: str  # measuring, paused, silent (no answer in time), failed (answered with an error)
     published_at: str | None  # ISO 8601, UTC: everything executed up to then is published
     fresh: bool  # did it do what it was asked, just now
     error: str | None = None  # why not, where it said so
@@ -43,6 +43,20 @@ class Gathering:
 
     def as_json(self) -> JsonObject:
         return {"complete": self.complete, "workers": [w.as_json() for w in self.workers]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A time during which nothing was noted, on purpose."""
+
+    began_at: str  # ISO 8601, UTC
+    ended_at: str | None  # None: it goes on
+
+    @property
+    def warning(self) -> str:
+        """What a report says about it."""
+        until = f"to {self.ended_at}" if self.ended_at else "on"
+        return f"measuring was paused from {self.began_at} {until}: what ran then is not counted"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -294,3 +294,36 @@ def test_folding_drops_what_was_reset_away(
 
 def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:
     assert str(tmp_path) in store.describe()
+
+
+def test_a_pause_goes_on_until_it_is_ended(store: Store) -> None:
+    store.begin_pause()
+    store.begin_pause()
+    (going_on,) = store.pauses()
+    store.end_pause()
+    store.end_pause()
+    (ended,) = store.pauses()
+
+    assert going_on.ended_at is None
+    assert ended.began_at == going_on.began_at
+    assert ended.ended_at is not None
+
+
+def test_a_new_epoch_forgets_the_pauses_that_have_ended_and_no_other(store: Store) -> None:
+    store.begin_pause()
+    store.end_pause()
+    store.begin_pause()
+
+    store.begin_epoch()
+
+    (pause,) = store.pauses()
+    assert pause.ended_at is None
+
+
+def test_pauses_leave_the_epoch_as_it_is(store: Store) -> None:
+    epoch = store.begin_epoch()
+
+    store.begin_pause()
+    store.end_pause()
+
+    assert store.epoch() == epoch

@@ -141,7 +141,7 @@ def test_every_form_leads_back_to_the_dashboard(wrap, mount: Callable[..., World
         for method, link in addresses(world.fetch("GET", world.dashboard))
         if method == "POST"
     ]
-    assert len(forms) == 4  # refresh, reset, snapshot, delete
+    assert len(forms) == 5  # refresh, reset, pause, snapshot, delete
 
     for form in forms:
         answer = world.fetch("POST", form)
@@ -151,7 +151,9 @@ def test_every_form_leads_back_to_the_dashboard(wrap, mount: Callable[..., World
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-@pytest.mark.parametrize("verb", ["refresh", "refresh/", "reset", "snapshot", "snapshot?label=x"])
+@pytest.mark.parametrize(
+    "verb", ["refresh", "refresh/", "reset", "pause", "resume", "snapshot", "snapshot?label=x"]
+)
 def test_a_post_leads_back_to_the_dashboard(wrap, mount: Callable[..., World], verb: str) -> None:
     world = mount(wrap)
     address = world.dashboard + verb

@@ -190,6 +190,16 @@ def autosave_off(facts: Facts) -> Finding | None:
     )
 
 
+def paused(facts: Facts) -> Finding | None:
+    """A pause outlives the workers that began it."""
+    if facts.paused_since is None:
+        return None
+    return (
+        f"measuring is paused since {facts.paused_since}: nothing that runs is counted",
+        "POST to resume, or press Resume on the dashboard",
+    )
+
+
 CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "imported-early": imported_early,
     "gevent-without-concurrency": gevent_without_concurrency,
@@ -202,4 +212,5 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "lossy-flush": lossy_flush,
     "no-channel": no_channel,
     "autosave-off": autosave_off,
+    "paused": paused,
 }

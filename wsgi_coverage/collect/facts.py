@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from coverage import Coverage
 
 from wsgi_coverage.collect import internals
+from wsgi_coverage.model import Pause
 from wsgi_coverage.store.channel import HAS_SOCKETS
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Facts:
     flush_problem: str | None = None
     has_channel: bool = True
     autosave_interval: float = 30.0  # seconds; 0 means never
+    paused_since: str | None = None  # ISO 8601, UTC
 
 
 def imported_before() -> frozenset[str]:
@@ -124,6 +126,7 @@ def gather(
         "flush_problem": lambda: measuring.problem,
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,
+        "paused_since": lambda: paused_since(worker.store.pauses()),
     }
     known = {}
     for name, source in sources.items():
@@ -132,6 +135,11 @@ def gather(
         except Exception as error:  # noqa: BLE001  /health tells what it can
             log.warning("the fact %s cannot be had: %s: %s", name, type(error).__name__, error)
     return Facts(**known)
+
+
+def paused_since(pauses: Sequence[Pause]) -> str | None:
+    """When the pause that goes on began."""
+    return pauses[-1].began_at if pauses and pauses[-1].ended_at is None else None
 
 
 @functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms

@@ -20,11 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
 import coverage
 from coverage import Coverage, CoverageData
+
+from wsgi_coverage.collect.everywhere import trace_everywhere
 
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
 
@@ -255,6 +257,61 @@ def _callbacks_on_their_way(collector: Any) -> bool:
                 return True
             at = at.f_back
     return False
+
+
+def pause(collector: Any) -> None:
+    """Take the tracers out of every thread; sysmon's stay, because they cost nothing.
+
+    ctrace's take themselves out of a thread at its next event. Under sysmon every line is reported
+    once at most until `resume`, which forgets it.
+    """
+    if collector.core.systrace:
+        for tracer in collector.tracers:
+            tracer.stop()
+        if collector.threading:
+            collector.threading.settrace(None)
+
+
+def resume(collector: Any) -> None:
+    """Measure again in every thread, and forget what was seen during the pause."""
+    take(collector)
+    if not collector.core.systrace:
+        restart_events(collector)
+        return
+    old, collector.tracers = collector.tracers, []  # each thread gets a new one
+    if collector.threading:
+        collector.threading.settrace(collector._installation_trace)
+
+    def install(frame: FrameType, event: str, arg: Any) -> Any:
+        return _install(collector, frame, event, arg)
+
+    _let_go_of_frames(old, None if collector.branch else install)
+    trace_everywhere(install)
+
+
+def _let_go_of_frames(tracers: list[Any], instead: Callable[..., Any] | None) -> None:
+    """ctrace notes itself on every frame; there an old tracer would take out the new one."""
+    for frame in sys._current_frames().values():
+        at: FrameType | None = frame
+        while at is not None:
+            if any(at.f_trace is tracer for tracer in tracers):
+                at.f_trace = instead
+            at = at.f_back
+
+
+def _install(collector: Any, frame: FrameType, event: str, arg: Any) -> Any:
+    """In a thread that has no tracer: give it one, which knows the frames that run already."""
+    sys.settrace(None)
+    trace = collector._start_tracer()
+    if not collector.branch:  # of a frame it has not seen begin, it would note a wrong arc
+        running = []
+        at = frame.f_back if event == "call" else frame
+        while at is not None:
+            running.append(at)
+            at = at.f_back
+        for each in reversed(running):
+            trace(each, "call", None)
+    return trace(frame, event, arg)
 
 
 def after_fork(collector: Any) -> None:

@@ -17,8 +17,9 @@ from coverage import Coverage
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.recording import Recording
-from wsgi_coverage.errors import NotOursError
+from wsgi_coverage.errors import CannotPauseError, NotOursError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store.phases import Phase
 
@@ -58,6 +59,7 @@ class Tracer:
         self._seen_of_foreign: internals.Live = {}
         self._loaded: internals.Live = {}  # ran at load, not written yet
         self.phase: Phase | None = None  # of what runs now; None: nobody tells
+        self._paused = False
         current = Coverage.current()
         if current is None:
             self.ownership = Ownership.OURS
@@ -167,7 +169,10 @@ class Tracer:
         if new := bool(self._loaded):
             self._recording.write(self._collector, self._loaded, Phase.LOAD)
             self._loaded = {}
-        if self.ownership is Ownership.FOREIGN:
+        seen: internals.Live = {}
+        if self._paused:
+            pass  # what is seen now does not count
+        elif self.ownership is Ownership.FOREIGN:
             seen = internals.peek(self._collector, but=self._seen_of_foreign)
             self._recording.write(self._collector, seen, None)
             self._remember(seen)
@@ -224,6 +229,31 @@ class Tracer:
         for name, seen in internals.take(self._collector).items():
             self._loaded.setdefault(name, set()).update(seen)
 
+    # Pause
+
+    def pause(self) -> None:
+        """Note nothing from now on, at no cost, until `resume`.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            CannotPauseError: threads could not be measured again afterwards.
+        """
+        self.check_is_ours("a pause")
+        if self._problem is not None:
+            raise CannotPauseError(f"coverage.py is not as expected: {self._problem}")
+        if not can_trace_everywhere():
+            raise CannotPauseError("this Python cannot measure threads again that run already")
+        if not self._paused:
+            self.flush()
+            internals.pause(self._collector)
+            self._paused = True
+
+    def resume(self) -> None:
+        """Note again what runs, in every thread."""
+        if self._paused:
+            self._paused = False
+            internals.resume(self._collector)
+
     # Reset
 
     @property
@@ -231,8 +261,11 @@ class Tracer:
         """False where the Coverage belongs to somebody else, who would lose what a reset drops."""
         return self.ownership is not Ownership.FOREIGN
 
-    def check_can_reset(self) -> None:
-        """Refuse a reset that would take something away from somebody else.
+    def check_is_ours(self, what: str) -> None:
+        """Refuse what would take something away from somebody else.
+
+        Args:
+            what: a reset, or a pause.
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
@@ -240,7 +273,7 @@ class Tracer:
         if not self.can_reset:
             raise NotOursError(
                 "this Coverage was started by 'coverage run' or a test runner, which would lose "
-                "its data: a reset is for measuring started by wsgi-coverage or "
+                f"its data: {what} is for measuring started by wsgi-coverage or "
                 "COVERAGE_PROCESS_START"
             )
 
@@ -250,7 +283,7 @@ class Tracer:
         Raises:
             NotOursError: the Coverage belongs to somebody else.
         """
-        self.check_can_reset()
+        self.check_is_ours("a reset")
         self.flush()
         if self._problem is not None:
             if files := self._recording.data.measured_files():

@@ -28,6 +28,7 @@ from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.store.phases import Phase
 from wsgi_coverage.store.private import new_data_file, private_folder, sweep
 
 log = logging.getLogger("wsgi_coverage")
@@ -49,6 +50,7 @@ class Worker:
         self._guard = Guard(self.close)
         self._forking = threading.Lock()
         self._configured = False
+        self._paused = False
         self._closed = False
         self._tidy: Callable[[], object] | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
@@ -71,6 +73,7 @@ class Worker:
         self.home = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
         self._epoch = self.store.epoch()  # of the lines that are held here
+        self._paused = self.store_is_paused()  # as of the first request: the load is measured
         self._service = Service(
             folder=self._private_folder,
             answer=self._answer,
@@ -120,6 +123,8 @@ class Worker:
         """A first request has come: what runs from now on is runtime."""
         with self._guard.held():
             self.tracer.end_load()
+            if self._paused:
+                self.tracer.pause()
 
     @property
     def autosave_interval(self) -> float:
@@ -138,8 +143,8 @@ class Worker:
             DiskFullError: there is no room; nothing is lost, the next publish has it all.
         """
         with self._guard.held():
-            if self.store.epoch() > self._epoch and self.tracer.can_reset:
-                self.reset()  # one that this worker was not told of in time
+            if self.tracer.can_reset:
+                self._catch_up()
             self._flush()
             source = self.tracer.private_data()
             if source is not None and (self._unpublished or not self.store.is_published(self.id)):
@@ -163,6 +168,39 @@ class Worker:
             self._published_at = clock.now_iso()
             return self._state()
 
+    def _catch_up(self) -> None:
+        """Do what this worker was not told of in time."""
+        if self.store.epoch() > self._epoch:
+            self.reset()
+        paused = self.store_is_paused()
+        if paused != self._paused:
+            (self.pause if paused else self.resume)()
+
+    def store_is_paused(self) -> bool:
+        """Tell whether workers are to note nothing at present."""
+        pauses = self.store.pauses()
+        return bool(pauses) and pauses[-1].ended_at is None
+
+    def pause(self) -> WorkerState:
+        """Note nothing from now on; while the application is being loaded, from then on.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            CannotPauseError: measuring could not go on afterwards as it was before.
+        """
+        with self._guard.held():
+            if self.tracer.phase is not Phase.LOAD:
+                self.tracer.pause()
+            self._paused = True
+            return self._state()
+
+    def resume(self) -> WorkerState:
+        """Note again what runs."""
+        with self._guard.held():
+            self.tracer.resume()
+            self._paused = False
+            return self._state()
+
     def status(self) -> WorkerState:
         """Say that this worker is there."""
         return self._state()
@@ -171,7 +209,7 @@ class Worker:
         """Have every live worker of this host, this one included, do one thing.
 
         Args:
-            verb: publish, reset or status.
+            verb: publish, reset, pause, resume or status.
             wait: seconds to wait for answers, at most.
 
         Raises:
@@ -184,14 +222,20 @@ class Worker:
         return Gathering(workers=tuple(workers), ended_at=clock.now())
 
     def _verbs(self) -> dict[str, Callable[[], WorkerState]]:
-        return {"publish": self.publish, "reset": self.reset, "status": self.status}
+        return {
+            "publish": self.publish,
+            "reset": self.reset,
+            "pause": self.pause,
+            "resume": self.resume,
+            "status": self.status,
+        }
 
     def _state(self, *, error: str | None = None) -> WorkerState:
         return WorkerState(
             id=self.id,
             host=self.host,
             pid=self.pid,
-            state="failed" if error else "measuring",
+            state="failed" if error else "paused" if self._paused else "measuring",
             published_at=self._published_at,
             fresh=error is None,
             error=error,

@@ -31,6 +31,7 @@ class Source:
     gathering: Gathering
     collected: Moment  # when data_files was listed
     autosave_interval: float  # seconds
+    remarks: Sequence[str] = ()  # what else is to be known of the data
 
 
 def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
@@ -52,6 +53,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         data_file.unlink(missing_ok=True)
     warnings += cov.troubles
     warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    warnings += source.remarks
     gathered = source.gathering
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"

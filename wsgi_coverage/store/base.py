@@ -7,6 +7,8 @@ The contract, checked for every store by tests/contract:
 - `published` names only whole data files that no one will write to again; a reader may open them.
 - A new epoch hides all that was published in an older one, and all that will be: a worker that has
   not heard of it yet publishes where nobody reads.
+- A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
+  have ended.
 - `fold` never loses a line, whatever interrupts it.
 - `withdraw` takes one worker's data away; `erase` everybody's but the named workers'.
 - A failure leaves what was published before as it was.
@@ -19,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from wsgi_coverage.model import Pause
 
 Union = Callable[[Sequence[Path], Path], Sequence[Path]]
 
@@ -34,6 +38,23 @@ class Store(Protocol):
 
         Raises:
             DiskFullError: there is no room; the old epoch goes on.
+        """
+
+    def pauses(self) -> Sequence[Pause]:
+        """When workers noted nothing in this epoch; the last one may be going on."""
+
+    def begin_pause(self) -> None:
+        """Note that workers pause from now on; nothing happens if they do already.
+
+        Raises:
+            DiskFullError: there is no room; workers go on measuring.
+        """
+
+    def end_pause(self) -> None:
+        """Note that workers measure again.
+
+        Raises:
+            DiskFullError: there is no room; the pause goes on.
         """
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:

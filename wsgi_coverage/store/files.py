@@ -9,15 +9,19 @@ Concurrency: a worker writes only files that carry its own id, and puts them in 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Union
@@ -51,16 +55,39 @@ class FilesStore:
         return self._folder
 
     def epoch(self) -> int:
-        try:
-            return int(self._epoch_file.read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
-            return 0
+        return self._standing()[0]
 
     def begin_epoch(self) -> int:
-        epoch = self.epoch() + 1
+        epoch, pauses = self._standing()
+        going_on = [Pause(began_at=clock.now_iso(), ended_at=None)] if _goes_on(pauses) else []
+        self._stand(epoch + 1, going_on)
+        return epoch + 1
+
+    def pauses(self) -> Sequence[Pause]:
+        return self._standing()[1]
+
+    def begin_pause(self) -> None:
+        epoch, pauses = self._standing()
+        if not _goes_on(pauses):
+            self._stand(epoch, [*pauses, Pause(began_at=clock.now_iso(), ended_at=None)])
+
+    def end_pause(self) -> None:
+        epoch, pauses = self._standing()
+        if _goes_on(pauses):
+            self._stand(epoch, [*pauses[:-1], replace(pauses[-1], ended_at=clock.now_iso())])
+
+    def _standing(self) -> tuple[int, list[Pause]]:
+        """The epoch, and its pauses."""
+        try:
+            epoch, pauses = json.loads(self._epoch_file.read_text(encoding="utf-8"))
+            return int(epoch), [Pause(**each) for each in pauses]
+        except (FileNotFoundError, ValueError, TypeError):
+            return 0, []
+
+    def _stand(self, epoch: int, pauses: Sequence[Pause]) -> None:
         with self._replacing(self._epoch_file) as temporary:
-            temporary.write_text(str(epoch), encoding="ascii")
-        return epoch
+            standing = [epoch, [asdict(pause) for pause in pauses]]
+            temporary.write_text(json.dumps(standing), encoding="utf-8")
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
         host = socket.gethostname()
@@ -159,3 +186,7 @@ class FilesStore:
                     ours = entry.name == name or entry.name.startswith(f"{name}.")
                     if ours and not entry.name.endswith("-journal") and entry.is_file():
                         yield Path(entry.path)
+
+
+def _goes_on(pauses: Sequence[Pause]) -> bool:
+    return bool(pauses) and pauses[-1].ended_at is None

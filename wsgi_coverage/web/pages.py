@@ -20,6 +20,8 @@ from wsgi_coverage.model import Report
 NOTICES = {
     "refreshed": "The report is refreshed: it shows everything executed up to now.",
     "reset": "Everything is forgotten but the load: what runs from now on is counted.",
+    "paused": "Measuring is paused: nothing that runs from now on is counted.",
+    "resumed": "Measuring goes on.",
     "snapshot": "The snapshot is taken.",
     "deleted": "The snapshot is deleted.",
 }
@@ -32,6 +34,7 @@ def dashboard(
     *,
     snapshots: Sequence[Report],
     can_reset: bool,
+    is_paused: bool,
     notice: str | None,
     root: str,
 ) -> str:
@@ -42,6 +45,7 @@ def dashboard(
         text=text,
         snapshots=snapshots,
         can_reset=can_reset,
+        is_paused=is_paused,
         notice=NOTICES.get(notice or ""),
         root=root,
     )

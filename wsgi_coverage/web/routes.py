@@ -18,6 +18,8 @@ URL_MAP = Map(
         Rule("/html/<path:path>", endpoint=views.html, methods=["GET"]),
         Rule("/refresh", endpoint=views.refresh, methods=["POST"]),
         Rule("/reset", endpoint=views.reset, methods=["POST"]),
+        Rule("/pause", endpoint=views.pause, methods=["POST"]),
+        Rule("/resume", endpoint=views.resume, methods=["POST"]),
         Rule("/snapshot", endpoint=views.snapshot, methods=["POST"]),
         Rule("/snapshots", endpoint=views.snapshots, methods=["GET"]),
         Rule("/snapshots/<identity>", endpoint=views.snapshot_data, methods=["GET"]),

@@ -40,6 +40,7 @@ def dashboard(request: Request, control: Control) -> Response:
         text,
         snapshots=control.snapshots(),
         can_reset=control.can_reset,
+        is_paused=control.is_paused,
         notice=request.args.get("notice"),
         root=root(request),
     )
@@ -89,6 +90,16 @@ def refresh(request: Request, control: Control) -> Response:
 def reset(request: Request, control: Control) -> Response:
     gathering = control.reset(wait=_wait(request))
     return done(request, {"status": "reset", **gathering.as_json()}, notice="reset")
+
+
+def pause(request: Request, control: Control) -> Response:
+    gathering = control.pause(wait=_wait(request))
+    return done(request, {"status": "paused", **gathering.as_json()}, notice="paused")
+
+
+def resume(request: Request, control: Control) -> Response:
+    gathering = control.resume(wait=_wait(request))
+    return done(request, {"status": "measuring", **gathering.as_json()}, notice="resumed")
 
 
 def snapshot(request: Request, control: Control) -> Response:

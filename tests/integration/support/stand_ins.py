@@ -60,11 +60,14 @@ class StandInWorker:
             unexecuted_files=list,
             coverage=object(),
             can_reset=True,
-            check_can_reset=lambda: None,
+            check_is_ours=lambda what: None,
         )
         self.store = SimpleNamespace(
             published=lambda: [home / ".coverage.h.1.aa"],
             begin_epoch=lambda: 1,
+            pauses=list,
+            begin_pause=lambda: None,
+            end_pause=lambda: None,
             fold=lambda *, live, union: None,
             erase=lambda keep: None,
             describe=lambda: str(home),
@@ -72,6 +75,12 @@ class StandInWorker:
 
     def configure(self, interval: float) -> None:
         self.configured.append(interval)
+
+    def pause(self) -> None:
+        """It is asked by its store."""
+
+    def store_is_paused(self) -> bool:
+        return False
 
     def begin_load(self) -> None:
         self.phases.append("load")

@@ -23,6 +23,7 @@ FACTS_OF = {
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
     "no-channel": Facts(has_channel=False),
     "autosave-off": Facts(autosave_interval=0.0),
+    "paused": Facts(paused_since="2026-11-21T10:00:00+00:00"),
 }
 
 
