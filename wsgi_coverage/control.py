@@ -18,14 +18,22 @@ from wsgi_coverage import clock
 from wsgi_coverage.collect.diagnoses import diagnose
 from wsgi_coverage.collect.facts import gather
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.errors import BadParameterError, NoDataError, NotFoundError, RefreshBusyError
+from wsgi_coverage.errors import (
+    BadParameterError,
+    NoDataError,
+    NoReportError,
+    NotFoundError,
+    RefreshBusyError,
+)
 from wsgi_coverage.model import Gathering, JsonObject, Report
+from wsgi_coverage.report import origin
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.publish import DATA, Publisher
 from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
+from wsgi_coverage.store import channel
 
 FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it can
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
@@ -165,6 +173,20 @@ class Control:
         """
         return self._publisher.current()
 
+    def outdated(self) -> list[str]:
+        """What is no longer as it was when the published report was made, as sentences.
+
+        That a source has changed, or that all its workers have ended. Only looked up: nothing is
+        parsed, and no worker is asked.
+
+        Raises:
+            NoReportError: nothing is published.
+        """
+        live = None
+        if channel.HAS_SOCKETS:
+            live = {self._worker.id, *channel.listening(self._worker.private)}
+        return self._publisher.read(lambda folder: origin.differences(folder, live=live))
+
     def read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
         """Read in the folder of a snapshot, or (None) of the published report.
 
@@ -260,9 +282,17 @@ class Control:
             "snapshot_dir": str(self.snapshot_dir),
             "autosave_interval_seconds": self._worker.autosave_interval,
             **gathering.as_json(),
+            "report": self._about_the_report(),
             "problems": problems,
             "diagnoses": diagnoses,
         }
+
+    def _about_the_report(self) -> JsonObject | None:
+        try:
+            refreshed_at = self.report().refreshed_at
+            return {"refreshed_at": refreshed_at, "outdated": self.outdated()}
+        except NoReportError:
+            return None
 
     @property
     def is_paused(self) -> bool:

@@ -235,6 +235,7 @@ class Project:
         self.folder.mkdir()
         self._logs = folder
         self._processes: list[Server] = []
+        self.within: list[str] = []  # a command that runs another command, somewhere else
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -291,6 +292,7 @@ class Project:
         self, command: list[str], env: Mapping[str, str] | None, *, fd: int | None = None
     ) -> Server:
         log = self._logs / f"output-{len(self._processes)}.txt"
+        command = [*self.within, *command]
         process = Server(command, cwd=self.folder, env=self.environment(env), log=log, fd=fd)
         self._processes.append(process)
         return process

@@ -131,6 +131,15 @@ def test_what_is_the_matter_is_shown_with_its_remedy_and_the_exit_code_is_1(
     ]
 
 
+def test_what_is_out_of_date_in_the_report_is_shown(dashboard: Dashboard, capsys: Output) -> None:
+    report = {"refreshed_at": "2026-11-21", "outdated": ["1 source has changed"]}
+    dashboard.answers["/cov/health"] = (200, {**WELL, "report": report})
+
+    assert cli.main(["health", f"{dashboard.url}/cov"]) == 0
+
+    assert "report:       1 source has changed" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(("answer", "code"), [(WELL, 0), (ILL, 1)])
 def test_json_is_the_dashboards_answer(
     dashboard: Dashboard, capsys: Output, answer: dict[str, Any], code: int

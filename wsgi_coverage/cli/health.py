@@ -212,6 +212,8 @@ def _lines(address: str, health: dict[str, Any]) -> list[str]:
         f"workers:      {len(workers)}",
         *(f"  {_worker(worker)}" for worker in workers),
     ]
+    if isinstance(report := health.get("report"), dict):
+        out += [f"report:       {sentence}" for sentence in report.get("outdated") or ()]
     if health["problems"]:
         out += ["problems:", *(f"  {problem}" for problem in health["problems"])]
     for diagnosis in health["diagnoses"]:

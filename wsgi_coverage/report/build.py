@@ -14,6 +14,7 @@ from typing import Any
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import Gathering, Moment, Report
+from wsgi_coverage.report import origin
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
@@ -46,6 +47,11 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
             branch=source.branch,
             workspace=folder,
             unexecuted=source.unexecuted,
+        )
+        origin.note(
+            folder,
+            workers=(worker.id for worker in source.gathering.workers),
+            sources=cov.get_data().measured_files(),
         )
         summary = render(cov, folder)
         empty = not cov.get_data().measured_files()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.model import JsonObject
+from wsgi_coverage.store.private import is_alive
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
@@ -131,6 +132,16 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
                     selector.unregister(key.fileobj)
                     _join(entry, received)
     return [entry for entry in out if not entry.get("died")]
+
+
+def listening(folder: Path) -> set[str]:
+    """The ids of the workers that have a socket in the folder; none of them is asked.
+
+    One that was killed and whose process id somebody else has now is among them until a call
+    sweeps its traces away.
+    """
+    records = [_record_of(path) for path in folder.glob(f"*{SUFFIX}")]
+    return {str(each.get("id")) for each in records if each and is_alive(each.get("pid", 0))}
 
 
 def _receive(connection: socket.socket, received: bytearray) -> bool:

@@ -33,11 +33,13 @@ def dashboard(request: Request, control: Control) -> Response:
     try:
         report = control.report()
         text = control.text()
+        outdated = control.outdated()
     except NoReportError:
-        report, text = None, None
+        report, text, outdated = None, None, []
     page = pages.dashboard(
         report,
         text,
+        outdated=outdated,
         snapshots=control.snapshots(),
         can_reset=control.can_reset,
         is_paused=control.is_paused,

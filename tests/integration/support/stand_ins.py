@@ -46,7 +46,8 @@ class StandInWorker:
     """Answers the desk's calls, and remembers them."""
 
     def __init__(self, home: Path) -> None:
-        self.home = home
+        self.id = MINE.id
+        self.home = self.private = home
         self.autosave_interval = 30.0
         self.problems: list[str] = []
         self.asked: list[tuple[str, float]] = []

@@ -1,0 +1,111 @@
+"""What a report was made of: which workers, which versions of the sources; and what still is so.
+
+Noted beside the report when it is built, and compared when it is read. A source whose times and
+size are as they were is taken for unchanged without being opened, unless it was so young that one
+more edit could have left them as they are.
+
+Concurrency: `note` writes into a folder that belongs to one build; `differences` only reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.store import stamp
+
+ORIGIN = "origin.json"
+NAMED = 3  # sources that a sentence names; the others are counted
+
+YOUNG = 1_000_000_000  # ns; a file system's clock may tick in steps of 4 ms, or of a second
+NOT_KNOWN = (0, 0, 0)
+
+Version = list[Any]  # as `_times`, then the fingerprint
+
+
+def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> None:
+    """Write down what a report is made of.
+
+    Call it before the sources are parsed: an edit from then on is a difference.
+
+    Args:
+        folder: where the report is built.
+        workers: ids of the workers that were live.
+        sources: names of the files that the report is about.
+    """
+    versions = {name: _version(name) for name in sources}
+    origin = {
+        "workers": sorted(workers),
+        "sources": {name: version for name, version in versions.items() if version is not None},
+    }
+    (folder / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+
+
+def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
+    """What a reader of a report has to know about the time since it was made, as sentences.
+
+    Args:
+        folder: the report's.
+        live: ids of the workers that are live now; None where that cannot be told.
+    """
+    try:
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        workers, sources = origin["workers"], origin["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # of an older version, which noted nothing
+    out = []
+    if live is not None and not set(live).intersection(workers):
+        out.append(
+            "every process that the report was made of has ended since (the server was restarted, "
+            "or its workers were replaced): what the present ones run is not in it"
+        )
+    changed = [name for name, version in sources.items() if _has_changed(name, version)]
+    if changed:
+        named = ", ".join(sorted(changed)[:NAMED])
+        if len(changed) > NAMED:
+            named += f" and {len(changed) - NAMED} more"
+        one = len(changed) == 1
+        out.append(
+            f"{len(changed)} source{' has' if one else 's have'} changed since the report was made "
+            f"({named}): what it says of {'it' if one else 'them'} is about the version before"
+        )
+    return out
+
+
+def _version(name: str) -> Version | None:
+    times = _times(name)
+    found = stamp.fingerprint(name) if times is not None else None
+    if times is None or found is None:
+        return None
+    is_young = time.time_ns() - max(times[:2]) < YOUNG
+    return [*(NOT_KNOWN if is_young else times), found]
+
+
+def _times(name: str) -> tuple[int, int, int] | None:
+    """Times of modification and of change, in ns, and the size.
+
+    The time of change tells of an edit even if the time of modification was set back.
+    """
+    try:
+        status = Path(name).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
+def _has_changed(name: str, version: Version) -> bool:
+    *before, fingerprint = version
+    now = _times(name)
+    if now is None:
+        return True  # it was there
+    return list(now) != before and _fingerprint(name, now) != fingerprint
+
+
+@functools.lru_cache(maxsize=4096)
+def _fingerprint(name: str, times: tuple[int, int, int]) -> str | None:  # noqa: ARG001  part of the key
+    """A source's fingerprint, computed once for each state of the file."""
+    return stamp.fingerprint(name)
