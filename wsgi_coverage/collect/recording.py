@@ -121,12 +121,17 @@ class Recording:
     def rescue(self) -> None:
         """After a failed write: read the data file anew, or start another beside it.
 
-        coverage.py remembers row numbers of rows that a failed write took back.
+        coverage.py remembers row numbers of rows that a failed write took back; and it makes its
+        tables one by one, so a disk that is full at the first flush leaves some of them.
         """
+        self.data.close(force=True)
+        path = Path(self.data.data_filename())
         try:
-            self.data = self._read(Path(self.data.data_filename()))
-        except CoverageException:
+            stamp.check(path)
+            self.data = self._read(path)
+        except (CoverageException, OSError):
             self._start_new()
+            path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> CoverageData:
         data = self._open(path)

@@ -23,7 +23,7 @@ from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
-from wsgi_coverage.errors import WsgiCoverageError
+from wsgi_coverage.errors import DiskFullError, WsgiCoverageError, is_disk_full
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
@@ -244,9 +244,11 @@ class Worker:
     def _flush(self) -> None:
         try:
             self._unpublished |= self.tracer.flush()
-        except Exception:
+        except Exception as error:
             self._unpublished = True  # part of it may have been written
             self.tracer.rescue()
+            if is_disk_full(error):
+                raise DiskFullError(f"no room in {self.private} for what has run") from error
             raise
 
     def _on_save(self, flush: Callable[[], bool]) -> bool:

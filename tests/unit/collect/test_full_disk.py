@@ -1,0 +1,65 @@
+"""A flush that finds no room takes nothing away from what was flushed before."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Measure = Callable[..., dict[str, Any]]
+
+MODES = [("ctrace", False), ("ctrace", True)]
+MODES += [("sysmon", False)] if sys.version_info >= (3, 12) else []
+MODES += [("sysmon", True)] if sys.version_info >= (3, 14) else []
+EXECUTED = [1, 2, 5, 6, 9]  # the lines of app.py that run
+MODULES = 300
+LINES = 20
+# A limit to the size of files stands in for the full disk.
+SCRIPT = """
+import importlib, resource
+
+worker = forking.start()
+import app
+for number in range(MODULES):
+    Path(f"module_{number}.py").write_text("x = 1\\n" * LINES)
+if ROOM is not None:
+    app.first()
+    worker.publish()
+    room = worker.tracer.private_data().stat().st_size + ROOM
+else:
+    room = 0
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+app.first()
+for number in range(MODULES):
+    importlib.import_module(f"module_{number}")
+refused = 0
+for _ in range(3):
+    try:
+        worker.publish()
+    except Exception:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+app.second()
+worker.publish()
+lines = published()
+files = [path.name for path in worker.private.glob("data-*")]
+tell(refused=refused, app=lines["app.py"], files=len(files),
+     whole=sum(len(lines.get(f"module_{n}.py", ())) == LINES for n in range(MODULES)))
+"""
+
+
+# Bytes that the data file may grow by; None: there is none yet, and none can be made.
+@pytest.mark.parametrize("room", [None, 0, 4096, 16_384])
+@pytest.mark.parametrize(("core", "branch"), MODES)
+def test_what_ran_before_and_after_a_disk_was_full_is_all_there(
+    measure: Measure, core: str, branch: bool, room: int | None
+) -> None:
+    head = f"MODULES, LINES, ROOM = {MODULES}, {LINES}, {room}\n"
+
+    told = measure(head + SCRIPT, core=core, branch=branch, env={"PYTHONDONTWRITEBYTECODE": "1"})
+
+    assert told["refused"] == 3
+    assert told["app"] == EXECUTED
+    assert told["whole"] == MODULES
+    assert told["files"] == 1
