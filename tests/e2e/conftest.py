@@ -27,6 +27,7 @@ def _load(name: str) -> Any:
 
 
 servers = _load("servers")
+mounts_module = _load("mounts")
 
 
 @pytest.fixture(scope="session", name="until")
@@ -52,6 +53,14 @@ def project(tmp_path: Path) -> Iterator[Any]:
     project = servers.Project(tmp_path)
     yield project
     project.close()
+
+
+@pytest.fixture
+def mounts() -> Any:
+    """What gives a server mounts of its own; skips where that is not allowed."""
+    if why_not := mounts_module.why_not():
+        pytest.skip(why_not)
+    return mounts_module
 
 
 class Routes:
