@@ -11,7 +11,7 @@ import pytest
 DASHBOARD = "/debug/coverage"
 OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.05"}
 SHARED_MEMORY = Path("/dev/shm")
-# Bytes that are left: too few for a data file; for one; for a report's data file; for half a report.
+# Bytes left: too few for a data file; for one; for a report's data file; for half a report.
 ROOMS = [0, 16_384, 65_536, 131_072, 262_144]
 
 

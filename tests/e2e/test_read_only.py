@@ -1,0 +1,116 @@
+"""Where folders cannot be written to: measured all the same, or a clear word about why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+DASHBOARD = "/debug/coverage"
+SHARED_MEMORY = Path("/dev/shm")
+TEMPORARY = [Path(name) for name in ("/tmp", "/var/tmp", "/usr/tmp") if Path(name).is_dir()]
+
+
+def check_that_everything_works(server, routes, folder):
+    """Two workers are measured into the folder, and every endpoint that writes does."""
+    workers = server.wait_for_workers(2)
+    for path, pid in zip(("/r0", "/r1"), sorted(workers), strict=True):
+        with server.only(pid, workers):
+            assert server.get(path).status == 200
+    health = server.get(f"{DASHBOARD}/health").json()
+    report = server.refresh()
+    taken = server.post(f"{DASHBOARD}/snapshot?label=first").json()
+
+    assert Path(health["data_folder"]).is_relative_to(folder)
+    for name in ("cache_dir", "snapshot_dir"):
+        assert Path(health[name]).parent == Path(health["data_folder"])
+    assert report["complete"]
+    assert report["warnings"] == []
+    assert server.exported() == {routes.FILE: routes.of(["/r0", "/r1"])}
+    assert [each["id"] for each in server.get(f"{DASHBOARD}/snapshots").json()] == [taken["id"]]
+    assert server.get(f"{DASHBOARD}/html/index.html").status == 200
+    assert server.reset().json()["complete"]
+    server.get("/r2")
+    server.refresh()
+    assert server.exported() == {routes.FILE: routes.of(["/r2"])}
+    assert "Traceback" not in server.output
+
+
+def test_a_read_only_project_is_measured_into_the_private_folder(project, routes, password, mounts):
+    routes.write(project)
+    before = sorted(project.folder.iterdir())
+    project.within = mounts.within(*mounts.read_only(project.folder))
+    server = project.gunicorn("-w", "2", "served:application", env=password)
+
+    check_that_everything_works(server, routes, project.private)
+
+    assert sorted(project.folder.iterdir()) == before
+    assert f"{project.folder} cannot be written to: measuring into" in server.output
+
+
+def test_without_shared_memory_the_private_folder_is_in_the_temporary_folder(
+    project, routes, password, mounts, tmp_path
+):
+    routes.write(project)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    project.within = mounts.within(*mounts.read_only(project.folder, SHARED_MEMORY))
+    env = {**password, "TMPDIR": str(temporary)}
+    server = project.gunicorn("-w", "2", "served:application", env=env)
+
+    check_that_everything_works(server, routes, temporary)
+
+
+@pytest.mark.parametrize("setting", ["cache_dir", "snapshot_dir"])
+def test_a_named_folder_that_is_read_only_is_refused_at_construction(
+    project, routes, password, mounts, setting
+):
+    routes.write(project)
+    named = project.folder / "named"
+    named.mkdir()
+    project.within = mounts.within(*mounts.read_only(named))
+    env = {**password, f"WSGI_COVERAGE_{setting.upper()}": str(named)}
+
+    process = project.start("-c", "import served", env=env)
+
+    assert process.popen.wait(30) == 1
+    assert process.output.splitlines()[-1].endswith(
+        f"SettingsError: environment variable WSGI_COVERAGE_{setting.upper()}: {setting} must be a folder that "
+        f"can be made and written to, got {str(named)!r}"
+    )
+
+
+def test_a_named_folder_that_can_be_written_to_is_enough_for_reports_of_a_read_only_project(
+    project, routes, password, mounts, tmp_path
+):
+    routes.write(project)
+    named = tmp_path / "named"
+    project.within = mounts.within(*mounts.read_only(project.folder))
+    env = {**password, "WSGI_COVERAGE_CACHE_DIR": str(named)}
+    server = project.gunicorn("-w", "2", "served:application", env=env)
+    server.get("/r0")
+
+    server.refresh()
+
+    assert server.exported() == {routes.FILE: routes.of(["/r0"])}
+    assert (named / "current").is_file()
+
+
+def test_where_nothing_can_be_written_to_the_application_serves_and_the_dashboard_says_why(
+    project, routes, password, mounts
+):
+    routes.write(project)
+    for_gunicorn = project.folder / "for-gunicorn"
+    for_gunicorn.mkdir()
+    project.within = mounts.within(
+        *mounts.read_only(SHARED_MEMORY, *TEMPORARY, project.folder),
+        *mounts.small_disk(for_gunicorn, "64k"),
+    )
+    options = ("-w", "1", "--worker-tmp-dir", str(for_gunicorn))
+    server = project.gunicorn(*options, "served:application", env=password)
+
+    assert server.get("/r0").text == "0"
+    for answer in (server.get(f"{DASHBOARD}/health"), server.post(f"{DASHBOARD}/refresh")):
+        assert (answer.status, answer.json()["error"]) == (503, "not-measuring")
+        assert "temporary" in answer.json()["message"]
+    assert "measuring could not be started; the application goes on without it" in server.output
