@@ -75,8 +75,8 @@ def test_a_named_folder_that_is_read_only_is_refused_at_construction(
 
     assert process.popen.wait(30) == 1
     assert process.output.splitlines()[-1].endswith(
-        f"SettingsError: environment variable WSGI_COVERAGE_{setting.upper()}: {setting} must be a folder that "
-        f"can be made and written to, got {str(named)!r}"
+        f"SettingsError: environment variable WSGI_COVERAGE_{setting.upper()}: {setting} must be "
+        f"a folder that can be made and written to, got {str(named)!r}"
     )
 
 

@@ -16,7 +16,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ MAX_LINE = 65_536  # bytes of a message
 PATIENCE = 5.0  # seconds for a caller to get its line sent
 SUFFIX = ".socket"
 BACKLOG = 64
+MAX_ADDRESS = 100  # bytes; Linux takes 107, others 103
 
 
 class Listener:
@@ -47,7 +48,8 @@ class Listener:
         self._pid = os.getpid()
         unready = folder / f"{name}.unready"
         try:
-            self._socket.bind(str(unready))
+            with address_of(unready) as address:
+                self._socket.bind(address)
             unready.chmod(0o600)
             self._socket.listen(BACKLOG)
             # Only now: a caller takes one that is bound and does not listen yet for dead.
@@ -78,7 +80,8 @@ class Listener:
         """Have `serve` return, so that its caller can look at its timeout again."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
-            connection.connect(str(self._path))
+            with address_of(self._path) as address:
+                connection.connect(address)
 
     def close(self) -> None:
         """Stop listening and leave no trace; in a forked child, only let go of the parent's."""
@@ -115,7 +118,8 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
             connection.settimeout(max(deadline - time.monotonic(), 0.01))
             entry: JsonObject = {**record, "answered": False}
             try:
-                connection.connect(str(path))
+                with address_of(path) as address:
+                    connection.connect(address)
                 connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")
             except (ConnectionRefusedError, FileNotFoundError):
                 _sweep(path)  # nobody listens: it has died
@@ -142,6 +146,19 @@ def listening(folder: Path) -> set[str]:
     """
     records = [_record_of(path) for path in folder.glob(f"*{SUFFIX}")]
     return {str(each.get("id")) for each in records if each and is_alive(each.get("pid", 0))}
+
+
+@contextlib.contextmanager
+def address_of(path: Path) -> Iterator[str]:
+    """A socket's address; where the path is too long for one, by way of its open folder (Linux)."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _receive(connection: socket.socket, received: bytearray) -> bool:

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,20 +13,28 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, call_all
+from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, address_of, call_all, listening
 
 pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
 
 Start = Callable[..., Listener]
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: a socket's address has 108 bytes."""
+DEEP = "/".join(["deep"] * 30)
+NEEDS_PROC = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="a path longer than an address needs proc(5)"
+)
+
+
+@pytest.fixture(params=["", pytest.param(DEEP, marks=NEEDS_PROC)], ids=["short", "deep"])
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A socket's address has 108 bytes: one folder leaves room for it, the other does not."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="c-") as made:
-        yield Path(made)
+        folder = Path(made, request.param)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 @pytest.fixture
@@ -145,7 +156,8 @@ def test_garbage_on_the_socket_harms_nobody(folder: Path, start: Start, line: by
     (path,) = folder.glob("*.socket")
 
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(path))
+        with address_of(path) as address:
+            connection.connect(address)
         with contextlib.suppress(BrokenPipeError):
             connection.sendall(line)
 
@@ -156,3 +168,23 @@ def test_a_record_without_its_socket_is_no_worker(folder: Path) -> None:
     (folder / "1-aa.json").write_text(json.dumps({"id": "a", "host": "h", "pid": 1}))
 
     assert call_all(folder, "status", wait=5) == []
+
+
+def test_who_listens_is_known_without_asking(folder: Path) -> None:
+    identity = {"id": "mine", "host": "h", "pid": os.getpid()}
+    listener = Listener(folder, identity)
+
+    assert listening(folder) == {"mine"}
+
+    listener.close()
+    assert listening(folder) == set()
+
+
+def test_a_process_that_is_no_longer_there_does_not_listen(folder: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    listener = Listener(folder, {"id": "killed", "host": "h", "pid": ended.pid})
+    ended.wait()
+
+    assert listening(folder) == set()
+
+    listener.close()
