@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from coverage import CoverageData
-from coverage.exceptions import CoverageException
-
+from wsgi_coverage.report.datafile import UnusableError, opened
+from wsgi_coverage.report.union import DataUnion
 from wsgi_coverage.store import stamp
 
 
@@ -26,25 +25,25 @@ def union(data_files: Sequence[Path], target: Path, *, branch: bool) -> list[Pat
     Returns:
         The files that are in the union; one that cannot be read is not, nor one that knows another
         version of a source than those before it.
+
+    Raises:
+        OSError, CoverageException, sqlite3.Error: there is no room.
     """
-    out = CoverageData(basename=str(target))
+    out = DataUnion(target, branch=branch)
     used = []
     versions: dict[str, str] = {}
     for path in data_files:
-        part = CoverageData(basename=str(path))
         try:
-            part.read()
-            loaded = stamp.read_fingerprints(path)
-            same = all(versions.get(name, version) == version for name, version in loaded.items())
-            if same and (not part.measured_files() or part.has_arcs() == branch):
-                out.update(part, map_path=str)
-                used.append(path)
-                versions |= loaded
-        except CoverageException:
+            with opened(path, target.with_name(f"{target.name}-part")) as connection:
+                loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+                if any(versions.get(name, version) != version for name, version in loaded.items()):
+                    continue
+                out.add(out.read(connection))
+        except UnusableError:
             continue  # the next report names it
-        finally:
-            part.close(force=True)
-    out.close(force=True)
+        used.append(path)
+        versions |= loaded
     if used:
+        out.write()
         stamp.put_fingerprints(target, versions)
     return used

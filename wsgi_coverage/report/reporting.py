@@ -9,6 +9,7 @@ Concurrency: one instance belongs to one build, and so to one thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ class ReportingCoverage(Coverage):
     def local_name(self, name: str) -> str:
         """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
         return str(self._make_aliases().map(name)) if self.config.paths else name
+
+    def path_map(self) -> Callable[[str], str]:
+        """What `coverage combine` does to the names of measured files."""
+        self.get_data()  # else the folder that relative names are relative to is not known yet
+        return self._make_aliases().map
 
     def close(self) -> None:
         """Close what reporting opened; coverage.py does that in an exit handler."""

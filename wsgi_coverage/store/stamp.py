@@ -3,6 +3,9 @@
 Written into the same SQLite file as the lines, so that the two are replaced together; coverage.py
 reads past tables that it does not know.
 
+A stamped file is sealed: it holds a checksum of itself. SQLite has none, so a flipped bit would be
+one more line; and looking through a file for damage takes longer than reading it.
+
 Concurrency: a stamp is put on a file before it is published; published files never change.
 """
 
@@ -12,12 +15,20 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
+MAGIC = b"SQLite format 3\0"
+SEAL = slice(60, 64)  # where SQLite keeps user_version: four bytes for the application's own use
+CHUNK = 1 << 20  # bytes
+
+# One text for all paths and one for all versions: rows take three times as long.
+Fingerprints = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +40,12 @@ class Stamp:
     epoch: int  # of the store when the lines ran; an older one than the store's is reset away
 
 
+class BrokenSealError(ValueError):
+    """A file is not what it was when it was sealed."""
+
+
 def put(path: Path, stamp: Stamp) -> None:
-    """Put a stamp on a data file that nobody else has open.
+    """Put a stamp on a data file that nobody else has open, and seal it.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -42,11 +57,53 @@ def put(path: Path, stamp: Stamp) -> None:
             f"insert into {TABLE} values (?)",  # noqa: S608
             [json.dumps(asdict(stamp))],
         )
+    _seal(path)
+
+
+def _seal(path: Path) -> None:
+    with path.open("r+b") as file:
+        _, checksum = _checksum(file)
+        file.seek(SEAL.start)
+        file.write(checksum)
+
+
+def is_sealed(path: Path) -> bool:
+    """Tell whether a file is just what it was when it was stamped; False if it never was.
+
+    Raises:
+        BrokenSealError: it has changed since.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        header = file.read(SEAL.stop)
+        if not header.startswith(MAGIC) or not any(header[SEAL]):
+            return False
+        file.seek(0)
+        noted, checksum = _checksum(file)
+    if noted != checksum:
+        raise BrokenSealError(f"{path} is not what it was when it was sealed")
+    return True
+
+
+def _checksum(file: BinaryIO) -> tuple[bytes, bytes]:
+    """The checksum that a file holds, and that of all the rest of it, never 0."""
+    header = file.read(SEAL.stop)
+    checksum = zlib.crc32(header[: SEAL.start])
+    while chunk := file.read(CHUNK):
+        checksum = zlib.crc32(chunk, checksum)
+    return header[SEAL], (checksum or 1).to_bytes(4, "big")
 
 
 def read(path: Path) -> Stamp | None:
     """The stamp on a data file; None if it has none, or is no data file of ours."""
-    with contextlib.suppress(sqlite3.Error, TypeError, ValueError), _reading(path) as connection:
+    with contextlib.suppress(sqlite3.Error), reading(path) as connection:
+        return stamp_in(connection)
+    return None
+
+
+def stamp_in(connection: sqlite3.Connection) -> Stamp | None:
+    """The stamp on an open data file; None if it has none."""
+    with contextlib.suppress(sqlite3.Error, TypeError, ValueError):
         row = connection.execute(f"select stamp from {TABLE}").fetchone()  # noqa: S608
         return Stamp(**json.loads(row[0]))
     return None
@@ -69,6 +126,7 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
     with changing(path) as connection:
         connection.execute(
             f"create table if not exists {SOURCES} (path text primary key, fingerprint text)"
+            " without rowid"  # half the size: else each path is there twice
         )
         connection.executemany(
             f"insert or replace into {SOURCES} values (?, ?)",  # noqa: S608
@@ -78,26 +136,30 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
 
 def read_fingerprints(path: Path) -> dict[str, str]:
     """Which version of each file was loaded; empty where nothing is known of that."""
-    with contextlib.suppress(sqlite3.Error), _reading(path) as connection:
-        return dict(connection.execute(f"select path, fingerprint from {SOURCES}"))  # noqa: S608
+    with contextlib.suppress(sqlite3.Error), reading(path) as connection:
+        return fingerprints_of(fingerprints_in(connection))
     return {}
 
 
-def leave_out(path: Path, files: Iterable[str]) -> None:
-    """Take files out of a data file that nobody else has open (coverage.py documents its tables).
+def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
+    """What an open data file says of that, as it is: the same for many workers.
 
     Raises:
-        OSError: there is no room, or the file is no data file.
+        sqlite3.Error: it cannot be read.
     """
-    with changing(path) as connection:
-        for name in files:
-            for table in ("line_bits", "arc", "tracer"):
-                connection.execute(
-                    f"delete from {table} where file_id = "  # noqa: S608
-                    "(select id from file where path = ?)",
-                    [name],
-                )
-            connection.execute("delete from file where path = ?", [name])
+    known = "select 1 from sqlite_master where name = ?"
+    if connection.execute(known, [SOURCES]).fetchone() is None:
+        return "", ""
+    paths, versions = connection.execute(
+        f"select group_concat(path, char(0)), group_concat(fingerprint) from {SOURCES}"  # noqa: S608
+    ).fetchone()
+    return paths or "", versions or ""
+
+
+def fingerprints_of(text: Fingerprints) -> dict[str, str]:
+    """Which version of each file was loaded."""
+    paths, versions = text
+    return dict(zip(paths.split("\0"), versions.split(","), strict=True)) if paths else {}
 
 
 def check(path: Path) -> None:
@@ -126,13 +188,19 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("pragma journal_mode=memory")
+            connection.execute("pragma user_version=0")  # whoever changes a file takes its seal off
             yield connection
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be changed: {error}") from error
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A data file that nobody writes to, opened where it is.
+
+    Raises:
+        sqlite3.Error: it is none.
+    """
     address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
         yield connection

@@ -1,6 +1,8 @@
 """Data files to report on, without measuring anything in this process."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,46 @@ import pytest
 from wsgi_coverage import clock
 from wsgi_coverage.model import Gathering, Report, WorkerState
 from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.reporting import ReportingCoverage
 
 SOURCE = (
     "def first():\n    return 1\n\n\ndef second(x):\n    if x:\n        return 2\n    return 3\n"
 )
 
 Build = Callable[..., Report]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """All that coverage.py's public API tells of a data file."""
+
+    has_arcs: bool
+    contexts: set[str]
+    tracers: dict[str, str | None]  # of every measured file
+    lines: dict[tuple[str, str], set[int]]  # by context and file
+    arcs: dict[tuple[str, str], set[tuple[int, int]]]
+
+
+def content_of(path: Path) -> Content:
+    data = coverage.CoverageData(str(path))
+    data.read()
+    files = data.measured_files()
+    contexts = data.measured_contexts() if files else set()
+    lines, arcs = {}, {}
+    for context in contexts:
+        data.set_query_context(context)
+        lines.update({(context, name): set(data.lines(name) or ()) for name in files})
+        arcs.update({(context, name): set(data.arcs(name) or ()) for name in files})
+    found = Content(
+        has_arcs=data.has_arcs(),
+        contexts=contexts,
+        tracers={name: data.file_tracer(name) for name in files},
+        lines={key: these for key, these in lines.items() if these},
+        arcs={key: these for key, these in arcs.items() if these},
+    )
+    data.close(force=True)
+    return found
 
 
 @pytest.fixture
@@ -68,5 +104,33 @@ def build_report(project: Path, tmp_path: Path) -> Build:
             autosave_interval=30.0,
         )
         return build(source, out, **more)
+
+    return make
+
+
+@pytest.fixture(name="content_of")
+def content_of_fixture() -> Callable[[Path], Content]:
+    return content_of
+
+
+@pytest.fixture
+def combined(project: Path, tmp_path: Path) -> Callable[..., tuple[Content, list[str]]]:
+    """Combine data files as a report does; what is in the result, and the warnings."""
+
+    def make(
+        *data_files: Path, branch: bool = False, config: str = "", **more: Any
+    ) -> tuple[Content, list[str]]:
+        (project / ".coveragerc").write_text(config)
+        workspace = tmp_path / "workspace"
+        workspace.mkdir(exist_ok=True)
+        target = workspace / "data.coverage"
+        cov = ReportingCoverage(coverage.Coverage(branch=branch).config, target)
+        unexecuted = more.pop("unexecuted", ())
+        with contextlib.closing(cov):
+            warnings = combine(
+                cov, data_files, branch=branch, workspace=workspace, unexecuted=unexecuted
+            )
+        assert [path.name for path in workspace.iterdir()] == [target.name]
+        return content_of(target), warnings
 
     return make

@@ -1,0 +1,233 @@
+"""Damaged data files are set aside by name or read as they were: no error, no made-up line.
+
+SQLite's own check sees a page that is not one, but no bit that is wrong in a line's place; the seal
+of published files sees all.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.report import datafile
+from wsgi_coverage.store import stamp
+
+Combined = Callable[..., tuple[Any, list[str]]]
+MakeData = Callable[..., Path]
+
+PAGE = 4096
+KINDS = ["lines", "arcs"]
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafile, "PAUSE", 0)
+
+
+@pytest.fixture(params=KINDS)
+def whole(request: pytest.FixtureRequest, data_file: MakeData) -> tuple[Path, bool]:
+    """A data file of several pages, and whether it is of branches."""
+    names = [f"package/module_{number}.py" for number in range(40)]
+    if request.param == "arcs":
+        arcs = [(line, line + 1) for line in range(1, 60, 3)]
+        return data_file(".coverage.whole", arcs=dict.fromkeys(names, arcs)), True
+    return data_file(".coverage.whole", dict.fromkeys(names, range(1, 9000, 7))), False
+
+
+@pytest.fixture
+def sealed(whole: tuple[Path, bool]) -> tuple[Path, bool]:
+    path, branch = whole
+    stamp.put_fingerprints(path, {f"/package/module_{number}.py": "v" for number in range(40)})
+    stamp.put(path, stamp.Stamp(worker_id="h.1.a", host="h", epoch=0))
+    return path, branch
+
+
+def flipped(content: bytes) -> Iterator[bytes]:
+    for offset in [*range(100), *range(100, len(content), len(content) // 60)]:
+        spoilt = bytearray(content)
+        spoilt[offset] ^= 1 << offset % 8
+        yield bytes(spoilt)
+
+
+def truncated(content: bytes) -> Iterator[bytes]:
+    for length in [0, 1, 59, 60, 64, 99, 100, *range(PAGE, len(content), len(content) // 20)]:
+        yield content[:length]
+
+
+def zeroed(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), max(PAGE, len(content) // PAGE // 40 * PAGE)):
+        yield content[:start] + bytes(PAGE) + content[start + PAGE :]
+
+
+@pytest.mark.parametrize("spoil", [flipped, truncated, zeroed])
+def test_a_damaged_published_file_is_set_aside_or_read_as_it_was(
+    sealed: tuple[Path, bool], combined: Combined, spoil: Callable[[bytes], Iterator[bytes]]
+) -> None:
+    path, branch = sealed
+    content = path.read_bytes()
+    was, _ = combined(path, branch=branch)
+    set_aside = 0
+
+    for spoilt in spoil(content):
+        path.write_bytes(spoilt)
+        found, warnings = combined(path, branch=branch)
+        if warnings:
+            (warning,) = warnings
+            assert warning.startswith(f"data file {path} is set aside: ")
+            assert not found.tracers
+            set_aside += 1
+        else:
+            assert found == was
+
+    assert set_aside
+
+
+@pytest.mark.parametrize("spoil", [truncated, zeroed])
+def test_a_foreign_file_with_damaged_pages_adds_no_line_that_nobody_recorded(
+    whole: tuple[Path, bool], combined: Combined, spoil: Callable[[bytes], Iterator[bytes]]
+) -> None:
+    path, branch = whole
+    content = path.read_bytes()
+    was, _ = combined(path, branch=branch)
+    set_aside = 0
+
+    for spoilt in spoil(content):
+        path.write_bytes(spoilt)
+        found, warnings = combined(path, branch=branch)
+        for kind in KINDS:
+            now, before = getattr(found, kind), getattr(was, kind)
+            assert all(these <= before[key] for key, these in now.items())
+        set_aside += len(warnings)
+        assert all(f"data file {path} is set aside: " in warning for warning in warnings)
+
+    assert set_aside
+
+
+def test_a_flipped_bit_of_a_foreign_file_is_never_an_error(
+    whole: tuple[Path, bool], combined: Combined
+) -> None:
+    path, branch = whole
+
+    for spoilt in flipped(path.read_bytes()):
+        path.write_bytes(spoilt)
+        _, warnings = combined(path, branch=branch)
+        assert all(f"data file {path} is set aside: " in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update line_bits set numbits = 'text'",
+        "update line_bits set numbits = null",
+        "update line_bits set file_id = 99",
+        "update line_bits set file_id = null",
+        "update line_bits set context_id = 99",
+        "update file set path = x'00'",
+        "update file set path = null",
+        "update context set context = null",
+        "insert into tracer values (99, 'plugin')",
+        "insert into tracer values (1, null)",
+        "drop table tracer",
+        "delete from coverage_schema",
+        "insert into arc values (1, 1, 1, 2)",
+    ],
+)
+def test_a_data_file_with_what_coverage_would_not_write_is_set_aside(
+    data_file: MakeData, combined: Combined, statement: str
+) -> None:
+    path = data_file(".coverage.bad", {"app.py": [1]})
+    execute(path, statement)
+
+    found, warnings = combined(path, data_file(".coverage.a", {"app.py": [2]}))
+
+    assert list(found.lines.values()) == [{2}]
+    (warning,) = warnings
+    assert warning.startswith(f"data file {path} is set aside: ")
+
+
+@pytest.mark.parametrize("value", ["1.5", "null", "1 << 40", "-(1 << 40)", "1 << 62"])
+def test_an_arc_between_no_line_numbers_sets_its_file_aside(
+    data_file: MakeData, combined: Combined, value: str
+) -> None:
+    path = data_file(".coverage.bad", arcs={"app.py": [(-1, 1)]})
+    execute(path, f"update arc set fromno = {value}")
+
+    found, (warning,) = combined(path, branch=True)
+
+    assert not found.tracers
+    assert warning.startswith(f"data file {path} is set aside: ")
+
+
+def test_a_file_that_was_damaged_before_it_was_sealed_is_set_aside(
+    data_file: MakeData, combined: Combined
+) -> None:
+    path = data_file(".coverage.bad", {"app.py": [1]})
+    execute(path, "update line_bits set numbits = 'text'")
+    stamp.put(path, stamp.Stamp(worker_id="h.1.a", host="h", epoch=0))
+
+    found, (warning,) = combined(path)
+
+    assert not found.lines
+    assert warning.startswith(f"data file {path} is set aside: ")
+
+
+def execute(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_a_file_that_is_not_sealed_is_read_from_a_copy_and_a_sealed_one_is_not(
+    data_file: MakeData, combined: Combined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(
+        datafile.shutil, "copyfile", lambda a, b: (copied.append(a), copyfile(a, b))[1]
+    )
+    foreign, ours = (data_file(f".coverage.{n}", {"app.py": [n]}) for n in (1, 2))
+    stamp.put(ours, stamp.Stamp(worker_id="h.1.a", host="h", epoch=0))
+
+    found, _ = combined(foreign, ours)
+
+    assert list(found.lines.values()) == [{1, 2}]
+    assert copied == [foreign]
+
+
+def test_a_foreign_file_that_changes_while_it_is_copied_is_copied_again(
+    data_file: MakeData, combined: Combined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data_file(".coverage.a", {"app.py": [1]})
+    later = data_file("later", {"app.py": [1, 2]}).read_bytes()
+    copyfile = shutil.copyfile
+    copies = 0
+
+    def written_to_meanwhile(source: Path, target: Path) -> None:
+        nonlocal copies
+        copies += 1
+        copyfile(source, target)
+        if copies == 1:
+            source.write_bytes(later)
+
+    monkeypatch.setattr(datafile.shutil, "copyfile", written_to_meanwhile)
+
+    found, warnings = combined(path)
+
+    assert list(found.lines.values()) == [{1, 2}]
+    assert (copies, warnings) == (2, [])
+
+
+def test_a_full_disk_is_no_fault_of_a_data_file(
+    data_file: MakeData, combined: Combined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(datafile.shutil, "copyfile", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        combined(data_file(".coverage.a", {"app.py": [1]}))
