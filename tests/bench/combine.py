@@ -24,6 +24,7 @@ from wsgi_coverage.store import stamp
 
 LINES = (20, 900)  # in a source
 LOADED, RUN = 3, 8  # one in so many lines of a source, at load and afterwards
+LAZY = 0.1  # of the sources are imported later, by each worker in its own order
 REACHED = 0.4  # of the sources, by what a worker has served
 ROUNDS = 3
 
@@ -46,7 +47,11 @@ def make_data_files(
 ) -> list[Path]:
     """What so many workers publish: the same at load, and something of their own at runtime."""
     draw = random.Random(seed)
-    load = {name: draw.sample(range(1, n + 1), n // LOADED) for name, n in sources.items()}
+    load = {
+        name: draw.sample(range(1, n + 1), n // LOADED)
+        for name, n in sources.items()
+        if draw.random() >= LAZY
+    }
     fingerprints = {name: str(stamp.fingerprint(name)) for name in sources}
     out = []
     for index in range(number):
@@ -54,8 +59,8 @@ def make_data_files(
         data = CoverageData(basename=str(path))
         runtime = {
             name: draw.sample(range(1, n + 1), n // RUN)
-            for name, n in sources.items()
-            if draw.random() < REACHED
+            for name, n in draw.sample(sorted(sources.items()), len(sources))
+            if name not in load or draw.random() < REACHED
         }
         for context, lines in {"load": load, "runtime": runtime}.items():
             data.set_context(context)

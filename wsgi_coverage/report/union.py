@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,16 @@ TABLES = 16  # of names, to remember
 LOW = 32  # bits
 MIDDLE = 1 << (LOW - 1)  # line numbers may be negative
 READ = {
-    False: "select file_id, context_id, numbits from line_bits",
+    False: "select context_id, file_id, numbits from line_bits",
     True: f"""
-        select file_id, context_id, group_concat((fromno << {LOW}) + tono + {MIDDLE})
+        select context_id, file_id, group_concat((fromno << {LOW}) + tono + {MIDDLE})
         from arc group by file_id, context_id
     """,  # noqa: S608  constants
 }
+# Load and runtime are two contexts. To scan the table once for each takes a quarter less than to
+# sort its rows here; it has no index for that, so not for many.
+READ_ONE = "select file_id, numbits from line_bits where context_id = ?"
+FEW = 4
 WRITE = {
     False: "insert into line_bits (file_id, context_id, numbits) values (?, ?, ?)",
     True: f"""
@@ -47,18 +51,19 @@ WRITE = {
     """,  # noqa: S608  constants
 }
 
-Names = tuple[Mapping[int, str], Mapping[int, str]]  # of files by id: in the data file, and here
+Rows = dict[int, list[tuple[int, Any]]]  # by context; file, and numbits or a text of arcs
+Names = tuple[Sequence[str], Mapping[int, str]]  # of files: in the data file, and by id here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """What one data file holds; its rows' ids mean nothing in another."""
 
-    files: Mapping[int, str]  # names as they are in the data file
-    names: Mapping[int, str]  # and here
+    paths: Sequence[str]  # the names of its files, in the order of `names`
+    names: Mapping[int, str]  # and what they are here
     contexts: dict[int, str]
     tracers: dict[int, str]
-    rows: list[tuple[int, int, Any]]  # file, context, numbits or a text of arcs
+    rows: Rows
 
 
 class DataUnion:
@@ -87,9 +92,8 @@ class DataUnion:
         self._files: dict[str, None] = {}
         self._contexts: dict[str, None] = {}
         self._tracers: dict[str, str] = {}
-        self._lines: dict[tuple[str, str], int] = {}
-        self._arcs: dict[tuple[str, str], set[str]] = {}
-        self._seen: dict[tuple[str, str], bytes | str] = {}  # the last: workers have most in common
+        self._found: dict[str, dict[str, Any]] = {}  # by context and file, lines or arcs
+        self._seen: dict[str, dict[str, Any]] = {}  # the last: workers have most in common
 
     @property
     def files(self) -> Collection[str]:
@@ -117,28 +121,40 @@ class DataUnion:
         schema = _schema(connection)
         if schema != self._schema:
             raise UnusableError(f"wrong schema: {schema} instead of {self._schema}")
-        files, names = self._read_files(connection)
-        if files:
+        paths, names = self._read_files(connection)
+        if paths:
             self._check_mode(connection)
+        contexts = dict(execute("select id, context from context"))
         return Part(
-            files=files,
+            paths=paths,
             names=names,
-            contexts=dict(execute("select id, context from context")),
+            contexts=contexts,
             tracers=dict(execute("select file_id, tracer from tracer")),
-            rows=execute(READ[self._branch]).fetchall(),
+            rows=self._read_rows(connection, contexts),
         )
 
+    def _read_rows(self, connection: sqlite3.Connection, contexts: Iterable[int]) -> Rows:
+        if not self._branch and len(numbers := list(contexts)) <= FEW:
+            return {one: connection.execute(READ_ONE, [one]).fetchall() for one in numbers}
+        rows: Rows = {}
+        for context, number, value in connection.execute(READ[self._branch]):
+            rows.setdefault(context, []).append((number, value))
+        return rows
+
     def _read_files(self, connection: sqlite3.Connection) -> Names:
-        ids, paths = connection.execute(FILES).fetchone()
-        if ids is None:
-            return {}, {}
-        if (known := self._tables.get((ids, paths))) is not None:
+        texts = connection.execute(FILES).fetchone()
+        if texts[0] is None:
+            return (), {}
+        if (known := self._tables.get(texts)) is not None:
             return known
-        files = dict(zip(map(int, ids.split(",")), paths.split("\0"), strict=True))
-        # Asked in the order in which `coverage combine` asks: what a name becomes may depend on it.
-        found = files, {number: self.name(path) for number, path in files.items()}
+        paths = texts[1].split("\0")
+        if not self._names.keys() >= set(paths):
+            for path in paths:  # in the order in which `coverage combine` asks: it may matter
+                self.name(path)
+        ids = map(int, texts[0].split(","))
+        found = paths, dict(zip(ids, map(self._names.__getitem__, paths), strict=True))
         if len(self._tables) < TABLES:
-            self._tables[ids, paths] = found
+            self._tables[texts] = found
         return found
 
     def _check_mode(self, connection: sqlite3.Connection) -> None:
@@ -165,8 +181,11 @@ class DataUnion:
         """
         names = part.names
         if without:
-            kept = (number for number, path in part.files.items() if path not in without)
-            names = {number: names[number] for number in kept}
+            names = {
+                number: name
+                for (number, name), path in zip(names.items(), part.paths, strict=True)
+                if path not in without
+            }
         tracers = {number: part.tracers[number] for number in part.tracers.keys() & names.keys()}
         if tracers or self._tracers:
             self._check_tracers(names, tracers)
@@ -185,18 +204,20 @@ class DataUnion:
                 )
 
     def _add_rows(self, names: Mapping[int, str], part: Part) -> None:
-        seen, contexts = self._seen, part.contexts
-        for number, context, value in part.rows:
-            if number not in names or context not in contexts:
-                continue  # left out, or dropped as `coverage combine` does
-            key = names[number], contexts[context]
-            if seen.get(key) == value:
-                continue
-            seen[key] = value
-            if self._branch:
-                self._arcs.setdefault(key, set()).update(value.split(","))
-            else:
-                self._lines[key] = self._lines.get(key, 0) | int.from_bytes(value, "little")
+        for number, rows in part.rows.items():
+            if number not in part.contexts:
+                continue  # dropped, as `coverage combine` does
+            found = self._found.setdefault(part.contexts[number], {})
+            seen = self._seen.setdefault(part.contexts[number], {})
+            for file, value in rows:
+                name = names.get(file)
+                if name is None or seen.get(name) == value:
+                    continue
+                seen[name] = value
+                if self._branch:
+                    found.setdefault(name, set()).update(value.split(","))
+                else:
+                    found[name] = found.get(name, 0) | int.from_bytes(value, "little")
 
     def touch(self, name: str, tracer: str) -> None:
         """Have a file in the union that may not have run."""
@@ -224,12 +245,16 @@ class DataUnion:
                 "insert into tracer (file_id, tracer) values (?, ?)",
                 ((files[name], tracer) for name, tracer in self._tracers.items()),
             )
-            for (name, context), bits in self._lines.items():
-                blob = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
-                connection.execute(WRITE[False], (files[name], contexts[context], blob))
-            for (name, context), arcs in self._arcs.items():
-                ids = files[name], contexts[context]
-                connection.execute(WRITE[True], (*ids, f"[{','.join(arcs)}]"))
+            for context, found in self._found.items():
+                for name, value in found.items():
+                    row = files[name], contexts[context], self._as_written(value)
+                    connection.execute(WRITE[self._branch], row)
+
+    def _as_written(self, value: Any) -> bytes | str:
+        if self._branch:
+            return f"[{','.join(value)}]"
+        bits = int(value)
+        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
 def _create(path: Path, *, branch: bool) -> None:

@@ -33,7 +33,7 @@ def random_name(draw: random.Random, project: Path, number: int) -> str:
 
 def random_data_file(path: Path, draw: random.Random, names: list[str], *, branch: bool) -> Path:
     data = coverage.CoverageData(str(path))
-    for context in draw.sample(CONTEXTS, draw.randint(1, 4)):
+    for context in draw.sample(CONTEXTS, draw.randint(1, len(CONTEXTS))):
         data.set_context(context)
         chosen = draw.sample(names, draw.randint(1, len(names)))
         if branch:
