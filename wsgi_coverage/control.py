@@ -26,9 +26,10 @@ from wsgi_coverage.errors import (
     RefreshBusyError,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Report
-from wsgi_coverage.report import origin
+from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.fold import union
+from wsgi_coverage.report.progress import Building
 from wsgi_coverage.report.publish import DATA, Publisher
 from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
@@ -58,6 +59,7 @@ class Control:
         self.snapshot_dir = settings.snapshot_dir or worker.home / settings.default_snapshot_dir
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
+        self._building = Building(self.cache_dir)
         worker.keep_tidy(self.tidy)
 
     # Asking all workers
@@ -69,7 +71,8 @@ class Control:
             wait: seconds to wait for the other workers, at most.
 
         Raises:
-            RefreshBusyError, DiskFullError: nothing was published; the old report stands.
+            RefreshBusyError, BuildFailedError, DiskFullError: nothing was published; the old report
+                stands.
         """
         gathering = self._worker.gather("publish", wait=wait)
         return self._publisher.refresh(
@@ -78,7 +81,11 @@ class Control:
 
     def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
         self._fold(gathering)
-        return build(self._source(gathering), folder)
+        return self._build(gathering, folder)
+
+    def _build(self, gathering: Gathering, folder: Path, label: str | None = None) -> Report:
+        source = self._source(gathering)
+        return heavy.build_somewhere(build, source, folder, label=label, building=self._building)
 
     def tidy(self) -> None:
         """Fold the data files of workers that have ended, if there are many and nobody builds.
@@ -102,7 +109,7 @@ class Control:
         Raises:
             BadParameterError: the label is too long.
             NoDataError: nothing was measured yet.
-            SnapshotLimitError, DiskFullError: nothing was kept.
+            SnapshotLimitError, BuildFailedError, DiskFullError: nothing was kept.
         """
         if label is not None and len(label) > MAX_LABEL:
             raise BadParameterError(
@@ -113,7 +120,7 @@ class Control:
             raise NoDataError("there is nothing to keep: nothing that is measured has run yet")
         with self._publisher.lock():  # coverage.py does one thing at a time
             return self._snapshots.take(
-                lambda folder: build(self._source(gathering), folder, label=label or None)
+                lambda folder: self._build(gathering, folder, label or None)
             )
 
     def reset(self, *, wait: float) -> Gathering:
@@ -270,6 +277,8 @@ class Control:
         gathering = self._worker.gather("status", wait=wait)
         measuring = self._worker.tracer.measuring
         problems: list[Any] = list(self._worker.problems)
+        if (problem := heavy.problem()) is not None:
+            problems.append(problem)
         pids = [worker.pid for worker in gathering.workers]
         facts = gather(self._worker, config_file=self._config_file, measured=pids)
         diagnoses = [each.as_json() for each in diagnose(facts)]
@@ -283,6 +292,7 @@ class Control:
             "autosave_interval_seconds": self._worker.autosave_interval,
             **gathering.as_json(),
             "report": self._about_the_report(),
+            "building": self._building.read(),
             "problems": problems,
             "diagnoses": diagnoses,
         }
@@ -298,6 +308,10 @@ class Control:
     def is_paused(self) -> bool:
         """Tell whether workers note nothing at present."""
         return self._worker.store_is_paused()
+
+    def building(self) -> JsonObject | None:
+        """`files_done`, `files_total` and `started_at` of a build that is under way."""
+        return self._building.read()
 
     @property
     def can_reset(self) -> bool:

@@ -17,6 +17,7 @@
     ├── NotOursError                   409 not-ours
     ├── CannotPauseError               409 cannot-pause
     ├── SnapshotLimitError             409 snapshot-limit
+    ├── BuildFailedError               500 build-failed
     ├── RefreshBusyError               503 refresh-busy
     ├── NotMeasuringError              503 not-measuring
     └── DiskFullError                  507 disk-full
@@ -147,6 +148,12 @@ class SnapshotLimitError(WsgiCoverageError):
 
     slug = "snapshot-limit"
     status = 409
+
+
+class BuildFailedError(WsgiCoverageError):
+    """The process that made a report did not get done; what was published before stands."""
+
+    slug = "build-failed"
 
 
 class RefreshBusyError(WsgiCoverageError):

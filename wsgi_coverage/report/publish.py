@@ -27,11 +27,13 @@ from filelock import FileLock, Timeout
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
 from wsgi_coverage.model import Gathering, Moment, Report
+from wsgi_coverage.patience import tick
 
 DATA = "data.coverage"
 META = "meta.json"
 BUILDING = ".building-"
 LOCK_PATIENCE = 120.0  # seconds to wait for another build
+TICK = 0.2  # seconds between signs of life while the lock is waited for
 KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
 READ_TRIES = 5
 
@@ -82,6 +84,21 @@ def finish(folder: Path, report: Report, target: Path) -> None:
     folder.rename(target)
 
 
+def _acquire(lock: FileLock, patience: float) -> None:
+    """Wait for a lock, giving signs of life."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        try:
+            lock.acquire(timeout=min(left, TICK))
+        except Timeout:
+            if left <= TICK:
+                raise
+            tick()
+        else:
+            return
+
+
 class Publisher:
     """The published report of one cache folder."""
 
@@ -104,8 +121,8 @@ class Publisher:
         patience = LOCK_PATIENCE if patience is None else patience
         try:
             self._cache_dir.mkdir(parents=True, exist_ok=True)
-            held = FileLock(self._cache_dir / "build.lock", timeout=patience, mode=0o600)
-            held.acquire()
+            held = FileLock(self._cache_dir / "build.lock", mode=0o600)
+            _acquire(held, patience)
         except Timeout:
             raise RefreshBusyError(
                 f"another build has held {self._cache_dir / 'build.lock'} for "

@@ -16,6 +16,8 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException, NotPython
 
+from wsgi_coverage.report import progress
+
 PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
 
 
@@ -38,6 +40,8 @@ class ReportingCoverage(Coverage):
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
         self._errors: dict[str, Exception] = {}
         self._reporters: dict[str, Any] = {}
+        self._analysed: set[str] = set()
+        self._files = 0  # in the combined data
 
     def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
         self.notices.append(msg)
@@ -66,6 +70,13 @@ class ReportingCoverage(Coverage):
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
                 self.failures[name] = str(error) or type(error).__name__
             raise
+        finally:
+            self._note_progress(name)
+
+    def _note_progress(self, name: str) -> None:
+        self._analysed.add(name)
+        self._files = self._files or len(self.get_data().measured_files())
+        progress.note(len(self._analysed), self._files)
 
     def local_name(self, name: str) -> str:
         """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""

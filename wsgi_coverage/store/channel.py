@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.model import JsonObject
+from wsgi_coverage.patience import tick
 from wsgi_coverage.store.private import is_alive
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
 PATIENCE = 5.0  # seconds for a caller to get its line sent
+TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
 BACKLOG = 64
 MAX_ADDRESS = 100  # bytes; Linux takes 107, others 103
@@ -130,7 +132,8 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
             out.append(entry)
             selector.register(connection, selectors.EVENT_READ, (entry, bytearray()))
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+            tick()
+            for key, _ in selector.select(min(left, TICK)):
                 entry, received = key.data
                 if _receive(key.fileobj, received):  # type: ignore[arg-type]
                     selector.unregister(key.fileobj)

@@ -141,6 +141,16 @@ def read_fingerprints(path: Path) -> dict[str, str]:
     return {}
 
 
+def measured_files(path: Path) -> list[str]:
+    """The files that a published data file knows (coverage.py documents its tables).
+
+    Raises:
+        sqlite3.Error: it is no data file.
+    """
+    with reading(path) as connection:
+        return [name for (name,) in connection.execute("select path from file")]
+
+
 def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
     """What an open data file says of that, as it is: the same for many workers.
 
@@ -169,7 +179,7 @@ def check(path: Path) -> None:
         OSError: it is not: it is damaged, or tables are missing.
     """
     try:
-        with _reading(path) as connection:
+        with reading(path) as connection:
             connection.execute("select 1 from tracer")  # the last table that coverage.py makes
             verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:

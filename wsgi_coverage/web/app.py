@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Request, Response
 
+from wsgi_coverage import patience
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
     DiskFullError,
@@ -27,6 +28,7 @@ from wsgi_coverage.errors import (
 )
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.web import auth, negotiation
+from wsgi_coverage.web.heartbeat import Heartbeat
 from wsgi_coverage.web.routes import URL_MAP
 
 log = logging.getLogger("wsgi_coverage")
@@ -59,7 +61,8 @@ class ControlApp:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer; SCRIPT_NAME and PATH_INFO are split where the prefix ends."""
         request = ControlRequest(environ)
-        response = negotiation.finish(self._respond(request))
+        with patience.during(Heartbeat()):
+            response = negotiation.finish(self._respond(request))
         return response(environ, start_response)
 
     def _respond(self, request: Request) -> Response:

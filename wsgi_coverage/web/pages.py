@@ -6,7 +6,7 @@ environment is made once and only read after that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -36,6 +36,7 @@ def dashboard(
     snapshots: Sequence[Report],
     can_reset: bool,
     is_paused: bool,
+    building: Mapping[str, Any] | None,
     notice: str | None,
     root: str,
 ) -> str:
@@ -48,6 +49,7 @@ def dashboard(
         snapshots=snapshots,
         can_reset=can_reset,
         is_paused=is_paused,
+        building=building,
         notice=NOTICES.get(notice or ""),
         root=root,
     )

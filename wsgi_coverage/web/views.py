@@ -43,6 +43,7 @@ def dashboard(request: Request, control: Control) -> Response:
         snapshots=control.snapshots(),
         can_reset=control.can_reset,
         is_paused=control.is_paused,
+        building=control.building(),
         notice=request.args.get("notice"),
         root=root(request),
     )

@@ -1,0 +1,200 @@
+"""Have a child process do what is too much for a worker: start it, watch it, read the result.
+
+The child is another Python (wsgi_coverage.report.interpreter) that runs child_main.py. Whether it
+succeeded is told by what it wrote, never by how it ended.
+
+Concurrency: a call belongs to one thread. The child ends when the call does, or the worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import os
+import pickle
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsgi_coverage.errors import BuildFailedError
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.report import child_main, interpreter, progress
+from wsgi_coverage.report.process import Process
+
+log = logging.getLogger("wsgi_coverage")
+
+SCRIPT = Path(child_main.__file__)
+TICK = 0.2  # seconds between signs of life while the child is waited for
+SILENCE = 120.0  # seconds without a message, after which the child is taken for stuck
+MAX_LINE = 16_000_000  # bytes; a message is far shorter
+
+T = TypeVar("T")
+Tick = Callable[[], object]
+
+
+class NoInterpreterError(Exception):
+    """None of the interpreters that were found is this Python, or none can be started."""
+
+
+class _WrongInterpreterError(Exception):
+    """It did not get as far as to say that it is this Python."""
+
+
+def call(
+    function: Callable[..., T],
+    *arguments: Any,
+    tick: Tick,
+    plugins: bool = False,
+    silence: float = SILENCE,
+    **keywords: Any,
+) -> T:
+    """Call a function in a child process.
+
+    Args:
+        function: of a module of this package; its arguments and its result are pickled.
+        tick: called a few times a second while the child is waited for.
+        plugins: whether modules from outside this package will be imported by name.
+        silence: seconds without a message after which the child is given up.
+
+    Raises:
+        NoInterpreterError: there is no Python to run it.
+        BuildFailedError: the child failed, died, was silent for too long, or wrote nonsense.
+        OSError: the child found no room on the disk (ENOSPC).
+    """
+    job = _job((function, arguments, keywords), plugins=plugins)
+    reasons = []
+    for executable in interpreter.candidates():
+        try:
+            value: T = _call(executable, job, tick=tick, silence=silence)
+            return value
+        except _WrongInterpreterError as error:
+            reasons.append(f"{executable} {error}")
+    raise NoInterpreterError("; ".join(reasons) or "there is none where Python is installed")
+
+
+def _job(call: object, *, plugins: bool) -> bytes:
+    pickled = pickle.dumps(call)
+    header = {
+        "version": child_main.python_version(),
+        "path": interpreter.search_path(),
+        "package": str(SCRIPT.parents[1]),
+        "plugins": plugins,
+        "size": len(pickled),
+    }
+    return json.dumps(header).encode() + b"\n" + pickled
+
+
+def _call(executable: str, job: bytes, *, tick: Tick, silence: float) -> Any:
+    command = interpreter.command(executable, SCRIPT)
+    try:
+        process = Process(command, interpreter.environment(os.environ))
+    except OSError as error:
+        raise _WrongInterpreterError(f"does not start: {error.strerror}") from error
+    with contextlib.closing(process):
+        return _Conversation(process).until_value(job, tick=tick, silence=silence)
+
+
+class _Conversation:
+    """What is said between a worker and its child."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._received = bytearray()
+        self._greeted = False
+
+    def until_value(self, job: bytes, *, tick: Tick, silence: float) -> Any:
+        """Send the job, wait for the result, and return it."""
+        process = self._process
+        left = memoryview(job)
+        heard = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while time.monotonic() - heard < silence:
+                ready = {key.fd: mask for key, mask in selector.select(TICK)}
+                tick()
+                if process.stderr in ready and not process.read_stderr():
+                    selector.unregister(process.stderr)
+                mask = ready.get(process.socket.fileno(), 0)
+                if mask & selectors.EVENT_WRITE:
+                    left = left[process.send(left) :]
+                    if not left:
+                        selector.modify(process.socket, selectors.EVENT_READ)
+                # Whoever was forked meanwhile may hold the other end open: look at the child, too.
+                ended = not mask and process.has_ended()
+                if ended or mask & selectors.EVENT_READ:
+                    chunk = process.receive()
+                    if chunk:
+                        heard = time.monotonic()
+                        for message in self._messages(chunk):
+                            if message["kind"] == "value":
+                                return message["value"]
+                    elif ended or chunk is not None:
+                        raise self._failure(f"{process.ending()} before it was done")
+        raise self._failure(f"said nothing for {silence:g} seconds")
+
+    def _messages(self, chunk: bytes) -> Iterator[JsonObject]:
+        """The messages that are whole now; those that call for nothing more are dealt with."""
+        self._received += chunk
+        while (end := self._received.find(b"\n")) >= 0:
+            line = bytes(self._received[:end])
+            del self._received[: end + 1]
+            message = _parsed(line)
+            if message is None:
+                raise self._failure(f"wrote what is no message ({line[:80]!r})")
+            self._attend_to(message)
+            yield message
+        if len(self._received) > MAX_LINE:
+            raise self._failure(f"wrote what is no message ({bytes(self._received[:80])!r})")
+
+    def _attend_to(self, message: JsonObject) -> None:
+        if message["kind"] == "hello":
+            if message["version"] != child_main.python_version():
+                raise _WrongInterpreterError(f"is {message['version']}")
+            self._greeted = True
+        elif message["kind"] == "files":
+            progress.note(message["done"], message["total"])
+        elif message["kind"] == "error":
+            if message["disk_full"]:
+                raise OSError(ENOSPC, message["text"])
+            log.error("a child process failed to make a report:\n%s", message["traceback"])
+            raise BuildFailedError(
+                f"the report could not be made ({message['text']}); what was published stands"
+            )
+
+    def _failure(self, what: str) -> Exception:
+        last_words = self._process.last_words()
+        what += f"; it wrote: {last_words}" if last_words else ""
+        if not self._greeted:
+            return _WrongInterpreterError(what)
+        log.error("the child process %d that made a report %s", self._process.pid, what)
+        return BuildFailedError(
+            f"the process that made the report {what}; what was published stands"
+        )
+
+
+def _parsed(line: bytes) -> JsonObject | None:
+    """A message that is as it should be; a value is unpickled."""
+    try:
+        found: JsonObject = json.loads(line)
+        match found:
+            case {"kind": "hello", "version": str()} | {
+                "kind": "files",
+                "done": int(),
+                "total": int(),
+            }:
+                pass
+            case {"kind": "error", "text": str(), "traceback": str(), "disk_full": bool()}:
+                pass
+            case {"kind": "value", "pickle": str(pickled)}:
+                found["value"] = pickle.loads(base64.b64decode(pickled))  # noqa: S301
+            case _:
+                return None
+    except Exception:  # noqa: BLE001  whatever it was, it is no message
+        return None
+    return found

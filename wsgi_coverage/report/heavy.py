@@ -1,0 +1,115 @@
+"""Build a report in this process if that is little work, else in a child process.
+
+A child costs 0.1 s to start, and then neither the interpreter's lock nor memory of the worker.
+
+Concurrency: called under the build's lock. `_why_inside` is only ever replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wsgi_coverage.model import Report
+from wsgi_coverage.report import child, interpreter, process
+from wsgi_coverage.report.build import Source
+from wsgi_coverage.report.progress import Building
+from wsgi_coverage.store import stamp
+
+log = logging.getLogger("wsgi_coverage")
+
+LARGE = 200_000  # bytes of source
+UNKNOWN = 8_000  # bytes that a source is taken for which is not here under its name
+
+_why_inside: str | None = None  # why large reports are made in this process
+
+
+def build_somewhere(
+    build: Callable[..., Report],
+    source: Source,
+    folder: Path,
+    *,
+    label: str | None,
+    building: Building,
+) -> Report:
+    """Build a report where it does the least harm.
+
+    Args:
+        build: wsgi_coverage.report.build.build, which is pickled by its name.
+        source: what the report is built from.
+        folder: where its files go.
+        label: for a snapshot.
+        building: shows the progress.
+
+    Raises:
+        BuildFailedError: the child process failed; nothing of it is of use.
+    """
+    global _why_inside
+    started = time.monotonic()
+    source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
+    with building.shown() as progress:
+        if process.IS_POSSIBLE and _is_large(source):
+            try:
+                report = child.call(
+                    build,
+                    source,
+                    folder,
+                    label=label,
+                    tick=progress.tick,
+                    plugins=bool(source.config.plugins),
+                )
+            except child.NoInterpreterError as error:
+                _why_inside = str(error)
+                log.warning("no Python to make a large report in: %s", error)
+            else:
+                _why_inside = None
+                duration = round(time.monotonic() - started, 3)
+                return dataclasses.replace(report, duration_seconds=duration)
+        return build(source, folder, label=label)
+
+
+def problem() -> str | None:
+    """Why large reports are made in this process, where requests feel it; None: they are not."""
+    if not process.IS_POSSIBLE:
+        why = "this system cannot start one"
+    elif _why_inside is not None:
+        why = _why_inside
+    elif not interpreter.candidates():
+        why = "there is none where Python is installed"
+    else:
+        return None
+    return (
+        f"no Python was found for a child process ({why}): large reports are made in the worker, "
+        "whose requests are slower meanwhile"
+    )
+
+
+def _is_large(source: Source) -> bool:
+    known: set[str] = set()
+    size = 0
+    for name in _files(source):
+        if name not in known:
+            known.add(name)
+            size += _size(name)
+            if size > LARGE:
+                return True
+    return False
+
+
+def _files(source: Source) -> Iterator[str]:
+    for path in source.data_files:
+        with contextlib.suppress(sqlite3.Error):
+            yield from stamp.measured_files(path)
+    yield from (name for name, _ in source.unexecuted)
+
+
+def _size(name: str) -> int:
+    try:
+        return Path(name).stat().st_size
+    except (OSError, ValueError):
+        return UNKNOWN

@@ -1,0 +1,59 @@
+"""Find a Python for a child process, and give it nothing of the measured environment.
+
+In a server that embeds Python, `sys.executable` is the server (uWSGI), empty, or something else
+that must not be started; so only what is called python is looked at, and whether one really is this
+very Python is seen by the child's first message (wsgi_coverage.report.child).
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PYTHON = re.compile(r"\.?(python|pypy)[\w.-]*", re.IGNORECASE)
+NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a server
+    *("COVERAGE_", "COV_", "WSGI_COVERAGE_", "FLASK_COVERAGE_"),
+    *("PYTHON", "GUNICORN_", "WERKZEUG_", "LISTEN_"),
+)
+
+
+def candidates() -> list[str]:
+    """Interpreters that are here, the likeliest first; none of them has been run."""
+    found = (str(each) for each in _places() if PYTHON.fullmatch(each.name))
+    return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
+
+
+def _places() -> Iterator[Path]:
+    for executable in (sys.executable, getattr(sys, "_base_executable", None)):
+        if executable:
+            yield Path(executable)
+    version = sys.version_info
+    abi = getattr(sys, "abiflags", "")
+    for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
+        for name in (f"{version.major}.{version.minor}{abi}", f"{version.major}", ""):
+            yield Path(prefix, "bin", f"python{name}")
+
+
+def command(executable: str, script: Path) -> list[str]:
+    """The command line: isolated (-I) and without site (-S), so that nobody's hooks run there."""
+    more = ["-B"] if sys.dont_write_bytecode else []
+    if sys.pycache_prefix:
+        more += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    utf8 = f"utf8={sys.flags.utf8_mode}"  # file names have to mean the same on both sides
+    return [executable, "-I", "-S", *more, "-X", utf8, str(script)]
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """What the child gets of this process's environment variables."""
+    return {name: value for name, value in env.items() if not name.startswith(NOT_FOR_THE_CHILD)}
+
+
+def search_path() -> list[str]:
+    """Where this process finds modules, as absolute paths."""
+    places = [os.path.abspath(each) for each in sys.path if isinstance(each, str)]  # noqa: PTH100
+    return list(dict.fromkeys(places))

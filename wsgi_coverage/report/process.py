@@ -1,0 +1,154 @@
+"""A child process, started and reaped so that nothing of the server is disturbed.
+
+Started by posix_spawn: no fork of this process in Python, so no at-fork hooks, neither ours nor
+gevent's. A server's or an application's SIGCHLD handler may reap it before we do: then how it ended
+is not known, and its process id is not touched any more. It is in a process group of its own, so
+that Ctrl-C ends the server first.
+
+Concurrency: a process belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+
+IS_POSSIBLE = hasattr(os, "posix_spawn")
+CHUNK = 65_536  # bytes
+TAIL = 4_000  # bytes of what it writes to stderr that are kept
+LAST_LINES = 3
+REAP_PATIENCE = 1.0  # seconds for one that has hung up to end
+# Handlers are not inherited, but what is ignored is.
+TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
+
+
+class Process:
+    """A child process, a socket to it (its stdin and stdout), and the end of what it complains of.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+        self._tail = b""
+        self._status: int | None = None  # as waitpid has it
+        self._gone = False  # ended and reaped, by us or by somebody else
+        self.socket, channel = socket.socketpair()
+        self.stderr, stderr = os.pipe()
+        try:
+            self.pid = _spawn(command, env, channel.fileno(), stderr)
+        except BaseException:
+            self._close_channel()
+            raise
+        finally:
+            channel.close()
+            os.close(stderr)
+        self.socket.setblocking(False)
+        os.set_blocking(self.stderr, False)
+
+    def send(self, data: memoryview) -> int:
+        """Send what goes through; return how much that was, or all of it where nobody reads."""
+        try:
+            return self.socket.send(data[:CHUNK], getattr(socket, "MSG_NOSIGNAL", 0))
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)  # it has ended: what it wrote before, or did not, tells why
+
+    def receive(self) -> bytes | None:
+        """What is there to read; empty at the end; None where there is nothing yet."""
+        try:
+            return self.socket.recv(CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def read_stderr(self) -> bool:
+        """Read what it complains of; return False at the end."""
+        try:
+            chunk = os.read(self.stderr, CHUNK)
+        except BlockingIOError:
+            return True
+        self._tail = (self._tail + chunk)[-TAIL:]
+        return bool(chunk)
+
+    def last_words(self) -> str:
+        """The last lines that it wrote to stderr."""
+        with contextlib.suppress(OSError):  # BlockingIOError: there is no more
+            while chunk := os.read(self.stderr, CHUNK):
+                self._tail = (self._tail + chunk)[-TAIL:]
+        lines = self._tail.decode(errors="replace").strip().splitlines()
+        return " | ".join(lines[-LAST_LINES:])
+
+    def ending(self) -> str:
+        """How it ended, as far as that can be known; it has hung up."""
+        deadline = time.monotonic() + REAP_PATIENCE
+        while not self.has_ended() and time.monotonic() < deadline:
+            time.sleep(0.01)  # it ends right now
+        if self._status is None:
+            return "ended" if self._gone else "hung up"
+        code = os.waitstatus_to_exitcode(self._status)
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"was killed by signal {-code}"
+
+    def has_ended(self) -> bool:
+        """Look whether it runs no more."""
+        if not self._gone:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                self._gone = True  # somebody else has waited for it, or SIGCHLD is ignored
+            else:
+                if pid:
+                    self._gone, self._status = True, status
+        return self._gone
+
+    def close(self) -> None:
+        """End it, if it has not ended, and leave no zombie."""
+        if not self.has_ended():  # so the process id is its own still
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+        self._close_channel()
+
+    def _close_channel(self) -> None:
+        self.socket.close()
+        os.close(self.stderr)
+
+
+def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int) -> int:
+    with _above_stdio(channel) as channel, _above_stdio(stderr) as stderr:
+        return os.posix_spawn(
+            command[0],
+            command,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, channel, 0),
+                (os.POSIX_SPAWN_DUP2, channel, 1),
+                (os.POSIX_SPAWN_DUP2, stderr, 2),
+            ],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[getattr(signal, name) for name in TO_DEFAULT],
+        )
+
+
+@contextlib.contextmanager
+def _above_stdio(fd: int) -> Iterator[int]:
+    """A duplicate that no standard stream is put over: a server may have closed its own."""
+    import fcntl  # not everywhere, as posix_spawn
+
+    duplicate = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        yield duplicate
+    finally:
+        os.close(duplicate)

@@ -1,0 +1,122 @@
+"""How far a build is: told by whoever analyses files, read by whoever asks.
+
+    cache_dir/
+        building.json   which process builds, since when, and how many files are done of how many
+
+Any worker may be asked while another builds, so it is a file; it lies beside the build's lock,
+whose holder alone writes it.
+
+Concurrency: `note` reaches the listener of its own thread; the file is replaced by renaming.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage import clock, patience
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.store.private import is_alive
+
+EVERY = 0.3  # seconds between two writes of the file, at least
+STALE = 30.0  # seconds without a write; a build in a child writes while it waits, too
+
+Listener = Callable[[int, int], object]  # files done, files in all
+
+_listener: ContextVar[Listener | None] = ContextVar("wsgi_coverage_progress", default=None)
+
+
+@contextlib.contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """Have this told of every `note` inside."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def note(done: int, total: int) -> None:
+    """Say that so many files are done; call it often, it is cheap."""
+    if (listener := _listener.get()) is not None:
+        listener(done, total)
+
+
+class Building:
+    """The build that is under way for one cache folder, if there is one."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._path = cache_dir / "building.json"
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Show a build until it ends; call it under the build's lock."""
+        progress = Progress(self._path)
+        try:
+            with told_to(progress.files):
+                yield progress
+        finally:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def read(self) -> JsonObject | None:
+        """`files_done`, `files_total` and `started_at` of the build that is under way.
+
+        `files_total` is None until the data files are combined.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            now = clock.now()
+            fresh = found["boot"] == now.boot and now.seconds - found["seconds"] < STALE
+            if fresh and is_alive(found["pid"]):
+                return {name: found[name] for name in ("files_done", "files_total", "started_at")}
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        return None  # none, or one that a killed process left
+
+
+class Progress:
+    """Writes the file a few times a second at most: a short build writes none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done = 0
+        self._total: int | None = None  # until the data files are combined
+        self._started_at = clock.now_iso()
+        self._due = time.monotonic() + EVERY
+
+    def files(self, done: int, total: int) -> None:
+        """So many files are done."""
+        self._done, self._total = done, total
+        self.tick()
+
+    def tick(self) -> None:
+        """It goes on."""
+        patience.tick()
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + EVERY
+        with contextlib.suppress(OSError):  # a full disk is found where it matters
+            self._write()
+
+    def _write(self) -> None:
+        now = clock.now()
+        text = json.dumps(
+            {
+                "pid": os.getpid(),
+                "boot": now.boot,
+                "seconds": now.seconds,
+                "files_done": self._done,
+                "files_total": self._total,
+                "started_at": self._started_at,
+            }
+        )
+        temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self._path)

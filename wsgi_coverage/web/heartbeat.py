@@ -1,0 +1,60 @@
+"""Tell the server that the worker is alive while a request waits.
+
+gunicorn kills a sync worker that gave no sign of life for `--timeout` seconds, and a sync worker
+gives one between requests only. The worker object stands on the stack of the request's own thread,
+in the frames of gunicorn's modules. Other servers end no worker by default; uWSGI's harakiri and
+mod_wsgi's request-timeout cannot be put off from Python.
+
+Concurrency: one Heartbeat belongs to one request, and so to one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+log = logging.getLogger("wsgi_coverage")
+
+EVERY = 0.25  # seconds; gunicorn's shortest timeout is 1 second
+WORKERS = "gunicorn.workers"
+
+
+class Heartbeat:
+    """Called often, it notifies the server's worker at most every EVERY seconds; never raises."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + EVERY
+        self._notify: Callable[[], object] | None = None
+        self._searched = False
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + EVERY
+        try:
+            if not self._searched:
+                self._searched = True
+                self._notify = _gunicorn_worker()
+            if self._notify is not None:
+                self._notify()
+        except Exception:
+            self._notify = None
+            log.exception("gunicorn could not be told that this worker is alive")
+
+
+def _gunicorn_worker() -> Callable[[], object] | None:
+    """How the gunicorn worker that serves this request says that it is alive."""
+    worker_class = getattr(sys.modules.get(f"{WORKERS}.base"), "Worker", None)
+    if worker_class is None:
+        return None
+    frame = sys._getframe()  # noqa: SLF001  documented, and the only way to a caller
+    while (caller := frame.f_back) is not None:
+        frame = caller
+        if str(frame.f_globals.get("__name__")).startswith(WORKERS):
+            found = frame.f_locals.get("self")
+            if isinstance(found, worker_class):
+                return found.notify  # type: ignore[no-any-return]
+    return None
