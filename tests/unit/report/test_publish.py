@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage import clock
+from wsgi_coverage import clock, patience
 from wsgi_coverage.errors import (
     DiskFullError,
     NoReportError,
@@ -201,6 +201,25 @@ def test_a_lock_that_is_held_for_too_long_is_an_error(
 
     with publisher.lock(), pytest.raises(RefreshBusyError, match=r"build\.lock"):
         publisher.refresh(gathered(), building("one"))
+
+
+def test_who_waits_for_the_lock_gives_signs_of_life(publisher: Publisher) -> None:
+    free = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        with publisher.lock():
+            held.set()
+            free.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
+    with patience.during(free.set), publisher.lock(patience=30.0):
+        pass
+    holder.join(30)
+
+    assert free.is_set()
 
 
 def test_ids_never_collide_and_sort_by_time() -> None:

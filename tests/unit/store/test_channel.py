@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from wsgi_coverage import patience
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, address_of, call_all, listening
 
 pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
@@ -96,6 +97,16 @@ def test_a_worker_that_does_not_answer_in_time_is_named(folder: Path, start: Sta
     held.set()
 
     assert answers == {"quick": True, "slow": False}
+
+
+def test_who_waits_for_answers_gives_signs_of_life(folder: Path, start: Start) -> None:
+    held = threading.Event()
+    start("slow", lambda verb: {"late": held.wait(30)})
+
+    with patience.during(held.set):
+        answers = call_all(folder, "status", wait=30)
+
+    assert [each["late"] for each in answers] == [True]
 
 
 def test_a_dead_workers_traces_are_swept_away(folder: Path) -> None:

@@ -1,0 +1,145 @@
+"""A child process of a process that is measured, forks, or is patched by gevent."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RunScript = Callable[..., Any]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
+
+HOOKS = """
+import json
+import os
+
+hooks = []
+os.register_at_fork(before=lambda: hooks.append("before"))
+"""
+CALL = """
+from wsgi_coverage.report import child
+
+def call(function, *arguments, tick=lambda: None):
+    return child.call(function, *arguments, tick=tick)
+"""
+
+
+def test_starting_one_runs_no_fork_hooks(run_script: RunScript) -> None:
+    hooks, other = run_script(
+        f"""{HOOKS}{CALL}
+other = call(os.getpid) != os.getpid()
+print(json.dumps([hooks, other]))
+"""
+    )
+
+    assert hooks == []
+    assert other
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
+def test_under_gevent_no_fork_hook_runs_and_other_greenlets_go_on(run_script: RunScript) -> None:
+    hooks, other, turns = run_script(
+        f"""
+from gevent import monkey
+monkey.patch_all()
+{HOOKS}{CALL}
+import gevent
+import time
+
+turns = 0
+
+def take_turns():
+    global turns
+    while True:
+        gevent.sleep(0.01)
+        turns += 1
+
+turning = gevent.spawn(take_turns)
+other = call(os.getpid) != os.getpid()
+call(time.sleep, 0.3)
+turning.kill()
+print(json.dumps([hooks, other, turns]))
+"""
+    )
+
+    assert hooks == []
+    assert other
+    assert turns > 5
+
+
+def test_it_does_not_outlive_a_worker_that_is_killed(run_script: RunScript) -> None:
+    ended = run_script(
+        f"""{CALL}
+import json, os, select, signal, subprocess, sys, time
+
+WORKER = '''
+import jobs
+from wsgi_coverage.report import child
+child.call(jobs.say_and_sleep, tick=lambda: None)
+'''
+os.mkfifo("alive")
+worker = subprocess.Popen([sys.executable, "-c", WORKER])
+alive = os.open("alive", os.O_RDONLY)
+assert os.read(alive, 1) == b"x"
+worker.kill()
+worker.wait()
+ready = select.select([alive], [], [], 30)[0]
+print(json.dumps(bool(ready) and os.read(alive, 1) == b""))
+""",
+        {
+            "jobs.py": """
+                import os, time
+
+                def say_and_sleep():
+                    fd = os.open("alive", os.O_WRONLY)
+                    os.write(fd, b"x")
+                    time.sleep(600)
+                """
+        },
+    )
+
+    assert ended is True
+
+
+def test_its_death_is_noticed_where_a_fork_holds_its_channel_open(run_script: RunScript) -> None:
+    found = run_script(
+        f"""{CALL}
+import json, os, signal, time
+import jobs
+
+forked = []
+
+def fork_and_kill():
+    if os.path.exists("pid") and not forked:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent ends
+            os._exit(0)
+        forked.append((pid, writer))
+        os.kill(int(open("pid").read()), signal.SIGKILL)
+
+try:
+    call(jobs.say_and_sleep, tick=fork_and_kill)
+except Exception as error:
+    print(json.dumps(str(error)))
+""",
+        {
+            "jobs.py": """
+                import os, time
+
+                def say_and_sleep():
+                    with open("pid.new", "w") as file:
+                        file.write(str(os.getpid()))
+                    os.rename("pid.new", "pid")
+                    time.sleep(600)
+                """
+        },
+    )
+
+    assert "was killed by SIGKILL before it was done" in found

@@ -1,0 +1,340 @@
+"""A function called in a child process: what it gets, what comes back, and every way to fail."""
+
+import colorsys
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.errors import BuildFailedError, is_disk_full
+from wsgi_coverage.report import child, child_main, interpreter, progress
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
+
+JOBS = """
+import errno, os, pathlib, signal, sys, time
+
+from wsgi_coverage.report import progress
+
+def about():
+    fds = pathlib.Path("/proc/self/fd")
+    return {
+        "pid": os.getpid(),
+        "cwd": os.getcwd(),
+        "nice": os.nice(0),
+        "environment": dict(os.environ),
+        "modules": sorted(sys.modules),
+        "files": [os.readlink(fd) for fd in fds.iterdir() if fd.exists()],
+        "group": os.getpgid(0),
+        "ignored": [s for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN],
+    }
+
+def stat_of(path):
+    return os.path.basename(path)
+
+def fill_the_disk():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+def fail():
+    raise RuntimeError("two many cooks")
+
+def complain_and_die(number):
+    sys.stderr.write("one\\ntwo\\nthree\\nlast words\\n")
+    sys.stderr.flush()
+    signal.raise_signal(number)
+
+def print_and_return():
+    print("a plugin talks")
+    return "value"
+
+def write_garbage(garbage):
+    os.write(0, garbage)
+    time.sleep(60)
+
+def hang_up():
+    os.close(0)
+    for fd in range(3, 20):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+    time.sleep(60)
+
+def count(total):
+    for done in range(1, total + 1):
+        progress.note(done, total)
+        time.sleep(0.03)
+"""
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of functions to call, which is found through this process's sys.path alone."""
+    (tmp_path / "jobs_of_the_test.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(tmp_path)
+    import jobs_of_the_test  # type: ignore[import-not-found]
+
+    yield jobs_of_the_test
+    del sys.modules["jobs_of_the_test"]
+
+
+def call(function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    return child.call(function, *arguments, **{"tick": lambda: None, **more})
+
+
+def test_the_value_comes_from_another_process_with_less_priority(jobs: Any) -> None:
+    about = call(jobs.about)
+
+    assert about["pid"] != os.getpid()
+    assert about["nice"] == min(os.nice(0) + child_main.NICENESS, 19)
+
+
+def test_it_works_in_the_same_folder(
+    jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert call(jobs.about)["cwd"] == str(tmp_path)
+
+
+def test_no_variable_of_measuring_or_of_python_reaches_it(
+    jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('this ran')")
+    for name in ("COVERAGE_PROCESS_START", "WSGI_COVERAGE_PASSWORD", "PYTHONSTARTUP", "COV_CORE_X"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+    about = call(jobs.about)
+
+    leaked = ("COVERAGE_", "WSGI_COVERAGE_", "PYTHON", "COV_")
+    assert [name for name in about["environment"] if name.startswith(leaked)] == []
+    assert about["environment"]["DJANGO_SETTINGS_MODULE"] == "shop.settings"
+    assert "sitecustomize" not in about["modules"]
+
+
+def test_no_server_framework_is_imported_there(jobs: Any) -> None:
+    assert {"werkzeug", "jinja2", "site"}.isdisjoint(call(jobs.about)["modules"])
+
+
+def test_a_module_of_the_application_does_not_hide_one_of_python(jobs: Any, tmp_path: Path) -> None:
+    (tmp_path / "colorsys.py").write_text("raise SystemExit('the wrong one')")
+
+    assert call(colorsys.rgb_to_hsv, 0, 0, 0) == (0.0, 0.0, 0)
+
+
+def test_no_open_file_is_inherited(jobs: Any) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    try:
+        inherited = call(jobs.about)["files"]
+        assert os.readlink(f"/proc/self/fd/{writer}") not in inherited
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_nothing_is_left_open_here(jobs: Any) -> None:
+    call(jobs.about)
+    before = sorted(os.listdir("/proc/self/fd"))
+
+    call(jobs.about)
+    with pytest.raises(BuildFailedError):
+        call(jobs.fail)
+
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_ctrl_c_does_not_reach_it_and_no_signal_stays_ignored(
+    jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        about = call(jobs.about)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert about["group"] == about["pid"]
+    assert signal.SIGTERM not in about["ignored"]
+
+
+def test_a_large_job_and_a_large_value_go_through(jobs: Any) -> None:
+    name = "x" * 3_000_000
+
+    assert call(jobs.stat_of, name) == name
+
+
+def test_a_file_name_that_is_no_utf8_goes_through(jobs: Any) -> None:
+    name = os.fsdecode(b"caf\xe9")
+
+    assert call(jobs.stat_of, name) == name
+
+
+def test_what_is_printed_there_is_no_message(jobs: Any) -> None:
+    assert call(jobs.print_and_return) == "value"
+
+
+def test_progress_comes_through_and_signs_of_life_are_given(jobs: Any) -> None:
+    noted: list[tuple[int, int]] = []
+    ticks: list[None] = []
+
+    with progress.told_to(lambda done, total: noted.append((done, total))):
+        call(jobs.count, 20, tick=lambda: ticks.append(None))
+
+    assert noted == sorted(noted)
+    assert len(noted) > 2
+    assert noted[-1] == (20, 20)
+    assert len(ticks) > 1
+
+
+def test_an_error_there_is_named(jobs: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(BuildFailedError, match="RuntimeError: two many cooks"):
+        call(jobs.fail)
+
+    assert "in fail" in caplog.text  # the traceback
+
+
+def test_a_full_disk_there_is_a_full_disk_here(jobs: Any) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        call(jobs.fill_the_disk)
+
+    assert caught.value.errno == ENOSPC
+    assert is_disk_full(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_its_death_is_named_with_its_last_words(jobs: Any, number: signal.Signals) -> None:
+    with pytest.raises(BuildFailedError) as caught:
+        call(jobs.complain_and_die, number)
+
+    assert f"was killed by {number.name} before it was done" in str(caught.value)
+    assert "two | three | last words" in str(caught.value)
+
+
+def test_an_early_exit_is_named(jobs: Any) -> None:
+    with pytest.raises(BuildFailedError, match="ended with exit code 3 before it was done"):
+        call(os._exit, 3)
+
+
+def test_one_that_hangs_up_is_given_up(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsgi_coverage.report.process.REAP_PATIENCE", 0.05)
+
+    with pytest.raises(BuildFailedError):
+        call(jobs.hang_up)
+
+
+def test_one_that_says_nothing_is_given_up(jobs: Any) -> None:
+    with pytest.raises(BuildFailedError, match="said nothing for 1 seconds"):
+        call(time.sleep, 60, silence=1)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff\x00 no JSON\n",
+        b"[1, 2]\n",
+        b'{"kind": "else"}\n',
+        b'{"kind": "files", "done": "x"}\n',
+        b'{"kind": "value", "pickle": "AAAA"}\n',
+    ],
+)
+def test_garbage_on_the_pipe_is_an_error(jobs: Any, garbage: bytes) -> None:
+    with pytest.raises(BuildFailedError, match="wrote what is no message"):
+        call(jobs.write_garbage, garbage)
+
+
+def test_garbage_without_an_end_is_an_error(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "MAX_LINE", 1000)
+
+    with pytest.raises(BuildFailedError, match="wrote what is no message"):
+        call(jobs.write_garbage, b"x" * 2000)
+
+
+def test_whatever_fails_no_process_is_left(jobs: Any) -> None:
+    before = children()
+
+    for job, arguments in [(jobs.fail, ()), (jobs.write_garbage, (b"x\n",)), (jobs.about, ())]:
+        with contextlib.suppress(BuildFailedError):
+            call(job, *arguments)
+
+    assert children() == before
+
+
+def children() -> set[str]:
+    """This process's children, those included that nobody has waited for."""
+    out = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if entry.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+                out.add(entry.parent.name)
+    return out
+
+
+@contextlib.contextmanager
+def on_sigchld(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def reap_everything(*_: object) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+@pytest.mark.parametrize("handler", [reap_everything, signal.SIG_IGN])
+def test_an_application_that_reaps_every_child_disturbs_nothing(jobs: Any, handler: Any) -> None:
+    with on_sigchld(handler):
+        assert call(jobs.print_and_return) == "value"
+        with pytest.raises(BuildFailedError, match="ended before it was done; it wrote: two"):
+            call(jobs.complain_and_die, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("executable", ["", None, "/usr/local/bin/uwsgi"])
+def test_python_is_found_where_the_server_embeds_it(
+    jobs: Any, monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "_base_executable", executable)
+
+    assert call(jobs.print_and_return) == "value"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 3",
+        "echo usage: python",
+        """echo '{"kind": "hello", "version": "cpython-27 2070f"}'; sleep 60""",
+    ],
+)
+def test_what_is_not_this_python_is_passed_over(
+    jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    wrong = tmp_path / "python3"
+    wrong.write_text(f"#!/bin/sh\n{script}\n")
+    wrong.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(wrong))
+
+    assert interpreter.candidates()[0] == str(wrong)
+    assert call(jobs.print_and_return) == "value"
+
+
+def test_where_no_python_is_that_is_said(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "candidates", lambda: ["/nowhere/python"])
+
+    with pytest.raises(child.NoInterpreterError, match="/nowhere/python does not start"):
+        call(jobs.print_and_return)
