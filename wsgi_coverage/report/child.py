@@ -31,6 +31,7 @@ log = logging.getLogger("wsgi_coverage")
 SCRIPT = Path(child_main.__file__)
 TICK = 0.2  # seconds between signs of life while the child is waited for
 SILENCE = 120.0  # seconds without a message, after which the child is taken for stuck
+GREETING = 30.0  # seconds for an interpreter to show itself
 MAX_LINE = 16_000_000  # bytes; a message is far shorter
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class _Conversation:
         with selectors.DefaultSelector() as selector:
             selector.register(process.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
             selector.register(process.stderr, selectors.EVENT_READ)
-            while time.monotonic() - heard < silence:
+            while time.monotonic() - heard < (silence if self._greeted else GREETING):
                 ready = {key.fd: mask for key, mask in selector.select(TICK)}
                 tick()
                 if process.stderr in ready and not process.read_stderr():
@@ -136,7 +137,7 @@ class _Conversation:
                                 return message["value"]
                     elif ended or chunk is not None:
                         raise self._failure(f"{process.ending()} before it was done")
-        raise self._failure(f"said nothing for {silence:g} seconds")
+        raise self._failure(f"said nothing for {time.monotonic() - heard:.0f} seconds")
 
     def _messages(self, chunk: bytes) -> Iterator[JsonObject]:
         """The messages that are whole now; those that call for nothing more are dealt with."""

@@ -24,8 +24,11 @@ NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a
 
 def candidates() -> list[str]:
     """Interpreters that are here, the likeliest first; none of them has been run."""
-    found = (str(each) for each in _places() if PYTHON.fullmatch(each.name))
-    return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
+    found: dict[str, str] = {}  # by what a link leads to: one of several names is enough
+    for place in _places():
+        if PYTHON.fullmatch(place.name) and os.access(place, os.X_OK):
+            found.setdefault(os.path.realpath(place), str(place))
+    return list(found.values())
 
 
 def _places() -> Iterator[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wsgi_coverage.errors import BuildFailedError, is_disk_full
-from wsgi_coverage.report import child, child_main, interpreter, progress
+from wsgi_coverage.report import child, child_main, interpreter, process, progress
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
 
@@ -51,7 +51,7 @@ def complain_and_die(number):
     signal.raise_signal(number)
 
 def print_and_return():
-    print("a plugin talks")
+    print("a plugin talks", flush=True)
     return "value"
 
 def write_garbage(garbage):
@@ -226,6 +226,24 @@ def test_an_early_exit_is_named(jobs: Any) -> None:
         call(os._exit, 3)
 
 
+def test_its_death_is_noticed_where_a_fork_of_the_worker_holds_its_channel_open(
+    jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    spawn = process._spawn
+
+    def while_somebody_forks(command: Any, env: Any, channel: int, stderr: int) -> int:
+        held.append(os.dup(channel))
+        return spawn(command, env, channel, stderr)
+
+    monkeypatch.setattr(process, "_spawn", while_somebody_forks)
+    try:
+        with pytest.raises(BuildFailedError, match="was killed by SIGKILL"):
+            call(jobs.complain_and_die, signal.SIGKILL, silence=20)
+    finally:
+        os.close(held[0])
+
+
 def test_one_that_hangs_up_is_given_up(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsgi_coverage.report.process.REAP_PATIENCE", 0.05)
 
@@ -303,20 +321,26 @@ def test_an_application_that_reaps_every_child_disturbs_nothing(jobs: Any, handl
             call(jobs.complain_and_die, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("executable", ["", None, "/usr/local/bin/uwsgi"])
-def test_python_is_found_where_the_server_embeds_it(
-    jobs: Any, monkeypatch: pytest.MonkeyPatch, executable: str | None
+@pytest.mark.parametrize("executable", ["", None, "uwsgi"])
+def test_python_is_found_where_the_server_embeds_it_and_the_server_is_not_started(
+    jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None
 ) -> None:
-    monkeypatch.setattr(sys, "executable", executable)
-    monkeypatch.setattr(sys, "_base_executable", executable)
+    server = tmp_path / "uwsgi"
+    server.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    server.chmod(0o700)
+    given = executable and str(server)
+    monkeypatch.setattr(sys, "executable", given)
+    monkeypatch.setattr(sys, "_base_executable", given)
 
     assert call(jobs.print_and_return) == "value"
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize(
     "script",
     [
         "exit 3",
+        "exec sleep 60",
         "echo usage: python",
         """echo '{"kind": "hello", "version": "cpython-27 2070f"}'; sleep 60""",
     ],
@@ -328,6 +352,7 @@ def test_what_is_not_this_python_is_passed_over(
     wrong.write_text(f"#!/bin/sh\n{script}\n")
     wrong.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(wrong))
+    monkeypatch.setattr(child, "GREETING", 2.0)
 
     assert interpreter.candidates()[0] == str(wrong)
     assert call(jobs.print_and_return) == "value"
