@@ -126,6 +126,8 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
             except (ConnectionRefusedError, FileNotFoundError):
                 _sweep(path)  # nobody listens: it has died
                 continue
+            except ConnectionError:
+                continue  # it ended while it was asked; its end published what it had run
             except OSError:
                 out.append(entry)  # alive, its backlog full: it does not answer
                 continue

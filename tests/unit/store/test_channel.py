@@ -120,6 +120,38 @@ def test_a_dead_workers_traces_are_swept_away(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_worker_that_ends_before_it_hears_the_question_is_no_straggler(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.socket.connect
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+
+    def ended_meanwhile(self: socket.socket, address: str) -> None:
+        connect(self, address)
+        listener.close()
+
+    monkeypatch.setattr(socket.socket, "connect", ended_meanwhile)
+
+    assert call_all(folder, "status", wait=5) == []
+
+
+def test_a_worker_that_ends_before_it_answers_is_no_straggler(folder: Path, start: Start) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+    start("b", lambda verb: {})
+
+    def hear_and_end() -> None:
+        connection, _ = listener._socket.accept()
+        connection.recv(1)
+        listener.close()
+        connection.close()
+
+    ending = threading.Thread(target=hear_and_end)
+    ending.start()
+
+    assert [each["id"] for each in call_all(folder, "status", wait=5)] == ["b"]
+    ending.join(10)
+
+
 def test_a_worker_that_is_just_starting_is_not_taken_for_dead(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
