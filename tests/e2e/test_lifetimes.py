@@ -194,3 +194,30 @@ def test_the_parent_of_a_forking_script_and_its_children_all_count(project):
 
 def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+CHILDREN = """
+from wsgi_coverage import start_early
+start_early()
+import multiprocessing, os
+import work
+if os.fork() == 0:
+    work.one()
+    os._exit(0)
+child = multiprocessing.get_context("fork").Process(target=work.two)
+child.start()
+child.join()
+os.wait()
+os._exit(0)
+"""
+
+
+def test_children_that_os_exit_ends_leave_their_data_and_it_is_not_touched_in_their_parent(project):
+    project.coveragerc("source = .", "omit = script.py")
+    project.write("work.py", WORK)
+    project.write("script.py", CHILDREN)
+
+    project.run("script.py")
+
+    assert project.saved("work.py") == {1, 2, 5, 6}
+    assert len(project.data_files()) == 2

@@ -6,15 +6,19 @@ threads make one. It is new in every child.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 from wsgi_coverage.collect.worker import Worker
 
 _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
+_exit_is_ours = False
 
 
 def start(*, config_file: Path | None = None) -> Worker:
@@ -61,3 +65,25 @@ def _after_in_child() -> None:
     _making = threading.RLock()
     if _worker is not None:
         _worker.after_fork_in_child()
+        _publish_before_exit()
+
+
+def _publish_before_exit() -> None:
+    """In a child: where os._exit ends it, which runs no exit handlers, what it ran is there.
+
+    So end the processes of requests (werkzeug's ``processes``) and those of multiprocessing.
+    """
+    global _exit_is_ours
+    if _exit_is_ours:
+        return
+    _exit_is_ours = True
+    leave = os._exit
+
+    @functools.wraps(leave)
+    def _exit(status: int) -> NoReturn:
+        with contextlib.suppress(Exception):
+            if _worker is not None:
+                _worker.close_in_time()
+        leave(status)
+
+    os._exit = _exit

@@ -1,4 +1,4 @@
-"""The worker's lock, and how a SIGTERM takes its turn at it.
+"""The worker's lock, and how an end that runs no exit handlers takes its turn at it.
 
 Concurrency: a signal handler runs on the main thread between any two steps of it. Where that is
 inside the lock, the handler leaves a note, and the lock's owner acts on it when it lets go.
@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-PATIENCE = 5.0  # seconds that a SIGTERM waits for what another thread does under the lock
+PATIENCE = 5.0  # seconds that an end waits for what another thread does under the lock
 
 
 class Guard:
     """A re-entrant lock around everything that touches the tracer or publishes it.
 
     Args:
-        at_end: called before a SIGTERM ends the process; the lock is held.
+        at_end: called before a SIGTERM or os._exit ends the process; the lock is held.
     """
 
     def __init__(self, at_end: Callable[[], None]) -> None:
@@ -72,8 +72,15 @@ class Guard:
         else:
             self._end(number)
 
-    def _end(self, number: int) -> None:
-        if self._lock.acquire(timeout=PATIENCE):
+    def end(self) -> None:
+        """The process is about to end without exit handlers: call `at_end`.
+
+        Nothing is called where that is inside the lock: what is going on there cannot be completed.
+        """
+        if self._owner != threading.get_ident() and self._lock.acquire(timeout=PATIENCE):
             self._at_end()
+
+    def _end(self, number: int) -> None:
+        self.end()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

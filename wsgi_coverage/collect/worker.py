@@ -331,6 +331,10 @@ class Worker:
             self._service.close()
             self._leave_no_folder()
 
+    def close_in_time(self) -> None:
+        """The same, where nothing may keep the process from ending for long."""
+        self._guard.end()
+
     def _publish_at_the_end(self) -> None:
         self._flush()
         self.tracer.touch_unexecuted_files()
