@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.collect import forking
+from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import SettingsError
@@ -27,8 +27,6 @@ from wsgi_coverage.web.app import ControlApp
 from wsgi_coverage.web.auth import ORIGINAL
 
 log = logging.getLogger("wsgi_coverage")
-
-FORKS_IN_C = frozenset({"uwsgi"})  # modules that say: this server runs no at-fork hooks
 
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -65,9 +63,10 @@ class CoverageMiddleware:
         # environ holds the path's bytes as latin-1 (PEP 3333).
         self._prefix = settings.url_prefix.encode().decode("latin-1")
         self._below = f"{self._prefix}/"
+        self._settings = settings
         self._control_app = self._make_control_app(settings)
         self._app = self._ending_the_load(app)
-        if FORKS_IN_C.intersection(sys.modules):
+        if uwsgi.is_here():
             self._app = self._noticing_forks(self._app)
             self._notice_uwsgi_forks()
 
@@ -81,7 +80,10 @@ class CoverageMiddleware:
             raise
         except Exception as error:
             log.exception("measuring could not be started; the application goes on without it")
-            return ControlApp(settings, None, f"{type(error).__name__}: {error}")
+            return self._without_measuring(error)
+
+    def _without_measuring(self, error: Exception) -> ControlApp:
+        return ControlApp(self._settings, None, f"{type(error).__name__}: {error}")
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer what is ours; hand everything else on."""
@@ -105,11 +107,14 @@ class CoverageMiddleware:
         }
 
     def _notice_fork(self) -> None:
-        if self._worker is not None:
-            try:
-                self._worker.check_pid()
-            except Exception:
-                log.exception("measuring could not go on after a fork")
+        if self._worker is None:
+            return
+        try:
+            self._worker.check_pid()
+        except Exception as error:
+            log.exception("measuring cannot go on after a fork; the application goes on without it")
+            self._worker = None
+            self._control_app = self._without_measuring(error)
 
     def _ending_the_load(self, app: WsgiApplication) -> WsgiApplication:
         """The application, for its first request in this process; later ones go there directly.
@@ -130,20 +135,17 @@ class CoverageMiddleware:
         return application
 
     def _notice_uwsgi_forks(self) -> None:
-        """Have uWSGI call right after a fork, before the worker has threads.
-
-        They get the stacks of the master's threads, which Python believes to be there still: a
-        restart of sys.monitoring's events walks over the frames on them and crashes.
-        """
-        uwsgi: Any = sys.modules["uwsgi"]
-        before = getattr(uwsgi, "post_fork_hook", None)
+        """Have uWSGI call right after a fork, before the worker has threads."""
+        module: Any = sys.modules["uwsgi"]
+        before = getattr(module, "post_fork_hook", None)
 
         def hook() -> None:
+            uwsgi.forget_threads_of_the_master()
+            self._notice_fork()
             if before is not None:
                 before()
-            self._notice_fork()
 
-        uwsgi.post_fork_hook = hook
+        module.post_fork_hook = hook
 
     def _noticing_forks(self, app: WsgiApplication) -> WsgiApplication:
         """The application, behind a look at the process's id.

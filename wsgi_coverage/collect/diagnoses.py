@@ -111,9 +111,27 @@ def uwsgi_without_hooks(facts: Facts) -> Finding | None:
     if not facts.uwsgi_without_hooks:
         return None
     return (
-        "uWSGI forks its workers after import without running Python's at-fork hooks: until its "
-        "first request, a worker answers no call and autosaves nothing",
+        "uWSGI forks its workers after import without running Python's at-fork hooks: threads that "
+        "the application starts while it is imported are not there in the workers, locks that "
+        "they held stay held, and a worker that is forked while one of them runs never starts",
         "start uWSGI with --lazy-apps, or with --py-call-uwsgi-fork-hooks",
+    )
+
+
+def uwsgi_hard_end(facts: Facts) -> Finding | None:
+    """uWSGI runs no exit handlers where a worker is in a request."""
+    if not facts.uwsgi_hard_end:
+        return None
+    lost = (
+        f"in the last {facts.autosave_interval:g} seconds"
+        if facts.autosave_interval
+        else "since the last refresh"
+    )
+    return (
+        "where SIGTERM or SIGINT ends uWSGI while a worker is in a request, that worker ends as if "
+        f"it were killed: what it ran {lost} can be lost",
+        "have requests end first: --hook-master-start 'unix_signal:15 gracefully_kill_them_all', "
+        "and the same with 2 for SIGINT; or refresh before uWSGI is stopped",
     )
 
 
@@ -207,6 +225,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "unseen-threads": unseen_threads,
     "reloader-parent": reloader_parent,
     "uwsgi-without-hooks": uwsgi_without_hooks,
+    "uwsgi-hard-end": uwsgi_hard_end,
     "dynamic-code": dynamic_code,
     "configuration-ignored": configuration_ignored,
     "lossy-flush": lossy_flush,

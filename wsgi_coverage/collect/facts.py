@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import internals
+from wsgi_coverage.collect import internals, uwsgi
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.channel import HAS_SOCKETS
 
@@ -50,6 +50,7 @@ class Facts:
     native_threads: str | None = None  # the server whose threads `threading` did not make
     reloader_parent: int | None = None  # its process id, where it is measured
     uwsgi_without_hooks: bool = False
+    uwsgi_hard_end: bool = False  # it ends workers in the midst of requests
     dynamic_code: int = 0  # code objects without a file that the tracer keeps
     configuration: str | None = None  # the file that coverage.py read
     unused_config_file: str | None = None  # named by a setting, and not read
@@ -117,6 +118,7 @@ def gather(
         "native_threads": lambda: native_threads(sys.modules),
         "reloader_parent": lambda: reloader_parent(os.environ, measured),
         "uwsgi_without_hooks": lambda: uwsgi_without_hooks(sys.modules),
+        "uwsgi_hard_end": lambda: uwsgi_hard_end(sys.modules),
         "dynamic_code": lambda: count_dynamic(kept_code(cov)),
         "configuration": lambda: cov.config.config_file,
         "unused_config_file": lambda: unused(config_file, cov.config.config_file),
@@ -177,7 +179,7 @@ def native_threads(modules: Mapping[str, Any]) -> str | None:
         return "mod_wsgi"
     if "granian" in modules:
         return "granian"
-    threads = _uwsgi_options(modules).get("threads", "1")
+    threads = uwsgi.options(modules).get("threads", "1")
     if threads.isdigit() and int(threads) > 1:
         return f"uWSGI with {threads} threads"
     return None
@@ -185,20 +187,16 @@ def native_threads(modules: Mapping[str, Any]) -> str | None:
 
 def uwsgi_without_hooks(modules: Mapping[str, Any]) -> bool:
     """Tell whether uWSGI forked, or will, after import and without running at-fork hooks."""
-    options = _uwsgi_options(modules)
+    options = uwsgi.options(modules)
     forks = "master" in options or options.get("processes", options.get("workers", "1")) != "1"
     hooked = {"lazy-apps", "lazy", "py-call-uwsgi-fork-hooks"} & options.keys()
     return bool(options) and forks and not hooked
 
 
-def _uwsgi_options(modules: Mapping[str, Any]) -> dict[str, str]:
-    """uWSGI's options; they are there in its processes only."""
-    options = getattr(modules.get("uwsgi"), "opt", {})
-    return {_text(name): _text(value) for name, value in options.items()}
-
-
-def _text(raw: object) -> str:
-    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+def uwsgi_hard_end(modules: Mapping[str, Any]) -> bool:
+    """Tell whether uWSGI, ended by a signal, ends its workers in the midst of requests."""
+    options = uwsgi.options(modules)
+    return bool(options) and "gracefully_kill_them_all" not in options.get("hook-master-start", "")
 
 
 def reloader_parent(environ: Mapping[str, str], measured: Collection[int]) -> int | None:

@@ -1,6 +1,7 @@
 """The worker's one thread: it answers calls on the channel, and autosaves.
 
-It waits on the channel with the autosave interval as its timeout: no polling, no signals.
+It waits on the channel with the autosave interval as its timeout: no polling, no signals. There is
+none in a process that uWSGI will fork (wsgi_coverage.collect.uwsgi).
 
 Concurrency: `start`, `stop` and `close` are called by one thread at a time, which the worker sees
 to; `interval` is set from any.
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from wsgi_coverage.collect import uwsgi
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 
@@ -48,6 +50,9 @@ class Service:
         self._note = note
         self._interval = DEFAULT_INTERVAL
         self._listener: Listener | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._is_forked = False
         self._errands: list[Callable[[], None]] = []
 
     @property
@@ -63,7 +68,7 @@ class Service:
 
     def listen(self, identity: JsonObject) -> None:
         """Be reachable under this identity from now on."""
-        if not HAS_SOCKETS:
+        if not HAS_SOCKETS or self.is_waiting:
             return
         try:
             self._listener = self._new_listener(identity)
@@ -81,14 +86,28 @@ class Service:
         self._errands.append(action)
         self._wake()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether `listen` and `start` would do nothing, because uWSGI is still to fork."""
+        return not self._is_forked and uwsgi.is_to_fork()
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether the thread has been started in this process."""
+        return self._thread is not None
+
     def start(self) -> None:
         """Start the thread."""
+        if self.is_waiting:
+            return
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wsgi-coverage", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread, for `start` to start another; calls that come meanwhile wait."""
+        if self._thread is None:
+            return
         self._stopping.set()
         self._wake()
         self._thread.join(STOP_PATIENCE)
@@ -99,6 +118,9 @@ class Service:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's socket; its thread is not here."""
+        self._is_forked = True
+        self._thread = None
+        self._errands = []
         if self._listener is not None:
             self._listener.close()
             self._listener = None

@@ -3,8 +3,9 @@
 There is one worker a process, however many applications are wrapped in it.
 
 Concurrency: `_guard` guards the tracer and everything that publishes it; no answer of another
-process is waited for under it. `_forking` is held from before a fork to after it. One daemon thread
-(wsgi_coverage.collect.service) answers calls and autosaves.
+process is waited for under it. `_forking` is held from before a fork to after it, `_noticing` while
+a fork without hooks is noticed. One daemon thread (wsgi_coverage.collect.service) answers calls and
+autosaves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect import uwsgi
 from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.service import Service
@@ -49,6 +51,7 @@ class Worker:
     def __init__(self, *, config_file: Path | None = None) -> None:
         self._guard = Guard(self.close)
         self._forking = threading.Lock()
+        self._noticing = threading.Lock()
         self._configured = False
         self._paused = False
         self._closed = False
@@ -315,9 +318,20 @@ class Worker:
             self.keep_tidy(self._tidy)
 
     def check_pid(self) -> None:
-        """Notice a fork that ran no hooks (uWSGI forks in C)."""
-        if self.pid != os.getpid():
-            self.after_fork_in_child()
+        """Notice a fork that ran no hooks, or that the one waited for did not come: see `uwsgi`.
+
+        Raises:
+            RuntimeError: measuring would end this process by a segmentation fault.
+        """
+        if self.pid == os.getpid() and self._service.has_begun:
+            return
+        with self._noticing:
+            if self.pid != os.getpid():
+                uwsgi.check_threads()
+                self.after_fork_in_child()
+            elif not self._service.has_begun:
+                self._service.listen(self._identity())
+                self._service.start()
 
     # The end
 

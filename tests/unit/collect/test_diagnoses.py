@@ -18,6 +18,7 @@ FACTS_OF = {
     "unseen-threads": Facts(native_threads="granian"),
     "reloader-parent": Facts(reloader_parent=123),
     "uwsgi-without-hooks": Facts(uwsgi_without_hooks=True),
+    "uwsgi-hard-end": Facts(uwsgi_hard_end=True),
     "dynamic-code": Facts(core="sysmon", dynamic_code=5_000),
     "configuration-ignored": Facts(configuration="/srv/.coveragerc", ignored_configurations=("x",)),
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
@@ -222,6 +223,25 @@ def test_uwsgi_forks_without_hooks_unless_it_is_told_otherwise(
     modules: dict[str, object], without: bool
 ) -> None:
     assert facts.uwsgi_without_hooks(modules) is without
+
+
+@pytest.mark.parametrize(
+    ("modules", "hard"),
+    [
+        ({}, False),
+        (uwsgi(master=True), True),
+        (uwsgi(hook_master_start=b"unix_signal:15 gracefully_kill_them_all"), False),
+        (
+            uwsgi(hook_master_start=[b"print:hello", b"unix_signal:2 gracefully_kill_them_all"]),
+            False,
+        ),
+        (uwsgi(hook_master_start=b"print:hello"), True),
+    ],
+)
+def test_uwsgi_ends_busy_workers_unless_it_is_told_otherwise(
+    modules: dict[str, object], hard: bool
+) -> None:
+    assert facts.uwsgi_hard_end(modules) is hard
 
 
 @pytest.mark.parametrize("variable", ["WERKZEUG_RUN_MAIN", "RUN_MAIN"])
