@@ -83,6 +83,7 @@ def test_snapshots_and_refreshes_beside_traffic_disturb_nobody(
     env = {**password, "COVERAGE_CORE": core, "WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.2"}
     server = project.gunicorn(*options, "served:application", env=env)
     workers = server.wait_for_workers(2)
+    server.get("/r0")  # a snapshot of nothing is refused
     load = Load(server)
 
     one, two, refreshes = load.run(list(routes.bodies))
