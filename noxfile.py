@@ -28,6 +28,14 @@ LOWEST = {
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
 CLIENTS = ["httpbin", "playwright"]
+# What takes long and does not depend on Python's version: run with the oldest, which measures by
+# ctrace, and with one that measures by sysmon.
+LONG = (
+    *("browser", "e2e/test_dynamic_code.py", "e2e/test_full_disk.py", "e2e/test_httpbin.py"),
+    *("e2e/test_large_reports.py", "e2e/test_read_only.py", "e2e/test_recycling.py"),
+    "e2e/test_under_load.py",
+)
+RUN_LONG = ("3.11", "3.13")
 QUIET = ("-p", "no:cacheprovider")
 RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
 
@@ -63,8 +71,9 @@ def tests(session: nox.Session) -> None:
     """The whole pyramid, against the installed wheel."""
     built = wheel(session)
     session.install(f"{built}[flask]", *TESTS, *SERVERS, *CLIENTS)
+    without = [] if session.python in RUN_LONG else [f"--ignore=tests/{each}" for each in LONG]
     with tempfile.TemporaryDirectory() as folder:
-        session.run(*RUN, *QUIET, *session.posargs, env={"TMPDIR": folder})
+        session.run(*RUN, *QUIET, *without, *session.posargs, env={"TMPDIR": folder})
 
 
 @nox.session(python="3.12")
