@@ -15,6 +15,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 # A machine with one Python is enough; CI checks that none was left out.
 nox.options.error_on_missing_interpreters = False
+# Every server takes one or two minutes: on one Python here, on all by nox -s servers.
+nox.options.sessions = ["lint", "tests", "lowest", "servers-3.13"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 LOWEST = {
@@ -26,6 +28,7 @@ LOWEST = {
     "gunicorn": "22.0.0",
 }
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
+MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
 CLIENTS = ["httpbin", "playwright"]
 # What takes long and does not depend on Python's version: run with the oldest, which measures by
@@ -86,11 +89,18 @@ def lowest(session: nox.Session) -> None:
     session.run(*RUN, *QUIET, *(session.posargs or below_e2e))
 
 
-@nox.session(python=["3.11", "3.13"], default=False)
+@nox.session(python=PYTHONS)
 def servers(session: nox.Session) -> None:
     """Every server that can be had here; docs/reference/servers.md holds what they showed."""
-    more = ["gevent", "uwsgi", "cheroot", "granian"]
-    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *more)
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *MORE_SERVERS)
+    get_shared = "import sysconfig; print(sysconfig.get_config_var('Py_ENABLE_SHARED') or 0)"
+    is_shared = session.run("python", "-c", get_shared, silent=True)
+    # uWSGI is linked with Python's shared library; as a module it needs none.
+    builds = ["uwsgi" if "1" in (is_shared or "") else "pyuwsgi"]
+    if shutil.which("apxs"):
+        builds.append("mod_wsgi")
+    for name in builds:
+        session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])
     session.run(*RUN, *QUIET, "-m", "every_server", *(session.posargs or ["tests/e2e"]))
 
 

@@ -6,6 +6,7 @@ A way that cannot run here is skipped, and the skip says what is missing.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -36,10 +37,12 @@ class Way:
     threads: int = 1  # of each process, that serve at the same time
     run: tuple[str, ...] = ()  # lines of the configuration
     ends: tuple[signal.Signals, ...] = (TERM, INT)  # leave everything
-    ends_badly: str = ""  # why those signals lose lines at times
     reloads: bool = False  # at HUP
     has_parent: bool = False  # signals go to the process that serves, not to the one started
     per_request: bool = False  # a process for each request
+    has_stats: bool = False  # uWSGI's, which tell whether its workers are idle
+    extra: str = ""  # text that served.py begins with
+    tests: frozenset[str] = frozenset({"refresh", "ends", "kill"})
     ctrace_sees: str = "all"  # or main: of each process the main thread; or nothing
     not_as_root: bool = False
     min_python: tuple[int, int] = (3, 11)
@@ -66,19 +69,32 @@ class Way:
     @contextmanager
     def running(self, project: Any, env: Mapping[str, str]) -> Iterator[Any]:
         """Start it in a project; the server, with a client."""
-        with socket.socket() as held:
-            # Bound and not listening, it keeps the port from everybody else but this server.
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            held.bind(("127.0.0.1", 0))
-            port = held.getsockname()[1]
-            filled = [each.format(port=port, folder=project.folder) for each in self.command]
+        with held_port() as port, held_port() as stats:
+            values = {"port": port, "stats": stats, "folder": project.folder}
+            filled = [each.format(**values) for each in self.command]
             start = [shutil.which(filled[0], path=BIN)] if self.program else [sys.executable]
             server = project._start([*start, *filled[self.program :]], env)
-            server.port = port
+            server.port, server.stats_port = port, stats
             server.password = env.get("WSGI_COVERAGE_PASSWORD")
             server.wait_until_it_listens()
             yield server
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that is bound and does not listen: nobody but a server that is told gets it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def busy_workers(stats_port: int) -> list[int]:
+    """The process ids of uWSGI's workers that are in a request."""
+    with socket.create_connection(("127.0.0.1", stats_port), timeout=10) as connection:
+        stats = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+    return [worker["pid"] for worker in stats["workers"] if worker["status"] != "idle"]
 
 
 def gunicorn(*options: str, **more: Any) -> Way:
@@ -92,17 +108,31 @@ def gunicorn(*options: str, **more: Any) -> Way:
 
 def uwsgi(*options: str, **more: Any) -> Way:
     command = ("uwsgi", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "2")
+    stats = ("--stats", "127.0.0.1:{stats}")
     return Way(
-        (*command, "--die-on-term", "--need-app", "--module", "served:application", *options),
-        program=True,
-        processes=2,
-        reloads=True,
-        **more,
+        (
+            *command,
+            *stats,
+            "--die-on-term",
+            "--need-app",
+            "--module",
+            "served:application",
+            *options,
+        ),
+        **{
+            "program": True,
+            "processes": 2,
+            "has_stats": True,
+            # pyuwsgi reloads by the base interpreter, which knows nothing of a virtual environment.
+            "reloads": importlib.util.find_spec("pyuwsgi") is None,
+            **more,
+        },
     )
 
 
-def script(text: str, needs: str, **more: Any) -> Way:
-    return Way(("-c", f"import sys; sys.path.insert(0, ''); {text}"), needs, **more)
+def uwsgi_alone() -> Way:
+    command = ("uwsgi", "--http-socket", "127.0.0.1:{port}", "--need-app")
+    return Way((*command, "--module", "served:application"), program=True, tests=REFRESH)
 
 
 def werkzeug(options: str, **more: Any) -> Way:
@@ -119,14 +149,27 @@ def _has_control_socket() -> bool:
 
 
 HAS_CONTROL_SOCKET = _has_control_socket()
+NONE: frozenset[str] = frozenset()  # of the tests that all servers share: it has its own
+REFRESH = frozenset({"refresh"})
+NO_KILL = frozenset({"refresh", "ends"})
+GRACEFUL = ("--hook-master-start", "unix_signal:15 gracefully_kill_them_all")
+# Three threads that wait, and are never running while uWSGI forks.
+THREADS_AT_IMPORT = """
+import threading
+
+for _ in range(3):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
 GEVENT_CTRACE = ("concurrency = gevent,thread",)
 
 SERVERS = {
     "gunicorn-sync": gunicorn(),
     "gunicorn-gthread": gunicorn("--threads", "4", threads=4),
     "gunicorn-preload": gunicorn("--preload", ends=(TERM,)),
-    "gunicorn-max-requests": gunicorn("--max-requests", "5", ends=(TERM,)),
-    "gunicorn-timeout-3": gunicorn("--timeout", "3", ends=(TERM,)),
+    "gunicorn-max-requests": gunicorn(
+        *("--max-requests", "5"), ends=(TERM,), reloads=False, tests=NO_KILL
+    ),
+    "gunicorn-timeout-3": gunicorn("--timeout", "3", reloads=False, tests=NONE),
     "gunicorn-gevent": gunicorn("-k", "gevent", needs="gevent", threads=4, min_python=(3, 12)),
     "gunicorn-gevent-concurrency": gunicorn(
         "-k", "gevent", needs="gevent", threads=4, run=GEVENT_CTRACE
@@ -134,11 +177,20 @@ SERVERS = {
     "uwsgi": uwsgi(),
     "uwsgi-lazy-apps": uwsgi("--lazy-apps"),
     "uwsgi-fork-hooks": uwsgi("--py-call-uwsgi-fork-hooks", ends=(TERM,)),
-    "uwsgi-threads": uwsgi(
+    "uwsgi-threads": uwsgi("--threads", "4", threads=4, ctrace_sees="main"),
+    "uwsgi-threads-at-import": uwsgi(
         *("--threads", "4"),
         threads=4,
         ctrace_sees="main",
-        ends_badly="3 of 14 runs failed, one by losing last lines; the cause is not known",
+        ends=(TERM,),
+        reloads=False,
+        tests=NO_KILL,
+        extra=THREADS_AT_IMPORT,
+    ),
+    "uwsgi-one-process": uwsgi_alone(),
+    "uwsgi-graceful": uwsgi(*GRACEFUL, tests=NONE, reloads=False),
+    "uwsgi-threads-graceful": uwsgi(
+        *("--threads", "4", *GRACEFUL), threads=4, ctrace_sees="main", tests=NONE, reloads=False
     ),
     "uwsgi-threads-fork-hooks": uwsgi(
         *("--threads", "4", "--py-call-uwsgi-fork-hooks"),
@@ -187,9 +239,7 @@ SERVERS = {
     ),
     "werkzeug-threaded": werkzeug("threaded", threads=4),
     "werkzeug-reloader": werkzeug("reloader", threads=4, has_parent=True),
-    "werkzeug-processes": werkzeug(
-        "processes", processes=2, per_request=True, run=("patch = _exit",)
-    ),
+    "werkzeug-processes": werkzeug("processes", processes=2, per_request=True, tests=NO_KILL),
     "django-runserver": Way(
         ("manage.py", "runserver", "--noreload", "127.0.0.1:{port}"), "django", threads=4
     ),
@@ -219,21 +269,26 @@ def meet(name, count):
         time.sleep(0.005)
 
 
+def hold(folder):
+    folder.mkdir(parents=True)
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "held").touch()
+    deadline = time.monotonic() + 20
+    while not (folder / "let-go").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def application(environ, start_response):
     def start(status, headers, *more):
         here = [("X-Pid", str(os.getpid())), ("X-Thread", str(threading.get_native_id()))]
         return start_response(status, [*headers, *here], *more)
 
+    if "HTTP_X_HOLD" in environ:
+        hold(MEETINGS / environ["HTTP_X_HOLD"])
     if "HTTP_X_MEET" in environ:
         name, _, count = environ["HTTP_X_MEET"].partition(":")
         meet(name, int(count))
     return app(environ, start)
-"""
-THREADS_AT_IMPORT = """
-import threading
-
-for _ in range(3):
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
 RUN_WERKZEUG = """
 import sys

@@ -208,16 +208,18 @@ child = multiprocessing.get_context("fork").Process(target=work.two)
 child.start()
 child.join()
 os.wait()
+print("all have ended", flush=True)
 os._exit(0)
 """
 
 
-def test_children_that_os_exit_ends_leave_their_data_and_it_is_not_touched_in_their_parent(project):
+def test_processes_that_os_exit_ends_leave_their_data(project):
     project.coveragerc("source = .", "omit = script.py")
     project.write("work.py", WORK)
     project.write("script.py", CHILDREN)
 
-    project.run("script.py")
+    assert project.run("script.py") == "all have ended\n"
 
     assert project.saved("work.py") == {1, 2, 5, 6}
-    assert len(project.data_files()) == 2
+    assert len(project.data_files()) == 3
+    assert project.left_over() == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +44,35 @@ def ways(*, only: Any = lambda way: True) -> list[Any]:
     ]
 
 
-def sometimes_failing(reason: str) -> list[Any]:
-    return [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
+def ways_with(test: str) -> list[Any]:
+    return ways(only=lambda way: test in way.tests)
 
 
 def ways_and_signals() -> list[Any]:
     return [
-        pytest.param(
-            *each.values,
-            number,
-            id=f"{each.id}-{number.name}",
-            marks=[*each.marks, *sometimes_failing(each.values[0].ends_badly)],
-        )
-        for each in ways()
+        pytest.param(*each.values, number, id=f"{each.id}-{number.name}", marks=each.marks)
+        for each in ways_with("ends")
         for number in each.values[0].ends
     ]
+
+
+def named(*names: str) -> list[Any]:
+    return ways(only=lambda way: way in [table.SERVERS[name] for name in names])
 
 
 class Site:
     """An application on a server of the table, and what was hit in it."""
 
-    def __init__(self, project: Any, routes: Any, way: Any, lines_in: Any) -> None:
+    def __init__(self, project: Any, routes: Any, way: Any, lines_in: Any, until: Any) -> None:
         self.way = way
+        self._until = until
         self.lines_in = lines_in
         self.project = project
         self.bodies = routes.bodies
         routes.write(project)
         omitted = "omit = served.py, sitecustomize.py, run_werkzeug.py, manage.py"
         project.coveragerc("source = .", omitted, *way.run)
-        project.write("served.py", table.SERVED)
+        project.write("served.py", way.extra + table.SERVED)
         project.write("run_werkzeug.py", table.RUN_WERKZEUG)
         project.write("manage.py", table.MANAGE)
         if way.needs == "django":
@@ -125,40 +127,70 @@ class Site:
             return {}
         return self.lines_in(answer.body)
 
+    def load(self) -> set[int]:
+        """The lines that the load has left, before any of the application's handlers is hit."""
+        found = self.exported().get(FILE, set())
+        return found if self.way.ctrace_sees != "nothing" or not table.CTRACE else set()
+
+    def diagnoses(self) -> list[str]:
+        """What /health finds."""
+        return [
+            each["name"] for each in self.server.get("/debug/coverage/health").json()["diagnoses"]
+        ]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[tuple[int, Future[Any]]]:
+        """While a request is held in a worker: its process id, and the answer to come."""
+        self._meetings += 1
+        folder = self.project.folder / "meetings" / f"held-{self._meetings}"
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(
+                self.server.get, next(self._paths), headers={"X-Hold": folder.name}
+            )
+            try:
+                self._until((folder / "held").exists, "the request is held")
+                yield int((folder / "pid").read_text()), answer
+            finally:
+                (folder / "let-go").touch()
+
     def signal(self, number: int) -> None:
+        if self.way.has_stats:  # a busy worker is ended as if it were killed
+            idle = lambda: not table.busy_workers(self.server.stats_port)  # noqa: E731
+            self._until(idle, "uWSGI's workers are idle")
         for pid in self.pids if self.way.has_parent else [self.server.pid]:
             os.kill(pid, number)
 
 
 @pytest.fixture
-def site(project, routes, way, lines_in):
-    return Site(project, routes, way, lines_in)
+def site(project, routes, way, lines_in, until):
+    return Site(project, routes, way, lines_in, until)
 
 
 def in_file(lines: set[int]) -> dict[str, set[int]]:
     return {FILE: lines} if lines else {}
 
 
-@pytest.mark.parametrize("way", ways())
+@pytest.mark.parametrize("way", ways_with("refresh"))
 def test_a_refresh_shows_exactly_what_every_worker_ran_since_the_last_reset(
     site, way, password, until
 ):
     with way.running(site.project, password) as site.server:
+        load = site.load()
         first = site.hit(until)
-        assert site.exported() == in_file(first)
+        assert site.exported() == in_file(load | first)
 
         assert site.server.reset().json()["complete"]
-        assert site.exported() == {}
+        assert site.exported() == in_file(load)
         second = site.hit(until)
-        assert site.exported() == in_file(second)
+        assert site.exported() == in_file(load | second)
         third = site.hit(until)
-        assert site.exported() == in_file(second | third)
+        assert site.exported() == in_file(load | second | third)
 
 
 @pytest.mark.parametrize(("way", "number"), ways_and_signals())
 def test_a_signal_that_ends_the_server_leaves_all_its_lines(site, way, number, password, until):
     with way.running(site.project, password) as site.server:
-        lines = site.hit(until)
+        lines = site.load() | site.hit(until)
         site.exported()
         lines |= site.hit(until)  # since the last time that anything was published
 
@@ -171,7 +203,7 @@ def test_a_signal_that_ends_the_server_leaves_all_its_lines(site, way, number, p
 @pytest.mark.parametrize("way", ways(only=lambda way: way.reloads))
 def test_a_reload_by_sighup_loses_no_line(site, way, password, until):
     with way.running(site.project, password) as site.server:
-        lines = site.hit(until)
+        lines = site.load() | site.hit(until)
         site.exported()
         lines |= site.hit(until)
         old = site.pids
@@ -185,13 +217,13 @@ def test_a_reload_by_sighup_loses_no_line(site, way, password, until):
         assert not site.pids & old
 
 
-@pytest.mark.parametrize("way", ways(only=lambda way: not way.per_request))
+@pytest.mark.parametrize("way", ways_with("kill"))
 def test_kill_9_of_a_worker_loses_at_most_what_ran_since_the_last_autosave(
     site, way, password, until
 ):
     env = {**password, "WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.2"}
     with way.running(site.project, env) as site.server:
-        lines = site.hit(until)
+        lines = site.load() | site.hit(until)
         site.exported()
         lines |= site.hit(until)
         until(lambda: site.project.saved(FILE) >= lines, "the autosave has come round")
@@ -206,20 +238,79 @@ def test_kill_9_of_a_worker_loses_at_most_what_ran_since_the_last_autosave(
             assert site.exported() == in_file(lines)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")
-@pytest.mark.xfail(
-    reason="without at-fork hooks Python keeps the master's threads, and restart_events walks over "
-    "their frames on stacks that uWSGI's threads have got: the worker ends by a segmentation fault"
-)
-@pytest.mark.parametrize("way", ways(only=lambda way: way is table.SERVERS["uwsgi-threads"]))
-def test_a_reset_goes_well_where_the_application_began_threads_before_uwsgi_forked(
+# What is so on one server only
+
+
+@pytest.mark.parametrize("way", named("gunicorn-timeout-3"))
+def test_a_request_that_takes_longer_than_gunicorns_timeout_costs_no_line(
     site, way, password, until
 ):
-    site.project.write("served.py", table.THREADS_AT_IMPORT + table.SERVED)
     with way.running(site.project, password) as site.server:
-        site.hit(until)
+        lines = site.load() | site.hit(until)
+        with site.held() as (pid, held):
+            until(lambda: not is_there(pid), "gunicorn has ended the worker by SIGABRT")
+            assert held.exception(timeout=30) or held.result().status == 500
+        assert pid in site.pids
 
-        assert site.server.reset().json()["complete"]
+        lines |= site.hit(until)
+        assert site.exported() == in_file(lines)
+        assert pid not in site.pids
+
+
+@pytest.mark.parametrize("way", named("uwsgi", "uwsgi-threads", "uwsgi-lazy-apps"))
+def test_uwsgi_ends_busy_workers_as_if_they_were_killed_and_health_says_so(
+    site, way, password, until
+):
+    env = {**password, "WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.2"}
+    with way.running(site.project, env) as site.server:
+        lines = site.load() | site.hit(until)
+        until(lambda: site.project.saved(FILE) >= lines, "the autosave has come round")
+        assert "uwsgi-hard-end" in site.diagnoses()
+
+        with site.held() as (_, held):
+            site.server.send(signal.SIGTERM)
+            site.server.popen.wait(30)
+            assert held.exception(timeout=30)
+
+    assert site.project.saved(FILE) >= lines
+
+
+@pytest.mark.parametrize("way", named("uwsgi-graceful", "uwsgi-threads-graceful"))
+def test_uwsgi_that_kills_gracefully_lets_a_request_end_and_leaves_all_its_lines(
+    site, way, password, until
+):
+    with way.running(site.project, password) as site.server:
+        lines = site.load() | site.hit(until)
+        assert "uwsgi-hard-end" not in site.diagnoses()
+
+        with site.held() as (_, held):
+            site.server.send(signal.SIGTERM)
+            site.server.wait_for("Gracefully killing worker 2")
+        assert held.result(timeout=30).status == 200
+        site.server.popen.wait(30)
+
+    assert site.project.saved(FILE) >= lines
+
+
+@pytest.mark.parametrize("way", named("uwsgi-threads"))
+def test_a_uwsgi_worker_that_cannot_be_measured_safely_serves_on_and_says_why(site, way, password):
+    site.project.write("served.py", f"{table.THREADS_AT_IMPORT}{table.SERVED}{HOOK_REPLACED}")
+    with way.running(site.project, password) as site.server:
+        assert [site.server.get(path).status for path in site.bodies][:8] == [200] * 8
+
+        answer = site.server.post("/debug/coverage/refresh")
+
+        assert answer.status == 503
+        assert answer.json()["error"] == "not-measuring"
+        assert "--py-call-uwsgi-fork-hooks" in answer.json()["message"]
+    assert "died" not in site.server.output
+
+
+HOOK_REPLACED = """
+import uwsgi
+
+uwsgi.post_fork_hook = lambda: None
+"""
 
 
 def is_there(pid: int) -> bool:

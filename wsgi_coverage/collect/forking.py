@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from wsgi_coverage.collect import modwsgi
 from wsgi_coverage.collect.worker import Worker
 
 _making = threading.RLock()
@@ -31,6 +32,8 @@ def start(*, config_file: Path | None = None) -> Worker:
     with _making:
         if _worker is None:
             _worker = Worker(config_file=config_file)
+            modwsgi.spare_threads()
+            _publish_before_exit()
             _hook()
         _worker.check_pid()
         return _worker
@@ -65,13 +68,13 @@ def _after_in_child() -> None:
     _making = threading.RLock()
     if _worker is not None:
         _worker.after_fork_in_child()
-        _publish_before_exit()
 
 
 def _publish_before_exit() -> None:
-    """In a child: where os._exit ends it, which runs no exit handlers, what it ran is there.
+    """Where os._exit ends a process, which runs no exit handlers, what it ran is there.
 
-    So end the processes of requests (werkzeug's ``processes``) and those of multiprocessing.
+    So end the processes of requests (werkzeug's ``processes``) and, before Python 3.13, those of
+    multiprocessing (granian's workers).
     """
     global _exit_is_ours
     if _exit_is_ours:

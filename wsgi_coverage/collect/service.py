@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wsgi_coverage.collect import uwsgi
+from wsgi_coverage.collect import modwsgi, uwsgi
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 
@@ -136,6 +136,7 @@ class Service:
             self._listener.wake()
 
     def _run(self) -> None:
+        modwsgi.spare_this_thread()
         listener, stopping = self._listener, self._stopping
         last = time.monotonic()
         while not stopping.is_set():
