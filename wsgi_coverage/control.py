@@ -20,18 +20,20 @@ from wsgi_coverage.collect.facts import gather
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.errors import (
     BadParameterError,
+    DiskFullError,
     NoDataError,
     NoReportError,
     NotFoundError,
     RefreshBusyError,
+    is_disk_full,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Report
-from wsgi_coverage.report import heavy, origin
+from wsgi_coverage.report import formats, heavy, origin
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.progress import Building
 from wsgi_coverage.report.publish import DATA, Publisher
-from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
+from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
@@ -40,6 +42,14 @@ FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it 
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
 MAX_NAME = 255  # bytes; no file system takes a longer file name
+NOTHING_RAN = "no data yet: nothing that is measured had run"
+EXPORTS = {
+    "coverage": DATA,
+    "html": formats.SITE,
+    "json": formats.JSON,
+    "lcov": formats.LCOV,
+    "xml": formats.XML,
+}
 
 T = TypeVar("T")
 
@@ -168,6 +178,7 @@ class Control:
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
             remarks=[pause.warning for pause in self._worker.store.pauses()],
+            analysis_dir=self.cache_dir / "analysis",
         )
 
     # Reading what is published
@@ -217,44 +228,62 @@ class Control:
         """The list of files, as JSON."""
         return self.read(identity, lambda folder: (folder / FILES).read_bytes())
 
-    def json(self, identity: str | None = None) -> bytes:
-        """coverage.py's JSON report.
+    def export(self, wanted: str, identity: str | None = None) -> bytes:
+        """The report in another format, rendered when it is asked for first.
+
+        Args:
+            wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
+                the whole site).
+            identity: of a snapshot; None: the published report.
 
         Raises:
+            BadParameterError: there is no such format.
             NoDataError: nothing was measured.
+            DiskFullError: there is no room to render it in.
         """
-        return self._only_with_data(identity, JSON)
-
-    def data(self, identity: str | None = None) -> bytes:
-        """The combined data file.
-
-        Raises:
-            NoDataError: nothing was measured.
-        """
-        return self._only_with_data(identity, DATA)
+        if wanted not in EXPORTS:
+            raise BadParameterError(
+                f"format must be one of {', '.join(sorted(EXPORTS))}, got {wanted!r}"
+            )
+        self._check_has_data(identity)
+        try:
+            return self._render(identity, partial(formats.read, name=EXPORTS[wanted]))
+        except FileNotFoundError:
+            raise NoDataError(NOTHING_RAN) from None
 
     def html(self, path: str, identity: str | None = None) -> bytes:
-        """A file of coverage.py's HTML report.
+        """A file of coverage.py's HTML report, rendered when it is asked for first.
 
         Raises:
             NoDataError: nothing was measured.
             NotFoundError: there is no such page.
+            DiskFullError: there is no room to render it in.
         """
-        self._only_with_data(identity, DATA)
+        self._check_has_data(identity)
         if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
             raise NotFoundError("there is no such page in the HTML report")
         if len(path.encode("utf-8", "surrogateescape")) > MAX_NAME:
             raise NotFoundError("there is no such page in the HTML report")
         try:
-            return self.read(identity, lambda folder: (folder / HTML / path).read_bytes())
+            return self._render(identity, partial(formats.read_page, name=path))
         except (FileNotFoundError, IsADirectoryError):
             raise NotFoundError("there is no such page in the HTML report") from None
 
-    def _only_with_data(self, identity: str | None, name: str) -> bytes:
+    def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
         try:
-            return self.read(identity, lambda folder: (folder / name).read_bytes())
+            return self.read(identity, reader)
+        except Exception as error:
+            if is_disk_full(error):
+                raise DiskFullError(
+                    "no room to render this; what was there is untouched"
+                ) from error
+            raise
+
+    def _check_has_data(self, identity: str | None) -> None:
+        try:
+            self.read(identity, lambda folder: (folder / DATA).stat())
         except FileNotFoundError:
-            raise NoDataError("no data yet: nothing that is measured had run") from None
+            raise NoDataError(NOTHING_RAN) from None
 
     # Snapshots
 

@@ -149,6 +149,10 @@ class FileSummary:
     covered: int | None
     percent: float | None  # coverage.py's own, branches included where they are measured
     reason: str | None = None  # why a figure is null
+    load: int | None = None  # statements that ran at load
+    runtime: int | None = None  # statements that ran at runtime
+    runtime_percent: float | None = None  # of what did not run at load only
+    runtime_reason: str | None = None  # why a figure of load and runtime is null
     branches: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
@@ -158,8 +162,13 @@ class FileSummary:
             "missing": self.missing,
             "covered": self.covered,
             "percent": self.percent,
+            "load": self.load,
+            "runtime": self.runtime,
+            "runtime_percent": self.runtime_percent,
             **self.branches,
         }
+        if self.runtime_reason is not None:
+            out["runtime_reason"] = self.runtime_reason
         if self.reason is not None:
             out["reason"] = self.reason
         return out

@@ -80,7 +80,7 @@ def test_export_in_an_unknown_format_is_refused(reported: Site, wanted: str) -> 
     answer = reported.get(f"/export?format={wanted}")
 
     assert (answer.status, answer.error) == (400, "bad-parameter")
-    assert "coverage, json" in answer.json()["message"]
+    assert "coverage, html, json, lcov, xml" in answer.json()["message"]
 
 
 def test_html_has_its_index_and_its_files(reported: Site) -> None:

@@ -32,11 +32,12 @@ class Source:
     gathering: Gathering
     collected: Moment  # when data_files was listed
     autosave_interval: float  # seconds
+    analysis_dir: Path  # where what sources could execute is kept
     remarks: Sequence[str] = ()  # what else is to be known of the data
 
 
 def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
-    """Write every format of a report into a folder, and return its metadata."""
+    """Write a report into a folder, and return its metadata."""
     started = time.monotonic()
     data_file = folder / DATA
     cov = ReportingCoverage(source.config, data_file)
@@ -53,7 +54,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
             workers=(worker.id for worker in source.gathering.workers),
             sources=cov.get_data().measured_files(),
         )
-        summary = render(cov, folder)
+        summary = render(cov, folder, source.analysis_dir)
         empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)

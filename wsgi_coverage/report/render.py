@@ -1,74 +1,86 @@
-"""Render combined data: text, the list of files, coverage.py's JSON and HTML.
+"""What a refresh writes: the text, the list of files, the figures, and the sources of these.
 
-All from one analysis, so they agree with each other.
+Every other format is rendered from these when it is first asked for (formats.py, pages.py).
 
 Concurrency: writes into a folder that belongs to one build.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
+from coverage.report_core import get_analysis_to_report
+from coverage.results import Numbers
 
 from wsgi_coverage.model import FileSummary
-from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.building import Building, Entry
+from wsgi_coverage.report.figures import Executed, Figures
+from wsgi_coverage.report.kept import FIGURES, Kept, pack, write
+from wsgi_coverage.report.reporting import ReportingCoverage, plain_config
 
 TEXT = "report.txt"
 FILES = "files.json"
-JSON = "coverage.json"
-HTML = "html"
+SOURCES = "sources"
 NO_DATA = "no data yet: nothing that is measured has run\n"
 LOWEST = 5  # files named in the summary
 
-# coverage.py's names for branch figures, and ours.
-BRANCHES = {
-    "num_branches": "branches",
-    "num_partial_branches": "partial_branches",
-    "covered_branches": "covered_branches",
-    "missing_branches": "missing_branches",
-}
 
-
-def render(cov: ReportingCoverage, folder: Path) -> Mapping[str, Any]:
-    """Write every format into the folder; return the summary.
+def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[str, Any]:
+    """Write a report into the folder; return the summary.
 
     Figures are coverage.py's own. A source that cannot be read or parsed is listed with null
     figures and the reason.
+
+    Raises:
+        OSError: there is no room.
     """
-    totals = _render_json(cov, folder / JSON)
-    files = _files(cov, folder / JSON if totals else None)
+    (folder / SOURCES).mkdir(exist_ok=True)
+    cov.map_names()
+    kept = Kept(analysis_dir)
+    building = Building(cov, _executed(cov, folder), kept, folder / SOURCES)
+    cov.analyst = building
+    reported = _reported(cov)
+    if building.fatal:
+        raise building.fatal
+    branch = cov.get_data().has_arcs()
+    files = _files(building.entries, cov.failures, branch=branch)
     as_json = [file.as_json() for file in files]
     (folder / FILES).write_text(json.dumps(as_json, indent=1), encoding="utf-8")
     (folder / TEXT).write_text(_text(cov), encoding="utf-8")
-    _render_html(cov, folder / HTML)
-    return _summary(files, totals)
+    _keep(building.entries, cov, folder, kept)
+    building.tidy()
+    return _summary(files, building.entries, reported, branch=branch)
 
 
-def _render_html(cov: ReportingCoverage, folder: Path) -> None:
+def _executed(cov: ReportingCoverage, folder: Path) -> Executed:
+    """All data at once, under the names that reports use."""
+    contexts = cov.config.report_contexts
+    if not cov.remapped:
+        return Executed(Path(cov.config.data_file), contexts)
+    remapped = folder / "remapped"
     try:
-        cov.html_report(directory=str(folder))
-    except NoDataError:
-        shutil.rmtree(folder, ignore_errors=True)
-    except UnicodeError as error:  # a path that is no UTF-8 ends in coverage.py's HTML settings
-        shutil.rmtree(folder, ignore_errors=True)
-        cov.troubles.append(f"there is no HTML: {error}")
+        with contextlib.closing(CoverageData(basename=str(remapped))) as copy:
+            copy.update(cov.get_data())
+        return Executed(remapped, contexts)
+    finally:
+        remapped.unlink(missing_ok=True)
 
 
-def _render_json(cov: ReportingCoverage, path: Path) -> Mapping[str, Any] | None:
-    """coverage.py's JSON report; its totals, or None if there is nothing to report on."""
-    try:
-        cov.json_report(outfile=str(path))
-    except NoDataError:
-        path.unlink(missing_ok=True)
-        return None
-    totals = json.loads(path.read_text(encoding="utf-8"))["totals"]
-    return totals if isinstance(totals, dict) else None
+def _reported(cov: ReportingCoverage) -> Numbers | None:
+    """Have every file analysed that is to be reported on; the sum, or None if there is none."""
+    numbers: Numbers | None = None
+    cov.get_data().set_query_contexts(cov.config.report_contexts)
+    with contextlib.suppress(NoDataError):
+        for _, analysis in get_analysis_to_report(cov, None):
+            numbers = analysis.numbers + (numbers or Numbers(cov.config.precision))
+    return numbers
 
 
 def _text(cov: ReportingCoverage) -> str:
@@ -80,30 +92,74 @@ def _text(cov: ReportingCoverage) -> str:
     return out.getvalue()
 
 
-def _files(cov: ReportingCoverage, path: Path | None) -> list[FileSummary]:
-    reported = json.loads(path.read_text(encoding="utf-8"))["files"] if path else {}
-    names = cov.shown_names()
-    out = [_file(names.get(shown, shown), entry["summary"]) for shown, entry in reported.items()]
+def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: Kept) -> None:
+    """Keep what other formats are rendered from, and the next report's figures with it."""
+    plain = {
+        "config": plain_config(cov.config),
+        "files": {name: entry.as_plain() for name, entry in entries.items()},
+        "failures": cov.failures,
+    }
+    write(folder / FIGURES, pack(plain))
+    kept.take(FIGURES, folder)
+
+
+def _files(
+    entries: Mapping[str, Entry], failures: Mapping[str, str], *, branch: bool
+) -> list[FileSummary]:
+    out = [_file(name, entry.figures, branch=branch) for name, entry in entries.items()]
     out += [
         FileSummary(
             file=name, statements=None, missing=None, covered=None, percent=None, reason=reason
         )
-        for name, reason in cov.failures.items()
+        for name, reason in failures.items()
     ]
     return sorted(out, key=lambda file: file.file)
 
 
-def _file(name: str, figures: Mapping[str, Any]) -> FileSummary:
-    empty = not figures["num_statements"]
+def _file(name: str, figures: Figures, *, branch: bool) -> FileSummary:
+    numbers = figures.numbers(0)
+    empty = not numbers.n_statements
     return FileSummary(
         file=name,
-        statements=figures["num_statements"],
-        missing=figures["missing_lines"],
-        covered=figures["covered_lines"],
-        percent=None if empty else _percent(figures["percent_covered"]),
+        statements=numbers.n_statements,
+        missing=numbers.n_missing,
+        covered=numbers.n_executed,
+        percent=None if empty else _percent(numbers.pc_covered),
         reason="no statements" if empty else None,
-        branches={ours: figures[theirs] for theirs, ours in BRANCHES.items() if theirs in figures},
+        branches=_branches(numbers) if branch else {},
+        **_phases([("", figures)]),
     )
+
+
+def _branches(numbers: Numbers) -> dict[str, int]:
+    return {
+        "branches": numbers.n_branches,
+        "partial_branches": numbers.n_partial_branches,
+        "covered_branches": numbers.n_executed_branches,
+        "missing_branches": numbers.n_missing_branches,
+    }
+
+
+def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
+    """What ran at load and at runtime; null, and a reason, where that of one file is not known."""
+    load = runtime = could = 0
+    for name, of in files:
+        if of.load is None or of.load_only is None or of.runtime is None:
+            return {
+                "load": None,
+                "runtime": None,
+                "runtime_percent": None,
+                "runtime_reason": f"{name}: {of.runtime_reason}" if name else of.runtime_reason,
+            }
+        load += of.load
+        runtime += of.runtime
+        could += of.counts[0] - of.load_only
+    out: dict[str, Any] = {"load": load, "runtime": runtime, "runtime_percent": None}
+    if could:
+        out["runtime_percent"] = _percent(100.0 * runtime / could)
+    else:
+        out["runtime_reason"] = "there is nothing that could run at runtime"
+    return out
 
 
 def _percent(exact: float) -> float:
@@ -113,15 +169,24 @@ def _percent(exact: float) -> float:
     return min(max(round(exact, 2), 0.01), 99.99)
 
 
-def _summary(files: list[FileSummary], totals: Mapping[str, Any] | None) -> dict[str, Any]:
+def _summary(
+    files: list[FileSummary],
+    entries: Mapping[str, Entry],
+    numbers: Numbers | None,
+    *,
+    branch: bool,
+) -> dict[str, Any]:
     """Headline figures; null, and a reason, where there are none."""
-    if totals is None or not totals["num_statements"]:
+    if numbers is None or not numbers.n_statements:
         return {
             "percent": None,
             "files": len(files),
             "statements": None,
             "covered": None,
             "missing": None,
+            "load": None,
+            "runtime": None,
+            "runtime_percent": None,
             "lowest": [],
             "reason": "no data yet",
         }
@@ -130,11 +195,12 @@ def _summary(files: list[FileSummary], totals: Mapping[str, Any] | None) -> dict
         key=lambda file: (file.percent, -(file.statements or 0), file.file),
     )
     return {
-        "percent": _percent(totals["percent_covered"]),
+        "percent": _percent(numbers.pc_covered),
         "files": len(files),
-        "statements": totals["num_statements"],
-        "covered": totals["covered_lines"],
-        "missing": totals["missing_lines"],
-        **{ours: totals[theirs] for theirs, ours in BRANCHES.items() if theirs in totals},
+        "statements": numbers.n_statements,
+        "covered": numbers.n_executed,
+        "missing": numbers.n_missing,
+        **_phases((name, entry.figures) for name, entry in entries.items()),
+        **(_branches(numbers) if branch else {}),
         "lowest": [file.as_json() for file in ranked[:LOWEST]],
     }

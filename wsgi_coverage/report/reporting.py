@@ -1,70 +1,126 @@
 """A Coverage that never measures: it combines data files and reports on them.
 
 The running Coverage is never asked for a report: that costs three times as much, and goes stale
-where `[paths]` is set. What this class overrides are private methods of coverage.py; without them
-it would still be right, only slower, and its warnings would go to the application's filters.
+where `[paths]` is set. What these classes override are private methods of coverage.py; without them
+reports would still be right, only slower, and warnings would go to the application's filters.
 
-Concurrency: one instance belongs to one build, and so to one thread.
+Concurrency: one instance belongs to one build or one rendering, and so to one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from coverage import Coverage
-from coverage.exceptions import CoverageException, NotPython
+from coverage.exceptions import NotPython
+from coverage.parser import PythonParser
+from coverage.plugin import CodeRegion, FileReporter
+from coverage.python import PythonFileReporter
+from coverage.results import analysis_from_file_reporter
 
 from wsgi_coverage.report import progress
+from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
 PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration of coverage.py as plain data."""
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if not name.startswith("_") and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class Analyst(Protocol):
+    """Who answers for the sources of a report."""
+
+    def reporter(self, name: str) -> FileReporter | None:
+        """The reporter of a measured file; None: coverage.py's own."""
+
+    def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        """What coverage.py's reporters are given for a file; `full` is coverage.py's analysis."""
 
 
 class ReportingCoverage(Coverage):
     """Reports on one data file, under the configuration of the running Coverage.
 
     Args:
-        config: the running Coverage's configuration; it is copied.
+        config: the running Coverage's configuration, which is copied; or as plain data.
         data_file: where the combined data goes.
     """
 
     def __init__(self, config: Any, data_file: Path) -> None:
         super().__init__(data_file=str(data_file), config_file=False)
-        self.config = config.copy()
+        if isinstance(config, Mapping):
+            for name in vars(self.config).keys() & config.keys():
+                setattr(self.config, name, config[name])
+        else:
+            self.config = config.copy()
         self.config.data_file = str(data_file)
         self.config.parallel = False
         self.config.ignore_errors = True  # one bad source must not hide the others
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
+        self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}
-        self._reporters: dict[str, Any] = {}
         self._analysed: set[str] = set()
         self._files = 0  # in the combined data
+        self._aliases: Any = None
+        self.remapped = False  # the data that is reported on is not the data file's any more
 
     def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
         self.notices.append(msg)
 
-    def _get_file_reporter(self, morf: Any) -> Any:
-        """Parse a source once, not once for each format."""
-        if not isinstance(morf, str):
-            return super()._get_file_reporter(morf)
-        if morf not in self._reporters:
-            self._reporters[morf] = super()._get_file_reporter(morf)
-        return self._reporters[morf]
+    def _prepare_data_for_reporting(self) -> None:
+        """Every report would make a copy of all data, whether that changes a name or not."""
+        self.map_names()
 
-    def _analyze(self, morf: Any, *arguments: Any, **keywords: Any) -> Any:
+    def map_names(self) -> None:
+        """Have data under the names that `[paths]` gives them, which combining has mostly done."""
+        if any(self.local_name(name) != name for name in self.get_data().measured_files()):
+            super()._prepare_data_for_reporting()
+            self.remapped = True
+
+    def _get_file_reporter(self, morf: Any) -> FileReporter:
+        reporter = None
+        if self.analyst and isinstance(morf, str):
+            reporter = self.analyst.reporter(morf)
+        elif isinstance(morf, FileReporter):  # from `_analyze`, which older versions give none to
+            reporter = morf
+        return reporter or self.own_reporter(morf)
+
+    def own_reporter(self, morf: Any) -> FileReporter:
+        """coverage.py's own reporter of a file, or that of a plugin."""
+        return super()._get_file_reporter(morf)
+
+    def _analyze(self, morf: Any, file_reporter: FileReporter | None = None) -> Any:
         """Fail for every format alike.
 
         coverage.py's parser, asked a second time about a source that it could not parse, says that
         there are no statements in it.
         """
-        name = str(getattr(morf, "filename", morf))  # older versions pass the file reporter
+        name = str(morf)
         if (known := self._errors.get(name)) is not None:
             raise known
+        reporter = file_reporter or self._get_file_reporter(morf)
         try:
-            return super()._analyze(morf, *arguments, **keywords)
+            if self.analyst is None:
+                return self.full_analysis(reporter)
+            return self.analyst.analysis(reporter, lambda: self.full_analysis(reporter))
         except Exception as error:
             self._errors[name] = error
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
@@ -78,9 +134,19 @@ class ReportingCoverage(Coverage):
         self._files = self._files or len(self.get_data().measured_files())
         progress.note(len(self._analysed), self._files)
 
+    def full_analysis(self, reporter: FileReporter) -> Any:
+        """coverage.py's own analysis of a file."""
+        data = self.get_data()
+        name = self._file_mapper(reporter.filename)
+        return analysis_from_file_reporter(data, self.config.precision, reporter, name)
+
     def local_name(self, name: str) -> str:
         """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
-        return str(self._make_aliases().map(name)) if self.config.paths else name
+        if not self.config.paths:
+            return name
+        if self._aliases is None:
+            self._aliases = self._make_aliases()
+        return str(self._aliases.map(name))
 
     def path_map(self) -> Callable[[str], str]:
         """What `coverage combine` does to the names of measured files."""
@@ -92,12 +158,55 @@ class ReportingCoverage(Coverage):
         for data in self._data_to_close:
             data.close(force=True)
 
-    def shown_names(self) -> dict[str, str]:
-        """Measured files by the name that coverage.py's reports show them under."""
-        out = {}
-        for name in sorted(self.get_data().measured_files()):
-            try:
-                out[self._get_file_reporter(name).relative_filename()] = name
-            except CoverageException as error:
-                self.failures[name] = str(error)
-        return out
+
+class KeptFileReporter(PythonFileReporter):
+    """Answers from a kept analysis, by the code of coverage.py's own reporter.
+
+    Args:
+        name: the measured file.
+        coverage: whose configuration holds.
+        rules: what the analysis was made by.
+        load: returns the kept analysis; called when something is asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        coverage: ReportingCoverage,
+        rules: Rules,
+        load: Callable[[KeptFileReporter], dict[str, Any]],
+    ) -> None:
+        super().__init__(name, coverage)
+        self.source_name: str | None = None  # what the analysis is kept under
+        self._rules = rules
+        self._load = load
+        self._kept: dict[str, Any] | None = None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        if self._kept is None:
+            self._kept = self._load(self)
+        return self._kept
+
+    @property
+    def parser(self) -> PythonParser:
+        if self._parser is None:
+            self._parser = parser_of(self.kept, self.filename, self._rules)
+        return self._parser
+
+    def remember(self, kept: dict[str, Any]) -> None:
+        """Answer from an analysis that is at hand."""
+        self._kept = kept
+
+    def forget(self) -> None:
+        """Give the memory back; what is asked for next is loaded again."""
+        self._kept = self._parser = None
+
+    def source(self) -> str:
+        return str(self.kept["text"])
+
+    def no_branch_lines(self) -> set[int]:
+        return set(self.kept["no_branch"])
+
+    def code_regions(self) -> Iterable[CodeRegion]:
+        return regions_of(self.kept)

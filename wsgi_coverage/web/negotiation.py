@@ -90,9 +90,9 @@ def html_page(body: bytes, mimetype: str) -> Response:
     return response
 
 
-def download(body: bytes, name: str) -> Response:
-    """A data file."""
-    response = Response(body, mimetype="application/octet-stream")
+def download(body: bytes, name: str, mimetype: str = "application/octet-stream") -> Response:
+    """A file to be saved."""
+    response = Response(body, mimetype=mimetype)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 

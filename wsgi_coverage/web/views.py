@@ -25,7 +25,14 @@ from wsgi_coverage.web.negotiation import as_json, done, download, html_page, ro
 
 WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
 MAX_WAIT = 300.0
-EXPORTS = {"coverage", "json"}
+# Format: its type, and the name that it is saved under; JSON is shown.
+EXPORTS = {
+    "coverage": ("application/octet-stream", ".coverage"),
+    "html": ("application/zip", "coverage-html.zip"),
+    "json": ("application/json", None),
+    "lcov": ("text/plain", "coverage.lcov"),
+    "xml": ("application/xml", "coverage.xml"),
+}
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 
@@ -60,13 +67,9 @@ def files(request: Request, control: Control, identity: str | None = None) -> Re
 
 def export(request: Request, control: Control, identity: str | None = None) -> Response:
     wanted = request.args.get("format", "coverage")
-    if wanted not in EXPORTS:
-        raise BadParameterError(
-            f"format must be one of {', '.join(sorted(EXPORTS))}, got {wanted!r}"
-        )
-    if wanted == "json":
-        return as_json(control.json(identity))
-    return download(control.data(identity), ".coverage")
+    body = control.export(wanted, identity)
+    mimetype, name = EXPORTS[wanted]
+    return download(body, name, mimetype) if name else Response(body, mimetype=mimetype)
 
 
 def html_folder(request: Request, control: Control, **_: str) -> Response:  # noqa: ARG001
@@ -116,7 +119,7 @@ def snapshots(request: Request, control: Control) -> Response:  # noqa: ARG001
 
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
-    return download(control.data(identity), f"{identity}.coverage")
+    return download(control.export("coverage", identity), f"{identity}.coverage")
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:

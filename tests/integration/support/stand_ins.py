@@ -16,8 +16,9 @@ from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
+from wsgi_coverage.report.formats import HTML, JSON
 from wsgi_coverage.report.publish import DATA, new_id
-from wsgi_coverage.report.render import FILES, HTML, JSON, TEXT
+from wsgi_coverage.report.render import FILES, TEXT
 
 MEASURING = Measuring(
     core="ctrace",

@@ -1,8 +1,9 @@
 """Data files to report on, without measuring anything in this process."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wsgi_coverage.model import Gathering, Report, WorkerState
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.publish import META
 
 SOURCE = (
     "def first():\n    return 1\n\n\ndef second(x):\n    if x:\n        return 2\n    return 3\n"
@@ -102,8 +104,11 @@ def build_report(project: Path, tmp_path: Path) -> Build:
             gathering=Gathering(workers=(worker,), ended_at=clock.now()),
             collected=clock.now(),
             autosave_interval=30.0,
+            analysis_dir=tmp_path / "analysis",
         )
-        return build(source, out, **more)
+        report = build(source, out, **more)
+        (out / META).write_text(json.dumps(asdict(report)))
+        return report
 
     return make
 

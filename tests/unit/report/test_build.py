@@ -11,10 +11,19 @@ import coverage
 import pytest
 
 from wsgi_coverage.model import Report
+from wsgi_coverage.report import formats
 from wsgi_coverage.store import stamp
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
+
+# What these data files, which know no phases, say of load and runtime.
+UNTOLD = {
+    "load": None,
+    "runtime": None,
+    "runtime_percent": None,
+    "runtime_reason": "a context without a name does not tell load from runtime",
+}
 
 
 @pytest.fixture
@@ -35,7 +44,13 @@ def test_the_union_of_all_data_files_is_reported(
         data_file(".coverage", {"app.py": [8]}),
     )
 
-    assert files()["app.py"] == {"statements": 6, "missing": 1, "covered": 5, "percent": 83.33}
+    assert files()["app.py"] == {
+        "statements": 6,
+        "missing": 1,
+        "covered": 5,
+        "percent": 83.33,
+        **UNTOLD,
+    }
     assert report.summary["covered"] == 5
     assert report.warnings == ()
 
@@ -64,9 +79,9 @@ def test_text_files_html_and_data_agree(
     assert sorted(exported.lines(str(project / "app.py")) or ()) == [1, 2, 5]
     assert files()["app.py"]["covered"] == 3
     assert "app.py       6      3    50%" in (out / "report.txt").read_text()
-    assert "50%" in (out / "html" / "index.html").read_text()
+    assert b"50%" in formats.read_page(out, "index.html")
     assert report.summary["percent"] == 50.0
-    assert json.loads((out / "coverage.json").read_text())["totals"]["covered_lines"] == 3
+    assert json.loads(formats.read(out, formats.JSON))["totals"]["covered_lines"] == 3
 
 
 def test_branch_figures_are_coverage_pys_own(
@@ -85,6 +100,7 @@ def test_branch_figures_are_coverage_pys_own(
         "partial_branches": 1,
         "covered_branches": 1,
         "missing_branches": 1,
+        **UNTOLD,
     }
 
 
@@ -141,7 +157,15 @@ def test_files_that_never_ran_are_reported_at_zero(
         data_file(".coverage.a", {"app.py": [1]}), unexecuted=[(str(project / "never.py"), None)]
     )
 
-    assert files()["never.py"] == {"statements": 1, "missing": 1, "covered": 0, "percent": 0.0}
+    assert files()["never.py"] == {
+        "statements": 1,
+        "missing": 1,
+        "covered": 0,
+        "percent": 0.0,
+        "load": 0,
+        "runtime": 0,
+        "runtime_percent": 0.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,7 +199,7 @@ def test_a_bad_source_is_listed_with_its_reason_and_the_rest_is_reported(
     assert any("bad.py" in warning for warning in report.warnings)
     assert report.summary["statements"] == 6
     assert "bad.py" not in (tmp_path / "out" / "report.txt").read_text()
-    assert (tmp_path / "out" / "html" / "index.html").exists()
+    assert b"bad_py.html" not in formats.read_page(tmp_path / "out", "index.html")
 
 
 def test_only_bad_sources_are_no_data(

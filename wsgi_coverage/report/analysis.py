@@ -1,0 +1,189 @@
+"""What a source could execute, by coverage.py's own parser, as plain data that can be kept.
+
+A parser is taken apart after its work and put together again later, so that every question about
+lines and arcs is still answered by coverage.py's code. That touches attributes of its parser; if
+they are not as expected, nothing is kept, and coverage.py parses each source each time.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import coverage
+from coverage.exceptions import NoSource
+from coverage.misc import join_regex
+from coverage.parser import PythonParser
+from coverage.plugin import CodeRegion
+from coverage.python import get_python_source
+from coverage.regions import RegionFinder, code_regions
+
+from wsgi_coverage.report.kept import digest
+
+FORMAT = 1  # of what is kept; goes up with every change of it
+TRIES = 3  # to read a source that somebody writes to
+PARTS = {
+    "statements",
+    "excluded",
+    "multiline_map",
+    "_ast_root",
+    "_all_arcs",
+    "_missing_arc_fragments",
+    "_with_jump_fixers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an analysis depends on, besides the source."""
+
+    exclude: str
+    partial: str
+    branch: bool
+
+    def as_bytes(self) -> bytes:
+        versions = (FORMAT, coverage.__version__, platform.python_implementation(), sys.version)
+        return json.dumps([*versions, self.exclude, self.partial, self.branch]).encode()
+
+
+def rules_of(config: Any, *, branch: bool) -> Rules:
+    """The rules that a coverage.py configuration sets."""
+    return Rules(
+        exclude=join_regex(config.exclude_list),
+        partial=join_regex([*config.partial_list, *config.partial_always_list]),
+        branch=branch,
+    )
+
+
+def name_of(content: bytes, rules: Rules) -> str:
+    """The name that the analysis of a source is kept under."""
+    return digest(content, rules.as_bytes())
+
+
+@cache
+def can_be_kept() -> bool:
+    """Tell whether coverage.py's parser has the parts that are kept of it."""
+    return vars(PythonParser(text="", filename="x")).keys() >= PARTS
+
+
+def read_content(filename: str) -> bytes:
+    """What tells one version of a source from another.
+
+    Raises:
+        NoSource, SyntaxError: as coverage.py's own, where there is none.
+    """
+    path = Path(filename)
+    try:
+        return path.read_bytes() if path.exists() else _text(filename).encode("utf-8", "replace")
+    except OSError as error:
+        raise NoSource(f"No source for code: '{filename}': {error}") from error
+
+
+def read_source(filename: str, content: bytes) -> tuple[bytes, str]:
+    """The same, and the text as coverage.py decodes it.
+
+    Args:
+        filename: of the source.
+        content: what it was a moment ago.
+
+    Raises:
+        NoSource, SyntaxError: as coverage.py's own.
+    """
+    for _ in range(TRIES):
+        text = _text(filename)
+        again = read_content(filename)
+        if again == content:
+            return content, text
+        content = again
+    raise NoSource(f"{filename} changes all the time")
+
+
+def _text(filename: str) -> str:
+    try:
+        return get_python_source(filename)
+    except OSError as error:
+        raise NoSource(f"No source for code: '{filename}': {error}") from error
+
+
+def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:
+    """Parse a source, and take the result apart.
+
+    Raises:
+        coverage.exceptions.NotPython: it cannot be parsed.
+    """
+    parser = PythonParser(text=text, filename=filename, exclude=rules.exclude)
+    parser.parse_source()
+    kept: dict[str, Any] = {
+        "text": text,
+        "statements": sorted(parser.statements),
+        "excluded": sorted(parser.excluded),
+        "multiline": list(parser.multiline_map.items()),
+        "regions": [
+            [region.kind, region.name, region.start, _ranges(region.lines)]
+            for region in _regions(parser)
+        ],
+    }
+    if rules.branch:
+        kept["no_branch"] = sorted(parser.lines_matching(rules.partial))
+        kept["arcs"] = sorted(parser.arcs())
+        kept["jumps"] = list(parser._with_jump_fixers.items())
+        kept["fragments"] = list((parser._missing_arc_fragments or {}).items())
+    return kept
+
+
+def _regions(parser: PythonParser) -> Sequence[CodeRegion]:
+    finder = RegionFinder()
+    if parser._ast_root is None or not hasattr(finder, "handle_node"):
+        return code_regions(parser.text)
+    finder.handle_node(parser._ast_root)  # what code_regions does, without parsing once more
+    return finder.regions
+
+
+def parser_of(kept: dict[str, Any], filename: str, rules: Rules) -> PythonParser:
+    """Put a parser together again, as it was after its work."""
+    parser = PythonParser(text=kept["text"], filename=filename, exclude=rules.exclude)
+    parser.statements = set(kept["statements"])
+    parser.excluded = set(kept["excluded"])
+    parser.multiline_map = dict(kept["multiline"])
+    if rules.branch:
+        parser._all_arcs = {(start, end) for start, end in kept["arcs"]}
+        parser._with_jump_fixers = {_tuples(arc): _tuples(jump) for arc, jump in kept["jumps"]}
+        parser._missing_arc_fragments = {
+            _tuples(arc): [_tuples(pair) for pair in pairs] for arc, pairs in kept["fragments"]
+        }
+    return parser
+
+
+def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
+    """The functions and classes of a source."""
+    return [
+        CodeRegion(kind=kind, name=name, start=start, lines=_lines(ranges))
+        for kind, name, start, ranges in kept["regions"]
+    ]
+
+
+def _tuples(value: Any) -> Any:
+    """What was made of tuples before it went through JSON."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _ranges(lines: Iterable[int]) -> list[list[int]]:
+    out: list[list[int]] = []
+    for line in sorted(lines):
+        if out and out[-1][1] == line - 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return out
+
+
+def _lines(ranges: Iterable[Sequence[int]]) -> set[int]:
+    return {line for first, last in ranges for line in range(first, last + 1)}

@@ -1,0 +1,153 @@
+"""The analyst of a new report: parses what is new, and works out figures where they changed.
+
+Concurrency: one instance belongs to one build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coverage.plugin import FileReporter
+
+from wsgi_coverage.report.analysis import (
+    analyse,
+    can_be_kept,
+    name_of,
+    read_content,
+    read_source,
+    rules_of,
+)
+from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figures_of
+from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read, write
+from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a report keeps of one file."""
+
+    filename: str  # as coverage.py's reporter calls it
+    shown: str  # as reports show it
+    source: str | None  # the name of its kept analysis; None: coverage.py's own, or a plugin's
+    known_as: str | None  # what the figures were computed from; None: more than can be told
+    figures: Figures
+
+    def as_plain(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "filename": self.filename,
+            "shown": self.shown,
+            "source": self.source,
+            "known_as": self.known_as,
+            "figures": self.figures.as_plain(),
+        }
+
+
+class Building:
+    """Answers for every source of a report that is being made.
+
+    Args:
+        cov: what is reported on.
+        executed: the same data, read at once.
+        kept: analyses of this application's sources.
+        sources: the folder of those that this report is made of.
+    """
+
+    def __init__(
+        self, cov: ReportingCoverage, executed: Executed, kept: Kept, sources: Path
+    ) -> None:
+        self.entries: dict[str, Entry] = {}  # by measured file
+        self.fatal: OSError | None = None  # what a report cannot be made without
+        self._names: dict[str, str] = {}  # measured file, by the reporter's file name
+        self._cov = cov
+        self._executed = executed
+        self._kept = kept
+        self._sources = sources
+        self._has_new = False
+        self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
+        self._known = _figures(kept.get(FIGURES))
+
+    def reporter(self, name: str) -> FileReporter | None:
+        if not can_be_kept() or self._executed.tracers.get(name):
+            found = self._cov.own_reporter(name)
+        else:
+            found = KeptFileReporter(name, self._cov, self._rules, self._load)
+        self._names[found.filename] = name
+        return found
+
+    def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        name = self._names[reporter.filename]
+        if name not in self.entries:
+            self.entries[name] = self._entry(name, reporter, full)
+            if isinstance(reporter, KeptFileReporter):
+                reporter.forget()
+        return KnownAnalysis(self.entries[name].figures, self._cov.config.precision)
+
+    def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+        return dict(read(self._sources / str(reporter.source_name)))
+
+    def tidy(self) -> None:
+        """Bound what is kept, if this report added to it."""
+        if self._has_new:
+            used = {entry.source for entry in self.entries.values() if entry.source}
+            self._kept.prune(used | {FIGURES})
+
+    def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
+        source = known_as = figures = None
+        if isinstance(reporter, KeptFileReporter):
+            source = self._keep(reporter)
+            executed = self._executed.digest(name)
+            known_as = digest(source.encode(), executed)
+            figures = self._known.get(known_as)
+        return Entry(
+            filename=reporter.filename,
+            shown=reporter.relative_filename(),
+            source=source,
+            known_as=known_as,
+            figures=figures or figures_of(full(), reporter, self._executed, name),
+        )
+
+    def _keep(self, reporter: KeptFileReporter) -> str:
+        """See that what a source could execute lies in the report; return its name."""
+        content = read_content(reporter.filename)
+        source = name_of(content, self._rules)
+        if not self._lend(source):
+            content, text = read_source(reporter.filename, content)
+            analysed = analyse(text, reporter.filename, self._rules)
+            source = name_of(content, self._rules)
+            reporter.remember(analysed)
+            self._put(source, analysed)
+        reporter.source_name = source
+        return source
+
+    def _lend(self, source: str) -> bool:
+        try:
+            return self._kept.lend(source, self._sources)
+        except OSError as error:
+            self.fatal = error
+            raise
+
+    def _put(self, source: str, analysed: dict[str, Any]) -> None:
+        self._has_new = True
+        try:
+            packed = pack(analysed)
+            write(self._sources / source, packed)
+            self._kept.take(source, self._sources)
+        except OSError as error:
+            self.fatal = error
+            raise
+
+
+def _figures(last: Any) -> Mapping[str, Figures]:
+    """Figures of the last report, by what they were computed from."""
+    try:
+        return {
+            entry["known_as"]: Figures.from_plain(entry["figures"])
+            for entry in last["files"].values()
+            if entry["known_as"]
+        }
+    except (KeyError, TypeError, AttributeError):
+        return {}

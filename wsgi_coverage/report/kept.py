@@ -1,0 +1,166 @@
+"""Plain data kept on disk under a name made of what it was computed from.
+
+    cache_dir/analysis/<name>      one version of one source: its text, and what it could execute
+    cache_dir/analysis/figures     the figures of the last report
+    <report>/sources/<name>        the same files again, those that this report is made of
+
+A report has links of its own to what it needs, so nothing that is pruned from the cache is missed
+by a report or snapshot, and an unchanged source takes its room once.
+
+Concurrency: files appear by renaming and never change, so any number of processes may read and
+write at once; what is not whole, whatever the reason, is as good as not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+DIGEST = 16  # bytes, in front of the content
+FIGURES = "figures"
+TEMPORARY = ".new-"
+MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
+ABANDONED = 3600.0  # seconds; a temporary file of that age has no writer any more
+
+
+def digest(*parts: bytes) -> str:
+    """A name for what was computed from these parts."""
+    out = hashlib.blake2b(digest_size=DIGEST)
+    for part in parts:
+        out.update(len(part).to_bytes(8, "big"))
+        out.update(part)
+    return out.hexdigest()
+
+
+def pack(value: Any) -> bytes:
+    """Plain data as it lies on disk."""
+    content = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+    return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
+
+
+def read(path: Path) -> Any:
+    """What was packed into a file; None if it is not there or not whole."""
+    content = _content(path)
+    return None if content is None else json.loads(zlib.decompress(content))
+
+
+def write(path: Path, packed: bytes) -> None:
+    """Write a file as one step.
+
+    Raises:
+        OSError: there is no room, or the folder is not there.
+    """
+    temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
+    try:
+        temporary.write_bytes(packed)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    whole = hashlib.blake2b(raw[DIGEST:], digest_size=DIGEST).digest() == raw[:DIGEST]
+    return raw[DIGEST:] if whole else None
+
+
+class Kept:
+    """A folder of kept data, bounded in size.
+
+    Args:
+        folder: is made when something is put there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, name: str) -> Any:
+        """What is kept under a name; None if there is nothing."""
+        return read(self.folder / name)
+
+    def take(self, name: str, folder: Path) -> None:
+        """Keep a file of another folder, in the place of what was kept under its name.
+
+        Raises:
+            OSError: there is no room.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f"{TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            link(folder / name, temporary)
+            temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def lend(self, name: str, folder: Path) -> bool:
+        """Put what is kept under a name into another folder; False if there is nothing.
+
+        Raises:
+            OSError: there is no room.
+        """
+        if _content(self.folder / name) is None:
+            return False
+        try:
+            link(self.folder / name, folder / name)
+        except FileNotFoundError:  # pruned by another process just now
+            return False
+        return True
+
+    def prune(self, used: Collection[str], limit: int = MAX_BYTES) -> None:
+        """Remove what was not used for longest, above a limit, and what killed writers left.
+
+        Args:
+            used: names that were used just now; they stay.
+            limit: bytes.
+        """
+        entries = []
+        with contextlib.suppress(OSError), os.scandir(self.folder) as found:
+            for entry in found:
+                status = entry.stat()
+                if not entry.name.startswith(TEMPORARY):
+                    entries.append((status.st_mtime, status.st_size, entry.name))
+                elif time.time() - status.st_mtime > ABANDONED:
+                    Path(entry.path).unlink(missing_ok=True)
+        now = time.time()
+        total = sum(size for _, size, _ in entries)
+        for _, size, name in sorted(entries):
+            path = self.folder / name
+            with contextlib.suppress(OSError):
+                if name in used:
+                    os.utime(path, (now, now))
+                elif total > limit:
+                    path.unlink()
+                    total -= size
+
+
+def link(source: Path, target: Path) -> None:
+    """Have a file under a second name, as a copy where the file system knows no links.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: there is no room.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:
+        temporary = target.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""A finished report's folder as a Coverage: what every format that comes later is rendered from.
+
+Everything is in the folder: the data, the configuration of the refresh, the figures, the sources
+as they were. So a report does not change when a source does, or the application is configured anew,
+and whoever renders needs no running Coverage.
+
+Concurrency: one instance belongs to one rendering; folders are only added to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from coverage.exceptions import CoverageException, NoSource
+from coverage.plugin import FileReporter
+
+from wsgi_coverage.report.analysis import (
+    Rules,
+    analyse,
+    name_of,
+    read_content,
+    read_source,
+    rules_of,
+)
+from wsgi_coverage.report.figures import Figures, KnownAnalysis
+from wsgi_coverage.report.kept import FIGURES, read
+from wsgi_coverage.report.publish import DATA
+from wsgi_coverage.report.render import SOURCES
+from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
+
+
+class Reported:
+    """Answers for every source of a finished report.
+
+    Args:
+        cov: what renders.
+        folder: the report's.
+        plain: its figures.
+    """
+
+    def __init__(self, cov: ReportingCoverage, folder: Path, plain: dict[str, Any]) -> None:
+        self.figures_only = False  # True: analyses are made of figures, no source is loaded
+        self._cov = cov
+        self._folder = folder
+        self._files = plain["files"]
+        self._failures = plain["failures"]
+        self._rules: Rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
+        self._names: dict[str, str] = {}
+
+    def reporter(self, name: str) -> FileReporter | None:
+        entry = self._files.get(name)
+        if entry is None or entry["source"] is None:
+            found = self._cov.own_reporter(name)
+        else:
+            found = KeptFileReporter(name, self._cov, self._rules, self._load)
+            found.filename, found.relname = entry["filename"], entry["shown"]
+            found.source_name = entry["source"]
+        self._names[found.filename] = name
+        return found
+
+    def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        name = self._names[reporter.filename]
+        if name in self._failures or name not in self._files:
+            raise CoverageException(self._failures.get(name, "it was not there at the refresh"))
+        if self.figures_only:
+            return KnownAnalysis(self.figures(reporter), self._cov.config.precision)
+        return full()
+
+    def figures(self, reporter: FileReporter) -> Figures:
+        """The figures of a file that is reported on."""
+        return Figures.from_plain(self._files[self._names[reporter.filename]]["figures"])
+
+    def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+        """A source's analysis; if it is damaged, made again if the source is still the same."""
+        kept = read(self._folder / SOURCES / str(reporter.source_name))
+        if kept is None:
+            content, text = read_source(reporter.filename, read_content(reporter.filename))
+            if name_of(content, self._rules) != reporter.source_name:
+                raise NoSource(f"what was kept of {reporter.filename} is damaged")
+            kept = analyse(text, reporter.filename, self._rules)
+        return dict(kept)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
+    """A finished report, to render from.
+
+    Raises:
+        FileNotFoundError: the folder, or what makes it a report, is not there.
+    """
+    plain = read(folder / FIGURES)
+    if plain is None:
+        raise FileNotFoundError(f"there are no figures in {folder}")
+    with closing(ReportingCoverage(plain["config"], folder / DATA)) as cov:
+        cov.load()
+        cov.map_names()
+        cov.analyst = reported = Reported(cov, folder, plain)
+        yield cov, reported
