@@ -104,6 +104,14 @@ def servers(session: nox.Session) -> None:
     session.run(*RUN, *QUIET, "-m", "every_server", *(session.posargs or ["tests/e2e"]))
 
 
+@nox.session(python=["3.11", "3.14"], default=False)
+def sources(session: nox.Session) -> None:
+    """Every format of hundreds of real files, compared with what coverage.py makes of them."""
+    session.install(f"{wheel(session)}[flask]", *TESTS, "django")
+    wanted = ("-m", "every_source", "--timeout", "900")
+    session.run(*RUN, *QUIET, *wanted, *(session.posargs or ["tests/unit/report"]))
+
+
 @nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""

@@ -75,6 +75,27 @@ def test_export_as_json_is_coverage_pys_json_report(reported: Site) -> None:
     assert reported.get("/export?format=json").json() == {"totals": {}}
 
 
+@pytest.mark.parametrize("snapshot", [False, True], ids=["published", "snapshot"])
+@pytest.mark.parametrize(
+    ("wanted", "mimetype", "name", "body"),
+    [
+        ("xml", "application/xml", "coverage.xml", b"<coverage/>"),
+        ("lcov", "text/plain", "coverage.lcov", b"SF:app.py"),
+        ("html", "application/zip", "coverage-html.zip", b"PK"),
+    ],
+)
+def test_every_other_export_is_a_download_of_its_type(
+    reported: Site, snapshot: bool, wanted: str, mimetype: str, name: str, body: bytes
+) -> None:
+    taken = reported.post("/snapshot", JSON).json()["id"]
+    below = f"/snapshots/{taken}" if snapshot else ""
+
+    answer = reported.get(f"{below}/export?format={wanted}")
+
+    assert (answer.body, answer.mimetype) == (body, mimetype)
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+
+
 @pytest.mark.parametrize("wanted", ["", "pdf", "JSON", "%00", "../x", "json%20"])
 def test_export_in_an_unknown_format_is_refused(reported: Site, wanted: str) -> None:
     answer = reported.get(f"/export?format={wanted}")

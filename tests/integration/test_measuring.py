@@ -113,6 +113,29 @@ def test_a_snapshot_keeps_what_a_reset_forgets(run_shop) -> None:
     assert kept == [2, 3, 4]
 
 
+def test_a_snapshot_stays_whole_when_its_sources_and_the_cache_are_gone(run_shop) -> None:
+    statuses, lines, page = run_shop("""
+    import os, shutil, zipfile
+    from io import BytesIO
+    identity = ask("POST", "/snapshot", JSON).json()["id"]
+    os.remove("shop.py")
+    shutil.rmtree(".wsgi-coverage-cache")
+    answers = [
+        ask("GET", f"/snapshots/{identity}/export?format={each}")
+        for each in ("coverage", "json", "xml", "lcov", "html")
+    ]
+    page = ask("GET", f"/snapshots/{identity}/html/shop_py.html")
+    with zipfile.ZipFile(BytesIO(answers[4].body)) as site:
+        same = site.read("shop_py.html") == page.body
+    lines = answers[1].json()["files"]["shop.py"]["executed_lines"]
+    print(json.dumps([[each.status for each in answers], lines, same and page.status]))
+    """)
+
+    assert statuses == [200] * 5
+    assert lines == [2, 3, 4]
+    assert page == 200
+
+
 # coverage.py's HTML under the content security policy
 
 

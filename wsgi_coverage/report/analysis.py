@@ -10,7 +10,6 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ class Rules:
     branch: bool
 
     def as_bytes(self) -> bytes:
-        versions = (FORMAT, coverage.__version__, platform.python_implementation(), sys.version)
+        versions = (FORMAT, coverage.__version__, sys.version)
         return json.dumps([*versions, self.exclude, self.partial, self.branch]).encode()
 
 

@@ -16,7 +16,7 @@ from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
-from wsgi_coverage.report.formats import HTML, JSON
+from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import FILES, TEXT
 
@@ -110,6 +110,9 @@ def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
     (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
     (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
     (folder / JSON).write_text('{"totals": {}}', encoding="utf-8")
+    (folder / XML).write_text("<coverage/>", encoding="utf-8")
+    (folder / LCOV).write_text("SF:app.py", encoding="utf-8")
+    (folder / SITE).write_bytes(b"PK")
     (folder / DATA).write_bytes(b"SQLite format 3\x00")
     (folder / HTML).mkdir()
     (folder / HTML / "index.html").write_bytes(PAGE)

@@ -1,0 +1,220 @@
+"""What is rendered when it is first asked for, and of what."""
+
+import json
+import re
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage.model import Report
+from wsgi_coverage.report import formats, pages, reported
+
+Build = Callable[..., Report]
+MakeData = Callable[..., Path]
+
+ALL = [formats.JSON, formats.XML, formats.LCOV, formats.SITE]
+
+
+@pytest.fixture
+def out(data_file: MakeData, build_report: Build, tmp_path: Path) -> Path:
+    """The folder of a report of which nothing was asked yet."""
+    build_report(data_file(".coverage.a", {"app.py": [1, 2, 5]}))
+    return tmp_path / "out"
+
+
+def test_a_refresh_renders_no_format(out: Path) -> None:
+    names = {path.name for path in out.iterdir()}
+
+    assert names == {
+        "data.coverage", "figures", "files.json", "meta.json", "report.txt", "sources"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_a_report_does_not_change_when_a_source_does(
+    out: Path, project: Path, tmp_path: Path, change: str
+) -> None:
+    reference = shutil.copytree(out, tmp_path / "reference")
+    before = everything(reference)
+    if change == "edited":
+        (project / "app.py").write_text("x = 1\n" * 50)
+    else:
+        (project / "app.py").unlink()
+
+    assert everything(out) == before
+
+
+def test_a_report_needs_nothing_of_the_cache(out: Path, tmp_path: Path) -> None:
+    before = everything(shutil.copytree(out, tmp_path / "reference"))
+    shutil.rmtree(tmp_path / "analysis")
+
+    assert everything(out) == before
+
+
+def test_a_report_is_rendered_under_the_configuration_of_its_refresh(
+    data_file: MakeData, build_report: Build, project: Path, tmp_path: Path
+) -> None:
+    data = data_file(".coverage.a", {"app.py": [1, 2, 5]})
+    build_report(data, config="[html]\ntitle = Before\n[report]\nexclude_also = def second\n")
+
+    (project / ".coveragerc").write_text("[html]\ntitle = After\n")
+
+    assert b"Before" in formats.read_page(tmp_path / "out", "index.html")
+    totals = json.loads(formats.read(tmp_path / "out", formats.JSON))["totals"]
+    assert totals["num_statements"] == 2
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_format_is_rendered_once(out: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    first = formats.read(out, name)
+    monkeypatch.setattr(formats, "opened", None)
+    monkeypatch.setattr(pages, "opened", None)
+
+    assert formats.read(out, name) == first
+
+
+def test_rendering_leaves_nothing_but_what_was_asked_for(out: Path) -> None:
+    before = {path.name for path in out.iterdir()}
+
+    formats.read(out, formats.XML)
+    formats.read_page(out, "app_py.html")
+
+    assert {path.name for path in out.iterdir()} - before == {formats.XML, "html"}
+    made = {path.name for path in (out / "html").iterdir()}
+    assert {name for name in made if name.endswith(".html")} == {"app_py.html"}
+
+
+def test_every_link_of_every_page_leads_to_a_page(out: Path) -> None:
+    pending, seen = {"index.html"}, set()
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        content = formats.read_page(out, name)
+        if name.endswith(".html"):
+            links = re.findall(r'(?:href|src)="([^"#]+)', content.decode())
+            pending |= {link for link in links if not link.startswith("https:")} - seen
+
+    assert {"app_py.html", "function_index.html", "class_index.html"} < seen
+    assert any(name.startswith("style") for name in seen)
+
+
+def test_the_zip_holds_the_pages_that_are_served(out: Path) -> None:
+    with zipfile.ZipFile(BytesIO(formats.read(out, formats.SITE))) as site:
+        names = [name for name in site.namelist() if not name.endswith("/")]
+        for name in names:
+            assert site.read(name) == formats.read_page(out, name), name
+
+    assert {"index.html", "app_py.html", "function_index.html", "class_index.html"} < set(names)
+
+
+@pytest.mark.parametrize("name", ["nothing.html", "data.coverage", "app.py", "status.json"])
+def test_a_page_that_there_is_not_is_not_found(out: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        formats.read_page(out, name)
+
+
+def test_without_data_there_is_no_format(build_report: Build, tmp_path: Path) -> None:
+    build_report()
+
+    for name in ALL:
+        with pytest.raises(FileNotFoundError):
+            formats.read(tmp_path / "out", name)
+    with pytest.raises(FileNotFoundError):
+        formats.read_page(tmp_path / "out", "index.html")
+
+
+def test_first_askers_at_the_same_time_all_get_the_whole(out: Path) -> None:
+    together = threading.Barrier(4)
+    answers: list[object] = []
+
+    def ask() -> None:
+        together.wait(30)
+        try:
+            answers.append(without_time(formats.read(out, formats.LCOV)))
+        except Exception as error:
+            answers.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert answers == [without_time((out / formats.LCOV).read_bytes())] * 4
+    assert answers[0]
+
+
+def test_another_html_reporter_than_expected_gives_the_whole_site_at_once(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_page = shutil.copytree(out, tmp_path / "by-page")
+    monkeypatch.setattr(pages, "parts_are_as_expected", lambda: False)
+
+    formats.read_page(out, "index.html")
+
+    names = [path.name for path in (out / "html").iterdir()]
+    assert {"index.html", "app_py.html", "function_index.html"} < set(names)
+    monkeypatch.undo()
+    for name in names:
+        assert without_time((out / "html" / name).read_bytes()) == without_time(
+            formats.read_page(by_page, name)
+        ), name
+
+
+def test_parts_of_the_html_reporter_that_are_missing_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages.parts_are_as_expected.cache_clear()
+    assert pages.parts_are_as_expected()
+    pages.parts_are_as_expected.cache_clear()
+    monkeypatch.delattr("coverage.html.HtmlReporter.write_index_page")
+
+    assert not pages.parts_are_as_expected()
+
+    pages.parts_are_as_expected.cache_clear()
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same", "edited"])
+def test_what_is_damaged_in_a_report_is_made_again_of_the_same_source_only(
+    out: Path, project: Path, same: bool
+) -> None:
+    (kept,) = (out / reported.SOURCES).iterdir()
+    kept.unlink()  # it may be a link to what the cache has
+    kept.write_bytes(b"damaged")
+    if not same:
+        (project / "app.py").write_text("x = 1\n")
+
+    files = json.loads(formats.read(out, formats.JSON))["files"]
+
+    assert list(files) == (["app.py"] if same else [])
+
+
+def test_a_report_that_is_taken_away_meanwhile_is_not_found(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        shutil.rmtree(out)
+        raise OSError("a file that is not there any more")
+
+    monkeypatch.setitem(formats.REPORTERS, formats.XML, gone)
+
+    with pytest.raises(FileNotFoundError):
+        formats.read(out, formats.XML)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All formats and pages, but for the time."""
+    out = {name: without_time(formats.read(folder, name)) for name in ALL[:3]}
+    for name in ("index.html", "app_py.html", "function_index.html", "class_index.html"):
+        out[name] = without_time(formats.read_page(folder, name))
+    assert b"first" in out["app_py.html"]
+    return out
+
+
+def without_time(content: bytes) -> bytes:
+    return re.sub(rb'timestamp(=|": )"[^"]*"|created at [-+ :\d]+', b"", content)

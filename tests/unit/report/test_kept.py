@@ -1,0 +1,116 @@
+"""Plain data kept on disk."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage.report import kept
+from wsgi_coverage.report.kept import Kept
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "report").mkdir()
+    return tmp_path / "report"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, folder: Path) -> Kept:
+    """A cache with one value, `one`, that a report has too."""
+    cache = Kept(tmp_path / "cache")
+    kept.write(folder / "one", kept.pack({"a": [1, "\udcff"]}))
+    cache.take("one", folder)
+    return cache
+
+
+def test_what_was_kept_comes_back(cache: Kept) -> None:
+    assert cache.get("one") == {"a": [1, "\udcff"]}
+    assert cache.get("other") is None
+
+
+@pytest.mark.parametrize("position", [0, 15, 16, -1])
+def test_one_wrong_byte_is_as_good_as_nothing(cache: Kept, folder: Path, position: int) -> None:
+    path = cache.folder / "one"
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+    assert cache.get("one") is None
+    assert not cache.lend("one", folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"short"])
+def test_a_file_that_is_not_whole_is_as_good_as_nothing(cache: Kept, content: bytes) -> None:
+    (cache.folder / "one").write_bytes(content)
+
+    assert cache.get("one") is None
+
+
+def test_a_loan_outlives_the_cache(cache: Kept, tmp_path: Path) -> None:
+    (tmp_path / "snapshot").mkdir()
+
+    assert cache.lend("one", tmp_path / "snapshot")
+    (cache.folder / "one").unlink()
+
+    assert kept.read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+
+
+def test_a_loan_takes_no_room_of_its_own(cache: Kept, tmp_path: Path) -> None:
+    (tmp_path / "snapshot").mkdir()
+
+    cache.lend("one", tmp_path / "snapshot")
+
+    assert (tmp_path / "snapshot" / "one").samefile(cache.folder / "one")
+
+
+def test_where_there_are_no_links_a_loan_is_a_copy(
+    cache: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "snapshot").mkdir()
+
+    assert cache.lend("one", tmp_path / "snapshot")
+
+    assert [path.name for path in (tmp_path / "snapshot").iterdir()] == ["one"]
+    assert kept.read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+
+
+def test_what_was_not_used_for_longest_is_pruned_first(cache: Kept, folder: Path) -> None:
+    for age, name in enumerate(["newest", "newer", "older", "oldest"]):
+        kept.write(folder / name, kept.pack(name))
+        cache.take(name, folder)
+        os.utime(cache.folder / name, (1000 - age, 1000 - age))
+    (cache.folder / "one").unlink()
+    size = (cache.folder / "newest").stat().st_size
+
+    cache.prune(used=["oldest"], limit=2 * size + size // 2)
+
+    assert {path.name for path in cache.folder.iterdir()} == {"oldest", "newest"}
+
+
+def test_below_the_limit_only_what_killed_writers_left_is_pruned(cache: Kept) -> None:
+    left, new = (cache.folder / f"{kept.TEMPORARY}{each}" for each in ("left", "new"))
+    left.touch()
+    os.utime(left, (1, 1))
+    new.touch()
+
+    cache.prune(used=[])
+
+    assert {path.name for path in cache.folder.iterdir()} == {"one", new.name}
+
+
+def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+
+    with pytest.raises(OSError, match="full"):
+        kept.write(folder / "two", b"x")
+
+    assert list(folder.iterdir()) == []
