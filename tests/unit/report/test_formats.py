@@ -31,8 +31,9 @@ def test_a_refresh_renders_no_format(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
 
     assert names == {
-        "data.coverage", "figures", "files.json", "meta.json", "report.txt", "sources"
-    }  # fmt: skip
+        *("data.coverage", "figures", "files.json", "meta.json"),
+        *("origin.json", "report.txt", "sources"),
+    }
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])

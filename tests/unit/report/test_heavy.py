@@ -73,6 +73,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             gathering=Gathering(workers=(), ended_at=clock.now()),
             collected=clock.now(),
             autosave_interval=30.0,
+            analysis_dir=tmp_path / "analysis",
         )
         return heavy.build_somewhere(
             function, source, folder, label="<b>", building=Building(tmp_path)
