@@ -15,7 +15,7 @@ import pytest
 
 DASHBOARD = "/debug/coverage"
 TIMEOUT = 2  # seconds that gunicorn waits for a sign of life
-FILES = 200  # of FUNCTIONS functions each: a report takes several times TIMEOUT
+FILES = 500  # of FUNCTIONS functions each: a report takes several times TIMEOUT
 FUNCTIONS = 24
 
 APP = """
@@ -53,7 +53,7 @@ def large(project: Any) -> Any:
     folder.mkdir()
     text = "".join(FUNCTION.format(number=number) for number in range(FUNCTIONS))
     for number in range(FILES):
-        (folder / f"module_{number}.py").write_text(text)
+        (folder / f"module_{number}.py").write_text(f"NUMBER = {number}\n{text}")
     (folder / "__init__.py").write_text("")
     project.write("app.py", APP)
     project.coveragerc("source = large")
