@@ -1,6 +1,9 @@
 """coverage.py's own formats of a finished report, rendered when first asked for and kept beside it.
 
-Concurrency: a rendered file appears by renaming; two who ask first at the same time both render it.
+What is much work is done in a child process, once, whoever asks for it at the same time.
+
+Concurrency: a rendered file appears by renaming; two who ask first for the same page of a file both
+render it.
 """
 
 from __future__ import annotations
@@ -8,22 +11,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from coverage.exceptions import CoverageException
 from coverage.exceptions import NoDataError as NothingToReport
 
-from wsgi_coverage.report import pages
-from wsgi_coverage.report.publish import DATA, META
+from wsgi_coverage.errors import BuildFailedError
+from wsgi_coverage.patience import tick
+from wsgi_coverage.report import kept, pages
+from wsgi_coverage.report.heavy import call_somewhere
+from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import opened
 from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.turns import turn
 
 JSON = "coverage.json"
 XML = "coverage.xml"
 LCOV = "coverage.lcov"
 SITE = "coverage-html.zip"
 HTML = "html"
+REGIONS_PAGE = "_index.html"  # the pages of all functions, or classes, end so; no file's page does
 
 REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
     JSON: lambda cov, path: cov.json_report(outfile=path),
@@ -32,16 +41,23 @@ REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
 }
 
 
+LARGE = 5_000  # statements; measured: the slowest format takes 0.5 s for as many
+TURN = 300.0  # seconds to wait for somebody else who renders the same
+
+
 def read(folder: Path, name: str) -> bytes:
     """A format of a finished report, by its file's name: JSON, XML, LCOV or SITE.
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
+        BuildFailedError: the child process failed.
         OSError: there is no room.
     """
     path = folder / name
     if not path.exists():
-        render(folder, name)
+        with _turn(folder, name):
+            if not path.exists():
+                _render_somewhere(render, folder, name)
     return path.read_bytes()
 
 
@@ -50,15 +66,17 @@ def read_page(folder: Path, name: str) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such page, or no report.
+        BuildFailedError: the child process failed.
         OSError: there is no room.
     """
     path = folder / HTML / name
     if not path.exists():
-        with _workplace(folder) as work:
-            pages.render(folder, name, work)
-            (folder / HTML).mkdir(exist_ok=True)
-            for made in work.iterdir():
-                made.replace(folder / HTML / made.name)
+        if name.endswith(REGIONS_PAGE):
+            with _turn(folder, name):
+                if not path.exists():
+                    _render_somewhere(render_page, folder, name)
+        else:
+            render_page(folder, name)
     return path.read_bytes()
 
 
@@ -81,6 +99,49 @@ def render(folder: Path, name: str) -> None:
                 except NothingToReport as error:
                     raise FileNotFoundError(str(error)) from error
         made.replace(folder / name)
+
+
+def render_page(folder: Path, name: str) -> None:
+    """Render a page of the HTML, and what it is shown with, into a report's folder.
+
+    Raises:
+        FileNotFoundError: there is nothing to report on, or no report.
+        OSError: there is no room.
+    """
+    with _workplace(folder) as work:
+        pages.render(folder, name, work)
+        (folder / HTML).mkdir(exist_ok=True)
+        for made in work.iterdir():
+            made.replace(folder / HTML / made.name)
+
+
+def _render_somewhere(function: Callable[[Path, str], None], folder: Path, name: str) -> None:
+    statements = read_meta(folder).summary["statements"] or 0
+    plain = kept.read(folder / kept.FIGURES) or {"config": {}}
+    try:
+        call_somewhere(
+            partial(function, folder, name),
+            is_large=statements > LARGE,
+            tick=tick,
+            plugins=bool(plain["config"].get("plugins")),
+        )
+    except BuildFailedError as error:
+        if not (folder / META).exists():
+            raise FileNotFoundError(f"{folder} was taken away") from error
+        raise
+
+
+@contextmanager
+def _turn(folder: Path, name: str) -> Iterator[None]:
+    """Have one thread of one process render a thing; the others wait for it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(turn(folder / f".{name}.lock", TURN))
+        except TimeoutError:
+            raise BuildFailedError(
+                f"somebody else has been rendering {name} for {TURN:.0f} seconds; try again later"
+            ) from None
+        yield
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Build a report in this process if that is little work, else in a child process.
+"""Build and render in this process where that is little work, else in a child process.
 
 A child costs 0.1 s to start, and then neither the interpreter's lock nor memory of the worker.
 
-Concurrency: called under the build's lock. `_why_inside` is only ever replaced.
+Concurrency: builds are called under the build's lock. `_why_inside` is only ever replaced.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import child, interpreter, process
@@ -26,6 +28,8 @@ log = logging.getLogger("wsgi_coverage")
 # Measured: 100,000 bytes take 0.3 to 0.4 s in this process, and 0.1 s more in a child.
 LARGE = 100_000  # bytes of source
 UNKNOWN = 8_000  # bytes that a source is taken for which is not here under its name
+
+T = TypeVar("T")
 
 _why_inside: str | None = None  # why large reports are made in this process
 
@@ -50,28 +54,43 @@ def build_somewhere(
     Raises:
         BuildFailedError: the child process failed; nothing of it is of use.
     """
-    global _why_inside
     started = time.monotonic()
     source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
     with building.shown() as progress:
-        if process.IS_POSSIBLE and _is_large(source):
-            try:
-                report = child.call(
-                    build,
-                    source,
-                    folder,
-                    label=label,
-                    tick=progress.tick,
-                    plugins=bool(source.config.plugins),
-                )
-            except child.NoInterpreterError as error:
-                _why_inside = str(error)
-                log.warning("no Python to make a large report in: %s", error)
-            else:
-                _why_inside = None
-                duration = round(time.monotonic() - started, 3)
-                return dataclasses.replace(report, duration_seconds=duration)
-        return build(source, folder, label=label)
+        report = call_somewhere(
+            partial(build, source, folder, label=label),
+            is_large=_is_large(source),
+            tick=progress.tick,
+            plugins=bool(source.config.plugins),
+        )
+    return dataclasses.replace(report, duration_seconds=round(time.monotonic() - started, 3))
+
+
+def call_somewhere(
+    function: Callable[[], T], *, is_large: bool, tick: child.Tick, plugins: bool
+) -> T:
+    """Call a function in a child process if it is much work and there can be one, else here.
+
+    Args:
+        function: a `partial` of one of this package, which is pickled by its name.
+        is_large: whether it is worth a child process.
+        tick: called a few times a second while the child is waited for.
+        plugins: whether modules from outside this package will be imported by name.
+
+    Raises:
+        BuildFailedError, OSError: as `child.call`; and what the function raises here.
+    """
+    global _why_inside
+    if is_large and process.IS_POSSIBLE:
+        try:
+            result = child.call(function, tick=tick, plugins=plugins)
+        except child.NoInterpreterError as error:
+            _why_inside = str(error)
+            log.warning("no Python to make a large report in: %s", error)
+        else:
+            _why_inside = None
+            return result
+    return function()
 
 
 def problem() -> str | None:

@@ -20,6 +20,7 @@ from coverage.exceptions import NoDataError
 from coverage.misc import format_local_datetime
 from coverage.report_core import get_analysis_to_report
 
+from wsgi_coverage.report import progress
 from wsgi_coverage.report.figures import Region, numbers, regions_of
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
@@ -131,8 +132,9 @@ class _Site:
 
     def every_page(self) -> None:
         """Write the whole site."""
-        for file in self._files:
+        for done, file in enumerate(self._files, 1):
             self._write_file(file)
+            progress.note(done, len(self._files))
         for noun in self._reporter.index_pages:
             self._write_index() if noun == "file" else self._write_regions(noun)
 

@@ -23,18 +23,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.patience import tick
+from wsgi_coverage.report.turns import turn
 
 DATA = "data.coverage"
 META = "meta.json"
 BUILDING = ".building-"
 LOCK_PATIENCE = 120.0  # seconds to wait for another build
-TICK = 0.2  # seconds between signs of life while the lock is waited for
 KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
 READ_TRIES = 5
 
@@ -85,21 +82,6 @@ def finish(folder: Path, report: Report, target: Path) -> None:
     folder.rename(target)
 
 
-def _acquire(lock: FileLock, patience: float) -> None:
-    """Wait for a lock, giving signs of life."""
-    deadline = time.monotonic() + patience
-    while True:
-        left = max(deadline - time.monotonic(), 0.0)
-        try:
-            lock.acquire(timeout=min(left, TICK))
-        except Timeout:
-            if left <= TICK:
-                raise
-            tick()
-        else:
-            return
-
-
 class Publisher:
     """The published report of one cache folder."""
 
@@ -120,23 +102,20 @@ class Publisher:
             DiskFullError: there is no room even for the lock.
         """
         patience = LOCK_PATIENCE if patience is None else patience
-        try:
-            self._cache_dir.mkdir(parents=True, exist_ok=True)
-            held = FileLock(self._cache_dir / "build.lock", mode=0o600)
-            _acquire(held, patience)
-        except Timeout:
-            raise RefreshBusyError(
-                f"another build has held {self._cache_dir / 'build.lock'} for "
-                f"{patience:.0f} seconds; try again later"
-            ) from None
-        except OSError as error:
-            if is_disk_full(error):
-                raise DiskFullError(f"no room in {self._cache_dir}") from error
-            raise
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                self._cache_dir.mkdir(parents=True, exist_ok=True)
+                held.enter_context(turn(self._cache_dir / "build.lock", patience))
+            except TimeoutError:
+                raise RefreshBusyError(
+                    f"another build has held {self._cache_dir / 'build.lock'} for "
+                    f"{patience:.0f} seconds; try again later"
+                ) from None
+            except OSError as error:
+                if is_disk_full(error):
+                    raise DiskFullError(f"no room in {self._cache_dir}") from error
+                raise
             yield
-        finally:
-            held.release()
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
         """Publish a new report, or share one that already has all that was gathered.

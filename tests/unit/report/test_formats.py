@@ -6,13 +6,17 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
-from wsgi_coverage.report import formats, pages, reported
+from wsgi_coverage.report import child, formats, kept, pages, reported
+from wsgi_coverage.report.turns import turn
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
@@ -85,7 +89,8 @@ def test_rendering_leaves_nothing_but_what_was_asked_for(out: Path) -> None:
     formats.read(out, formats.XML)
     formats.read_page(out, "app_py.html")
 
-    assert {path.name for path in out.iterdir()} - before == {formats.XML, "html"}
+    left = {path.name for path in out.iterdir()} - before
+    assert left == {formats.XML, f".{formats.XML}.lock", "html"}
     made = {path.name for path in (out / "html").iterdir()}
     assert {name for name in made if name.endswith(".html")} == {"app_py.html"}
 
@@ -129,25 +134,80 @@ def test_without_data_there_is_no_format(build_report: Build, tmp_path: Path) ->
         formats.read_page(tmp_path / "out", "index.html")
 
 
-def test_first_askers_at_the_same_time_all_get_the_whole(out: Path) -> None:
+def test_first_askers_for_a_page_at_the_same_time_all_get_the_whole(out: Path) -> None:
     together = threading.Barrier(4)
-    answers: list[object] = []
 
-    def ask() -> None:
+    def ask(_: int) -> bytes:
         together.wait(30)
-        try:
-            answers.append(without_time(formats.read(out, formats.LCOV)))
-        except Exception as error:
-            answers.append(error)
+        return without_time(formats.read_page(out, "app_py.html"))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
 
-    assert answers == [without_time((out / formats.LCOV).read_bytes())] * 4
-    assert answers[0]
+    assert answers == [without_time((out / "html" / "app_py.html").read_bytes())] * 4
+    assert b"first" in answers[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_large_format_is_rendered_in_another_process_and_is_the_same(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    here = shutil.copytree(out, tmp_path / "here")
+    formats.read(here, name)
+    render_elsewhere(monkeypatch)
+
+    there = formats.read(out, name)
+
+    assert content_of(there, name) == content_of((here / name).read_bytes(), name)
+
+
+def test_large_pages_of_all_functions_and_classes_are_rendered_in_another_process_too(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shutil.copytree(out, tmp_path / "here")
+    names = ["function_index.html", "class_index.html"]
+    before = [without_time(formats.read_page(here, name)) for name in names]
+    render_elsewhere(monkeypatch)
+
+    assert [without_time(formats.read_page(out, name)) for name in names] == before
+
+
+def test_those_who_ask_for_the_same_large_format_at_the_same_time_have_it_rendered_once(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = render_elsewhere(monkeypatch)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: formats.read(out, formats.LCOV), range(4)))
+
+    assert len(calls) == 1
+    assert len(set(answers)) == 1
+
+
+def test_a_child_process_that_fails_to_render_leaves_nothing_and_is_an_error(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render_elsewhere(monkeypatch)
+    (out / kept.FIGURES).write_bytes(b"damaged")
+    before = {path.name for path in out.iterdir()}
+
+    with pytest.raises(BuildFailedError, match="there are no figures"):
+        formats.read(out, formats.XML)
+
+    assert {path.name for path in out.iterdir()} - before == {f".{formats.XML}.lock"}
+
+
+def test_somebody_else_who_renders_for_too_long_is_an_error_that_says_so(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "TURN", 0.05)
+
+    with (
+        turn(out / f".{formats.XML}.lock", 1.0),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(BuildFailedError, match="somebody else has been rendering"),
+    ):
+        pool.submit(formats.read, out, formats.XML).result(30)
 
 
 def test_another_html_reporter_than_expected_gives_the_whole_site_at_once(
@@ -215,6 +275,30 @@ def everything(folder: Path) -> dict[str, bytes]:
         out[name] = without_time(formats.read_page(folder, name))
     assert b"first" in out["app_py.html"]
     return out
+
+
+def render_elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Take everything for large, and render nothing in this process; calls of a child."""
+    calls: list[object] = []
+    call = child.call
+
+    def counted(function: Callable[[], Any], **more: Any) -> Any:
+        calls.append(function)
+        return call(function, **more)
+
+    monkeypatch.setattr(child, "call", counted)
+    monkeypatch.setattr(formats, "LARGE", 0)
+    monkeypatch.setattr(formats, "opened", None)
+    monkeypatch.setattr(pages, "opened", None)
+    return calls
+
+
+def content_of(content: bytes, name: str) -> object:
+    """A format, but for the time that it was rendered at."""
+    if name != formats.SITE:
+        return without_time(content)
+    with zipfile.ZipFile(BytesIO(content)) as site:
+        return {each: without_time(site.read(each)) for each in site.namelist()}
 
 
 def without_time(content: bytes) -> bytes:
