@@ -8,11 +8,10 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wsgi_coverage import clock
 from wsgi_coverage.collect.diagnoses import diagnose
@@ -20,20 +19,17 @@ from wsgi_coverage.collect.facts import gather
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.errors import (
     BadParameterError,
-    DiskFullError,
     NoDataError,
     NoReportError,
-    NotFoundError,
     RefreshBusyError,
-    is_disk_full,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Report
-from wsgi_coverage.report import formats, heavy, origin
+from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.fold import union
+from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.progress import Building
-from wsgi_coverage.report.publish import DATA, Publisher
-from wsgi_coverage.report.render import FILES, TEXT
+from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
@@ -41,17 +37,6 @@ from wsgi_coverage.store import channel
 FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it can
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
-MAX_NAME = 255  # bytes; no file system takes a longer file name
-NOTHING_RAN = "no data yet: nothing that is measured had run"
-EXPORTS = {
-    "coverage": DATA,
-    "html": formats.SITE,
-    "json": formats.JSON,
-    "lcov": formats.LCOV,
-    "xml": formats.XML,
-}
-
-T = TypeVar("T")
 
 
 class Control:
@@ -70,6 +55,7 @@ class Control:
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
         self._building = Building(self.cache_dir)
+        self.library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
 
     # Asking all workers
@@ -204,86 +190,6 @@ class Control:
         if channel.HAS_SOCKETS:
             live = {self._worker.id, *channel.listening(self._worker.private)}
         return self._publisher.read(lambda folder: origin.differences(folder, live=live))
-
-    def read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
-        """Read in the folder of a snapshot, or (None) of the published report.
-
-        Raises:
-            NoReportError, UnknownSnapshotError: there is none.
-        """
-        if identity is None:
-            return self._publisher.read(reader)
-        folder = self._snapshots.find(identity)
-        try:
-            return reader(folder)
-        except FileNotFoundError:
-            self._snapshots.find(identity)  # it may have been deleted meanwhile
-            raise
-
-    def text(self, identity: str | None = None) -> str:
-        """The text report."""
-        return self.read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
-
-    def files(self, identity: str | None = None) -> bytes:
-        """The list of files, as JSON."""
-        return self.read(identity, lambda folder: (folder / FILES).read_bytes())
-
-    def export(self, wanted: str, identity: str | None = None) -> bytes:
-        """The report in another format, rendered when it is asked for first.
-
-        Args:
-            wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
-                the whole site).
-            identity: of a snapshot; None: the published report.
-
-        Raises:
-            BadParameterError: there is no such format.
-            NoDataError: nothing was measured.
-            DiskFullError: there is no room to render it in.
-        """
-        if wanted not in EXPORTS:
-            raise BadParameterError(
-                f"format must be one of {', '.join(sorted(EXPORTS))}, got {wanted!r}"
-            )
-        self._check_has_data(identity)
-        try:
-            return self._render(identity, partial(formats.read, name=EXPORTS[wanted]))
-        except FileNotFoundError:
-            raise NoDataError(NOTHING_RAN) from None
-
-    def html(self, path: str, identity: str | None = None) -> bytes:
-        """A file of coverage.py's HTML report, rendered when it is asked for first.
-
-        Raises:
-            NoDataError: nothing was measured.
-            NotFoundError: there is no such page.
-            DiskFullError: there is no room to render it in.
-        """
-        self._check_has_data(identity)
-        if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
-            raise NotFoundError("there is no such page in the HTML report")
-        if len(path.encode("utf-8", "surrogateescape")) > MAX_NAME:
-            raise NotFoundError("there is no such page in the HTML report")
-        try:
-            return self._render(identity, partial(formats.read_page, name=path))
-        except (FileNotFoundError, IsADirectoryError):
-            raise NotFoundError("there is no such page in the HTML report") from None
-
-    def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
-        try:
-            return self.read(identity, reader)
-        except Exception as error:
-            if is_disk_full(error):
-                raise DiskFullError(
-                    "no room to render this; what was there is untouched"
-                ) from error
-            raise
-
-    def _check_has_data(self, identity: str | None) -> None:
-        try:
-            self.read(identity, lambda folder: (folder / DATA).stat())
-        except FileNotFoundError:
-            raise NoDataError(NOTHING_RAN) from None
 
     # Snapshots
 

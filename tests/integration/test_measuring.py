@@ -40,6 +40,55 @@ def test_all_formats_of_one_refresh_agree(run_shop) -> None:
     assert '<span class="pc_cov">60%</span>' in shown["html"]
 
 
+def test_functions_tell_which_of_them_never_ran(run_script) -> None:
+    source = (
+        WRAPPED
+        + """
+    ask("POST", "/refresh", JSON)
+    taken = ask("POST", "/snapshot", JSON).json()["id"]
+    print(json.dumps([
+        ask("GET", "/functions").json(),
+        ask("GET", "/functions?unused=1").json(),
+        ask("GET", f"/snapshots/{taken}/functions?unused=0").json(),
+    ]))
+    """
+    )
+    never = """
+    def never():
+        return 1
+    """
+
+    everything, unused, of_snapshot = run_script(source, {"shop.py": SHOP + never})
+
+    shown = [(each["name"], each["statements"], each["runtime"]) for each in everything]
+    assert shown == [("app", 4, 3), ("never", 1, 0)]
+    assert unused == everything[1:]
+    assert of_snapshot == everything
+
+
+def test_a_difference_names_the_lines_that_only_one_of_two_reports_has(run_shop) -> None:
+    found, turned, refused = run_shop("""
+    taken = ask("POST", "/snapshot?label=before", JSON).json()["id"]
+    call(app, "GET", "/")
+    ask("POST", "/refresh", JSON)
+    print(json.dumps([
+        ask("GET", f"/diff?a={taken}&b=current").json(),
+        ask("GET", f"/diff?a=current&b={taken}").json(),
+        [[each.status, each.error] for each in (
+            ask("GET", "/diff?a=current"),
+            ask("GET", "/diff?a=current&b=nothing"),
+        )],
+    ]))
+    """)
+
+    (file,) = found["files"]
+    assert Path(file["file"]).name == "shop.py"
+    assert (file["only_a"], file["only_b"]) == ({"lines": []}, {"lines": [5]})
+    assert (found["a"]["label"], found["b"]["id"]) == ("before", "current")
+    assert turned["files"][0]["only_a"] == {"lines": [5]}
+    assert refused == [[400, "bad-parameter"], [404, "unknown-snapshot"]]
+
+
 def test_a_reset_forgets_and_what_runs_later_counts_again(run_shop) -> None:
     before, after, again = run_shop("""
     before = executed(app)

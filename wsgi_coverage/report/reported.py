@@ -45,13 +45,13 @@ class Reported:
         self.figures_only = False  # True: analyses are made of figures, no source is loaded
         self._cov = cov
         self._folder = folder
-        self._files = plain["files"]
-        self._failures = plain["failures"]
+        self.files: dict[str, dict[str, Any]] = plain["files"]  # an entry of each, by its name
+        self.failures: dict[str, str] = plain["failures"]
         self._rules: Rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
         self._names: dict[str, str] = {}
 
     def reporter(self, name: str) -> FileReporter | None:
-        entry = self._files.get(name)
+        entry = self.files.get(name)
         if entry is None or entry["source"] is None:
             found = self._cov.own_reporter(name)
         else:
@@ -63,15 +63,15 @@ class Reported:
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
         name = self._names[reporter.filename]
-        if name in self._failures or name not in self._files:
-            raise CoverageException(self._failures.get(name, "it was not there at the refresh"))
+        if name in self.failures or name not in self.files:
+            raise CoverageException(self.failures.get(name, "it was not there at the refresh"))
         if self.figures_only:
             return KnownAnalysis(self.figures(reporter), self._cov.config.precision)
         return full()
 
     def figures(self, reporter: FileReporter) -> Figures:
         """The figures of a file that is reported on."""
-        return Figures.from_plain(self._files[self._names[reporter.filename]]["figures"])
+        return Figures.from_plain(self.files[self._names[reporter.filename]]["figures"])
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
         """A source's analysis; if it is damaged, made again if the source is still the same."""

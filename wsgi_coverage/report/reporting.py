@@ -140,6 +140,15 @@ class ReportingCoverage(Coverage):
         name = self._file_mapper(reporter.filename)
         return analysis_from_file_reporter(data, self.config.precision, reporter, name)
 
+    def analysis_and_source(self, name: str) -> tuple[Any, str]:
+        """What coverage.py's reporters are given for a measured file, and its source.
+
+        Raises:
+            CoverageException: it cannot be reported on.
+        """
+        reporter = self._get_file_reporter(name)
+        return self._analyze(name, reporter), reporter.source()
+
     def local_name(self, name: str) -> str:
         """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
         if not self.config.paths:

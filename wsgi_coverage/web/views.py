@@ -25,6 +25,7 @@ from wsgi_coverage.web.negotiation import as_json, done, download, html_page, ro
 
 WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
 MAX_WAIT = 300.0
+FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 # Format: its type, and the name that it is saved under; JSON is shown.
 EXPORTS = {
     "coverage": ("application/octet-stream", ".coverage"),
@@ -39,7 +40,7 @@ MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"
 def dashboard(request: Request, control: Control) -> Response:
     try:
         report = control.report()
-        text = control.text()
+        text = control.library.text()
         outdated = control.outdated()
     except NoReportError:
         report, text, outdated = None, None, []
@@ -58,16 +59,24 @@ def dashboard(request: Request, control: Control) -> Response:
 
 
 def report(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
-    return Response(control.text(identity), mimetype="text/plain")
+    return Response(control.library.text(identity), mimetype="text/plain")
 
 
 def files(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
-    return as_json(control.files(identity))
+    return as_json(control.library.files(identity))
+
+
+def functions(request: Request, control: Control, identity: str | None = None) -> Response:
+    return as_json(control.library.functions(identity, unused=_flag(request, "unused")))
+
+
+def diff(request: Request, control: Control) -> Response:
+    return as_json(control.library.diff(_snapshot_id(request, "a"), _snapshot_id(request, "b")))
 
 
 def export(request: Request, control: Control, identity: str | None = None) -> Response:
     wanted = request.args.get("format", "coverage")
-    body = control.export(wanted, identity)
+    body = control.library.export(wanted, identity)
     mimetype, name = EXPORTS[wanted]
     return download(body, name, mimetype) if name else Response(body, mimetype=mimetype)
 
@@ -84,7 +93,7 @@ def html(
     path: str = "index.html",
     identity: str | None = None,
 ) -> Response:
-    body = control.html(path, identity)
+    body = control.library.html(path, identity)
     return html_page(body, _mime_type(path))
 
 
@@ -119,7 +128,7 @@ def snapshots(request: Request, control: Control) -> Response:  # noqa: ARG001
 
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
-    return download(control.export("coverage", identity), f"{identity}.coverage")
+    return download(control.library.export("coverage", identity), f"{identity}.coverage")
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
@@ -160,6 +169,21 @@ def _wait(request: Request) -> float:
     if not 0 <= seconds <= MAX_WAIT:
         raise BadParameterError(f"wait must be 0 to {MAX_WAIT:.0f} seconds, got {raw!r}")
     return seconds
+
+
+def _snapshot_id(request: Request, name: str) -> str | None:
+    """A snapshot's id; None for the published report."""
+    raw = request.args.get(name)
+    if not raw:
+        raise BadParameterError(f"{name} must be a snapshot's id, or current: it is missing")
+    return None if raw == "current" else raw
+
+
+def _flag(request: Request, name: str) -> bool:
+    raw = request.args.get(name, "0")
+    if raw not in FLAGS:
+        raise BadParameterError(f"{name} must be 1 or 0, got {raw!r}")
+    return FLAGS[raw]
 
 
 def _form(request: Request) -> dict[str, str]:

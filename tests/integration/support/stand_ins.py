@@ -57,7 +57,7 @@ class StandInWorker:
         self.phases: list[str] = []
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.tracer = SimpleNamespace(
-            config=None,
+            config=SimpleNamespace(plugins=[]),
             measuring=MEASURING,
             unexecuted_files=list,
             coverage=object(),

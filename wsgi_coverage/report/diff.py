@@ -1,0 +1,124 @@
+"""What one finished report has executed and another has not, file by file.
+
+Lines and branches are those of coverage.py's JSON report (`executed_lines`, `executed_branches`),
+so a difference is set arithmetic on two exported files.
+
+Concurrency: reads reports' folders, in which nothing changes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.patience import tick
+from wsgi_coverage.report import progress
+from wsgi_coverage.report.formats import LARGE
+from wsgi_coverage.report.heavy import call_somewhere
+from wsgi_coverage.report.publish import read_meta
+from wsgi_coverage.report.reported import Reported, opened
+from wsgi_coverage.report.reporting import ReportingCoverage
+
+
+class Executed(NamedTuple):
+    """What a report says that ran of one file."""
+
+    lines: frozenset[int] = frozenset()
+    branches: frozenset[tuple[int, int]] = frozenset()
+    source: str | None = None  # its text; None: the report does not have the file
+
+
+def diff(a: Path, b: Path) -> JsonObject:
+    """Compare two finished reports, in a child process if they are large.
+
+    Returns:
+        `branch` (whether both measured branches), `files`: for each file of which one has executed
+        what the other has not, `file`, `only_a` and `only_b`, each with `lines` and `branches`.
+        Where a file cannot be compared, both are None and `reason` says why.
+
+    Raises:
+        FileNotFoundError: one of them is not there (any more).
+        BuildFailedError: the child process failed.
+    """
+    statements = [read_meta(folder).summary["statements"] or 0 for folder in (a, b)]
+    found: JsonObject = call_somewhere(
+        partial(compare, a, b), is_large=max(statements) > LARGE, tick=tick, plugins=True
+    )
+    return found
+
+
+def compare(a: Path, b: Path) -> JsonObject:
+    """The same, here."""
+    with opened(a) as first, opened(b) as second:
+        sides = [_Side(*first), _Side(*second)]
+        branch = all(side.branch for side in sides)
+        names = sorted({name for side in sides for name in side.names})
+        files = []
+        for done, name in enumerate(names, 1):
+            if (found := _compare_file(name, *sides, branch=branch)) is not None:
+                files.append(found)
+            progress.note(done, len(names))
+    return {"branch": branch, "files": files}
+
+
+class _Side:
+    """One of the two reports."""
+
+    def __init__(self, cov: ReportingCoverage, reported: Reported) -> None:
+        self._cov = cov
+        self._reported = reported
+        self.branch: bool = cov.get_data().has_arcs()
+        self.names = {*reported.files, *reported.failures}
+
+    def known_as(self, name: str) -> str | None:
+        """What the figures of a file were computed from; None: that cannot be told."""
+        entry = self._reported.files.get(name)
+        return None if entry is None else entry["known_as"]
+
+    def executed(self, name: str) -> Executed:
+        """What ran of a file.
+
+        Raises:
+            CoverageException: the report has no figures of it.
+        """
+        if name not in self.names:
+            return Executed()
+        analysis, text = self._cov.analysis_and_source(name)
+        branches = {
+            (start, end)
+            for start, ends in analysis.executed_branch_arcs().items()
+            for end in ends
+            if self.branch
+        }
+        return Executed(frozenset(analysis.executed), frozenset(branches), text)
+
+
+def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:
+    """What only one of the two has; None if both have the same."""
+    if a.known_as(name) is not None and a.known_as(name) == b.known_as(name):
+        return None
+    try:
+        first, second = a.executed(name), b.executed(name)
+    except CoverageException as error:
+        return _incomparable(name, str(error))
+    if None not in (first.source, second.source) and first.source != second.source:
+        return _incomparable(name, "its source has changed between the two")
+    only_a, only_b = _without(first, second, branch=branch), _without(second, first, branch=branch)
+    if not any((*only_a.values(), *only_b.values())):
+        return None
+    return {"file": name, "only_a": only_a, "only_b": only_b}
+
+
+def _incomparable(name: str, reason: str) -> JsonObject:
+    return {"file": name, "only_a": None, "only_b": None, "reason": reason}
+
+
+def _without(these: Executed, those: Executed, *, branch: bool) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {"lines": sorted(these.lines - those.lines)}
+    if branch:
+        out["branches"] = [list(each) for each in sorted(these.branches - those.branches)]
+    return out

@@ -1,0 +1,163 @@
+"""Every finished report, the published one and the snapshots, and all that is read of them.
+
+What is read was written when the report was made, or is rendered from the report's own folder when
+it is first asked for; no worker is asked, and no tracer is touched.
+
+Concurrency: no state of its own. A folder that vanishes while it is read is one that was replaced
+or deleted, and is told from one that was never there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from wsgi_coverage.errors import (
+    BadParameterError,
+    DiskFullError,
+    NoDataError,
+    NotFoundError,
+    is_disk_full,
+)
+from wsgi_coverage.model import JsonObject, Report
+from wsgi_coverage.report import formats
+from wsgi_coverage.report.diff import diff
+from wsgi_coverage.report.functions import functions
+from wsgi_coverage.report.publish import DATA, Publisher, read_meta
+from wsgi_coverage.report.render import FILES, TEXT
+from wsgi_coverage.report.snapshots import Snapshots
+
+MAX_NAME = 255  # bytes; no file system takes a longer file name
+NOTHING_RAN = "no data yet: nothing that is measured had run"
+EXPORTS = {
+    "coverage": DATA,
+    "html": formats.SITE,
+    "json": formats.JSON,
+    "lcov": formats.LCOV,
+    "xml": formats.XML,
+}
+
+T = TypeVar("T")
+
+
+class Library:
+    """What can be read of the finished reports of one application.
+
+    Everywhere `identity` is a snapshot's id, or None for the published report.
+    """
+
+    def __init__(self, publisher: Publisher, snapshots: Snapshots) -> None:
+        self._publisher = publisher
+        self._snapshots = snapshots
+
+    def read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
+        """Read in the folder of a snapshot, or (None) of the published report.
+
+        Raises:
+            NoReportError, UnknownSnapshotError: there is none.
+        """
+        if identity is None:
+            return self._publisher.read(reader)
+        folder = self._snapshots.find(identity)
+        try:
+            return reader(folder)
+        except FileNotFoundError:
+            self._snapshots.find(identity)  # it may have been deleted meanwhile
+            raise
+
+    def text(self, identity: str | None = None) -> str:
+        """The text report."""
+        return self.read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
+
+    def files(self, identity: str | None = None) -> bytes:
+        """The list of files, as JSON."""
+        return self.read(identity, lambda folder: (folder / FILES).read_bytes())
+
+    def functions(self, identity: str | None = None, *, unused: bool = False) -> list[JsonObject]:
+        """Functions and methods, the largest first; `unused`: those that never ran at runtime."""
+        return self.read(identity, partial(functions, unused=unused))
+
+    def diff(self, a: str | None, b: str | None) -> JsonObject:
+        """What only one of two reports has executed; each a snapshot, or (None) the published one.
+
+        Raises:
+            NoReportError, UnknownSnapshotError: one of them is not there.
+            BuildFailedError: the child process that compared them failed.
+        """
+
+        def compare(first: Path, second: Path) -> JsonObject:
+            return {
+                "a": _about(a, read_meta(first)),
+                "b": _about(b, read_meta(second)),
+                **diff(first, second),
+            }
+
+        return self.read(a, lambda first: self.read(b, lambda second: compare(first, second)))
+
+    def export(self, wanted: str, identity: str | None = None) -> bytes:
+        """The report in another format, rendered when it is asked for first.
+
+        Args:
+            wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
+                the whole site).
+            identity: of a snapshot; None: the published report.
+
+        Raises:
+            BadParameterError: there is no such format.
+            NoDataError: nothing was measured.
+            DiskFullError: there is no room to render it in.
+        """
+        if wanted not in EXPORTS:
+            raise BadParameterError(
+                f"format must be one of {', '.join(sorted(EXPORTS))}, got {wanted!r}"
+            )
+        self._check_has_data(identity)
+        try:
+            return self._render(identity, partial(formats.read, name=EXPORTS[wanted]))
+        except FileNotFoundError:
+            raise NoDataError(NOTHING_RAN) from None
+
+    def html(self, path: str, identity: str | None = None) -> bytes:
+        """A file of coverage.py's HTML report, rendered when it is asked for first.
+
+        Raises:
+            NoDataError: nothing was measured.
+            NotFoundError: there is no such page.
+            DiskFullError: there is no room to render it in.
+        """
+        self._check_has_data(identity)
+        if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
+            raise NotFoundError("there is no such page in the HTML report")
+        if len(path.encode("utf-8", "surrogateescape")) > MAX_NAME:
+            raise NotFoundError("there is no such page in the HTML report")
+        try:
+            return self._render(identity, partial(formats.read_page, name=path))
+        except (FileNotFoundError, IsADirectoryError):
+            raise NotFoundError("there is no such page in the HTML report") from None
+
+    def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
+        try:
+            return self.read(identity, reader)
+        except Exception as error:
+            if is_disk_full(error):
+                raise DiskFullError(
+                    "no room to render this; what was there is untouched"
+                ) from error
+            raise
+
+    def _check_has_data(self, identity: str | None) -> None:
+        try:
+            self.read(identity, lambda folder: (folder / DATA).stat())
+        except FileNotFoundError:
+            raise NoDataError(NOTHING_RAN) from None
+
+
+def _about(identity: str | None, report: Report) -> JsonObject:
+    return {
+        "id": identity or "current",
+        "label": report.label,
+        "taken_at": report.refreshed_at,
+        "complete": report.complete,
+    }
