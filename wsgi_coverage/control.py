@@ -8,7 +8,8 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import Gathering, JsonObject, Report
 from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.detail import detail as make_detail
 from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.progress import Building
@@ -37,6 +39,7 @@ from wsgi_coverage.store import channel
 FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it can
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
+NOTHING_RAN = "there is nothing to keep: nothing that is measured has run yet"
 
 
 class Control:
@@ -77,10 +80,9 @@ class Control:
 
     def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
         self._fold(gathering)
-        return self._build(gathering, folder)
+        return self._build(self._source(gathering), folder)
 
-    def _build(self, gathering: Gathering, folder: Path, label: str | None = None) -> Report:
-        source = self._source(gathering)
+    def _build(self, source: Source, folder: Path, *, label: str | None = None) -> Report:
         return heavy.build_somewhere(build, source, folder, label=label, building=self._building)
 
     def tidy(self) -> None:
@@ -99,25 +101,73 @@ class Control:
         live = {worker.id for worker in gathering.workers}
         self._worker.store.fold(live=live, union=partial(union, branch=branch))
 
-    def snapshot(self, *, label: str | None, wait: float) -> Report:
-        """Keep a report of everything executed up to now; the published one stays as it is.
+    def snapshot(
+        self,
+        *,
+        label: str | None,
+        wait: float,
+        reset: bool = False,
+        keep: bool = True,
+        detail: bool = False,
+    ) -> tuple[Report, JsonObject | None]:
+        """Make a report of everything executed up to now; the published one stays as it is.
+
+        Args:
+            label: its name for people.
+            wait: seconds to wait for the other workers, at most.
+            reset: forget what is in it, in one step: every line that runs is in this report or
+                counts afterwards. The published report is withdrawn then.
+            keep: False: it is made for the answer only.
+            detail: return coverage.py's JSON report, too; None where there is no data.
+
+        Returns:
+            The report's metadata, and the JSON where it was asked for.
 
         Raises:
             BadParameterError: the label is too long.
-            NoDataError: nothing was measured yet.
-            SnapshotLimitError, BuildFailedError, DiskFullError: nothing was kept.
+            NoDataError: there is nothing to keep, because nothing was measured yet.
+            NotOursError: a reset of what belongs to somebody else.
+            SnapshotLimitError, BuildFailedError, DiskFullError: nothing was kept, or forgotten.
         """
         if label is not None and len(label) > MAX_LABEL:
             raise BadParameterError(
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
+        with self._collected(wait) if reset else self._gathered(wait) as source:
+            if keep and not source.data_files:
+                raise NoDataError(NOTHING_RAN)
+            build = partial(self._build, source, label=label or None)
+            with self._snapshots.taking(build, keep=keep) as (report, folder):
+                return report, self._detail(folder) if detail else None
+
+    def _detail(self, folder: Path) -> JsonObject | None:
+        try:
+            return make_detail(folder)
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _gathered(self, wait: float) -> Iterator[Source]:
+        """What every live worker has executed up to now."""
         gathering = self._worker.gather("publish", wait=wait)
-        if not self._worker.store.published():
-            raise NoDataError("there is nothing to keep: nothing that is measured has run yet")
         with self._publisher.lock():  # coverage.py does one thing at a time
-            return self._snapshots.take(
-                lambda folder: self._build(gathering, folder, label or None)
-            )
+            yield self._source(gathering)
+
+    @contextlib.contextmanager
+    def _collected(self, wait: float) -> Iterator[Source]:
+        """The same, which is forgotten afterwards unless something fails inside."""
+        store = self._worker.store
+        with self._publisher.lock():
+            self._worker.tracer.check_is_ours("a reset")
+            remarks = self._remarks()
+            epoch = store.begin_epoch(collecting=True)
+            gathering = self._worker.gather("collect", wait=wait)
+            source = self._source(gathering, before=epoch)
+            yield replace(source, remarks=remarks)
+            store.discard(source.data_files)
+            if not any(worker.state == "failed" for worker in gathering.workers):
+                store.end_collecting()  # else what those still have would be lost
+            self._publisher.withdraw()
 
     def reset(self, *, wait: float) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -152,20 +202,24 @@ class Control:
             self._worker.store.end_pause()
             return self._worker.gather("resume", wait=wait)
 
-    def _source(self, gathering: Gathering) -> Source:
+    def _source(self, gathering: Gathering, *, before: int | None = None) -> Source:
+        """What a report is built from; `before` an epoch, where not all of it counts."""
         tracer = self._worker.tracer
         collected = clock.now()
         return Source(
             collected=collected,
             config=tracer.config,
             branch=tracer.measuring.branch,
-            data_files=self._worker.store.published(),
+            data_files=self._worker.store.published(before=before),
             unexecuted=tracer.unexecuted_files(),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
-            remarks=[pause.warning for pause in self._worker.store.pauses()],
+            remarks=self._remarks(),
             analysis_dir=self.cache_dir / "analysis",
         )
+
+    def _remarks(self) -> list[str]:
+        return [pause.warning for pause in self._worker.store.pauses()]
 
     # Reading what is published
 

@@ -327,3 +327,76 @@ def test_pauses_leave_the_epoch_as_it_is(store: Store) -> None:
     store.end_pause()
 
     assert store.epoch() == epoch
+
+
+def test_what_ran_before_a_collection_counts_until_it_has_ended(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    epoch = store.begin_epoch(collecting=True)
+    store.publish("host.2.bb", data_file(2), epoch=epoch)
+
+    assert sorted(map(sorted, lines_in(store))) == [[1], [2]]
+    assert [lines_of(path) for path in store.published(before=epoch)] == [{1}]
+    assert store.oldest() < epoch
+
+    store.end_collecting()
+
+    assert lines_in(store) == [{2}]
+    assert store.oldest() == store.epoch() == epoch
+
+
+def test_what_was_collected_is_discarded_and_nothing_else(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    epoch = store.begin_epoch(collecting=True)
+    store.publish("host.2.bb", data_file(2), epoch=epoch)
+
+    store.discard(store.published(before=epoch))
+
+    assert lines_in(store) == [{2}]
+
+
+def test_a_collection_that_failed_leaves_all_to_the_next_one(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    first = store.begin_epoch(collecting=True)
+    store.publish("host.2.bb", data_file(2), epoch=first)
+
+    second = store.begin_epoch(collecting=True)
+
+    assert sorted(map(sorted, map(lines_of, store.published(before=second)))) == [[1], [2]]
+
+
+def test_a_reset_hides_what_a_failed_collection_left(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    store.begin_epoch(collecting=True)
+
+    store.begin_epoch()
+
+    assert lines_in(store) == []
+
+
+def test_folding_keeps_what_still_counts_during_a_collection(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    epoch = store.begin_epoch(collecting=True)
+    store.publish("host.2.bb", data_file(2), epoch=epoch)
+
+    store.fold(live=[], union=union)
+
+    assert lines_in(store) == [{1, 2}]
+
+
+def test_a_pause_outlives_a_collection(store: Store) -> None:
+    store.begin_pause()
+
+    store.begin_epoch(collecting=True)
+    store.end_collecting()
+
+    assert [pause.ended_at for pause in store.pauses()] == [None]

@@ -200,7 +200,7 @@ def test_there_is_a_limit_to_the_number_of_snapshots(
 
 
 def test_nothing_measured_yet_is_no_snapshot(site: Site) -> None:
-    site.worker.store.published = list
+    site.worker.store.published = lambda *, before=None: []
 
     answer = site.post("/snapshot", JSON)
 
@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_at_the_last_step_leaves_nothing_either(
         (folder / "meta.json").write_text('{"id": ', encoding="utf-8")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("wsgi_coverage.report.snapshots.finish", out_of_room)
+    monkeypatch.setattr("wsgi_coverage.report.snapshots.write_meta", out_of_room)
 
     assert site.post("/snapshot", JSON).error == "disk-full"
     assert site.get("/snapshots").json() == []
@@ -289,3 +289,42 @@ def test_a_full_disk_is_507_wherever_it_shows(
     answer = site.post(path, JSON)
 
     assert (answer.status, answer.error) == (507, "disk-full")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("detail=files", "detail must be lines, got 'files'"),
+        ("keep=maybe", "keep must be 1 or 0, got 'maybe'"),
+        ("reset=2", "reset must be 1 or 0, got '2'"),
+    ],
+)
+def test_a_parameter_that_says_nothing_known_is_refused_and_nothing_is_done(
+    site: Site, query: str, message: str
+) -> None:
+    answer = site.post(f"/snapshot?{query}", JSON)
+
+    assert (answer.status, answer.error) == (400, "bad-parameter")
+    assert answer.json()["message"] == message
+    assert site.worker.asked == []
+
+
+def test_a_snapshot_that_is_not_kept_has_no_id_and_is_in_no_list(site: Site) -> None:
+    answer = site.post("/snapshot?keep=0&label=x", JSON)
+
+    assert answer.status == 200
+    assert (answer.json()["id"], answer.json()["label"]) == (None, "x")
+    assert site.get("/snapshots").json() == []
+
+
+def test_a_snapshot_with_a_reset_asks_every_worker_once_and_withdraws_the_report(
+    reported: Site,
+) -> None:
+    reported.worker.asked.clear()
+
+    answer = reported.post("/snapshot?reset=1", JSON)
+
+    assert answer.status == 200
+    assert reported.worker.verbs == ["collect"]
+    assert reported.get("/report").error == "no-report"
+    assert [each["id"] for each in reported.get("/snapshots").json()] == [answer.json()["id"]]

@@ -19,7 +19,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import internals
 from wsgi_coverage.store import stamp
-from wsgi_coverage.store.phases import Phase, call_it_load, context_of, keep_load
+from wsgi_coverage.store.phases import Phase, call_it_load, context_of, forget_runtime
 
 
 class Recording:
@@ -86,27 +86,33 @@ class Recording:
             call_it_load(path, self._static)
             self.data = self._read(path)
 
-    def begin_anew(self, *, keeping_load: bool = False) -> None:
+    def begin_anew(self, *, keeping_load: bool = False, keeping_files: bool = False) -> None:
         """Forget everything recorded so far, or everything that did not run at load.
+
+        Args:
+            keeping_load: remember what ran at load.
+            keeping_files: remember which files have run, so that reports go on showing them.
 
         Raises:
             OSError: there is no room; nothing is forgotten.
         """
         old, path = self.data, self.path
         old.close(force=True)
-        load = self._copy_load(path) if keeping_load and path is not None else None
-        if load is None:
+        kept = None
+        if path is not None and (keeping_load or keeping_files):
+            kept = self._copy(path, load=keeping_load, files=keeping_files)
+        if kept is None:
             self._start_new()
         else:
-            self.data = self._read(load)
+            self.data = self._read(kept)
         Path(old.data_filename()).unlink(missing_ok=True)
 
-    def _copy_load(self, path: Path) -> Path | None:
-        """A new data file of what ran at load; None if nothing did."""
+    def _copy(self, path: Path, *, load: bool, files: bool) -> Path | None:
+        """A new data file of what is kept of this one; None if that is nothing."""
         new = self._new_path()
         try:
             shutil.copyfile(path, new)
-            if keep_load(new):
+            if forget_runtime(new, load=load, files=files):
                 return new
         except OSError:
             new.unlink(missing_ok=True)

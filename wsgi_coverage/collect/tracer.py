@@ -285,12 +285,22 @@ class Tracer:
         """
         self.check_is_ours("a reset")
         self.flush()
+        self.forget()
+
+    def forget(self, *, keeping_files: bool = False) -> None:
+        """Forget what was flushed, but at load; what was not flushed yet still counts.
+
+        Args:
+            keeping_files: remember which files have run, so that reports go on showing them.
+        """
         if self._problem is not None:
             if files := self._recording.data.measured_files():
                 self._recording.data.purge_files(files)
             internals.restart_all_events()
             return
-        self._recording.begin_anew(keeping_load=self._why_no_phases is None)
+        self._recording.begin_anew(
+            keeping_load=self._why_no_phases is None, keeping_files=keeping_files
+        )
         self._use_recording()
         internals.restart_events(self._collector)
 

@@ -75,7 +75,6 @@ class Worker:
         files = FilesStore(self.tracer.data_file, fallback=self.private)
         self.home = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
-        self._epoch = self.store.epoch()  # of the lines that are held here
         self._paused = self.store_is_paused()  # as of the first request: the load is measured
         self._service = Service(
             folder=self._private_folder,
@@ -85,8 +84,13 @@ class Worker:
         )
         sweep(self.private)
         self._service.listen(self._identity())
+        self._begin_epoch()
         self._service.start()
         self._guard.chain_sigterm()
+
+    def _begin_epoch(self) -> None:
+        """Call it once others can reach this worker: they count on those that they do not find."""
+        self._epoch = self.store.epoch()  # of the lines that are held here
 
     def _private_folder(self) -> Path:
         return private_folder(self.tracer.data_file)
@@ -94,9 +98,12 @@ class Worker:
     def _name_anew(self) -> None:
         self.pid = os.getpid()
         self.host = socket.gethostname()
-        self.id = f"{self.host}.{self.pid}.{os.urandom(4).hex()}"
+        self.id = self._new_id()
         self._published_at: str | None = None
         self._unpublished = False  # does the private data hold more than was published
+
+    def _new_id(self) -> str:
+        return f"{self.host}.{self.pid}.{os.urandom(4).hex()}"
 
     def _identity(self) -> JsonObject:
         return {"id": self.id, "host": self.host, "pid": self.pid}
@@ -171,10 +178,41 @@ class Worker:
             self._published_at = clock.now_iso()
             return self._state()
 
+    def collect(self) -> WorkerState:
+        """Hand over what ran in the epoch that has ended, and begin the new one.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            DiskFullError: there is no room; nothing is lost or forgotten.
+        """
+        with self._guard.held():
+            self.tracer.check_is_ours("a reset")
+            self._catch_up()
+            self._published_at = clock.now_iso()
+            return self._state()
+
+    def _hand_over(self, epoch: int) -> None:
+        """Publish under a name that nobody publishes under again; what comes is of the new epoch.
+
+        Every line is in what is handed over or in what comes, in none of both only if it never ran.
+        """
+        self._flush()
+        source = self.tracer.private_data()
+        if source is not None:
+            self.store.publish(self._new_id(), source, epoch=self._epoch)
+        self.tracer.forget(keeping_files=True)
+        self._epoch = epoch
+        self._unpublished = True  # the load, and the names of files
+        self.store.withdraw(self.id)
+
     def _catch_up(self) -> None:
         """Do what this worker was not told of in time."""
-        if self.store.epoch() > self._epoch:
-            self.reset()
+        epoch = self.store.epoch()
+        if epoch > self._epoch:
+            if self._epoch < self.store.oldest():
+                self.reset()
+            else:
+                self._hand_over(epoch)
         paused = self.store_is_paused()
         if paused != self._paused:
             (self.pause if paused else self.resume)()
@@ -212,7 +250,7 @@ class Worker:
         """Have every live worker of this host, this one included, do one thing.
 
         Args:
-            verb: publish, reset, pause, resume or status.
+            verb: publish, reset, collect, pause, resume or status.
             wait: seconds to wait for answers, at most.
 
         Raises:
@@ -228,6 +266,7 @@ class Worker:
         return {
             "publish": self.publish,
             "reset": self.reset,
+            "collect": self.collect,
             "pause": self.pause,
             "resume": self.resume,
             "status": self.status,
@@ -313,6 +352,7 @@ class Worker:
         self._name_anew()
         self.tracer.after_fork()
         self._service.listen(self._identity())
+        self._begin_epoch()
         self._service.start()
         if self._tidy is not None:
             self.keep_tidy(self._tidy)

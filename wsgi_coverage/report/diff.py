@@ -15,10 +15,8 @@ from typing import Any, NamedTuple
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.patience import tick
 from wsgi_coverage.report import progress
-from wsgi_coverage.report.formats import LARGE
-from wsgi_coverage.report.heavy import call_somewhere
+from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -44,11 +42,8 @@ def diff(a: Path, b: Path) -> JsonObject:
         FileNotFoundError: one of them is not there (any more).
         BuildFailedError: the child process failed.
     """
-    statements = [read_meta(folder).summary["statements"] or 0 for folder in (a, b)]
-    found: JsonObject = call_somewhere(
-        partial(compare, a, b), is_large=max(statements) > LARGE, tick=tick, plugins=True
-    )
-    return found
+    larger = max((a, b), key=lambda folder: read_meta(folder).summary["statements"] or 0)
+    return call_for(larger, partial(compare, a, b))
 
 
 def compare(a: Path, b: Path) -> JsonObject:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from coverage.exceptions import CoverageException
 from coverage.exceptions import NoDataError as NothingToReport
@@ -41,6 +42,8 @@ REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
 }
 
 
+T = TypeVar("T")
+
 LARGE = 5_000  # statements; measured: the slowest format takes 0.5 s for as many
 TURN = 300.0  # seconds to wait for somebody else who renders the same
 
@@ -57,7 +60,7 @@ def read(folder: Path, name: str) -> bytes:
     if not path.exists():
         with _turn(folder, name):
             if not path.exists():
-                _render_somewhere(render, folder, name)
+                call_for(folder, partial(render, folder, name))
     return path.read_bytes()
 
 
@@ -74,7 +77,7 @@ def read_page(folder: Path, name: str) -> bytes:
         if name.endswith(REGIONS_PAGE):
             with _turn(folder, name):
                 if not path.exists():
-                    _render_somewhere(render_page, folder, name)
+                    call_for(folder, partial(render_page, folder, name))
         else:
             render_page(folder, name)
     return path.read_bytes()
@@ -115,12 +118,22 @@ def render_page(folder: Path, name: str) -> None:
             made.replace(folder / HTML / made.name)
 
 
-def _render_somewhere(function: Callable[[Path, str], None], folder: Path, name: str) -> None:
+def call_for(folder: Path, function: Callable[[], T]) -> T:
+    """Call a function on a finished report, in a child process if the report is large.
+
+    Args:
+        folder: the report's.
+        function: a `partial` of one of this package, which is pickled by its name.
+
+    Raises:
+        FileNotFoundError: there is no report (any more).
+        BuildFailedError: the child process failed; and what the function raises here.
+    """
     statements = read_meta(folder).summary["statements"] or 0
     plain = kept.read(folder / kept.FIGURES) or {"config": {}}
     try:
-        call_somewhere(
-            partial(function, folder, name),
+        return call_somewhere(
+            function,
             is_large=statements > LARGE,
             tick=tick,
             plugins=bool(plain["config"].get("plugins")),

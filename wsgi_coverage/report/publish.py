@@ -76,10 +76,9 @@ def building(parent: Path) -> Iterator[Path]:
         raise
 
 
-def finish(folder: Path, report: Report, target: Path) -> None:
-    """Write the metadata and rename the folder to where it is found."""
+def write_meta(folder: Path, report: Report) -> None:
+    """Make a folder that all else is in a finished report's."""
     (folder / META).write_text(json.dumps(asdict(report)), encoding="utf-8")
-    folder.rename(target)
 
 
 class Publisher:
@@ -135,7 +134,8 @@ class Publisher:
                     return current  # built by somebody else while we waited for the lock
             with building(self._reports) as folder:
                 report = build(folder)
-                finish(folder, report, self._reports / report.id)
+                write_meta(folder, report)
+                folder.rename(self._reports / report.id)
                 self._point_to(report.id)
             self._prune(report.id)
             return report

@@ -8,14 +8,15 @@ Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import BUILDING, building, finish, read_meta
+from wsgi_coverage.report.publish import BUILDING, building, read_meta, write_meta
 
 MAX_SNAPSHOTS = 1000
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
@@ -27,22 +28,31 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def take(self, build: Callable[[Path], Report]) -> Report:
-        """Keep a new report.
+    @contextlib.contextmanager
+    def taking(
+        self, build: Callable[[Path], Report], *, keep: bool = True
+    ) -> Iterator[tuple[Report, Path]]:
+        """Make a report, and keep it unless something fails inside.
+
+        Args:
+            build: writes it into a folder.
+            keep: False: it is there inside only.
 
         Raises:
             SnapshotLimitError: there are as many as may be kept.
             DiskFullError: there is no room; nothing half-written is listed.
         """
-        if self._count() >= MAX_SNAPSHOTS:
+        if keep and self._count() >= MAX_SNAPSHOTS:
             raise SnapshotLimitError(
                 f"there are {MAX_SNAPSHOTS} snapshots in {self._folder}, and no more are kept: "
                 "delete some"
             )
         with building(self._folder) as folder:
             report = build(folder)
-            finish(folder, report, self._folder / report.id)
-        return report
+            write_meta(folder, report)
+            yield report, folder
+            if keep:
+                folder.rename(self._folder / report.id)
 
     def all(self) -> list[Report]:
         """Every snapshot, newest first; what is not whole is not listed."""

@@ -6,7 +6,8 @@ The contract, checked for every store by tests/contract:
   publishing again never loses what another worker published.
 - `published` names only whole data files that no one will write to again; a reader may open them.
 - A new epoch hides all that was published in an older one, and all that will be: a worker that has
-  not heard of it yet publishes where nobody reads.
+  not heard of it yet publishes where nobody reads. One that begins by collecting hides nothing
+  until `end_collecting`.
 - A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
   have ended.
 - `fold` never loses a line, whatever interrupts it.
@@ -33,11 +34,24 @@ class Store(Protocol):
     def epoch(self) -> int:
         """The current epoch; it goes up with every reset."""
 
-    def begin_epoch(self) -> int:
+    def oldest(self) -> int:
+        """The oldest epoch whose lines still count: the current one, if nobody collects."""
+
+    def begin_epoch(self, *, collecting: bool = False) -> int:
         """Begin a new epoch and return it; callers take turns by a lock of their own.
+
+        Args:
+            collecting: what ran before still counts, until `end_collecting`.
 
         Raises:
             DiskFullError: there is no room; the old epoch goes on.
+        """
+
+    def end_collecting(self) -> None:
+        """Hide what is older than the current epoch.
+
+        Raises:
+            DiskFullError: there is no room; it still counts.
         """
 
     def pauses(self) -> Sequence[Pause]:
@@ -72,10 +86,13 @@ class Store(Protocol):
     def is_published(self, worker_id: str) -> bool:
         """Tell whether this worker's data is there (somebody may have combined it away)."""
 
-    def published(self) -> Sequence[Path]:
+    def published(self, *, before: int | None = None) -> Sequence[Path]:
         """The data files to combine: every worker's, live or ended, and what lay there before.
 
-        Only those of the current epoch, and those of which no epoch is known.
+        Only those of epochs that still count, and those of which no epoch is known.
+
+        Args:
+            before: an epoch; only what is older than that, or of no known epoch.
         """
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
@@ -95,6 +112,9 @@ class Store(Protocol):
 
     def erase(self, *, keep: Collection[str]) -> None:
         """Take all data away but that of the workers whose ids are named."""
+
+    def discard(self, published: Sequence[Path]) -> None:
+        """Take data files away that `published` named, and that nobody is going to replace."""
 
     def describe(self) -> str:
         """Where the data is, for people."""

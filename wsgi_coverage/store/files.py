@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, is_disk_full
@@ -30,6 +31,14 @@ from wsgi_coverage.store.stamp import Stamp
 log = logging.getLogger("wsgi_coverage")
 
 TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
+
+
+class Standing(NamedTuple):
+    """Where the workers of one application stand."""
+
+    epoch: int
+    oldest: int  # epoch whose data still counts
+    pauses: list[Pause]
 
 
 class FilesStore:
@@ -55,38 +64,48 @@ class FilesStore:
         return self._folder
 
     def epoch(self) -> int:
-        return self._standing()[0]
+        return self._standing().epoch
 
-    def begin_epoch(self) -> int:
-        epoch, pauses = self._standing()
-        going_on = [Pause(began_at=clock.now_iso(), ended_at=None)] if _goes_on(pauses) else []
-        self._stand(epoch + 1, going_on)
-        return epoch + 1
+    def oldest(self) -> int:
+        return self._standing().oldest
+
+    def begin_epoch(self, *, collecting: bool = False) -> int:
+        now = self._standing()
+        goes_on = _goes_on(now.pauses)
+        pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
+        epoch = now.epoch + 1
+        self._stand(Standing(epoch, now.oldest if collecting else epoch, pauses))
+        return epoch
+
+    def end_collecting(self) -> None:
+        now = self._standing()
+        self._stand(now._replace(oldest=now.epoch))
 
     def pauses(self) -> Sequence[Pause]:
-        return self._standing()[1]
+        return self._standing().pauses
 
     def begin_pause(self) -> None:
-        epoch, pauses = self._standing()
-        if not _goes_on(pauses):
-            self._stand(epoch, [*pauses, Pause(began_at=clock.now_iso(), ended_at=None)])
+        now = self._standing()
+        if not _goes_on(now.pauses):
+            pause = Pause(began_at=clock.now_iso(), ended_at=None)
+            self._stand(now._replace(pauses=[*now.pauses, pause]))
 
     def end_pause(self) -> None:
-        epoch, pauses = self._standing()
-        if _goes_on(pauses):
-            self._stand(epoch, [*pauses[:-1], replace(pauses[-1], ended_at=clock.now_iso())])
+        now = self._standing()
+        if _goes_on(now.pauses):
+            ended = replace(now.pauses[-1], ended_at=clock.now_iso())
+            self._stand(now._replace(pauses=[*now.pauses[:-1], ended]))
 
-    def _standing(self) -> tuple[int, list[Pause]]:
-        """The epoch, and its pauses."""
+    def _standing(self) -> Standing:
         try:
-            epoch, pauses = json.loads(self._epoch_file.read_text(encoding="utf-8"))
-            return int(epoch), [Pause(**each) for each in pauses]
+            epoch, oldest, pauses = json.loads(self._epoch_file.read_text(encoding="utf-8"))
+            return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses])
         except (FileNotFoundError, ValueError, TypeError):
-            return 0, []
+            return Standing(0, 0, [])
 
-    def _stand(self, epoch: int, pauses: Sequence[Pause]) -> None:
+    def _stand(self, now: Standing) -> None:
         with self._replacing(self._epoch_file) as temporary:
-            standing = [epoch, [asdict(pause) for pause in pauses]]
+            standing = [now.epoch, now.oldest, [asdict(pause) for pause in now.pauses]]
             temporary.write_text(json.dumps(standing), encoding="utf-8")
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
@@ -122,24 +141,24 @@ class FilesStore:
     def is_published(self, worker_id: str) -> bool:
         return self._path(worker_id).exists()
 
-    def published(self) -> Sequence[Path]:
-        epoch = self.epoch()
-        return [path for path in sorted(self._all()) if not self._is_reset_away(path, epoch)]
+    def published(self, *, before: int | None = None) -> Sequence[Path]:
+        oldest = self.oldest()
+        return [path for path in sorted(self._all()) if self._counts(path, oldest, before)]
 
-    def _is_reset_away(self, path: Path, epoch: int) -> bool:
-        if not epoch:
-            return False
+    def _counts(self, path: Path, oldest: int, before: int | None) -> bool:
+        if not oldest and before is None:
+            return True
         found = stamp.read(path)
-        return found is not None and found.epoch < epoch
+        return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
-        epoch, host = self.epoch(), socket.gethostname()
+        now, host = self._standing(), socket.gethostname()
         current = []
         for path in self.published_by_workers():
             found = stamp.read(path)
             if found is None or found.host != host or found.worker_id in live:
                 continue
-            if found.epoch < epoch:
+            if found.epoch < now.oldest:
                 path.unlink(missing_ok=True)
             else:
                 current.append(path)
@@ -148,7 +167,7 @@ class FilesStore:
             with self._replacing(self._path(folded)) as temporary:
                 used = union(current, temporary)
                 if len(used) > 1:
-                    stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=epoch))
+                    stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=now.epoch))
                 else:
                     temporary.unlink()
             if len(used) > 1:
@@ -170,6 +189,10 @@ class FilesStore:
         for path in self._all():
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+    def discard(self, published: Sequence[Path]) -> None:
+        for path in published:
+            path.unlink(missing_ok=True)
 
     def describe(self) -> str:
         return str(self._folder)

@@ -71,8 +71,13 @@ def call_it_load(path: Path, static: str | None) -> None:
             _forget(connection, [old])
 
 
-def keep_load(path: Path) -> bool:
+def forget_runtime(path: Path, *, load: bool, files: bool) -> bool:
     """Take everything out of a data file that did not run at load; tell whether anything is left.
+
+    Args:
+        path: the data file.
+        load: whether what ran at load stays.
+        files: whether the names of all files stay.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -80,8 +85,11 @@ def keep_load(path: Path) -> bool:
     with changing(path) as connection:
         contexts = connection.execute("select id, context from context").fetchall()
         _forget(
-            connection, [number for number, name in contexts if phase_of(name) is not Phase.LOAD]
+            connection,
+            [number for number, name in contexts if not load or phase_of(name) is not Phase.LOAD],
         )
+        if files:
+            return True
         left = "select file_id from line_bits union select file_id from arc"
         connection.execute(f"delete from tracer where file_id not in ({left})")  # noqa: S608
         connection.execute(f"delete from file where id not in ({left})")  # noqa: S608

@@ -22,6 +22,7 @@ NOTICES = {
     "reset": "Everything is forgotten but the load: what runs from now on is counted.",
     "paused": "Measuring is paused: nothing that runs from now on is counted.",
     "resumed": "Measuring goes on.",
+    "collected": "Collected; nothing was kept.",
     "snapshot": "The snapshot is taken.",
     "deleted": "The snapshot is deleted.",
 }

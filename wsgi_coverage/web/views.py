@@ -119,8 +119,20 @@ def resume(request: Request, control: Control) -> Response:
 
 def snapshot(request: Request, control: Control) -> Response:
     label = request.args.get("label") or _form(request).get("label")
-    taken = control.snapshot(label=label, wait=_wait(request))
-    return done(request, taken.as_snapshot(), notice="snapshot")
+    keep, wants_lines = _flag(request, "keep", default="1"), _wants_lines(request)
+    taken, detail = control.snapshot(
+        label=label,
+        wait=_wait(request),
+        reset=_flag(request, "reset"),
+        keep=keep,
+        detail=wants_lines,
+    )
+    body = taken.as_snapshot() | ({} if keep else {"id": None})
+    if wants_lines:
+        body["detail"] = detail
+        if detail is None:
+            body["reason"] = "no data yet"
+    return done(request, body, notice="snapshot" if keep else "collected")
 
 
 def snapshots(request: Request, control: Control) -> Response:  # noqa: ARG001
@@ -179,8 +191,15 @@ def _snapshot_id(request: Request, name: str) -> str | None:
     return None if raw == "current" else raw
 
 
-def _flag(request: Request, name: str) -> bool:
-    raw = request.args.get(name, "0")
+def _wants_lines(request: Request) -> bool:
+    raw = request.args.get("detail")
+    if raw not in (None, "lines"):
+        raise BadParameterError(f"detail must be lines, got {raw!r}")
+    return raw is not None
+
+
+def _flag(request: Request, name: str, *, default: str = "0") -> bool:
+    raw = request.args.get(name, default)
     if raw not in FLAGS:
         raise BadParameterError(f"{name} must be 1 or 0, got {raw!r}")
     return FLAGS[raw]

@@ -65,8 +65,10 @@ class StandInWorker:
             check_is_ours=lambda what: None,
         )
         self.store = SimpleNamespace(
-            published=lambda: [home / ".coverage.h.1.aa"],
-            begin_epoch=lambda: 1,
+            published=lambda *, before=None: [home / ".coverage.h.1.aa"],
+            begin_epoch=lambda *, collecting=False: 1,
+            end_collecting=lambda: None,
+            discard=lambda published: None,
             pauses=list,
             begin_pause=lambda: None,
             end_pause=lambda: None,

@@ -165,7 +165,7 @@ def test_large_reports_are_compared_in_another_process(
 ) -> None:
     a, b = report("a", {"app.py": [1, 2]}), report("b", {"app.py": [1, 5]})
     here = diff(a, b)
-    monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(formats, "LARGE", 0)
     monkeypatch.setattr(module, "opened", None)
 
     assert diff(a, b) == here

@@ -63,6 +63,11 @@ def text(publisher: Publisher) -> str:
     return publisher.read(lambda folder: (folder / "report.txt").read_text())
 
 
+def take(snapshots: Snapshots, build: Callable[[Path], Report]) -> Report:
+    with snapshots.taking(build) as (report, _):
+        return report
+
+
 def test_before_the_first_refresh_there_is_no_report(publisher: Publisher) -> None:
     with pytest.raises(NoReportError, match="refresh"):
         publisher.current()
@@ -232,7 +237,7 @@ def test_ids_never_collide_and_sort_by_time() -> None:
 
 def test_snapshots_are_listed_newest_first(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
-    taken = [kept.take(building(str(number))).id for number in range(3)]
+    taken = [take(kept, building(str(number))).id for number in range(3)]
 
     assert [report.id for report in kept.all()] == taken[::-1]
 
@@ -247,7 +252,7 @@ def test_a_snapshot_of_a_whole_second_has_an_id_like_any_other(
 
 def test_a_deleted_snapshot_is_gone(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
-    report = kept.take(building("x"))
+    report = take(kept, building("x"))
 
     kept.delete(report.id)
 
@@ -263,7 +268,7 @@ def test_a_deleted_snapshot_is_gone(tmp_path: Path) -> None:
 )
 def test_an_unknown_id_is_no_snapshot(tmp_path: Path, identity: str) -> None:
     kept = Snapshots(tmp_path / "kept")
-    kept.take(building("x"))
+    take(kept, building("x"))
 
     with pytest.raises(UnknownSnapshotError):
         kept.find(identity)
@@ -273,22 +278,22 @@ def test_a_snapshot_without_room_is_not_listed(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
 
     with pytest.raises(DiskFullError):
-        kept.take(no_room)
+        take(kept, no_room)
 
     assert kept.all() == []
     assert list((tmp_path / "kept").iterdir()) == []
     assert kept.all() == []
-    assert kept.take(building("x")) == kept.all()[0]
+    assert take(kept, building("x")) == kept.all()[0]
 
 
 def test_there_is_a_limit_to_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MAX_SNAPSHOTS", 2)
     kept = Snapshots(tmp_path / "kept")
-    kept.take(building("1"))
-    kept.take(building("2"))
+    take(kept, building("1"))
+    take(kept, building("2"))
 
     with pytest.raises(SnapshotLimitError, match="delete some"):
-        kept.take(building("3"))
+        take(kept, building("3"))
 
     assert len(kept.all()) == 2
 

@@ -15,7 +15,7 @@ from coverage.python import PythonFileReporter
 
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import formats, pages
-from wsgi_coverage.report.publish import finish
+from wsgi_coverage.report.publish import write_meta
 
 Build = Callable[..., Report]
 
@@ -174,7 +174,8 @@ def _text(content: bytes) -> str:
 
 def check_all(report: Report, out: Path, by_us: Callable[[Path, str], str]) -> set[str]:
     """Compare every format and page; return their names."""
-    finish(out, report, out.parent / "finished")
+    write_meta(out, report)
+    out.rename(out.parent / "finished")
     names = set()
     for name, theirs in by_coverage(out.parent / "finished", out.parent / "theirs"):
         ours = by_us(out.parent / "finished", name)

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage.store.phases import Phase, call_it_load, context_of, keep_load, phase_of, query
+from wsgi_coverage.store.phases import (
+    Phase,
+    call_it_load,
+    context_of,
+    forget_runtime,
+    phase_of,
+    query,
+)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_of_a_data_file_its_load_can_be_kept_alone(
 ) -> None:
     written(path, static, arcs=arcs)
 
-    keep_load(path)
+    forget_runtime(path, load=True, files=False)
 
     assert lines(path) == {"/app.py": [1, 11] if arcs else [1]}
 
