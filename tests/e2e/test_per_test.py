@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,3 +238,34 @@ def test_what_belongs_to_coverage_run_is_not_ours_to_collect(project, routes, pa
     assert (refused.status, refused.json()["error"]) == (409, "not-ours")
     server.refresh()
     assert routes.of(["/r0"]) <= server.exported()[routes.FILE]
+
+
+def test_the_documented_pytest_fixture_tells_the_lines_of_each_test(project, routes, password):
+    routes.write(project, early=True)
+    server = project.gunicorn("-w", "2", "served:application", env=password)
+    server.wait_for_workers(2)
+    text = Path(__file__).parents[2].joinpath("docs", "how-to", "per-test.md").read_text()
+    (fixture,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    tests = project.folder / "tests"
+    tests.mkdir()
+    (tests / "conftest.py").write_text(fixture)
+    (tests / "test_site.py").write_text(
+        "import urllib.request\n"
+        f"def get(path): urllib.request.urlopen('http://127.0.0.1:{server.port}' + path).read()\n"
+        "def test_one(): get('/r1')\n"
+        "def test_two(): get('/r2'); get('/r3')\n"
+        "def test_none(): pass\n"
+    )
+
+    project.run(
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "tests"),
+        env={**password, "COVERAGE_URL": f"http://127.0.0.1:{server.port}{DASHBOARD}"},
+    )
+
+    found = json.loads((project.folder / "coverage-per-test.json").read_text())
+    lines = {name.partition("::")[2]: files for name, files in found.items()}
+    assert lines == {
+        "test_one": {"lines.py": sorted(routes.of(["/r1"]))},
+        "test_two": {"lines.py": sorted(routes.of(["/r2", "/r3"]))},
+        "test_none": {},
+    }
