@@ -39,6 +39,7 @@ LONG = (
     "e2e/test_under_load.py",
 )
 RUN_LONG = ("3.11", "3.13")
+PEER = "flask-coverage==0.2.1"
 QUIET = ("-p", "no:cacheprovider")
 RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
 
@@ -126,3 +127,19 @@ def own_coverage(session: nox.Session) -> None:
         session.run(*RUN, *QUIET, *session.posargs, env=env)
         session.run("python", "tests/own_coverage.py", folder)
     session.run("coverage", "report", "--rcfile=pyproject.toml", "--show-missing")
+
+
+@nox.session(python="3.13", default=False)
+def bench(session: nox.Session) -> None:
+    """The figures of docs/explanation/performance.md, beside flask-coverage in one run."""
+    session.install(f"{wheel(session)}[flask,demo]")
+    theirs = Path(session.create_tmp()).parent / "flask-coverage"
+    session.run("python", "-m", "venv", str(theirs))
+    python = str(theirs / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "-q", PEER, "gunicorn", external=True)
+    session.run("python", "tests/bench/passing.py")
+    for name in ("serving", "autosaving", "reporting"):
+        session.run("python", f"tests/bench/{name}.py", "--theirs", python)
+    session.run("python", "tests/bench/combine.py")
+    session.run("python", "tests/bench/collecting.py")
+    session.run("python", "tests/bench/collecting.py", "--branch")
