@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -182,3 +184,28 @@ def test_workers_that_are_replaced_on_a_full_disk_go_on_measuring(routes, small)
     at.server.refresh()
     assert at.server.exported()[routes.FILE] >= routes.of(["/r0", "/r2"])
     assert "Traceback" not in at.server.output
+
+
+def test_what_a_worker_ran_that_ended_on_a_full_disk_is_published_when_there_is_room(
+    routes, small, until
+):
+    at = small("project")
+    server = at.server
+    first, second = old = sorted(server.worker_pids())
+
+    with at.disk.full():
+        for pid, path in zip(old, ("/r1", "/r2"), strict=True):
+            with server.only(pid, set(old)):
+                server.get(path)
+                until(
+                    lambda: server.get(f"{DASHBOARD}/health").json()["problems"],
+                    "an autosave has found no room",
+                )
+        os.kill(first, signal.SIGTERM)
+        os.kill(second, signal.SIGKILL)
+        (third, _) = sorted(server.wait_for_workers(2, but=set(old)))
+    os.kill(third, signal.SIGTERM)
+    server.wait_for_workers(2, but={first, second, third})
+    server.refresh()
+
+    assert server.exported()[routes.FILE] == routes.of(["/r1", "/r2"])

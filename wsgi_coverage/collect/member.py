@@ -6,6 +6,7 @@ may be called from outside takes it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import JsonObject, WorkerState
+from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.phases import Phase
+from wsgi_coverage.store.stamp import Stamp
 
 
 class Member:
@@ -62,7 +65,7 @@ class Member:
             self._flush()
             source = self.tracer.private_data()
             if source is not None and (self._unpublished or not self.store.is_published(self.id)):
-                self.store.publish(self.id, source, epoch=self._epoch)
+                self._publish(self.id, source)
             self._unpublished = False
             self._published_at = clock.now_iso()
             return self._state()
@@ -103,11 +106,20 @@ class Member:
         self._flush()
         source = self.tracer.private_data()
         if source is not None:
-            self.store.publish(self._new_id(), source, epoch=self._epoch)
+            self._publish(self._new_id(), source)
         self.tracer.forget(keeping_files=True)
         self._epoch = epoch
         self._unpublished = True  # the load, and the names of files
         self.store.withdraw(self.id)
+
+    def _publish(self, name: str, source: Path) -> None:
+        try:
+            self.store.publish(name, source, epoch=self._epoch)
+        except DiskFullError:
+            # Should this process end before there is room, another one publishes it: see `sweep`.
+            with contextlib.suppress(OSError):
+                stamp.put(source, Stamp(worker_id=name, host=self.host, epoch=self._epoch))
+            raise
 
     def _catch_up(self) -> None:
         """Do what this worker was not told of in time."""

@@ -27,6 +27,7 @@ from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.errors import WsgiCoverageError
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
+from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.files import FilesStore
@@ -81,11 +82,22 @@ class Worker(Member):
             autosave=lambda: self._attempt("autosave", self.publish),
             note=self._note,
         )
-        sweep(self.private)
+        sweep(self.private, self._publish_for_another)
         self._service.listen(self._identity())
         self._begin_epoch()
         self._service.start()
         self._guard.chain_sigterm()
+
+    def _publish_for_another(self, path: Path) -> bool:
+        """Publish what a worker could not that has ended; False if there is no room yet."""
+        left = stamp.read(path)
+        try:
+            if left is not None:
+                self.store.publish(left.worker_id, path, epoch=left.epoch)
+        except WsgiCoverageError as error:
+            self._note(f"what worker {left and left.worker_id} ran is still in {path}: {error}")
+            return False
+        return True
 
     def _private_folder(self) -> Path:
         return private_folder(self.tracer.data_file)

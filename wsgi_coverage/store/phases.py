@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from wsgi_coverage.store.stamp import changing
+from wsgi_coverage.store.stamp import TABLE, changing
 
 JOIN = "|"  # coverage.py's own, between a static and a dynamic context
 
@@ -83,6 +83,7 @@ def forget_runtime(path: Path, *, load: bool, files: bool) -> bool:
         OSError: there is no room, or the file is no data file.
     """
     with changing(path) as connection:
+        connection.execute(f"drop table if exists {TABLE}")  # a stamp is of what is forgotten
         contexts = connection.execute("select id, context from context").fetchall()
         _forget(
             connection,

@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
@@ -59,13 +60,19 @@ def new_data_file(data_file: Path) -> Path:
     return private_folder(data_file) / f"data-{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def sweep(folder: Path) -> None:
-    """Remove the data files of processes that were killed."""
+def sweep(folder: Path, publish: Callable[[Path], bool]) -> None:
+    """Remove the data files of processes that have ended.
+
+    Args:
+        folder: the private folder.
+        publish: publishes a file if its process could not; False: it has to stay.
+    """
     for path in folder.glob("data-*"):
         match = DATA_FILE.fullmatch(path.name)
         if match and not is_alive(int(match[1])):
             with contextlib.suppress(OSError):
-                path.unlink()
+                if publish(path):
+                    path.unlink()
 
 
 def is_alive(pid: int) -> bool:
