@@ -140,7 +140,8 @@ class CoverageMiddleware:
         before = getattr(module, "post_fork_hook", None)
 
         def hook() -> None:
-            uwsgi.forget_threads_of_the_master()
+            if self._worker is not None and not self._worker.is_of_this_process:
+                uwsgi.forget_threads_of_the_master()
             self._notice_fork()
             if before is not None:
                 before()

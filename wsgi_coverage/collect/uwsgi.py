@@ -64,7 +64,8 @@ def forget_threads_of_the_master() -> None:
     """In a worker that has no threads yet: have Python forget those that the fork left behind.
 
     Python's own way after a fork, which runs the at-fork hooks as well. It takes the import lock to
-    be held; where a thread that is gone holds it, nothing is done.
+    be held; where a thread that is gone holds it, nothing is done. Never after a fork that ran
+    those hooks: the threads that they have started would be forgotten while they run.
     """
     if len(sys._current_frames()) > 1 and not _imp.lock_held():  # noqa: SLF001  no other way
         _imp.acquire_lock()

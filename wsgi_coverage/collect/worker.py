@@ -220,16 +220,21 @@ class Worker(Member):
         if self._tidy is not None:
             self.keep_tidy(self._tidy)
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """False right after a fork that ran no hooks."""
+        return self.pid == os.getpid()
+
     def check_pid(self) -> None:
         """Notice a fork that ran no hooks, or that the one waited for did not come: see `uwsgi`.
 
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
-        if self.pid == os.getpid() and self._service.has_begun:
+        if self.is_of_this_process and self._service.has_begun:
             return
         with self._noticing:
-            if self.pid != os.getpid():
+            if not self.is_of_this_process:
                 uwsgi.check_threads()
                 self.after_fork_in_child()
             elif not self._service.has_begun:
