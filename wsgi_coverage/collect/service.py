@@ -50,6 +50,7 @@ class Service:
         self._note = note
         self._interval = DEFAULT_INTERVAL
         self._listener: Listener | None = None
+        self._identity: JsonObject = {}
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_forked = False
@@ -70,6 +71,7 @@ class Service:
         """Be reachable under this identity from now on."""
         if not HAS_SOCKETS or self.is_waiting:
             return
+        self._identity = identity
         try:
             self._listener = self._new_listener(identity)
         except OSError as error:
@@ -138,6 +140,7 @@ class Service:
     def _run(self) -> None:
         modwsgi.spare_this_thread()
         listener, stopping = self._listener, self._stopping
+        problem = None  # that is known already
         last = time.monotonic()
         while not stopping.is_set():
             while self._errands:
@@ -149,10 +152,28 @@ class Service:
                     stopping.wait(left)
                 else:
                     listener.serve(left, self._answer)
+                    problem = None
             except Exception as error:  # noqa: BLE001  a loop survives
-                if stopping.wait(RETRY):
-                    return  # the socket was closed because the worker ends
-                self._note(f"the channel failed: {error}")
+                if stopping.wait(RETRY) or self._listener is not listener:
+                    return  # the socket was closed because the worker ends, or has another
+                if str(error) != problem:
+                    problem = str(error)
+                    self._note(f"the channel failed: {problem}")
+                listener = self._mended(listener, stopping)
             if interval and time.monotonic() >= last + interval:
                 self._autosave()
                 last = time.monotonic()
+
+    def _mended(self, old: Listener | None, stopping: threading.Event) -> Listener | None:
+        """A new listener where somebody has closed the old one's descriptor, if one can be made."""
+        if old is None or old.is_open:
+            return old
+        try:
+            new = self._new_listener(self._identity)
+        except OSError:
+            return old  # to be tried again
+        old.close()
+        self._listener = new
+        if stopping.is_set():
+            new.close()  # `close` may not have seen it
+        return new

@@ -11,6 +11,7 @@ state and may run in any number of threads.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -47,6 +48,7 @@ class Listener:
         self._path = folder / f"{name}{SUFFIX}"
         self._record.write_text(json.dumps(dict(identity)), encoding="utf-8")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._inode = os.fstat(self._socket.fileno()).st_ino
         self._pid = os.getpid()
         unready = folder / f"{name}.unready"
         try:
@@ -67,6 +69,8 @@ class Listener:
         Raises:
             OSError: the socket is closed.
         """
+        if not self.is_open:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._socket.settimeout(timeout)
         try:
             connection, _ = self._socket.accept()
@@ -78,6 +82,14 @@ class Listener:
             connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
 
+    @property
+    def is_open(self) -> bool:
+        """False once it is closed, also by whoever closes descriptors that are not theirs."""
+        try:
+            return os.fstat(self._socket.fileno()).st_ino == self._inode
+        except OSError:
+            return False
+
     def wake(self) -> None:
         """Have `serve` return, so that its caller can look at its timeout again."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
@@ -87,9 +99,14 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening and leave no trace; in a forked child, only let go of the parent's."""
-        if os.getpid() == self._pid:
+        is_own = os.getpid() == self._pid
+        if is_own:
             self._path.unlink(missing_ok=True)
             self._record.unlink(missing_ok=True)
+        if not self.is_open:
+            self._socket.detach()  # its descriptor may be somebody else's by now
+            return
+        if is_own:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
         self._socket.close()

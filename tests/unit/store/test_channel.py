@@ -193,6 +193,33 @@ def test_serving_gives_up_after_its_timeout(folder: Path) -> None:
     assert served is False
 
 
+def test_a_socket_whose_descriptor_somebody_closed_is_not_open(folder: Path) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+    assert listener.is_open
+
+    os.close(listener._socket.fileno())
+
+    assert not listener.is_open
+    listener.close()
+
+
+def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(folder: Path) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+    descriptor = listener._socket.fileno()
+    with socket.socket(socket.AF_UNIX) as other:
+        with address_of(folder / "other") as address:
+            other.bind(address)
+        other.listen()
+        os.dup2(other.fileno(), descriptor)
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            listener.serve(0.01, lambda verb: {})
+        listener.close()
+
+        assert os.fstat(descriptor).st_ino == os.fstat(other.fileno()).st_ino
+        os.close(descriptor)
+
+
 @pytest.mark.parametrize("line", [b"", b"\n", b"no json\n", b"[]\n", b'{"verb": 1', b"x" * 70_000])
 def test_garbage_on_the_socket_harms_nobody(folder: Path, start: Start, line: bytes) -> None:
     start("a", lambda verb: {"verb": verb})
