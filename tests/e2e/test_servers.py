@@ -138,6 +138,11 @@ class Site:
             each["name"] for each in self.server.get("/debug/coverage/health").json()["diagnoses"]
         ]
 
+    def forked(self) -> list[int]:
+        """The process ids that AT_FORK has written, one for each time that it ran."""
+        written = self.server.output.splitlines()
+        return [int(line.split()[1]) for line in written if line.startswith("forked: ")]
+
     @contextlib.contextmanager
     def held(self) -> Iterator[tuple[int, Future[Any]]]:
         """While a request is held in a worker: its process id, and the answer to come."""
@@ -306,6 +311,34 @@ def test_a_uwsgi_worker_that_cannot_be_measured_safely_serves_on_and_says_why(si
     assert "died" not in site.server.output
 
 
+@pytest.mark.parametrize(
+    "way", named("uwsgi-fork-hooks", "uwsgi-threads-fork-hooks", "uwsgi-threads-at-import")
+)
+def test_after_fork_hooks_run_once_in_each_uwsgi_worker(site, way, password, until):
+    site.project.write("served.py", f"{way.extra}{AT_FORK}{table.SERVED}")
+    with way.running(site.project, password) as site.server:
+        site.hit(until)
+
+        assert sorted(site.forked()) == sorted(site.pids)
+
+
+@pytest.mark.parametrize("way", named("uwsgi-lazy-apps", "uwsgi-one-process"))
+def test_after_fork_hooks_do_not_run_where_uwsgi_does_not_fork_after_the_import(
+    site, way, password, until
+):
+    threads = table.THREADS_AT_IMPORT
+    site.project.write("served.py", f"{threads}{AT_FORK}{table.SERVED}")
+    with way.running(site.project, password) as site.server:
+        site.hit(until)
+
+        assert site.forked() == []
+
+
+AT_FORK = """
+import os
+
+os.register_at_fork(after_in_child=lambda: os.write(2, b"\\nforked: %d\\n" % os.getpid()))
+"""
 HOOK_REPLACED = """
 import uwsgi
 
@@ -314,8 +347,9 @@ uwsgi.post_fork_hook = lambda: None
 
 
 def is_there(pid: int) -> bool:
-    """A process that its parent has not waited for yet counts as ended."""
+    """A process that its parent has not waited for yet counts as ended, once its threads have."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except OSError:
         return False
