@@ -40,6 +40,14 @@ LONG = (
 )
 RUN_LONG = ("3.11", "3.13")
 PEER = "flask-coverage==0.2.1"
+# Prints the library that Python is in, if it is there.
+LIBRARY = """
+from pathlib import Path
+from sysconfig import get_config_var
+
+library = Path(get_config_var("LIBDIR"), get_config_var("LDLIBRARY"))
+print(library if library.exists() else "")
+"""
 QUIET = ("-p", "no:cacheprovider")
 RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
 
@@ -94,11 +102,10 @@ def lowest(session: nox.Session) -> None:
 def servers(session: nox.Session) -> None:
     """Every server that can be had here; docs/reference/servers.md holds what they showed."""
     session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *MORE_SERVERS)
-    get_shared = "import sysconfig; print(sysconfig.get_config_var('Py_ENABLE_SHARED') or 0)"
-    is_shared = session.run("python", "-c", get_shared, silent=True)
-    # uWSGI is linked with Python's shared library; as a module it needs none.
-    builds = ["uwsgi" if "1" in (is_shared or "") else "pyuwsgi"]
-    if shutil.which("apxs"):
+    # uWSGI is linked with Python's shared library, which not every Python has; the module is not.
+    library = session.run("python", "-c", LIBRARY, silent=True) or ""
+    builds = ["uwsgi" if ".so" in library else "pyuwsgi"]
+    if shutil.which("apxs") and library.strip():
         builds.append("mod_wsgi")
     for name in builds:
         session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,17 +72,38 @@ class Way:
     @contextmanager
     def running(self, project: Any, env: Mapping[str, str]) -> Iterator[Any]:
         """Start it in a project; the server, with a client."""
-        with held_port() as port, held_port() as stats:
-            values = {"port": port, "stats": stats, "folder": project.folder}
+        with held_port() as port, held_port() as stats, short_folder() as short:
+            values = {"port": port, "stats": stats, "folder": project.folder, "short": short}
             filled = [each.format(**values) for each in self.command]
             start = [shutil.which(filled[0], path=BIN)] if self.program else [sys.executable]
-            if self.not_as_root and os.geteuid() == 0:
+            if self._passes_for_a_user:
                 start = [*A_USER, *start]
             server = project._start([*start, *filled[self.program :]], env)
             server.port, server.stats_port = port, stats
             server.password = env.get("WSGI_COVERAGE_PASSWORD")
             server.wait_until_it_listens()
-            yield server
+            try:
+                yield server
+            finally:
+                if self._passes_for_a_user:  # the project knows its own user's folder only
+                    server.kill()
+                    shutil.rmtree(self.private(project), ignore_errors=True)
+
+    @property
+    def _passes_for_a_user(self) -> bool:
+        return self.not_as_root and os.geteuid() == 0
+
+    def private(self, project: Any) -> Path:
+        """Where the server's processes have their sockets and live data."""
+        folder: Path = project.private
+        if not self._passes_for_a_user:
+            return folder
+        return folder.parent.with_name("wsgi-coverage-1000") / folder.name
+
+
+def short_folder() -> tempfile.TemporaryDirectory[str]:
+    """mod_wsgi's sockets are in one; an address has 108 bytes."""
+    return tempfile.TemporaryDirectory(prefix="s-", ignore_cleanup_errors=True)
 
 
 # Root, who takes itself for user 1000 and sees its files as that user's.
@@ -243,7 +265,7 @@ SERVERS = {
         (
             *("mod_wsgi-express", "start-server", "--host", "127.0.0.1", "--port", "{port}"),
             *("--processes", "2", "--threads", "4", "--application-type", "module"),
-            *("--working-directory", "{folder}", "--server-root", "{folder}/apache"),
+            *("--working-directory", "{folder}", "--server-root", "{short}"),
             *("--log-to-terminal", "--startup-timeout", "15", "served"),
         ),
         "mod_wsgi",
@@ -251,6 +273,7 @@ SERVERS = {
         processes=2,
         threads=4,
         ctrace_sees="nothing",
+        reloads=True,
         not_as_root=True,
     ),
     "werkzeug-threaded": werkzeug("threaded", threads=4),

@@ -201,6 +201,8 @@ def test_a_signal_that_ends_the_server_leaves_all_its_lines(site, way, number, p
 
         site.signal(number)
         site.server.popen.wait(30)
+        until(lambda: not any(map(is_there, site.pids)), "its workers have ended")
+        assert [*way.private(site.project).glob("*")] == []
 
     assert site.project.saved(FILE) == lines
 
@@ -332,6 +334,20 @@ def test_after_fork_hooks_do_not_run_where_uwsgi_does_not_fork_after_the_import(
         site.hit(until)
 
         assert site.forked() == []
+
+
+@pytest.mark.parametrize("way", named("mod_wsgi-express"))
+def test_mod_wsgi_serves_on_after_a_pause_or_refuses_to_pause(site, way, password, until):
+    with way.running(site.project, password) as site.server:
+        lines = site.load() | site.hit(until)
+
+        paused = site.server.post("/debug/coverage/pause")
+        assert paused.status == (409 if table.CTRACE else 200), paused.text
+        site.server.post("/debug/coverage/resume")
+        lines |= site.hit(until)
+
+        assert site.server.refresh()["complete"]
+        assert site.project.saved(FILE) >= lines
 
 
 AT_FORK = """

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from wsgi_coverage.collect import modwsgi
+
 TraceFunction = Callable[[FrameType, str, Any], Any]
 EVENTS = ("call", "exception", "line", "return", "c_call", "c_exception", "c_return", "opcode")
 
@@ -24,6 +26,8 @@ _kept: list[Any] = []  # what C holds without counting it
 
 def can_trace_everywhere() -> bool:
     """Tell whether `trace_everywhere` works here."""
+    if modwsgi.traced_threads_hang():
+        return False
     return hasattr(threading, "settrace_all_threads") or _set_trace() is not None
 
 
@@ -50,6 +54,14 @@ def trace_everywhere(install: TraceFunction) -> None:
     _kept[:] = [callback]
     for state in _thread_states():
         set_trace(state, callback, None)
+
+
+def trace_nowhere() -> None:
+    """Take the trace functions of all threads away, on Python 3.11."""
+    set_trace = _set_trace()
+    if set_trace is not None:
+        for state in _thread_states():
+            set_trace(state, _CALLBACK(), None)
 
 
 _CALLBACK = ctypes.PYFUNCTYPE(

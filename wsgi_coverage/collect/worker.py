@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import uwsgi
+from wsgi_coverage.collect import modwsgi, uwsgi
+from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.member import Member
@@ -126,6 +127,8 @@ class Worker(Member):
     def end_load(self) -> None:
         """A first request has come: what runs from now on is runtime."""
         with self._guard.held():
+            if modwsgi.traced_threads_hang():
+                trace_nowhere()  # the load's; the main thread's would keep the process from ending
             self.tracer.end_load()
             if self._paused:
                 self.tracer.pause()
