@@ -109,7 +109,8 @@ def servers(session: nox.Session) -> None:
         builds.append("mod_wsgi")
     for name in builds:
         session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])
-    session.run(*RUN, *QUIET, "-m", "every_server", *(session.posargs or ["tests/e2e"]))
+    results = f"--junitxml=.nox/servers-{session.python}.xml"  # for tests/servers_table.py
+    session.run(*RUN, *QUIET, "-m", "every_server", results, *(session.posargs or ["tests/e2e"]))
 
 
 @nox.session(python=["3.11", "3.14"], default=False)
