@@ -103,7 +103,12 @@ class Service:
         if self.is_waiting:
             return
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wsgi-coverage", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(self._listener, self._stopping),
+            name="wsgi-coverage",
+            daemon=True,
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -137,9 +142,8 @@ class Service:
         if self._listener is not None:
             self._listener.wake()
 
-    def _run(self) -> None:
+    def _run(self, listener: Listener | None, stopping: threading.Event) -> None:
         modwsgi.spare_this_thread()
-        listener, stopping = self._listener, self._stopping
         problem = None  # that is known already
         last = time.monotonic()
         while not stopping.is_set():

@@ -270,10 +270,12 @@ def test_workers_pause_and_resume_together_and_the_report_names_the_gap(measure:
         out, inward = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
+            os.write(out[1], b".")
             while (word := os.read(inward[0], 1)) != b"x":
                 (app.first if word == b"1" else app.second)()
                 os.write(out[1], b".")
             os._exit(0)
+        os.read(out[0], 1)  # it is reachable
 
         def run(word):
             os.write(inward[1], word)

@@ -97,9 +97,10 @@ def test_a_channel_that_goes_on_failing_is_noted_once_until_it_has_worked(
     assert answers(folder) == ["status"]
 
 
-def test_a_thread_ends_when_the_worker_has_another_socket(
+def test_a_thread_ends_at_the_next_autosave_when_the_worker_has_another_socket(
     service: Service, folder: Path, noted: list[str]
 ) -> None:
+    service.interval = 0.05
     service.start()
     thread = service._thread
     assert thread is not None
