@@ -1,0 +1,52 @@
+"""Ask a running application for its coverage, from another process or another machine.
+
+    from wsgi_coverage.client import Client
+
+    client = Client("https://shop.example/debug/coverage", password="secret")
+    client.refresh()
+    print(client.report())
+    client.export(".coverage.e2e")
+
+Each method answers with what the dashboard says, unchanged: the same JSON, the same bytes as curl
+gets (docs/reference/http.md). What goes wrong is a `ClientError`.
+"""
+
+from wsgi_coverage.client.answers import (
+    File,
+    Format,
+    Function,
+    Health,
+    Refreshed,
+    Snapshot,
+    Status,
+    Worker,
+)
+from wsgi_coverage.client.client import Client
+from wsgi_coverage.client.errors import (
+    BadAddressError,
+    ClientError,
+    FailedError,
+    NotADashboardError,
+    RefusedError,
+    UnreachableError,
+    VersionMismatchError,
+)
+
+__all__ = [
+    "BadAddressError",
+    "Client",
+    "ClientError",
+    "FailedError",
+    "File",
+    "Format",
+    "Function",
+    "Health",
+    "NotADashboardError",
+    "Refreshed",
+    "RefusedError",
+    "Snapshot",
+    "Status",
+    "UnreachableError",
+    "VersionMismatchError",
+    "Worker",
+]

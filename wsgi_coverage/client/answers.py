@@ -1,0 +1,107 @@
+"""What a dashboard answers, as types; the values are its JSON, unchanged (docs/reference/http.md).
+
+No state.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Format = Literal["coverage", "json", "xml", "lcov", "html"]
+
+
+class Worker(TypedDict):
+    """One process that is measured."""
+
+    host: str
+    pid: int
+    state: str  # measuring, paused, silent, failed
+    published_at: str | None  # ISO 8601, UTC: all that it executed up to then is published
+    fresh: bool  # whether it did, just now, what it was asked
+    error: NotRequired[str]  # why not
+
+
+class Gathered(TypedDict):
+    """What became of a call to all workers; `complete` is false if one did not do it in time."""
+
+    complete: bool
+    workers: list[Worker]
+
+
+class Refreshed(Gathered):
+    """The answer to `refresh`."""
+
+    refreshed_at: str
+    duration_seconds: float
+    autosave_interval_seconds: float
+    summary: dict[str, Any]  # percent (null without data), files, statements, covered, missing, …
+    warnings: list[str]
+
+
+class Status(Gathered):
+    """The answer to `reset`, `pause` and `resume`."""
+
+    status: str
+
+
+class Snapshot(Gathered):
+    """A report that stays."""
+
+    id: str
+    label: str | None
+    size: int  # bytes of its data file
+    taken_at: str
+    report: NotRequired[dict[str, Any]]
+
+
+class File(TypedDict):
+    """The figures of one file; null, and a reason, where there are none."""
+
+    file: str
+    statements: int | None
+    missing: int | None
+    covered: int | None
+    percent: float | None
+    reason: NotRequired[str]
+
+
+class Function(TypedDict):
+    """The figures of one function or method."""
+
+    file: str
+    name: str
+    line: int
+    statements: int
+    covered: int
+    runtime: int | None  # of these, executed after the application was loaded
+
+
+class Health(Gathered):
+    """How the application is measured, and what is the matter; docs/reference/http.md has more."""
+
+    status: str  # ok, degraded
+    core: str
+    core_reason: str
+    coverage_version: str
+    branch: bool
+    data_folder: str
+    problems: list[str]
+    diagnoses: list[dict[str, str]]
+    building: NotRequired[dict[str, Any] | None]
+    report: NotRequired[dict[str, Any] | None]
+
+
+def is_health(answer: object) -> bool:
+    """Tell a dashboard's answer from whatever else a /health may say."""
+    if not isinstance(answer, dict):
+        return False
+    if not isinstance(answer.get("core"), str) or not isinstance(answer.get("status"), str):
+        return False
+    lists = [answer.get(key) for key in ("workers", "problems", "diagnoses")]
+    if not all(isinstance(each, list) for each in lists):
+        return False
+    workers, _, diagnoses = lists
+    keys = {"name", "text", "remedy"}
+    return all(isinstance(each, dict) for each in workers or ()) and all(
+        isinstance(each, dict) and each.keys() >= keys for each in diagnoses or ()
+    )

@@ -1,0 +1,224 @@
+"""A dashboard, from afar: one method for each thing that it can be asked.
+
+Concurrency: any thread may call any method; each request has a connection of its own. What is kept
+is where the dashboard is, found out with the first request.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
+
+from wsgi_coverage.client import download
+from wsgi_coverage.client.answers import (
+    File,
+    Format,
+    Function,
+    Health,
+    Refreshed,
+    Snapshot,
+    Status,
+)
+from wsgi_coverage.client.dashboard import WAIT, Dashboard, Query
+from wsgi_coverage.client.progress import Progress, watching
+
+TIMEOUT = 30.0  # seconds
+RETRIES = 3
+BUILD = 600.0  # seconds that a report may take on top
+
+
+class Client:
+    """A dashboard of wsgi-coverage.
+
+    Nothing is sent before the first call. That one asks `/health` first, to see whether there is a
+    dashboard at all: a POST to anything else might do anything.
+
+    Args:
+        url: the dashboard's address, or the site's root where the dashboard is at
+            ``/debug/coverage``. A user name and a password may stand in it.
+        username: for HTTP Basic; without it the address's, that in WSGI_COVERAGE_USERNAME, or
+            ``admin``.
+        password: without it the address's, that in WSGI_COVERAGE_PASSWORD, or that in the file that
+            NETRC names, or ~/.netrc.
+        timeout: seconds to wait for a connection and for each part of an answer; what a dashboard
+            takes to gather its workers and to make a report comes on top.
+        retries: how often to try again, after a pause that grows, where there is no connection, or
+            it breaks. A POST or DELETE that may have arrived is not sent again.
+
+    Raises:
+        BadAddressError: the address is none.
+
+    Every method raises a `ClientError`: `UnreachableError`, `RefusedError`, `NotADashboardError`,
+    `FailedError` (the dashboard's own error, with its slug) or `VersionMismatchError`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        timeout: float = TIMEOUT,
+        retries: int = RETRIES,
+    ) -> None:
+        self._dashboard = Dashboard(url, username, password, timeout, retries)
+
+    @property
+    def url(self) -> str:
+        """The dashboard's address, without credentials; the one given until it was found."""
+        return self._dashboard.url
+
+    # Asking all workers
+
+    def refresh(self, *, wait: float | None = None, progress: Progress | None = None) -> Refreshed:
+        """Have every worker publish, and a new report made.
+
+        Args:
+            wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
+            progress: called from another thread while the report is made, with the number of files
+                done and of all (None while it is not known).
+
+        Returns:
+            The dashboard's answer; `complete` is false if a worker was not heard.
+        """
+        with watching(progress, self._dashboard.building):
+            return cast(Refreshed, self._change("POST", "/refresh", wait=wait))
+
+    def reset(self, *, wait: float | None = None) -> Status:
+        """Forget every line executed so far; snapshots stay."""
+        return cast(Status, self._change("POST", "/reset", wait=wait))
+
+    def pause(self, *, wait: float | None = None) -> Status:
+        """Measure nothing until `resume`."""
+        return cast(Status, self._change("POST", "/pause", wait=wait))
+
+    def resume(self, *, wait: float | None = None) -> Status:
+        """Measure again."""
+        return cast(Status, self._change("POST", "/resume", wait=wait))
+
+    def health(self, *, wait: float | None = None) -> Health:
+        """How the application is measured, every worker, and what is the matter."""
+        return self._dashboard.health(wait)
+
+    # Reading a report: the published one, or a snapshot's
+
+    def report(self, *, snapshot: str | None = None) -> str:
+        """The text report."""
+        path = _below(snapshot, "/report")
+        raw: bytes = self._dashboard.ask("GET", path, {}, download.body)
+        return raw.decode("utf-8", "replace")
+
+    def files(self, *, snapshot: str | None = None) -> list[File]:
+        """The figures of every file."""
+        path = _below(snapshot, "/files")
+        return cast(list[File], self._dashboard.json("GET", path, {}, list))
+
+    def functions(self, *, unused: bool = False, snapshot: str | None = None) -> list[Function]:
+        """The figures of every function.
+
+        Args:
+            unused: only those of which nothing ran but their definition.
+            snapshot: of which snapshot; None: of the published report.
+        """
+        query = {"unused": "1"} if unused else {}
+        path = _below(snapshot, "/functions")
+        return cast(list[Function], self._dashboard.json("GET", path, query, list))
+
+    def export(
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        format: Format = "coverage",  # noqa: A002  the dashboard's own word
+        snapshot: str | None = None,
+    ) -> int:
+        """Download a report.
+
+        Args:
+            target: a file, which is there whole afterwards or as it was before; or an open file.
+            format: ``coverage`` (the combined data file), ``json``, ``xml``, ``lcov`` or ``html``
+                (a zip archive).
+            snapshot: of which snapshot; None: of the published report.
+
+        Returns:
+            The size in bytes.
+
+        Raises:
+            DiskFullError: there is no room for the file.
+        """
+        query: Query = {} if format == "coverage" else {"format": format}
+        path = _below(snapshot, "/export")
+        ask = self._dashboard.ask
+        if isinstance(target, str | Path):
+            file = Path(target)
+            return cast(
+                int, ask("GET", path, query, lambda a: download.to_file(a, file), patience=BUILD)
+            )
+        opened = target
+        # Part of it may be written already when a connection breaks: so there is no second try.
+        return cast(
+            int,
+            ask("GET", path, query, lambda a: download.copy(a, opened), patience=BUILD, once=True),
+        )
+
+    def diff(self, a: str, b: str = "current") -> Any:
+        """The lines that only one of two reports has, per file.
+
+        Args:
+            a: a snapshot's id, or ``current`` for the published report.
+            b: likewise.
+        """
+        return self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict)
+
+    # Snapshots
+
+    def snapshot(
+        self,
+        *,
+        label: str | None = None,
+        reset: bool = False,
+        keep: bool = True,
+        detail: str | None = None,
+        wait: float | None = None,
+    ) -> Snapshot:
+        """Keep a report of everything executed up to now.
+
+        Args:
+            label: is kept with it, unchanged.
+            reset: also forget all of it, in the same step: nothing is lost in between.
+            keep: False: store nothing; of use with `detail`.
+            detail: ``lines``: have coverage.py's JSON report in the answer.
+            wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
+        """
+        query = {}
+        if label is not None:
+            query["label"] = label
+        if reset:
+            query["reset"] = "1"
+        if not keep:
+            query["keep"] = "0"
+        if detail is not None:
+            query["detail"] = detail
+        return cast(Snapshot, self._change("POST", "/snapshot", query, wait=wait))
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot, newest first."""
+        return cast(list[Snapshot], self._dashboard.json("GET", "/snapshots", {}, list))
+
+    def delete_snapshot(self, identity: str) -> None:
+        """Remove a snapshot."""
+        self._change("DELETE", _below(identity, ""))
+
+    def _change(
+        self, method: str, path: str, query: Query | None = None, *, wait: float | None = None
+    ) -> dict[str, Any]:
+        asked = dict(query or {})
+        if wait is not None:
+            asked["wait"] = f"{wait:g}"
+        patience = BUILD + (WAIT if wait is None else wait)
+        answer: dict[str, Any] = self._dashboard.json(method, path, asked, dict, patience=patience)
+        return answer
+
+
+def _below(snapshot: str | None, path: str) -> str:
+    return path if snapshot is None else f"/snapshots/{quote(snapshot, safe='')}{path}"

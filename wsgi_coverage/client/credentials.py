@@ -1,0 +1,70 @@
+"""Where the user name and the password for a dashboard come from.
+
+No state; may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote
+
+DEFAULT_USERNAME = "admin"
+USERNAME, PASSWORD = "WSGI_COVERAGE_USERNAME", "WSGI_COVERAGE_PASSWORD"
+NETRC_FILES = ("~/.netrc", "~/_netrc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What HTTP Basic needs; without a password nothing is sent."""
+
+    username: str = DEFAULT_USERNAME
+    password: str | None = None
+    remark: str = ""  # why a password that might be there could not be had
+
+    @property
+    def header(self) -> str | None:
+        """The value of `Authorization`; None without a password."""
+        if not self.password:
+            return None
+        raw = f"{self.username}:{self.password}".encode("utf-8", "surrogateescape")
+        return f"Basic {base64.b64encode(raw).decode()}"
+
+
+def find(parts: SplitResult, username: str | None, password: str | None) -> Credentials:
+    """The credentials for an address.
+
+    A user name and a password come, each by itself, from the first of these that has one: what was
+    given, the address, the environment; if that gives no password, both from netrc (the file that
+    NETRC names, or ~/.netrc).
+
+    Args:
+        parts: the address.
+        username: as given; None or empty: not given.
+        password: likewise.
+    """
+    in_url = [None if part is None else unquote(part) for part in (parts.username, parts.password)]
+    username = username or in_url[0] or os.environ.get(USERNAME)
+    password = password or in_url[1] or os.environ.get(PASSWORD)
+    if password:
+        return Credentials(username=username or DEFAULT_USERNAME, password=password)
+    return _in_netrc(parts.hostname or "", username)
+
+
+def _in_netrc(host: str, username: str | None) -> Credentials:
+    named = os.environ.get("NETRC")
+    for name in (named,) if named else NETRC_FILES:
+        path = Path(name).expanduser()
+        try:
+            found = netrc.netrc(path).authenticators(host)
+        except FileNotFoundError:
+            continue
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError, RuntimeError) as error:
+            remark = f"{path} cannot be used: {error}"
+            return Credentials(username=username or DEFAULT_USERNAME, remark=remark)
+        if found and found[2] and username in (None, "", found[0]):
+            return Credentials(username=found[0] or DEFAULT_USERNAME, password=found[2])
+    return Credentials(username=username or DEFAULT_USERNAME)

@@ -1,0 +1,207 @@
+"""Where a dashboard is, what to ask it, and what its answers mean.
+
+Concurrency: any thread may ask; what is kept is where the dashboard is, found out once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from wsgi_coverage.client import credentials, download, transport
+from wsgi_coverage.client.answers import Health, is_health
+from wsgi_coverage.client.errors import (
+    ClientError,
+    FailedError,
+    NotADashboardError,
+    RefusedError,
+    VersionMismatchError,
+)
+
+DEFAULT_PREFIX = "/debug/coverage"
+GLANCE = 5.0  # seconds; a progress display waits no longer for a dashboard that is busy
+WAIT = 5.0  # seconds; how long a dashboard waits for its workers unless it is told
+MAX_ERROR = 1_000_000  # bytes of an error's text
+
+Query = Mapping[str, str]
+Reader = Callable[[http.client.HTTPResponse], Any]
+
+
+class Dashboard:
+    """A dashboard at an address, or at `/debug/coverage` below it.
+
+    Args:
+        url: the address.
+        username, password: as given; see `credentials.find`.
+        timeout: seconds for a connection and for each part of an answer.
+        retries: how often to try again.
+
+    Raises:
+        BadAddressError: the address is none.
+    """
+
+    def __init__(
+        self, url: str, username: str | None, password: str | None, timeout: float, retries: int
+    ) -> None:
+        parts = transport.split(url)
+        self._credentials = credentials.find(parts, username, password)
+        send = transport.Transport
+        self._transport = send(parts, self._credentials, timeout=timeout, retries=retries)
+        self._glance = send(parts, self._credentials, timeout=min(timeout, GLANCE), retries=0)
+        self._given = parts.path.rstrip("/")
+        self._root: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The dashboard's address, without credentials; the one given until it was found."""
+        return self._transport.url(self._given if self._root is None else self._root)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        read: Reader,
+        *,
+        patience: float = 0.0,
+        once: bool = False,
+    ) -> Any:
+        """Send a request to the dashboard, and have a good answer read.
+
+        Args:
+            method: in upper case.
+            path: below the dashboard's address.
+            query: its parameters.
+            read: takes the answer.
+            patience: seconds that the answer may take beyond the time limit.
+            once: do not try again.
+
+        Raises:
+            ClientError: there is no good answer.
+        """
+        if self._root is None:
+            self._find(wait=0)
+        path = f"{self._root}{path}"
+        return self._transport.exchange(
+            method, _target(path, query), self._checked(path, read), patience=patience, once=once
+        )
+
+    def json(
+        self, method: str, path: str, query: Query, kind: type, *, patience: float = 0.0
+    ) -> Any:
+        """Ask for JSON.
+
+        Args:
+            method, path, query, patience: as for `ask`.
+            kind: list, of objects, or dict.
+
+        Raises:
+            VersionMismatchError: the answer is something else.
+        """
+        answer = parsed(self.ask(method, path, query, download.body, patience=patience))
+        is_good = isinstance(answer, kind)
+        if isinstance(answer, list):
+            is_good = is_good and all(isinstance(each, dict) for each in answer)
+        if not is_good:
+            raise VersionMismatchError(
+                f"what {self.url}{path} answers is not understood: "
+                "it is of another version of wsgi-coverage"
+            )
+        return answer
+
+    def health(self, wait: float | None) -> Health:
+        """What `/health` answers."""
+        if self._root is None:
+            return self._find(wait)
+        return self._health(self._root, wait)
+
+    def building(self) -> dict[str, Any] | None:
+        """What `/health` says of a report that is being made; None where that cannot be had now."""
+        path = f"{self._root or ''}/health"
+        read = self._checked(path, download.body)
+        try:
+            answer = parsed(self._glance.exchange("GET", _target(path, {"wait": "0"}), read))
+        except ClientError:
+            return None
+        building = answer.get("building") if isinstance(answer, dict) else None
+        return building if isinstance(building, dict) else None
+
+    def _find(self, wait: float | None) -> Health:
+        """Find out where on its host the dashboard is."""
+        try:
+            health, root = self._health(self._given, wait), self._given
+        except NotADashboardError as error:
+            root = self._given + DEFAULT_PREFIX
+            try:
+                health = self._health(root, wait)
+            except NotADashboardError:
+                raise error from None
+        self._root = root
+        return health
+
+    def _health(self, root: str, wait: float | None) -> Health:
+        path = f"{root}/health"
+        query = {} if wait is None else {"wait": f"{wait:g}"}
+        read = self._checked(path, download.body, is_found=self._root is not None)
+        patience = WAIT if wait is None else wait
+        raw = self._transport.exchange("GET", _target(path, query), read, patience=patience)
+        answer = parsed(raw)
+        if not is_health(answer):
+            url = self._transport.url(path)
+            raise NotADashboardError(f"{url} is not a dashboard of wsgi-coverage")
+        return cast(Health, answer)
+
+    def _checked(self, path: str, read: Reader, *, is_found: bool = True) -> Reader:
+        """What reads an answer, or raises what it says went wrong."""
+
+        def reading(answer: http.client.HTTPResponse) -> Any:
+            if 200 <= answer.status < 300:
+                return read(answer)
+            body = b""
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                body = answer.read(MAX_ERROR)
+            location = answer.headers.get("Location")
+            raise self._refusal(path, answer.status, location, body, is_found)
+
+        return reading
+
+    def _refusal(
+        self, path: str, status: int, location: str | None, body: bytes, is_found: bool
+    ) -> Exception:
+        url = self._transport.url(path)
+        answer = parsed(body)
+        error = answer.get("error") if isinstance(answer, dict) else None
+        message = answer.get("message") if isinstance(answer, dict) else None
+        said = f": {message}" if message else ""
+        if status in (401, 403):
+            hint = said or ": give a user name and a password"
+            remark = f" ({self._credentials.remark})" if self._credentials.remark else ""
+            return RefusedError(f"{url} refuses ({status}){hint}{remark}")
+        if 300 <= status < 400:
+            return NotADashboardError(f"{url} leads on to {location}: ask there")
+        is_ours = isinstance(error, str) and isinstance(message, str)
+        if status in (404, 405) and (not is_ours or error in ("not-found", "method-not-allowed")):
+            if is_found:
+                return VersionMismatchError(
+                    f"the dashboard does not know {url}: it is of another version of wsgi-coverage"
+                )
+            return NotADashboardError(f"there is no dashboard at {url} ({status})")
+        if isinstance(error, str) and is_ours:
+            return FailedError(f"{url} answers {status} {error}{said}", status=status, error=error)
+        return NotADashboardError(f"{url} answers {status}{said}")
+
+
+def parsed(raw: bytes) -> Any:
+    """What a body holds as JSON; None if it holds something else."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _target(path: str, query: Query) -> str:
+    return f"{path}?{urlencode(query)}" if query else path

@@ -1,0 +1,125 @@
+"""Read an answer's body into memory, or into a file that is there whole or not at all.
+
+No state; two downloads to one file have a temporary file each, and the last one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from wsgi_coverage.client.errors import ClientError
+from wsgi_coverage.client.transport import BrokenAnswerError
+from wsgi_coverage.errors import DiskFullError, is_disk_full
+
+CHUNK = 1 << 16  # bytes
+MOST = 256_000_000  # bytes; what is larger is to go to a file
+
+
+def body(answer: http.client.HTTPResponse, most: int = MOST) -> bytes:
+    """A whole body.
+
+    Raises:
+        BrokenAnswerError: it breaks off.
+        ClientError: it is over the limit.
+    """
+    found = answer.read(most + 1)
+    if len(found) > most:
+        raise ClientError(f"the answer is larger than {most} bytes: download it to a file")
+    _check_whole(answer)
+    return found
+
+
+def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
+    """Write a body to a file: first to a temporary one beside it, which then takes its place.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        BrokenAnswerError: it breaks off; the target is as it was.
+        DiskFullError, ClientError: it cannot be written; the target is as it was.
+    """
+    with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
+        return copy(answer, file)
+
+
+def copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
+    """Write a body to an open file; return its size in bytes.
+
+    Raises:
+        BrokenAnswerError: it breaks off.
+        OSError: of the file, not of the connection.
+    """
+    size = 0
+    while chunk := _chunk(answer):
+        file.write(chunk)
+        size += len(chunk)
+    _check_whole(answer)
+    return size
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary file that takes the target's place at the end, unless the block raises.
+
+    Raises:
+        DiskFullError, ClientError: it cannot be written; the target is as it was.
+    """
+    with saying_why_not(target):
+        number, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        os.close(number)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with saying_why_not(target):
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def saying_why_not(target: Path) -> Iterator[None]:
+    """Turn an error of the file system into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"no room on the disk for {target}: it is as it was") from None
+        reason = error.strerror or str(error)
+        raise ClientError(f"{target} cannot be written: {reason}") from None
+
+
+def _chunk(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        reason = (
+            "nothing more comes" if isinstance(error, TimeoutError) else "the answer breaks off"
+        )
+        raise BrokenAnswerError(reason) from None
+
+
+def _check_whole(answer: http.client.HTTPResponse) -> None:
+    # http.client does not mind that a body is shorter than was announced when it is read in parts.
+    if answer.length:
+        raise BrokenAnswerError(f"the answer breaks off, {answer.length} bytes before its end")
+
+
+def _umask() -> int:
+    """The process's umask: read from /proc, because asking the system for it sets it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        [umask] = [line.split()[1] for line in status.splitlines() if line.startswith("Umask:")]
+        return int(umask, 8)
+    except (OSError, ValueError):
+        return 0o077

@@ -1,0 +1,80 @@
+"""What a client of a dashboard raises, each with the exit code that a command ends with.
+
+    ClientError                 1
+    ├── BadAddressError         2   the address is none
+    ├── UnreachableError        3   no answer, or half of one
+    ├── RefusedError            3   401 or 403
+    ├── NotADashboardError      3   whatever is there, it is no dashboard
+    ├── FailedError             1   the dashboard's own error: its slug, its status
+    └── VersionMismatchError    1   the dashboard, or its data, is of another version
+
+Values only: safe to raise from any thread.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from wsgi_coverage.errors import WsgiCoverageError
+
+FAILED, USAGE, NO_ANSWER = 1, 2, 3
+
+
+class ClientError(WsgiCoverageError):
+    """What was asked of a dashboard was not done, or not wholly; the message says why.
+
+    The message is one line and names the address, without credentials.
+    """
+
+    slug = "client"
+    exit_code: ClassVar[int] = FAILED
+
+
+class BadAddressError(ClientError, ValueError):
+    """An address is not one that can be asked."""
+
+    exit_code = USAGE
+
+
+class UnreachableError(ClientError):
+    """Nobody answers, or the answer breaks off.
+
+    Attributes:
+        arrived: whether the request may have arrived; False: it certainly did not.
+    """
+
+    exit_code = NO_ANSWER
+
+    def __init__(self, message: str, *, arrived: bool = True) -> None:
+        super().__init__(message)
+        self.arrived = arrived
+
+
+class RefusedError(ClientError):
+    """The user name and the password are wrong or missing, or the host name is not served."""
+
+    exit_code = NO_ANSWER
+
+
+class NotADashboardError(ClientError):
+    """Whatever is at the address, it is not a dashboard of wsgi-coverage."""
+
+    exit_code = NO_ANSWER
+
+
+class FailedError(ClientError):
+    """The dashboard answered with an error.
+
+    Attributes:
+        status: the HTTP status.
+        error: the error's slug (docs/reference/errors.md); empty where the answer has none.
+    """
+
+    def __init__(self, message: str, *, status: int, error: str) -> None:
+        super().__init__(message)
+        self.status = status  # type: ignore[misc]  # of this answer, not of the class
+        self.error = error
+
+
+class VersionMismatchError(ClientError):
+    """The dashboard lacks what was asked for, or its data is of another version of coverage.py."""

@@ -1,0 +1,50 @@
+"""Tell somebody how far a report is while it is made.
+
+Concurrency: one daemon thread while there is something to wait for; it calls nobody after the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+INTERVAL = 0.5  # seconds
+
+Progress = Callable[[int, int | None], None]  # files done, and of how many
+
+
+@contextlib.contextmanager
+def watching(
+    progress: Progress | None, building: Callable[[], dict[str, Any] | None]
+) -> Iterator[None]:
+    """Call `progress` now and then, until the block ends.
+
+    Args:
+        progress: whom to tell; None: nobody.
+        building: asks how far it is.
+    """
+    if progress is None:
+        yield
+        return
+    told = progress
+    ended = threading.Event()
+    lock = threading.Lock()  # guards the end: nobody is told afterwards
+
+    def watch() -> None:
+        while not ended.wait(INTERVAL):
+            found = building()
+            if found is None or not isinstance(found.get("files_done"), int):
+                continue
+            total = found.get("files_total")
+            with lock:
+                if not ended.is_set():
+                    told(found["files_done"], total if isinstance(total, int) else None)
+
+    threading.Thread(target=watch, name="wsgi-coverage-progress", daemon=True).start()
+    try:
+        yield
+    finally:
+        with lock:
+            ended.set()
