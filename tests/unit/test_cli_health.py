@@ -248,8 +248,8 @@ def test_credentials_are_sent_nowhere_else(well: Dashboard, capsys: Output) -> N
     [
         (401, {"error": "unauthorized", "message": "no credentials"}, 3, "(401): no credentials"),
         (403, b"", 3, "refuses (403): give a user name and a password"),
-        (500, {"error": "internal", "message": "it broke"}, 3, "answers 500: it broke"),
-        (503, {"error": "not-measuring", "message": "no room"}, 1, "not measuring: no room"),
+        (500, {"error": "internal", "message": "it broke"}, 1, "500 (internal): it broke"),
+        (503, {"error": "not-measuring", "message": "no room"}, 1, "(not-measuring): no room"),
         (503, b"busy", 3, "answers 503"),
         (404, b"", 3, "there is no dashboard at"),
         (200, b"<html>", 3, "is not a dashboard"),

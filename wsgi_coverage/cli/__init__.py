@@ -13,10 +13,41 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
-from wsgi_coverage.cli import demo, health
-from wsgi_coverage.errors import WsgiCoverageError
+from wsgi_coverage.cli import (
+    demo,
+    diff,
+    export,
+    files,
+    functions,
+    health,
+    pause,
+    refresh,
+    report,
+    reset,
+    resume,
+    snapshot,
+    snapshots,
+)
+from wsgi_coverage.cli.asking import say
+from wsgi_coverage.client import ClientError
+from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
 
-COMMANDS = (demo, health)
+COMMANDS = (
+    demo,
+    refresh,
+    report,
+    files,
+    functions,
+    export,
+    snapshot,
+    snapshots,
+    diff,
+    reset,
+    pause,
+    resume,
+    health,
+)
+INTERRUPTED = 130  # as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,10 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except ClientError as error:
+        say(error)
+        return error.exit_code
     except WsgiCoverageError as error:
-        print(f"wsgi-coverage: {error}", file=sys.stderr)
+        say(error)
         return 1
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `wsgi-coverage … | head`
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        # Of a pipe whose reader has gone, as in `wsgi-coverage … | head`, nobody needs to be told.
+        if is_disk_full(error):
+            say("no room on the disk for what stdout goes to")
+        elif not isinstance(error, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -54,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="'wsgi-coverage COMMAND --help' tells more about a command.",
     )
     parser.add_argument(
-        "--version", action="version", version=f"wsgi-coverage {wsgi_coverage.__version__}"
+        "-V", "--version", action="version", version=f"wsgi-coverage {wsgi_coverage.__version__}"
     )
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

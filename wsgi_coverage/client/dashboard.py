@@ -191,7 +191,9 @@ class Dashboard:
                 )
             return NotADashboardError(f"there is no dashboard at {url} ({status})")
         if isinstance(error, str) and is_ours:
-            return FailedError(f"{url} answers {status} {error}{said}", status=status, error=error)
+            return FailedError(
+                f"{url} answers {status} ({error}){said}", status=status, error=error
+            )
         return NotADashboardError(f"{url} answers {status}{said}")
 
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import http.client
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def body(answer: http.client.HTTPResponse, most: int = MOST) -> bytes:
 def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
     """Write a body to a file: first to a temporary one beside it, which then takes its place.
 
+    What is there and is no regular file, a pipe or /dev/null for instance, is written to as it is.
+
     Returns:
         Its size in bytes.
 
@@ -46,8 +49,20 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
         BrokenAnswerError: it breaks off; the target is as it was.
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
+    if is_special(target):
+        with saying_why_not(target), target.open("wb") as file:
+            return copy(answer, file)
     with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
         return copy(answer, file)
+
+
+def is_special(target: Path) -> bool:
+    """Tell whether a path is a device, a pipe or a socket: what a file cannot take the place of."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
@@ -72,13 +87,14 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
-    with saying_why_not(target):
+    shown, target = target, Path(os.path.realpath(target))  # a link stays one
+    with saying_why_not(shown):
         number, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
         os.close(number)
     temporary = Path(name)
     try:
         yield temporary
-        with saying_why_not(target):
+        with saying_why_not(shown):
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             temporary.chmod(0o666 & ~_umask())

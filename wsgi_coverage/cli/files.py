@@ -1,0 +1,40 @@
+"""`wsgi-coverage files URL`: the figures of every file. No state."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from wsgi_coverage.cli import asking
+
+COLUMNS = {
+    "file": "file",
+    "statements": "statements",
+    "missing": "missing",
+    "branches": "branches",
+    "missing_branches": "missing",
+    "percent": "percent",
+}
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = asking.command(commands, "files", "list the published report's figures, file by file")
+    asking.add_snapshot(parser)
+    asking.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; return the exit code."""
+    found = asking.client(arguments).files(snapshot=arguments.snapshot)
+    if arguments.json:
+        asking.show_json(found)
+        return asking.OK
+    there = {key for each in found for key in each}
+    columns = {key: name for key, name in COLUMNS.items() if key in there or key == "file"}
+    asking.table(found, columns, left=["file"])
+    for each in found:
+        if each.get("reason"):
+            asking.say(f"{each['file']} has no figures: {each['reason']}")
+    return asking.OK
