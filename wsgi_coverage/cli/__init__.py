@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import wsgi_coverage
 from wsgi_coverage.cli import (
+    collect,
     demo,
     diff,
     export,
@@ -46,6 +47,7 @@ COMMANDS = (
     pause,
     resume,
     health,
+    collect,
 )
 INTERRUPTED = 130  # as shells have it
 

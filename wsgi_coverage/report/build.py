@@ -19,6 +19,7 @@ from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.store import stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,8 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
             workspace=folder,
             unexecuted=source.unexecuted,
         )
-        origin.note(
+        left_out = list(cov.failures)
+        versions = origin.note(
             folder,
             workers=(worker.id for worker in source.gathering.workers),
             sources=cov.get_data().measured_files(),
@@ -58,6 +60,8 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)
+    else:  # for whoever reads it beside other sources
+        stamp.put_fingerprints(data_file, {**versions, **dict.fromkeys(left_out, stamp.CHANGED)})
     warnings += cov.troubles
     warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     warnings += source.remarks

@@ -27,7 +27,7 @@ NOT_KNOWN = (0, 0, 0)
 Version = list[Any]  # as `_times`, then the fingerprint
 
 
-def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> None:
+def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
     """Write down what a report is made of.
 
     Call it before the sources are parsed: an edit from then on is a difference.
@@ -36,13 +36,15 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> Non
         folder: where the report is built.
         workers: ids of the workers that were live.
         sources: names of the files that the report is about.
+
+    Returns:
+        The fingerprint of each source that can be read.
     """
-    versions = {name: _version(name) for name in sources}
-    origin = {
-        "workers": sorted(workers),
-        "sources": {name: version for name, version in versions.items() if version is not None},
-    }
+    found = {name: _version(name) for name in sources}
+    versions = {name: version for name, version in found.items() if version is not None}
+    origin = {"workers": sorted(workers), "sources": versions}
     (folder / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+    return {name: version[-1] for name, version in versions.items()}
 
 
 def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:

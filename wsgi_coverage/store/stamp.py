@@ -26,6 +26,7 @@ SOURCES = "wsgi_coverage_source"
 MAGIC = b"SQLite format 3\0"
 SEAL = slice(60, 64)  # where SQLite keeps user_version: four bytes for the application's own use
 CHUNK = 1 << 20  # bytes
+CHANGED = "changed"  # instead of a fingerprint, of a source that is not what was loaded
 
 # One text for all paths and one for all versions: rows take three times as long.
 Fingerprints = tuple[str, str]

@@ -1,0 +1,136 @@
+"""`wsgi-coverage collect URL…`: bring data home, as one data file about this checkout. No state."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.cli import asking
+
+FORMATS = ("text", "json", "xml", "lcov", "html")
+HTML_FOLDER = "htmlcov"
+
+DESCRIPTION = """\
+Collect what instances have executed up to now into one data file about this checkout, and report
+on it. Paths are mapped by [paths] in coverage.py's configuration, else by the tail that they have
+in common with files of the checkout. What was recorded of another version of a source is left out.
+"""
+ENDS = f"{asking.ENDS_INCOMPLETE}; of several instances, the first that failed decides"
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "collect",
+        help="bring the data of instances home, as one data file about this checkout",
+        description=DESCRIPTION + asking.ABOUT_URL,
+        epilog=ENDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_instances(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path(".coverage"),
+        metavar="FILE",
+        help="the data file (default: .coverage)",
+    )
+    parser.add_argument("--append", action="store_true", help="keep what is in the data file")
+    parser.add_argument(
+        "--reset",
+        action="store_true",
+        help="have each instance forget what it gives, in the same step",
+    )
+    parser.add_argument("--label", help="a context for the lines, a test's name for instance")
+    parser.add_argument("--format", choices=FORMATS, help="report on the data file, in this format")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="PATH",
+        help=f"where the report goes (default: stdout; HTML: the folder {HTML_FOLDER})",
+    )
+    parser.set_defaults(run=run)
+
+
+def add_instances(parser: argparse.ArgumentParser) -> None:
+    """Declare whose data is wanted, and which sources it is about."""
+    parser.add_argument(
+        "urls",
+        type=asking.address,
+        nargs="+",
+        metavar="URL",
+        help="http://127.0.0.1:8000/debug/coverage",
+    )
+    asking.add_access(parser)
+    asking.add_wait(parser)
+    parser.add_argument(
+        "--checkout",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="where the sources are (default: the current folder)",
+    )
+    parser.add_argument(
+        "--rcfile", default=True, metavar="FILE", help="coverage.py's configuration"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; return the exit code."""
+    from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
+    from wsgi_coverage.report.collected import Checkout
+
+    collection = collect(
+        [asking.client(arguments, url) for url in arguments.urls],
+        arguments.output,
+        checkout=Checkout(arguments.checkout, arguments.rcfile),
+        append=arguments.append,
+        reset=arguments.reset,
+        label=arguments.label,
+        wait=arguments.wait,
+    )
+    code = tell(collection)
+    result = collection.result
+    if result.combined:
+        instances = asking.plural(len(result.combined), "instance")
+        asking.say(f"{asking.plural(result.files, 'file')} in {arguments.output}, of {instances}")
+        if arguments.format is not None:
+            _report(arguments)
+    return code
+
+
+def tell(collection: Any) -> int:
+    """Say what went wrong; return the exit code for that."""
+    for warning in collection.warnings:
+        asking.say(warning)
+    for failure in collection.failures:
+        asking.say(failure.message)
+    if collection.failures:
+        return int(collection.failures[0].exit_code)
+    if not collection.result.combined:
+        asking.say("no instance has measured anything yet: nothing is written")
+        return asking.FAILED
+    if not collection.complete:
+        asking.say("not complete: a worker did not take part")
+        return asking.INCOMPLETE
+    return asking.OK
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from wsgi_coverage.client.download import replacing, saying_why_not
+    from wsgi_coverage.report import paper
+
+    if arguments.format == "html":
+        folder = arguments.to or Path(HTML_FOLDER)
+        paper.html(arguments.output, folder, arguments.rcfile)
+        asking.say(f"the report is {folder / 'index.html'}")
+        return
+    text = paper.text(arguments.output, arguments.format, arguments.rcfile)
+    if arguments.to is None:
+        sys.stdout.write(text)
+        return
+    with replacing(arguments.to) as temporary, saying_why_not(arguments.to):
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

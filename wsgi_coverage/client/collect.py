@@ -1,0 +1,194 @@
+"""Bring the data of any number of instances home, as one data file about this checkout.
+
+Concurrency: instances are asked at once, each in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from wsgi_coverage.client.client import Client
+from wsgi_coverage.client.download import saying_why_not
+from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
+from wsgi_coverage.errors import DiskFullError
+from wsgi_coverage.report.collected import Brought, Checkout, Collected, combine
+
+AT_ONCE = 8  # instances
+NO_DATA = {"no-data", "no-report"}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the data of an instance is not there."""
+
+    url: str
+    message: str
+    exit_code: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Collection:
+    """What became of it."""
+
+    result: Collected
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    complete: bool = True  # every worker of every instance that gave data took part
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """What was got from one instance."""
+
+    client: Client
+    path: Path
+    has_data: bool = False
+    complete: bool = True
+    snapshot: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def fail(self, message: object, exit_code: int = FAILED) -> None:
+        self.failure = Failure(self.client.url, f"{message}{_still_there([self])}", exit_code)
+
+
+def collect(
+    clients: Sequence[Client],
+    target: Path,
+    *,
+    checkout: Checkout,
+    append: bool = False,
+    reset: bool = False,
+    label: str | None = None,
+    wait: float | None = None,
+) -> Collection:
+    """Collect what instances have executed up to now into one data file.
+
+    Their files are found in the checkout, whatever folder they were in. What was recorded of a
+    source that is not the checkout's version of it is left out and named.
+
+    Args:
+        clients: the instances.
+        target: the data file; written if any instance gave data, else as it was.
+        checkout: whose sources it is to be about.
+        append: keep what is in the data file.
+        reset: have each instance forget what it gives, in one step, so that nothing is lost in
+            between. It gives it as a snapshot, which stays there until its data is in the file.
+        label: a context for the lines, and the label of the snapshots of `reset`.
+        wait: seconds to wait for an instance's workers, at most; None: its default, 5.
+
+    Returns:
+        What became of it; an instance that failed is in `failures`, and does not keep the others'
+        data out.
+
+    Raises:
+        DiskFullError, ClientError: the file cannot be written; it is as it was.
+    """
+    with _workspace(target) as workspace:
+        fetched = [_Fetched(client, workspace / str(n)) for n, client in enumerate(clients)]
+        fetch = partial(_take if reset else _get, label=label, wait=wait)
+        with ThreadPoolExecutor(min(AT_ONCE, len(fetched)) or 1) as pool:
+            list(pool.map(partial(_trying, fetch), fetched))
+        brought = [Brought(each.client.url, each.path) for each in fetched if each.has_data]
+        own = [Brought(str(target), target, is_own=True)] if append and target.exists() else []
+        result = Collected()
+        try:
+            if brought:
+                parts = [*own, *brought]
+                result = combine(parts, target, checkout, workspace=workspace, label=label)
+        except DiskFullError as error:
+            raise DiskFullError(f"{error}{_still_there(fetched)}") from error
+        return _finished(fetched, result, own)
+
+
+def _finished(fetched: Sequence[_Fetched], result: Collected, own: Sequence[Brought]) -> Collection:
+    out = Collection(result=result, warnings=list(result.warnings))
+    for each in own:
+        if each.name in result.set_aside:
+            why_not = f"{each.name} is not appended to: {result.set_aside[each.name]}"
+            out.failures.append(Failure(each.name, why_not, FAILED))
+    for one in fetched:
+        url = one.client.url
+        out.complete = out.complete and one.complete
+        out.warnings += [f"{url}: {warning}" for warning in one.warnings]
+        if url in result.set_aside and one.failure is None:
+            one.fail(f"the data of {url} is set aside: {result.set_aside[url]}")
+        if one.failure is not None:
+            out.failures.append(one.failure)
+        elif one.snapshot is not None:
+            try:
+                one.client.delete_snapshot(one.snapshot)
+            except ClientError as error:
+                out.warnings.append(f"its data is here, but its snapshot stays there: {error}")
+    return out
+
+
+def _trying(fetch: Callable[[_Fetched], None], fetched: _Fetched) -> None:
+    try:
+        fetch(fetched)
+    except DiskFullError:
+        fetched.fail(f"no room on the disk for the data of {fetched.client.url}")
+    except ClientError as error:
+        fetched.fail(error, error.exit_code)
+
+
+def _get(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:  # noqa: ARG001
+    """Have an instance make a report, and download its data."""
+    answer = fetched.client.refresh(wait=wait)
+    fetched.complete = answer["complete"]
+    fetched.warnings += answer["warnings"]
+    _download(fetched)
+
+
+def _take(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:
+    """Have an instance set its data aside and begin anew, and download that."""
+    try:
+        answer = fetched.client.snapshot(label=label, reset=True, wait=wait)
+    except FailedError as error:
+        if error.error not in NO_DATA:
+            raise
+        fetched.warnings.append("nothing was measured there yet")
+        return
+    except UnreachableError as error:
+        if not error.arrived:
+            raise
+        hint = "if that was done all the same, a snapshot there holds what was measured"
+        fetched.fail(f"{error}; {hint}", error.exit_code)
+        return
+    fetched.complete = answer["complete"]
+    fetched.snapshot = answer["id"]
+    _download(fetched)
+
+
+def _download(fetched: _Fetched) -> None:
+    try:
+        fetched.client.export(fetched.path, snapshot=fetched.snapshot)
+    except FailedError as error:
+        if error.error not in NO_DATA:
+            raise
+        fetched.warnings.append("nothing was measured there yet")
+    else:
+        fetched.has_data = True
+
+
+def _still_there(fetched: Sequence[_Fetched]) -> str:
+    """Where data is that was taken out of what is measured, and is not here."""
+    kept = [f"snapshot {each.snapshot} of {each.client.url}" for each in fetched if each.snapshot]
+    return f"; nothing is lost: it is kept as {', '.join(kept)}" if kept else ""
+
+
+@contextlib.contextmanager
+def _workspace(target: Path) -> Iterator[Path]:
+    """A folder on the target's disk, which goes at the end."""
+    with saying_why_not(target):
+        if target.is_dir():
+            raise ClientError(f"{target} cannot be written: it is a folder")
+        made = tempfile.TemporaryDirectory(prefix=".wsgi-coverage-", dir=target.parent)
+    with made as name:
+        yield Path(name)

@@ -1,0 +1,303 @@
+"""Combine data files from other places into one about this checkout.
+
+Unlike a worker's, such a file may hold anybody's paths, and be of any version of a source: what was
+recorded of another version than the checkout's is left out, and named.
+
+Concurrency: works in a folder of its own; the target is replaced at once, at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from coverage import Coverage
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.errors import DiskFullError, SettingsError, is_disk_full
+from wsgi_coverage.report import remap
+from wsgi_coverage.report.datafile import UnusableError, opened
+from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.union import DataUnion, Part
+from wsgi_coverage.store import stamp
+
+TELLING = 32  # bytes; many sources that are shorter have the same content
+NAMED = 3  # files that a sentence names; the others are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A data file from somewhere else."""
+
+    name: str  # of where it is from
+    path: Path
+    is_own: bool = False  # made here: its names are those of this checkout
+
+
+@dataclass(slots=True, kw_only=True)
+class Collected:
+    """What became of it."""
+
+    combined: list[str] = field(default_factory=list)  # names of what is in it
+    set_aside: dict[str, str] = field(default_factory=dict)  # and of what is not: why
+    warnings: list[str] = field(default_factory=list)
+    files: int = 0
+    unknown: dict[str, str] = field(default_factory=dict)  # file: why it cannot be judged
+
+
+class Checkout:
+    """The sources here.
+
+    Args:
+        folder: its root.
+        config_file: coverage.py's; True: the one that it finds in the current folder.
+
+    Raises:
+        SettingsError: the configuration cannot be read.
+    """
+
+    def __init__(self, folder: Path, config_file: str | bool = True) -> None:
+        self.folder = folder.resolve()
+        with reading_config():
+            self.config: Any = Coverage(data_file=None, config_file=config_file).config
+        self.relative = bool(self.config.relative_files)
+        self._files: list[str] | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """All of them, relative to the root."""
+        if self._files is None:
+            self._files = remap.files_of(self.folder)
+        return self._files
+
+    def name(self, file: str) -> str:
+        """What a file of the checkout is called in a data file."""
+        return file if self.relative else str(self.folder / file)
+
+
+def combine(
+    brought: Sequence[Brought],
+    target: Path,
+    checkout: Checkout,
+    *,
+    workspace: Path,
+    label: str | None = None,
+) -> Collected:
+    """Write the union of data files to a file.
+
+    Args:
+        brought: what to combine; one that is of the other mode than the first, or of another
+            coverage.py, is set aside.
+        target: is replaced.
+        checkout: whose sources the result is about.
+        workspace: a folder on the target's disk.
+        label: a context for all lines that are not our own.
+
+    Raises:
+        DiskFullError: there is no room; the target is as it was.
+    """
+    out = Collected()
+    draft = workspace / "union"
+    with _saying_why_not(target):
+        union: DataUnion | None = None
+        finder = _Finder(checkout, workspace / "union")
+        versions = _Versions(checkout)
+        for each in brought:
+            try:
+                with opened(each.path, workspace / "part") as connection:
+                    if union is None:
+                        union = DataUnion(draft, branch=_has_branches(connection))
+                    part = union.read(connection)
+                    loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+                paths = [*dict.fromkeys([*part.paths, *loaded])]
+                if each.is_own:
+                    here = {path: path for path in paths}
+                else:
+                    here = finder.find(each, paths, loaded, out)
+                stale = versions.judge(each, here, loaded, out)
+                union.add(_moved(part, here, None if each.is_own else label), without=stale)
+            except UnusableError as why_not:
+                out.set_aside[each.name] = str(why_not)
+                continue
+            out.combined.append(each.name)
+        fingerprints, out.unknown = versions.verdict()
+        if union is not None and out.combined:
+            union.write()
+            stamp.put_fingerprints(draft, fingerprints)
+            out.files = len(union.files)
+            draft.replace(target)
+    return out
+
+
+class _Finder:
+    """Finds measured files in the checkout: by `[paths]`, else by itself."""
+
+    def __init__(self, checkout: Checkout, data_file: Path) -> None:
+        self._checkout = checkout
+        self._mapped: Callable[[str], str] | None = None
+        if checkout.config.paths:
+            cov = ReportingCoverage(checkout.config, data_file)
+            self._mapped = cov.path_map()
+
+    def find(
+        self, brought: Brought, paths: Sequence[str], loaded: Mapping[str, str], out: Collected
+    ) -> dict[str, str]:
+        """What each measured path is called here; adds to the warnings."""
+        here: dict[str, str] = {}
+        left = []
+        for path in paths:
+            if self._mapped is not None and (mapped := self._mapped(path)) != path:
+                here[path] = mapped
+            elif (file := self._inside(path)) is not None:
+                here[path] = self._checkout.name(file)
+            else:
+                left.append(path)
+        folder = self._checkout.folder
+
+        def same(path: str, file: str) -> bool | None:
+            return is_version(folder / file, loaded.get(path), telling=True)
+
+        found = remap.remap(left, self._checkout.files, same) if left else remap.Remapped()
+        here |= {path: self._checkout.name(file) for path, file in found.files.items()}
+        for path, candidates in found.ambiguous.items():
+            out.warnings.append(
+                f"{path}, from {brought.name}, may be {' or '.join(candidates[:NAMED])}: "
+                "not guessed; say so under [paths] in coverage.py's configuration"
+            )
+        missing = [path for path in left if path not in here and path not in found.ambiguous]
+        if missing:
+            out.warnings.append(
+                f"{_named(missing)}, from {brought.name}, "
+                f"{'is' if len(missing) == 1 else 'are'} not in this checkout"
+            )
+        return {path: here.get(path, path) for path in paths}
+
+    def _inside(self, path: str) -> str | None:
+        """A path that is one of the checkout as it stands."""
+        with contextlib.suppress(ValueError, OSError):
+            file = Path(path)
+            if not file.is_absolute() and (self._checkout.folder / file).is_file():
+                return path
+            if file.is_absolute() and file.is_file():
+                return file.relative_to(self._checkout.folder).as_posix()
+        return None
+
+
+class _Versions:
+    """What is known of the versions that were measured."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self._folder = checkout.folder
+        self._same: dict[str, str] = {}  # file: its fingerprint
+        self._others: dict[str, str] = {}  # file: a sentence
+        self._unsaid: dict[str, str] = {}  # likewise
+
+    def judge(
+        self, brought: Brought, here: Mapping[str, str], loaded: Mapping[str, str], out: Collected
+    ) -> list[str]:
+        """The measured paths that are of another version than here; adds to the warnings."""
+        stale = []
+        for path, name in here.items():
+            if not (self._folder / name).is_file():
+                continue
+            verdict = is_version(self._folder / name, loaded.get(path))
+            if verdict is None:
+                self._unsaid[name] = f"{brought.name} does not say which version it measured"
+            elif verdict:
+                self._same[name] = loaded[path]
+            else:
+                stale.append(path)
+                self._others[name] = f"{brought.name} measured another version of it"
+        if stale:
+            out.warnings.append(
+                f"{brought.name} measured another version of {_named([here[p] for p in stale])}: "
+                "what it recorded there is left out"
+            )
+        return stale
+
+    def verdict(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Files with the fingerprint of all that was recorded of them; and others, and why."""
+        same = {name: known for name, known in self._same.items() if name not in self._unsaid}
+        unknown = {**self._others, **self._unsaid}
+        return same, {name: why for name, why in unknown.items() if name not in same}
+
+
+def is_version(source: Path, fingerprint: str | None, *, telling: bool = False) -> bool | None:
+    """Tell whether a source is of a version, line ends aside.
+
+    Args:
+        source: the file.
+        fingerprint: of the version; None: not known.
+        telling: whether to say nothing of content that many files have.
+
+    Returns:
+        None: it cannot be told.
+    """
+    if fingerprint is None:
+        return None
+    found = _fingerprints(str(source))
+    if found is None or (telling and found[0] < TELLING):
+        return None
+    return fingerprint in found[1]
+
+
+@cache
+def _fingerprints(source: str) -> tuple[int, tuple[str, ...]] | None:
+    """The size of a source, and its fingerprints with each kind of line ends."""
+    try:
+        content = Path(source).read_bytes()
+    except (OSError, ValueError):
+        return None
+    unix = content.replace(b"\r\n", b"\n")
+    kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
+    return len(content), tuple(hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds)
+
+
+def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
+    """The same data under the names of this checkout, and in a context of its own."""
+    names = {
+        number: here[path] for (number, _), path in zip(part.names.items(), part.paths, strict=True)
+    }
+    contexts = part.contexts
+    if label is not None:
+        contexts = {
+            number: f"{label}|{context}" if context else label
+            for number, context in contexts.items()
+        }
+    return dataclasses.replace(part, names=names, contexts=contexts)
+
+
+def _has_branches(connection: sqlite3.Connection) -> bool:
+    row = connection.execute("select value from meta where key = 'has_arcs'").fetchone()
+    return row is not None and row[0] == "1"
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(sorted(names)[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
+
+
+@contextlib.contextmanager
+def reading_config() -> Iterator[None]:
+    """Turn what coverage.py says of its configuration into an error of ours."""
+    try:
+        yield
+    except (CoverageException, OSError, ValueError) as error:
+        raise SettingsError(f"coverage.py's configuration cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _saying_why_not(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CoverageException, OSError, sqlite3.Error) as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"no room on the disk for {target}: it is as it was") from error
+        raise
