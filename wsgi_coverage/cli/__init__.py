@@ -20,6 +20,7 @@ from wsgi_coverage.cli import (
     export,
     files,
     functions,
+    gate,
     health,
     pause,
     refresh,
@@ -48,6 +49,7 @@ COMMANDS = (
     resume,
     health,
     collect,
+    gate,
 )
 INTERRUPTED = 130  # as shells have it
 

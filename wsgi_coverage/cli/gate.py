@@ -1,0 +1,151 @@
+"""`wsgi-coverage gate URL… --base main --fail-under 80`: judge the lines that changed. No state.
+
+Exit codes beyond the others': 5 below the threshold; 6 not below it as far as is known, but some
+changed lines cannot be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.cli import asking
+from wsgi_coverage.cli.collect import add_instances, tell
+
+BELOW, UNKNOWN = 5, 6
+
+DESCRIPTION = """\
+Judge the lines that have changed since a revision by what instances have executed. A source of
+which they have another version than this checkout is unknown, and not uncovered.
+"""
+ENDS = (
+    f"{asking.ENDS_INCOMPLETE}, 5 below the threshold, 6 not below it, but some of the changed "
+    "lines cannot be judged"
+)
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "gate",
+        help="judge the lines that have changed since a revision",
+        description=DESCRIPTION + asking.ABOUT_URL,
+        epilog=ENDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_instances(parser)
+    parser.add_argument(
+        "--base",
+        required=True,
+        metavar="REVISION",
+        help="a branch, a tag or a commit; what it got after the checkout left it does not count",
+    )
+    parser.add_argument(
+        "--fail-under",
+        type=_percent,
+        default=100.0,
+        metavar="PERCENT",
+        help="of the changed statements that have to have run (default: 100)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; return the exit code."""
+    from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
+    from wsgi_coverage.client.revision import changed_lines
+    from wsgi_coverage.report.changes import judge
+    from wsgi_coverage.report.collected import Checkout
+
+    checkout = Checkout(arguments.checkout, arguments.rcfile)
+    changed = changed_lines(checkout.folder, arguments.base)
+    with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
+        data_file = Path(folder, "coverage")
+        collection = collect(
+            [asking.client(arguments, url) for url in arguments.urls],
+            data_file,
+            checkout=checkout,
+            wait=arguments.wait,
+        )
+        code = tell(collection)
+        if code not in (asking.OK, asking.INCOMPLETE):
+            return code
+        judged = judge(data_file, changed, checkout, collection.result.unknown)
+    return _verdict(judged, arguments) or code
+
+
+def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
+    statements = sum(each.statements for each in judged)
+    covered = sum(each.covered for each in judged)
+    percent = 100 * covered / statements if statements else None
+    is_below = percent is not None and percent < arguments.fail_under
+    unknown = [each for each in judged if each.state == "unknown"]
+    if arguments.json:
+        asking.show_json(
+            {
+                "percent": None if percent is None else round(percent, 2),
+                "statements": statements,
+                "covered": covered,
+                "fail_under": arguments.fail_under,
+                "passed": not is_below and not unknown,
+                "files": [each.as_json() for each in judged],
+            }
+        )
+    else:
+        rows = [
+            {**each.as_json(), "missing": _ranges(each.missing) or each.reason or _word(each.state)}
+            for each in judged
+        ]
+        columns = {
+            "file": "file",
+            "statements": "changed",
+            "covered": "covered",
+            "missing": "missing",
+        }
+        if rows:
+            asking.table(rows, columns, left=["file", "missing"])
+        asking.show(_sentence(percent, covered, statements, arguments.fail_under))
+    if unknown:
+        asking.say(f"{asking.plural(len(unknown), 'changed file')} cannot be judged")
+    if is_below:
+        return BELOW
+    return UNKNOWN if unknown else asking.OK
+
+
+def _sentence(percent: float | None, covered: int, statements: int, fail_under: float) -> str:
+    if percent is None:
+        return "no changed statement is measured"
+    verdict = "below" if percent < fail_under else "not below"
+    return (
+        f"{percent:.2f} % of the changed statements ran ({covered} of {statements}), "
+        f"{verdict} {fail_under:g} %"
+    )
+
+
+def _word(state: str) -> str:
+    return "" if state == "judged" else state
+
+
+def _ranges(lines: Sequence[int]) -> str:
+    """`3-5, 8`."""
+    out: list[list[int]] = []
+    for line in lines:
+        if out and out[-1][1] == line - 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in out)
+
+
+def _percent(raw: str) -> float:
+    try:
+        found = float(raw)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= 100:
+        raise argparse.ArgumentTypeError(f"must be 0 to 100, got {raw!r}")
+    return found
