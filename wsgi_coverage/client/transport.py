@@ -13,9 +13,9 @@ import contextlib
 import http.client
 import ipaddress
 import socket
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from time import sleep
 from typing import TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -101,7 +101,7 @@ class Transport:
             except _AgainError as failure:
                 if not left or (failure.error.arrived and method not in SAFE_METHODS):
                     raise failure.error from None
-            time.sleep(pause)
+            sleep(pause)
             pause = min(2 * pause, MOST_PAUSE)
         raise AssertionError  # the last round returns or raises
 

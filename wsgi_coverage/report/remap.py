@@ -20,7 +20,7 @@ MOST = 500_000  # files of a checkout that are looked at
 NOT_SOURCES = {"__pycache__", "node_modules", "site-packages"}
 
 # Below these, a path is that of a package: only the whole of it says which file it is.
-INSTALLED = re.compile(r"(?:^|/)(?:site-packages|dist-packages|lib/python3(?:\.\d+)?)/")
+INSTALLED = re.compile(r"(?:^|(?<=/))(?:site-packages|dist-packages|lib/python3(?:\.\d+)?)/")
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\")
 
 Same = Callable[[str, str], bool | None]
