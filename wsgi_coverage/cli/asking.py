@@ -181,6 +181,17 @@ def plural(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+def ranges(lines: Sequence[int]) -> str:
+    """`3-5, 8`."""
+    out: list[list[int]] = []
+    for line in lines:
+        if out and out[-1][1] == line - 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in out)
+
+
 def plain(text: object, stream: Any = None) -> str:
     """Text that can do nothing to a terminal, and that the stream, or stdout, can take."""
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from wsgi_coverage.cli import asking
@@ -27,5 +28,32 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     answer = asking.client(arguments).diff(arguments.a, arguments.b)
-    asking.show_json(answer)
+    if arguments.json:
+        asking.show_json(answer)
+    else:
+        for line in _lines(answer):
+            asking.show(line)
     return asking.OK
+
+
+def _lines(answer: dict[str, Any]) -> Iterator[str]:
+    """What to show a reader."""
+    sides = {"only_a": _name(answer["a"]), "only_b": _name(answer["b"])}
+    for file in answer["files"]:
+        yield file["file"]
+        for key, name in sides.items():
+            only = file[key]
+            if only is None:
+                yield f"  cannot be compared: {file.get('reason')}"
+                break
+            if only["lines"]:
+                yield f"  only in {name}: {asking.ranges(only['lines'])}"
+            if only.get("branches"):
+                branches = ", ".join(f"{start}->{end}" for start, end in only["branches"])
+                yield f"  only in {name}, branches: {branches}"
+    if not answer["files"]:
+        yield f"{sides['only_a']} and {sides['only_b']} have executed the same"
+
+
+def _name(report: dict[str, Any]) -> str:
+    return report["id"] if report["label"] is None else f"{report['id']} ({report['label']})"

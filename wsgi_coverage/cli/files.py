@@ -14,6 +14,8 @@ COLUMNS = {
     "branches": "branches",
     "missing_branches": "missing",
     "percent": "percent",
+    "runtime": "at runtime",
+    "runtime_percent": "percent",
 }
 
 
@@ -35,6 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     columns = {key: name for key, name in COLUMNS.items() if key in there or key == "file"}
     asking.table(found, columns, left=["file"])
     for each in found:
-        if each.get("reason"):
-            asking.say(f"{each['file']} has no figures: {each['reason']}")
+        if each["statements"] is None:
+            asking.say(f"{each['file']} has no figures: {each.get('reason')}")
     return asking.OK

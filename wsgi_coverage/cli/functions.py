@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         commands, "functions", "list the published report's figures, function by function"
     )
     parser.add_argument(
-        "--unused", action="store_true", help="only those of which nothing but their `def` ran"
+        "--unused", action="store_true", help="only those of which nothing ran at runtime"
     )
     asking.add_snapshot(parser)
     asking.add_json(parser)

@@ -97,7 +97,10 @@ def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
         )
     else:
         rows = [
-            {**each.as_json(), "missing": _ranges(each.missing) or each.reason or _word(each.state)}
+            {
+                **each.as_json(),
+                "missing": asking.ranges(each.missing) or each.reason or _word(each.state),
+            }
             for each in judged
         ]
         columns = {
@@ -128,17 +131,6 @@ def _sentence(percent: float | None, covered: int, statements: int, fail_under: 
 
 def _word(state: str) -> str:
     return "" if state == "judged" else state
-
-
-def _ranges(lines: Sequence[int]) -> str:
-    """`3-5, 8`."""
-    out: list[list[int]] = []
-    for line in lines:
-        if out and out[-1][1] == line - 1:
-            out[-1][1] = line
-        else:
-            out.append([line, line])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in out)
 
 
 def _percent(raw: str) -> float:

@@ -118,7 +118,7 @@ class Client:
         """The figures of every function.
 
         Args:
-            unused: only those of which nothing ran but their definition.
+            unused: only those of which nothing ran at runtime.
             snapshot: of which snapshot; None: of the published report.
         """
         query = {"unused": "1"} if unused else {}
