@@ -14,7 +14,6 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,7 @@ class Checkout:
             self.config: Any = Coverage(data_file=None, config_file=config_file).config
         self.relative = bool(self.config.relative_files)
         self._files: list[str] | None = None
+        self._versions: dict[str, tuple[int, tuple[str, ...]]] = {}
 
     @property
     def files(self) -> list[str]:
@@ -76,6 +76,28 @@ class Checkout:
         if self._files is None:
             self._files = remap.files_of(self.folder)
         return self._files
+
+    def is_version(
+        self, file: str, fingerprint: str | None, *, telling: bool = False
+    ) -> bool | None:
+        """Tell whether a source here is of a version, line ends aside.
+
+        Args:
+            file: its name, relative to the root or not.
+            fingerprint: of the version; None: not known.
+            telling: whether to say nothing of content that many files have.
+
+        Returns:
+            None: it cannot be told.
+        """
+        if fingerprint is None:
+            return None
+        if file not in self._versions:
+            self._versions[file] = _versions(self.folder / file)
+        size, fingerprints = self._versions[file]
+        if not fingerprints or (telling and size < TELLING):
+            return None
+        return fingerprint in fingerprints
 
     def name(self, file: str) -> str:
         """What a file of the checkout is called in a data file."""
@@ -159,10 +181,9 @@ class _Finder:
                 here[path] = self._checkout.name(file)
             else:
                 left.append(path)
-        folder = self._checkout.folder
 
         def same(path: str, file: str) -> bool | None:
-            return is_version(folder / file, loaded.get(path), telling=True)
+            return self._checkout.is_version(file, loaded.get(path), telling=True)
 
         found = remap.remap(left, self._checkout.files, same) if left else remap.Remapped()
         here |= {path: self._checkout.name(file) for path, file in found.files.items()}
@@ -190,11 +211,22 @@ class _Finder:
         return None
 
 
+def _versions(source: Path) -> tuple[int, tuple[str, ...]]:
+    """The size of a source, and its fingerprints with each kind of line ends."""
+    try:
+        content = source.read_bytes()
+    except (OSError, ValueError):
+        return 0, ()
+    unix = content.replace(b"\r\n", b"\n")
+    kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
+    return len(content), tuple(hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds)
+
+
 class _Versions:
     """What is known of the versions that were measured."""
 
     def __init__(self, checkout: Checkout) -> None:
-        self._folder = checkout.folder
+        self._checkout = checkout
         self._same: dict[str, str] = {}  # file: its fingerprint
         self._others: dict[str, str] = {}  # file: a sentence
         self._unsaid: dict[str, str] = {}  # likewise
@@ -205,9 +237,9 @@ class _Versions:
         """The measured paths that are of another version than here; adds to the warnings."""
         stale = []
         for path, name in here.items():
-            if not (self._folder / name).is_file():
+            if not (self._checkout.folder / name).is_file():
                 continue
-            verdict = is_version(self._folder / name, loaded.get(path))
+            verdict = self._checkout.is_version(name, loaded.get(path))
             if verdict is None:
                 self._unsaid[name] = f"{brought.name} does not say which version it measured"
             elif verdict:
@@ -227,37 +259,6 @@ class _Versions:
         same = {name: known for name, known in self._same.items() if name not in self._unsaid}
         unknown = {**self._others, **self._unsaid}
         return same, {name: why for name, why in unknown.items() if name not in same}
-
-
-def is_version(source: Path, fingerprint: str | None, *, telling: bool = False) -> bool | None:
-    """Tell whether a source is of a version, line ends aside.
-
-    Args:
-        source: the file.
-        fingerprint: of the version; None: not known.
-        telling: whether to say nothing of content that many files have.
-
-    Returns:
-        None: it cannot be told.
-    """
-    if fingerprint is None:
-        return None
-    found = _fingerprints(str(source))
-    if found is None or (telling and found[0] < TELLING):
-        return None
-    return fingerprint in found[1]
-
-
-@cache
-def _fingerprints(source: str) -> tuple[int, tuple[str, ...]] | None:
-    """The size of a source, and its fingerprints with each kind of line ends."""
-    try:
-        content = Path(source).read_bytes()
-    except (OSError, ValueError):
-        return None
-    unix = content.replace(b"\r\n", b"\n")
-    kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
-    return len(content), tuple(hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds)
 
 
 def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
