@@ -131,17 +131,21 @@ class Dashboard:
         return building if isinstance(building, dict) else None
 
     def _find(self, wait: float | None) -> Health:
-        """Find out where on its host the dashboard is."""
-        try:
-            health, root = self._health(self._given, wait), self._given
-        except NotADashboardError as error:
-            root = self._given + DEFAULT_PREFIX
+        """Find out where on its host the dashboard is.
+
+        A site's root is asked last: what answers there is the application, and is measured.
+        """
+        roots = [self._given, self._given + DEFAULT_PREFIX]
+        first: NotADashboardError | None = None
+        for root in roots if self._given else reversed(roots):
             try:
                 health = self._health(root, wait)
-            except NotADashboardError:
-                raise error from None
-        self._root = root
-        return health
+            except NotADashboardError as error:
+                first = first or error
+            else:
+                self._root = root
+                return health
+        raise first or AssertionError
 
     def _health(self, root: str, wait: float | None) -> Health:
         path = f"{root}/health"

@@ -107,6 +107,24 @@ def test_at_a_sites_root_the_dashboard_is_found(stand_in: Any) -> None:
     assert client.url == f"{stand_in.root}/debug/coverage"
 
 
+def test_what_the_application_answers_at_the_root_is_not_asked_for(stand_in: Any) -> None:
+    stand_in.answers["GET /debug/coverage/health"] = stand_in.answers.pop("GET /cov/health")
+
+    Client(stand_in.root).health()
+
+    assert stand_in.asked == ["GET /debug/coverage/health"]
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_dashboard_at_the_root_itself_is_found(stand_in: Any, end: str) -> None:
+    stand_in.answers["GET /health"] = stand_in.answers.pop("GET /cov/health")
+    client = Client(stand_in.root + end)
+
+    client.health()
+
+    assert client.url == stand_in.root
+
+
 def test_a_wrong_password_at_the_dashboard_below_the_root_is_said(stand_in: Any) -> None:
     stand_in.put("GET /debug/coverage/health", (401, {"error": "unauthorized", "message": "no"}))
 

@@ -1,0 +1,529 @@
+"""The commands that ask real servers: the same as curl gets, and three instances as one report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from coverage import CoverageData
+
+from wsgi_coverage.client import Client, FailedError, UnreachableError
+
+DASHBOARD = "/debug/coverage"
+PATIENCE = 60  # seconds
+LETTERS = "abcd"
+CART = "".join(f"def {letter}():\n    return '{letter}'\n\n\n" for letter in LETTERS)
+BODIES = {letter: 2 + 4 * number for number, letter in enumerate(LETTERS)}
+DEFS = {line - 1 for line in BODIES.values()}
+WEB = """\
+from shop import cart
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [getattr(cart, environ["PATH_INFO"][1:])().encode()]
+"""
+SHOP = {"shop/__init__.py": "NAME = 'shop'\n", "shop/cart.py": CART, "shop/web.py": WEB}
+
+
+@pytest.fixture
+def command(project, password, tmp_path):
+    """Run `wsgi-coverage` in a folder, with the password in the environment."""
+    env = project.environment({**password, "NETRC": os.devnull})
+
+    def run(*arguments, cwd=tmp_path, within=(), **more):
+        return subprocess.run(
+            [*within, sys.executable, "-m", "wsgi_coverage", *map(str, arguments)],
+            cwd=cwd,
+            env={**env, **more},
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def curl(password):
+    """What curl gets from an address."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+
+    def get(url, *options):
+        user = f"admin:{password['WSGI_COVERAGE_PASSWORD']}"
+        done = subprocess.run(
+            ["curl", "--silent", "--show-error", "--noproxy", "*", "--user", user, *options, url],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return done.stdout
+
+    return get
+
+
+@pytest.fixture
+def server(project, routes, password):
+    routes.write(project)
+    server = project.gunicorn("-w", "2", "served:application", env=password)
+    server.wait_for_workers(2)
+    server.get("/r0")
+    server.url = f"http://127.0.0.1:{server.port}"
+    return server
+
+
+@pytest.fixture
+def fleet(project, password, tmp_path):
+    """Three instances of one application, each in a folder of its own, and a checkout of it."""
+    checkout = tmp_path / "checkout"
+    for name, text in SHOP.items():
+        (checkout / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / "src" / name).write_text(text)
+    (checkout / "other").mkdir()
+    (checkout / "other/__init__.py").touch()
+    (checkout / ".coveragerc").write_text("[report]\nshow_missing = true\n")
+    instances = []
+    for number, folder in enumerate(["srv/app", "opt/x/code", "venv/lib/python3/site-packages"]):
+        (tmp_path / f"instance-{number}").mkdir()
+        each = type(project)(tmp_path / f"instance-{number}")
+        each.folder = each.folder / folder
+        each.folder.mkdir(parents=True)
+        shutil.copytree(checkout / "src/shop", each.folder / "shop")
+        each.coveragerc("source = .")
+        instances.append(each)
+    try:
+        yield SimpleNamespace(
+            checkout=checkout,
+            instances=instances,
+            servers=[start(each, password) for each in instances],
+        )
+    finally:
+        for each in instances:
+            each.close()
+
+
+def start(instance, password):
+    env = {**password, "WSGI_COVERAGE_APP": "shop.web:app"}
+    server = instance.gunicorn("-w", "2", "wsgi_coverage.wsgi:application", env=env)
+    server.wait_for_workers(2)
+    server.url = f"http://127.0.0.1:{server.port}"
+    return server
+
+
+def lines_in(path, checkout):
+    data = CoverageData(basename=str(path))
+    data.read()
+    out = {
+        os.path.relpath(name, checkout): set(data.lines(name) or ())
+        for name in data.measured_files()
+    }
+    data.close(force=True)
+    return out
+
+
+def error_of(done):
+    """The one line that a command ends with."""
+    text = done.stderr.decode()
+    assert text.startswith("wsgi-coverage: ")
+    assert text.count("\n") == 1, text
+    return text
+
+
+# As curl
+
+
+def test_what_is_read_is_the_same_by_curl_and_by_command(server, command, curl, tmp_path):
+    assert command("refresh", server.url).returncode == 0
+    identity = command("snapshot", server.url, "--label", "one").stdout.decode().strip()
+    root = f"{server.url}{DASHBOARD}"
+
+    for below, option in {"": (), f"/snapshots/{identity}": ("--snapshot", identity)}.items():
+        for wanted in ("coverage", "json", "xml", "lcov", "html"):
+            done = command("export", server.url, "--format", wanted, "-o", "exported", *option)
+            assert done.returncode == 0, done.stderr
+            expected = curl(f"{root}{below}/export?format={wanted}")
+            assert (tmp_path / "exported").read_bytes() == expected, wanted
+            piped = command("export", server.url, "--format", wanted, *option)
+            assert piped.stdout == expected
+        for verb in ("files", "functions"):
+            done = command(verb, server.url, "--json", *option)
+            assert json.loads(done.stdout) == json.loads(curl(f"{root}{below}/{verb}"))
+        assert command("report", server.url, *option).stdout == curl(f"{root}{below}/report")
+    unused = command("functions", server.url, "--unused", "--json")
+    assert json.loads(unused.stdout) == json.loads(curl(f"{root}/functions?unused=1"))
+    listed = command("snapshots", server.url, "--json")
+    assert json.loads(listed.stdout) == json.loads(curl(f"{root}/snapshots"))
+    diff = command("diff", server.url, identity, "--json")
+    assert json.loads(diff.stdout) == json.loads(curl(f"{root}/diff?a={identity}&b=current"))
+
+
+@pytest.mark.parametrize("verb", ["refresh", "snapshot", "reset", "pause", "resume"])
+def test_what_is_changed_is_answered_alike_by_curl_and_by_command(server, command, curl, verb):
+    done = command(verb, server.url, "--json")
+
+    by_curl = curl(
+        f"{server.url}{DASHBOARD}/{verb}", "-X", "POST", "-H", "Accept: application/json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert shape(json.loads(done.stdout)) == shape(json.loads(by_curl))
+
+
+def shape(answer):
+    """An answer without what differs from one time to the next."""
+    times = {"refreshed_at", "taken_at", "published_at", "duration_seconds", "id", "size"}
+    if isinstance(answer, dict):
+        return {key: None if key in times else shape(value) for key, value in answer.items()}
+    return sorted(map(str, map(shape, answer))) if isinstance(answer, list) else answer
+
+
+def test_a_reset_a_pause_and_a_deletion_do_what_they_say(server, command):
+    command("refresh", server.url)
+    [identity] = [command("snapshot", server.url).stdout.decode().strip()]
+
+    assert command("reset", server.url).stdout == b"forgotten by 2 workers\n"
+    assert error_of(command("report", server.url)).count("no-report") == 1
+    assert command("pause", server.url).stdout == b"paused in 2 workers\n"
+    assert {each["state"] for each in server.get(f"{DASHBOARD}/health").json()["workers"]} == {
+        "paused"
+    }
+    assert command("resume", server.url).stdout == b"measuring in 2 workers\n"
+    assert command("snapshots", server.url, "--delete", identity).returncode == 0
+    assert server.get(f"{DASHBOARD}/snapshots").json() == []
+
+
+def test_a_worker_that_does_not_take_part_is_named_and_is_exit_code_4(server, command, until):
+    stopped, other = sorted(server.worker_pids())
+    with server.only(other, {stopped, other}):
+        done = command("refresh", server.url, "--wait", "0.2")
+
+    assert done.returncode == 4
+    assert f"worker {stopped} on ".encode() in done.stderr
+    assert b"not complete: 1 of 2 workers did not take part" in done.stderr
+
+
+def test_the_library_answers_with_the_dashboards_json(server, password):
+    client = Client(server.url, password=password["WSGI_COVERAGE_PASSWORD"])
+
+    refreshed = client.refresh()
+
+    assert refreshed["complete"] is True
+    assert client.url == f"{server.url}{DASHBOARD}"
+    assert client.files() == server.get(f"{DASHBOARD}/files").json()
+    assert client.report() == server.get(f"{DASHBOARD}/report").text
+    with pytest.raises(FailedError, match="unknown-snapshot"):
+        client.report(snapshot="none")
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("verb", ["refresh", "report", "health", "export", "collect"])
+def test_a_wrong_password_is_one_line_and_exit_code_3(server, command, tmp_path, verb):
+    done = command(verb, server.url, "--password", "wrong")
+
+    assert done.returncode == 3
+    assert done.stdout == b""
+    assert "refuses (401): the dashboard needs a user name and a password" in error_of(done)
+    assert not (tmp_path / ".coverage").exists()
+
+
+def test_a_server_that_has_ended_is_one_line_and_exit_code_3(server, command):
+    server.end()
+
+    done = command("refresh", server.url, "--retries", "1")
+
+    assert done.returncode == 3
+    assert "cannot be reached: Connection refused" in error_of(done)
+
+
+@pytest.mark.parametrize("verb", ["export", "collect"])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(server, command, mounts, tmp_path, verb):
+    small = tmp_path / "small"
+    small.mkdir()
+    command("refresh", server.url)
+    target = small / "target"
+    fill = f"printf before > '{target}'"
+    show = f"code=$?; cat '{target}'; ls -A '{small}'; exit $code"
+    within = [
+        *mounts.within(*mounts.small_disk(small, "16k"), fill),
+        *("sh", "-c", f'"$@"; {show}', "sh"),
+    ]
+
+    done = command(verb, server.url, "-o", target, within=within)
+
+    assert done.returncode == 1, done.stderr
+    assert "no room on the disk" in error_of(done)
+    assert done.stdout == b"beforetarget\n"
+
+
+def test_stdout_that_is_full_is_one_line(server):
+    server.refresh()
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "wsgi_coverage", "report", server.url],
+            env={**os.environ, "WSGI_COVERAGE_PASSWORD": server.password},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "no room on the disk" in error_of(done)
+
+
+def test_a_worker_that_dies_while_it_answers_does_not_have_a_change_sent_again(project, password):
+    project.write(
+        "dying.py",
+        "import os, signal\n"
+        "from wsgi_coverage import CoverageMiddleware\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+        "measured = CoverageMiddleware(app)\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'].endswith('/reset'):\n"
+        "        with open('asked', 'a') as file:\n"
+        "            file.write('x')\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return measured(environ, start_response)\n",
+    )
+    server = project.gunicorn("-w", "1", "dying:application", env=password)
+    server.wait_for_workers(1)
+    client = Client(f"http://127.0.0.1:{server.port}", password=server.password)
+
+    with pytest.raises(UnreachableError) as raised:
+        client.reset()
+
+    assert raised.value.arrived is True
+    assert (project.folder / "asked").read_text() == "x"
+
+
+# Together
+
+
+def test_three_instances_in_folders_of_their_own_are_one_report_on_the_checkout(fleet, command):
+    for letter, server in zip(LETTERS, fleet.servers, strict=False):
+        server.get(f"/{letter}")
+    urls = [server.url for server in fleet.servers]
+
+    done = command("collect", *urls, "--format", "text", cwd=fleet.checkout)
+
+    assert done.returncode == 0, done.stderr
+    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    assert lines == {
+        "src/shop/__init__.py": {1},
+        "src/shop/cart.py": DEFS | {BODIES[letter] for letter in "abc"},
+        "src/shop/web.py": {1, 4, 5, 6},
+    }
+    assert done.stderr == b"wsgi-coverage: 3 files in .coverage, of 3 instances\n"
+    [row] = [line for line in done.stdout.decode().splitlines() if "cart.py" in line]
+    assert row.split() == ["src/shop/cart.py", "8", "1", "88%", str(BODIES["d"])]
+    assert sorted(each.name for each in fleet.checkout.iterdir()) == [
+        ".coverage",
+        ".coveragerc",
+        "other",
+        "src",
+    ]
+
+
+def test_an_instance_that_fails_does_not_keep_the_others_out(fleet, command):
+    for letter, server in zip(LETTERS, fleet.servers, strict=False):
+        server.get(f"/{letter}")
+    fleet.servers[1].end()
+    urls = [server.url for server in fleet.servers]
+
+    done = command("collect", *urls, "--retries", "0", cwd=fleet.checkout)
+
+    assert done.returncode == 3
+    assert f"{urls[1]}/health cannot be reached".encode() in done.stderr
+    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    assert lines["src/shop/cart.py"] == DEFS | {BODIES["a"], BODIES["c"]}
+
+
+def test_more_is_appended_under_a_label(fleet, command):
+    one, two, _ = fleet.servers
+    one.get("/a")
+    command("collect", one.url, "--label", "first", cwd=fleet.checkout)
+    two.get("/b")
+
+    done = command("collect", two.url, "--label", "second", "--append", cwd=fleet.checkout)
+
+    assert done.returncode == 0, done.stderr
+    data = CoverageData(basename=str(fleet.checkout / ".coverage"))
+    data.read()
+    by_line = data.contexts_by_lineno(str(fleet.checkout / "src/shop/cart.py"))
+    data.close(force=True)
+    assert by_line[BODIES["a"]] == ["first|runtime"]
+    assert by_line[BODIES["b"]] == ["second|runtime"]
+    assert set(by_line[1]) == {"first|load", "second|load"}
+
+
+@pytest.mark.parametrize("wanted", ["json", "xml", "lcov", "html"])
+def test_any_format_is_about_the_checkouts_files(fleet, command, wanted):
+    server = fleet.servers[0]
+    server.get("/a")
+
+    done = command("collect", server.url, "--format", wanted, "--to", "report", cwd=fleet.checkout)
+
+    assert done.returncode == 0, done.stderr
+    report = fleet.checkout / "report"
+    text = (report / "index.html" if wanted == "html" else report).read_text()
+    # coverage.py's HTML has thin spaces around a slash.
+    assert "src/shop/cart.py" in re.sub(r"&#8201;|&#x2009;|\u2009|\s", "", text)
+
+
+def test_a_source_of_another_version_is_left_out_by_name(fleet, command):
+    fleet.servers[0].get("/a")
+    (fleet.checkout / "src/shop/cart.py").write_text("# new\n" + CART)
+
+    done = command("collect", fleet.servers[0].url, cwd=fleet.checkout)
+
+    assert done.returncode == 0
+    assert b"measured another version of" in done.stderr
+    assert "src/shop/cart.py" not in lines_in(fleet.checkout / ".coverage", fleet.checkout)
+
+
+# Only what has changed
+
+
+@pytest.fixture
+def git(fleet, monkeypatch):
+    """Git in the checkout, whose `main` lacks the last function of the cart."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    names = {"NAME": "somebody", "EMAIL": "somebody@example.org"}
+    env = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("GIT_")},
+        **{f"GIT_{who}_{key}": v for who in ("AUTHOR", "COMMITTER") for key, v in names.items()},
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+
+    def run(*arguments):
+        subprocess.run(["git", *arguments], cwd=fleet.checkout, env=env, check=True)
+
+    cart = fleet.checkout / "src/shop/cart.py"
+    run("init", "-q", "-b", "main")
+    cart.write_text(CART.partition("def c")[0])
+    run("add", ".")
+    run("commit", "-qm", "one")
+    cart.write_text(CART)
+    return run
+
+
+def gate(command, fleet, *more):
+    urls = [server.url for server in fleet.servers]
+    done = command("gate", *urls, "--base", "main", "--json", *more, cwd=fleet.checkout)
+    return done, json.loads(done.stdout) if done.stdout else None
+
+
+def test_the_lines_that_changed_are_judged_by_what_all_instances_executed(fleet, command, git):
+    fleet.servers[0].get("/a")
+    fleet.servers[1].get("/c")
+
+    done, verdict = gate(command, fleet, "--fail-under", "75")
+
+    assert done.returncode == 0, done.stderr
+    assert verdict == {
+        "percent": 75.0,
+        "statements": 4,
+        "covered": 3,
+        "fail_under": 75.0,
+        "passed": True,
+        "files": [
+            {
+                "file": "src/shop/cart.py",
+                "state": "judged",
+                "statements": 4,
+                "covered": 3,
+                "missing": [BODIES["d"]],
+            }
+        ],
+    }
+    assert not (fleet.checkout / ".coverage").exists()
+
+
+def test_below_the_threshold_is_exit_code_5(fleet, command, git):
+    fleet.servers[1].get("/c")
+
+    done, verdict = gate(command, fleet, "--fail-under", "75.1")
+
+    assert (done.returncode, verdict["passed"]) == (5, False)
+
+
+def test_a_changed_source_of_another_version_is_unknown_and_exit_code_6(fleet, command, git):
+    fleet.servers[1].get("/c")
+    cart = fleet.checkout / "src/shop/cart.py"
+    cart.write_text(CART + "e = 1\n")
+
+    done, verdict = gate(command, fleet, "--fail-under", "100")
+
+    assert done.returncode == 6
+    assert verdict["percent"] is None
+    [file] = verdict["files"]
+    assert (file["state"], file["statements"]) == ("unknown", 0)
+    assert "measured another version of it" in file["reason"]
+
+
+def test_a_source_that_was_edited_under_the_server_is_unknown(fleet, command, git):
+    for server, instance in zip(fleet.servers, fleet.instances, strict=True):
+        server.get("/c")
+        (instance.folder / "shop/cart.py").write_text(CART + "e = 1\n")
+    (fleet.checkout / "src/shop/cart.py").write_text(CART + "e = 1\n")
+
+    done, verdict = gate(command, fleet)
+
+    assert done.returncode == 6
+    assert [each["state"] for each in verdict["files"]] == ["unknown"]
+
+
+def test_where_nothing_changed_the_gate_is_open(fleet, command, git):
+    fleet.servers[0].get("/a")
+    git("commit", "-qam", "two")
+
+    done, verdict = gate(command, fleet)
+
+    assert (done.returncode, verdict["percent"], verdict["files"]) == (0, None, [])
+
+
+def test_a_base_that_git_does_not_know_is_one_line(fleet, command, git):
+    done = command("gate", fleet.servers[0].url, "--base", "nowhere", cwd=fleet.checkout)
+
+    assert done.returncode == 1
+    assert "Git knows no revision 'nowhere'" in error_of(done)
+
+
+def test_ctrl_c_is_exit_code_130_and_leaves_no_file(project, command, tmp_path, password, until):
+    project.write(
+        "slow.py",
+        "import threading\n"
+        "from wsgi_coverage import CoverageMiddleware\n"
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+        "measured = CoverageMiddleware(app)\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'].endswith('/export'):\n"
+        "        open('asked', 'w').close()\n"
+        "        threading.Event().wait(20)\n"
+        "    return measured(environ, start_response)\n",
+    )
+    server = project.gunicorn("-w", "1", "slow:application", env=password)
+    server.wait_for_workers(1)
+    url = f"http://127.0.0.1:{server.port}"
+    target = tmp_path / "target"
+    target.mkdir()
+    asking = project.start("-m", "wsgi_coverage", "export", url, "-o", f"{target}/x", env=password)
+    until((project.folder / "asked").exists, "the download has begun")
+
+    assert asking.end(signal.SIGINT) == 130
+    assert asking.output == ""
+    assert list(target.iterdir()) == []
