@@ -1,0 +1,430 @@
+"""The commands that ask a dashboard, against a stand-in: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coverage import CoverageData
+
+from wsgi_coverage import cli
+from wsgi_coverage.cli import asking, collect, gate
+from wsgi_coverage.store import stamp
+
+Output = pytest.CaptureFixture[str]
+
+HEALTH = {
+    "status": "ok", "core": "sysmon", "complete": True, "workers": [], "problems": [],
+    "diagnoses": [],
+}  # fmt: skip
+FRESH = {"host": "vm", "pid": 7, "state": "measuring", "published_at": None, "fresh": True}
+LATE = {**FRESH, "pid": 8, "state": "silent", "fresh": False, "error": "no answer"}
+DONE = {"complete": True, "workers": [FRESH]}
+NOT_DONE = {"complete": False, "workers": [FRESH, LATE]}
+SUMMARY = {"percent": 75.0, "files": 1, "statements": 8, "covered": 6, "missing": 2}
+REFRESHED = {**DONE, "summary": SUMMARY, "warnings": []}
+TAKEN = {**DONE, "id": "one", "label": "buy", "size": 4, "taken_at": "2026-11-21"}
+
+
+class Dashboard(ThreadingHTTPServer):
+    """Answers `METHOD /path` as told, and remembers what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.answers: dict[str, tuple[int, Any]] = {"GET /cov/health": (200, HEALTH)}
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/cov"
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Dashboard
+
+    def answer(self) -> None:
+        what = f"{self.command} {self.path}"
+        self.server.asked.append(what)
+        status, answer = self.server.answers.get(what.partition("?")[0], (404, b""))
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_POST(self) -> None:
+        self.answer()
+
+    def do_DELETE(self) -> None:
+        self.answer()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Dashboard]:
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    with Dashboard() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def printed(capsys: Output) -> list[str]:
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+# What is printed
+
+
+def test_a_refresh_prints_its_figure(dashboard: Dashboard, capsys: Output) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
+
+    assert cli.main(["refresh", dashboard.url, "--wait", "3"]) == 0
+
+    assert dashboard.asked[-1] == "POST /cov/refresh?wait=3"
+    assert printed(capsys) == ["75.00 % of 8 statements in 1 file"]
+
+
+def test_a_refresh_without_data_says_so(dashboard: Dashboard, capsys: Output) -> None:
+    summary = {"percent": None, "reason": "no data yet"}
+    dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, "summary": summary})
+
+    assert cli.main(["refresh", dashboard.url]) == 0
+
+    assert printed(capsys) == ["no figures: no data yet"]
+
+
+def test_warnings_go_to_stderr(dashboard: Dashboard, capsys: Output) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, "warnings": ["a.py changed"]})
+
+    assert cli.main(["refresh", dashboard.url, "--json"]) == 0
+
+    out, err = capsys.readouterr()
+    assert json.loads(out)["warnings"] == ["a.py changed"]
+    assert err == "wsgi-coverage: a.py changed\n"
+
+
+def test_tables_are_aligned_and_show_what_is_not_known_as_a_dash(
+    dashboard: Dashboard, capsys: Output
+) -> None:
+    file = {"statements": 8, "missing": 2, "covered": 6, "percent": 75.0}
+    broken = {"statements": None, "missing": None, "covered": None, "percent": None}
+    files = [{"file": "a.py", **file}, {"file": "long.py", **broken, "reason": "it is broken"}]
+    dashboard.answers["GET /cov/files"] = (200, files)
+
+    assert cli.main(["files", dashboard.url]) == 0
+
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "file     statements  missing  percent",
+        "a.py              8        2    75.00",
+        "long.py           -        -        -",
+    ]
+    assert err == "wsgi-coverage: long.py has no figures: it is broken\n"
+
+
+def test_functions_are_a_table(dashboard: Dashboard, capsys: Output) -> None:
+    function = {"file": "a.py", "name": "f", "line": 3, "statements": 2, "covered": 1}
+    dashboard.answers["GET /cov/functions"] = (200, [{**function, "runtime": None}])
+
+    assert cli.main(["functions", "--unused", dashboard.url]) == 0
+
+    assert dashboard.asked[-1] == "GET /cov/functions?unused=1"
+    assert printed(capsys) == [
+        "file  line  function  statements  covered  at runtime",
+        "a.py     3  f                  2        1           -",
+    ]
+
+
+def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(
+    dashboard: Dashboard, capsys: Output
+) -> None:
+    dashboard.answers["POST /cov/snapshot"] = (200, TAKEN)
+    dashboard.answers["GET /cov/snapshots"] = (200, [TAKEN, {**TAKEN, "id": "0", "label": None}])
+
+    assert cli.main(["snapshot", dashboard.url, "--label", "buy"]) == 0
+    assert printed(capsys) == ["one"]
+
+    assert cli.main(["snapshots", dashboard.url]) == 0
+    assert printed(capsys) == [
+        "id   taken at    bytes  label",
+        "one  2026-11-21      4  buy",
+        "0    2026-11-21      4  -",
+    ]
+
+
+def test_a_diff_is_lines_and_branches_by_file(dashboard: Dashboard, capsys: Output) -> None:
+    answer = {
+        "a": {"id": "one", "label": "buy"},
+        "b": {"id": "current", "label": None},
+        "branch": True,
+        "files": [
+            {
+                "file": "a.py",
+                "only_a": {"lines": [1, 2, 3, 7], "branches": []},
+                "only_b": {"lines": [], "branches": [[4, 5], [4, -1]]},
+            },
+            {"file": "b.py", "only_a": None, "only_b": None, "reason": "it has changed"},
+        ],
+    }
+    dashboard.answers["GET /cov/diff"] = (200, answer)
+
+    assert cli.main(["diff", dashboard.url, "one"]) == 0
+
+    assert dashboard.asked[-1] == "GET /cov/diff?a=one&b=current"
+    assert printed(capsys) == [
+        "a.py",
+        "  only in one (buy): 1-3, 7",
+        "  only in current, branches: 4->5, 4->-1",
+        "b.py",
+        "  cannot be compared: it has changed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("reset", "forgotten by"), ("pause", "paused in"), ("resume", "measuring in")],
+)
+def test_a_change_says_how_many_workers_took_part(
+    dashboard: Dashboard, capsys: Output, verb: str, said: str
+) -> None:
+    dashboard.answers[f"POST /cov/{verb}"] = (200, DONE)
+
+    assert cli.main([verb, dashboard.url]) == 0
+
+    assert printed(capsys) == [f"{said} 1 worker"]
+
+
+def test_no_answer_can_do_anything_to_the_terminal(dashboard: Dashboard, capsys: Output) -> None:
+    dashboard.answers["GET /cov/report"] = (200, b"Name\x1b[2J\nTOT\rAL\n")
+    dashboard.answers["GET /cov/files"] = (409, {"error": "no-data", "message": "\x1b[2J\nx"})
+
+    assert cli.main(["report", dashboard.url]) == 0
+    assert cli.main(["files", dashboard.url]) == 1
+
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert out.splitlines() == ["Name\\x1b[2J", "TOT\\rAL"]
+    assert err.count("\n") == 1
+
+
+# How they end
+
+
+@pytest.mark.parametrize("verb", ["refresh", "snapshot", "reset", "pause", "resume"])
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_what_is_not_complete_is_exit_code_4_and_names_the_worker(
+    dashboard: Dashboard, capsys: Output, verb: str, option: list[str]
+) -> None:
+    dashboard.answers[f"POST /cov/{verb}"] = (200, {**REFRESHED, **TAKEN, **NOT_DONE})
+
+    assert cli.main([verb, dashboard.url, *option]) == asking.INCOMPLETE == 4
+
+    out, err = capsys.readouterr()
+    assert out != ""
+    assert err.splitlines() == [
+        "wsgi-coverage: worker 8 on vm did not take part: no answer",
+        "wsgi-coverage: not complete: 1 of 2 workers did not take part",
+    ]
+
+
+def test_an_endpoint_that_the_server_lacks_is_one_line_and_exit_code_1(
+    dashboard: Dashboard, capsys: Output
+) -> None:
+    assert cli.main(["functions", dashboard.url]) == 1
+
+    _, err = capsys.readouterr()
+    assert err == (
+        f"wsgi-coverage: the dashboard does not know {dashboard.url}/functions: "
+        "it is of another version of wsgi-coverage\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["refresh", "http://a", "--wait", "301"],
+        ["refresh", "http://a", "--wait", "soon"],
+        ["report", "http://a", "--timeout", "0"],
+        ["report", "http://a", "--timeout", "nan"],
+        ["report", "http://a", "--retries", "-1"],
+        ["report", "http://a", "--retries", "101"],
+        ["export", "http://a", "--format", "pdf"],
+        ["report", "ftp://a"],
+        ["gate", "http://a"],
+        ["gate", "http://a", "--base", "main", "--fail-under", "101"],
+        ["collect", "shop"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: Output) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+
+    assert ended.value.code == 2
+    assert "usage: wsgi-coverage" in capsys.readouterr().err
+
+
+def test_snapshots_are_deleted_one_after_another(dashboard: Dashboard, capsys: Output) -> None:
+    dashboard.answers["DELETE /cov/snapshots/1"] = (200, {"status": "deleted", "id": "1"})
+
+    assert cli.main(["snapshots", dashboard.url, "--delete", "1", "--delete", "2"]) == 1
+
+    assert dashboard.asked[-2:] == ["DELETE /cov/snapshots/1", "DELETE /cov/snapshots/2"]
+    assert capsys.readouterr().out == ""
+
+
+# Collect
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "shop.py").write_text("a = 1\nb = 2\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return folder
+
+
+def exported(tmp_path: Path, lines: dict[str, Any], *, schema: int | None = None) -> bytes:
+    path = tmp_path / "exported"
+    path.unlink(missing_ok=True)
+    data = CoverageData(basename=str(path))
+    data.add_lines(lines)
+    data.close(force=True)
+    if schema is not None:
+        with stamp.changing(path) as connection:
+            connection.execute("update coverage_schema set version = ?", [schema])
+    return path.read_bytes()
+
+
+def lines_in(path: Path) -> dict[str, list[int]]:
+    data = CoverageData(basename=str(path))
+    data.read()
+    out = {Path(name).name: sorted(data.lines(name) or ()) for name in data.measured_files()}
+    data.close(force=True)
+    return out
+
+
+def test_data_of_another_schema_is_one_line_and_exit_code_1(
+    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
+    body = exported(tmp_path, {"/srv/shop.py": [1]}, schema=99)
+    dashboard.answers["GET /cov/export"] = (200, body)
+
+    assert cli.main(["collect", dashboard.url]) == 1
+
+    assert capsys.readouterr().err == (
+        f"wsgi-coverage: the data of {dashboard.url} is set aside: wrong schema: 99 instead of 7\n"
+    )
+    assert sorted(checkout.iterdir()) == [checkout / "shop.py"]
+
+
+def test_nothing_measured_yet_is_exit_code_1_and_no_file(
+    dashboard: Dashboard, capsys: Output, checkout: Path
+) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
+    dashboard.answers["GET /cov/export"] = (409, {"error": "no-data", "message": "no data yet"})
+
+    assert cli.main(["collect", dashboard.url]) == 1
+
+    assert "nothing was measured there yet" in capsys.readouterr().err
+    assert sorted(checkout.iterdir()) == [checkout / "shop.py"]
+
+
+def test_a_collection_that_is_not_complete_is_exit_code_4(
+    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, **NOT_DONE})
+    dashboard.answers["GET /cov/export"] = (200, exported(tmp_path, {"/srv/shop.py": [1]}))
+
+    assert cli.main(["collect", dashboard.url]) == 4
+
+    assert "not complete" in capsys.readouterr().err
+    assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
+
+
+# With --reset: nothing is lost
+
+
+@pytest.fixture
+def resettable(dashboard: Dashboard, tmp_path: Path) -> Dashboard:
+    dashboard.answers |= {
+        "POST /cov/snapshot": (200, TAKEN),
+        "GET /cov/snapshots/one/export": (200, exported(tmp_path, {"/srv/shop.py": [1]})),
+        "DELETE /cov/snapshots/one": (200, {"status": "deleted", "id": "one"}),
+    }
+    return dashboard
+
+
+def test_what_was_taken_is_deleted_there_once_it_is_here(
+    resettable: Dashboard, checkout: Path
+) -> None:
+    assert cli.main(["collect", resettable.url, "--reset", "--label", "a b"]) == 0
+
+    assert resettable.asked[1:] == [
+        "POST /cov/snapshot?label=a+b&reset=1",
+        "GET /cov/snapshots/one/export",
+        "DELETE /cov/snapshots/one",
+    ]
+    assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
+
+
+@pytest.mark.parametrize("way", ["half", "schema", "error"])
+def test_where_the_data_does_not_arrive_its_snapshot_stays_and_is_named(
+    resettable: Dashboard, capsys: Output, checkout: Path, tmp_path: Path, way: str
+) -> None:
+    answers = {
+        "half": (200, exported(tmp_path, {"/srv/shop.py": [1]})[:9000]),
+        "schema": (200, exported(tmp_path, {"/srv/shop.py": [1]}, schema=99)),
+        "error": (507, {"error": "disk-full", "message": "no room there"}),
+    }
+    resettable.answers["GET /cov/snapshots/one/export"] = answers[way]
+
+    assert cli.main(["collect", resettable.url, "--reset"]) == 1
+
+    err = capsys.readouterr().err
+    assert f"nothing is lost: it is kept as snapshot one of {resettable.url}" in err
+    assert err.count("\n") == 1
+    assert "DELETE /cov/snapshots/one" not in resettable.asked
+    assert not (checkout / ".coverage").exists()
+
+
+def test_a_snapshot_that_cannot_be_deleted_is_a_warning(
+    resettable: Dashboard, capsys: Output, checkout: Path
+) -> None:
+    resettable.answers["DELETE /cov/snapshots/one"] = (500, {"error": "internal", "message": "x"})
+
+    assert cli.main(["collect", resettable.url, "--reset"]) == 0
+
+    assert "its data is here, but its snapshot stays there" in capsys.readouterr().err
+    assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
+
+
+def test_formats_are_those_that_can_be_made() -> None:
+    from wsgi_coverage.report import paper
+
+    assert collect.FORMATS == paper.FORMATS
+
+
+def test_the_exit_codes_of_a_gate_are_its_own() -> None:
+    others = {asking.OK, asking.FAILED, asking.USAGE, asking.NO_ANSWER, asking.INCOMPLETE}
+
+    assert len(others | {gate.BELOW, gate.UNKNOWN, cli.INTERRUPTED}) == 8
