@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ import pytest
 from coverage import CoverageData
 
 from wsgi_coverage import cli
-from wsgi_coverage.cli import asking, collect, gate
+from wsgi_coverage.cli import asking, collect, gate, meter
 from wsgi_coverage.store import stamp
 
 Output = pytest.CaptureFixture[str]
@@ -224,6 +225,27 @@ def test_no_answer_can_do_anything_to_the_terminal(dashboard: Dashboard, capsys:
     assert err.count("\n") == 1
 
 
+def test_on_a_terminal_progress_is_shown_and_goes(
+    dashboard: Dashboard, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    with meter.on_terminal() as show:
+        assert show is not None
+        show(3, None)
+        show(3, 7)
+
+    err = capsys.readouterr().err
+    assert err.split("\r\x1b[K") == ["", "gathering the workers' data", "3 of 7 files", ""]
+
+
+def test_elsewhere_no_progress_is_shown(capsys: Output) -> None:
+    with meter.on_terminal() as show:
+        assert show is None
+
+    assert capsys.readouterr().err == ""
+
+
 # How they end
 
 
@@ -359,6 +381,20 @@ def test_a_collection_that_is_not_complete_is_exit_code_4(
 
     assert "not complete" in capsys.readouterr().err
     assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
+
+
+def test_a_file_that_the_server_would_count_in_is_warned_of(
+    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+) -> None:
+    dashboard.answers["GET /cov/health"] = (200, {**HEALTH, "data_folder": str(checkout)})
+    dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
+    dashboard.answers["GET /cov/export"] = (200, exported(tmp_path, {"/srv/shop.py": [1]}))
+
+    assert cli.main(["collect", dashboard.url]) == 0
+    assert "will count .coverage in" in capsys.readouterr().err
+
+    assert cli.main(["collect", dashboard.url, "-o", "other.sqlite"]) == 0
+    assert "count" not in capsys.readouterr().err
 
 
 # With --reset: nothing is lost

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsgi_coverage.cli import asking
+from wsgi_coverage.client import Diff
 
 DESCRIPTION = """\
 Show the lines, and branches, that only one of two reports has, per file. A and B are ids of
@@ -36,13 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     return asking.OK
 
 
-def _lines(answer: dict[str, Any]) -> Iterator[str]:
+def _lines(answer: Diff) -> Iterator[str]:
     """What to show a reader."""
-    sides = {"only_a": _name(answer["a"]), "only_b": _name(answer["b"])}
+    a, b = _name(answer["a"]), _name(answer["b"])
     for file in answer["files"]:
         yield file["file"]
-        for key, name in sides.items():
-            only = file[key]
+        for name, only in ((a, file["only_a"]), (b, file["only_b"])):
             if only is None:
                 yield f"  cannot be compared: {file.get('reason')}"
                 break
@@ -52,8 +52,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
                 branches = ", ".join(f"{start}->{end}" for start, end in only["branches"])
                 yield f"  only in {name}, branches: {branches}"
     if not answer["files"]:
-        yield f"{sides['only_a']} and {sides['only_b']} have executed the same"
+        yield f"{a} and {b} have executed the same"
 
 
 def _name(report: dict[str, Any]) -> str:
-    return report["id"] if report["label"] is None else f"{report['id']} ({report['label']})"
+    return str(report["id"]) if report["label"] is None else f"{report['id']} ({report['label']})"

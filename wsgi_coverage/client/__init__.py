@@ -12,6 +12,7 @@ gets (docs/reference/http.md). What goes wrong is a `ClientError`.
 """
 
 from wsgi_coverage.client.answers import (
+    Diff,
     File,
     Format,
     Function,
@@ -36,6 +37,7 @@ __all__ = [
     "BadAddressError",
     "Client",
     "ClientError",
+    "Diff",
     "FailedError",
     "File",
     "Format",

@@ -47,11 +47,11 @@ class Status(Gathered):
 class Snapshot(Gathered):
     """A report that stays."""
 
-    id: str
+    id: str  # null in the answer to `snapshot` with keep=False
     label: str | None
     size: int  # bytes of its data file
     taken_at: str
-    report: NotRequired[dict[str, Any]]
+    detail: NotRequired[dict[str, Any]]  # coverage.py's JSON report, where it was asked for
 
 
 class File(TypedDict):
@@ -66,14 +66,40 @@ class File(TypedDict):
 
 
 class Function(TypedDict):
-    """The figures of one function or method."""
+    """The figures of the body of one function or method."""
 
     file: str
     name: str
     line: int
     statements: int
     covered: int
-    runtime: int | None  # of these, executed after the application was loaded
+    runtime: int | None  # executed after the application was loaded; null, and a reason, if unknown
+    reason: NotRequired[str]
+
+
+class Side(TypedDict):
+    """What only one of two reports has of a file; null, and a reason, where it is not known."""
+
+    lines: list[int]
+    branches: NotRequired[list[list[int]]]
+
+
+class DiffFile(TypedDict):
+    """The difference in one file."""
+
+    file: str
+    only_a: Side | None
+    only_b: Side | None
+    reason: NotRequired[str]
+
+
+class Diff(TypedDict):
+    """The answer to `diff`."""
+
+    a: dict[str, Any]  # id, label, taken_at, complete
+    b: dict[str, Any]
+    branch: bool  # whether both measured branches
+    files: list[DiffFile]
 
 
 class Health(Gathered):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from wsgi_coverage.client import download
 from wsgi_coverage.client.answers import (
+    Diff,
     File,
     Format,
     Function,
@@ -63,6 +64,11 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._dashboard = Dashboard(url, username, password, timeout, retries)
+
+    @property
+    def data_folder(self) -> str | None:
+        """Where the application's data files are, on its machine; None until it was asked."""
+        return self._dashboard.data_folder
 
     @property
     def url(self) -> str:
@@ -161,14 +167,14 @@ class Client:
             ask("GET", path, query, lambda a: download.copy(a, opened), patience=BUILD, once=True),
         )
 
-    def diff(self, a: str, b: str = "current") -> Any:
+    def diff(self, a: str, b: str = "current") -> Diff:
         """The lines that only one of two reports has, per file.
 
         Args:
             a: a snapshot's id, or ``current`` for the published report.
             b: likewise.
         """
-        return self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict)
+        return cast(Diff, self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict))
 
     # Snapshots
 

@@ -104,10 +104,13 @@ def collect(
                 result = combine(parts, target, checkout, workspace=workspace, label=label)
         except DiskFullError as error:
             raise DiskFullError(f"{error}{_still_there(fetched)}") from error
-        return _finished(fetched, result, own)
+        return _finished(fetched, result, own, target)
 
 
-def _finished(fetched: Sequence[_Fetched], result: Collected, own: Sequence[Brought]) -> Collection:
+def _finished(
+    fetched: Sequence[_Fetched], result: Collected, own: Sequence[Brought], target: Path
+) -> Collection:
+    folder = target.parent.resolve()
     out = Collection(result=result, warnings=list(result.warnings))
     for each in own:
         if each.name in result.set_aside:
@@ -117,6 +120,11 @@ def _finished(fetched: Sequence[_Fetched], result: Collected, own: Sequence[Brou
         url = one.client.url
         out.complete = out.complete and one.complete
         out.warnings += [f"{url}: {warning}" for warning in one.warnings]
+        if target.name.startswith(".coverage") and one.client.data_folder == str(folder):
+            out.warnings.append(
+                f"{url} measures into {folder}, too, and will count {target.name} in: "
+                "give the file a name that does not begin with .coverage"
+            )
         if url in result.set_aside and one.failure is None:
             one.fail(f"the data of {url} is set aside: {result.set_aside[url]}")
         if one.failure is not None:

@@ -54,6 +54,7 @@ class Dashboard:
         self._glance = send(parts, self._credentials, timeout=min(timeout, GLANCE), retries=0)
         self._given = parts.path.rstrip("/")
         self._root: str | None = None
+        self.data_folder: str | None = None  # on its machine
 
     @property
     def url(self) -> str:
@@ -144,6 +145,7 @@ class Dashboard:
                 first = first or error
             else:
                 self._root = root
+                self.data_folder = str(health.get("data_folder"))
                 return health
         raise first or AssertionError
 
