@@ -264,11 +264,12 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(server, command, moun
     assert done.stdout == b"beforetarget\n"
 
 
-def test_stdout_that_is_full_is_one_line(server):
+@pytest.mark.parametrize("verb", ["report", "export"])
+def test_stdout_that_is_full_is_one_line(server, verb):
     server.refresh()
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "wsgi_coverage", "report", server.url],
+            [sys.executable, "-m", "wsgi_coverage", verb, server.url],
             env={**os.environ, "WSGI_COVERAGE_PASSWORD": server.password},
             stdout=full,
             stderr=subprocess.PIPE,
@@ -344,7 +345,7 @@ def test_an_instance_that_fails_does_not_keep_the_others_out(fleet, command):
     done = command("collect", *urls, "--retries", "0", cwd=fleet.checkout)
 
     assert done.returncode == 3
-    assert f"{urls[1]}/health cannot be reached".encode() in done.stderr
+    assert f"{urls[1]}{DASHBOARD}/health cannot be reached".encode() in done.stderr
     lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
     assert lines["src/shop/cart.py"] == DEFS | {BODIES["a"], BODIES["c"]}
 
@@ -502,7 +503,10 @@ def test_a_base_that_git_does_not_know_is_one_line(fleet, command, git):
     assert "Git knows no revision 'nowhere'" in error_of(done)
 
 
-def test_ctrl_c_is_exit_code_130_and_leaves_no_file(project, command, tmp_path, password, until):
+@pytest.mark.parametrize("verb", ["export", "collect"])
+def test_ctrl_c_is_exit_code_130_at_once_and_leaves_no_file(
+    project, tmp_path, password, until, verb
+):
     project.write(
         "slow.py",
         "import threading\n"
@@ -514,15 +518,16 @@ def test_ctrl_c_is_exit_code_130_and_leaves_no_file(project, command, tmp_path, 
         "def application(environ, start_response):\n"
         "    if environ['PATH_INFO'].endswith('/export'):\n"
         "        open('asked', 'w').close()\n"
-        "        threading.Event().wait(20)\n"
+        "        threading.Event().wait(60)\n"
         "    return measured(environ, start_response)\n",
     )
-    server = project.gunicorn("-w", "1", "slow:application", env=password)
+    server = project.gunicorn("-w", "1", "--timeout", "90", "slow:application", env=password)
     server.wait_for_workers(1)
+    server.refresh()
     url = f"http://127.0.0.1:{server.port}"
     target = tmp_path / "target"
     target.mkdir()
-    asking = project.start("-m", "wsgi_coverage", "export", url, "-o", f"{target}/x", env=password)
+    asking = project.start("-m", "wsgi_coverage", verb, url, "-o", f"{target}/x", env=password)
     until((project.folder / "asked").exists, "the download has begun")
 
     assert asking.end(signal.SIGINT) == 130

@@ -13,9 +13,10 @@ FORMATS = ("text", "json", "xml", "lcov", "html")
 HTML_FOLDER = "htmlcov"
 
 DESCRIPTION = """\
-Collect what instances have executed up to now into one data file about this checkout, and report
-on it. Paths are mapped by [paths] in coverage.py's configuration, else by the tail that they have
-in common with files of the checkout. What was recorded of another version of a source is left out.
+Collect what instances have executed up to now into one data file about this checkout, the current
+folder, and report on it. Paths are mapped by [paths] in coverage.py's configuration, else by the
+tail that they have in common with files of the checkout. What was recorded of another version of a
+source is left out.
 """
 ENDS = f"{asking.ENDS_INCOMPLETE}; of several instances, the first that failed decides"
 
@@ -67,13 +68,6 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
     asking.add_access(parser)
     asking.add_wait(parser)
     parser.add_argument(
-        "--checkout",
-        type=Path,
-        default=Path(),
-        metavar="FOLDER",
-        help="where the sources are (default: the current folder)",
-    )
-    parser.add_argument(
         "--rcfile", default=True, metavar="FILE", help="coverage.py's configuration"
     )
 
@@ -86,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     collection = collect(
         [asking.client(arguments, url) for url in arguments.urls],
         arguments.output,
-        checkout=Checkout(arguments.checkout, arguments.rcfile),
+        checkout=Checkout(Path(), arguments.rcfile),
         append=arguments.append,
         reset=arguments.reset,
         label=arguments.label,
@@ -130,7 +124,10 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     text = paper.text(arguments.output, arguments.format, arguments.rcfile)
     if arguments.to is None:
-        sys.stdout.write(text)
+        if arguments.format == "text":
+            asking.show(text.rstrip("\n"))
+        else:
+            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         return
     with replacing(arguments.to) as temporary, saying_why_not(arguments.to):
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -18,8 +18,9 @@ from wsgi_coverage.cli.collect import add_instances, tell
 BELOW, UNKNOWN = 5, 6
 
 DESCRIPTION = """\
-Judge the lines that have changed since a revision by what instances have executed. A source of
-which they have another version than this checkout is unknown, and not uncovered.
+Judge the lines of this checkout, which is the current folder, that have changed since a revision by
+what instances have executed. A source of which they have another version than this checkout is
+unknown, and not uncovered.
 """
 ENDS = (
     f"{asking.ENDS_INCOMPLETE}, 5 below the threshold, 6 not below it, but some of the changed "
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wsgi_coverage.report.changes import judge
     from wsgi_coverage.report.collected import Checkout
 
-    checkout = Checkout(arguments.checkout, arguments.rcfile)
+    checkout = Checkout(Path(), arguments.rcfile)
     changed = changed_lines(checkout.folder, arguments.base)
     with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
         data_file = Path(folder, "coverage")

@@ -6,6 +6,7 @@ is where the dashboard is, found out with the first request.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -27,6 +28,14 @@ from wsgi_coverage.client.progress import Progress, watching
 TIMEOUT = 30.0  # seconds
 RETRIES = 3
 BUILD = 600.0  # seconds that a report may take on top
+
+# What an answer has at least; one that has not is of another version.
+GATHERED = ("complete", "workers")
+REFRESHED = (*GATHERED, "summary", "warnings")
+SNAPSHOT = (*GATHERED, "id", "label")
+FILE = ("file", "statements", "percent")
+FUNCTION = ("file", "name", "line", "statements", "covered")
+DIFF = ("a", "b", "files")
 
 
 class Client:
@@ -89,19 +98,19 @@ class Client:
             The dashboard's answer; `complete` is false if a worker was not heard.
         """
         with watching(progress, self._dashboard.building):
-            return cast(Refreshed, self._change("POST", "/refresh", wait=wait))
+            return cast(Refreshed, self._change("POST", "/refresh", REFRESHED, wait=wait))
 
     def reset(self, *, wait: float | None = None) -> Status:
         """Forget every line executed so far; snapshots stay."""
-        return cast(Status, self._change("POST", "/reset", wait=wait))
+        return cast(Status, self._change("POST", "/reset", GATHERED, wait=wait))
 
     def pause(self, *, wait: float | None = None) -> Status:
         """Measure nothing until `resume`."""
-        return cast(Status, self._change("POST", "/pause", wait=wait))
+        return cast(Status, self._change("POST", "/pause", GATHERED, wait=wait))
 
     def resume(self, *, wait: float | None = None) -> Status:
         """Measure again."""
-        return cast(Status, self._change("POST", "/resume", wait=wait))
+        return cast(Status, self._change("POST", "/resume", GATHERED, wait=wait))
 
     def health(self, *, wait: float | None = None) -> Health:
         """How the application is measured, every worker, and what is the matter."""
@@ -118,7 +127,7 @@ class Client:
     def files(self, *, snapshot: str | None = None) -> list[File]:
         """The figures of every file."""
         path = _below(snapshot, "/files")
-        return cast(list[File], self._dashboard.json("GET", path, {}, list))
+        return cast(list[File], self._dashboard.json("GET", path, {}, list, FILE))
 
     def functions(self, *, unused: bool = False, snapshot: str | None = None) -> list[Function]:
         """The figures of every function.
@@ -129,7 +138,7 @@ class Client:
         """
         query = {"unused": "1"} if unused else {}
         path = _below(snapshot, "/functions")
-        return cast(list[Function], self._dashboard.json("GET", path, query, list))
+        return cast(list[Function], self._dashboard.json("GET", path, query, list, FUNCTION))
 
     def export(
         self,
@@ -151,6 +160,7 @@ class Client:
 
         Raises:
             DiskFullError: there is no room for the file.
+            OSError: the open file cannot be written to.
         """
         query: Query = {} if format == "coverage" else {"format": format}
         path = _below(snapshot, "/export")
@@ -162,10 +172,18 @@ class Client:
             )
         opened = target
         # Part of it may be written already when a connection breaks: so there is no second try.
-        return cast(
-            int,
-            ask("GET", path, query, lambda a: download.copy(a, opened), patience=BUILD, once=True),
-        )
+        try:
+            size = ask(
+                "GET",
+                path,
+                query,
+                lambda answer: download.to_open_file(answer, opened),
+                patience=BUILD,
+                once=True,
+            )
+        except download.NotWrittenError as error:
+            raise error.error from None
+        return cast(int, size)
 
     def diff(self, a: str, b: str = "current") -> Diff:
         """The lines that only one of two reports has, per file.
@@ -174,7 +192,7 @@ class Client:
             a: a snapshot's id, or ``current`` for the published report.
             b: likewise.
         """
-        return cast(Diff, self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict))
+        return cast(Diff, self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict, DIFF))
 
     # Snapshots
 
@@ -205,25 +223,31 @@ class Client:
             query["keep"] = "0"
         if detail is not None:
             query["detail"] = detail
-        return cast(Snapshot, self._change("POST", "/snapshot", query, wait=wait))
+        return cast(Snapshot, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
 
     def snapshots(self) -> list[Snapshot]:
         """Every snapshot, newest first."""
-        return cast(list[Snapshot], self._dashboard.json("GET", "/snapshots", {}, list))
+        return cast(list[Snapshot], self._dashboard.json("GET", "/snapshots", {}, list, SNAPSHOT))
 
     def delete_snapshot(self, identity: str) -> None:
         """Remove a snapshot."""
-        self._change("DELETE", _below(identity, ""))
+        self._change("DELETE", _below(identity, ""), ())
 
     def _change(
-        self, method: str, path: str, query: Query | None = None, *, wait: float | None = None
+        self,
+        method: str,
+        path: str,
+        keys: Collection[str],
+        query: Query | None = None,
+        *,
+        wait: float | None = None,
     ) -> dict[str, Any]:
         asked = dict(query or {})
         if wait is not None:
             asked["wait"] = f"{wait:g}"
         patience = BUILD + (WAIT if wait is None else wait)
-        answer: dict[str, Any] = self._dashboard.json(method, path, asked, dict, patience=patience)
-        return answer
+        json = self._dashboard.json
+        return cast(dict[str, Any], json(method, path, asked, dict, keys, patience=patience))
 
 
 def _below(snapshot: str | None, path: str) -> str:

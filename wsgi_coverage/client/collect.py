@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,8 +93,7 @@ def collect(
     with _workspace(target) as workspace:
         fetched = [_Fetched(client, workspace / str(n)) for n, client in enumerate(clients)]
         fetch = partial(_take if reset else _get, label=label, wait=wait)
-        with ThreadPoolExecutor(min(AT_ONCE, len(fetched)) or 1) as pool:
-            list(pool.map(partial(_trying, fetch), fetched))
+        _at_once(partial(_trying, fetch), fetched)
         brought = [Brought(each.client.url, each.path) for each in fetched if each.has_data]
         own = [Brought(str(target), target, is_own=True)] if append and target.exists() else []
         result = Collected()
@@ -105,6 +104,29 @@ def collect(
         except DiskFullError as error:
             raise DiskFullError(f"{error}{_still_there(fetched)}") from error
         return _finished(fetched, result, own, target)
+
+
+def _at_once(do: Callable[[_Fetched], None], those: Sequence[_Fetched]) -> None:
+    """Do something for all, in daemon threads: whoever interrupts this one waits for none."""
+    left = list(reversed(those))  # pop is atomic
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                one = left.pop()
+                try:
+                    do(one)
+                except BaseException as error:  # noqa: BLE001  raised again below
+                    errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in those[:AT_ONCE]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _finished(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -92,22 +92,30 @@ class Dashboard:
         )
 
     def json(
-        self, method: str, path: str, query: Query, kind: type, *, patience: float = 0.0
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        kind: type,
+        keys: Collection[str] = (),
+        *,
+        patience: float = 0.0,
     ) -> Any:
         """Ask for JSON.
 
         Args:
             method, path, query, patience: as for `ask`.
             kind: list, of objects, or dict.
+            keys: that the object, or each of them, has.
 
         Raises:
             VersionMismatchError: the answer is something else.
         """
         answer = parsed(self.ask(method, path, query, download.body, patience=patience))
-        is_good = isinstance(answer, kind)
-        if isinstance(answer, list):
-            is_good = is_good and all(isinstance(each, dict) for each in answer)
-        if not is_good:
+        objects = answer if isinstance(answer, list) else [answer]
+        if not isinstance(answer, kind) or not all(
+            isinstance(each, dict) and each.keys() >= {*keys} for each in objects
+        ):
             raise VersionMismatchError(
                 f"what {self.url}{path} answers is not understood: "
                 "it is of another version of wsgi-coverage"

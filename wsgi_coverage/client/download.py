@@ -51,9 +51,9 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
     """
     if is_special(target):
         with saying_why_not(target), target.open("wb") as file:
-            return copy(answer, file)
+            return _copy(answer, file)
     with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
-        return copy(answer, file)
+        return _copy(answer, file)
 
 
 def is_special(target: Path) -> bool:
@@ -65,13 +65,36 @@ def is_special(target: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
-    """Write a body to an open file; return its size in bytes.
+class NotWrittenError(Exception):
+    """An open file cannot be written to; not an OSError, because connections raise those."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def to_open_file(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
+    """Write a body to an open file.
+
+    Returns:
+        Its size in bytes.
 
     Raises:
-        BrokenAnswerError: it breaks off.
-        OSError: of the file, not of the connection.
+        BrokenAnswerError: it breaks off; what came before that is written.
+        NotWrittenError: the file cannot be written to.
     """
+    size = 0
+    while chunk := _chunk(answer):
+        try:
+            file.write(chunk)
+        except OSError as error:
+            raise NotWrittenError(error) from error
+        size += len(chunk)
+    _check_whole(answer)
+    return size
+
+
+def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
     size = 0
     while chunk := _chunk(answer):
         file.write(chunk)

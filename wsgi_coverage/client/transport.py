@@ -166,11 +166,12 @@ class Transport:
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
         proxy = _proxy(parts.scheme, host)
+        port = parts.port or kind.default_port  # else http.client looks for one in an IPv6 address
         if proxy is None:
-            return kind(host, parts.port, timeout=self._timeout), target, headers
+            return kind(host, port, timeout=self._timeout), target, headers
         connection = kind(proxy.hostname or "", proxy.port or 80, timeout=self._timeout)
         if parts.scheme == "https":
-            connection.set_tunnel(host, parts.port or 443, headers=_for_proxy(proxy))
+            connection.set_tunnel(host, port, headers=_for_proxy(proxy))
             return connection, target, headers
         return connection, f"http://{self.host}{target}", {
             **headers, "Host": self.host, **_for_proxy(proxy)

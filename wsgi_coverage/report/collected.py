@@ -59,11 +59,13 @@ class Checkout:
         config_file: coverage.py's; True: the one that it finds in the current folder.
 
     Raises:
-        SettingsError: the configuration cannot be read.
+        SettingsError: it is no folder, or the configuration cannot be read.
     """
 
     def __init__(self, folder: Path, config_file: str | bool = True) -> None:
         self.folder = folder.resolve()
+        if not self.folder.is_dir():
+            raise SettingsError(f"the checkout must be a folder, got {str(folder)!r}")
         with reading_config():
             self.config: Any = Coverage(data_file=None, config_file=config_file).config
         self.relative = bool(self.config.relative_files)

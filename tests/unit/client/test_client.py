@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,18 @@ from wsgi_coverage.client import (
     VersionMismatchError,
 )
 
-DONE = {"complete": True, "workers": []}
+DONE = {
+    "complete": True, "workers": [], "summary": {}, "warnings": [], "id": "one", "label": None
+}  # fmt: skip
+DIFF = {"a": {}, "b": {}, "files": []}
+FILE = {"file": "a.py", "statements": 1, "percent": 0.0}
 METHODS = {
     "refresh": (lambda client: client.refresh(), "POST /cov/refresh", DONE),
     "refresh, later": (lambda client: client.refresh(wait=2.5), "POST /cov/refresh?wait=2.5", DONE),
     "reset": (lambda client: client.reset(), "POST /cov/reset", DONE),
     "pause": (lambda client: client.pause(wait=0), "POST /cov/pause?wait=0", DONE),
     "resume": (lambda client: client.resume(), "POST /cov/resume", DONE),
-    "files": (lambda client: client.files(), "GET /cov/files", [{"file": "a.py"}]),
+    "files": (lambda client: client.files(), "GET /cov/files", [FILE]),
     "functions": (lambda client: client.functions(), "GET /cov/functions", []),
     "functions unused": (
         lambda client: client.functions(unused=True, snapshot="a/b"),
@@ -40,7 +46,7 @@ METHODS = {
         DONE,
     ),
     "snapshots": (lambda client: client.snapshots(), "GET /cov/snapshots", [DONE]),
-    "diff": (lambda client: client.diff("one"), "GET /cov/diff?a=one&b=current", {"files": []}),
+    "diff": (lambda client: client.diff("one"), "GET /cov/diff?a=one&b=current", DIFF),
 }  # fmt: skip
 
 
@@ -150,6 +156,7 @@ def test_a_wrong_password_at_the_dashboard_below_the_root_is_said(stand_in: Any)
         (200, b"<html>", VersionMismatchError, "not understood"),
         (200, {"files": []}, VersionMismatchError, "not understood"),
         (200, [1], VersionMismatchError, "not understood"),
+        (200, [{"file": "a.py"}], VersionMismatchError, "not understood"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_no_good_is_one_line(
@@ -314,6 +321,55 @@ def test_a_download_into_an_open_file_is_not_tried_again(
         Client(stand_in.url).export(opened)
 
     assert pauses == []
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_an_open_file_that_cannot_be_written_to_is_not_taken_for_the_connection(
+    stand_in: Any, pauses: list[float], number: int
+) -> None:
+    class Unwritable(io.BytesIO):
+        def write(self, chunk: Any) -> int:
+            raise OSError(number, "of the file")
+
+    stand_in.put("GET /cov/export", (200, b"whole"))
+
+    with pytest.raises(OSError, match="of the file") as raised:
+        Client(stand_in.url).export(Unwritable())
+
+    assert raised.value.errno == number
+    assert pauses == []
+
+
+def test_a_device_is_written_to_and_stays_one(stand_in: Any, tmp_path: Path) -> None:
+    stand_in.put("GET /cov/export", (200, b"whole"))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+
+    Client(stand_in.url).export(pipe)
+    reader.join()
+
+    assert got == [b"whole"]
+    assert pipe.is_fifo()
+
+
+def test_an_ipv6_address_without_a_port_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def create(address: tuple[str, int], *_: Any, **__: Any) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("socket.create_connection", create)
+    for url in ("http://[::1]/", "https://[::1]:8443/"):
+        with pytest.raises(UnreachableError):
+            Client(url, retries=0).health()
+
+    assert asked == [("::1", 80), ("::1", 8443)]
 
 
 def test_a_link_stays_a_link_to_what_is_downloaded(stand_in: Any, tmp_path: Path) -> None:
