@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -366,6 +367,84 @@ def test_more_is_appended_under_a_label(fleet, command):
     assert by_line[BODIES["a"]] == ["first|runtime"]
     assert by_line[BODIES["b"]] == ["second|runtime"]
     assert set(by_line[1]) == {"first|load", "second|load"}
+
+
+def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(fleet, command):
+    one, two, _ = fleet.servers
+    urls = [one.url, two.url]
+    one.get("/a")
+    two.get("/b")
+
+    first = command("collect", *urls, "--reset", "--label", "first", cwd=fleet.checkout)
+    assert first.returncode == 0, first.stderr
+    one.get("/c")
+    more = ("--reset", "--append", "--label", "second")
+    second = command("collect", *urls, *more, cwd=fleet.checkout)
+
+    assert second.returncode == 0, second.stderr
+    data = CoverageData(basename=str(fleet.checkout / ".coverage"))
+    data.read()
+    by_line = data.contexts_by_lineno(str(fleet.checkout / "src/shop/cart.py"))
+    data.close(force=True)
+    bodies = {letter: by_line.get(BODIES[letter]) for letter in LETTERS}
+    assert bodies == {
+        "a": ["first|runtime"],
+        "b": ["first|runtime"],
+        "c": ["second|runtime"],
+        "d": None,
+    }
+    assert set(by_line[1]) == {"first|load", "second|load"}
+    for server in (one, two):
+        assert server.get(f"{DASHBOARD}/snapshots").json() == []
+        server.refresh()
+        assert server.exported()["cart.py"] == DEFS
+
+
+def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet, command):
+    server = fleet.servers[0]
+    ended = threading.Event()
+    answered = []
+
+    def requests():
+        while not ended.is_set():
+            answered.append(server.get("/d").status)
+
+    busy = threading.Thread(target=requests)
+    busy.start()
+    try:
+        for letter in "abc":
+            server.get(f"/{letter}")
+            more = ("--reset", "--append")
+            done = command("collect", server.url, *more, cwd=fleet.checkout)
+            assert done.returncode == 0, done.stderr
+    finally:
+        ended.set()
+        busy.join()
+
+    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    assert lines["src/shop/cart.py"] == DEFS | set(BODIES.values())
+    assert set(answered) == {200}
+
+
+def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
+    fleet, command, mounts, tmp_path
+):
+    server = fleet.servers[0]
+    server.get("/a")
+    small = tmp_path / "small"
+    small.mkdir()
+    within = mounts.within(*mounts.small_disk(small, "16k"))
+
+    failed = command("collect", server.url, "--reset", "-o", small / "x", within=within)
+
+    assert failed.returncode == 1
+    [taken] = server.get(f"{DASHBOARD}/snapshots").json()
+    said = f"nothing is lost: it is kept as snapshot {taken['id']} of {server.url}{DASHBOARD}"
+    assert said in error_of(failed)
+    done = command("export", server.url, "--snapshot", taken["id"], "-o", tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    kept = lines_in(tmp_path / "kept", fleet.instances[0].folder)
+    assert kept["shop/cart.py"] == DEFS | {BODIES["a"]}
 
 
 @pytest.mark.parametrize("wanted", ["json", "xml", "lcov", "html"])

@@ -49,7 +49,7 @@ def changed_lines(folder: Path, base: str) -> Changed:
     patch = _git(
         folder,
         *("diff", "--unified=0", "--relative", "--find-renames", "--no-color", "--no-ext-diff"),
-        *("--no-textconv", "--ignore-submodules", "--diff-filter=d", "--src-prefix=a/"),
+        *("--no-textconv", "--ignore-submodules", "--diff-filter=d"),
         *("--dst-prefix=b/", "--no-indent-heuristic", "--inter-hunk-context=0", commit, "--", "."),
     )
     found = dict(_parsed(patch))

@@ -131,6 +131,10 @@ def test_any_name_is_read_as_it_is(checkout: Path, git: Git, name: str) -> None:
 def test_the_users_configuration_of_git_changes_nothing(
     checkout: Path, git: Git, key: str, value: str
 ) -> None:
+    (checkout / "moved.py").write_text(numbered(20))
+    git("add", ".")
+    git("commit", "-qm", "two")
+    git("mv", "moved.py", "now.py")
     git("config", key, value)
     (checkout / "a.py").write_text(numbered(10, _2="y = 2", _6="y = 6"))
 

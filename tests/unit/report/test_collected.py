@@ -126,7 +126,8 @@ def test_the_result_is_what_coverage_py_combines_under_paths(
 ) -> None:
     (checkout / ".coveragerc").write_text("[paths]\nshop =\n    src/shop\n    /x/y\n    */deep\n")
     files = [
-        write("one", {"/x/y/cart.py": [1, 2]}, context="runtime"),
+        # Without `[paths]` the latter could be of `other`, too.
+        write("one", {"/x/y/cart.py": [1, 2], "/x/y/__init__.py": [1]}, context="runtime"),
         write("two", {"/a/deep/cart.py": [4], "/a/deep/views.py": [1]}, context="load"),
     ]
     expected = tmp_path / "expected"
@@ -139,7 +140,11 @@ def test_the_result_is_what_coverage_py_combines_under_paths(
     _, lines = combined(files, checkout, tmp_path / "out")
 
     assert lines == lines_in(expected, checkout)
-    assert lines == {"src/shop/cart.py": [1, 2, 4], "src/shop/views.py": [1]}
+    assert lines == {
+        "src/shop/cart.py": [1, 2, 4],
+        "src/shop/views.py": [1],
+        "src/shop/__init__.py": [1],
+    }
     assert contexts_in(tmp_path / "out") == contexts_in(expected)
 
 
@@ -268,6 +273,31 @@ def test_an_instance_that_does_not_say_which_version_it_measured_counts_as_unkno
     assert lines == {"src/shop/cart.py": [1]}
     [why] = result.unknown.values()
     assert why == "one does not say which version it measured"
+
+
+def test_of_what_one_does_not_say_and_another_says_is_not_known(
+    checkout: Path, tmp_path: Path, write: Write
+) -> None:
+    path = "/srv/shop/cart.py"
+    silent = write("silent", {path: [5]})
+    saying = write("saying", {path: [1]}, sources={path: CART})
+
+    result, lines = combined([silent, saying], checkout, tmp_path / "out")
+
+    assert lines == {"src/shop/cart.py": [1, 5]}
+    assert list(result.unknown.values()) == ["silent does not say which version it measured"]
+
+
+def test_content_that_many_files_have_tells_nothing(
+    checkout: Path, tmp_path: Path, write: Write
+) -> None:
+    (checkout / "other/__init__.py").unlink()
+    sources = {"/app/shop/views.py": VIEWS, "/app/elsewhere/__init__.py": ""}
+
+    one = write("one", {path: [1] for path in sources}, sources=sources)
+    _, lines = combined([one], checkout, tmp_path / "out")
+
+    assert lines == {"src/shop/views.py": [1], "/app/elsewhere/__init__.py": [1]}
 
 
 def test_what_is_appended_to_is_of_the_present_version_too(
