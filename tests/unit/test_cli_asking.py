@@ -454,6 +454,22 @@ def test_a_snapshot_that_cannot_be_deleted_is_a_warning(
     assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
 
 
+def test_a_file_that_cannot_be_added_to_stays_as_it_was(
+    resettable: Dashboard, capsys: Output, checkout: Path
+) -> None:
+    target = checkout / ".coverage"
+    target.write_bytes(b"no data file")
+
+    assert cli.main(["collect", resettable.url, "--reset", "--append"]) == 1
+
+    assert target.read_bytes() == b"no data file"
+    err = capsys.readouterr().err
+    assert err.startswith("wsgi-coverage: .coverage cannot be added to: ")
+    assert f"it is kept as snapshot one of {resettable.url}" in err
+    assert err.count("\n") == 1
+    assert "DELETE /cov/snapshots/one" not in resettable.asked
+
+
 def test_formats_are_those_that_can_be_made() -> None:
     from wsgi_coverage.report import paper
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.download import saying_why_not
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
-from wsgi_coverage.errors import DiskFullError
+from wsgi_coverage.errors import BuildFailedError, DiskFullError
 from wsgi_coverage.report.collected import Brought, Checkout, Collected, combine
 
 AT_ONCE = 8  # instances
@@ -89,6 +89,7 @@ def collect(
 
     Raises:
         DiskFullError, ClientError: the file cannot be written; it is as it was.
+        BuildFailedError: it cannot be added to; it is as it was.
     """
     with _workspace(target) as workspace:
         fetched = [_Fetched(client, workspace / str(n)) for n, client in enumerate(clients)]
@@ -101,9 +102,9 @@ def collect(
             if brought:
                 parts = [*own, *brought]
                 result = combine(parts, target, checkout, workspace=workspace, label=label)
-        except DiskFullError as error:
-            raise DiskFullError(f"{error}{_still_there(fetched)}") from error
-        return _finished(fetched, result, own, target)
+        except (DiskFullError, BuildFailedError) as error:
+            raise type(error)(f"{error}{_still_there(fetched)}") from error
+        return _finished(fetched, result, target)
 
 
 def _at_once(do: Callable[[_Fetched], None], those: Sequence[_Fetched]) -> None:
@@ -129,15 +130,9 @@ def _at_once(do: Callable[[_Fetched], None], those: Sequence[_Fetched]) -> None:
         raise errors[0]
 
 
-def _finished(
-    fetched: Sequence[_Fetched], result: Collected, own: Sequence[Brought], target: Path
-) -> Collection:
+def _finished(fetched: Sequence[_Fetched], result: Collected, target: Path) -> Collection:
     folder = target.parent.resolve()
     out = Collection(result=result, warnings=list(result.warnings))
-    for each in own:
-        if each.name in result.set_aside:
-            why_not = f"{each.name} is not appended to: {result.set_aside[each.name]}"
-            out.failures.append(Failure(each.name, why_not, FAILED))
     for one in fetched:
         url = one.client.url
         out.complete = out.complete and one.complete

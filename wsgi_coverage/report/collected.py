@@ -20,7 +20,7 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.errors import DiskFullError, SettingsError, is_disk_full
+from wsgi_coverage.errors import BuildFailedError, DiskFullError, SettingsError, is_disk_full
 from wsgi_coverage.report import remap
 from wsgi_coverage.report.datafile import UnusableError, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -126,6 +126,7 @@ def combine(
 
     Raises:
         DiskFullError: there is no room; the target is as it was.
+        BuildFailedError: a file of our own cannot be used; the target is as it was.
     """
     out = Collected()
     draft = workspace / "union"
@@ -148,6 +149,8 @@ def combine(
                 stale = versions.judge(each, here, loaded, out)
                 union.add(_moved(part, here, None if each.is_own else label), without=stale)
             except UnusableError as why_not:
+                if each.is_own:
+                    raise BuildFailedError(f"{each.name} cannot be added to: {why_not}") from None
                 out.set_aside[each.name] = str(why_not)
                 continue
             out.combined.append(each.name)
