@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ class Checkout:
             self.config: Any = Coverage(data_file=None, config_file=config_file).config
         self.relative = bool(self.config.relative_files)
         self._files: list[str] | None = None
-        self._versions: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._by_name: dict[str, list[str]] = {}
+        self._by_version: dict[str, dict[str, list[str]]] = {}  # by name and fingerprint
+        self._versions: dict[str, tuple[int, Collection[str]]] = {}
 
     @property
     def files(self) -> list[str]:
@@ -79,27 +81,41 @@ class Checkout:
             self._files = remap.files_of(self.folder)
         return self._files
 
-    def is_version(
-        self, file: str, fingerprint: str | None, *, telling: bool = False
-    ) -> bool | None:
+    def is_version(self, file: str, fingerprint: str | None) -> bool | None:
         """Tell whether a source here is of a version, line ends aside.
 
         Args:
             file: its name, relative to the root or not.
             fingerprint: of the version; None: not known.
-            telling: whether to say nothing of content that many files have.
 
         Returns:
             None: it cannot be told.
         """
         if fingerprint is None:
             return None
+        _, fingerprints = self._version(file)
+        return fingerprint in fingerprints if fingerprints else None
+
+    def alike(self, path: str, fingerprint: str | None) -> Sequence[str]:
+        """The files that have the name of a path, and are of a version that tells them apart."""
+        name = path.replace("\\", "/").rpartition("/")[2]
+        if fingerprint is None:
+            return ()
+        if not self._by_name:
+            for file in self.files:
+                self._by_name.setdefault(file.rpartition("/")[2], []).append(file)
+        if name not in self._by_version:
+            found = self._by_version[name] = {}
+            for file in self._by_name.get(name, ()):
+                size, fingerprints = self._version(file)
+                for each in fingerprints if size >= TELLING else ():
+                    found.setdefault(each, []).append(file)
+        return self._by_version[name].get(fingerprint, ())
+
+    def _version(self, file: str) -> tuple[int, Collection[str]]:
         if file not in self._versions:
-            self._versions[file] = _versions(self.folder / file)
-        size, fingerprints = self._versions[file]
-        if not fingerprints or (telling and size < TELLING):
-            return None
-        return fingerprint in fingerprints
+            self._versions[file] = _version_of(self.folder / file)
+        return self._versions[file]
 
     def name(self, file: str) -> str:
         """What a file of the checkout is called in a data file."""
@@ -187,10 +203,10 @@ class _Finder:
             else:
                 left.append(path)
 
-        def same(path: str, file: str) -> bool | None:
-            return self._checkout.is_version(file, loaded.get(path), telling=True)
+        def alike(path: str) -> Sequence[str]:
+            return self._checkout.alike(path, loaded.get(path))
 
-        found = remap.remap(left, self._checkout.files, same) if left else remap.Remapped()
+        found = remap.remap(left, self._checkout.files, alike) if left else remap.Remapped()
         here |= {path: self._checkout.name(file) for path, file in found.files.items()}
         for path, candidates in found.ambiguous.items():
             out.warnings.append(
@@ -216,7 +232,7 @@ class _Finder:
         return None
 
 
-def _versions(source: Path) -> tuple[int, tuple[str, ...]]:
+def _version_of(source: Path) -> tuple[int, Collection[str]]:
     """The size of a source, and its fingerprints with each kind of line ends."""
     try:
         content = source.read_bytes()
@@ -224,7 +240,7 @@ def _versions(source: Path) -> tuple[int, tuple[str, ...]]:
         return 0, ()
     unix = content.replace(b"\r\n", b"\n")
     kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
-    return len(content), tuple(hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds)
+    return len(content), {hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds}
 
 
 class _Versions:

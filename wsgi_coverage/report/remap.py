@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,9 @@ NOT_SOURCES = {"__pycache__", "node_modules", "site-packages"}
 INSTALLED = re.compile(r"(?:^|(?<=/))(?:site-packages|dist-packages|lib/python3(?:\.\d+)?)/")
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\")
 
-Same = Callable[[str, str], bool | None]
-Root = tuple[tuple[str, ...], tuple[str, ...]]  # a folder elsewhere, and the one that it is here
+Alike = Callable[[str], Collection[str]]
+File = tuple[str, ...]  # its parts
+Root = tuple[File, File]  # a folder elsewhere, and the one that it is here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +65,16 @@ def _walk(root: Path) -> list[str]:
     return out[:MOST]
 
 
-def remap(paths: Iterable[str], files: Collection[str], same: Same) -> Remapped:
+def remap(paths: Collection[str], files: Iterable[str], alike: Alike) -> Remapped:
     """Find measured files in a checkout.
 
     Args:
         paths: names of files that were measured together, in one place.
         files: of the checkout, relative to it.
-        same: whether a measured path and a file of the checkout have the same content; None: not
-            known.
+        alike: the files of the checkout that are known to have the content of a measured path.
     """
-    by_name: dict[str, list[tuple[str, ...]]] = {}
-    for file in files:
-        parts = tuple(Path(file).parts)
-        by_name.setdefault(parts[-1], []).append(parts)
-    found = [_Found(path, by_name, same) for path in paths]
+    index = _Index(files, {_split(path)[-1:] for path in paths})
+    found = [_Found(path, index, alike(path)) for path in paths]
     roots = {each.root for each in found if each.is_certain}
     uncertain = [each for each in found if each.candidates and not each.is_certain]
     alone = [each for each in uncertain if len(each.candidates) == 1 and not each.below(roots)]
@@ -87,7 +84,7 @@ def remap(paths: Iterable[str], files: Collection[str], same: Same) -> Remapped:
         if each.is_certain:
             out.files[each.path] = "/".join(each.candidates[0])
         elif each.candidates:
-            possible = each.below(roots) & set(each.every)
+            possible = {file for file in each.below(roots) if each.may_be(file)}
             if len(possible) == 1:
                 out.files[each.path] = "/".join(possible.pop())
             elif possible or not each.below(roots):
@@ -95,26 +92,57 @@ def remap(paths: Iterable[str], files: Collection[str], same: Same) -> Remapped:
     return out
 
 
+class _Index:
+    """Files of a checkout by every tail of their paths.
+
+    Args:
+        files: relative to the checkout.
+        names: those that are looked for, each as a tail.
+    """
+
+    def __init__(self, files: Iterable[str], names: Collection[File]) -> None:
+        self.files: set[File] = set()
+        self._by_tail: dict[File, list[File]] = {}
+        for name in files:
+            file = tuple(Path(name).parts)
+            if file[-1:] in names:
+                self.files.add(file)
+                for start in range(len(file)):
+                    self._by_tail.setdefault(file[start:], []).append(file)
+
+    def longest(self, path: File, shortest: int) -> tuple[int, list[File]]:
+        """The longest tail that files have in common with a path, and these files."""
+        found: tuple[int, list[File]] = 0, []
+        for length in range(1, len(path) + 1):
+            files = self._by_tail.get(path[-length:])
+            if files is None:
+                break
+            found = length, files
+        return found if found[0] >= shortest else (0, [])
+
+
 class _Found:
     """One measured path, and what it could be."""
 
-    def __init__(self, path: str, by_name: dict[str, list[tuple[str, ...]]], same: Same) -> None:
+    def __init__(self, path: str, index: _Index, alike: Collection[str]) -> None:
         self.path = path
-        slashes = path.replace("\\", "/") if WINDOWS.search(path) else path
-        self.parts = tuple(part for part in slashes.split("/") if part not in ("", "."))
-        self.every: Sequence[tuple[str, ...]] = by_name.get(
-            self.parts[-1] if self.parts else "", []
-        )
-        shortest = 1
+        self.parts = _split(path)
+        self._index = index
+        self._shortest = 1
+        slashes = "/".join(self.parts)
         if installed := list(INSTALLED.finditer(slashes)):
-            shortest = slashes[installed[-1].end() :].count("/") + 1
-        tails = {file: _tail(self.parts, file) for file in self.every}
-        self.every = [file for file, tail in tails.items() if tail >= shortest]
-        alike = [file for file in self.every if same(path, "/".join(file))]
-        longest = max((tails[file] for file in alike or self.every), default=0)
-        self.candidates = [file for file in alike or self.every if tails[file] == longest]
-        self.is_certain = len(self.candidates) == 1 and bool(alike or longest > 1)
-        self._longest = longest
+            self._shortest = slashes[installed[-1].end() :].count("/") + 1
+        tails = {file: _tail(self.parts, file) for file in (tuple(Path(f).parts) for f in alike)}
+        self._longest = max(tails.values(), default=0)
+        self.candidates = [file for file, tail in tails.items() if tail == self._longest]
+        is_alike = self._longest >= self._shortest
+        if not is_alike:
+            self._longest, self.candidates = index.longest(self.parts, self._shortest)
+        self.is_certain = len(self.candidates) == 1 and (is_alike or self._longest > 1)
+
+    def may_be(self, file: File) -> bool:
+        """Tell whether this is a file of the checkout that it could be."""
+        return file in self._index.files and _tail(self.parts, file) >= self._shortest
 
     @property
     def root(self) -> Root:
@@ -122,7 +150,7 @@ class _Found:
         file = self.candidates[0]
         return self.parts[: -self._longest], file[: len(file) - self._longest]
 
-    def below(self, roots: Collection[Root]) -> set[tuple[str, ...]]:
+    def below(self, roots: Collection[Root]) -> set[File]:
         """What it would be here, by folders that are known."""
         return {
             here + self.parts[len(there) :]
@@ -131,15 +159,21 @@ class _Found:
         }
 
 
+def _split(path: str) -> File:
+    """The parts of a path of whatever system."""
+    slashes = path.replace("\\", "/") if WINDOWS.search(path) else path
+    return tuple(part for part in slashes.split("/") if part not in ("", "."))
+
+
 def _without_contradictions(roots: Collection[Root]) -> set[Root]:
     """Only those of a folder that would be one folder here."""
-    places: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    places: dict[File, set[File]] = {}
     for there, here in roots:
         places.setdefault(there, set()).add(here)
     return {(there, here) for there, here in roots if len(places[there]) == 1}
 
 
-def _tail(one: Sequence[str], other: Sequence[str]) -> int:
+def _tail(one: File, other: File) -> int:
     """How many parts two paths have in common, from the end."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
