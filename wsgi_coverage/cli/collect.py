@@ -75,7 +75,7 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
-    from wsgi_coverage.report.collected import Checkout
+    from wsgi_coverage.report.checkout import Checkout
 
     collection = collect(
         [asking.client(arguments, url) for url in arguments.urls],

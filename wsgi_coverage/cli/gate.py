@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
     from wsgi_coverage.client.revision import changed_lines
     from wsgi_coverage.report.changes import judge
-    from wsgi_coverage.report.collected import Checkout
+    from wsgi_coverage.report.checkout import Checkout
 
     checkout = Checkout(Path(), arguments.rcfile)
     changed = changed_lines(checkout.folder, arguments.base)

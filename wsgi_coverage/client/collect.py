@@ -17,7 +17,8 @@ from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.download import saying_why_not
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, DiskFullError
-from wsgi_coverage.report.collected import Brought, Checkout, Collected, combine
+from wsgi_coverage.report.checkout import Checkout
+from wsgi_coverage.report.collected import Brought, Collected, combine
 
 AT_ONCE = 8  # instances
 NO_DATA = {"no-data", "no-report"}

@@ -14,7 +14,7 @@ from typing import Any
 from coverage.exceptions import CoverageException
 from coverage.python import PythonFileReporter
 
-from wsgi_coverage.report.collected import Checkout
+from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 PYTHON = (".py", ".pyw")

@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.errors import BuildFailedError, DiskFullError, SettingsError, is_disk_full
+from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report import remap
+from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.datafile import UnusableError, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
 from wsgi_coverage.report.union import DataUnion, Part
 from wsgi_coverage.store import stamp
 
-TELLING = 32  # bytes; many sources that are shorter have the same content
 NAMED = 3  # files that a sentence names; the others are counted
 
 
@@ -49,77 +46,6 @@ class Collected:
     warnings: list[str] = field(default_factory=list)
     files: int = 0
     unknown: dict[str, str] = field(default_factory=dict)  # file: why it cannot be judged
-
-
-class Checkout:
-    """The sources here.
-
-    Args:
-        folder: its root.
-        config_file: coverage.py's; True: the one that it finds in the current folder.
-
-    Raises:
-        SettingsError: it is no folder, or the configuration cannot be read.
-    """
-
-    def __init__(self, folder: Path, config_file: str | bool = True) -> None:
-        self.folder = folder.resolve()
-        if not self.folder.is_dir():
-            raise SettingsError(f"the checkout must be a folder, got {str(folder)!r}")
-        with reading_config():
-            self.config: Any = Coverage(data_file=None, config_file=config_file).config
-        self.relative = bool(self.config.relative_files)
-        self._files: list[str] | None = None
-        self._by_name: dict[str, list[str]] = {}
-        self._by_version: dict[str, dict[str, list[str]]] = {}  # by name and fingerprint
-        self._versions: dict[str, tuple[int, Collection[str]]] = {}
-
-    @property
-    def files(self) -> list[str]:
-        """All of them, relative to the root."""
-        if self._files is None:
-            self._files = remap.files_of(self.folder)
-        return self._files
-
-    def is_version(self, file: str, fingerprint: str | None) -> bool | None:
-        """Tell whether a source here is of a version, line ends aside.
-
-        Args:
-            file: its name, relative to the root or not.
-            fingerprint: of the version; None: not known.
-
-        Returns:
-            None: it cannot be told.
-        """
-        if fingerprint is None:
-            return None
-        _, fingerprints = self._version(file)
-        return fingerprint in fingerprints if fingerprints else None
-
-    def alike(self, path: str, fingerprint: str | None) -> Sequence[str]:
-        """The files that have the name of a path, and are of a version that tells them apart."""
-        name = path.replace("\\", "/").rpartition("/")[2]
-        if fingerprint is None:
-            return ()
-        if not self._by_name:
-            for file in self.files:
-                self._by_name.setdefault(file.rpartition("/")[2], []).append(file)
-        if name not in self._by_version:
-            found = self._by_version[name] = {}
-            for file in self._by_name.get(name, ()):
-                size, fingerprints = self._version(file)
-                for each in fingerprints if size >= TELLING else ():
-                    found.setdefault(each, []).append(file)
-        return self._by_version[name].get(fingerprint, ())
-
-    def _version(self, file: str) -> tuple[int, Collection[str]]:
-        if file not in self._versions:
-            self._versions[file] = _version_of(self.folder / file)
-        return self._versions[file]
-
-    def name(self, file: str) -> str:
-        """What a file of the checkout is called in a data file."""
-        return file if self.relative else str(self.folder / file)
 
 
 def combine(
@@ -232,17 +158,6 @@ class _Finder:
         return None
 
 
-def _version_of(source: Path) -> tuple[int, Collection[str]]:
-    """The size of a source, and its fingerprints with each kind of line ends."""
-    try:
-        content = source.read_bytes()
-    except (OSError, ValueError):
-        return 0, ()
-    unix = content.replace(b"\r\n", b"\n")
-    kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
-    return len(content), {hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds}
-
-
 class _Versions:
     """What is known of the versions that were measured."""
 
@@ -304,15 +219,6 @@ def _has_branches(connection: sqlite3.Connection) -> bool:
 def _named(names: Sequence[str]) -> str:
     shown = ", ".join(sorted(names)[:NAMED])
     return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
-
-
-@contextlib.contextmanager
-def reading_config() -> Iterator[None]:
-    """Turn what coverage.py says of its configuration into an error of ours."""
-    try:
-        yield
-    except (CoverageException, OSError, ValueError) as error:
-        raise SettingsError(f"coverage.py's configuration cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from coverage.exceptions import CoverageException, NoDataError
 
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.errors import NoDataError as NothingError
-from wsgi_coverage.report.collected import reading_config
+from wsgi_coverage.report.checkout import reading_config
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 
