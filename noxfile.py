@@ -30,7 +30,7 @@ LOWEST = {
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
-CLIENTS = ["httpbin", "playwright", "pyyaml"]
+CLIENTS = ["httpbin", "playwright", "pyyaml", "kubernetes", "trustme"]
 # What takes long and does not depend on Python's version: run with the oldest, which measures by
 # ctrace, and with one that measures by sysmon.
 LONG = (

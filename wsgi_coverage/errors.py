@@ -3,6 +3,7 @@
     WsgiCoverageError                  500 internal
     ├── SettingsError                  500 settings          (raised at construction)
     │   └── AuthNotConfiguredError     500 auth-not-configured
+    ├── MissingExtraError              500 missing-extra
     ├── RequestError                   400 bad-request
     │   ├── BadParameterError          400 bad-parameter
     │   ├── UnauthorizedError          401 unauthorized
@@ -49,6 +50,17 @@ class AuthNotConfiguredError(SettingsError, RuntimeError):
     """Nothing says who may see the dashboard, so nobody may: refused at construction."""
 
     slug = "auth-not-configured"
+
+
+class MissingExtraError(WsgiCoverageError, RuntimeError):
+    """What was asked for needs a package that an extra installs."""
+
+    slug = "missing-extra"
+
+    def __init__(self, extra: str, *, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the extra {extra!r}: pip install 'wsgi-coverage[{extra}]'"
+        )
 
 
 class RequestError(WsgiCoverageError):

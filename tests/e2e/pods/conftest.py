@@ -1,0 +1,93 @@
+"""What the tests with pods get: a stand-in for a cluster, and programs that serve as pods."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+ANSWER = bytes(range(256)) * 8192  # 2 MiB: more than the buffers on the way hold
+
+
+def need(what: str) -> None:
+    """Skip where a program or a package is missing."""
+    if what == "kubectl" and shutil.which("kubectl") is None:
+        pytest.skip("no kubectl on PATH")
+    if what != "kubectl" and importlib.util.find_spec(what) is None:
+        pytest.skip(f"the package {what} is not installed")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster without pods; this process's kubeconfig leads to it."""
+    need("trustme")
+    from kube_api import KubeApi
+
+    home = tmp_path / "home"
+    home.mkdir()
+    with KubeApi(home) as api:
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig))
+        monkeypatch.setenv("HOME", str(home))
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            monkeypatch.delenv(name)
+        yield api
+
+
+@pytest.fixture
+def a_pod() -> Any:
+    """Makes a pod of the stand-in."""
+    need("trustme")
+    from kube_api import Pod
+
+    return Pod
+
+
+@pytest.fixture(params=["kubectl", "kubectl over SPDY", "kubernetes"])
+def how(request: pytest.FixtureRequest, cluster: Any) -> str:
+    """By which of its clients the cluster is asked."""
+    name, _, over = request.param.partition(" over ")
+    need(name)
+    cluster.tunnels = not over
+    return str(name)
+
+
+class _Program(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def program() -> Iterator[Any]:
+    """A program in a pod: it answers a GET with 2 MiB, and a POST with what was sent."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Program) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        server.answer = ANSWER
+        yield server
+        server.shutdown()
+        thread.join()

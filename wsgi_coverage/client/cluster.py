@@ -1,0 +1,90 @@
+"""What is known of pods, and how a cluster is talked to: the protocol behind `forwarded`.
+
+Values only: any thread may use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wsgi_coverage.client.errors import NO_ANSWER, ClientError
+
+RUNNING = "Running"
+
+
+class PodError(ClientError, RuntimeError):
+    """A pod cannot be found or reached; the message says which and why, on one line."""
+
+    exit_code = NO_ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What is known of a pod."""
+
+    name: str
+    state: str  # Running, or in a few words why it does not
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its containers may answer."""
+        return self.state == RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which pods: one by its name, or all that a label selector finds.
+
+    Attributes:
+        namespace: None: the one that the kubeconfig's context names.
+    """
+
+    name: str | None
+    selector: str | None
+    namespace: str | None
+
+    def __str__(self) -> str:
+        shown = f"pod {self.name}" if self.name else f"pod with {self.selector!r}"
+        return f"{shown} in namespace {self.namespace}" if self.namespace else shown
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of this machine that leads to a pod's."""
+
+    port: int
+    problem: Callable[[], str]  # what the forward has said of its failure so far, or ""
+
+
+class Cluster(Protocol):
+    """Talks to a cluster; every failure is a `PodError`."""
+
+    def pods(self, which: Which) -> list[Pod]:
+        """The pods that there are, in the cluster's order."""
+
+    def forward(self, name: str, port: int) -> AbstractContextManager[Forward]:
+        """Lead connections to a port of this machine to the pod's, for as long as the block."""
+
+
+def described(manifest: dict[str, Any]) -> Pod:
+    """A pod, from what the API server says of it."""
+    metadata, status = manifest.get("metadata") or {}, manifest.get("status") or {}
+    if metadata.get("deletionTimestamp"):
+        return Pod(metadata["name"], "Terminating")
+    state = str(status.get("phase") or "Unknown")
+    if state != RUNNING:
+        containers: Sequence[dict[str, Any]] = status.get("containerStatuses") or ()
+        waiting = [((each.get("state") or {}).get("waiting") or {}) for each in containers]
+        reasons = [status.get("reason"), *(each.get("reason") for each in waiting)]
+        if why := next(filter(None, reasons), None):
+            state = f"{state} ({why})"
+    return Pod(metadata["name"], state)
+
+
+def one_line(text: str) -> str:
+    """Text from elsewhere, so that it can do nothing to a terminal."""
+    shown = " ".join(text.split())
+    return "".join(character if character.isprintable() else "?" for character in shown)

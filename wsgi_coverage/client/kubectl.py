@@ -1,0 +1,175 @@
+"""A cluster by way of the kubectl binary, with its kubeconfig, its plugins and its context.
+
+No shell; what came from a user is never an argument of its own. Concurrency: `forward` has one
+daemon thread that reads what kubectl writes; kubectl is ended, by its process id, with the block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from wsgi_coverage.client.cluster import Forward, Pod, PodError, Which, described, one_line
+
+GRACE = 5.0  # seconds for kubectl to end when it is asked to
+READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+")
+UNHANDLED = re.compile(r'"Unhandled Error" err="(.*?)"(?: logger=.*)?$')
+FORWARDING = re.compile(r".*\ban error occurred forwarding \d+ -> \d+: ")
+LAST_LINES = 20
+
+
+class Kubectl:
+    """Runs kubectl.
+
+    Args:
+        namespace: None: the context's.
+        timeout: seconds for a list, and for a forward to begin.
+
+    Raises:
+        PodError: there is no kubectl on PATH.
+    """
+
+    def __init__(self, namespace: str | None, timeout: float) -> None:
+        found = shutil.which("kubectl")
+        if found is None:
+            raise PodError("there is no kubectl on PATH: install it, or use the kubernetes package")
+        self._kubectl = found
+        self._namespace = () if namespace is None else (f"--namespace={namespace}",)
+        self._timeout = timeout
+
+    def pods(self, which: Which) -> list[Pod]:
+        """The pods that there are."""
+        if which.name is None:
+            what = ("pods", f"--selector={which.selector}")
+        else:
+            what = (f"pod/{which.name}", "--ignore-not-found")
+        answer = self._answer("get", *what)
+        manifests = answer.get("items", [answer] if answer else [])
+        return [described(manifest) for manifest in manifests]
+
+    def _answer(self, *arguments: str) -> dict[str, Any]:
+        limit = f"--request-timeout={self._timeout:g}s"
+        command = [self._kubectl, *arguments, *self._namespace, "--output=json", limit]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self._timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            late = f"no answer from the cluster within {self._timeout:g} s"
+            raise PodError(f"kubectl: {late}") from None
+        except OSError as error:
+            raise PodError(f"{self._kubectl} cannot be run: {error.strerror}") from None
+        if done.returncode:
+            raise PodError(f"kubectl: {_reason(done.stderr.splitlines())}")
+        try:
+            found = json.loads(done.stdout or "{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise PodError("kubectl: its answer is no JSON")
+        return found
+
+    @contextlib.contextmanager
+    def forward(self, name: str, port: int) -> Iterator[Forward]:
+        """Lead connections to a port of this machine to the pod's, for as long as the block."""
+        command = [self._kubectl, "port-forward", "--address=127.0.0.1", *self._namespace]
+        command += [f"--pod-running-timeout={self._timeout:g}s", f"pod/{name}", f":{port}"]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise PodError(f"{self._kubectl} cannot be run: {error.strerror}") from None
+        output = _Output(cast(IO[str], process.stdout))
+        try:
+            yield Forward(output.port(self._timeout, name), output.problem)
+        finally:
+            _end(process)
+            output.close()
+
+
+class _Output:
+    """What kubectl writes: it is read to the end, so that kubectl never waits for a reader."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)  # appended to by the thread alone
+        self._port: int | None = None
+        self._ready = threading.Event()  # the port is known, or the end has come
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._read, name="wsgi-coverage-kubectl", daemon=True
+        )
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed under it
+            for line in self._stream:
+                if found := READY.match(line):
+                    self._port = int(found[1])
+                    self._ready.set()
+                elif not line.startswith("Handling connection for "):
+                    self._lines.append(line)
+        self._ended.set()
+        self._ready.set()
+
+    def port(self, timeout: float, name: str) -> int:
+        """The local port, when it is there."""
+        if not self._ready.wait(timeout):
+            raise PodError(f"kubectl: no way to pod {name} within {timeout:g} s")
+        if self._port is None:
+            raise PodError(f"kubectl: {_reason([*self._lines])}")
+        return self._port
+
+    def problem(self) -> str:
+        """Why connections lead nowhere, as far as kubectl has said."""
+        # kubectl ends after the first connection that failed, having written why.
+        self._ended.wait(0.5)
+        lines = [*self._lines]
+        errors = [found[1] for line in lines if (found := UNHANDLED.search(line))]
+        refused = [FORWARDING.sub("", each) for each in errors if FORWARDING.match(each)]
+        last = lines[-1:] if self._ended.is_set() else []
+        return next(map(_line, refused + last), "")
+
+    def close(self) -> None:
+        """After kubectl's end."""
+        self._thread.join(GRACE)
+        if not self._thread.is_alive():
+            self._stream.close()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _reason(lines: list[str]) -> str:
+    """The last line that kubectl wrote: what comes before repeats it, with a time and a place."""
+    said = [line for line in map(_line, lines) if line]
+    return said[-1] if said else "it failed and did not say why"
+
+
+def _line(text: str) -> str:
+    return one_line(text).removeprefix("error: ").removeprefix("Error from server ")
