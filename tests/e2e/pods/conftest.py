@@ -44,6 +44,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
+def both_clients() -> None:
+    """Of the cluster: kubectl, and the Python package."""
+    need("kubectl")
+    need("kubernetes")
+
+
+@pytest.fixture
 def a_pod() -> Any:
     """Makes a pod of the stand-in."""
     need("trustme")

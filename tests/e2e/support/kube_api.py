@@ -23,7 +23,6 @@ import trustme
 import websocket_frames
 
 TOKEN = "let me in"
-NAMESPACE = "shop"
 TUNNEL = "SPDY/3.1+portforward.k8s.io"  # what kubectl asks for since 1.30
 CHANNELS = "v4.channel.k8s.io"  # what the Python client speaks
 UPGRADE = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
@@ -45,10 +44,10 @@ class Pod:
     port: int | None = None  # None: nothing listens in the pod
     silent: bool = False  # takes a connection and never answers
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self, namespace: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "name": self.name,
-            "namespace": NAMESPACE,
+            "namespace": namespace,
             "labels": self.labels,
         }
         if self.deleting:
@@ -89,6 +88,7 @@ class KubeApi:
     """Serves while it is entered; `kubeconfig` is what a client needs."""
 
     def __init__(self, folder: Path) -> None:
+        self.namespace = "shop"
         self.pods: list[Pod] = []
         self.forbids = False  # refuses every port-forward
         self.hangs = False  # never answers a port-forward
@@ -184,17 +184,17 @@ class KubeApi:
         return True
 
     def _resource(self, request: Request) -> dict[str, Any]:
-        pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
         if request.path in DISCOVERY:
             return DISCOVERY[request.path]
         if request.path.startswith("/api/v1/namespaces/") and request.path.endswith("/pods"):
             selector = request.query.get("labelSelector", "")
             here = self.pods if request.path == pods else []
-            items = [pod.manifest() for pod in here if pod.matches(selector)]
+            items = [pod.manifest(self.namespace) for pod in here if pod.matches(selector)]
             return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}
         for pod in self.pods:
             if request.path == f"{pods}/{pod.name}":
-                return pod.manifest()
+                return pod.manifest(self.namespace)
         kind, name = request.path.split("/")[-2:]
         return failure(404, "NotFound", f'{kind} "{name}" not found')
 
