@@ -23,6 +23,7 @@ from wsgi_coverage.cli import (
     gate,
     health,
     pause,
+    reaching,
     refresh,
     report,
     reset,
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        code: int = arguments.run(arguments)
+        with reaching.reached(arguments, say):
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ClientError as error:
         say(error)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsgi_coverage.cli import reaching
 from wsgi_coverage.client import BadAddressError, Client
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
 from wsgi_coverage.client.credentials import DEFAULT_USERNAME
@@ -29,7 +30,13 @@ MAX_WAIT = 300.0  # seconds
 
 
 def command(
-    commands: Any, name: str, what: str, description: str = "", *, ends: str = ENDS
+    commands: Any,
+    name: str,
+    what: str,
+    description: str = "",
+    *,
+    ends: str = ENDS,
+    pods: bool = True,
 ) -> argparse.ArgumentParser:
     """Declare a command that asks one dashboard.
 
@@ -39,6 +46,7 @@ def command(
         what: what it does, without a capital letter.
         description: more about that.
         ends: its exit codes.
+        pods: whether a pod can be named instead of an address.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -48,9 +56,15 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "url", type=address, metavar="URL", help="http://127.0.0.1:8000/debug/coverage"
+        "url",
+        type=address,
+        nargs="?" if pods else None,
+        metavar="URL",
+        help="http://127.0.0.1:8000/debug/coverage",
     )
     add_access(parser)
+    if pods:
+        reaching.add(parser)
     return parser
 
 

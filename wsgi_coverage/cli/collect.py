@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, reaching
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 HTML_FOLDER = "htmlcov"
@@ -61,11 +61,12 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "urls",
         type=asking.address,
-        nargs="+",
+        nargs="*",
         metavar="URL",
         help="http://127.0.0.1:8000/debug/coverage",
     )
     asking.add_access(parser)
+    reaching.add(parser, many=True)
     asking.add_wait(parser)
     parser.add_argument(
         "--rcfile", default=True, metavar="FILE", help="coverage.py's configuration"
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         label=arguments.label,
         wait=arguments.wait,
     )
-    code = tell(collection)
+    code = tell(collection, arguments)
     result = collection.result
     if result.combined:
         instances = asking.plural(len(result.combined), "instance")
@@ -96,12 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def tell(collection: Any) -> int:
+def tell(collection: Any, arguments: argparse.Namespace) -> int:
     """Say what went wrong; return the exit code for that."""
-    for warning in collection.warnings:
-        asking.say(warning)
-    for failure in collection.failures:
-        asking.say(failure.message)
+    for message in (*collection.warnings, *(each.message for each in collection.failures)):
+        asking.say(reaching.named(arguments, message))
     if collection.failures:
         return int(collection.failures[0].exit_code)
     if not collection.result.combined:

@@ -17,9 +17,9 @@ snapshots, or `current` for the published report.
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    parser = asking.command(
-        commands, "diff", "show the lines that only one of two reports has", DESCRIPTION
-    )
+    what = "show the lines that only one of two reports has"
+    # With A and B after it, a URL that may be left out could not be told from A.
+    parser = asking.command(commands, "diff", what, DESCRIPTION, pods=False)
     parser.add_argument("a", metavar="A", help="a snapshot's id, or current")
     parser.add_argument("b", metavar="B", nargs="?", default="current", help="default: current")
     asking.add_json(parser)

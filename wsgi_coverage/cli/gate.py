@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             checkout=checkout,
             wait=arguments.wait,
         )
-        code = tell(collection)
+        code = tell(collection, arguments)
         if code not in (asking.OK, asking.INCOMPLETE):
             return code
         judged = judge(data_file, changed, checkout, collection.result.unknown)

@@ -94,6 +94,7 @@ class KubeApi:
         self.hangs = False  # never answers a port-forward
         self.tunnels = True  # False: knows no SPDY in a WebSocket, as before 1.30
         self.requests: list[Request] = []
+        self.connected = 0  # connections that came through port-forwards
         self.spoken: list[str] = []  # the protocol of each port-forward that began
         self.kubeconfig = folder / "kubeconfig"
         self._folder = folder
@@ -219,6 +220,7 @@ class KubeApi:
             return True
 
         async def connect(port: int, incoming: asyncio.StreamReader, send: Write) -> str:
+            self.connected += 1
             return await splice(pod, port, incoming, send)
 
         if TUNNEL in asked and self.tunnels:

@@ -1,0 +1,131 @@
+"""`--pod SELECTOR` instead of a URL: ports of pods, forwarded for as long as a command runs.
+
+SIGTERM ends the command as Ctrl-C does, so that no kubectl outlives it. Runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from wsgi_coverage.client.errors import BadAddressError
+from wsgi_coverage.client.pods import CONTAINER_PORT, forwarded
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+NAMED = 5  # pods in a message
+
+
+def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """Declare the arguments.
+
+    Args:
+        parser: of a command with the argument `url`, or `urls`.
+        many: whether it can do with more than one pod.
+    """
+    group = parser.add_argument_group("pods, instead of a URL")
+    group.add_argument(
+        "--pod",
+        metavar="SELECTOR",
+        help="a label selector, app=shop for instance, or a pod's name"
+        + ("" if many else "; one pod alone may match"),
+    )
+    group.add_argument(
+        "-n", "--namespace", help="the pods' (default: that of the kubeconfig's context)"
+    )
+    group.add_argument(
+        "--container-port",
+        type=_port,
+        default=CONTAINER_PORT,
+        metavar="N",
+        help=f"in the pod (default: {CONTAINER_PORT})",
+    )
+    group.add_argument(
+        "--first", action="store_true", help="of all running pods that match the first alone"
+    )
+    group.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="by the kubernetes package (the extra kubernetes), not by kubectl",
+    )
+
+
+@contextlib.contextmanager
+def reached(arguments: argparse.Namespace, say: Callable[[str], None]) -> Iterator[None]:
+    """Put local addresses into the arguments where pods are named there, while the block lasts.
+
+    Args:
+        arguments: the command's; left as they are where it can be given no pod.
+        say: is told of pods that are passed over.
+
+    Raises:
+        BadAddressError: there is neither a URL nor a pod, or both.
+        ClientError: a pod cannot be reached, or more match than the command can do with.
+    """
+    if not hasattr(arguments, "pod"):
+        yield
+        return
+    is_for_many = hasattr(arguments, "urls")
+    given = arguments.urls if is_for_many else arguments.url
+    if bool(given) == (arguments.pod is not None):
+        raise BadAddressError("give either a URL or --pod")
+    if given:
+        yield
+        return
+    with (
+        _ended_by_signals(),
+        forwarded(
+            arguments.pod,
+            namespace=arguments.namespace,
+            container_port=arguments.container_port,
+            how="kubernetes" if arguments.kubernetes else "kubectl",
+            all_matching=not arguments.first,
+            timeout=arguments.timeout,
+            passed_over=say,
+        ) as found,
+    ):
+        arguments.names = {url: name for name, url in found}
+        if is_for_many:
+            arguments.urls = [*arguments.names]
+        else:
+            arguments.url = _only(found)
+        yield
+
+
+def named(arguments: argparse.Namespace, message: str) -> str:
+    """A message that names the pod whose address it names, too."""
+    for url, name in getattr(arguments, "names", {}).items():
+        if url in message:
+            return f"pod {name}: {message}"
+    return message
+
+
+def _only(found: list[tuple[str, str]]) -> str:
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found[:NAMED])
+        more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise BadAddressError(f"{len(found)} pods match: {names}{more}; name one, or say --first")
+    return found[0][1]
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    replaced = [each for each in ENDING if signal.getsignal(each) is signal.SIG_DFL]
+    for each in replaced:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in replaced:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _port(raw: str) -> int:
+    if not (raw.isascii() and raw.isdigit() and 1 <= int(raw) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535, got {raw!r}")
+    return int(raw)
