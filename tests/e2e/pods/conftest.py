@@ -19,6 +19,40 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 ANSWER = bytes(range(256)) * 8192  # 2 MiB: more than the buffers on the way hold
 
 
+# As py-coverage-http documents it, but for the import.
+EXAMPLE = """\
+from wsgi_coverage.client.coverage_client import CoverageClient
+
+# Create client
+client = CoverageClient(namespace="default", output_dir="./coverage-output")
+
+# Option A: Discover pod automatically by label
+pod_name = CoverageClient.get_pod_name("default", label_selector="app=my-app")
+
+# Option B: Use a known pod name
+pod_name = "my-pod-574fb6f489-abc12"
+
+# Collect from Kubernetes pod (uses kubectl binary by default)
+client.collect_coverage_from_pod(
+    pod_name=pod_name,
+    test_name="my-test",
+    coverage_port=9095
+)
+
+# Or use native Python port-forward (no kubectl binary required!)
+client.collect_coverage_from_pod(
+    pod_name=pod_name,
+    test_name="my-test",
+    coverage_port=9095,
+    use_kubectl=False  # Use native Python
+)
+
+# Generate reports with automatic path remapping
+client.generate_coverage_report("my-test")
+client.generate_html_report("my-test")
+"""
+
+
 def need(what: str) -> None:
     """Skip where a program or a package is missing."""
     if what == "kubectl" and shutil.which("kubectl") is None:
@@ -41,6 +75,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             monkeypatch.delenv(name)
         yield api
+
+
+@pytest.fixture
+def example() -> str:
+    """How py-coverage-http's client is used."""
+    return EXAMPLE
 
 
 @pytest.fixture

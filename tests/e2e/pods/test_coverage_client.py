@@ -24,7 +24,6 @@ from wsgi_coverage.errors import DiskFullError
 pytestmark = pytest.mark.usefixtures("both_clients")
 
 PATIENCE = 60.0  # seconds
-HOW_TO = Path(__file__).parents[3] / "docs/how-to/pods.md"
 PROGRAM = Path(__file__).with_name("coverage_http.py")
 SHOP = "def price():\n    return 1\n\n\ndef refund():\n    return 2\n\n\nprice()\n"
 EXECUTED = [1, 2, 5, 9]
@@ -109,17 +108,11 @@ def lines(data_file: Path) -> dict[str, list[int]]:
     return found
 
 
-def example() -> str:
-    blocks = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.S)
-    [found] = [block for block in blocks if "CoverageClient(" in block]
-    return str(found)
-
-
 def test_the_documented_example_leads_from_the_pod_to_an_html_report(
-    shop: Any, checkout: Path
+    shop: Any, checkout: Path, example: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example()],
+        [sys.executable, "-W", "error", "-c", example],
         cwd=checkout,
         capture_output=True,
         text=True,
