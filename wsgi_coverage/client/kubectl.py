@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -57,25 +59,16 @@ class Kubectl:
     def _answer(self, *arguments: str) -> dict[str, Any]:
         limit = f"--request-timeout={self._timeout:g}s"
         command = [self._kubectl, *arguments, *self._namespace, "--output=json", limit]
+        with _started(command, stderr=subprocess.PIPE) as process:
+            try:
+                out, error = process.communicate(timeout=self._timeout)
+            except subprocess.TimeoutExpired:
+                late = f"no answer from the cluster within {self._timeout:g} s"
+                raise PodError(f"kubectl: {late}") from None
+        if process.returncode:
+            raise PodError(f"kubectl: {_reason(error.splitlines())}")
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self._timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            late = f"no answer from the cluster within {self._timeout:g} s"
-            raise PodError(f"kubectl: {late}") from None
-        except OSError as error:
-            raise PodError(f"{self._kubectl} cannot be run: {error.strerror}") from None
-        if done.returncode:
-            raise PodError(f"kubectl: {_reason(done.stderr.splitlines())}")
-        try:
-            found = json.loads(done.stdout or "{}")
+            found = json.loads(out or "{}")
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -87,23 +80,39 @@ class Kubectl:
         """Lead connections to a port of this machine to the pod's, for as long as the block."""
         command = [self._kubectl, "port-forward", "--address=127.0.0.1", *self._namespace]
         command += [f"--pod-running-timeout={self._timeout:g}s", f"pod/{name}", f":{port}"]
+        with _started(command, stderr=subprocess.STDOUT) as process:
+            output = _Output(cast(IO[str], process.stdout))
+            try:
+                yield Forward(output.port(self._timeout, name), output.problem)
+            finally:
+                _end(process)
+                if not output.is_read():
+                    process.stdout = None  # to be closed by its reader
+
+
+@contextlib.contextmanager
+def _started(command: list[str], *, stderr: int) -> Iterator[subprocess.Popen[str]]:
+    """Run kubectl, and have nothing of it left afterwards.
+
+    It has a process group of its own: what is called kubectl may be a program that starts it.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as error:
+        raise PodError(f"{command[0]} cannot be run: {error.strerror}") from None
+    with process:
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-        except OSError as error:
-            raise PodError(f"{self._kubectl} cannot be run: {error.strerror}") from None
-        output = _Output(cast(IO[str], process.stdout))
-        try:
-            yield Forward(output.port(self._timeout, name), output.problem)
+            yield process
         finally:
             _end(process)
-            output.close()
 
 
 class _Output:
@@ -121,13 +130,12 @@ class _Output:
         self._thread.start()
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # closed under it
-            for line in self._stream:
-                if found := READY.match(line):
-                    self._port = int(found[1])
-                    self._ready.set()
-                elif not line.startswith("Handling connection for "):
-                    self._lines.append(line)
+        for line in self._stream:
+            if found := READY.match(line):
+                self._port = int(found[1])
+                self._ready.set()
+            elif not line.startswith("Handling connection for "):
+                self._lines.append(line)
         self._ended.set()
         self._ready.set()
 
@@ -149,20 +157,20 @@ class _Output:
         last = lines[-1:] if self._ended.is_set() else []
         return next(map(_line, refused + last), "")
 
-    def close(self) -> None:
-        """After kubectl's end."""
+    def is_read(self) -> bool:
+        """Wait a moment until all is read; tell whether it is."""
         self._thread.join(GRACE)
-        if not self._thread.is_alive():
-            self._stream.close()
+        return not self._thread.is_alive()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    # Nobody has waited for it yet if there is no return code: its number is still its own.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
 
 
 def _reason(lines: list[str]) -> str:

@@ -166,10 +166,10 @@ def test_a_half_open_forward_is_one_line_in_time(
 ) -> None:
     cluster.pods = [a_pod("web-0", silent=True)]
 
-    done = run("collect", "--pod", "web-0", "--timeout", "1", *options(how))
+    done = run("collect", "--pod", "web-0", "--timeout", "2", *options(how))
 
     assert done.returncode == 3
-    assert one_line(done.stderr) == "nothing answers on port 9095 of pod web-0 within 1 s"
+    assert one_line(done.stderr) == "nothing answers on port 9095 of pod web-0 within 2 s"
 
 
 @pytest.mark.parametrize(
