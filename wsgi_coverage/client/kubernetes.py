@@ -129,17 +129,18 @@ class _Listener:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._problems: list[str] = []
-        self._lock = threading.Lock()  # guards _connections and _is_closed
-        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._lock = threading.Lock()  # guards _connections, _threads and _is_closed
+        self._connections: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self._is_closed = False
-        self._thread = self._start(self._accept)
+        self._start(self._accept)
 
-    def _start(self, work: Any, *arguments: Any) -> threading.Thread:
+    def _start(self, work: Any, *arguments: Any) -> None:
         thread = threading.Thread(
             target=work, args=arguments, name="wsgi-coverage-forward", daemon=True
         )
         thread.start()
-        return thread
+        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def problem(self) -> str:
         """Why connections lead nowhere, as far as the API server has said."""
@@ -155,7 +156,8 @@ class _Listener:
                 if self._is_closed:
                     connection.close()
                     return
-                self._connections[connection] = self._start(self._lead, connection)
+                self._connections.add(connection)
+                self._start(self._lead, connection)
 
     def _lead(self, connection: socket.socket) -> None:
         try:
@@ -163,18 +165,18 @@ class _Listener:
                 _splice(connection, opened.sock, self._problems)
         except ApiException as error:
             self._problems.append(_reason(error))
-        except BROKEN as error:
-            self._problems.append(one_line(str(error)))
+        except BROKEN:
+            pass  # the end of an answer, maybe: an API server need not say goodbye
         finally:
             with self._lock:
-                self._connections.pop(connection, None)
-            connection.close()
+                self._connections.discard(connection)
+                connection.close()
 
     def close(self) -> None:
         """Take no more connections, and end those that there are."""
         with self._lock:
             self._is_closed = True
-            threads = [self._thread, *self._connections.values()]
+            threads = self._threads
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from wsgi_coverage.client.cluster import Cluster, Forward, PodError, Which
-from wsgi_coverage.client.errors import BadAddressError, ClientError
+from wsgi_coverage.client.errors import BadAddressError, ClientError, UnreachableError
 from wsgi_coverage.client.kubectl import Kubectl
 
 CONTAINER_PORT = 9095
@@ -138,7 +138,8 @@ def _reached(cluster: Cluster, name: str, port: int, timeout: float) -> Iterator
             yield url
         except ClientError as error:
             if url in str(error):
-                error.args = (_joined(f"pod {name}: {error}", forward.problem()),)
+                problem = forward.problem() if isinstance(error, UnreachableError) else ""
+                error.args = (_joined(f"pod {name}: {error}", problem),)
             raise
 
 

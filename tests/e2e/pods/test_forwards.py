@@ -78,6 +78,18 @@ def test_every_matching_pod_is_reached_and_whole_answers_come_back(
     assert answers == {name: [program.answer] * 3 for name in ("web-1", "web-2")}
 
 
+def test_whole_answers_come_back_from_a_cluster_that_ends_connections_without_a_word(
+    cluster: Any, a_pod: Any, how: Any, program: Any
+) -> None:
+    cluster.pods = [a_pod("web-1", port=program.server_port)]
+    cluster.is_abrupt = True
+
+    with forwarded("web-1", namespace="shop", how=how) as [(_, url)]:
+        answers = [get(url) for _ in range(10)]
+
+    assert answers == [program.answer] * 10
+
+
 def test_the_pod_that_is_reached_is_the_one_that_the_address_stands_for(
     cluster: Any, a_pod: Any, how: Any, program: Any
 ) -> None:

@@ -92,6 +92,7 @@ class KubeApi:
         self.pods: list[Pod] = []
         self.forbids = False  # refuses every port-forward
         self.hangs = False  # never answers a port-forward
+        self.is_abrupt = False  # ends a WebSocket without a word
         self.tunnels = True  # False: knows no SPDY in a WebSocket, as before 1.30
         self.requests: list[Request] = []
         self.connected = 0  # connections that came through port-forwards
@@ -150,6 +151,8 @@ class KubeApi:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(10):
+            await asyncio.sleep(0)  # a transport is closed by the loop, in a later round
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -161,9 +164,10 @@ class KubeApi:
                     pass
         finally:
             self._tasks.discard(task)
-            writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError, TimeoutError):
+                writer.close()
                 await asyncio.wait_for(writer.wait_closed(), 1)
+            writer.transport.abort()  # where the client does not end its side of TLS
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; tell whether another may follow on this connection."""
@@ -230,6 +234,9 @@ class KubeApi:
         elif CHANNELS in asked:
             await self._upgrade(writer, request, CHANNELS)
             await channels(int(request.query["ports"]), reader, writer, connect)
+            if not self.is_abrupt:
+                code = struct.pack(">H", 1000)
+                writer.write(websocket_frames.frame(code, websocket_frames.CLOSE))
         elif request.headers.get("upgrade") == "SPDY/3.1":
             self.spoken.append("SPDY/3.1")
             more = "Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
@@ -344,7 +351,6 @@ async def channels(
             await channel(struct.pack("<H", port))
         if problem := await connect(port, incoming, send):
             await complain(problem.encode())
-        writer.write(websocket_frames.frame(struct.pack(">H", 1000), websocket_frames.CLOSE))
 
 
 async def splice(pod: Pod, port: int, incoming: asyncio.StreamReader, send: Write) -> str:
@@ -369,7 +375,7 @@ async def splice(pod: Pod, port: int, incoming: asyncio.StreamReader, send: Writ
             while answered := await reader.read(1 << 16):
                 await send(answered)
     finally:
-        writer.close()
+        writer.transport.abort()
         going_up.cancel()
         await asyncio.gather(going_up, return_exceptions=True)
     return ""
