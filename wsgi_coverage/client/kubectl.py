@@ -22,8 +22,9 @@ from wsgi_coverage.client.cluster import Forward, Pod, PodError, Which, describe
 
 GRACE = 5.0  # seconds for kubectl to end when it is asked to
 READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+")
-UNHANDLED = re.compile(r'"Unhandled Error" err="(.*?)"(?: logger=.*)?$')
-FORWARDING = re.compile(r".*\ban error occurred forwarding \d+ -> \d+: ")
+# kubectl's log line for a connection that failed, whose form differs between its versions.
+FAILED = re.compile(r"an error occurred forwarding(?: \d+ -> \d+: )?(.*)", re.I)
+QUOTED = re.compile(r'\berr="((?:[^"\\]|\\.)*)"')
 LAST_LINES = 20
 
 
@@ -152,10 +153,9 @@ class _Output:
         # kubectl ends after the first connection that failed, having written why.
         self._ended.wait(0.5)
         lines = [*self._lines]
-        errors = [found[1] for line in lines if (found := UNHANDLED.search(line))]
-        refused = [FORWARDING.sub("", each) for each in errors if FORWARDING.match(each)]
-        last = lines[-1:] if self._ended.is_set() else []
-        return next(map(_line, refused + last), "")
+        refusals = [found for line in lines if (found := refusal(line))]
+        last = [_line(line) for line in lines[-1:] if self._ended.is_set()]
+        return next(iter(refusals + last), "")
 
     def is_read(self) -> bool:
         """Wait a moment until all is read; tell whether it is."""
@@ -171,6 +171,16 @@ def _end(process: subprocess.Popen[str]) -> None:
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE)
+
+
+def refusal(line: str) -> str:
+    """Why a connection failed, from a line of kubectl's log; empty if it is of something else."""
+    if not FAILED.search(line):
+        return ""
+    if quoted := QUOTED.search(line):
+        line = quoted[1].replace('\\"', '"')
+    found = FAILED.search(line)
+    return _line(found[1] if found else line)
 
 
 def _reason(lines: list[str]) -> str:

@@ -20,6 +20,7 @@ CONTAINER_PORT = 9095
 TIMEOUT = 30.0  # seconds
 SHOWN = 5  # pods named in a message, at most
 PROBE = "/debug/coverage/openapi.json"  # of the dashboard: no handler of an application runs
+MOST = 64_000_000  # bytes of an answer to that
 
 How = Literal["kubectl", "kubernetes"]
 
@@ -150,7 +151,9 @@ def _probe(forward: Forward, name: str, port: int, timeout: float) -> None:
     with contextlib.closing(connection):
         try:
             connection.request("GET", PROBE, headers={"Connection": "close"})
-            connection.getresponse().close()
+            # To its end: kubectl before 1.32 forwards nothing more after an answer that was left.
+            with connection.getresponse() as answer:
+                answer.read(MOST)
         except TimeoutError:
             late = f"nothing answers on {there} within {timeout:g} s"
             raise PodError(_joined(late, forward.problem())) from None

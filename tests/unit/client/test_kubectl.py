@@ -1,0 +1,37 @@
+"""What is made of what kubectl writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsgi_coverage.client.kubectl import refusal
+
+WHY = "failed to connect to localhost:9095 inside namespace: dial tcp4: connection refused"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"E1121 15:55:17 22458 portforward.go:409] an error occurred forwarding 4 -> 9095: {WHY}\n",
+        'E1121 15:55:17 22458 portforward.go:424] "Unhandled Error" '
+        f'err="an error occurred forwarding 4 -> 9095: {WHY}"\n',
+        'E1121 15:55:17 22458 portforward.go:424] "Unhandled Error" '
+        f'err="an error occurred forwarding 4 -> 9095: {WHY}" logger="UnhandledError"\n',
+        'E1121 15:55:17 22458 portforward.go:391] "An error occurred forwarding" '
+        f'err="{WHY}" localPort=4 remotePort=9095\n',
+    ],
+)
+def test_the_reason_is_the_same_whatever_the_version_of_kubectl(line: str) -> None:
+    assert refusal(line) == WHY
+
+
+def test_quotes_in_a_reason_are_as_they_were() -> None:
+    line = r'"Unhandled Error" err="an error occurred forwarding 4 -> 9095: no \"pod\" here"'
+
+    assert refusal(line) == 'no "pod" here'
+
+
+def test_what_is_of_something_else_is_no_reason() -> None:
+    line = '"Unhandled Error" err="error copying from local connection to remote stream: reset"'
+
+    assert refusal(line) == ""
