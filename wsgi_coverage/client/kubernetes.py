@@ -63,7 +63,8 @@ class Kubernetes:
 
     def pods(self, which: Which) -> list[Pod]:
         """The pods that there are."""
-        asked: dict[str, Any] = {"_preload_content": False, "_request_timeout": self._timeout}
+        limits = (self._timeout, self._timeout)  # a float alone was ignored once
+        asked: dict[str, Any] = {"_preload_content": False, "_request_timeout": limits}
         with self._client() as api:
             try:
                 if which.name is None:
