@@ -181,7 +181,8 @@ class Transport:
         self, target: str, error: Exception, *, arrived: bool = True
     ) -> UnreachableError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if isinstance(error, http.client.BadStatusLine | http.client.LineTooLong):
+        is_gone = isinstance(error, ConnectionError)  # RemoteDisconnected is a BadStatusLine, too
+        if isinstance(error, http.client.BadStatusLine | http.client.LineTooLong) and not is_gone:
             reason = "what answers does not speak HTTP"
         message = f"{self.url(target)} cannot be reached: {reason}"
         return UnreachableError(" ".join(message.split()), arrived=arrived)
