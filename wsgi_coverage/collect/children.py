@@ -1,0 +1,101 @@
+"""Measure the Python processes that a measured program starts, as its forks are.
+
+`announce` puts into the environment what they need to know; the line in `children.pth`, which is
+installed beside the packages, calls `start` at the start of every Python that finds it there. So
+nothing is written anywhere, and a child with an environment of its own making is not measured.
+
+Concurrency: runs in the main thread, before the program's first line.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import logging
+import os
+from collections.abc import MutableMapping
+from typing import Any
+
+from wsgi_coverage.collect import forking, live
+from wsgi_coverage.collect.worker import Worker
+
+log = logging.getLogger("wsgi_coverage")
+
+VARIABLE = "WSGI_COVERAGE_CHILDREN"
+
+_exec_is_ours = False
+
+
+def announce(worker: Worker, env: MutableMapping[str, str]) -> None:
+    """Have the Python processes that get this environment measured like this worker.
+
+    Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
+    have another working directory.
+    """
+    told = {
+        "pid": os.getpid(),
+        "config": live.for_children(worker.tracer.coverage),
+        "interval": worker.autosave_interval,
+    }
+    env[VARIABLE] = base64.b64encode(json.dumps(told).encode()).decode()
+    _publish_before_exec()
+
+
+def announcer(env: MutableMapping[str, str]) -> int | None:
+    """The process id of the process that announced; None: none did."""
+    told = _told(env)
+    return None if told is None else told["pid"]
+
+
+def start() -> None:
+    """Begin to measure this process, if it is the child of one that announced; never raises."""
+    told = _told(os.environ)
+    if told is None or forking.current() is not None:
+        return
+    try:
+        live.inherited = told["config"]
+        worker = forking.start()
+        worker.configure(told["interval"], provisional=True)
+        _publish_before_exec()
+    except Exception:
+        log.exception("this process cannot be measured; it goes on without")
+
+
+def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
+    raw = env.get(VARIABLE)
+    if not raw:
+        return None
+    try:
+        told = json.loads(base64.b64decode(raw, validate=True))
+        return {"pid": int(told["pid"]), "config": str(told["config"]), **_interval(told)}
+    except (ValueError, KeyError, TypeError):
+        log.warning("the environment variable %s is not as it was made", VARIABLE)
+        return None
+
+
+def _interval(told: dict[str, Any]) -> dict[str, float]:
+    return {"interval": float(told["interval"])}
+
+
+def _publish_before_exec() -> None:
+    """Where another program takes this process over, which runs no exit handlers."""
+    global _exec_is_ours
+    if _exec_is_ours:
+        return
+    _exec_is_ours = True
+    for name in ("execv", "execve"):  # all others of the family end in one of them
+        setattr(os, name, _publishing_before(getattr(os, name)))
+
+
+def _publishing_before(replace: Any) -> Any:
+    @functools.wraps(replace)
+    def execute(*arguments: Any, **keywords: Any) -> Any:
+        worker = forking.current()
+        if worker is not None:
+            with contextlib.suppress(Exception):
+                worker.publish()
+        return replace(*arguments, **keywords)
+
+    return execute

@@ -1,0 +1,176 @@
+"""Front door: the control app on a port of its own, in the process of a program that goes on.
+
+The port belongs to the process that opened it: a fork closes its copy and serves nothing.
+
+Concurrency: one thread accepts, and each request has a thread. They are made below `threading`, so
+that no core traces them, no program waits for them at its end, and a monkey patch does not reach
+them. None of them accepts while the process forks, and a fork waits a moment for requests that are
+being answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from _thread import allocate_lock, get_native_id, start_new_thread
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
+
+FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
+END_PATIENCE = 5.0  # seconds that the end of the program waits for them
+TIDY_EVERY = 60.0  # seconds
+IDLE = 30.0  # seconds for a client to send its request
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Handler(WSGIRequestHandler):
+    """One request a connection; nothing is written to the program's output."""
+
+    protocol_version = "HTTP/1.0"
+    timeout = IDLE
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
+class _Server(BaseWSGIServer):
+    multithread = True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        start_new_thread(self._process_in_thread, (request, client_address))
+
+    def _process_in_thread(self, request: Any, client_address: Any) -> None:
+        with contextlib.suppress(Exception):  # the client went away
+            self.finish_request(request, client_address)
+        self.shutdown_request(request)
+
+    def log(self, *_: Any) -> None:
+        pass
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Args:
+        host: a host name or an address of this machine.
+        port: 0 for any free one.
+
+    Raises:
+        OSError: the port is taken, or may not be used; or there is no such host.
+    """
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family, backlog=64)
+
+
+class SidePort:
+    """Serves an application on a socket until the process ends.
+
+    Args:
+        app: what answers.
+        listening: the socket; it belongs to this object from now on.
+        tidy: called now and then; raises nothing.
+    """
+
+    def __init__(
+        self, app: Application, listening: socket.socket, *, tidy: Callable[[], object]
+    ) -> None:
+        self._app = app
+        self._tidy = tidy
+        host, port = listening.getsockname()[:2]
+        self._server = _Server(host, port, self._counted, _Handler, fd=listening.fileno())
+        listening.close()
+        self._pid = os.getpid()
+        self._under_way = 0
+        self._counting = allocate_lock()  # guards _under_way
+        self._stop: Callable[[], None] | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before_fork, after_in_parent=self.start, after_in_child=self._forget
+            )
+
+    def start(self) -> None:
+        """Start to accept."""
+        if self._pid != os.getpid() or self._stop is not None or self._server.fileno() < 0:
+            return
+        waking, waker = socket.socketpair()
+        ended = allocate_lock()
+        ended.acquire()
+        tasks: list[int] = []
+
+        def stop() -> None:
+            waker.close()
+            ended.acquire()
+            # The thread may still be there for the system, which Python asks before it forks.
+            task, deadline = Path(f"/proc/self/task/{tasks[0]}"), time.monotonic() + 0.05
+            while task.exists() and time.monotonic() < deadline:
+                time.sleep(0)
+
+        def run() -> None:
+            tasks.append(get_native_id())
+            try:
+                self._accept(waking)
+            finally:
+                waking.close()
+                ended.release()
+
+        start_new_thread(run, ())
+        self._stop = stop
+
+    def close(self) -> None:
+        """At the end of the program: accept no more, and let requests end that are under way."""
+        if self._pid == os.getpid():
+            self._pause(END_PATIENCE)
+            self._server.server_close()
+
+    def _accept(self, waking: socket.socket) -> None:
+        with DefaultSelector() as selector:
+            selector.register(self._server, EVENT_READ)
+            selector.register(waking, EVENT_READ)
+            tidied = time.monotonic()
+            while True:
+                ready = {key.fileobj for key, _ in selector.select(TIDY_EVERY)}
+                if waking in ready:
+                    return
+                if self._server in ready:
+                    self._server.handle_request()
+                if time.monotonic() > tidied + TIDY_EVERY:
+                    self._tidy()
+                    tidied = time.monotonic()
+
+    def _counted(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        with self._counting:
+            self._under_way += 1
+        try:
+            return list(self._app(environ, start_response))
+        finally:
+            with self._counting:
+                self._under_way -= 1
+
+    def _before_fork(self) -> None:
+        if self._pid == os.getpid():
+            self._pause(FORK_PATIENCE)
+
+    def _pause(self, patience: float) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+        deadline = time.monotonic() + patience
+        while self._under_way and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _forget(self) -> None:
+        """In a child: the port is the parent's."""
+        with contextlib.suppress(OSError):
+            self._server.server_close()
