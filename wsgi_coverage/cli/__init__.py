@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
-from wsgi_coverage.cli import demo, health, run
+from wsgi_coverage.cli import demo, health, run, test
 from wsgi_coverage.errors import WsgiCoverageError
 
-COMMANDS = (demo, health, run)
+COMMANDS = (demo, health, run, test)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage import sideport
-from wsgi_coverage.cli import program
+from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children, forking
 from wsgi_coverage.errors import SettingsError, WsgiCoverageError
 from wsgi_coverage.settings import Settings
@@ -72,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         arguments.usage_error("name a script, or a module by -m")
     port = _port(arguments.port)
+    program = Program(command, is_module=arguments.module is not None)
     settings = settings_module.load({}, env=os.environ)
     if not settings.disabled:
         _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
-    program.run(command, is_module=arguments.module is not None)
+    program.run()
     return 0
 
 

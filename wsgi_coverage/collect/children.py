@@ -16,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.collect import forking, live
@@ -34,13 +35,35 @@ def announce(worker: Worker, env: MutableMapping[str, str]) -> None:
     Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
     have another working directory.
     """
-    told = {
-        "pid": os.getpid(),
-        "config": live.for_children(worker.tracer.coverage),
-        "interval": worker.autosave_interval,
-    }
-    env[VARIABLE] = base64.b64encode(json.dumps(told).encode()).decode()
+    _announce(env, live.for_children(worker.tracer.coverage), worker.autosave_interval)
     _publish_before_exec()
+
+
+def announce_only(
+    env: MutableMapping[str, str], *, config_file: Path | None, data_file: Path, interval: float
+) -> Any:
+    """Have the Python processes that get this environment measured; this one is not.
+
+    Args:
+        env: an environment for them.
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        data_file: beside which they publish, instead of the configured one.
+        interval: seconds between autosaves.
+
+    Returns:
+        coverage.py's configuration, to report with.
+
+    Raises:
+        SettingsError: the configuration cannot be read.
+    """
+    cov, _ = live.make(config_file)
+    _announce(env, live.for_children(cov, data_file=data_file), interval)
+    return cov.config
+
+
+def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:
+    told = {"pid": os.getpid(), "config": config, "interval": interval}
+    env[VARIABLE] = base64.b64encode(json.dumps(told).encode()).decode()
 
 
 def announcer(env: MutableMapping[str, str]) -> int | None:
@@ -69,14 +92,14 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
         return None
     try:
         told = json.loads(base64.b64decode(raw, validate=True))
-        return {"pid": int(told["pid"]), "config": str(told["config"]), **_interval(told)}
+        return {
+            "pid": int(told["pid"]),
+            "config": str(told["config"]),
+            "interval": float(told["interval"]),
+        }
     except (ValueError, KeyError, TypeError):
         log.warning("the environment variable %s is not as it was made", VARIABLE)
         return None
-
-
-def _interval(told: dict[str, Any]) -> dict[str, float]:
-    return {"interval": float(told["interval"])}
 
 
 def _publish_before_exec() -> None:

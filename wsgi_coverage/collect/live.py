@@ -55,12 +55,18 @@ def make(config_file: Path | None) -> tuple[Coverage, str]:
     return cov, choice.reason
 
 
-def for_children(cov: Coverage) -> str:
+def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:
     """A Coverage's configuration for `inherited`, with absolute paths, and no core of our choice.
 
     A child may have another working directory, and another Python.
+
+    Args:
+        cov: whose configuration.
+        data_file: instead of the configured one.
     """
     config = cov.config.copy()
+    if data_file is not None:
+        config.data_file = str(data_file)
     if getattr(cov, "was_our_choice", False):
         config.core = None
     return config.serialize()
