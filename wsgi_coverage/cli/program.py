@@ -72,7 +72,7 @@ def _script(arguments: list[str]) -> Load:
         _begin_path(os.path.abspath(path))  # noqa: PTH100  links stay links
         return lambda: _main(spec, package="")
     _begin_path(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
-    full = os.path.abspath(path)  # noqa: PTH100
+    full = os.path.join(Path.cwd(), path)  # noqa: PTH118  as Python has it
     try:
         with io.open_code(full) as file:
             source = file.read()

@@ -1,0 +1,327 @@
+"""`wsgi-coverage run`: a program runs as Python runs it, measured, with all that it starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+print(sys.argv[1:], __name__, __spec__ and __spec__.name, __package__, sys.path[0])
+print(sys.modules["__main__"].__file__ == __file__, __file__)
+
+def ends(how):
+    if how == "exit":
+        sys.exit(7)
+    if how == "text":
+        sys.exit("the end")
+    if how == "error":
+        raise BrokenPipeError("mine")
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    if how == "killed":
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ends(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def run(project):
+    """Run a command to its end in the project's folder."""
+
+    def run(*command, env=None):
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=project.folder,
+            env=project.environment(env),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def measured(run):
+    """Run a program by `wsgi-coverage run` to its end."""
+
+    def measured(*command, env=None):
+        return run("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)
+
+    return measured
+
+
+@pytest.mark.parametrize("how", ["well", "exit", "text", "error", "interrupt", "killed"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("script.py",),
+        ("-m", "script"),
+        ("-m", "package"),
+        ("package",),
+        ("./package/../script.py",),
+    ],
+    ids=lambda program: " ".join(program),
+)
+def test_a_program_runs_and_ends_as_python_has_it(project, run, measured, program, how):
+    project.write("script.py", SCRIPT)
+    (project.folder / "package").mkdir()
+    project.write("package/__init__.py", "")
+    project.write("package/__main__.py", SCRIPT)
+
+    plain = run(*program, how, "--port", "1")
+    ours = measured(*program, how, "--port", "1")
+
+    assert ours.returncode == plain.returncode
+    assert ours.stdout == plain.stdout
+    first, _, rest = ours.stderr.partition("\n")
+    assert first.startswith("wsgi-coverage: http://127.0.0.1:")
+    if program[0].endswith(".py"):
+        assert rest == plain.stderr
+    else:  # Python's own runpy stands in its tracebacks
+        assert rest.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
+        assert "wsgi_coverage" not in rest
+
+
+def test_a_traceback_shows_the_program_alone(project, measured):
+    project.write("script.py", SCRIPT)
+
+    shown = measured("script.py", "error").stderr
+
+    assert "Traceback" in shown
+    assert shown.count("  File ") == 2
+    assert shown.count(f'  File "{project.folder}/script.py"') == 2
+
+
+def test_a_program_is_measured_from_its_first_line_to_its_last(project, measured):
+    project.coveragerc("source = .")
+    project.write(
+        "script.py",
+        "first = 1\nif not first:\n    never = 1\nimport atexit\n"
+        "def last():\n    print('last')\natexit.register(last)\n",
+    )
+
+    assert measured("script.py").stdout == "last\n"
+
+    assert project.saved("script.py") == {1, 2, 4, 5, 6, 7}
+
+
+def test_a_script_that_is_not_there_is_named_and_no_port_opened(project, measured):
+    done = measured("none.py")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"wsgi-coverage: can't open file '{project.folder}/none.py': No such file or directory\n"
+    )
+
+
+def test_without_a_program_the_usage_is_shown(run):
+    done = run("-m", "wsgi_coverage", "run")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: wsgi-coverage run")
+
+
+def test_a_port_that_is_taken_is_said_before_the_program_runs(project, run):
+    project.write("script.py", "print('ran')")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        done = run("-m", "wsgi_coverage", "run", "script.py", env={"COVERAGE_PORT": port})
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"wsgi-coverage: port {port} on 127.0.0.1 cannot be used: ")
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "1.5"])
+def test_a_port_that_is_none_is_refused(project, run, port):
+    done = run("-m", "wsgi_coverage", "run", f"--port={port}", "script.py")
+
+    assert done.returncode == 1
+    assert done.stderr == f"wsgi-coverage: --port must be a number from 0 to 65535, got '{port}'\n"
+
+
+def test_measuring_that_is_disabled_leaves_the_program_alone(project, measured):
+    project.write("script.py", "import threading\nprint(threading.active_count())")
+
+    done = measured("script.py", env={"WSGI_COVERAGE_DISABLED": "1"})
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    assert project.data_files() == set()
+
+
+WAITING = """
+import time
+print("ready", flush=True)
+for _ in range(600):
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_program_as_it_would_without_and_its_lines_are_saved(project, number):
+    project.coveragerc("source = .")
+    project.write("script.py", WAITING)
+    program = project.run_measured("script.py")
+    program.wait_for("ready")
+
+    assert program.end(number) == -number
+
+    assert project.saved("script.py") == {2, 3, 4, 5}
+    assert not project.private.exists() or project.left_over() == []
+    assert ("KeyboardInterrupt" in program.output) == (number == signal.SIGINT)
+
+
+JOBS = "\n".join(
+    ["def work(number, ready, stop):", "    globals()[f'job{number}'](ready)", "    stop.wait(60)"]
+    + [line for n in range(8) for line in (f"def job{n}(ready):", "    ready.release()")]
+)
+POOL = """
+import multiprocessing, sys
+import jobs
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    ready, stop = context.Semaphore(0), context.Event()
+    processes = [context.Process(target=jobs.work, args=(n, ready, stop)) for n in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        ready.acquire()
+    print("ready", flush=True)
+    sys.stdin.read()
+    stop.set()
+    for process in processes:
+        process.join()
+    print("exit codes", [process.exitcode for process in processes])
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, method, until):
+    project.coveragerc("source = .")
+    project.write("jobs.py", JOBS)
+    project.write("pool.py", POOL.replace("sys.stdin.read()", "open('go').read()"))
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("pool.py", method)
+    side.wait_for("ready")
+
+    collected = side.collected()
+
+    assert collected["jobs.py"] == set(range(1, len(JOBS.splitlines()) + 1))
+    (project.folder / "go").write_text("")
+    assert side.popen.wait(30) == 0
+    assert "exit codes [0, 0, 0, 0, 0, 0, 0, 0]" in side.output
+    assert project.saved("jobs.py") == collected["jobs.py"]
+
+
+def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, tmp_path):
+    project.coveragerc("source = .")
+    project.write(
+        "tool.py", "import sys\nif sys.argv[1] == 'one':\n    print(1)\nelse:\n    print(2)\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    tool = str(project.folder / "tool.py")
+    project.write(
+        "script.py",
+        "import os, subprocess, sys\n"
+        f"os.chdir({str(elsewhere)!r})\n"
+        f"subprocess.run([sys.executable, {tool!r}, 'one'], check=True)\n"
+        f"os.system(f'{{sys.executable}} {tool} two')\n",
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(30) == 0
+    assert project.saved("tool.py") == {1, 2, 3, 5}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_ran_before_an_exec_and_after_it_is_saved(project):
+    project.coveragerc("source = .")
+    project.write("after.py", "print('after')\n")
+    project.write(
+        "script.py", "import os, sys\nos.execv(sys.executable, [sys.executable, 'after.py'])\n"
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(30) == 0
+    assert project.saved("script.py") == {1, 2}
+    assert project.saved("after.py") == {1}
+
+
+FORKING = """
+import os, sys
+for number in range(150):
+    pid = os.fork()
+    if not pid:
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    print(number, flush=True)
+print("threads", len(os.listdir("/proc/self/task")), flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_program_may_fork_while_the_side_port_answers(project):
+    project.coveragerc("source = .")
+    project.write("script.py", FORKING)
+    # Python 3.12 and later warn where a process with threads forks.
+    side = project.run_measured("script.py", env={"PYTHONWARNINGS": "error::DeprecationWarning"})
+
+    while side.popen.poll() is None:
+        try:
+            assert side.get("/health").status == 200
+        except OSError:
+            side.popen.wait(30)
+
+    assert side.popen.returncode == 3, side.output
+    assert "Warning" not in side.output
+
+
+def test_children_let_go_of_the_port_when_they_are_forked(project):
+    project.write(
+        "script.py",
+        "import os, time\nif os.fork():\n    time.sleep(60)\n"
+        "print('child', flush=True)\ntime.sleep(60)\n",
+    )
+    side = project.run_measured("script.py")
+    side.wait_for("child")
+
+    side.popen.kill()
+    side.popen.wait(30)
+
+    with socket.create_server(("127.0.0.1", side.port)):
+        pass  # it would be taken
+
+
+def test_the_reloader_of_a_server_does_not_open_the_port_twice(project, until):
+    pytest.importorskip("flask")
+    project.coveragerc("source = .")
+    project.write(
+        "app.py",
+        "from flask import Flask\napp = Flask(__name__)\n\n"
+        "@app.get('/')\ndef index():\n    return 'first'\n\n"
+        "if __name__ == '__main__':\n    app.run(port=0, debug=True)\n",
+    )
+    side = project.run_measured("app.py")
+    side.wait_for("Debugger is active")
+
+    assert side.get("/health").status == 200
+    assert len(side.get("/debug/coverage/health").json()["workers"]) == 2
+    assert side.output.count("wsgi-coverage: http://") == 1
+    assert "cannot be used" not in side.output
+    assert Path(f"/proc/{side.pid}").exists()
