@@ -57,13 +57,19 @@ class ProgramControl(Control):
 
         Args:
             wait: seconds to wait for the other processes, at most.
+
+        Raises:
+            RefreshBusyError, DiskFullError: nothing could be collected; nothing is lost.
         """
         gathering = self._program.gather("publish", wait=wait)
-        source = self._source(gathering)
-        with tempfile.TemporaryDirectory(dir=self._program.private, prefix="collect-") as folder:
+        with (
+            self._publisher.lock(),  # else data files are folded while they are read
+            tempfile.TemporaryDirectory(dir=self._program.private, prefix="collect-") as folder,
+        ):
+            source = self._source(gathering)
             dumped, warnings = dump(source, Path(folder))
         return {
-            "coverage_data": "" if dumped is None else base64.b64encode(dumped).decode(),
+            "coverage_data": base64.b64encode(dumped).decode(),
             "files_combined": len(source.data_files),
             "warnings": warnings,
             **gathering.as_json(),

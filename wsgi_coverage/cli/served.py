@@ -7,7 +7,6 @@ terminal does not reach it, and whatever it starts can be ended with it.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
 import socket
@@ -19,7 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 TICK = 0.05  # seconds
-ANSWER_PATIENCE = 10.0  # seconds for one request to be answered
+ANSWER_PATIENCE = 5.0  # seconds for one request to be answered
+NO_HTTP = b"wsgi-coverage\r\n\r\n"
+POLITE = 2  # times that the server may listen and say nothing to it
 GROUP_PATIENCE = 2.0  # seconds for what the server has started to end after it
 SHOWN = 20  # last lines of its output
 
@@ -60,10 +61,10 @@ class Served:
             ) from None
 
     def wait_until_it_answers(self, url: str, *, patience: float, stopped: Stopped) -> None:
-        """Wait until there is an answer to a GET, whatever the answer is.
+        """Wait until there is an answer, whatever the answer is.
 
         Args:
-            url: what to ask for.
+            url: where to ask.
             patience: seconds.
             stopped: asked now and then; true ends the waiting.
 
@@ -71,14 +72,16 @@ class Served:
             ServedError: the server has ended, or the time is over.
         """
         deadline = time.monotonic() + patience
+        refused = 0
         while not stopped():
             if (ending := self.ending()) is not None:
                 raise ServedError(f"the server {ending} before it answered at {url}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ServedError(f"the server did not answer at {url} within {patience:g} seconds")
-            if answers(url, timeout=min(left, ANSWER_PATIENCE)):
+            if answers(url, timeout=min(left, ANSWER_PATIENCE), really=refused > POLITE):
                 return
+            refused += is_listened_at(url)
             time.sleep(TICK)
 
     def ending(self) -> str | None:
@@ -147,38 +150,47 @@ def _wait(is_so: Callable[[], bool], patience: float, hurried: Stopped) -> bool:
     return True
 
 
+def answers(url: str, *, timeout: float, really: bool = False) -> bool:
+    """Tell whether there is an answer, whatever it is.
+
+    What is asked is no HTTP, which every server refuses by itself: none of the application's lines
+    runs that the tests do not run.
+
+    Args:
+        url: where to ask.
+        timeout: seconds.
+        really: GET the URL, for a server that says nothing to what is no HTTP.
+    """
+    parts = urlsplit(url)
+    request = NO_HTTP
+    if really:
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        host = parts.netloc.rpartition("@")[2]
+        request = f"GET {target} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode("ascii")
+    try:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection(_address(url), timeout))
+            if parts.scheme == "https":  # a test server's certificate is its own
+                context = ssl._create_unverified_context()  # noqa: S323, SLF001
+                connection = stack.enter_context(
+                    context.wrap_socket(connection, server_hostname=parts.hostname)
+                )
+            connection.sendall(request)
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
 def is_listened_at(url: str) -> bool:
     """Tell whether anybody listens where this URL leads."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     with (
         contextlib.suppress(OSError),
-        socket.create_connection((parts.hostname, port), ANSWER_PATIENCE),
+        socket.create_connection(_address(url), ANSWER_PATIENCE),
     ):
         return True
     return False
 
 
-def answers(url: str, *, timeout: float) -> bool:
-    """Tell whether a GET is answered, whatever the answer is.
-
-    Args:
-        url: what to ask for.
-        timeout: seconds.
-    """
+def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":  # a test server's certificate is its own
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001
-        connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
-    path = parts.path or "/"
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", f"{path}?{parts.query}" if parts.query else path)
-            connection.getresponse()
-        except (OSError, http.client.HTTPException):
-            return False
-    return True
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

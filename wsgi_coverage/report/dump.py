@@ -16,7 +16,7 @@ from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 
-def dump(source: Source, workspace: Path) -> tuple[bytes | None, list[str]]:
+def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
     """Combine, and return the bytes for `CoverageData.loads`, and what is to be known of them.
 
     Args:
@@ -24,7 +24,7 @@ def dump(source: Source, workspace: Path) -> tuple[bytes | None, list[str]]:
         workspace: a folder to work in.
 
     Returns:
-        None instead of bytes where nothing has been measured, and the warnings.
+        The bytes (of empty data, where nothing has been measured), and the warnings.
     """
     combined = workspace / DATA
     with contextlib.closing(ReportingCoverage(source.config, combined)) as cov:
@@ -38,6 +38,6 @@ def dump(source: Source, workspace: Path) -> tuple[bytes | None, list[str]]:
     data = CoverageData(basename=str(combined))
     try:
         data.read()
-        return (data.dumps() if data.measured_files() else None), [*warnings, *source.remarks]
+        return data.dumps(), [*warnings, *source.remarks]
     finally:
         data.close(force=True)
