@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,44 @@ def test_where_nothing_can_be_written_to_the_application_serves_and_the_dashboar
         assert (answer.status, answer.json()["error"]) == (503, "not-measuring")
         assert "temporary" in answer.json()["message"]
     assert "measuring could not be started; the application goes on without it" in server.output
+
+
+SCRIPT = """
+import subprocess, sys
+try:
+    open("written", "w")
+except OSError as error:
+    print(error.strerror, flush=True)
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, __file__, "child"], check=True)
+    print("waiting", flush=True), open("go").read()
+else:
+    print("child", flush=True)
+"""
+
+
+def test_any_program_is_measured_where_no_folder_but_shared_memory_can_be_written_to(
+    project, mounts, tmp_path
+):
+    project.coveragerc("source = .")
+    project.write("script.py", SCRIPT)
+    os.mkfifo(project.folder / "go")
+    before = sorted(tmp_path.rglob("*"))
+    project.within = mounts.within(*mounts.read_only_root(SHARED_MEMORY))
+
+    side = project.run_measured("script.py")
+    side.wait_for("waiting\n")
+
+    assert side.output.count("Read-only file system") == 2
+    assert side.output.count("cannot be written to: measuring into") == 1
+    everything = {2, 3, 4, 5, 6, 7, 8, 9, 11}
+    assert side.collected() == {"script.py": everything}
+    data_folder = side.get("/health").json()["data_dir"]
+    assert Path(data_folder).is_relative_to(SHARED_MEMORY)
+    assert side.refresh()["warnings"] == []
+    assert side.exported() == {"script.py": everything}
+    assert side.get("/coverage/reset").json()["complete"]
+    assert side.collected() == {}
+    (project.folder / "go").write_text("")
+    assert side.popen.wait(30) == 0
+    assert [each for each in sorted(tmp_path.rglob("*")) if each.name[:6] != "output"] == before

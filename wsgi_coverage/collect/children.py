@@ -15,7 +15,7 @@ import functools
 import json
 import logging
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,23 @@ def start() -> None:
         return
     try:
         live.inherited = told["config"]
-        worker = forking.start()
+        with _quiet():
+            worker = forking.start()
         worker.configure(told["interval"], provisional=True)
         _publish_before_exec()
     except Exception:
         log.exception("this process cannot be measured; it goes on without")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Say nothing of what is so for the parent too, which has said it."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
