@@ -15,7 +15,7 @@ from typing import Any
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage import sideport
 from wsgi_coverage.cli.program import Program
-from wsgi_coverage.collect import children, forking
+from wsgi_coverage.collect import children
 from wsgi_coverage.errors import SettingsError, WsgiCoverageError
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.sideapp import PREFIX, ProgramControl, SideApp
@@ -93,12 +93,12 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
             f"--port or {VARIABLE}, 0 takes any free one"
         ) from None
     try:
-        worker = forking.start(config_file=settings.config_file)
+        worker = children.begin(
+            os.environ, config_file=settings.config_file, interval=settings.autosave_interval
+        )
     except BaseException:
         listening.close()
         raise
-    worker.configure(settings.autosave_interval)
-    children.announce(worker, os.environ)
     control = ProgramControl(worker, settings)
 
     def tidy() -> None:

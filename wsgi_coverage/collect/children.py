@@ -1,6 +1,6 @@
 """Measure the Python processes that a measured program starts, as its forks are.
 
-`announce` puts into the environment what they need to know; the line in `children.pth`, which is
+`begin` puts into the environment what they need to know; the line in `children.pth`, which is
 installed beside the packages, calls `start` at the start of every Python that finds it there. So
 nothing is written anywhere, and a child with an environment of its own making is not measured.
 
@@ -29,14 +29,26 @@ VARIABLE = "WSGI_COVERAGE_CHILDREN"
 _exec_is_ours = False
 
 
-def announce(worker: Worker, env: MutableMapping[str, str]) -> None:
-    """Have the Python processes that get this environment measured like this worker.
+def begin(env: MutableMapping[str, str], *, config_file: Path | None, interval: float) -> Worker:
+    """Measure this process, and the Python processes that get this environment.
 
     Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
     have another working directory.
+
+    Args:
+        env: this process's environment.
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        interval: seconds between autosaves.
+
+    Raises:
+        SettingsError: the configuration cannot be read.
     """
+    live.with_children = True
+    worker = forking.start(config_file=config_file)
+    worker.configure(interval)
     _announce(env, live.for_children(worker.tracer.coverage), worker.autosave_interval)
     _publish_before_exec()
+    return worker
 
 
 def announce_only(

@@ -23,6 +23,9 @@ QUIET = ["no-data-collected", "module-not-imported"]
 # The configuration of the Coverage of the process that started this one; it holds here too.
 inherited: str | None = None
 
+# Whether the processes that this one starts are measured by wsgi_coverage.collect.children.
+with_children = False
+
 
 class LiveCoverage(Coverage):
     """A Coverage whose warnings reach our log, not the application's warning filters."""
@@ -49,6 +52,11 @@ def make(config_file: Path | None) -> tuple[Coverage, str]:
         already: Any = cov.get_option("run:disable_warnings") or []
         cov.set_option("run:disable_warnings", [*already, *(set(QUIET) - {*already})])
         cov.set_option("run:sigterm", False)  # it would replace the server's own handler
+        if with_children or inherited is not None:
+            # It would start a second Coverage in each child, which takes the lines of the first.
+            concurrency: Any = cov.get_option("run:concurrency") or []
+            others = [each for each in concurrency if each != "multiprocessing"]
+            cov.set_option("run:concurrency", others or ["thread"])
     except CoverageException as error:
         raise SettingsError(str(error)) from error
     cov.was_our_choice = choice.core is not None
