@@ -27,6 +27,8 @@ END_PATIENCE = 5.0  # seconds that the end of the program waits for them
 TIDY_EVERY = 60.0  # seconds
 IDLE = 30.0  # seconds for a client to send its request
 
+Socket = socket.socket  # before any monkey patch
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -42,6 +44,15 @@ class _Handler(WSGIRequestHandler):
 
 class _Server(BaseWSGIServer):
     multithread = True
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        # accept() itself would make a socket of the kind that a monkey patch has put there, and
+        # gevent's works in the thread alone that made it.
+        listening: Any = self.socket
+        fd, address = listening._accept()  # noqa: SLF001
+        connection = Socket(listening.family, listening.type, listening.proto, fileno=fd)
+        connection.settimeout(IDLE)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         start_new_thread(self._process_in_thread, (request, client_address))
