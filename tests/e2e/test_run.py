@@ -208,9 +208,10 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.parametrize("option", ["", "concurrency = multiprocessing", "patch = subprocess"])
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
-def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, method, until):
-    project.coveragerc("source = .")
+def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, method, option):
+    project.coveragerc("source = .", option)
     project.write("jobs.py", JOBS)
     project.write("pool.py", POOL.replace("sys.stdin.read()", "open('go').read()"))
     os.mkfifo(project.folder / "go")
@@ -292,6 +293,23 @@ def test_a_program_may_fork_while_the_side_port_answers(project):
     assert "Warning" not in side.output
 
 
+def test_what_a_program_ran_before_it_crashed_was_saved_by_autosave(project, until):
+    project.coveragerc("source = .")
+    project.write(
+        "script.py",
+        "import ctypes\nprint('ready', flush=True)\nopen('go').read()\nctypes.string_at(0)\n",
+    )
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py", env={"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.1"})
+    side.wait_for("ready")
+    until(lambda: project.saved("script.py") >= {1, 2}, "it is saved")
+
+    (project.folder / "go").write_text("")
+
+    assert side.popen.wait(30) == -signal.SIGSEGV
+    assert project.saved("script.py") >= {1, 2}
+
+
 def test_children_let_go_of_the_port_when_they_are_forked(project):
     project.write(
         "script.py",
@@ -321,7 +339,7 @@ def test_the_reloader_of_a_server_does_not_open_the_port_twice(project, until):
     side.wait_for("Debugger is active")
 
     assert side.get("/health").status == 200
-    assert len(side.get("/debug/coverage/health").json()["workers"]) == 2
+    assert len(side.get("/debug/coverage/health").json()["workers"]) >= 2
     assert side.output.count("wsgi-coverage: http://") == 1
     assert "cannot be used" not in side.output
     assert Path(f"/proc/{side.pid}").exists()

@@ -189,16 +189,18 @@ def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, po
 def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(project, test, port):
     project.write(
         "stubborn.py",
-        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
         f"from app import app\nprint('stubborn', flush=True)\napp.run(port={port})\n",
     )
 
     done = test(server=f"{sys.executable} stubborn.py", options=("--timeout", "3"))
 
     assert done.returncode == 3
-    assert "did not end within 3 seconds after SIGTERM and was killed; its last lines:" in (
-        done.stderr
+    assert (
+        "the server did not end within 3 seconds, neither by SIGINT nor by SIGTERM" in done.stderr
     )
+    assert "was killed; its last lines:\n" in done.stderr
     assert "stubborn" in done.stderr
     assert project.saved("app.py") == {2, 3, 5, 7, 8, 11, 12, 13, 15, 16}
     assert processes_in(project.folder) == []

@@ -13,7 +13,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ class Served:
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self._log = log
         try:
-            with log.open("wb") as output:
+            with log.open("wb") as output, _heeding_ctrl_c():
                 self._process = subprocess.Popen(
                     command,
                     env=env,
@@ -107,20 +107,27 @@ class Served:
     def end(self, *, patience: float, hurried: Stopped) -> bool:
         """End it, and all that it has started in its session; return whether it did so in order.
 
+        First as Ctrl-C in a terminal does, which the servers for development take for an order to
+        end, while SIGTERM ends them on the spot.
+
         Args:
-            patience: seconds after SIGTERM until it is killed.
+            patience: seconds until it is killed; the second half of them after SIGTERM.
             hurried: asked now and then; true kills it at once.
         """
-        with contextlib.suppress(ProcessLookupError):
-            if self._process.poll() is None:
-                os.kill(self._process.pid, signal.SIGTERM)
-        in_order = _wait(lambda: self._process.poll() is not None, patience, hurried)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if not _wait(self._has_ended, 0, hurried):
+                self._signal_group(number)
+                _wait(self._has_ended, patience / 2, hurried)
+        in_order = self._has_ended()
         if in_order and not _wait(self._is_alone, GROUP_PATIENCE, hurried):
             self._signal_group(signal.SIGTERM)
             _wait(self._is_alone, GROUP_PATIENCE, hurried)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
         return in_order
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def _is_alone(self) -> bool:
         try:
@@ -141,10 +148,20 @@ class Served:
         return "\n".join(["its last lines:", *(f"  {line}" for line in lines)])
 
 
+@contextlib.contextmanager
+def _heeding_ctrl_c() -> Iterator[None]:
+    """What a shell has started in the background ignores it, and so would the server."""
+    former = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 def _wait(is_so: Callable[[], bool], patience: float, hurried: Stopped) -> bool:
     deadline = time.monotonic() + patience
     while not is_so():
-        if hurried() or time.monotonic() > deadline:
+        if hurried() or time.monotonic() >= deadline:
             return False
         time.sleep(TICK)
     return True

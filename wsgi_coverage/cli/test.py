@@ -170,8 +170,8 @@ def _serve_and_test(
     if not is_in_order:
         is_well = False
         _say(
-            f"the server did not end within {arguments.timeout:g} seconds after SIGTERM and was "
-            f"killed; {served.last_lines()}"
+            f"the server did not end within {arguments.timeout:g} seconds, neither by SIGINT nor "
+            f"by SIGTERM, and was killed; {served.last_lines()}"
         )
     return (128 + stop.number if stop.number is not None else code), is_well
 
