@@ -22,6 +22,8 @@ from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
+from wsgi_coverage.collect.service import leave_signals_alone
+
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
 END_PATIENCE = 5.0  # seconds that the end of the program waits for them
 TIDY_EVERY = 60.0  # seconds
@@ -100,13 +102,17 @@ class SidePort:
         host, port = listening.getsockname()[:2]
         self._server = _Server(host, port, self._counted, _Handler, fd=listening.fileno())
         listening.close()
+        self._server.socket.setblocking(False)  # a client may be gone before it is accepted
         self._pid = os.getpid()
+        self._turn = allocate_lock()  # of two threads that fork
         self._under_way = 0
         self._counting = allocate_lock()  # guards _under_way
         self._stop: Callable[[], None] | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before_fork, after_in_parent=self.start, after_in_child=self._forget
+                before=self._before_fork,
+                after_in_parent=self._after_fork_in_parent,
+                after_in_child=self._after_fork_in_child,
             )
 
     def start(self) -> None:
@@ -128,8 +134,11 @@ class SidePort:
 
         def run() -> None:
             tasks.append(get_native_id())
+            leave_signals_alone()
             try:
                 self._accept(waking)
+            except (OSError, ValueError):
+                pass  # somebody has closed every file that was open
             finally:
                 waking.close()
                 ended.release()
@@ -170,8 +179,19 @@ class SidePort:
                 self._under_way -= 1
 
     def _before_fork(self) -> None:
+        self._turn.acquire()
         if self._pid == os.getpid():
             self._pause(FORK_PATIENCE)
+
+    def _after_fork_in_parent(self) -> None:
+        self.start()
+        self._turn.release()
+
+    def _after_fork_in_child(self) -> None:
+        """The port is the parent's."""
+        self._turn = allocate_lock()
+        with contextlib.suppress(OSError):
+            self._server.server_close()
 
     def _pause(self, patience: float) -> None:
         if self._stop is not None:
@@ -180,8 +200,3 @@ class SidePort:
         deadline = time.monotonic() + patience
         while self._under_way and time.monotonic() < deadline:
             time.sleep(0.005)
-
-    def _forget(self) -> None:
-        """In a child: the port is the parent's."""
-        with contextlib.suppress(OSError):
-            self._server.server_close()

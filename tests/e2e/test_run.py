@@ -183,6 +183,24 @@ def test_a_signal_ends_the_program_as_it_would_without_and_its_lines_are_saved(p
     assert ("KeyboardInterrupt" in program.output) == (number == signal.SIGINT)
 
 
+def test_a_signal_that_a_program_has_blocked_waits_for_it(project):
+    project.write(
+        "script.py",
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "print('ready', flush=True)\nopen('go').read()\n"
+        "print('it was', signal.sigwait({signal.SIGTERM}).name)\n",
+    )
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py")
+    side.wait_for("ready")
+
+    side.send(signal.SIGTERM)
+    (project.folder / "go").write_text("")
+
+    assert side.popen.wait(30) == 0
+    assert side.output.endswith("it was SIGTERM\n")
+
+
 JOBS = "\n".join(
     ["def work(number, ready, stop):", "    globals()[f'job{number}'](ready)", "    stop.wait(60)"]
     + [line for n in range(8) for line in (f"def job{n}(ready):", "    ready.release()")]

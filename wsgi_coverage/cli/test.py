@@ -29,7 +29,7 @@ from wsgi_coverage.cli.served import TICK, Served, ServedError, is_listened_at
 from wsgi_coverage.collect import children
 from wsgi_coverage.report.final import Outcome, conclude
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
-from wsgi_coverage.store.private import private_folder
+from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 
 NOT_ENOUGH, NO_SERVER = 2, 3
 TIMEOUT = 60.0  # seconds
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         arguments.usage_error("name the command that tests the server, after --")
     settings = settings_module.load({}, env=os.environ)
-    with _signals() as stop, tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as made:
+    with _signals() as stop, _work_folder() as made:
         folder = Path(made).resolve()
         data_file = folder / ".coverage"
         env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
@@ -133,6 +133,13 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             shutil.rmtree(private, ignore_errors=True)
         return _verdict(code, outcome, arguments.fail_under, is_well=is_well)
+
+
+def _work_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="wsgi-coverage-")
+    except OSError:  # read-only
+        return tempfile.TemporaryDirectory(prefix="wsgi-coverage-", dir=SHARED_MEMORY)
 
 
 def _serve_and_test(
