@@ -26,7 +26,7 @@ from wsgi_coverage.collect.service import leave_signals_alone
 
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
 END_PATIENCE = 5.0  # seconds that the end of the program waits for them
-TIDY_EVERY = 60.0  # seconds
+TIDY_EVERY = 10.0  # seconds
 IDLE = 30.0  # seconds for a client to send its request
 
 Socket = socket.socket  # before any monkey patch
@@ -151,6 +151,7 @@ class SidePort:
         if self._pid == os.getpid():
             self._pause(END_PATIENCE)
             self._server.server_close()
+            self._tidy()
 
     def _accept(self, waking: socket.socket) -> None:
         with DefaultSelector() as selector:

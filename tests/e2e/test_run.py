@@ -268,6 +268,23 @@ def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, 
     assert list(elsewhere.iterdir()) == []
 
 
+def test_many_short_children_leave_a_handful_of_data_files_with_all_their_lines(project):
+    project.coveragerc("source = .")
+    lines = [f"if n == {number}:\n    ran = {number}" for number in range(12)]
+    project.write("tool.py", "\n".join(["import sys", "n = int(sys.argv[1])", *lines, ""]))
+    project.write(
+        "script.py",
+        "import subprocess, sys\nfor number in range(12):\n"
+        "    subprocess.run([sys.executable, 'tool.py', str(number)], check=True)\n",
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(60) == 0
+    assert project.saved("tool.py") == set(range(1, 27))
+    assert len(project.data_files()) < 10
+
+
 def test_what_ran_before_an_exec_and_after_it_is_saved(project):
     project.coveragerc("source = .")
     project.write("after.py", "print('after')\n")
