@@ -245,6 +245,45 @@ def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, meth
     assert project.saved("jobs.py") == collected["jobs.py"]
 
 
+ENDED = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+import work
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(2) as pool:
+        assert pool.map(work.square, range(4)) == [0, 1, 4, 9]
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        assert list(pool.map(work.cube, range(4))) == [0, 1, 8, 27]
+    begun = context.Event()
+    context.Process(target=work.wait, args=(begun,), daemon=True).start()
+    begun.wait()
+"""
+WORK = """def square(x):
+    return x * x
+def cube(x):
+    return x ** 3
+def wait(begun):
+    import time
+    begun.set()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_no_line_is_lost_of_processes_that_their_pool_terminates(project, method):
+    project.coveragerc("source = .")
+    project.write("work.py", WORK)
+    project.write("script.py", ENDED)
+
+    side = project.run_measured("script.py", method)
+
+    assert side.popen.wait(30) == 0, side.output
+    assert project.saved("work.py") >= {1, 2, 3, 4, 5, 6, 7}
+    assert project.saved("script.py") == set(range(2, 5)) | set(range(6, 15))
+
+
 def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, tmp_path):
     project.coveragerc("source = .")
     project.write(

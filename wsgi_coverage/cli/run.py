@@ -69,6 +69,8 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     command = arguments.module if arguments.module is not None else arguments.script
+    if arguments.module is None and command[:1] == ["--"]:
+        command = command[1:]
     if not command:
         arguments.usage_error("name a script, or a module by -m")
     port = _port(arguments.port)

@@ -129,10 +129,11 @@ def run(arguments: argparse.Namespace) -> int:
                 workspace,
                 text=sys.stdout,
                 html=arguments.html,
+                required=arguments.fail_under,
             )
         finally:
             shutil.rmtree(private, ignore_errors=True)
-        return _verdict(code, outcome, arguments.fail_under, is_well=is_well)
+        return _verdict(code, outcome, is_well=is_well)
 
 
 def _work_folder() -> tempfile.TemporaryDirectory[str]:
@@ -213,7 +214,7 @@ def _publish(private: Path) -> None:
             _say(f"process {each['pid']} of the server is not up to date: {why}")
 
 
-def _verdict(code: int, outcome: Outcome, fail_under: float | None, *, is_well: bool) -> int:
+def _verdict(code: int, outcome: Outcome, *, is_well: bool) -> int:
     for warning in outcome.warnings:
         _say(warning)
     if outcome.percent is None:
@@ -222,11 +223,9 @@ def _verdict(code: int, outcome: Outcome, fail_under: float | None, *, is_well: 
             "coverage.py's configuration has to include its code"
         )
         is_well = False
-    required = outcome.required if fail_under is None else fail_under
-    is_enough = outcome.is_enough(required)
-    if not is_enough:
-        _say(f"{outcome.percent:.2f} % was executed, and {required:g} % is required")
-    return code or (NOT_ENOUGH if not is_enough else 0 if is_well else NO_SERVER)
+    if not outcome.is_enough:
+        _say(outcome.shortage)
+    return code or (NOT_ENOUGH if not outcome.is_enough else 0 if is_well else NO_SERVER)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from coverage.exceptions import CoverageException
+from coverage.results import display_covered, should_fail_under
 
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
@@ -24,12 +25,9 @@ class Outcome:
     """What became of it."""
 
     percent: float | None  # of what could have been executed; None: nothing was measured
-    required: float  # percent; by coverage.py's configuration
+    is_enough: bool = True
+    shortage: str = ""  # why it is not enough
     warnings: list[str] = field(default_factory=list)
-
-    def is_enough(self, required: float) -> bool:
-        """Tell whether enough was executed, in percent; 100 is reached by 100 only."""
-        return self.percent is None or self.percent >= required
 
 
 def conclude(
@@ -39,6 +37,7 @@ def conclude(
     *,
     text: IO[str],
     html: Path | None,
+    required: float | None,
 ) -> Outcome:
     """Combine into the configured data file, write the text report, and the HTML if asked for.
 
@@ -48,6 +47,8 @@ def conclude(
         workspace: an empty folder to work in.
         text: where the text report goes.
         html: a folder for coverage.py's HTML.
+        required: percent that have to be executed; None: by coverage.py's configuration. What
+            counts is what the report shows, as for `coverage report`.
     """
     combined, target = workspace / DATA, Path(config.data_file).absolute()
     with contextlib.closing(ReportingCoverage(config, combined)) as cov:
@@ -55,7 +56,7 @@ def conclude(
             cov, data_files, branch=bool(config.branch), workspace=workspace, unexecuted=()
         )
         if not cov.get_data().measured_files():
-            return Outcome(percent=None, required=config.fail_under, warnings=warnings)
+            return Outcome(percent=None, warnings=warnings)
         try:
             _put(combined, target)
         except OSError as error:
@@ -70,7 +71,16 @@ def conclude(
         except OSError as error:
             warnings.append(f"{html} cannot be written: {error.strerror or error}")
         warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
-    return Outcome(percent=percent, required=config.fail_under, warnings=warnings)
+    if percent is None:
+        return Outcome(percent=None, warnings=warnings)
+    required = config.fail_under if required is None else required
+    shown = f"{display_covered(percent, config.precision)} %"
+    return Outcome(
+        percent=percent,
+        is_enough=not should_fail_under(percent, required, config.precision),
+        shortage=f"{shown} was executed, and {required:g} % is required",
+        warnings=warnings,
+    )
 
 
 def _put(source: Path, target: Path) -> None:
