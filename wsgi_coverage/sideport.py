@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from _thread import allocate_lock, get_native_id, start_new_thread
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
@@ -25,6 +26,8 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 from wsgi_coverage.collect.service import leave_signals_alone
 
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
+IDLE_PATIENCE = 0.1  # seconds that it waits for connections on which nothing is being answered
+TASK_PATIENCE = 0.05  # seconds
 END_PATIENCE = 5.0  # seconds that the end of the program waits for them
 TIDY_EVERY = 10.0  # seconds
 IDLE = 30.0  # seconds for a client to send its request
@@ -56,13 +59,26 @@ class _Server(BaseWSGIServer):
         connection.settimeout(IDLE)
         return connection, address
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._counting = allocate_lock()  # guards connections
+        self.connections = 0  # open ones, each with a thread
+        self.ended: deque[int] = deque(maxlen=64)  # the last of these threads, for the system
+
     def process_request(self, request: Any, client_address: Any) -> None:
+        with self._counting:
+            self.connections += 1
         start_new_thread(self._process_in_thread, (request, client_address))
 
     def _process_in_thread(self, request: Any, client_address: Any) -> None:
-        with contextlib.suppress(Exception):  # the client went away
-            self.finish_request(request, client_address)
-        self.shutdown_request(request)
+        try:
+            with contextlib.suppress(Exception):  # the client went away
+                self.finish_request(request, client_address)
+            self.shutdown_request(request)
+        finally:
+            self.ended.append(get_native_id())
+            with self._counting:
+                self.connections -= 1
 
     def log(self, *_: Any) -> None:
         pass
@@ -122,18 +138,12 @@ class SidePort:
         waking, waker = socket.socketpair()
         ended = allocate_lock()
         ended.acquire()
-        tasks: list[int] = []
 
         def stop() -> None:
             waker.close()
             ended.acquire()
-            # The thread may still be there for the system, which Python asks before it forks.
-            task, deadline = Path(f"/proc/self/task/{tasks[0]}"), time.monotonic() + 0.05
-            while task.exists() and time.monotonic() < deadline:
-                time.sleep(0)
 
         def run() -> None:
-            tasks.append(get_native_id())
             leave_signals_alone()
             try:
                 self._accept(waking)
@@ -141,6 +151,7 @@ class SidePort:
                 pass  # somebody has closed every file that was open
             finally:
                 waking.close()
+                self._server.ended.append(get_native_id())
                 ended.release()
 
         start_new_thread(run, ())
@@ -198,6 +209,14 @@ class SidePort:
         if self._stop is not None:
             self._stop()
             self._stop = None
-        deadline = time.monotonic() + patience
-        while self._under_way and time.monotonic() < deadline:
-            time.sleep(0.005)
+        began = time.monotonic()
+        while self._server.connections:
+            if time.monotonic() > began + (patience if self._under_way else IDLE_PATIENCE):
+                break
+            time.sleep(0.002)
+        # Threads that have ended may still be there for the system, which Python asks at a fork.
+        tasks = [Path(f"/proc/self/task/{each}") for each in list(self._server.ended)]
+        self._server.ended.clear()
+        began = time.monotonic()
+        while any(task.exists() for task in tasks) and time.monotonic() < began + TASK_PATIENCE:
+            time.sleep(0)

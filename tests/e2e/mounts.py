@@ -50,17 +50,14 @@ def read_only(*folders: Path) -> list[str]:
     return [*out, 'cd "$PWD"']
 
 
-def read_only_root(*writable: Path) -> list[str]:
-    """Shell commands after which nothing can be written to but these folders, which are empty."""
+def read_only_root(memory: Path) -> list[str]:
+    """Shell commands after which nothing can be written to but this folder, which is in memory."""
     mounted = Path("/proc/self/mounts").read_text().splitlines()
-    points = [line.split()[1] for line in mounted]
-    # Others may not be changed even by root in a namespace of its own.
-    real = [
-        each for each in points if each == "/" or not each.startswith(("/proc", "/sys", "/dev"))
-    ]
-    out = [f"mount -t tmpfs tmpfs '{folder}'" for folder in writable]
-    out += [f"mount -o remount,bind,ro '{each}'" for each in real]
-    return [*out, 'cd "$PWD"']
+    points = {line.split()[1] for line in mounted}
+    system = ("/proc", "/sys", "/dev")  # these show no disk, but for shared memory
+    disks = [each for each in points if not each.startswith(system) or each == "/dev/shm"]
+    out = [f"mount -o remount,bind,ro '{each}'" for each in sorted(disks)]
+    return [*out, f"mount -t tmpfs tmpfs '{memory}'", 'cd "$PWD"']
 
 
 def seen_by(server: Any, path: Path) -> Path:

@@ -149,7 +149,7 @@ def test_what_ran_before_an_exec_and_after_it_is_saved(project):
 
 FORKING = """
 import os, sys
-for number in range(60):
+for number in range(25):
     pid = os.fork()
     if not pid:
         sys.exit(0)

@@ -16,7 +16,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage import sideport
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
-from wsgi_coverage.errors import SettingsError, WsgiCoverageError
+from wsgi_coverage.errors import NotMeasuringError, SettingsError, WsgiCoverageError
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.sideapp import PREFIX, ProgramControl, SideApp
 
@@ -98,7 +98,10 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
         worker = children.begin(
             os.environ, config_file=settings.config_file, interval=settings.autosave_interval
         )
-    except BaseException:
+    except OSError as error:
+        listening.close()
+        raise NotMeasuringError(f"measuring cannot be started: {error}") from error
+    except SettingsError:
         listening.close()
         raise
     control = ProgramControl(worker, settings)
