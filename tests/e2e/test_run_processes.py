@@ -147,6 +147,27 @@ def test_what_ran_before_an_exec_and_after_it_is_saved(project):
     assert project.saved("after.py") == {1}
 
 
+def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(project, until):
+    again = "'-m', 'wsgi_coverage', 'run', '--port', os.environ['PORT'], 'script.py', 'again'"
+    project.write(
+        "script.py",
+        "import os, sys, time\nif len(sys.argv) == 1:\n"
+        f"    os.execv(sys.executable, [sys.executable, {again}])\n"
+        "print('again', flush=True)\ntime.sleep(60)\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = str(found.getsockname()[1])
+
+    program = project.start(
+        *("-m", "wsgi_coverage", "run", "--port", port, "script.py"), env={"PORT": port}
+    )
+
+    program.wait_for("again")
+    side = project.side_port(program)
+    assert side.port == int(port)
+    assert side.get("/health").json()["status"] == "ok"
+
+
 FORKING = """
 import os, sys
 for number in range(25):

@@ -77,6 +77,8 @@ def test_every_worker_of_gunicorn_is_measured_exactly(project, routes, password,
     assert ports & open_sockets(side.pid)
     for pid in workers:
         assert not ports & open_sockets(pid)
+    assert server.end(signal.SIGTERM) == 0
+    assert project.saved(routes.FILE) == routes.load | routes.of(paths)
 
 
 def socket_of(port: int) -> str:

@@ -209,6 +209,27 @@ def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(p
     assert processes_in(project.folder) == []
 
 
+PICKY = """
+import socket, sys
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listening.accept()
+    with connection:
+        if connection.recv(1000).startswith(b"GET / "):
+            connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nhello")
+"""
+
+
+def test_a_server_that_says_nothing_to_what_is_no_http_is_asked_for_the_url(project, test, port):
+    project.write("picky.py", PICKY)
+
+    done = test(sys.executable, "-c", "print('tested')", server=f"{sys.executable} picky.py {port}")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tested\n")
+    assert project.saved("picky.py") == set(range(2, 9))
+
+
 def test_somebody_else_at_the_address_is_an_error(test, port):
     with socket.create_server(("127.0.0.1", port)):
         done = test()

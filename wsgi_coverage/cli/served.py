@@ -23,6 +23,7 @@ NO_HTTP = b"wsgi-coverage\r\n\r\n"
 POLITE = 2  # times that the server may listen and say nothing to it
 GROUP_PATIENCE = 2.0  # seconds for what the server has started to end after it
 SHOWN = 20  # last lines of its output
+TAIL = 20_000  # bytes that are looked at for them
 
 Stopped = Callable[[], bool]  # whether somebody wants this to end
 
@@ -142,7 +143,9 @@ class Served:
 
     def last_lines(self) -> str:
         """The last lines of its output, to be shown below a message."""
-        lines = self._log.read_text("utf-8", "replace").splitlines()[-SHOWN:]
+        with self._log.open("rb") as log:
+            log.seek(max(self._log.stat().st_size - TAIL, 0))
+            lines = log.read().decode("utf-8", "replace").splitlines()[-SHOWN:]
         if not lines:
             return "it wrote nothing"
         return "\n".join(["its last lines:", *(f"  {line}" for line in lines)])
