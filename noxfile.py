@@ -30,6 +30,7 @@ LOWEST = {
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
+ASGI = ["fastapi", "uvicorn"]
 CLIENTS = ["httpbin", "playwright", "pyyaml", "kubernetes", "trustme"]
 # What takes long and does not depend on Python's version: run with the oldest, which measures by
 # ctrace, and with one that measures by sysmon.
@@ -82,7 +83,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole pyramid, against the installed wheel."""
     built = wheel(session)
-    session.install(f"{built}[flask]", *TESTS, *SERVERS, *CLIENTS)
+    session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI, *CLIENTS)
     without = [] if session.python in RUN_LONG else [f"--ignore=tests/{each}" for each in LONG]
     with tempfile.TemporaryDirectory() as folder:
         session.run(*RUN, *QUIET, *without, *session.posargs, env={"TMPDIR": folder})
@@ -124,7 +125,7 @@ def sources(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *CLIENTS)
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *ASGI, *CLIENTS)
     get_path = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path((session.run("python", "-c", get_path, silent=True) or "").strip())
     shutil.copy("tests/own_coverage.py", site / "own_coverage.py")

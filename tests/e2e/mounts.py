@@ -50,6 +50,16 @@ def read_only(*folders: Path) -> list[str]:
     return [*out, 'cd "$PWD"']
 
 
+def read_only_root(memory: Path) -> list[str]:
+    """Shell commands after which nothing can be written to but this folder, which is in memory."""
+    mounted = Path("/proc/self/mounts").read_text().splitlines()
+    points = {line.split()[1] for line in mounted}
+    system = ("/proc", "/sys", "/dev")  # these show no disk, but for shared memory
+    disks = [each for each in points if not each.startswith(system) or each == "/dev/shm"]
+    out = [f"mount -o remount,bind,ro '{each}'" for each in sorted(disks)]
+    return [*out, f"mount -t tmpfs tmpfs '{memory}'", 'cd "$PWD"']
+
+
 def seen_by(server: Any, path: Path) -> Path:
     """A path as a server sees it, for this process to read and write."""
     return Path(f"/proc/{server.pid}/root{path}")

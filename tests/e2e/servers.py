@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -157,6 +159,16 @@ class Server:
         with ThreadPoolExecutor(len(paths)) as pool:
             return list(pool.map(lambda path: self.get(path, **more), paths))
 
+    def collected(self) -> dict[str, set[int]]:
+        """Executed lines by file, from a side port's GET /coverage."""
+        answer = self.get("/coverage?name=collected")
+        assert answer.status == 200, answer.text
+        data = CoverageData(no_disk=True)
+        data.loads(base64.b64decode(answer.json()["coverage_data"]))
+        lines = {Path(name).name: set(data.lines(name) or ()) for name in data.measured_files()}
+        data.close(force=True)
+        return {name: executed for name, executed in lines.items() if executed}
+
     def refresh(self) -> dict[str, Any]:
         """POST /refresh, which has to succeed."""
         answer = self.post(f"{DASHBOARD}/refresh")
@@ -280,6 +292,30 @@ class Project:
         server.password = (env or {}).get("WSGI_COVERAGE_PASSWORD")
         server.wait_until_it_listens()
         return server
+
+    def serve_measured(
+        self, *command: str, env: Mapping[str, str] | None = None
+    ) -> tuple[Server, Server]:
+        """A server run by `wsgi-coverage run`: a client for it, and one for its side port."""
+        server = self.serve("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)
+        return server, self.side_port(server)
+
+    def run_measured(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
+        """A program run by `wsgi-coverage run`: a client for its side port."""
+        program = self.start("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)
+        program.password = (env or {}).get("WSGI_COVERAGE_PASSWORD")
+        return self.side_port(program)
+
+    def side_port(self, program: Server) -> Server:
+        """A client for the side port of a program that says where it is."""
+
+        def told() -> re.Match[str] | None:
+            assert program.popen.poll() is None, f"it ended at once:\n{program.output}"
+            return re.search(r"^wsgi-coverage: http://\S+:(\d+)/", program.output, re.M)
+
+        side = copy.copy(program)
+        side.port = int(until(told, "the side port is told")[1])
+        return side
 
     def gunicorn(self, *arguments: str, env: Mapping[str, str] | None = None) -> Server:
         return self.serve("-m", "gunicorn", *GUNICORN, *arguments, env=env)

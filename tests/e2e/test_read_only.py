@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +118,96 @@ def test_where_nothing_can_be_written_to_the_application_serves_and_the_dashboar
         assert (answer.status, answer.json()["error"]) == (503, "not-measuring")
         assert "temporary" in answer.json()["message"]
     assert "measuring could not be started; the application goes on without it" in server.output
+
+
+SERVED_HERE = """
+import sys
+from wsgiref.simple_server import make_server
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"here"]
+
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+CLIENT = """
+import sys
+from urllib.request import urlopen
+
+assert urlopen(f"http://127.0.0.1:{sys.argv[1]}/").read() == b"here"
+"""
+SCRIPT = """
+import subprocess, sys
+try:
+    open("written", "w")
+except OSError as error:
+    print(error.strerror, flush=True)
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, __file__, "child"], check=True)
+    print("waiting", flush=True), open("go").read()
+else:
+    print("child", flush=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["shared memory", "temporary folder"])
+def test_any_program_is_measured_where_only_a_folder_in_memory_can_be_written_to(
+    project, mounts, tmp_path, where
+):
+    memory = SHARED_MEMORY if where == "shared memory" else tmp_path / "memory"
+    memory.mkdir(exist_ok=True)
+    project.coveragerc("source = .")
+    project.write("script.py", SCRIPT)
+    os.mkfifo(project.folder / "go")
+    before = sorted(tmp_path.rglob("*"))
+    project.within = mounts.within(*mounts.read_only_root(memory))
+
+    side = project.run_measured("script.py", env={"TMPDIR": str(memory)})
+    side.wait_for("waiting\n")
+
+    assert side.output.count("Read-only file system") == 2
+    assert side.output.count("cannot be written to: measuring into") == 1
+    everything = {2, 3, 4, 5, 6, 7, 8, 9, 11}
+    assert side.collected() == {"script.py": everything}
+    data_folder = side.get("/health").json()["data_dir"]
+    assert Path(data_folder).is_relative_to(memory)
+    assert side.refresh()["warnings"] == []
+    assert side.exported() == {"script.py": everything}
+    assert side.get("/coverage/reset").json()["complete"]
+    assert side.collected() == {}
+    (project.folder / "go").write_text("")
+    assert side.popen.wait(30) == 0
+    assert [each for each in sorted(tmp_path.rglob("*")) if each.name[:6] != "output"] == before
+
+
+def test_where_nothing_can_be_written_to_no_program_is_run(project, mounts, tmp_path):
+    project.write("script.py", "print('ran')")
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    project.within = mounts.within(*mounts.read_only_root(memory))
+
+    process = project.start("-m", "wsgi_coverage", "run", "--port", "0", "script.py")
+
+    assert process.popen.wait(30) == 1
+    assert process.output.startswith("wsgi-coverage: measuring cannot be started: ")
+    assert "ran" not in process.output
+    assert "Traceback" not in process.output
+
+
+def test_the_test_command_reports_where_its_data_file_cannot_be_written(project, mounts):
+    project.coveragerc("source = .")
+    project.write("app.py", SERVED_HERE)
+    project.write("client.py", CLIENT)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = str(found.getsockname()[1])
+    project.within = mounts.within(*mounts.read_only_root(SHARED_MEMORY))
+    server = f"{sys.executable} app.py {port}"
+    options = ("--server", server, "--url", f"http://127.0.0.1:{port}/")
+
+    process = project.start(
+        *("-m", "wsgi_coverage", "test", *options, "--", sys.executable, "client.py", port)
+    )
+
+    assert process.popen.wait(60) == 0, process.output
+    assert re.search(r"^app.py +\d+ +0 +100%$", process.output, re.M)
+    assert f"{project.folder}/.coverage cannot be written: Read-only file system" in process.output

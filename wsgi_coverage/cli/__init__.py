@@ -28,8 +28,10 @@ from wsgi_coverage.cli import (
     report,
     reset,
     resume,
+    run,
     snapshot,
     snapshots,
+    test,
 )
 from wsgi_coverage.cli.asking import say
 from wsgi_coverage.client import ClientError
@@ -37,6 +39,8 @@ from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
 
 COMMANDS = (
     demo,
+    run,
+    test,
     refresh,
     report,
     files,

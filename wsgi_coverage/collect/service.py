@@ -10,6 +10,7 @@ to; `interval` is set from any.
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,32 @@ DEFAULT_INTERVAL = 30.0  # seconds
 SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
 RETRY = 1.0  # seconds until the channel is tried again after an error
 LISTEN_TRIES = 5
+# Those that a thread itself causes, and profilers' clocks.
+OF_A_THREAD = {
+    getattr(signal, name)
+    for name in (
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGILL",
+        "SIGPROF",
+        "SIGSEGV",
+        "SIGSYS",
+        "SIGTRAP",
+        "SIGVTALRM",
+    )
+    if hasattr(signal, name)
+}
 STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
+
+
+def leave_signals_alone() -> None:
+    """Have signals to the process go to the application's threads, some of which may wait for them.
+
+    A thread that does not block a signal takes it from one that waits for it in sigwait.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OF_A_THREAD)
 
 
 class Service:
@@ -144,6 +170,7 @@ class Service:
 
     def _run(self, listener: Listener | None, stopping: threading.Event) -> None:
         modwsgi.spare_this_thread()
+        leave_signals_alone()
         problem = None  # that is known already
         last = time.monotonic()
         while not stopping.is_set():

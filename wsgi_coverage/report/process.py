@@ -14,10 +14,15 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-IS_POSSIBLE = hasattr(os, "posix_spawn")
+# gevent puts one into os that works in the main thread only.
+_posix: Any = sys.modules.get("posix")
+
+IS_POSSIBLE = hasattr(_posix, "posix_spawn")
 CHUNK = 65_536  # bytes
 TAIL = 4_000  # bytes of what it writes to stderr that are kept
 LAST_LINES = 3
@@ -127,7 +132,7 @@ class Process:
 
 def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int) -> int:
     with _above_stdio(channel) as channel, _above_stdio(stderr) as stderr:
-        return os.posix_spawn(
+        pid: int = _posix.posix_spawn(
             command[0],
             command,
             env,
@@ -140,6 +145,7 @@ def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int
             setsigmask=[],
             setsigdef=[getattr(signal, name) for name in TO_DEFAULT],
         )
+        return pid
 
 
 @contextlib.contextmanager

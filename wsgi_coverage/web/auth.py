@@ -37,10 +37,15 @@ HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?"
 CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme that makes no browser ask for a password
 
 
-def admit(request: Request, settings: Settings) -> Response | None:
+def admit(request: Request, settings: Settings, *, changes: bool = False) -> Response | None:
     """Let a request in by returning None, or answer it by returning a response.
 
     The first of these that is configured decides: the auth callback, the password, debug.
+
+    Args:
+        request: what to let in.
+        settings: who may come in.
+        changes: whether it changes something by a method that usually does not.
 
     Raises:
         UnauthorizedError: no credentials, wrong ones, or the callback said no.
@@ -57,7 +62,8 @@ def admit(request: Request, settings: Settings) -> Response | None:
             raise UnauthorizedError("the dashboard needs a user name and a password")
     elif not settings.debug:  # construction refuses this; nobody gets in by accident
         raise UnauthorizedError("nothing says who may come in")
-    _check_site(request, settings)
+    if changes or request.method not in SAFE_METHODS:
+        _check_site(request, settings)
     return None
 
 
@@ -143,8 +149,6 @@ def _matches(name: str, trusted: str) -> bool:
 
 
 def _check_site(request: Request, settings: Settings) -> None:
-    if request.method in SAFE_METHODS:
-        return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         same = site.strip().lower() in SAME_SITE

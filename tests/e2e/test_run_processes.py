@@ -1,0 +1,250 @@
+"""`wsgi-coverage run`: every process of a program is measured, and the port has one owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+JOBS = "\n".join(
+    ["def work(number, ready, stop):", "    globals()[f'job{number}'](ready)", "    stop.wait(60)"]
+    + [line for n in range(8) for line in (f"def job{n}(ready):", "    ready.release()")]
+)
+POOL = """
+import multiprocessing, sys
+import jobs
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    ready, stop = context.Semaphore(0), context.Event()
+    processes = [context.Process(target=jobs.work, args=(n, ready, stop)) for n in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        ready.acquire()
+    print("ready", flush=True)
+    sys.stdin.read()
+    stop.set()
+    for process in processes:
+        process.join()
+    print("exit codes", [process.exitcode for process in processes])
+"""
+
+
+@pytest.mark.parametrize("option", ["", "concurrency = multiprocessing", "patch = subprocess"])
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, method, option):
+    project.coveragerc("source = .", option)
+    project.write("jobs.py", JOBS)
+    project.write("pool.py", POOL.replace("sys.stdin.read()", "open('go').read()"))
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("pool.py", method)
+    side.wait_for("ready")
+
+    collected = side.collected()
+
+    assert collected["jobs.py"] == set(range(1, len(JOBS.splitlines()) + 1))
+    (project.folder / "go").write_text("")
+    assert side.popen.wait(30) == 0
+    assert "exit codes [0, 0, 0, 0, 0, 0, 0, 0]" in side.output
+    assert project.saved("jobs.py") == collected["jobs.py"]
+
+
+ENDED = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+import work
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(2) as pool:
+        assert pool.map(work.square, range(4)) == [0, 1, 4, 9]
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        assert list(pool.map(work.cube, range(4))) == [0, 1, 8, 27]
+    begun = context.Event()
+    context.Process(target=work.wait, args=(begun,), daemon=True).start()
+    begun.wait()
+"""
+WORK = """def square(x):
+    return x * x
+def cube(x):
+    return x ** 3
+def wait(begun):
+    import time
+    begun.set()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_no_line_is_lost_of_processes_that_their_pool_terminates(project, method):
+    project.coveragerc("source = .")
+    project.write("work.py", WORK)
+    project.write("script.py", ENDED)
+
+    side = project.run_measured("script.py", method)
+
+    assert side.popen.wait(30) == 0, side.output
+    assert project.saved("work.py") >= {1, 2, 3, 4, 5, 6, 7}
+    assert project.saved("script.py") == set(range(2, 5)) | set(range(6, 15))
+
+
+def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, tmp_path):
+    project.coveragerc("source = .")
+    project.write(
+        "tool.py", "import sys\nif sys.argv[1] == 'one':\n    print(1)\nelse:\n    print(2)\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    tool = str(project.folder / "tool.py")
+    project.write(
+        "script.py",
+        "import os, subprocess, sys\n"
+        f"os.chdir({str(elsewhere)!r})\n"
+        f"subprocess.run([sys.executable, {tool!r}, 'one'], check=True)\n"
+        f"os.system(f'{{sys.executable}} {tool} two')\n",
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(30) == 0
+    assert project.saved("tool.py") == {1, 2, 3, 5}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_many_short_children_leave_a_handful_of_data_files_with_all_their_lines(project):
+    project.coveragerc("source = .")
+    lines = [f"if n == {number}:\n    ran = {number}" for number in range(12)]
+    project.write("tool.py", "\n".join(["import sys", "n = int(sys.argv[1])", *lines, ""]))
+    project.write(
+        "script.py",
+        "import subprocess, sys\nfor number in range(12):\n"
+        "    subprocess.run([sys.executable, 'tool.py', str(number)], check=True)\n",
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(60) == 0
+    assert project.saved("tool.py") == set(range(1, 27))
+    assert len(project.data_files()) < 10
+
+
+def test_what_ran_before_an_exec_and_after_it_is_saved(project):
+    project.coveragerc("source = .")
+    project.write("after.py", "print('after')\n")
+    project.write(
+        "script.py", "import os, sys\nos.execv(sys.executable, [sys.executable, 'after.py'])\n"
+    )
+
+    side = project.run_measured("script.py")
+
+    assert side.popen.wait(30) == 0
+    assert project.saved("script.py") == {1, 2}
+    assert project.saved("after.py") == {1}
+
+
+def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(project, until):
+    again = "'-m', 'wsgi_coverage', 'run', '--port', os.environ['PORT'], 'script.py', 'again'"
+    project.write(
+        "script.py",
+        "import os, sys, time\nif len(sys.argv) == 1:\n"
+        f"    os.execv(sys.executable, [sys.executable, {again}])\n"
+        "print('again', flush=True)\ntime.sleep(60)\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = str(found.getsockname()[1])
+
+    program = project.start(
+        *("-m", "wsgi_coverage", "run", "--port", port, "script.py"), env={"PORT": port}
+    )
+
+    program.wait_for("again")
+    side = project.side_port(program)
+    assert side.port == int(port)
+    assert side.get("/health").json()["status"] == "ok"
+
+
+FORKING = """
+import os, sys
+for number in range(25):
+    pid = os.fork()
+    if not pid:
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    print(number, flush=True)
+print("threads", len(os.listdir("/proc/self/task")), flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_program_may_fork_while_the_side_port_answers(project):
+    project.coveragerc("source = .")
+    project.write("script.py", FORKING)
+    # Python 3.12 and later warn where a process with threads forks.
+    side = project.run_measured("script.py", env={"PYTHONWARNINGS": "always::DeprecationWarning"})
+
+    while side.popen.poll() is None:
+        try:
+            assert side.get("/health").status == 200
+        except OSError:
+            side.popen.wait(30)
+
+    assert side.popen.returncode == 3, side.output
+    if sys.version_info[:2] != (3, 13):  # 3.13.0 counts threads after they have been started anew
+        assert "Warning" not in side.output
+
+
+def test_what_a_program_ran_before_it_crashed_was_saved_by_autosave(project, until):
+    project.coveragerc("source = .")
+    project.write(
+        "script.py",
+        "import ctypes\nprint('ready', flush=True)\nopen('go').read()\nctypes.string_at(0)\n",
+    )
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py", env={"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.1"})
+    side.wait_for("ready")
+    until(lambda: project.saved("script.py") >= {1, 2}, "it is saved")
+
+    (project.folder / "go").write_text("")
+
+    assert side.popen.wait(30) == -signal.SIGSEGV
+    assert project.saved("script.py") >= {1, 2}
+
+
+def test_children_let_go_of_the_port_when_they_are_forked(project):
+    project.write(
+        "script.py",
+        "import os, time\nif os.fork():\n    time.sleep(60)\n"
+        "print('child', flush=True)\ntime.sleep(60)\n",
+    )
+    side = project.run_measured("script.py")
+    side.wait_for("child")
+
+    side.popen.kill()
+    side.popen.wait(30)
+
+    with socket.create_server(("127.0.0.1", side.port)):
+        pass  # it would be taken
+
+
+def test_the_reloader_of_a_server_does_not_open_the_port_twice(project):
+    pytest.importorskip("flask")
+    project.coveragerc("source = .")
+    project.write(
+        "app.py",
+        "from flask import Flask\napp = Flask(__name__)\n\n"
+        "@app.get('/')\ndef index():\n    return 'first'\n\n"
+        "if __name__ == '__main__':\n    app.run(port=0, debug=True)\n",
+    )
+    side = project.run_measured("app.py")
+    side.wait_for("Debugger is active")
+
+    assert side.get("/health").status == 200
+    assert len(side.get("/debug/coverage/health").json()["workers"]) >= 2
+    assert side.output.count("wsgi-coverage: http://") == 1
+    assert "cannot be used" not in side.output
+    assert Path(f"/proc/{side.pid}").exists()

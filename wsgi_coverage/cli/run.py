@@ -1,0 +1,154 @@
+"""`wsgi-coverage run`: run a program measured, with a port to ask about it. No state."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import dataclasses
+import ipaddress
+import os
+import socket
+import sys
+from typing import Any
+
+from wsgi_coverage import settings as settings_module
+from wsgi_coverage import sideport
+from wsgi_coverage.cli.program import Program
+from wsgi_coverage.collect import children
+from wsgi_coverage.errors import NotMeasuringError, SettingsError, WsgiCoverageError
+from wsgi_coverage.settings import Settings
+from wsgi_coverage.sideapp import PREFIX, ProgramControl, SideApp
+
+VARIABLE = "COVERAGE_PORT"
+DEFAULT_PORT = 9095
+DEFAULT_HOST = "127.0.0.1"
+
+DESCRIPTION = """\
+Run a Python program, measured from its first line, as 'python script.py …' or 'python -m module …'
+would. Its forks, and the Python processes that it starts, are measured too.
+
+While it runs, a port of its own answers: the dashboard at /debug/coverage/, all data at /coverage,
+and /coverage/reset. At the end its data files lie where 'coverage combine' looks for them.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run any Python program, measured, with a port to ask about it",
+        usage="wsgi-coverage run [-h] [--port N] [--host HOST] [--insecure] "
+        "(SCRIPT | -m MODULE) [ARGUMENT ...]",
+        description=DESCRIPTION,
+        epilog="exit code: the program's; 1 if it could not be started, 2 for wrong usage",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--port",
+        metavar="N",
+        help=f"where to answer; 0 takes any free port (default: {VARIABLE}, or {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--host", default=DEFAULT_HOST, help=f"the address to answer on (default: {DEFAULT_HOST})"
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="answer everybody who reaches the port, without a password",
+    )
+    parser.add_argument(
+        "-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="as python -m"
+    )
+    parser.add_argument(
+        "script", nargs=argparse.REMAINDER, metavar="SCRIPT", help="as python SCRIPT"
+    )
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; return the exit code."""
+    command = arguments.module if arguments.module is not None else arguments.script
+    if arguments.module is None and command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        arguments.usage_error("name a script, or a module by -m")
+    port = _port(arguments.port)
+    program = Program(command, is_module=arguments.module is not None)
+    settings = settings_module.load({}, env=os.environ)
+    if not settings.disabled:
+        _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
+    program.run()
+    return 0
+
+
+def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> None:
+    if children.announcer(os.environ) not in (None, os.getpid()):
+        children.start()  # a program that starts itself anew: the port is the first one's
+        return
+    settings = _admitting(settings, host, is_insecure=is_insecure)
+    try:
+        listening = sideport.bind(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"port {port} on {host} cannot be used: {error.strerror or error}; name another by "
+            f"--port or {VARIABLE}, 0 takes any free one"
+        ) from None
+    try:
+        worker = children.begin(
+            os.environ, config_file=settings.config_file, interval=settings.autosave_interval
+        )
+    except OSError as error:
+        listening.close()
+        raise NotMeasuringError(f"measuring cannot be started: {error}") from error
+    except SettingsError:
+        listening.close()
+        raise
+    control = ProgramControl(worker, settings)
+
+    def tidy() -> None:
+        with contextlib.suppress(WsgiCoverageError, OSError):
+            control.tidy()
+
+    address = _address(listening)
+    side = sideport.SidePort(SideApp(settings, control), listening, tidy=tidy)
+    atexit.register(side.close)
+    side.start()
+    print(f"wsgi-coverage: {address}{PREFIX}/", file=sys.stderr, flush=True)
+
+
+def _port(given: str | None) -> int:
+    source, raw = ("--port", given) if given is not None else (VARIABLE, os.environ.get(VARIABLE))
+    if raw is None or not raw.strip():
+        return DEFAULT_PORT
+    raw = raw.strip()
+    if not (raw.isascii() and raw.isdigit() and int(raw) <= 65_535):
+        raise SettingsError(f"{source} must be a number from 0 to 65535, got {raw!r}")
+    return int(raw)
+
+
+def _admitting(settings: Settings, host: str, *, is_insecure: bool) -> Settings:
+    """Who may come in: nobody but local callers, unless something says so."""
+    if settings.auth is not None or settings.password is not None:
+        return settings
+    if is_insecure:
+        return dataclasses.replace(settings, auth=lambda _: True)
+    if not _is_loopback(host):
+        raise SettingsError(
+            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or say --insecure"
+        )
+    return dataclasses.replace(settings, debug=True)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

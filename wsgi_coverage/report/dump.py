@@ -1,0 +1,43 @@
+"""The union of all data files, as `CoverageData.dumps` gives it.
+
+Concurrency: works in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from coverage import CoverageData
+
+from wsgi_coverage.report.build import Source
+from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.publish import DATA
+from wsgi_coverage.report.reporting import ReportingCoverage
+
+
+def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
+    """Combine, and return the bytes for `CoverageData.loads`, and what is to be known of them.
+
+    Args:
+        source: what to combine.
+        workspace: a folder to work in.
+
+    Returns:
+        The bytes (of empty data, where nothing has been measured), and the warnings.
+    """
+    combined = workspace / DATA
+    with contextlib.closing(ReportingCoverage(source.config, combined)) as cov:
+        warnings = combine(
+            cov,
+            source.data_files,
+            branch=source.branch,
+            workspace=workspace,
+            unexecuted=source.unexecuted,
+        )
+    data = CoverageData(basename=str(combined))
+    try:
+        data.read()
+        return data.dumps(), [*warnings, *source.remarks]
+    finally:
+        data.close(force=True)

@@ -1,0 +1,95 @@
+"""The report of a run that has ended: one data file, and coverage.py's own reports of it.
+
+Concurrency: works in a folder of its own; nobody writes to the data files any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from coverage.exceptions import CoverageException
+from coverage.results import display_covered, should_fail_under
+
+from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.publish import DATA
+from wsgi_coverage.report.reporting import ReportingCoverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of it."""
+
+    percent: float | None  # of what could have been executed; None: nothing was measured
+    is_enough: bool = True
+    shortage: str = ""  # why it is not enough
+    warnings: list[str] = field(default_factory=list)
+
+
+def conclude(
+    config: Any,
+    data_files: Sequence[Path],
+    workspace: Path,
+    *,
+    text: IO[str],
+    html: Path | None,
+    required: float | None,
+) -> Outcome:
+    """Combine into the configured data file, write the text report, and the HTML if asked for.
+
+    Args:
+        config: coverage.py's; its data file is replaced.
+        data_files: what to combine.
+        workspace: an empty folder to work in.
+        text: where the text report goes.
+        html: a folder for coverage.py's HTML.
+        required: percent that have to be executed; None: by coverage.py's configuration. What
+            counts is what the report shows, as for `coverage report`.
+    """
+    combined, target = workspace / DATA, Path(config.data_file).absolute()
+    with contextlib.closing(ReportingCoverage(config, combined)) as cov:
+        warnings = combine(
+            cov, data_files, branch=bool(config.branch), workspace=workspace, unexecuted=()
+        )
+        if not cov.get_data().measured_files():
+            return Outcome(percent=None, warnings=warnings)
+        try:
+            _put(combined, target)
+        except OSError as error:
+            warnings.append(f"{target} cannot be written: {error.strerror or error}")
+        percent = None
+        try:
+            percent = cov.report(file=text)
+            if html is not None:
+                cov.html_report(directory=str(html))
+        except CoverageException as error:
+            warnings.append(str(error))
+        except OSError as error:
+            warnings.append(f"{html} cannot be written: {error.strerror or error}")
+        warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    if percent is None:
+        return Outcome(percent=None, warnings=warnings)
+    required = config.fail_under if required is None else required
+    shown = f"{display_covered(percent, config.precision)} %"
+    return Outcome(
+        percent=percent,
+        is_enough=not should_fail_under(percent, required, config.precision),
+        shortage=f"{shown} was executed, and {required:g} % is required",
+        warnings=warnings,
+    )
+
+
+def _put(source: Path, target: Path) -> None:
+    """Replace a file in one step; the two may lie on different disks."""
+    beside = target.with_name(f".wsgi-coverage-{target.name}")
+    try:
+        shutil.copyfile(source, beside)
+        beside.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,0 +1,176 @@
+"""What the side port answers: the dashboard below /debug/coverage, and py-coverage-http's paths.
+
+    GET /coverage?name=…         everything executed so far, by every process
+    GET, POST /coverage/reset    forget it
+    GET, POST /coverage/save     have every process publish what it has executed
+    GET /health                  is anybody there
+
+Concurrency: immutable after construction; a request runs in whatever thread the server gives it.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage import clock
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.control import Control
+from wsgi_coverage.errors import (
+    DiskFullError,
+    MethodNotAllowedError,
+    NotFoundError,
+    UnauthorizedError,
+    WsgiCoverageError,
+    is_disk_full,
+)
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.report.dump import dump
+from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.web import auth
+from wsgi_coverage.web.app import ControlApp
+from wsgi_coverage.web.negotiation import as_json, finish
+
+log = logging.getLogger("wsgi_coverage")
+
+PREFIX = "/debug/coverage"
+WAIT = 5.0  # seconds to wait for all processes
+DEFAULT_LABEL = "session"
+NO_PHASES = "a side port sees no requests, so nothing here ends the load"
+
+
+class ProgramControl(Control):
+    """The desk of a program that wraps no application."""
+
+    def __init__(self, worker: Worker, settings: Settings) -> None:
+        super().__init__(worker, settings)
+        self._program = worker
+
+    def collect(self, *, wait: float) -> JsonObject:
+        """Everything executed up to now, by every live process, as py-coverage-http has it.
+
+        Args:
+            wait: seconds to wait for the other processes, at most.
+
+        Raises:
+            RefreshBusyError, DiskFullError: nothing could be collected; nothing is lost.
+        """
+        gathering = self._program.gather("publish", wait=wait)
+        with (
+            self._publisher.lock(),  # else data files are folded while they are read
+            tempfile.TemporaryDirectory(dir=self._program.private, prefix="collect-") as folder,
+        ):
+            source = self._source(gathering)
+            dumped, warnings = dump(source, Path(folder))
+        return {
+            "coverage_data": base64.b64encode(dumped).decode(),
+            "files_combined": len(source.data_files),
+            "warnings": warnings,
+            **gathering.as_json(),
+        }
+
+    def save(self, *, wait: float) -> JsonObject:
+        """Have every live process publish what it has executed."""
+        gathering = self._program.gather("publish", wait=wait)
+        return {**self.about_data(), **gathering.as_json()}
+
+    def about_data(self) -> JsonObject:
+        """Where published data lies, and how many data files there are."""
+        store = self._program.store
+        return {"data_dir": store.describe(), "coverage_files": len(store.published())}
+
+    def health(self, *, wait: float) -> JsonObject:
+        health = super().health(wait=wait)
+        if health["phase"] is None and health["phase_reason"] is None:
+            health["phase_reason"] = NO_PHASES
+        return health
+
+
+class SideApp:
+    """A WSGI application for a port of its own.
+
+    Args:
+        settings: who may come in; its url_prefix is not looked at.
+        control: the desk.
+    """
+
+    def __init__(self, settings: Settings, control: ProgramControl) -> None:
+        self._settings = settings
+        self._control = control
+        self._dashboard = ControlApp(settings, control)
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer."""
+        path = environ.get("PATH_INFO", "")
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            mounted = {**environ, "SCRIPT_NAME": PREFIX, "PATH_INFO": path[len(PREFIX) :]}
+            return self._dashboard(mounted, start_response)
+        request = Request(environ)
+        return finish(self._respond(request, path))(environ, start_response)
+
+    def _respond(self, request: Request, path: str) -> Response:
+        try:
+            changes = path in CHANGING
+            denied = auth.admit(request, self._settings, changes=changes)
+            return denied if denied is not None else self._dispatch(request, path)
+        except WsgiCoverageError as error:
+            return self._problem(error)
+        except Exception as error:
+            if is_disk_full(error):
+                return self._problem(DiskFullError("no room on the disk"))
+            log.exception("%r %r failed", request.method, path)
+            return self._problem(WsgiCoverageError("something went wrong here; the log has it"))
+
+    def _dispatch(self, request: Request, path: str) -> Response:
+        if path == "/":
+            return Response(status=303, headers={"Location": f"{PREFIX}/"})
+        if path not in VIEWS:
+            raise NotFoundError(f"there is nothing at this path; the dashboard is at {PREFIX}/")
+        allowed = ("GET", "HEAD", "POST") if path in CHANGING else ("GET", "HEAD")
+        if request.method not in allowed:
+            raise MethodNotAllowedError(
+                f"{request.method} does not apply here; {', '.join(allowed)} do", allowed=allowed
+            )
+        return as_json(VIEWS[path](request, self._control))
+
+    def _problem(self, error: WsgiCoverageError) -> Response:
+        response = as_json({"error": error.slug, "message": str(error)}, error.status)
+        if isinstance(error, MethodNotAllowedError):
+            response.headers["Allow"] = ", ".join(error.allowed)
+        if isinstance(error, UnauthorizedError):
+            response.headers["WWW-Authenticate"] = auth.challenge(self._settings)
+        return response
+
+
+def _coverage(request: Request, control: ProgramControl) -> JsonObject:
+    label = request.args.get("name", DEFAULT_LABEL)
+    collected = control.collect(wait=WAIT)
+    message = f"Combined {collected['files_combined']} coverage files"
+    return {"label": label, "timestamp": clock.now_iso(), **collected, "message": message}
+
+
+def _reset(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
+    return {"status": "reset", **control.reset(wait=WAIT).as_json()}
+
+
+def _save(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
+    return {"status": "ok", "message": "Coverage saved", **control.save(wait=WAIT)}
+
+
+def _health(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
+    return {"status": "ok", "coverage_enabled": True, **control.about_data()}
+
+
+VIEWS = {
+    "/coverage": _coverage,
+    "/coverage/reset": _reset,
+    "/coverage/save": _save,
+    "/health": _health,
+}
+CHANGING = frozenset({"/coverage/reset", "/coverage/save"})
