@@ -24,6 +24,8 @@ def ends(how):
         raise BrokenPipeError("mine")
     if how == "interrupt":
         raise KeyboardInterrupt
+    if how == "closed":
+        sys.stdout.close()
     if how == "killed":
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
@@ -60,7 +62,7 @@ def measured(run):
     return measured
 
 
-@pytest.mark.parametrize("how", ["well", "exit", "text", "error", "interrupt", "killed"])
+@pytest.mark.parametrize("how", ["well", "exit", "text", "error", "interrupt", "closed", "killed"])
 @pytest.mark.parametrize(
     "program",
     [

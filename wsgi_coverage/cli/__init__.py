@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(error)
         return 1
     except KeyboardInterrupt:
+        if arguments.run is run.run:
+            raise  # the program's own; Python ends the process by it
         return INTERRUPTED
     except OSError as error:
         # Of a pipe whose reader has gone, as in `wsgi-coverage … | head`, nobody needs to be told.

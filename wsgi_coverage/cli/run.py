@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage import sideport
@@ -66,8 +66,8 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run it; return the exit code."""
+def run(arguments: argparse.Namespace) -> NoReturn:
+    """Run it; the program's end is the end of the process."""
     command = arguments.module if arguments.module is not None else arguments.script
     if arguments.module is None and command[:1] == ["--"]:
         command = command[1:]
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not settings.disabled:
         _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
     program.run()
-    return 0
+    sys.exit(0)  # what it has done to stdout is its own affair
 
 
 def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> None:
