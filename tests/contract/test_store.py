@@ -400,3 +400,23 @@ def test_a_pause_outlives_a_collection(store: Store) -> None:
     store.end_collecting()
 
     assert [pause.ended_at for pause in store.pauses()] == [None]
+
+
+def test_folding_removes_what_a_killed_worker_left_half_written_and_nothing_of_a_live_one(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = Path(store.describe())
+    abandoned, fresh = folder / ".wsgi-coverage-0a_b1c2d", folder / ".wsgi-coverage-0a_b1c2e"
+    theirs = folder / ".wsgi-coverage-of-somebody-else"
+    for path in (abandoned, fresh, theirs):
+        path.write_bytes(b"half")
+    for path in (abandoned, theirs):
+        os.utime(path, (0, 0))
+    store.begin_epoch()
+
+    store.fold(live=[], union=union)
+
+    assert not abandoned.exists()
+    assert fresh.exists()
+    assert theirs.exists()
+    assert store.epoch() == 1

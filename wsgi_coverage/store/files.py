@@ -12,9 +12,11 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +33,8 @@ from wsgi_coverage.store.stamp import Stamp
 log = logging.getLogger("wsgi_coverage")
 
 TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
+HALF_WRITTEN = re.compile(r"\.wsgi-coverage-[a-z0-9_]{8}")  # as tempfile names them
+ABANDONED = 600.0  # seconds since it was written to; a data file takes less than one
 
 
 class Standing(NamedTuple):
@@ -152,6 +156,7 @@ class FilesStore:
         return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
+        self._sweep()
         now, host = self._standing(), socket.gethostname()
         current = []
         for path in self.published_by_workers():
@@ -176,6 +181,15 @@ class FilesStore:
                 current = [path for path in current if path not in used]
             else:
                 current = current[1:]  # nothing goes with it, but the others may go together
+
+    def _sweep(self) -> None:
+        """Remove what a process left that was killed while it published."""
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self._folder):
+                if HALF_WRITTEN.fullmatch(entry.name) and entry.is_file():
+                    age = time.time() - entry.stat().st_mtime
+                    if age > ABANDONED:
+                        Path(entry.path).unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
         """The data files but for the configured one, which is nobody's in particular."""
