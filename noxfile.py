@@ -32,14 +32,15 @@ MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
 ASGI = ["fastapi", "uvicorn"]
 CLIENTS = ["httpbin", "playwright", "pyyaml", "kubernetes", "trustme"]
-# What takes long and does not depend on Python's version: run with the oldest, which measures by
-# ctrace, and with one that measures by sysmon.
-LONG = (
-    *("browser", "e2e/test_dynamic_code.py", "e2e/test_full_disk.py", "e2e/test_httpbin.py"),
-    *("e2e/test_large_reports.py", "e2e/test_read_only.py", "e2e/test_recycling.py"),
-    "e2e/test_under_load.py",
+# The whole pyramid runs with the oldest Python, which measures by ctrace, and with one that
+# measures by sysmon; the others run what depends on the version: how lines are traced, and how
+# threads and processes begin and end.
+WHOLE = ("3.11", "3.13")
+BY_VERSION = (
+    *("unit", "contract", "integration", "e2e/test_every_line.py", "e2e/test_lifetimes.py"),
+    *("e2e/test_pause.py", "e2e/test_per_test.py", "e2e/test_reset.py"),
+    *("e2e/test_run.py", "e2e/test_run_processes.py", "e2e/test_versions.py"),
 )
-RUN_LONG = ("3.11", "3.13")
 PEER = "flask-coverage==0.2.1"
 # Prints the library that Python is in, if it is there.
 LIBRARY = """
@@ -81,12 +82,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The whole pyramid, against the installed wheel."""
+    """The pyramid, against the installed wheel."""
     built = wheel(session)
-    session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI, *CLIENTS)
-    without = [] if session.python in RUN_LONG else [f"--ignore=tests/{each}" for each in LONG]
+    session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI)
+    chosen = [f"tests/{each}" for each in BY_VERSION]
+    if session.python in WHOLE:
+        session.install(*CLIENTS)
+        chosen = []
     with tempfile.TemporaryDirectory() as folder:
-        session.run(*RUN, *QUIET, *without, *session.posargs, env={"TMPDIR": folder})
+        session.run(*RUN, *QUIET, *(session.posargs or chosen), env={"TMPDIR": folder})
 
 
 @nox.session(python="3.12")
