@@ -143,8 +143,7 @@ def odd(project, routes, password):
     (project.folder / "coded.py").write_bytes(b"# coding: klingon-8\nx = 'qapla'\n")
     served = project.folder / "served.py"
     served.write_text(served.read_text() + "\nimport gone\ngone.ran()\n")
-    server = project.gunicorn("-w", "2", "served:application", env=password)
-    server.wait_for_workers(2)
+    server = project.gunicorn("-w", "1", "served:application", env=password)
     server.get("/r1")
     (project.folder / "gone.py").unlink()
     return server

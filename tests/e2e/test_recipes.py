@@ -15,6 +15,7 @@ import pytest
 from coverage import CoverageData
 
 from wsgi_coverage import settings
+from wsgi_coverage.collect import children
 
 DOCS = Path(__file__).parents[2] / "docs/how-to"
 PATIENCE = 120  # seconds
@@ -214,6 +215,7 @@ def test_what_the_dockerfile_starts_works_on_a_read_only_root(project, folder, m
 def test_the_settings_that_the_recipes_name_are_settings():
     known = {f"{settings.ENV_PREFIX}{name.upper()}" for name in settings.RULES}
     known |= {"WSGI_COVERAGE_APP", "WSGI_COVERAGE_PASSWORD", "WSGI_COVERAGE_USERNAME"}
+    known |= {children.VARIABLE}
 
     for page in DOCS.glob("*.md"):
         named = set(re.findall(r"\bWSGI_COVERAGE_[A-Z_]+\b", page.read_text(encoding="utf-8")))
