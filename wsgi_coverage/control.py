@@ -24,11 +24,12 @@ from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
 )
-from wsgi_coverage.model import Gathering, JsonObject, Report
+from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.detail import detail as make_detail
 from wsgi_coverage.report.fold import union
+from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.progress import Building
 from wsgi_coverage.report.publish import Publisher
@@ -58,6 +59,8 @@ class Control:
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
         self._building = Building(self.cache_dir)
+        self._history = History(self.cache_dir)
+        self._started_at = clock.now_iso()
         self.library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
 
@@ -80,10 +83,14 @@ class Control:
 
     def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
         self._fold(gathering)
-        return self._build(self._source(gathering), folder)
+        report = self._build(self._source(gathering), folder)
+        self._history.add(report, since=report.summary["since"])
+        return report
 
     def _build(self, source: Source, folder: Path, *, label: str | None = None) -> Report:
-        return heavy.build_somewhere(build, source, folder, label=label, building=self._building)
+        report = heavy.build_somewhere(build, source, folder, label=label, building=self._building)
+        since = self._history.since(self._started_at)
+        return replace(report, summary={**report.summary, "since": since})
 
     def tidy(self) -> None:
         """Fold the data files of workers that have ended, if there are many and nobody builds.
@@ -91,7 +98,11 @@ class Control:
         Each worker does this when it starts, so that recycling workers leaves a handful of files
         even where nobody ever asks for a report.
         """
-        if len(self._worker.store.published()) <= FOLD_ABOVE:
+        published = len(self._worker.store.published())
+        if not published and self._history.read().since is not None:
+            with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
+                self._history.forget_since()
+        if published <= FOLD_ABOVE:
             return
         with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
             self._fold(self._worker.gather("status", wait=TIDY_WAIT))
@@ -168,6 +179,7 @@ class Control:
             if not any(worker.state == "failed" for worker in gathering.workers):
                 store.end_collecting()  # else what those still have would be lost
             self._publisher.withdraw()
+            self._history.begin_anew(clock.now_iso())
 
     def reset(self, *, wait: float) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -183,6 +195,7 @@ class Control:
             gathering = self._worker.gather("reset", wait=wait)
             self._worker.store.erase(keep=[w.id for w in gathering.workers if w.fresh])
             self._publisher.withdraw()
+            self._history.begin_anew(clock.now_iso())
         return gathering
 
     def pause(self, *, wait: float) -> Gathering:
@@ -240,10 +253,23 @@ class Control:
         Raises:
             NoReportError: nothing is published.
         """
-        live = None
-        if channel.HAS_SOCKETS:
-            live = {self._worker.id, *channel.listening(self._worker.private)}
+        live = self._live()
         return self._publisher.read(lambda folder: origin.differences(folder, live=live))
+
+    def _live(self) -> set[str] | None:
+        """Ids of the workers of this host that listen; None where that cannot be told."""
+        if not channel.HAS_SOCKETS:
+            return None
+        return {self._worker.id, *channel.listening(self._worker.private)}
+
+    def count_workers(self) -> int | None:
+        """How many workers of this host listen; None where that cannot be told. None is asked."""
+        live = self._live()
+        return None if live is None else len(live)
+
+    def points(self, last: int) -> list[Point]:
+        """The last refreshes, resets and snapshots, in the order of time."""
+        return in_order(self._history.read(), self.snapshots(), last)
 
     # Snapshots
 
@@ -292,6 +318,15 @@ class Control:
             return {"refreshed_at": refreshed_at, "outdated": self.outdated()}
         except NoReportError:
             return None
+
+    def workers(self, *, wait: float) -> Gathering:
+        """Every live worker of this host; those that do not answer in time are silent."""
+        return self._worker.gather("status", wait=wait)
+
+    @property
+    def measuring(self) -> Measuring:
+        """What is measured in this process, by which core and why."""
+        return self._worker.tracer.measuring
 
     @property
     def is_paused(self) -> bool:

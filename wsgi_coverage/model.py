@@ -20,13 +20,16 @@ class WorkerState:
     published_at: str | None  # ISO 8601, UTC: everything executed up to then is published
     fresh: bool  # did it do what it was asked, just now
     error: str | None = None  # why not, where it said so
+    # Only where its status was asked for, and it answered:
+    server: str | None = None  # as the server calls itself; None before the first request
+    core: str | None = None
+    requests: int | None = None  # handed on to the application since it started
 
     def as_json(self) -> JsonObject:
-        out = asdict(self)
-        del out["id"]
-        if self.error is None:
-            del out["error"]
-        return out
+        known = asdict(self)
+        del known["id"]
+        optional = ("error", "server", "core", "requests")
+        return {k: v for k, v in known.items() if v is not None or k not in optional}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,17 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One report of the past, or a reset."""
+
+    at: str  # ISO 8601, UTC
+    kind: str  # refresh, snapshot or reset
+    percent: float | None = None
+    runtime_percent: float | None = None
+    label: str | None = None  # of a snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
     """One file's figures, from coverage.py's analysis; null, and a reason, where there is none."""
 
@@ -153,6 +167,7 @@ class FileSummary:
     runtime: int | None = None  # statements that ran at runtime
     runtime_percent: float | None = None  # of what did not run at load only
     runtime_reason: str | None = None  # why a figure of load and runtime is null
+    html: str | None = None  # its page in the HTML report
     branches: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
@@ -167,6 +182,8 @@ class FileSummary:
             "runtime_percent": self.runtime_percent,
             **self.branches,
         }
+        if self.html is not None:
+            out["html"] = self.html
         if self.runtime_reason is not None:
             out["runtime_reason"] = self.runtime_reason
         if self.reason is not None:

@@ -7,14 +7,17 @@ Concurrency: reads a report's folder, in which nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.figures import Figures, numbers, regions_of
+from wsgi_coverage.report.figures import Figures, regions_of
 from wsgi_coverage.report.kept import FIGURES, read
 
+FUNCTIONS = "functions.json"
 KIND = "function"
+LARGEST = 10  # functions named in the summary
 
 
 def functions(folder: Path, *, unused: bool) -> list[JsonObject]:
@@ -28,28 +31,61 @@ def functions(folder: Path, *, unused: bool) -> list[JsonObject]:
     Raises:
         FileNotFoundError: there is no report, or it has no data.
     """
+    try:
+        found: list[JsonObject] = json.loads((folder / FUNCTIONS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        found = _from_figures(folder)
+    return [each for each in found if not unused or _is_unused(each)]
+
+
+def _from_figures(folder: Path) -> list[JsonObject]:
+    """The functions of a report of an older version, which kept no list of them."""
     plain = read(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
-    found = [
-        each
-        for name, entry in plain["files"].items()
-        for each in _functions_of(name, Figures.from_plain(entry["figures"]))
-        if not unused or _is_unused(each)
-    ]
-    return sorted(found, key=lambda each: (-each["statements"], each["file"], each["line"]))
+    entries = plain["files"].items()
+    return _functions((name, Figures.from_plain(entry["figures"])) for name, entry in entries)
+
+
+def keep(folder: Path, files: Iterable[tuple[str, Figures]]) -> JsonObject:
+    """Keep the list with a report that is being made.
+
+    Returns:
+        How many functions there are, how many never ran, and the largest of these.
+
+    Raises:
+        OSError: there is no room.
+    """
+    found = _functions(files)
+    (folder / FUNCTIONS).write_text(json.dumps(found), encoding="utf-8")
+    unused = [each for each in found if _is_unused(each)]
+    return {
+        "functions": len(found),
+        "unused_functions": len(unused),
+        "largest_unused": unused[:LARGEST],
+    }
+
+
+def _functions(files: Iterable[tuple[str, Figures]]) -> list[JsonObject]:
+    """Those of all files, the largest first."""
+    found = [each for name, figures in files for each in _functions_of(name, figures)]
+    return sorted(found, key=_rank)
+
+
+def _rank(function: JsonObject) -> tuple[int, str, int]:
+    return -function["statements"], function["file"], function["line"]
 
 
 def _functions_of(name: str, figures: Figures) -> Iterator[JsonObject]:
     for region in regions_of(figures, KIND):
-        of = numbers(region.counts, 0)
-        if region.name and of.n_statements:
+        statements, _, missing, *_ = region.counts
+        if region.name and statements:
             found: JsonObject = {
                 "file": name,
                 "name": region.name,
                 "line": region.start,
-                "statements": of.n_statements,
-                "covered": of.n_executed,
+                "statements": statements,
+                "covered": statements - missing,
                 "runtime": region.runtime,
             }
             if region.runtime is None:

@@ -67,6 +67,10 @@ class Library:
             self._snapshots.find(identity)  # it may have been deleted meanwhile
             raise
 
+    def report(self, identity: str | None = None) -> Report:
+        """A report's metadata."""
+        return self.read(identity, read_meta)
+
     def text(self, identity: str | None = None) -> str:
         """The text report."""
         return self.read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))

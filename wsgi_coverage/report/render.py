@@ -20,9 +20,11 @@ from coverage.report_core import get_analysis_to_report
 from coverage.results import Numbers
 
 from wsgi_coverage.model import FileSummary
+from wsgi_coverage.report import functions
 from wsgi_coverage.report.building import Building, Entry
 from wsgi_coverage.report.figures import Executed, Figures
 from wsgi_coverage.report.kept import FIGURES, Kept, pack, write
+from wsgi_coverage.report.names import page_of
 from wsgi_coverage.report.reporting import ReportingCoverage, plain_config
 
 TEXT = "report.txt"
@@ -50,13 +52,16 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     if building.fatal:
         raise building.fatal
     branch = cov.get_data().has_arcs()
-    files = _files(building.entries, cov.failures, branch=branch)
+    files = _files(building.entries, cov, branch=branch)
     as_json = [file.as_json() for file in files]
     (folder / FILES).write_text(json.dumps(as_json, indent=1), encoding="utf-8")
     (folder / TEXT).write_text(_text(cov), encoding="utf-8")
     _keep(building.entries, cov, folder, kept)
     building.tidy()
-    return _summary(files, building.entries, reported, branch=branch)
+    kept_functions = functions.keep(
+        folder, ((name, entry.figures) for name, entry in building.entries.items())
+    )
+    return _summary(files, building.entries, reported, kept_functions, branch=branch)
 
 
 def _executed(cov: ReportingCoverage, folder: Path) -> Executed:
@@ -104,19 +109,20 @@ def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, ke
 
 
 def _files(
-    entries: Mapping[str, Entry], failures: Mapping[str, str], *, branch: bool
+    entries: Mapping[str, Entry], cov: ReportingCoverage, *, branch: bool
 ) -> list[FileSummary]:
-    out = [_file(name, entry.figures, branch=branch) for name, entry in entries.items()]
+    out = [_file(name, entry, cov.config, branch=branch) for name, entry in entries.items()]
     out += [
         FileSummary(
             file=name, statements=None, missing=None, covered=None, percent=None, reason=reason
         )
-        for name, reason in failures.items()
+        for name, reason in cov.failures.items()
     ]
     return sorted(out, key=lambda file: file.file)
 
 
-def _file(name: str, figures: Figures, *, branch: bool) -> FileSummary:
+def _file(name: str, entry: Entry, config: Any, *, branch: bool) -> FileSummary:
+    figures = entry.figures
     numbers = figures.numbers(0)
     empty = not numbers.n_statements
     return FileSummary(
@@ -126,6 +132,7 @@ def _file(name: str, figures: Figures, *, branch: bool) -> FileSummary:
         covered=numbers.n_executed,
         percent=None if empty else _percent(numbers.pc_covered),
         reason="no statements" if empty else None,
+        html=page_of(entry.shown, numbers, config),
         branches=_branches(numbers) if branch else {},
         **_phases([("", figures)]),
     )
@@ -173,6 +180,7 @@ def _summary(
     files: list[FileSummary],
     entries: Mapping[str, Entry],
     numbers: Numbers | None,
+    of_functions: Mapping[str, Any],
     *,
     branch: bool,
 ) -> dict[str, Any]:
@@ -187,6 +195,9 @@ def _summary(
             "load": None,
             "runtime": None,
             "runtime_percent": None,
+            "functions": None,
+            "unused_functions": None,
+            "largest_unused": [],
             "lowest": [],
             "reason": "no data yet",
         }
@@ -202,5 +213,6 @@ def _summary(
         "missing": numbers.n_missing,
         **_phases((name, entry.figures) for name, entry in entries.items()),
         **(_branches(numbers) if branch else {}),
+        **of_functions,
         "lowest": [file.as_json() for file in ranked[:LOWEST]],
     }

@@ -8,7 +8,8 @@ import coverage
 import pytest
 
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.functions import functions
+from wsgi_coverage.report.functions import FUNCTIONS, functions
+from wsgi_coverage.report.publish import read_meta
 
 Build = Callable[..., Report]
 
@@ -133,3 +134,25 @@ def test_without_data_there_are_no_functions(build_report: Build, tmp_path: Path
 def test_where_there_is_no_report_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         functions(tmp_path, unused=False)
+
+
+def test_the_summary_counts_functions_and_names_the_largest_that_never_ran(
+    ran: Callable[..., Path],
+) -> None:
+    folder = ran({"load": LOAD, "runtime": [2, 3, 4, 5]})
+
+    summary = read_meta(folder).summary
+
+    assert summary["functions"] == len(functions(folder, unused=False))
+    assert summary["unused_functions"] == len(functions(folder, unused=True))
+    assert summary["largest_unused"] == functions(folder, unused=True)
+
+
+def test_a_report_of_an_older_version_without_a_list_of_functions_still_has_them(
+    ran: Callable[..., Path],
+) -> None:
+    folder = ran({"load": LOAD, "runtime": [2, 3, 4, 5]})
+    with_list = functions(folder, unused=False)
+    (folder / FUNCTIONS).unlink()
+
+    assert functions(folder, unused=False) == with_list != []

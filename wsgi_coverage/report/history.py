@@ -1,0 +1,100 @@
+"""What is remembered of reports that are gone: their percentages, and since when data is counted.
+
+    cache_dir/
+        history.json    since when, and a point for each of the last refreshes and resets
+
+Concurrency: written by whoever holds the build's lock, and replaced by renaming; readers take none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.model import Point, Report
+
+KEPT = 200  # points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the file says."""
+
+    since: str | None = None  # ISO 8601, UTC: what ran from then on is in the data
+    points: tuple[Point, ...] = ()  # in the order of time
+
+
+class History:
+    """The history of one cache folder."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._path = cache_dir / "history.json"
+
+    def read(self) -> Past:
+        """What is remembered; nothing, where there is none or it cannot be read."""
+        try:
+            found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            return Past(
+                since=found["since"], points=tuple(Point(**each) for each in found["points"])
+            )
+        except (OSError, ValueError, TypeError, KeyError):
+            return Past()
+
+    def since(self, started_at: str) -> str:
+        """Since when data is counted; this process's own start, where nothing is remembered.
+
+        Other processes may have begun before it: then the data goes back further than is said.
+        """
+        return self.read().since or started_at
+
+    def add(self, report: Report, *, since: str) -> None:
+        """Remember a published report; call it under the build's lock."""
+        self._write(since, [*self.read().points, point_of(report, "refresh")])
+
+    def begin_anew(self, at: str) -> None:
+        """Remember a reset; call it under the build's lock."""
+        points = self.read().points
+        if not points or points[-1].kind == "reset":
+            self._write(at, points)
+        else:
+            self._write(at, [*points, Point(at=at, kind="reset")])
+
+    def forget_since(self) -> None:
+        """The data was taken away by somebody else; call it under the build's lock."""
+        past = self.read()
+        if past.since is not None:
+            self._write(None, past.points)
+
+    def _write(self, since: str | None, points: Sequence[Point]) -> None:
+        text = json.dumps({"since": since, "points": [asdict(each) for each in points[-KEPT:]]})
+        temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+        # A picture that lacks a point is no reason to fail: a full disk is found where it matters.
+        with contextlib.suppress(OSError):
+            try:
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def point_of(report: Report, kind: str) -> Point:
+    """A report as a point of the line of coverage."""
+    summary = report.summary
+    return Point(
+        at=report.refreshed_at,
+        kind=kind,
+        percent=summary["percent"],
+        runtime_percent=summary.get("runtime_percent"),
+        label=report.label,
+    )
+
+
+def in_order(past: Past, snapshots: Iterable[Report], last: int) -> list[Point]:
+    """The last refreshes, resets and snapshots, in the order of time."""
+    points = [*past.points, *(point_of(each, "snapshot") for each in snapshots)]
+    return sorted(points, key=lambda point: point.at)[-last:]

@@ -1,0 +1,25 @@
+"""Which page of coverage.py's HTML report shows a file. No state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coverage.files import flat_rootname
+from coverage.results import Numbers
+
+
+def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
+    """The page of a source by the name that reports show; None: the configuration leaves it out.
+
+    As coverage.py's HtmlReporter decides it; test_names.py compares the two.
+    """
+    complete = not numbers.n_missing and not numbers.n_partial_branches
+    if complete and _either(config.html_skip_covered, config.skip_covered):
+        return None
+    if _either(config.html_skip_empty, config.skip_empty) and not numbers.n_statements:
+        return None
+    return f"{flat_rootname(shown)}.html"
+
+
+def _either(of_html: bool | None, of_all: bool) -> bool:
+    return of_all if of_html is None else of_html
