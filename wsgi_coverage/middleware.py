@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 from wsgi_coverage import settings as settings_module
@@ -56,6 +57,7 @@ class CoverageMiddleware:
     def _start(self, app: WsgiApplication, settings: Settings) -> None:
         self._app = app
         self._worker: Worker | None = None
+        self._requests: Iterator[None] = repeat(None)
         if settings.disabled:
             self._prefix = self._below = "\x00"  # no path starts like that
             return
@@ -75,6 +77,7 @@ class CoverageMiddleware:
             self._worker = forking.start(config_file=settings.config_file)
             self._worker.configure(settings.autosave_interval)
             self._worker.begin_load()
+            self._requests = self._worker.requests.counter()
             return ControlApp(settings, Control(self._worker, settings))
         except SettingsError:
             raise
@@ -89,8 +92,10 @@ class CoverageMiddleware:
         """Answer what is ours; hand everything else on."""
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self._prefix) or not self._owns(path):
+            next(self._requests)
             return self._app(environ, start_response)
         self._notice_fork()
+        self._note_server(environ)
         return self._control_app(self._mounted(environ, path), start_response)
 
     def _owns(self, path: str) -> bool:
@@ -116,6 +121,10 @@ class CoverageMiddleware:
             self._worker = None
             self._control_app = self._without_measuring(error)
 
+    def _note_server(self, environ: Environ) -> None:
+        if self._worker is not None and self._worker.server is None:
+            self._worker.server = _server_of(environ)
+
     def _ending_the_load(self, app: WsgiApplication) -> WsgiApplication:
         """The application, for its first request in this process; later ones go there directly.
 
@@ -126,6 +135,7 @@ class CoverageMiddleware:
             if self._worker is not None:
                 try:
                     self._worker.end_load()
+                    self._note_server(environ)
                 except Exception:
                     log.exception("load cannot be told from runtime")
             if self._app is application:
@@ -159,3 +169,18 @@ class CoverageMiddleware:
             return app(environ, start_response)
 
         return application
+
+
+def _server_of(environ: Environ) -> str | None:
+    """What a server calls itself."""
+    for name in ("uwsgi.version", "mod_wsgi.version"):
+        if name in environ:
+            return f"{name.partition('.')[0]} {_version(environ[name])}"
+    software = environ.get("SERVER_SOFTWARE")
+    return str(software)[:100] if software else None
+
+
+def _version(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return ".".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -10,10 +10,12 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
 from wsgi_coverage.collect.guard import Guard
+from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import JsonObject, WorkerState
@@ -32,6 +34,8 @@ class Member:
     tracer: Tracer
     store: Store
     private: Path  # the folder for live data
+    requests: Requests
+    server: str | None = None  # as it calls itself; None before the first request
     _guard: Guard
     _epoch: int  # of the lines that are held here
     _paused = False
@@ -159,8 +163,13 @@ class Member:
             return self._state()
 
     def status(self) -> WorkerState:
-        """Say that this worker is there."""
-        return self._state()
+        """Say that this worker is there, and what of it."""
+        return replace(
+            self._state(),
+            server=self.server,
+            core=self.tracer.measuring.core,
+            requests=self.requests.seen(),
+        )
 
     def _verbs(self) -> dict[str, Callable[[], WorkerState]]:
         return {

@@ -24,6 +24,7 @@ from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.member import Member
+from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.errors import WsgiCoverageError
@@ -57,6 +58,7 @@ class Worker(Member):
         self._paused = False
         self._closed = False
         self._tidy: Callable[[], object] | None = None
+        self.requests = Requests()
         self.problems: list[str] = []  # what went wrong last, for /health
         self.imported_before = imported_before()  # names of modules
         self._name_anew()
@@ -214,6 +216,7 @@ class Worker(Member):
         self._guard.renew()
         self._forking = threading.Lock()
         self._closed = False
+        self.requests.begin_anew()
         self._service.forget()
         self._name_anew()
         self.tracer.after_fork()
@@ -290,4 +293,7 @@ def _state_of(answer: JsonObject) -> WorkerState:
         published_at=answer.get("published_at"),
         fresh=answered and answer["fresh"],
         error=answer.get("error") if answered else "no answer in time",
+        server=answer.get("server"),
+        core=answer.get("core"),
+        requests=answer.get("requests"),
     )

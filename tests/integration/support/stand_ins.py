@@ -15,6 +15,7 @@ from typing import Any
 from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
 from wsgi_coverage.report.publish import DATA, new_id
@@ -55,6 +56,8 @@ class StandInWorker:
         self.configured: list[float] = []
         self.pid_checks = 0
         self.phases: list[str] = []
+        self.requests = Requests()
+        self.server: str | None = None
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.tracer = SimpleNamespace(
             config=SimpleNamespace(plugins=[]),
