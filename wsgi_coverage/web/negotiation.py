@@ -32,6 +32,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+BACK = ("files", "functions", "snapshots", "workers", "health")  # where a form may lead back to
 INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
 
 
@@ -54,20 +55,35 @@ def wants_json(request: Request, *, default: bool) -> bool:
     return accept.best_match(["text/html", "application/json"], "text/html") == "application/json"
 
 
+def wants_page(request: Request) -> bool:
+    """Tell whether to answer with a page of the dashboard what is JSON else.
+
+    Only for those who name text/html and do not prefer JSON; `format` overrules `Accept`, for
+    links.
+    """
+    wanted = request.args.get("format")
+    if wanted is not None:
+        return wanted == "html"
+    names = {value.partition(";")[0].strip().lower() for value, _ in request.accept_mimetypes}
+    return "text/html" in names and not wants_json(request, default=True)
+
+
 def as_json(body: object, status: int = 200) -> Response:
     """A JSON answer; bytes are JSON already."""
     if not isinstance(body, bytes):
         text = json.dumps(body, ensure_ascii=False) + "\n"
         # A file name that is no UTF-8 has lone surrogates; the escape is JSON's own.
         body = text.encode("utf-8", "backslashreplace")
-    return Response(body, status, mimetype="application/json")
+    return Response(body, status, mimetype="application/json", headers={"Vary": "Accept"})
 
 
 def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
     """The answer to a POST or DELETE: JSON for those who ask for it, else 303 and a message."""
     if wants_json(request, default=False):
         return as_json(dict(body))
-    location = f"{root(request)}?{urlencode({'notice': notice})}"
+    back = request.args.get("back", "")
+    page = back if back in BACK else ""
+    location = f"{root(request)}{page}?{urlencode({'notice': notice})}"
     return Response(status=303, headers={"Location": location})
 
 

@@ -1,4 +1,4 @@
-"""What the templates are given, and nothing more.
+"""Templates and what all of them can use; nothing here knows a request.
 
 Templates autoescape, know no undefined names, and hold no logic beyond loops and tests. The
 environment is made once and only read after that.
@@ -6,7 +6,6 @@ environment is made once and only read after that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jinja2
 
 from wsgi_coverage.errors import WsgiCoverageError
-from wsgi_coverage.model import Report
+from wsgi_coverage.web.glossary import GLOSSARY
 
 # A message is named in the address, never carried there.
 NOTICES = {
@@ -27,42 +26,17 @@ NOTICES = {
     "deleted": "The snapshot is deleted.",
 }
 TITLES = {401: "Who are you?", 403: "Not from there", 404: "Nothing here", 409: "Not now"}
-
-
-def dashboard(
-    report: Report | None,
-    text: str | None,
-    *,
-    outdated: Sequence[str],
-    snapshots: Sequence[Report],
-    can_reset: bool,
-    is_paused: bool,
-    building: Mapping[str, Any] | None,
-    notice: str | None,
-    root: str,
-) -> str:
-    """The dashboard's page."""
-    return _render(
-        "dashboard.html",
-        report=report,
-        text=text,
-        outdated=outdated,
-        snapshots=snapshots,
-        can_reset=can_reset,
-        is_paused=is_paused,
-        building=building,
-        notice=NOTICES.get(notice or ""),
-        root=root,
-    )
+FULL = 50  # steps of a bar
 
 
 def problem(error: WsgiCoverageError, *, root: str) -> str:
     """An error's page."""
     title = TITLES.get(error.status, "That did not work")
-    return _render("problem.html", title=title, error=error, root=root)
+    return render("problem.html", title=title, error=error, root=root)
 
 
-def _render(name: str, **values: Any) -> str:
+def render(name: str, **values: Any) -> str:
+    """A page; the template says which values it needs."""
     text = _environment().get_template(name).render(**values)
     return text.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8
 
@@ -76,9 +50,10 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["when"] = _when
-    environment.filters["size"] = _size
-    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters.update(
+        when=_when, size=_size, count=_count, percent=_percent, step=_step, seconds=_seconds
+    )
+    environment.globals["meaning"] = GLOSSARY
     return environment
 
 
@@ -87,4 +62,26 @@ def _when(iso: str) -> str:
 
 
 def _size(octets: int) -> str:
-    return f"{octets / 1024:,.0f} KiB"
+    return f"{octets / 1024:,.0f} KiB" if octets < 10 * 1024**2 else f"{octets / 1024**2:,.0f} MiB"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _percent(number: float) -> str:
+    return f"{number:g} %"
+
+
+def _seconds(number: float) -> str:
+    return f"{number:g} s"
+
+
+def _step(percent: float) -> int:
+    """The length of a bar, in steps of which the stylesheet has one each.
+
+    Empty and full only where it is exact, as the number beside it.
+    """
+    if percent in (0, 100):
+        return int(percent) * FULL // 100
+    return min(max(round(percent * FULL / 100), 1), FULL - 1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from werkzeug.routing import Map, Rule
 
 from wsgi_coverage.web import views
+from wsgi_coverage.web.overview import overview
 
 URL_MAP = Map(
     [
-        Rule("/", endpoint=views.dashboard, methods=["GET"]),
+        Rule("/", endpoint=overview, methods=["GET"]),
         Rule("/static/<name>", endpoint=views.static, methods=["GET"]),
         Rule("/report", endpoint=views.report, methods=["GET"]),
         Rule("/files", endpoint=views.files, methods=["GET"]),
@@ -34,6 +35,8 @@ URL_MAP = Map(
         Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
         Rule("/snapshots/<identity>/html/", endpoint=views.html, methods=["GET"]),
         Rule("/snapshots/<identity>/html/<path:path>", endpoint=views.html, methods=["GET"]),
+        Rule("/workers", endpoint=views.workers, methods=["GET"]),
+        Rule("/building", endpoint=views.building, methods=["GET"]),
         Rule("/health", endpoint=views.health, methods=["GET"]),
     ],
     strict_slashes=False,

@@ -1,0 +1,207 @@
+"""Files and functions of a report, as pages: sorted, filtered, in folders.
+
+Everything that the script does to these pages in the browser the server does as well, by the same
+parameters.
+
+Concurrency: made for one answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.control import Control
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.web import folders, parameters, tree
+from wsgi_coverage.web.frame import page
+from wsgi_coverage.web.tree import Part
+
+# Rows on one page. A browser lays out a few hundred at once, and thousands in a second.
+FILES = 200
+FUNCTIONS = 300
+COPIED = 1_000  # functions in the field to copy from; the file has all
+ORDERS = ("desc", "asc")
+COLUMNS_OF_CSV = ("file", "name", "line", "statements", "covered", "runtime")
+
+
+class Column(NamedTuple):
+    """A column of the list of files."""
+
+    key: str
+    title: str
+    meaning: str | None = None  # in the glossary
+    is_share: bool = False  # has a bar
+    in_tree: bool = True
+
+
+FILE = Column("file", "File")
+PLAIN = (
+    Column("statements", "Statements", "Statements"),
+    Column("missing", "Unused", "Unused"),
+    Column("load", "Load", "Load", in_tree=False),
+    Column("runtime", "Runtime", "Runtime", in_tree=False),
+    Column("runtime_percent", "Runtime %", "Runtime coverage", is_share=True),
+    Column("percent", "Executed %", "Executed", is_share=True),
+)
+BRANCHES = (
+    Column("branches", "Branches", "Branches", in_tree=False),
+    Column("partial_branches", "Partial", "Partial", in_tree=False),
+    Column("branch_percent", "Taken %", "Branches taken", is_share=True),
+)
+
+
+def files(request: Request, control: Control, identity: str | None) -> Response:
+    listed = tree.listed(control.library.files(identity))
+    columns = (FILE, *PLAIN, *(BRANCHES if listed.has_branches else ()))
+    view = parameters.choice(request, "view", ("tree", "list"))
+    sort = parameters.choice(request, "sort", ("missing", *(each.key for each in columns)))
+    order = parameters.choice(request, "order", ("asc", "desc") if sort == "file" else ORDERS)
+    wanted, folder = request.args.get("q", ""), request.args.get("in", "")
+    below = f"{folder}/" if folder else ""
+    matches = _matcher(wanted)
+    parts = [
+        part for part in listed.parts if part.path.startswith(below) and matches(part.path.lower())
+    ]
+    shown = ordered(parts, sort, order) if view == "list" else ()
+    return page(
+        request,
+        control,
+        "files.html",
+        tab="files",
+        identity=identity,
+        common=listed.common,
+        columns=columns,
+        view=view,
+        sort=sort,
+        order=order,
+        wanted=wanted,
+        folder=folder,
+        count=len(parts),
+        rows=Pages.of(request, shown, FILES),
+        branch=folders.branch(
+            parts if view == "tree" else (),
+            folder,
+            lambda some: ordered(some, sort, order),
+            is_open=bool(wanted),
+        ),
+        link=_linker(request),
+    )
+
+
+class Pages(NamedTuple):
+    """Some of many rows, and where the others are."""
+
+    rows: Sequence[Any]
+    first: int  # counted from 1
+    total: int
+    before: int | None  # the number of a page
+    after: int | None
+
+    @classmethod
+    def of(cls, request: Request, rows: Sequence[Any], size: int) -> Pages:
+        last = max((len(rows) - 1) // size, 0) + 1
+        number = min(parameters.number(request, "page", 1), last)
+        start = (number - 1) * size
+        return cls(
+            rows=rows[start : start + size],
+            first=start + 1,
+            total=len(rows),
+            before=number - 1 if number > 1 else None,
+            after=number + 1 if number < last else None,
+        )
+
+
+def _matcher(wanted: str) -> Callable[[str], bool]:
+    """Tell whether a text has every one of the words."""
+    words = wanted.lower().split()
+    return lambda text: all(word in text for word in words)
+
+
+def _linker(request: Request) -> Callable[..., str]:
+    """Make links to the same page with some parameters changed; None takes one away."""
+    given = {
+        name: value
+        for name, value in request.args.items()
+        if name in ("view", "sort", "order", "q", "in", "unused") and value
+    }
+
+    def link(**changes: str | None) -> str:
+        names = {**given, **{name.rstrip("_"): value for name, value in changes.items()}}
+        return f"?{urlencode({name: value for name, value in names.items() if value})}"
+
+    return link
+
+
+def ordered(parts: Iterable[Part], sort: str, order: str) -> list[Part]:
+    """By one column; where that is not known, last."""
+    if sort == "file":
+        return sorted(parts, key=lambda part: part.path.lower(), reverse=order == "desc")
+    known = [part for part in parts if getattr(part, sort) is not None]
+    sign = -1 if order == "desc" else 1
+    known.sort(key=lambda part: (sign * getattr(part, sort), part.path))
+    unknown = [part for part in parts if getattr(part, sort) is None]
+    return [*known, *unknown]
+
+
+def functions(request: Request, control: Control, identity: str | None) -> Response:
+    unused = parameters.flag(request, "unused")
+    report = control.library.report(identity)
+    files = tree.listed(control.library.files(identity))
+    found = wanted_functions(request, control, identity)
+    in_order = _by_file(found)
+    pages = Pages.of(request, in_order, FUNCTIONS)
+    return page(
+        request,
+        control,
+        "functions.html",
+        tab="functions",
+        identity=identity,
+        unused=unused,
+        wanted=request.args.get("q", ""),
+        since=report.summary.get("since"),
+        until=report.refreshed_at,
+        count=len(found),
+        statements=sum(each["statements"] for each in found),
+        rows=pages,
+        groups=[
+            (files.by_name.get(name), name, list(group))
+            for name, group in groupby(pages.rows, lambda each: each["file"])
+        ],
+        csv=as_csv(in_order) if len(in_order) <= COPIED else None,
+        link=_linker(request),
+    )
+
+
+def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
+    """The functions that a request asks for: all, or those never run, or those of some names."""
+    found = control.library.functions(identity, unused=parameters.flag(request, "unused"))
+    wanted = request.args.get("q", "")
+    if not wanted:
+        return found
+    matches = _matcher(wanted)
+    return [each for each in found if matches(f"{each['file']} {each['name']}".lower())]
+
+
+def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:
+    """Grouped by file, the file with the most statements in these functions first."""
+    groups: dict[str, list[JsonObject]] = {}
+    for each in found:
+        groups.setdefault(each["file"], []).append(each)
+    ranked = sorted(groups.values(), key=lambda group: -sum(each["statements"] for each in group))
+    return [each for group in ranked for each in group]
+
+
+def as_csv(found: Iterable[JsonObject]) -> str:
+    """Functions as comma-separated values, with a line of headings."""
+    out = io.StringIO()
+    writer: Any = csv.DictWriter(out, COLUMNS_OF_CSV, extrasaction="ignore", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return out.getvalue()

@@ -1,0 +1,79 @@
+"""What a request asks for: its query and its form, read and checked. No state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.wrappers import Request
+
+from wsgi_coverage.errors import BadParameterError, BodyTooLargeError
+
+WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
+MAX_WAIT = 300.0
+FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+
+def wait(request: Request, default: float = WAIT) -> float:
+    """Seconds to wait for the other workers."""
+    raw = request.args.get("wait")
+    if raw is None:
+        return default
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_WAIT:
+        raise BadParameterError(f"wait must be 0 to {MAX_WAIT:.0f} seconds, got {raw!r}")
+    return seconds
+
+
+def report_id(request: Request, name: str) -> str | None:
+    """A snapshot's id; None for the published report."""
+    raw = request.args.get(name)
+    if not raw:
+        raise BadParameterError(f"{name} must be a snapshot's id, or current: it is missing")
+    return None if raw == "current" else raw
+
+
+def wants_lines(request: Request) -> bool:
+    """Tell whether the answer is to have coverage.py's JSON report."""
+    raw = request.args.get("detail")
+    if raw not in (None, "lines"):
+        raise BadParameterError(f"detail must be lines, got {raw!r}")
+    return raw is not None
+
+
+def flag(request: Request, name: str, *, default: str = "0") -> bool:
+    """A parameter that is 1 or 0."""
+    raw = request.args.get(name, default)
+    if raw not in FLAGS:
+        raise BadParameterError(f"{name} must be 1 or 0, got {raw!r}")
+    return FLAGS[raw]
+
+
+def number(request: Request, name: str, default: int) -> int:
+    """A whole number from 1 on."""
+    raw = request.args.get(name)
+    if not raw:
+        return default
+    if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and int(raw)):
+        raise BadParameterError(f"{name} must be a whole number from 1 on, got {raw!r}")
+    return int(raw)
+
+
+def choice(request: Request, name: str, choices: Sequence[str]) -> str:
+    """One of several values; the first where the parameter is missing."""
+    raw = request.args.get(name) or choices[0]
+    if raw not in choices:
+        raise BadParameterError(f"{name} must be one of {', '.join(choices)}, got {raw!r}")
+    return raw
+
+
+def form(request: Request) -> dict[str, str]:
+    """The fields of the form that was sent."""
+    try:
+        return request.form.to_dict()
+    except RequestEntityTooLarge:
+        raise BodyTooLargeError("the body is larger than an upload here may be") from None

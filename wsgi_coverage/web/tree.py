@@ -1,0 +1,187 @@
+"""The files of a report as folders: sums of their figures, and what is below a path.
+
+Concurrency: what is kept between answers is only read; folders are made for one answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """A file, or a folder with the sums of its files. What is not known is None."""
+
+    name: str  # within its folder; of a chain of folders that hold one folder each, all of them
+    path: str  # from the common folder, with slashes
+    statements: int | None = 0
+    covered: int | None = 0
+    missing: int | None = 0  # neither at load nor at runtime: unused
+    load: int | None = 0
+    runtime: int | None = 0
+    branches: int | None = 0
+    covered_branches: int | None = 0
+    partial_branches: int | None = 0
+    files: int = 1
+    parts: list[Part] = field(default_factory=list)  # of a folder
+    page: str | None = None  # of a file: its page below html/
+    reason: str | None = None  # why figures are not known
+    runtime_reason: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        return bool(self.parts)
+
+    @property
+    def percent(self) -> float | None:
+        """Statements that ran, of all."""
+        return share(self.covered, self.statements)
+
+    @property
+    def runtime_percent(self) -> float | None:
+        """Statements that ran at runtime, of all that did not run at load only."""
+        if self.runtime is None or self.missing is None:
+            return None
+        return share(self.runtime, self.runtime + self.missing)
+
+    @property
+    def branch_percent(self) -> float | None:
+        return share(self.covered_branches, self.branches)
+
+    @property
+    def is_load_only(self) -> bool:
+        """Everything in it runs when it is imported: nothing is left for later."""
+        return bool(self.statements) and self.runtime == 0 and self.missing == 0
+
+
+COUNTS = (
+    "statements",
+    "covered",
+    "missing",
+    "load",
+    "runtime",
+    "branches",
+    "covered_branches",
+    "partial_branches",
+)
+
+
+def common_folder(names: Iterable[str]) -> str:
+    """The folder that all files are in, with a slash at its end; empty where there is none."""
+    folders = {name.replace("\\", "/").rpartition("/")[0] for name in names}
+    try:
+        common = os.path.commonpath(folders) if folders else ""
+    except ValueError:  # some are relative, some are not; or on several drives
+        return ""
+    common = common.replace("\\", "/")
+    return f"{common}/" if common.strip("/") else common
+
+
+class Listed(NamedTuple):
+    """A report's list of files."""
+
+    common: str  # the folder that all are in, with a slash at its end
+    parts: Sequence[Part]  # one for each, in the order of the list
+    by_name: Mapping[str, Part]  # by the full name
+    has_branches: bool
+
+
+@functools.lru_cache(maxsize=2)  # 1 KB a file; the published report, and one to compare with it
+def listed(as_json: bytes) -> Listed:
+    """The list of files, as /files answers it; its parts are not to be changed."""
+    files = json.loads(as_json)
+    common = common_folder(each["file"] for each in files)
+    parts = tuple(_part(each, common) for each in files)
+    return Listed(
+        common=common,
+        parts=parts,
+        by_name=dict(zip((each["file"] for each in files), parts, strict=True)),
+        has_branches=any("branches" in each for each in files),
+    )
+
+
+def _part(file: Mapping[str, Any], common: str) -> Part:
+    path = str(file["file"]).replace("\\", "/").removeprefix(common)
+    return Part(
+        name=path.rpartition("/")[2],
+        path=path,
+        **_counts(file),
+        page=file.get("html"),
+        reason=file.get("reason"),
+        runtime_reason=file.get("runtime_reason"),
+    )
+
+
+def _counts(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: file.get(name) for name in COUNTS}
+
+
+def folder_of(parts: Iterable[Part]) -> Part:
+    """All parts in their folders, below one without a name; the largest first, folders summed."""
+    root = Part(name="", path="")
+    folders = {"": root}
+    for part in parts:
+        _folder(part.path.rpartition("/")[0], folders).parts.append(part)
+    _sum_up(root)
+    return root
+
+
+def _folder(path: str, folders: dict[str, Part]) -> Part:
+    if path not in folders:
+        above, _, name = path.rpartition("/")
+        folders[path] = Part(name=name, path=path)
+        _folder(above, folders).parts.append(folders[path])
+    return folders[path]
+
+
+def _sum_up(folder: Part) -> None:
+    for number, part in enumerate(folder.parts):
+        if part.is_folder:
+            _sum_up(part)
+            if len(part.parts) == 1 and part.parts[0].is_folder:
+                part.parts[0].name = f"{part.name}/{part.parts[0].name}"
+                folder.parts[number] = part.parts[0]
+    folder.files = sum(part.files for part in folder.parts)
+    for name in COUNTS:
+        setattr(folder, name, _sum(getattr(part, name) for part in _with_figures(folder.parts)))
+    reasons = (part.runtime_reason for part in folder.parts if part.runtime is None)
+    folder.runtime_reason = next((reason for reason in reasons if reason), None)
+    folder.parts.sort(key=lambda part: (-(part.statements or 0), part.name))
+
+
+def _with_figures(parts: Iterable[Part]) -> Iterator[Part]:
+    """A source that cannot be parsed has no figures, and takes them from nobody else."""
+    return (part for part in parts if part.statements is not None)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def find(root: Part, path: str) -> Part | None:
+    """The folder or file with a path."""
+    at: Part | None = root
+    while at is not None and at.path != path:
+        at = next(
+            (part for part in at.parts if path == part.path or path.startswith(f"{part.path}/")),
+            None,
+        )
+    return at
+
+
+def share(part: int | None, whole: int | None) -> float | None:
+    """Per cent, with two digits, but 0 and 100 only where they are exact."""
+    if part is None or not whole:
+        return None
+    exact = 100.0 * part / whole
+    return exact if part in (0, whole) else min(max(round(exact, 2), 0.01), 99.99)

@@ -1,0 +1,95 @@
+"""Squarified treemaps: rectangles whose areas are as weights are, and that are nearly square.
+
+The algorithm of Bruls, Huizing and van Wijk, Squarified Treemaps (2000). Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """A rectangle; the origin is the upper left."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+    def inside(self, margin: float, *, above: float = 0.0) -> Box:
+        """What a margin on each side, and a heading above, leave of it."""
+        return Box(
+            self.x + margin,
+            self.y + margin + above,
+            max(self.width - 2 * margin, 0.0),
+            max(self.height - 2 * margin - above, 0.0),
+        )
+
+
+def squarify(weights: Sequence[float], box: Box) -> list[Box]:
+    """Divide a box among weights; one box for each, in their order.
+
+    Args:
+        weights: positive, the largest first, else the boxes are less square.
+        box: what is divided; nothing is left of it.
+    """
+    total = sum(weights)
+    if not weights or box.area <= 0:
+        return [Box(box.x, box.y, 0.0, 0.0) for _ in weights]
+    areas = [weight * box.area / total for weight in weights]
+    out: list[Box] = []
+    while len(out) < len(areas):
+        row = _row(areas[len(out) :], min(box.width, box.height))
+        boxes, box = _lay(row, box)
+        out += boxes
+    return out
+
+
+def _row(areas: Sequence[float], side: float) -> list[float]:
+    """As many of the areas, from the first, as make the row along a side most square."""
+    row = [areas[0]]
+    for area in areas[1:]:
+        if _worst([*row, area], side) > _worst(row, side):
+            break
+        row.append(area)
+    return row
+
+
+def _worst(row: Sequence[float], side: float) -> float:
+    """The aspect ratio of the least square box of a row."""
+    thickness = sum(row) / side
+    return max(
+        max(thickness * thickness / area, area / (thickness * thickness))
+        for area in (row[0], row[-1])
+    )
+
+
+def _lay(row: Sequence[float], box: Box) -> tuple[list[Box], Box]:
+    """Put a row along the shorter side of a box; its boxes, and what is left."""
+    along_height = box.width >= box.height
+    side = box.height if along_height else box.width
+    thickness = sum(row) / side
+    boxes = [
+        Box(box.x, box.y + at, thickness, length)
+        if along_height
+        else Box(box.x + at, box.y, length, thickness)
+        for at, length in _lengths(row, thickness)
+    ]
+    if along_height:
+        rest = Box(box.x + thickness, box.y, max(box.width - thickness, 0.0), box.height)
+    else:
+        rest = Box(box.x, box.y + thickness, box.width, max(box.height - thickness, 0.0))
+    return boxes, rest
+
+
+def _lengths(row: Sequence[float], thickness: float) -> Iterator[tuple[float, float]]:
+    at = 0.0
+    for area in row:
+        length = area / thickness
+        yield at, length
+        at += length
