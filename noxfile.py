@@ -31,7 +31,7 @@ TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
 ASGI = ["fastapi", "uvicorn"]
-CLIENTS = ["httpbin", "playwright", "pyyaml", "kubernetes", "trustme"]
+CLIENTS = ["httpbin", "playwright", "axe-playwright-python", "pyyaml", "kubernetes", "trustme"]
 # The whole pyramid runs with the oldest Python, which measures by ctrace, and with one that
 # measures by sysmon; the others run what depends on the version: how lines are traced, and how
 # threads and processes begin and end.
@@ -101,6 +101,13 @@ def lowest(session: nox.Session) -> None:
     session.install(f"{built}[flask]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"])
     below_e2e = ("tests/unit", "tests/contract", "tests/integration")
     session.run(*RUN, *QUIET, *(session.posargs or below_e2e))
+
+
+@nox.session(python="3.13", default=False)
+def screenshots(session: nox.Session) -> None:
+    """The pictures of the dashboard that the README shows; --all: every page, in every window."""
+    session.install(f"{wheel(session)}[flask]", *SERVERS, *CLIENTS)
+    session.run("python", "tests/browser/screenshots.py", "docs/images", *session.posargs)
 
 
 @nox.session(python=PYTHONS)

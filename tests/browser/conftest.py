@@ -1,7 +1,7 @@
 """A real browser before a real server: the demo's shop, measured, without its customers."""
 
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,21 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from browsing import CHROMIUM, launch, silent_page
+
+from wsgi_coverage import clock
 from wsgi_coverage.demo.server import HOST, NOT_INHERITED, Server, bind
 from wsgi_coverage.demo.traffic import Browser as Client
-
-CHROMIUM = shutil.which("chromium")
-QUIET = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
-REPORT_VIOLATIONS = """
-document.addEventListener("securitypolicyviolation", event =>
-  complain(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
-"""
 
 UNMEASURED = """
 import sys
@@ -39,8 +31,25 @@ application = CoverageMiddleware(lambda environ, start_response: [], debug=True)
 make_server("127.0.0.1", 1, application, fd=int(sys.argv[1])).serve_forever()
 """
 
+LARGE = """
+from importlib import import_module
+from pathlib import Path
+
+modules = [
+    import_module(".".join(path.with_suffix("").parts))
+    for path in sorted(Path("big").rglob("module_*1.py"))
+]
+
+
+def application(environ, start_response):
+    for module in modules[::2]:
+        getattr(module, "f0", int)()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"served"]
+"""
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, Page
 
 
 @dataclass
@@ -72,6 +81,15 @@ class Shop:
     def _worker_pids(self) -> set[int]:
         health = self.client.json("/debug/coverage/health")
         return {worker["pid"] for worker in health["workers"]}
+
+    def note_building(self, *, done: int, total: int) -> Path:
+        """Have a build under way, as another worker notes it: the file to remove at its end."""
+        note = Path(self.client.json("/debug/coverage/health")["cache_dir"]) / "building.json"
+        now = clock.now()
+        known = {"files_done": done, "files_total": total, "started_at": clock.now_iso()}
+        own = {"pid": os.getpid(), "boot": now.boot, "seconds": now.seconds}
+        note.write_text(json.dumps({**own, **known}), encoding="utf-8")
+        return note
 
     def forget(self) -> None:
         """Go back to where it began, and have one customer look at the shelf."""
@@ -121,6 +139,52 @@ def unmeasured_address(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The dashboard of an application of 3,000 files; a report of it is published."""
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+    folder = tmp_path_factory.mktemp("large")
+    for number in range(3_000):
+        package = folder / "big" / f"part{number % 12}" / f"inner{number // 12 % 5}"
+        package.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"def f{n}():\n    a = 1\n    return a\n" for n in range(number % 7))
+        (package / f"module_{number:04}.py").write_text(f"x = 1\n{text}")
+    for each in [folder / "big", *(folder / "big").rglob("*")]:
+        if each.is_dir():
+            (each / "__init__.py").touch()
+    (folder / "app.py").write_text(LARGE)
+    (folder / ".coveragerc").write_text("[run]\nsource = big\n")
+    with bind(0) as listening:
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        command = ["-m", "gunicorn", "wsgi_coverage.wsgi:application", "--workers", "2"]
+        command += ["--threads", "4", "--bind", f"fd://{listening.fileno()}"]
+        command += ["--no-control-socket"] if has_control_socket() else []
+        with subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
+                "WSGI_COVERAGE_APP": "app:application",
+                "WSGI_COVERAGE_DEBUG": "1",
+                "PYTHONPATH": str(folder),
+            },
+            pass_fds=[listening.fileno()],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as server:
+            client = Client(address)
+            client.open("/")
+            client.json("/debug/coverage/refresh", method="POST")
+            yield f"{address}/debug/coverage/"
+            server.terminate()
+
+
+def has_control_socket() -> bool:
+    """Tell whether this gunicorn has one, which all gunicorns of a user would share."""
+    config = pytest.importorskip("gunicorn.config")
+    return any("--no-control-socket" in (each.cli or ()) for each in config.KNOWN_SETTINGS)
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium")
@@ -128,33 +192,39 @@ def chromium() -> Iterator["Browser"]:
         "playwright.sync_api", reason="playwright is not installed"
     )
     with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, chromium_sandbox=False, args=QUIET
-        )
+        browser = launch(playwright)
         yield browser
         browser.close()
 
 
-@pytest.fixture(params=[1280, 390], ids=["wide", "narrow"])
+@pytest.fixture(
+    params=[
+        {"size": "wide", "scheme": "light"},
+        {"size": "narrow", "scheme": "dark", "scripts": False},
+    ],
+    ids=["wide", "narrow-without-scripts"],
+)
 def page(request: pytest.FixtureRequest, chromium: "Browser") -> Iterator["Page"]:
-    """A page that has to stay silent: no console message, no error, no CSP violation."""
-    complaints: list[str] = []
-    context = chromium.new_context(viewport={"width": request.param, "height": 844})
-    context.set_default_timeout(10_000)
-    context.expose_function("complain", lambda text: complaints.append(text))
-    context.add_init_script(REPORT_VIOLATIONS)
-    page = context.new_page()
+    """A page that has to stay silent, for what scripts are not needed for."""
+    with silent_page(chromium, **request.param) as opened:
+        yield opened
 
-    def listen(message: "ConsoleMessage") -> None:
-        # Beside plain text a browser asks the application for an icon.
-        if not message.location["url"].endswith("/favicon.ico"):
-            complaints.append(f"console: {message.text} {message.location}")
 
-    page.on("console", listen)  # answers of 400 and above are told there too
-    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    yield page
-    context.close()
-    assert complaints == []
+@pytest.fixture
+def scripted(chromium: "Browser") -> Iterator["Page"]:
+    """A wide page with scripts, for what only these do."""
+    with silent_page(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["wide", "narrow"])
+def size(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,38 +3,41 @@
     python tests/browser/screenshots.py docs/images
 
 Serves the demo's shop, sends its customers in, and writes dashboard.png; with --all also one for
-each width and each colour scheme.
+each page, each width and each colour scheme.
 """
 
 import argparse
 import contextlib
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from browsing import CHROMIUM, SIZES, launch, silent_page
+
 from wsgi_coverage.demo import traffic
 from wsgi_coverage.demo.server import Server, bind
 
-QUIET = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
-SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
+PAGES = {
+    "dashboard": "",
+    "files": "files?view=list",
+    "functions": "functions?unused=1",
+    "snapshots": "snapshots",
+    "workers": "workers",
+    "health": "health",
+}
+EVERY = 30  # requests between two refreshes, so that there is a line to be drawn
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Take the pictures of the dashboard.")
     parser.add_argument("folder", type=Path, help="where they go")
-    parser.add_argument("--all", action="store_true", help="each width and colour scheme")
+    parser.add_argument("--all", action="store_true", help="each page, width and colour scheme")
     arguments = parser.parse_args()
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    if CHROMIUM is None:
         print("there is no chromium", file=sys.stderr)
         return 1
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -42,32 +45,35 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         listening = stack.enter_context(bind(0))
         server = stack.enter_context(Server(listening, folder, 2))
-        for _ in traffic.drive(server.address):
-            pass
-        client = traffic.Browser(server.address)
-        client.json("/debug/coverage/snapshot?label=Before+the+spring+sale", method="POST")
-        client.json("/debug/coverage/refresh", method="POST")
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(
-            executable_path=chromium, chromium_sandbox=False, args=QUIET
-        )
+        let_customers_in(server.address)
+        browser = launch(stack.enter_context(sync_playwright()))
         dashboard = f"{server.address}/debug/coverage/"
-        take(browser, dashboard, arguments.folder / "dashboard.png", "wide", "light")
-        for size in SIZES if arguments.all else ():
-            for scheme in ("light", "dark"):
-                path = arguments.folder / f"dashboard-{size}-{scheme}.png"
-                take(browser, dashboard, path, size, scheme)
+        take(browser, dashboard, arguments.folder / "dashboard.png")
+        for name, path in PAGES.items() if arguments.all else ():
+            for size in SIZES:
+                for scheme in ("light", "dark"):
+                    picture = arguments.folder / f"{name}-{size}-{scheme}.png"
+                    take(browser, dashboard + path, picture, size=size, scheme=scheme)
         browser.close()
     return 0
 
 
-def take(browser: Browser, address: str, path: Path, size: str, scheme: str) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(address)
-    page.screenshot(path=path, full_page=True)
-    context.close()
+def let_customers_in(address: str) -> None:
+    client = traffic.Browser(address)
+    client.open("/")
+    client.json("/debug/coverage/refresh", method="POST")
+    for number in traffic.drive(address):
+        if number == 2 * EVERY:
+            client.json("/debug/coverage/snapshot?label=Before+the+spring+sale", method="POST")
+        elif number % EVERY == 0 or number == 5:
+            client.json("/debug/coverage/refresh", method="POST")
+    client.json("/debug/coverage/refresh", method="POST")
+
+
+def take(browser: Browser, address: str, path: Path, **window: str) -> None:
+    with silent_page(browser, **window) as page:
+        page.goto(address)
+        page.screenshot(path=path, full_page=True)
     print(path)
 
 

@@ -23,7 +23,7 @@ SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
 import wsgi_calls  # noqa: E402
-from stand_ins import Site, StandInWorker, build, hello  # noqa: E402
+from stand_ins import SAME, Site, StandInWorker, build, hello  # noqa: E402
 
 from wsgi_coverage import CoverageMiddleware  # noqa: E402
 
@@ -41,6 +41,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     stand_in = StandInWorker(tmp_path)
     monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda *, config_file: stand_in)
     monkeypatch.setattr("wsgi_coverage.control.build", build)
+    monkeypatch.setattr("wsgi_coverage.report.library.diff", lambda *_: SAME)
     return stand_in
 
 

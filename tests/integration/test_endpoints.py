@@ -3,11 +3,12 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins import FILE, PAGE, Site, build
-from wsgi_calls import JSON, Answer
+from stand_ins import FILE, PAGE, SUMMARY, Site, build
+from wsgi_calls import BROWSER, JSON, Answer
 
 from wsgi_coverage.model import Report
 
@@ -43,7 +44,9 @@ def test_the_dashboard_before_the_first_refresh_offers_the_button(site: Site) ->
 def test_the_dashboard_shows_the_report_its_time_and_the_autosave_interval(reported: Site) -> None:
     page = reported.get("/").text
 
-    assert "app.py 4 1 75%" in page
+    assert "75 %" in page
+    assert "50 %" in page
+    assert 'href="./html/style.css"' in page  # the stand-in's page of app.py
     assert "<time datetime=" in page
     assert re.search(r"\b30(\.0)? s", page)
 
@@ -260,3 +263,42 @@ def test_a_file_name_that_is_not_utf_8_can_be_told(
     assert site.post("/refresh", JSON).json()["warnings"] == [name]
     assert "caf\\udce9.py" in site.get("/").text
     assert site.get("/health").json()["problems"] == [name]
+
+
+@pytest.mark.parametrize("path", ["/files", "/functions"])
+@pytest.mark.parametrize("view", ["", "?view=list"])
+def test_a_page_of_a_list_asks_no_worker(reported: Site, path: str, view: str) -> None:
+    reported.worker.asked.clear()
+
+    page = reported.get(path + (view if path == "/files" else ""), BROWSER)
+
+    assert page.status == 200
+    assert "app.py" in page.text
+    assert reported.worker.asked == []
+
+
+def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(source: Any, folder: Path, *, label: str | None = None) -> Report:
+        report = build(source, folder, label=label)
+        file = {key: FILE[key] for key in ("file", "statements", "missing", "covered", "percent")}
+        (folder / "files.json").write_text(json.dumps([file]))
+        summary = {key: SUMMARY[key] for key in ("percent", "files", "statements", "covered")}
+        return replace(report, summary={**summary, "missing": 1, "lowest": [file]})
+
+    monkeypatch.setattr("wsgi_coverage.control.build", older)
+    site.post("/refresh", JSON)
+
+    overview = site.get("/", BROWSER).text
+    files = site.get("/files?view=list", BROWSER).text
+
+    assert "not known" in overview
+    assert "this report does not have it" in overview
+    assert "not known" in files
+    assert "None" not in overview + files
+
+
+def test_the_answers_to_building_is_what_health_has(site: Site) -> None:
+    assert site.get("/building").json() == {"building": None}
+    assert site.get("/health").json()["building"] is None

@@ -79,6 +79,88 @@ def test_a_message_that_is_not_ours_is_not_shown(site: Site, notice: str) -> Non
     assert 'class="notice"' not in page.text
 
 
+PAGES = ["/files", "/functions", "/snapshots", "/workers", "/health", "/diff?a=current&b=current"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("accept", [*PREFERS_JSON, *NO_PREFERENCE, {"Accept": "image/png"}])
+def test_what_the_dashboard_shows_is_json_for_who_does_not_name_html(
+    reported: Site, path: str, accept: dict[str, str]
+) -> None:
+    answer = reported.get(path, accept)
+
+    assert (answer.status, answer.mimetype) == (200, "application/json")
+    assert answer.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("accept", PREFERS_A_PAGE)
+def test_what_the_dashboard_shows_is_a_page_for_a_browser(
+    reported: Site, path: str, accept: dict[str, str]
+) -> None:
+    answer = reported.get(path, accept)
+
+    assert (answer.status, answer.mimetype) == (200, "text/html")
+    assert answer.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize("path", ["/files", "/functions"])
+def test_a_snapshot_has_pages_for_a_browser_too(site: Site, path: str) -> None:
+    identity = site.post("/snapshot?label=kept", JSON).json()["id"]
+
+    page = site.get(f"/snapshots/{identity}{path}", BROWSER)
+
+    assert (page.status, page.mimetype) == (200, "text/html")
+    assert "kept" in page.text
+    assert site.get(f"/snapshots/{identity}{path}").mimetype == "application/json"
+
+
+def test_a_link_may_say_which_of_the_two_it_leads_to(reported: Site) -> None:
+    assert reported.get("/files?format=json", BROWSER).mimetype == "application/json"
+    assert reported.get("/files?format=html", JSON).mimetype == "text/html"
+    assert reported.get("/files?format=xml").error == "bad-parameter"
+
+
+@pytest.mark.parametrize(
+    "query", ["view=x", "sort=x", "order=x", "page=0", "page=x", "page=-1", "page=9999999999"]
+)
+def test_a_parameter_of_a_page_that_makes_no_sense_is_named(reported: Site, query: str) -> None:
+    answer = reported.get(f"/files?{query}", BROWSER)
+
+    assert answer.status == 400
+    assert query.partition("=")[0] in answer.text
+
+
+def test_a_page_that_is_beyond_the_last_is_the_last(reported: Site) -> None:
+    assert "app.py" in reported.get("/files?view=list&page=99", BROWSER).text
+
+
+def test_functions_are_a_file_of_comma_separated_values_for_who_asks(reported: Site) -> None:
+    answer = reported.get("/functions?format=csv&unused=1", BROWSER)
+
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="functions.csv"'
+    assert answer.text.splitlines() == [
+        "file,name,line,statements,covered,runtime",
+        "app.py,never,3,1,0,0",
+    ]
+    assert reported.get("/functions?format=csv&q=no-such").text.count("\n") == 1
+
+
+@pytest.mark.parametrize("back", ["files", "functions", "snapshots", "workers", "health"])
+def test_a_form_may_lead_back_to_a_page_of_the_dashboard(site: Site, back: str) -> None:
+    answer = site.post(f"/refresh?back={back}", BROWSER)
+
+    assert answer.headers["Location"] == f"./{back}?notice=refreshed"
+
+
+@pytest.mark.parametrize("back", ["", "x", "//evil.example/", "https://evil.example", "../", "%0d"])
+def test_a_form_leads_to_no_other_place(site: Site, back: str) -> None:
+    answer = site.post(f"/refresh?back={back}", BROWSER)
+
+    assert answer.headers["Location"] == "./?notice=refreshed"
+
+
 @pytest.mark.parametrize("accept", ODD)
 @pytest.mark.parametrize(("method", "path"), [("POST", "/refresh"), ("GET", "/x"), ("GET", "/")])
 def test_an_odd_accept_header_is_no_error(
@@ -116,6 +198,8 @@ def test_an_error_for_a_browser_is_a_page_with_its_slug_and_a_way_back(
         ("/export", "GET, HEAD, OPTIONS"),
         ("/html/", "GET, HEAD, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
+        ("/workers", "GET, HEAD, OPTIONS"),
+        ("/building", "GET, HEAD, OPTIONS"),
         ("/snapshots", "GET, HEAD, OPTIONS"),
         ("/snapshots/x", "DELETE, GET, HEAD, OPTIONS"),
         ("/snapshots/x/delete", "OPTIONS, POST"),
@@ -148,7 +232,10 @@ def test_options_on_an_unknown_path_is_not_found(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/report", "/files", "/export", "/html/", "/snapshots", "/static/style.css", "/nothing"],
+    [
+        *("/", "/report", "/files", "/export", "/html/", "/snapshots", "/nothing", "/functions"),
+        *("/workers", "/building", "/static/style.css", "/static/script.js"),
+    ],
 )
 def test_head_has_the_headers_of_get_and_no_body(reported: Site, path: str) -> None:
     get, head = reported.get(path), reported.call("HEAD", path)

@@ -62,10 +62,13 @@ def test_a_label_survives_unchanged(site: Site) -> None:
     assert site.get("/snapshots").json()[0]["label"] == LABEL
 
 
-def test_a_label_is_escaped_on_the_dashboard(site: Site) -> None:
+@pytest.mark.parametrize("path", ["/", "/snapshots"])
+def test_a_label_is_escaped_on_the_dashboard(site: Site, path: str) -> None:
     take(site, label=LABEL)
+    take(site, label="another, so that a line is drawn")
+    site.post("/refresh")
 
-    page = site.get("/").text
+    page = site.get(path, BROWSER).text
 
     assert "<script>" not in page
     assert html.escape("<script>alert(", quote=False) in page

@@ -9,6 +9,7 @@ import pytest
 
 from wsgi_coverage import cli, errors, settings
 from wsgi_coverage.collect.diagnoses import CHECKS
+from wsgi_coverage.web.glossary import GLOSSARY
 from wsgi_coverage.web.routes import URL_MAP
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,11 @@ def endpoints() -> Iterator[tuple[str, str]]:
         # What is left out is for links and forms: the same without a slash, or without DELETE.
         if not path.endswith(("/html", "/delete")):
             yield from ((method, path) for method in rule.methods - {"HEAD", "OPTIONS"})
+
+
+@pytest.mark.parametrize("figure", GLOSSARY)
+def test_every_figure_of_the_dashboard_is_explained_in_the_same_words(figure: str) -> None:
+    assert f"| {figure} | {GLOSSARY[figure]} |" in text("how-to/dashboard.md")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage.errors import MethodNotAllowedError, WsgiCoverageError
+from wsgi_coverage.errors import BadParameterError, MethodNotAllowedError, WsgiCoverageError
 from wsgi_coverage.web import pages
 
 CSP = (
@@ -33,6 +33,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 BACK = ("files", "functions", "snapshots", "workers", "health")  # where a form may lead back to
+FORMATS = ("json", "html")
 INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
 
 
@@ -63,6 +64,8 @@ def wants_page(request: Request) -> bool:
     """
     wanted = request.args.get("format")
     if wanted is not None:
+        if wanted not in FORMATS:
+            raise BadParameterError(f"format must be one of {', '.join(FORMATS)}, got {wanted!r}")
         return wanted == "html"
     names = {value.partition(";")[0].strip().lower() for value, _ in request.accept_mimetypes}
     return "text/html" in names and not wants_json(request, default=True)

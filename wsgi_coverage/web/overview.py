@@ -142,7 +142,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
             each for each in picture.LEGEND if each[0] in shades or each[0] not in picture.RARE
         ],
         "knows_runtime": knows_runtime,
-        "reason": whole.runtime_reason,
+        "reason": whole.runtime_reason or "this report does not have it",
         "folder": folder,
         "above": _above(whole, folder),
         "key": "runtime_percent" if knows_runtime else "percent",

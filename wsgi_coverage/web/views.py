@@ -38,14 +38,14 @@ def files(request: Request, control: Control, identity: str | None = None) -> Re
 
 
 def functions(request: Request, control: Control, identity: str | None = None) -> Response:
-    if wants_page(request):
-        return listing.functions(request, control, identity)
     if request.args.get("format") == "csv":
         found = listing.wanted_functions(request, control, identity)
         body = listing.as_csv(found).encode("utf-8", "backslashreplace")
         return download(body, "functions.csv", "text/csv")
-    found = control.library.functions(identity, unused=parameters.flag(request, "unused"))
-    return as_json(found)
+    if wants_page(request):
+        return listing.functions(request, control, identity)
+    unused = parameters.flag(request, "unused")
+    return as_json(control.library.functions(identity, unused=unused))
 
 
 def diff(request: Request, control: Control) -> Response:

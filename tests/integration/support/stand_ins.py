@@ -18,6 +18,7 @@ from wsgi_coverage import clock
 from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
+from wsgi_coverage.report.functions import FUNCTIONS
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import FILES, TEXT
 
@@ -33,13 +34,38 @@ MEASURING = Measuring(
 )
 MINE = WorkerState(id="h.1.aa", host="h", pid=1, state="measuring", published_at=None, fresh=True)
 PAGE = b"<!doctype html><title>Coverage</title><a href='style.css'>style</a>"
-FILE = {"file": "app.py", "statements": 4, "missing": 1, "covered": 3, "percent": 75.0}
+FILE = {
+    "file": "app.py",
+    "statements": 4,
+    "missing": 1,
+    "covered": 3,
+    "percent": 75.0,
+    "load": 2,
+    "runtime": 1,
+    "runtime_percent": 50.0,
+    "html": "style.css",
+}
+FUNCTION = {
+    "file": "app.py",
+    "name": "never",
+    "line": 3,
+    "statements": 1,
+    "covered": 0,
+    "runtime": 0,
+}
+SAME: dict[str, Any] = {"branch": False, "files": []}  # what a comparison finds
 SUMMARY = {
     "percent": 75.0,
     "files": 1,
     "statements": 4,
     "covered": 3,
     "missing": 1,
+    "load": 2,
+    "runtime": 1,
+    "runtime_percent": 50.0,
+    "functions": 1,
+    "unused_functions": 1,
+    "largest_unused": [FUNCTION],
     "lowest": [FILE],
 }
 
@@ -114,6 +140,7 @@ def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
     """Write what a report consists of, the same each time."""
     (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
     (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
+    (folder / FUNCTIONS).write_text(json.dumps([FUNCTION]), encoding="utf-8")
     (folder / JSON).write_text('{"totals": {}}', encoding="utf-8")
     (folder / XML).write_text("<coverage/>", encoding="utf-8")
     (folder / LCOV).write_text("SF:app.py", encoding="utf-8")
