@@ -29,7 +29,8 @@ PAGES = {
     "workers": "workers",
     "health": "health",
 }
-EVERY = 30  # requests between two refreshes, so that there is a line to be drawn
+EVERY = 4  # requests between two refreshes, so that there is a line to be drawn
+LAST = 60  # requests; from then on customers do what others have done
 
 
 def main() -> int:
@@ -63,9 +64,9 @@ def let_customers_in(address: str) -> None:
     client.open("/")
     client.json("/debug/coverage/refresh", method="POST")
     for number in traffic.drive(address):
-        if number == 2 * EVERY:
+        if number == LAST // 3:
             client.json("/debug/coverage/snapshot?label=Before+the+spring+sale", method="POST")
-        elif number % EVERY == 0 or number == 5:
+        elif number < LAST and number % EVERY == 0:
             client.json("/debug/coverage/refresh", method="POST")
     client.json("/debug/coverage/refresh", method="POST")
 

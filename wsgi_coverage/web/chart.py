@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wsgi_coverage.model import Point
 
-LEFT, RIGHT, ABOVE, BELOW = 40.0, 12.0, 10.0, 22.0  # units around the lines
+LEFT, RIGHT, ABOVE, BELOW = 46.0, 12.0, 10.0, 22.0  # units around the lines
 STEPS = (1, 2, 5, 10, 25, 50)  # per cent between two lines of the grid
 
 

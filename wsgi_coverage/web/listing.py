@@ -155,8 +155,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
     report = control.library.report(identity)
     files = tree.listed(control.library.files(identity))
     found = wanted_functions(request, control, identity)
-    in_order = _by_file(found)
-    pages = Pages.of(request, in_order, FUNCTIONS)
+    pages = Pages.of(request, found, FUNCTIONS)
     return page(
         request,
         control,
@@ -174,7 +173,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
             (files.by_name.get(name), name, list(group))
             for name, group in groupby(pages.rows, lambda each: each["file"])
         ],
-        csv=as_csv(in_order) if len(in_order) <= COPIED else None,
+        csv=as_csv(found) if len(found) <= COPIED else None,
         link=_linker(request),
     )
 
@@ -182,11 +181,10 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
     """The functions that a request asks for: all, or those never run, or those of some names."""
     found = control.library.functions(identity, unused=parameters.flag(request, "unused"))
-    wanted = request.args.get("q", "")
-    if not wanted:
-        return found
-    matches = _matcher(wanted)
-    return [each for each in found if matches(f"{each['file']} {each['name']}".lower())]
+    if wanted := request.args.get("q", ""):
+        matches = _matcher(wanted)
+        found = [each for each in found if matches(f"{each['file']} {each['name']}".lower())]
+    return _by_file(found)
 
 
 def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:

@@ -21,6 +21,7 @@ HEADING = 17.0  # units above the parts of an open folder
 GAP = 1.5
 ROWS = 100  # folders and files in the table below the picture
 SMALLEST = 260.0  # square units that a box should have at least
+FEW = 6  # boxes that a folder may have however small its share
 OPEN_ABOVE = 12_000.0  # square units: a smaller folder stays one box
 CHARACTER = 6.6  # units that a character of a label is wide, about
 LABEL_HEIGHT = 15.0
@@ -109,7 +110,8 @@ def _chosen(root: Part, area: float, limit: int) -> list[_Node]:
         if largest.weight * unit < OPEN_ABOVE or space < 1:
             break
         if largest.part.is_folder:
-            largest.parts = _nodes(largest.part, space + 1, unit)
+            fair = round(limit * largest.weight * unit / area)  # so that no folder takes all boxes
+            largest.parts = _nodes(largest.part, min(space + 1, max(fair, FEW)), unit)
             count += len(largest.parts)
             closed += largest.parts
     return top.parts
