@@ -71,7 +71,7 @@ def silent_page(
     page.on("request", lambda request: check_host(request.url))
     yield page
     context.close()
-    assert complaints == []
+    assert not complaints, complaints
 
 
 def too_wide(page: Page) -> list[str]:

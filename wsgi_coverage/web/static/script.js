@@ -102,6 +102,13 @@
   }
   if (work && "underWay" in work.dataset) follow();
 
+  // A question has the keyboard; the attribute autofocus would be heeded while the page loads, too.
+  for (const question of document.querySelectorAll(".ask")) {
+    question.addEventListener("toggle", (event) => {
+      if (event.newState === "open") question.querySelector("button").focus();
+    });
+  }
+
   // A message says what has just been done, so it is not for a reload.
   const address = new URL(location);
   if (address.searchParams.has("notice")) {
