@@ -201,7 +201,7 @@ def test_before_the_first_refresh_every_get_answers_404_and_says_how(project, pa
 
     page = server.get("/debug/coverage/", headers={"Accept": "text/html"})
     assert page.status == 200
-    assert re.search(r'<form method="post" action="[^"]*refresh">', page.text)
+    assert re.search(r'<form method="post" action="[^"]*refresh"', page.text)
     assert not (project.folder / ".wsgi-coverage-cache" / "current").exists()
 
 

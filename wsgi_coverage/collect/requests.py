@@ -26,9 +26,9 @@ class Requests:
         self._counters.append(counter)
         return counter
 
-    def seen(self) -> int:
-        """Requests of this process."""
-        return self._total() - self._before
+    def seen(self) -> int | None:
+        """Requests of this process; None where no application of it is wrapped."""
+        return self._total() - self._before if self._counters else None
 
     def begin_anew(self) -> None:
         """The process is a fork."""

@@ -15,6 +15,10 @@ def test_each_request_of_each_application_is_counted_once() -> None:
     assert requests.seen() == 3
 
 
+def test_where_no_application_is_wrapped_the_count_is_not_known() -> None:
+    assert Requests().seen() is None
+
+
 def test_a_fork_counts_its_own() -> None:
     requests = Requests()
     counter = requests.counter()
