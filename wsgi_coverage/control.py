@@ -269,7 +269,7 @@ class Control:
 
     def points(self, last: int) -> list[Point]:
         """The last refreshes, resets and snapshots, in the order of time."""
-        return in_order(self._history.read(), self.snapshots(), last)
+        return in_order(self._history.read(), self._snapshots.newest(last), last)
 
     # Snapshots
 

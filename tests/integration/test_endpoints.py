@@ -1,13 +1,15 @@
 """Every endpoint answers as its documentation says."""
 
+import html
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from stand_ins import FILE, PAGE, SUMMARY, Site, build
+from stand_ins import FILE, FUNCTION, PAGE, SUMMARY, Site, build
 from wsgi_calls import BROWSER, JSON, Answer
 
 from wsgi_coverage.model import Report
@@ -297,6 +299,32 @@ def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
     assert "this report does not have it" in overview
     assert "not known" in files
     assert "None" not in overview + files
+
+
+@pytest.mark.parametrize("path", ["/", "/?in=x", "/files", "/files?view=list", "/functions"])
+@pytest.mark.parametrize("name", ["a b#c?d%41&e=f.py", "\udcff.py", "<i>'\"{{ 7 }}.py", "漢ü.py"])
+def test_a_page_shows_and_links_a_file_of_any_name(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
+    def odd(source: Any, folder: Path, *, label: str | None = None) -> Report:
+        report = build(source, folder, label=label)
+        listed = [{**FILE, "file": f"/srv/x/{each}", "html": each} for each in (name, "y/z.py")]
+        (folder / "files.json").write_text(json.dumps(listed))
+        found = [{**FUNCTION, "file": f"/srv/x/{name}"}]
+        (folder / "functions.json").write_text(json.dumps(found))
+        return replace(report, summary={**SUMMARY, "largest_unused": found})
+
+    monkeypatch.setattr("wsgi_coverage.control.build", odd)
+    assert site.post("/refresh", JSON).status == 200
+
+    page = site.get(path, BROWSER)
+
+    assert page.status == 200
+    shown = html.escape(name.encode("utf-8", "backslashreplace").decode()).replace(
+        "&#x27;", "&#39;"
+    )
+    assert shown.replace("&quot;", "&#34;") in page.text
+    assert f"html/{quote(name, errors='surrogateescape')}" in page.text
 
 
 def test_the_answers_to_building_is_what_health_has(site: Site) -> None:

@@ -9,9 +9,10 @@ Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
@@ -56,14 +57,18 @@ class Snapshots:
 
     def all(self) -> list[Report]:
         """Every snapshot, newest first; what is not whole is not listed."""
-        out = []
-        for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if ID.fullmatch(path.name):
-                try:
-                    out.append(read_meta(path))
-                except (OSError, ValueError, TypeError, KeyError):
-                    continue
-        return sorted(out, key=lambda report: report.id, reverse=True)
+        return self.newest(None)
+
+    def newest(self, count: int | None) -> list[Report]:
+        """So many of them at most; None: all."""
+        found = self._folder.iterdir() if self._folder.is_dir() else ()
+        names = sorted((path.name for path in found if ID.fullmatch(path.name)), reverse=True)
+        return list(itertools.islice(self._whole(names), count))
+
+    def _whole(self, names: Iterable[str]) -> Iterator[Report]:
+        for name in names:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                yield read_meta(self._folder / name)
 
     def find(self, identity: str) -> Path:
         """A snapshot's folder.

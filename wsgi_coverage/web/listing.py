@@ -134,7 +134,8 @@ def _linker(request: Request) -> Callable[..., str]:
 
     def link(**changes: str | None) -> str:
         names = {**given, **{name.rstrip("_"): value for name, value in changes.items()}}
-        return f"?{urlencode({name: value for name, value in names.items() if value})}"
+        wanted = {name: value for name, value in names.items() if value}
+        return f"?{urlencode(wanted, errors='surrogateescape')}"
 
     return link
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from wsgi_coverage.web.tree import Part
 from wsgi_coverage.web.treemap import Box, squarify
@@ -177,9 +176,9 @@ class _Ink:
 
     def href(self, part: Part) -> str | None:
         if part.is_folder:
-            return f"{self.root_path}?{urlencode({'in': part.path})}#picture"
+            return f"{self.root_path}?in={part.quoted}#picture"
         if part.files > 1:
-            return f"{self.root_path}files?{urlencode({'in': part.path, 'view': 'list'})}"
+            return f"{self.root_path}files?in={part.quoted}&view=list"
         return part.page and f"{self.root_path}html/{part.page}"
 
     def title(self, part: Part, figure: str) -> str:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,13 +30,18 @@ class Part:
     partial_branches: int | None = 0
     files: int = 1
     parts: list[Part] = field(default_factory=list)  # of a folder
-    page: str | None = None  # of a file: its page below html/
+    page: str | None = None  # of a file: its page below html/, quoted for an address
     reason: str | None = None  # why figures are not known
     runtime_reason: str | None = None
 
     @property
     def is_folder(self) -> bool:
         return bool(self.parts)
+
+    @property
+    def quoted(self) -> str:
+        """The path, for an address."""
+        return quoted(self.path)
 
     @property
     def percent(self) -> float | None:
@@ -111,7 +117,7 @@ def _part(file: Mapping[str, Any], common: str) -> Part:
         name=path.rpartition("/")[2],
         path=path,
         **_counts(file),
-        page=file.get("html"),
+        page=quoted(file["html"]) if file.get("html") else None,
         reason=file.get("reason"),
         runtime_reason=file.get("runtime_reason"),
     )
@@ -166,6 +172,11 @@ def _sum(counts: Iterable[int | None]) -> int | None:
             return None
         total += count
     return total
+
+
+def quoted(name: str) -> str:
+    """A name for an address; one that is no UTF-8 has lone surrogates."""
+    return quote(name, errors="surrogateescape")
 
 
 def find(root: Part, path: str) -> Part | None:
