@@ -1,8 +1,8 @@
 """Build reports in a folder of their own and publish them by renaming: old or new, never a half.
 
     cache_dir/
-        reports/<id>/   data.coverage report.txt files.json functions.json figures sources/ meta.json, and
-                        what was rendered of these: coverage.json html/ and more
+        reports/<id>/   data.coverage report.txt files.json functions.json figures sources/
+                        meta.json, and what was rendered of these: coverage.json html/ and more
         current         the id of the published report
         build.lock      held by whoever builds
 
