@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.figures import Figures, regions_of
+from wsgi_coverage.report.figures import Figures
 from wsgi_coverage.report.kept import FIGURES, read
 
 FUNCTIONS = "functions.json"
@@ -77,18 +77,18 @@ def _rank(function: JsonObject) -> tuple[int, str, int]:
 
 
 def _functions_of(name: str, figures: Figures) -> Iterator[JsonObject]:
-    for region in regions_of(figures, KIND):
-        statements, _, missing, *_ = region.counts
-        if region.name and statements:
+    for kind, own_name, line, counts, runtime in figures.regions:  # each as a Region
+        statements, missing = counts[0], counts[2]
+        if kind == KIND and own_name and statements:
             found: JsonObject = {
                 "file": name,
-                "name": region.name,
-                "line": region.start,
+                "name": own_name,
+                "line": line,
                 "statements": statements,
                 "covered": statements - missing,
-                "runtime": region.runtime,
+                "runtime": runtime,
             }
-            if region.runtime is None:
+            if runtime is None:
                 found["reason"] = figures.runtime_reason
             yield found
 
