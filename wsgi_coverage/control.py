@@ -8,7 +8,7 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,11 @@ from wsgi_coverage.errors import (
     RefreshBusyError,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
+from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import heavy, origin
-from wsgi_coverage.report.build import Source, build
-from wsgi_coverage.report.detail import detail as make_detail
+from wsgi_coverage.report.build import Source, build, build_detail
 from wsgi_coverage.report.fold import union
+from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.progress import Building
@@ -87,8 +88,17 @@ class Control:
         self._history.add(report, since=report.summary["since"])
         return report
 
-    def _build(self, source: Source, folder: Path, *, label: str | None = None) -> Report:
-        report = heavy.build_somewhere(build, source, folder, label=label, building=self._building)
+    def _build(
+        self,
+        source: Source,
+        folder: Path,
+        *,
+        label: str | None = None,
+        make: Callable[..., Report] | None = None,
+    ) -> Report:
+        report = heavy.build_somewhere(
+            make or build, source, folder, label=label, building=self._building
+        )
         since = self._history.since(self._started_at)
         return replace(report, summary={**report.summary, "since": since})
 
@@ -147,15 +157,14 @@ class Control:
         with self._collected(wait) if reset else self._gathered(wait) as source:
             if keep and not source.data_files:
                 raise NoDataError(NOTHING_RAN)
-            build = partial(self._build, source, label=label or None)
-            with self._snapshots.taking(build, keep=keep) as (report, folder):
-                return report, self._detail(folder) if detail else None
-
-    def _detail(self, folder: Path) -> JsonObject | None:
-        try:
-            return make_detail(folder)
-        except FileNotFoundError:
-            return None
+            make = None if keep else build_detail
+            builder = partial(self._build, source, label=label or None, make=make)
+            with self._snapshots.taking(builder, keep=keep) as (report, folder):
+                if not detail:
+                    return report, None
+                if not keep:
+                    return report, details.read(folder)
+                return report, call_for(folder, partial(details.of_finished, folder))
 
     @contextlib.contextmanager
     def _gathered(self, wait: float) -> Iterator[Source]:

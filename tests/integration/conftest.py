@@ -41,6 +41,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     stand_in = StandInWorker(tmp_path)
     monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda *, config_file: stand_in)
     monkeypatch.setattr("wsgi_coverage.control.build", build)
+    monkeypatch.setattr("wsgi_coverage.control.build_detail", build)
     monkeypatch.setattr("wsgi_coverage.report.library.diff", lambda *_: SAME)
     return stand_in
 

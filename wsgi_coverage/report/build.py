@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.report import origin
+from wsgi_coverage.report import detail, origin
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
@@ -41,15 +41,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
     """Write a report into a folder, and return its metadata."""
     started = time.monotonic()
     data_file = folder / DATA
-    cov = ReportingCoverage(source.config, data_file)
-    with contextlib.closing(cov):
-        warnings = combine(
-            cov,
-            source.data_files,
-            branch=source.branch,
-            workspace=folder,
-            unexecuted=source.unexecuted,
-        )
+    with _combined(source, folder) as (cov, warnings):
         left_out = list(cov.failures)
         versions = origin.note(
             folder,
@@ -62,6 +54,43 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         data_file.unlink(missing_ok=True)
     else:  # for whoever reads it beside other sources
         stamp.put_fingerprints(data_file, {**versions, **dict.fromkeys(left_out, stamp.CHANGED)})
+    return _described(source, folder, cov, warnings, summary, started=started, label=label)
+
+
+def build_detail(source: Source, folder: Path, *, label: str | None = None) -> Report:
+    """Write nothing but what detail.read reads, and return the metadata, without figures."""
+    started = time.monotonic()
+    with _combined(source, folder) as (cov, warnings):
+        detail.write(cov, folder, source.analysis_dir)
+    return _described(source, folder, cov, warnings, {}, started=started, label=label)
+
+
+@contextlib.contextmanager
+def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
+    """All data in one file in the folder, to be reported on; and the warnings."""
+    cov = ReportingCoverage(source.config, folder / DATA)
+    with contextlib.closing(cov):
+        warnings = combine(
+            cov,
+            source.data_files,
+            branch=source.branch,
+            workspace=folder,
+            unexecuted=source.unexecuted,
+        )
+        yield cov, warnings
+
+
+def _described(
+    source: Source,
+    folder: Path,
+    cov: ReportingCoverage,
+    warnings: list[str],
+    summary: Mapping[str, Any],
+    *,
+    started: float,
+    label: str | None,
+) -> Report:
+    data_file = folder / DATA
     warnings += cov.troubles
     warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     warnings += source.remarks

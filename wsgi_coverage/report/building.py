@@ -54,10 +54,17 @@ class Building:
         executed: the same data, read at once.
         kept: analyses of this application's sources.
         sources: the folder of those that this report is made of.
+        whole: answer with coverage.py's own analyses, where figures would not do.
     """
 
     def __init__(
-        self, cov: ReportingCoverage, executed: Executed, kept: Kept, sources: Path
+        self,
+        cov: ReportingCoverage,
+        executed: Executed,
+        kept: Kept,
+        sources: Path,
+        *,
+        whole: bool = False,
     ) -> None:
         self.entries: dict[str, Entry] = {}  # by measured file
         self.fatal: OSError | None = None  # what a report cannot be made without
@@ -66,9 +73,11 @@ class Building:
         self._executed = executed
         self._kept = kept
         self._sources = sources
+        self._whole = whole
+        self._used: set[str] = set()  # names of kept analyses
         self._has_new = False
         self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
-        self._known = _figures(kept.get(FIGURES))
+        self._known = {} if whole else _figures(kept.get(FIGURES))
 
     def reporter(self, name: str) -> FileReporter | None:
         if not can_be_kept() or self._executed.tracers.get(name):
@@ -79,6 +88,10 @@ class Building:
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        if self._whole:
+            if isinstance(reporter, KeptFileReporter) and reporter.source_name is None:
+                self._keep(reporter)
+            return full()
         name = self._names[reporter.filename]
         if name not in self.entries:
             self.entries[name] = self._entry(name, reporter, full)
@@ -92,8 +105,7 @@ class Building:
     def tidy(self) -> None:
         """Bound what is kept, if this report added to it."""
         if self._has_new:
-            used = {entry.source for entry in self.entries.values() if entry.source}
-            self._kept.prune(used | {FIGURES})
+            self._kept.prune(self._used | {FIGURES})
 
     def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
         source = known_as = figures = None
@@ -121,6 +133,7 @@ class Building:
             reporter.remember(analysed)
             self._put(source, analysed)
         reporter.source_name = source
+        self._used.add(source)
         return source
 
     def _lend(self, source: str) -> bool:

@@ -8,10 +8,10 @@ Concurrency: reads a report's folder, in which nothing changes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import coverage
@@ -21,32 +21,59 @@ from coverage.jsonreport import JsonReporter
 from coverage.report_core import get_analysis_to_report
 
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.formats import call_for
+from wsgi_coverage.report.building import Building
+from wsgi_coverage.report.kept import Kept
+from wsgi_coverage.report.render import SOURCES, executed
 from wsgi_coverage.report.reported import opened
 from wsgi_coverage.report.reporting import ReportingCoverage
 
+DETAIL = "detail.json"
 
-def detail(folder: Path) -> JsonObject:
-    """The report, made in a child process if it is large.
+
+def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
+    """Write it into the folder of a report that is being built, of which nothing else is wanted.
 
     Raises:
-        FileNotFoundError: there is nothing to report on, or no report.
-        BuildFailedError: the child process failed.
+        OSError: there is no room.
     """
-    return call_for(folder, partial(make, folder))
+    sources = folder / SOURCES
+    sources.mkdir()
+    cov.map_names()
+    building = Building(cov, executed(cov, folder), Kept(analysis_dir), sources, whole=True)
+    cov.analyst = building
+    with contextlib.suppress(NoDataError):
+        (folder / DETAIL).write_text(json.dumps(_report(cov)), encoding="utf-8")
+    if building.fatal:
+        raise building.fatal
+    building.tidy()
 
 
-def make(folder: Path) -> JsonObject:
-    """The same, here."""
+def read(folder: Path) -> JsonObject | None:
+    """What `write` wrote; None where there was no data."""
+    try:
+        found: JsonObject = json.loads((folder / DETAIL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def of_finished(folder: Path) -> JsonObject | None:
+    """The same of a finished report.
+
+    Raises:
+        FileNotFoundError: there is no report.
+    """
     with opened(folder) as (cov, _):
         try:
-            return _report(cov) if hasattr(JsonReporter, "report_one_file") else _by_itself(cov)
-        except NoDataError as error:
-            raise FileNotFoundError(str(error)) from error
+            return _report(cov)
+        except NoDataError:
+            return None
 
 
 def _report(cov: ReportingCoverage) -> JsonObject:
     """What JsonReporter.report does, without writing it: that takes as long as all the rest."""
+    if not hasattr(JsonReporter, "report_one_file"):
+        return _by_itself(cov)
     reporter = JsonReporter(cov)
     data = cov.get_data()
     data.set_query_contexts(cov.config.report_contexts)

@@ -46,7 +46,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     (folder / SOURCES).mkdir(exist_ok=True)
     cov.map_names()
     kept = Kept(analysis_dir)
-    building = Building(cov, _executed(cov, folder), kept, folder / SOURCES)
+    building = Building(cov, executed(cov, folder), kept, folder / SOURCES)
     cov.analyst = building
     reported = _reported(cov)
     if building.fatal:
@@ -64,7 +64,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     return _summary(files, building.entries, reported, kept_functions, branch=branch)
 
 
-def _executed(cov: ReportingCoverage, folder: Path) -> Executed:
+def executed(cov: ReportingCoverage, folder: Path) -> Executed:
     """All data at once, under the names that reports use."""
     contexts = cov.config.report_contexts
     if not cov.remapped:
