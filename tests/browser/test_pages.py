@@ -67,6 +67,7 @@ def test_a_page_fits_its_window_and_is_silent(
         expect(page.get_by_role("main")).to_be_visible()
 
 
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "dark"), ("narrow", "light")])
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
 def test_axe_finds_no_violation(chromium, furnished, size: str, scheme: str, path: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
