@@ -217,3 +217,29 @@ def test_coverage_pys_pages_need_nothing_that_the_policy_forbids(run_shop) -> No
         assert "unsafe" not in policy
     assert {kind for _, kind in pages["assets"].values()} >= {"text/css", "text/javascript"}
     assert {status for status, _ in pages["assets"].values()} == {200}
+
+
+def test_the_page_of_files_has_branch_columns_where_branches_are_measured(run_script) -> None:
+    source = (
+        WRAPPED
+        + """
+    ask("POST", "/refresh", JSON)
+    print(json.dumps([
+        ask("GET", "/files").json(),
+        ask("GET", "/files?view=list", BROWSER).text,
+    ]))
+    """
+    )
+    config = "[run]\nbranch = true\ninclude = shop.py\n"
+
+    [file], page = run_script(source, {"shop.py": SHOP, ".coveragerc": config})
+    _, without = run_script(source, {"shop.py": SHOP})
+
+    shown = [
+        re.sub(r"<[^>]*>", " ", cell).split() for cell in re.findall(r"<td.*?</td>", page, re.S)
+    ]
+    assert (file["branches"], file["partial_branches"], file["covered_branches"]) == (2, 1, 1)
+    assert ["2"] in shown
+    assert ["1"] in shown
+    assert any(cell[:1] == ["50"] for cell in shown)
+    assert ("Partial" in page, "Partial" in without) == (True, False)
