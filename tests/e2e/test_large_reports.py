@@ -134,9 +134,9 @@ def test_while_one_worker_makes_a_report_the_other_tells_how_far_it_is(
     refresh.join()
 
     assert 0 < found["files_done"] <= found["files_total"] == FILES + 1
-    assert f"of {FILES + 1} files done" in page
+    assert f"of {FILES + 1} files" in page
     assert server.get(f"{DASHBOARD}/health").json()["building"] is None
-    assert "files done" not in server.get(f"{DASHBOARD}/").text
+    assert f"of {FILES + 1} files" not in server.get(f"{DASHBOARD}/").text
 
 
 def test_a_report_whose_process_is_killed_is_an_error_and_works_when_tried_again(

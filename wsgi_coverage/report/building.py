@@ -100,6 +100,8 @@ class Building:
         return KnownAnalysis(self.entries[name].figures, self._cov.config.precision)
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+        if reporter.source_name is None:  # older versions of coverage.py make one reporter more
+            self._keep(reporter)
         return dict(read(self._sources / str(reporter.source_name)))
 
     def tidy(self) -> None:
