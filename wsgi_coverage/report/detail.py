@@ -78,10 +78,11 @@ def _report(cov: ReportingCoverage) -> JsonObject:
     data = cov.get_data()
     data.set_query_contexts(cov.config.report_contexts)
     files = {}
-    for of_file, analysis in get_analysis_to_report(cov, None):
-        found = reporter.report_one_file(data, analysis, of_file)
-        found["contexts"] = data.contexts_by_lineno(analysis.filename)
-        files[of_file.relative_filename()] = found
+    with cov.connected():
+        for of_file, analysis in get_analysis_to_report(cov, None):
+            found = reporter.report_one_file(data, analysis, of_file)
+            found["contexts"] = data.contexts_by_lineno(analysis.filename)
+            files[of_file.relative_filename()] = found
     totals = reporter.make_summary(reporter.total)
     if data.has_arcs():
         totals.update(reporter.make_branch_summary(reporter.total))

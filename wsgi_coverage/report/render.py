@@ -48,7 +48,8 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     kept = Kept(analysis_dir)
     building = Building(cov, executed(cov, folder), kept, folder / SOURCES)
     cov.analyst = building
-    reported = _reported(cov)
+    with cov.connected():
+        reported = _reported(cov)
     if building.fatal:
         raise building.fatal
     branch = cov.get_data().has_arcs()

@@ -9,8 +9,9 @@ Concurrency: one instance belongs to one build or one rendering, and so to one t
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,6 +134,13 @@ class ReportingCoverage(Coverage):
         self._analysed.add(name)
         self._files = self._files or len(self.get_data().measured_files())
         progress.note(len(self._analysed), self._files)
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Ask the data file inside by one connection: each question would open one of its own."""
+        connect = getattr(self.get_data(), "_connect", contextlib.nullcontext)
+        with connect():
+            yield
 
     def full_analysis(self, reporter: FileReporter) -> Any:
         """coverage.py's own analysis of a file."""
