@@ -2,8 +2,8 @@
 
     python tests/bench/reporting.py [--theirs PYTHON] [--data-files 64]
 
-534 sources of the standard library; data files of as many workers that have ended, each with lines
-of its own. First ours, then flask-coverage's, each by itself: both are busy for seconds.
+534 sources of the standard library; data files of as many workers, each with lines of its own.
+First ours, then flask-coverage's, each by itself: both are busy for seconds.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from pathlib import Path
 from coverage import CoverageData
 from sites import DASHBOARD, Site, Way, as_json, large_project, served, ways
 
+from wsgi_coverage.store import stamp
+
 
 def data_files(folder: Path, sources: Sequence[Path], number: int) -> None:
-    """What so many workers have left, under names that both find."""
+    """What so many workers of another host publish, under names that both find."""
     draw = random.Random(1)
     lines = {str(path): len(path.read_bytes().splitlines()) for path in sources}
     for index in range(number):
-        data = CoverageData(basename=str(folder / f".coverage.host.{index}.abc"))
+        path = folder / f".coverage.host.{index}.abc"
+        data = CoverageData(basename=str(path))
         chosen = draw.sample(sorted(lines), len(lines) // 2)
         data.add_lines({name: range(1, max(lines[name] // 2, 2)) for name in chosen})
         data.close(force=True)
+        stamp.put(path, stamp.Stamp(worker_id=f"host.{index}.abc", host="host", epoch=0))
 
 
 def step(site: Site, what: str, path: str, method: str = "GET") -> bytes:
