@@ -32,7 +32,7 @@ MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
 ASGI = ["fastapi", "uvicorn"]
 CLIENTS = [
-    "httpbin<0.10.1",
+    "httpbin",
     "playwright>=1.49",
     "axe-playwright-python",
     "pyyaml",

@@ -102,6 +102,7 @@ def test_a_message_is_gone_after_a_reload(scripted, shop) -> None:
 
 def test_a_box_of_the_map_opens_its_file(page, shop) -> None:
     make_report(page, shop)
+    page.wait_for_load_state("load")  # until the style is there, both maps are shown
 
     page.locator("svg.treemap:visible").get_by_role("link", name=re.compile(r"^sales\.py")).click()
 
@@ -120,6 +121,8 @@ def test_the_map_can_be_read_as_a_table(page, shop) -> None:
 
 
 def test_a_line_is_drawn_from_the_second_report_on(page, shop) -> None:
+    shop.client.json("/debug/coverage/refresh", method="POST")
+    shop.forget()
     make_report(page, shop)
     region = page.get_by_role("region", name="Coverage over time")
     figure = card(page, "Runtime coverage").locator(".figure")
