@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -46,10 +47,22 @@ STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
 def leave_signals_alone() -> None:
     """Have signals to the process go to the application's threads, some of which may wait for them.
 
-    A thread that does not block a signal takes it from one that waits for it in sigwait.
+    A thread that does not block a signal takes it from one that waits for it in sigwait. What
+    gevent calls a thread runs in the application's own, which has to go on to hear them.
     """
-    if hasattr(signal, "pthread_sigmask"):
+    if hasattr(signal, "pthread_sigmask") and not _is_the_main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OF_A_THREAD)
+
+
+def _is_the_main_thread() -> bool:
+    """Ask the system, because a monkey patch answers for Python."""
+    try:
+        thread, process = (
+            Path(f"/proc/{name}").readlink().name for name in ("thread-self", "self")
+        )
+    except OSError:  # no Linux
+        return "gevent" in sys.modules
+    return thread == process
 
 
 class Service:
