@@ -1,6 +1,8 @@
 """The worker's one thread, without anything that is measured."""
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -128,3 +130,28 @@ def test_a_socket_that_is_made_anew_while_the_worker_ends_leaves_no_trace(
     service._mended(old, stopping)
 
     assert list(folder.iterdir()) == []
+
+
+def test_signals_are_left_alone_by_a_thread_of_its_own_and_heard_in_the_main_thread() -> None:
+    # Under gevent what looks like a thread runs in the application's main thread.
+    script = """
+import signal, threading
+from wsgi_coverage.collect.service import leave_signals_alone
+
+masks = []
+
+def run():
+    leave_signals_alone()
+    masks.append(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+run()
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+print(masks)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert told.stdout.strip() == "[False, True]"
