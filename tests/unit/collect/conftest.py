@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
-BRANCHES = [False, True]
+MODES = [
+    (core, branch)
+    for core in CORES
+    for branch in (False, True)
+    if core == "ctrace" or not branch or sys.version_info >= (3, 14)
+]
 
 PRELUDE = """
 import json, os, sys, threading, time
@@ -38,6 +43,17 @@ def tell(**facts):
 """
 
 Measure = Callable[..., dict[str, Any]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every core to what asks for one, and every mode to what asks for branches too."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "core" not in metafunc.fixturenames or any("core" in mark.args[0] for mark in marks):
+        return
+    if "branch" in metafunc.fixturenames:
+        metafunc.parametrize(("core", "branch"), MODES)
+    else:
+        metafunc.parametrize("core", CORES)
 
 
 @pytest.fixture

@@ -9,14 +9,6 @@ from typing import Any
 import pytest
 
 Measure = Callable[..., dict[str, Any]]
-CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
-every_core = pytest.mark.parametrize("core", CORES)
-every_mode = pytest.mark.parametrize(
-    ("core", "branch"),
-    [(core, branch) for core in CORES for branch in (False, True)]
-    if sys.version_info >= (3, 14)
-    else [("ctrace", False), ("ctrace", True)] + [(core, False) for core in CORES[1:]],
-)
 
 LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
@@ -38,7 +30,6 @@ def together(function):
 """
 
 
-@every_mode
 def test_what_runs_during_a_pause_is_not_noted_and_what_runs_afterwards_is_in_every_thread(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -73,7 +64,6 @@ pool.shutdown()
     assert told["rounds"] == [[None, [SECOND]]] * 3
 
 
-@every_core
 def test_each_pool_thread_is_measured_after_a_resume(measure: Measure, core: str) -> None:
     told = measure(
         POOL
@@ -103,7 +93,6 @@ pool.shutdown()
     assert told["lines"] == [[SECOND]] * 4
 
 
-@every_core
 def test_no_thread_has_a_trace_function_during_a_pause(measure: Measure, core: str) -> None:
     told = measure(
         POOL
@@ -126,7 +115,6 @@ pool.shutdown()
     assert told["left"] == []
 
 
-@every_core
 def test_a_loop_that_ran_through_the_pause_is_noted_from_the_resume_on(
     measure: Measure, core: str
 ) -> None:
@@ -223,7 +211,6 @@ def test_a_foreign_coverage_is_not_ours_to_pause(measure: Measure) -> None:
     assert told["slug"] == "not-ours"
 
 
-@every_core
 def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
     measure: Measure, core: str
 ) -> None:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 Measure = Callable[..., dict[str, Any]]
-CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
-every_mode = pytest.mark.parametrize(
-    ("core", "branch"),
-    [(core, branch) for core in CORES for branch in (False, True)]
-    if sys.version_info >= (3, 14)
-    else [("ctrace", False), ("ctrace", True)] + [(core, False) for core in CORES[1:]],
-)
 
 LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
@@ -54,7 +46,6 @@ worker = forking.current()
 """
 
 
-@every_mode
 def test_what_ran_before_the_first_request_is_load_and_the_rest_is_runtime(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -73,7 +64,6 @@ tell(phases=phases())
     assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [SECOND]}
 
 
-@every_mode
 def test_a_line_that_ran_at_load_and_runs_again_is_runtime_too(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -93,7 +83,6 @@ tell(phases=phases())
     assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [FIRST]}
 
 
-@every_mode
 def test_a_reset_keeps_the_load_and_nothing_of_runtime(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -121,7 +110,6 @@ tell(rounds=rounds)
     ]
 
 
-@every_mode
 def test_a_reset_before_the_first_request_keeps_all_that_was_loaded(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -141,7 +129,6 @@ tell(phases=phases())
     assert told["phases"] == {"load": [1, FIRST, 5, 9], "runtime": [SECOND]}
 
 
-@pytest.mark.parametrize("core", CORES)
 def test_a_request_for_the_dashboard_does_not_end_the_load(measure: Measure, core: str) -> None:
     told = measure(
         SETUP
@@ -175,7 +162,6 @@ tell(after_reset=phases())
     assert told["after_reset"] == {"None": [SECOND]}
 
 
-@every_mode
 def test_what_was_saved_before_the_application_was_wrapped_is_load(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -193,7 +179,6 @@ tell(phases=phases())
     assert told["phases"] == {"load": [1, FIRST, 5, SECOND, 9], "runtime": [FIRST]}
 
 
-@every_mode
 def test_a_forked_worker_tells_its_own_first_request(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -243,7 +228,6 @@ tell(phases=phases())
     assert told["phases"] == {"load": LOADED, "runtime": [FIRST, SECOND]}
 
 
-@pytest.mark.parametrize("core", CORES)
 def test_a_loop_of_a_thread_that_began_at_load_is_runtime_afterwards_too(
     measure: Measure, core: str
 ) -> None:

@@ -7,20 +7,11 @@ from typing import Any
 import pytest
 
 Measure = Callable[..., dict[str, Any]]
-CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
-every_core = pytest.mark.parametrize("core", CORES)
-every_mode = pytest.mark.parametrize(
-    ("core", "branch"),
-    [(core, branch) for core in CORES for branch in (False, True)]
-    if sys.version_info >= (3, 14)
-    else [("ctrace", False), ("ctrace", True)] + [(core, False) for core in CORES[1:]],
-)
 
 LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
 
 
-@every_mode
 def test_what_ran_is_published_and_what_did_not_is_not(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -41,7 +32,6 @@ def test_what_ran_is_published_and_what_did_not_is_not(
     assert told["core"] == core
 
 
-@every_mode
 def test_a_second_publish_adds_to_the_first(measure: Measure, core: str, branch: bool) -> None:
     told = measure(
         """
@@ -60,7 +50,6 @@ def test_a_second_publish_adds_to_the_first(measure: Measure, core: str, branch:
     assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])
 
 
-@every_mode
 def test_a_new_line_in_a_function_that_runs_already_is_published(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -85,7 +74,6 @@ def test_a_new_line_in_a_function_that_runs_already_is_published(
     assert set(told["lines"]["app.py"]) == {*LOADED, 10, 11, 12, 13}
 
 
-@every_mode
 def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -119,7 +107,6 @@ def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
     assert told["rounds"] == [[None, [line]] for line in (FIRST, SECOND, FIRST, SECOND, FIRST)]
 
 
-@every_mode
 def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
     measure: Measure, core: str, branch: bool
 ) -> None:
@@ -258,7 +245,6 @@ def test_the_flush_is_loss_free_with_this_coverage_py(measure: Measure) -> None:
     assert told["lossless"]
 
 
-@every_core
 def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
     measure: Measure, core: str
 ) -> None:
@@ -318,7 +304,6 @@ def test_a_write_that_fails_loses_nothing(measure: Measure) -> None:
     assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])
 
 
-@every_core
 def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
     measure: Measure, core: str
 ) -> None:
