@@ -45,8 +45,8 @@ BELOW = ("tests/unit", "tests/contract", "tests/integration")
 TRACED = tuple(f"tests/e2e/test_{name}.py" for name in ("every_line", "pause", "per_test", "reset"))
 ENDED = tuple(f"tests/e2e/test_{name}.py" for name in ("lifetimes", "run", "run_processes"))
 # The whole pyramid takes ten minutes: one run shares it out among the oldest Python, which measures
-# by ctrace, one that measures statements by sysmon, and one that measures branches by it, too. Where
-# one of these is missing, each runs the whole.
+# by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
+# Where one of these is missing, each runs the whole.
 PARTS = {
     "3.11": (*BELOW, *TRACED, *ENDED),
     "3.13": ("tests/e2e", "tests/browser"),

@@ -25,6 +25,7 @@ from wsgi_coverage.errors import (
     RefreshBusyError,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
+from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build, build_detail
@@ -32,7 +33,6 @@ from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.library import Library
-from wsgi_coverage.report.progress import Building
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings

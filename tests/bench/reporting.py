@@ -18,7 +18,7 @@ from pathlib import Path
 from coverage import CoverageData
 from sites import DASHBOARD, Site, Way, as_json, large_project, served, ways
 
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
 
 
 def data_files(folder: Path, sources: Sequence[Path], number: int) -> None:

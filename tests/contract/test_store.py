@@ -10,9 +10,9 @@ from pathlib import Path
 import coverage
 import pytest
 
+from wsgi_coverage.data import stamp
 from wsgi_coverage.errors import DiskFullError
 from wsgi_coverage.report import fold
-from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
 

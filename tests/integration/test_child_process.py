@@ -21,7 +21,7 @@ hooks = []
 os.register_at_fork(before=lambda: hooks.append("before"))
 """
 CALL = """
-from wsgi_coverage.report import child
+from wsgi_coverage.offload import child
 
 def call(function, *arguments, tick=lambda: None):
     return child.call(function, *arguments, tick=tick)
@@ -78,7 +78,7 @@ import json, os, select, signal, subprocess, sys, time
 
 WORKER = '''
 import jobs
-from wsgi_coverage.report import child
+from wsgi_coverage.offload import child
 child.call(jobs.say_and_sleep, tick=lambda: None)
 '''
 os.mkfifo("alive")

@@ -15,7 +15,7 @@ from coverage import CoverageData
 
 from wsgi_coverage import cli
 from wsgi_coverage.cli import asking, collect, gate, meter
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
 
 Output = pytest.CaptureFixture[str]
 

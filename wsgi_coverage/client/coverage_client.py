@@ -29,10 +29,10 @@ from wsgi_coverage.client.errors import (
     RefusedError,
     VersionMismatchError,
 )
+from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.report import paper, serialized
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.collected import Brought, combine
-from wsgi_coverage.report.datafile import UnusableError
 
 NOT_IN_A_NAME = re.compile(r"[/\\%\0-\x1f\x7f]")
 

@@ -17,12 +17,12 @@ from wsgi_coverage import clock
 from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.collect.tracer import Tracer
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import JsonObject, WorkerState
-from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
-from wsgi_coverage.store.phases import Phase
-from wsgi_coverage.store.stamp import Stamp
 
 
 class Member:

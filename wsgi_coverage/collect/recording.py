@@ -1,6 +1,6 @@
 """The private data file that one process records into, and the versions of the sources it is of.
 
-Lines are written under the context of the phase in which they ran (wsgi_coverage.store.phases). The
+Lines are written under the context of the phase in which they ran (wsgi_coverage.data.phases). The
 data files of one process follow one another: a new one for each reset, and for each fork.
 
 Concurrency: every method is called under the worker's lock, but for `saw`, which measured threads
@@ -18,8 +18,8 @@ from coverage import CoverageData
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import internals
-from wsgi_coverage.store import stamp
-from wsgi_coverage.store.phases import Phase, call_it_load, context_of, forget_runtime
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.phases import Phase, call_it_load, context_of, forget_runtime
 
 
 class Recording:

@@ -19,9 +19,9 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.collect import internals, live
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.recording import Recording
+from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.errors import CannotPauseError, NotOursError
 from wsgi_coverage.model import Measuring
-from wsgi_coverage.store.phases import Phase
 
 log = logging.getLogger("wsgi_coverage")
 

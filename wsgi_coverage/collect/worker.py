@@ -27,9 +27,9 @@ from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.requests import Requests
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.collect.tracer import Tracer
+from wsgi_coverage.data import stamp
 from wsgi_coverage.errors import WsgiCoverageError
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
-from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.files import FilesStore

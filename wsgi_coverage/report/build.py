@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
+from wsgi_coverage.data import stamp
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, origin
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.store import stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

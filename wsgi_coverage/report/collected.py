@@ -17,13 +17,13 @@ from pathlib import Path
 
 from coverage.exceptions import CoverageException
 
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.union import DataUnion, Part
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report import remap
 from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.datafile import UnusableError, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.report.union import DataUnion, Part
-from wsgi_coverage.store import stamp
 
 NAMED = 3  # files that a sentence names; the others are counted
 

@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from wsgi_coverage.report.datafile import UnusableError, opened
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.union import DataUnion
+from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.report.union import DataUnion
-from wsgi_coverage.report.versions import Versions
-from wsgi_coverage.store import stamp
 
 
 def combine(

@@ -22,8 +22,8 @@ from coverage.numbits import numbits_to_nums
 from coverage.plugin import FileReporter
 from coverage.results import Analysis, AnalysisNarrower, Numbers
 
+from wsgi_coverage.data.phases import Phase, phase_of
 from wsgi_coverage.report.kept import digest
-from wsgi_coverage.store.phases import Phase, phase_of
 
 Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsgi_coverage.report.datafile import UnusableError, opened
-from wsgi_coverage.report.union import DataUnion
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.union import DataUnion
 
 
 def union(data_files: Sequence[Path], target: Path, *, branch: bool) -> list[Path]:

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from wsgi_coverage.data import stamp
 from wsgi_coverage.model import Report
-from wsgi_coverage.report import child, interpreter, process
+from wsgi_coverage.offload import child, interpreter, process
+from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report.build import Source
-from wsgi_coverage.report.progress import Building
-from wsgi_coverage.store import stamp
 
 log = logging.getLogger("wsgi_coverage")
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
 
 ORIGIN = "origin.json"
 NAMED = 3  # sources that a sentence names; the others are counted

@@ -20,7 +20,7 @@ from coverage.exceptions import NoDataError
 from coverage.misc import format_local_datetime
 from coverage.report_core import get_analysis_to_report
 
-from wsgi_coverage.report import progress
+from wsgi_coverage.offload import progress
 from wsgi_coverage.report.figures import Region, numbers, regions_of
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened

@@ -22,7 +22,7 @@ from coverage.plugin import CodeRegion, FileReporter
 from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
-from wsgi_coverage.report import progress
+from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
 PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure

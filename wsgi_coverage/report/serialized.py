@@ -12,8 +12,8 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.report.datafile import UnusableError
 
 MARK = b"z"  # before zlib's own format
 MOST = 1_000_000_000  # bytes of SQL

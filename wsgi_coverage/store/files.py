@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsgi_coverage import clock
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
-from wsgi_coverage.store import stamp
 from wsgi_coverage.store.base import Union
-from wsgi_coverage.store.stamp import Stamp
 
 log = logging.getLogger("wsgi_coverage")
 

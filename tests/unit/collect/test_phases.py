@@ -15,7 +15,7 @@ FIRST, SECOND = 2, 6
 # `site` is what a server calls; a request's path names the function that it runs.
 SETUP = """
 from wsgi_coverage import CoverageMiddleware
-from wsgi_coverage.store.phases import phase_of
+from wsgi_coverage.data.phases import phase_of
 
 def phases(name="app.py"):
     "Executed lines of a file by phase, of everything that is published."

@@ -309,7 +309,7 @@ def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
 ) -> None:
     told = measure(
         """
-        from wsgi_coverage.store import stamp
+        from wsgi_coverage.data import stamp
         start_early()
         loaded = stamp.fingerprint("app.py")
         import app
@@ -341,7 +341,7 @@ def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
 ) -> None:
     told = measure(
         """
-        from wsgi_coverage.store import stamp
+        from wsgi_coverage.data import stamp
         import app
         start_early()
         app.first()

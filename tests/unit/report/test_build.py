@@ -10,9 +10,9 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.data import stamp
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import formats
-from wsgi_coverage.store import stamp
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

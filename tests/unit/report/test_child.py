@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from wsgi_coverage.errors import BuildFailedError, is_disk_full
-from wsgi_coverage.report import child, child_main, interpreter, process, progress
+from wsgi_coverage.offload import child, child_main, interpreter, process, progress
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
 
 JOBS = """
 import errno, os, pathlib, signal, sys, time
 
-from wsgi_coverage.report import progress
+from wsgi_coverage.offload import progress
 
 def about():
     fds = pathlib.Path("/proc/self/fd")
@@ -245,7 +245,7 @@ def test_its_death_is_noticed_where_a_fork_of_the_worker_holds_its_channel_open(
 
 
 def test_one_that_hangs_up_is_given_up(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsgi_coverage.report.process.REAP_PATIENCE", 0.05)
+    monkeypatch.setattr("wsgi_coverage.offload.process.REAP_PATIENCE", 0.05)
 
     with pytest.raises(BuildFailedError):
         call(jobs.hang_up)

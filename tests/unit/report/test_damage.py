@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.report import datafile
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import datafile, stamp
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]

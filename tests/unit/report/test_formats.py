@@ -15,7 +15,8 @@ import pytest
 
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
-from wsgi_coverage.report import child, formats, kept, pages, reported
+from wsgi_coverage.offload import child
+from wsgi_coverage.report import formats, kept, pages, reported
 from wsgi_coverage.report.turns import turn
 
 Build = Callable[..., Report]

@@ -12,9 +12,10 @@ import pytest
 from wsgi_coverage import clock
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Gathering, Report
-from wsgi_coverage.report import heavy, interpreter
+from wsgi_coverage.offload import interpreter
+from wsgi_coverage.offload.progress import Building
+from wsgi_coverage.report import heavy
 from wsgi_coverage.report.build import Source, build
-from wsgi_coverage.report.progress import Building
 
 MakeData = Callable[..., Path]
 Somewhere = Callable[..., Report]

@@ -98,13 +98,13 @@ def test_an_unchanged_source_is_not_opened_unless_it_was_young(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(origin, "YOUNG", 0)
         origin.note(report, workers=[], sources=[str(sources[0])])
-    monkeypatch.setattr("wsgi_coverage.store.stamp.fingerprint", _refuse)
+    monkeypatch.setattr("wsgi_coverage.data.stamp.fingerprint", _refuse)
 
     assert origin.differences(report, live=None) == []
 
     monkeypatch.undo()
     origin.note(report, workers=[], sources=[str(sources[1])])
-    monkeypatch.setattr("wsgi_coverage.store.stamp.fingerprint", _refuse)
+    monkeypatch.setattr("wsgi_coverage.data.stamp.fingerprint", _refuse)
     with pytest.raises(AssertionError, match=sources[1].name):
         origin.differences(report, live=None)
 
@@ -114,7 +114,7 @@ def test_a_changed_source_is_read_once(
 ) -> None:
     sources[0].write_text("x = 2\n")
     first = origin.differences(report, live=None)
-    monkeypatch.setattr("wsgi_coverage.store.stamp.fingerprint", _refuse)
+    monkeypatch.setattr("wsgi_coverage.data.stamp.fingerprint", _refuse)
 
     assert origin.differences(report, live=None) == first != []
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage import clock
-from wsgi_coverage.report import progress
-from wsgi_coverage.report.progress import Building
+from wsgi_coverage.offload import progress
+from wsgi_coverage.offload.progress import Building
 
 
 @pytest.fixture

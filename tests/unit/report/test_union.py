@@ -9,8 +9,8 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.data import stamp
 from wsgi_coverage.report.fold import union
-from wsgi_coverage.store import stamp
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.report import versions
-from wsgi_coverage.report.versions import Versions, current
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp, versions
+from wsgi_coverage.data.versions import Versions, current
 
 LONG_AGO = 1_000_000_000  # nanoseconds since 1970
 

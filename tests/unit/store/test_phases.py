@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage.store.phases import (
+from wsgi_coverage.data.phases import (
     Phase,
     call_it_load,
     context_of,

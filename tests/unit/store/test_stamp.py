@@ -6,9 +6,9 @@ from pathlib import Path
 import coverage
 import pytest
 
-from wsgi_coverage.store import stamp
-from wsgi_coverage.store.phases import call_it_load
-from wsgi_coverage.store.stamp import BrokenSealError, Stamp
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.phases import call_it_load
+from wsgi_coverage.data.stamp import BrokenSealError, Stamp
 
 STAMP = Stamp(worker_id="h.1.a", host="h", epoch=3)
 

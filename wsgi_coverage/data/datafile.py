@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgi_coverage.data import stamp
 from wsgi_coverage.errors import is_disk_full
-from wsgi_coverage.store import stamp
 
 TRIES = 4  # to get a whole copy of a file that somebody writes to
 PAUSE = 0.02  # seconds between tries

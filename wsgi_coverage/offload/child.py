@@ -1,6 +1,6 @@
 """Have a child process do what is too much for a worker: start it, watch it, read the result.
 
-The child is another Python (wsgi_coverage.report.interpreter) that runs child_main.py. Whether it
+The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Whether it
 succeeded is told by what it wrote, never by how it ended.
 
 Concurrency: a call belongs to one thread. The child ends when the call does, or the worker.
@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report import child_main, interpreter, progress
-from wsgi_coverage.report.process import Process
+from wsgi_coverage.offload import child_main, interpreter, progress
+from wsgi_coverage.offload.process import Process
 
 log = logging.getLogger("wsgi_coverage")
 

@@ -1,4 +1,4 @@
-"""The child's side: a script that does one job for a worker and ends. Started by report/child.py.
+"""The child's side: a script that does one job for a worker and ends. Started by offload/child.py.
 
 Its standard input is the worker's socket: one line of JSON, then a pickle (a function, its
 arguments). It answers there, a JSON object a line: `hello`, any number of `files`, then `value` or
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _work(worker: Worker, pickled: bytes) -> bytes:
-    from wsgi_coverage.report import progress
+    from wsgi_coverage.offload import progress
 
     function, arguments, keywords = pickle.loads(pickled)  # noqa: S301  the worker's own
     with progress.told_to(worker.tell_files):

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
 
 # A source that was written just now may be written again within a tick of the file system's clock.
 SETTLED = 2_000_000_000  # nanoseconds

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from wsgi_coverage.store.stamp import TABLE, changing
+from wsgi_coverage.data.stamp import TABLE, changing
 
 JOIN = "|"  # coverage.py's own, between a static and a dynamic context
 

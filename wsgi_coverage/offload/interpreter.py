@@ -2,7 +2,7 @@
 
 In a server that embeds Python, `sys.executable` is the server (uWSGI), empty, or something else
 that must not be started; so only what is called python is looked at, and whether one really is this
-very Python is seen by the child's first message (wsgi_coverage.report.child).
+very Python is seen by the child's first message (wsgi_coverage.offload.child).
 
 Concurrency: functions without state.
 """

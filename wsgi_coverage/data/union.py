@@ -19,8 +19,8 @@ from typing import Any
 
 from coverage import CoverageData
 
-from wsgi_coverage.report.datafile import UnusableError
-from wsgi_coverage.store import stamp
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.datafile import UnusableError
 
 KINDS = {True: "branches", False: "statements only"}
 

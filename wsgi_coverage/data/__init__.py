@@ -1,0 +1,1 @@
+"""coverage.py's data files: read, unite, fingerprint."""
