@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
@@ -113,9 +115,14 @@ def stamp_in(connection: sqlite3.Connection) -> Stamp | None:
 def fingerprint(source: str | Path) -> str | None:
     """What tells one version of a source from another; None if it cannot be read."""
     try:
-        return hashlib.blake2b(Path(source).read_bytes(), digest_size=16).hexdigest()
+        return fingerprint_of(Path(source).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def fingerprint_of(content: bytes) -> str:
+    """What tells one version of a source, of this content, from another."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
@@ -212,6 +219,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         sqlite3.Error: it is none.
     """
-    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    # Path.as_uri imports what it needs when it is called first, which may be at the very end.
+    address = f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
         yield connection

@@ -1,7 +1,8 @@
-"""The private folder: sockets and live data files, for the own user only.
+"""The private folder: memory of lines, sockets and live data files, for the own user only.
 
-In memory (``/dev/shm``) where there is such a place, else in the temporary folder; one folder for
-each configured data file, found again by its path, so that the workers of one application meet.
+In memory (``/dev/shm``) where there is such a place, else in the temporary folder. One folder for
+each configured data file, found again by all processes of one host that measure into it: of one
+boot, and of one pid namespace, because elsewhere a process id means another process.
 
 Concurrency: functions without state; folders are made so that two makers do not disturb each other.
 """
@@ -12,10 +13,13 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
 
@@ -29,27 +33,72 @@ def private_folder(data_file: Path) -> Path:
         PermissionError: somebody else made a folder of this name first.
         OSError: no folder can be made at all.
     """
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    digest = hashlib.sha256(os.fsencode(data_file)).hexdigest()[:16]
-    top = _base() / f"wsgi-coverage-{user}"
-    folder = top / digest
-    for each in (top, folder):
+    refused: OSError | None = None
+    for folder in places(data_file):
+        try:
+            make(folder)
+        except OSError as error:  # somebody else's, or no room
+            refused = refused or error
+        else:
+            return folder
+    raise refused or FileNotFoundError("there is neither shared memory nor a temporary folder")
+
+
+def places(data_file: Path) -> list[Path]:
+    """Where the private folder may be, the best place first; none is made."""
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    name = _identity(data_file)
+    return [base / f"wsgi-coverage-{user}" / name for base in _bases()]
+
+
+def make(folder: Path) -> None:
+    """Make a folder that `places` names, for the own user only.
+
+    Raises:
+        PermissionError: somebody else made a folder of this name first.
+        OSError: it cannot be made.
+    """
+    for each in (folder.parent, folder):
         each.mkdir(mode=0o700, exist_ok=True)
         _check_own(each)
-    return folder
 
 
-def _base() -> Path:
+def _bases() -> Iterator[Path]:
     if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and SHARED_MEMORY.is_dir():
-        return SHARED_MEMORY
-    return Path(tempfile.gettempdir())
+        yield SHARED_MEMORY
+    with contextlib.suppress(FileNotFoundError):  # no folder can be written to
+        yield Path(tempfile.gettempdir())
+
+
+def _identity(data_file: Path) -> str:
+    """Tells one application on one host from another.
+
+    The inode of a pid namespace is used again, so the start of its first process belongs to it; two
+    containers may have another folder under the same path.
+    """
+    known = [socket.gethostname(), str(data_file), *_system()]
+    with contextlib.suppress(OSError):
+        data_file.parent.mkdir(parents=True, exist_ok=True)
+        status = data_file.parent.stat()
+        known += [str(status.st_dev), str(status.st_ino)]
+    return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[:16]
+
+
+def _system() -> Iterator[str]:
+    """The boot, the pid namespace and the start of its first process, as far as they are told."""
+    with contextlib.suppress(OSError):
+        yield BOOT_ID.read_text(encoding="ascii").strip()
+    with contextlib.suppress(OSError):
+        yield str(Path("/proc/self/ns/pid").readlink())
+    with contextlib.suppress(OSError, IndexError):
+        yield Path("/proc/1/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
 
 
 def _check_own(folder: Path) -> None:
-    if not hasattr(os, "getuid"):
+    if not hasattr(os, "geteuid"):
         return
     status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise PermissionError(f"{folder} is not a folder of this user's own")
     if status.st_mode & 0o077:
         folder.chmod(0o700)

@@ -1,0 +1,928 @@
+"""The memory of executed lines that the processes of a host share."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.store.memory import (
+    CHUNK,
+    HEADER,
+    MOST_CHUNKS,
+    MOST_LINES,
+    Memory,
+    MemoryFullError,
+    MemoryGoneError,
+)
+
+Child = Callable[..., dict[str, Any]]
+RUNTIME, LOAD = Phase.RUNTIME, Phase.LOAD
+ROOM = 100
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    return Memory(folder(tmp_path))
+
+
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "memory"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def mark(
+    memory: Memory, *lines: int, epoch: int, name: str = "app.py", phase: Phase | None = RUNTIME
+) -> None:
+    place = memory.place(name, "v1", ROOM)
+    chunk = memory.chunk(phase, epoch, place.chunk)
+    for line in lines:
+        chunk[place.at + line] = 1
+
+
+def lines(
+    reading: Reading, name: str = "app.py", phase: Phase | None = RUNTIME, version: str = "v1"
+) -> list[int]:
+    """Lines of a source that count."""
+    for claim in reading.sources:
+        if (claim.name, claim.version) == (name, version):
+            chunk, at, room = claim.place
+            plane = reading.planes.get(phase, {}).get(chunk, b"")
+            return [number for number, byte in enumerate(plane[at : at + room]) if byte]
+    return []
+
+
+def begin_epoch(memory: Memory, epoch: int, counted: Reading | None = None) -> None:
+    """Reset: what ran before counts no more."""
+    memory.announce(epoch=epoch, oldest=epoch, paused=False)
+    memory.end_epochs(epoch, counted)
+
+
+def files(memory: Memory) -> set[str]:
+    return set(os.listdir(memory.folder))
+
+
+# Places
+
+
+def test_a_source_has_the_same_place_whoever_asks_and_however_often(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", ROOM)
+
+    assert memory.place("app.py", "v1", ROOM) == place
+    assert memory.place("app.py", "v1", 5) == place  # the first claim counts
+    assert Memory(memory.folder).place("app.py", "v1", ROOM) == place
+
+
+def test_versions_and_sources_have_places_that_do_not_overlap(memory: Memory) -> None:
+    rooms = random.Random(1).choices(range(1, 40_000), k=200)
+
+    places = [memory.place(f"m{n % 50}.py", f"v{n // 50}", room) for n, room in enumerate(rooms)]
+
+    taken: dict[int, list[tuple[int, int]]] = {}
+    for place, room in zip(places, rooms, strict=True):
+        assert place.room == room
+        assert place.at + room <= CHUNK
+        taken.setdefault(place.chunk, []).append((place.at, place.at + room))
+    assert sorted(taken) == list(range(len(taken)))
+    for spans in taken.values():
+        spans.sort()
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_a_name_may_hold_what_a_file_name_may(memory: Memory) -> None:
+    names = ['a "b".py', "a\nb\r\u2028.py", os.fsdecode(b"\xff\xfe.py"), "ä/\\.py", "[1]"]
+
+    places = [memory.place(name, "v1", ROOM) for name in names]
+
+    other = Memory(memory.folder)
+    assert [claim.name for claim in other.claims()] == names
+    assert [claim.place for claim in other.claims()] == places
+
+
+def test_claims_are_those_of_all_processes(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    other.place("b.py", "v1", ROOM)
+    memory.place("a.py", "v1", ROOM)
+    other.place("c.py", "v1", ROOM)
+
+    assert [claim.name for claim in memory.claims()] == ["b.py", "a.py", "c.py"]
+    assert memory.claims() == other.claims() == memory.known()
+
+
+@pytest.mark.parametrize("number", [2, 8])
+def test_processes_that_claim_300_sources_at_once_agree_on_every_place(
+    child: Child, number: int
+) -> None:
+    told = child(
+        f"""
+        import random
+        number = {number}
+        folder = Path("memory")
+        folder.mkdir()
+        gate = Gate()
+
+        def work(each):
+            gate.wait()
+            memory = Memory(folder)
+            sources = [(f"m{{n}}.py", f"v{{n % 3}}", 3000 + n) for n in range(300)]
+            random.Random(each).shuffle(sources)
+            places = {{name: memory.place(name, version, room) for name, version, room in sources}}
+            Path(f"places-{{each}}").write_text(json.dumps(places))
+
+        pids = [fork(work, each) for each in range(number)]
+        gate.wait_for(number)
+        gate.open()
+        codes = ended(pids)
+        """
+        + """
+        claims = Memory(folder).claims()
+        places = {claim.name: list(claim.place) for claim in claims}
+        told = [json.loads(Path(f"places-{each}").read_text()) for each in range(number)]
+        tell(
+            codes=codes,
+            sources=len(claims),
+            disagree=[each for each, theirs in enumerate(told) if theirs != places],
+            taken=len({(c, at + n) for c, at, room in places.values() for n in range(room)}),
+            rooms=sum(room for *_, room in places.values()),
+        )
+        """
+    )
+
+    assert told["codes"] == [0] * number
+    assert told["sources"] == 300
+    assert told["disagree"] == []
+    assert told["taken"] == told["rooms"] == sum(range(3000, 3300))
+
+
+FOREIGN = [
+    b"\n",
+    b"not a claim\n",
+    b"\xff\xfe\0\n",
+    b"[]\n",
+    b"[10]\n",
+    b'[10,"app.py"]\n',
+    b'[10,"app.py","v1","more"]\n',
+    b'["10","app.py","v1"]\n',
+    b'[10.5,"app.py","v1"]\n',
+    b'[0,"app.py","v1"]\n',
+    b'[-5,"app.py","v1"]\n',
+    b'[99999999999,"app.py","v1"]\n',
+    b'[10,null,"v1"]\n',
+    b'{"room":10}\n',
+    b'  [10,"app.py","v1"]\n',
+    b'[10,"app.py","v1"\n',
+    b"a carriage return\rin a line\r\nand more\n",
+    b"[" + b"9" * 6000 + b',"app.py","v1"]\n',
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_line_that_is_no_claim_is_passed_over_by_all_alike(
+    memory: Memory, foreign: bytes
+) -> None:
+    first = memory.place("first.py", "v1", ROOM)
+    with (memory.folder / "index").open("ab") as index:
+        index.write(foreign)
+    other = Memory(memory.folder)
+    fresh = other.place("app.py", "v1", ROOM)
+
+    known = memory.place("app.py", "v1", ROOM)
+    more = memory.place("more.py", "v1", ROOM)
+
+    assert known == fresh
+    assert known.room == ROOM
+    assert known.at == first.at + ROOM
+    assert other.place("more.py", "v1", ROOM) == more
+    assert Memory(memory.folder).claims() == memory.claims() == other.claims()
+
+
+@pytest.mark.parametrize("torn", [b"\n", b"\n[10", b'\n[10,"torn.py","v', b'\n[10,"torn.py","v1"]'])
+def test_a_torn_last_line_is_passed_over_and_the_next_claim_is_whole(
+    memory: Memory, torn: bytes
+) -> None:
+    """A disk was full, or a process was killed, in the middle of a claim."""
+    memory.place("first.py", "v1", ROOM)
+    with (memory.folder / "index").open("ab") as index:
+        index.write(torn)
+    before = [claim.name for claim in memory.claims()]
+
+    place = memory.place("app.py", "v1", ROOM)
+
+    assert before == ["first.py"]
+    assert Memory(memory.folder).place("app.py", "v1", ROOM) == place
+    assert Memory(memory.folder).place("torn.py", "v1", 10) == memory.place("torn.py", "v1", 10)
+    assert Memory(memory.folder).claims() == memory.claims()
+
+
+def test_an_exception_anywhere_in_placing_leaves_the_layout_as_it_is(child: Child) -> None:
+    """A signal handler of the application may raise at any line."""
+    told = child(
+        """
+        import warnings
+        from wsgi_coverage.store import memory as module
+        warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
+
+        class Interrupted(Exception):
+            pass
+
+        def interrupted_at(line, work):
+            "Raise when this many lines of the module have run; tell whether that was so."
+            left = line
+
+            def trace(frame, event, argument):
+                nonlocal left
+                if frame.f_code.co_filename != module.__file__:
+                    return None
+                if event == "line":
+                    left -= 1
+                    if left == 0:
+                        raise Interrupted
+                return trace
+
+            sys.settrace(trace)
+            try:
+                work()
+            except Interrupted:
+                return True
+            finally:
+                sys.settrace(None)
+            return False
+
+        def is_wrong(line, name):
+            "Whether a view that was interrupted there disagrees; None: there is no such line."
+            folder = Path(f"{line}-{name}")
+            folder.mkdir()
+            other, memory = Memory(folder), Memory(folder)
+            for number in range(3):
+                other.place(str(number), "v1", 10)
+            if not interrupted_at(line, lambda: memory.place(name, "v1", 10)):
+                return None
+            places = [memory.place(name, "v1", 10), memory.place("more", "v1", 10)]
+            return (
+                places != [other.place(name, "v1", 10), other.place("more", "v1", 10)]
+                or memory.claims() != other.claims()
+            )
+
+        for name in ("1", "new"):
+            found = []
+            while None not in found:
+                found.append(is_wrong(len(found) + 1, name))
+            tell(**{name: [line for line, wrong in enumerate(found, 1) if wrong]})
+            tell(lines=len(found))
+        """
+    )
+
+    assert told["lines"] > 30
+    assert told["1"] == []
+    assert told["new"] == []
+
+
+def test_an_index_that_somebody_has_cut_is_an_error_like_any_other(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", ROOM)
+    os.truncate(memory.folder / "index", 0)
+
+    with pytest.raises(OSError, match="index"):
+        memory.place("more.py", "v1", ROOM)
+
+    assert memory.place("app.py", "v1", ROOM) == place
+
+
+def test_a_source_that_is_larger_than_a_chunk_has_one_of_its_own(memory: Memory) -> None:
+    before = memory.place("before.py", "v1", ROOM)
+
+    large = memory.place("large.py", "v1", CHUNK + ROOM)
+    after = memory.place("after.py", "v1", ROOM)
+    full = memory.place("full.py", "v1", CHUNK - 2 * ROOM)
+    second = memory.place("second.py", "v1", ROOM)
+    memory.chunk(RUNTIME, 0, large.chunk)[large.at + CHUNK + ROOM - 1] = 1
+
+    assert large.at == 0
+    assert (after.chunk, after.at) == (before.chunk, before.at + ROOM)
+    assert full.chunk == before.chunk
+    assert len({before.chunk, large.chunk, second.chunk}) == 3
+    assert lines(memory.read(), "large.py") == [CHUNK + ROOM - 1]
+    assert Memory(memory.folder).claims() == memory.claims()
+
+
+def test_a_source_may_be_just_as_large_as_a_chunk(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", CHUNK)
+    memory.chunk(RUNTIME, 0, place.chunk)[CHUNK - 1] = 1
+
+    assert (place.chunk, place.at) == (0, 0)
+    assert memory.place("more.py", "v1", 1).chunk == 1
+    assert lines(memory.read()) == [CHUNK - 1]
+
+
+def test_the_total_is_bounded(memory: Memory) -> None:
+    places = [memory.place(f"m{n}.py", "v1", CHUNK) for n in range(MOST_CHUNKS)]
+
+    assert places[-1].chunk == MOST_CHUNKS - 1
+    for _ in range(2):
+        with pytest.raises(MemoryFullError):
+            memory.place("more.py", "v1", ROOM)
+    with pytest.raises(MemoryFullError):
+        Memory(memory.folder).place("more.py", "v1", ROOM)
+    assert memory.place("m7.py", "v1", CHUNK) == places[7]
+
+
+def test_a_source_may_have_so_many_lines_and_no_more(memory: Memory) -> None:
+    assert memory.place("app.py", "v1", MOST_LINES).room == MOST_LINES
+
+    with pytest.raises(MemoryFullError):
+        memory.place("more.py", "v1", MOST_LINES + 1)
+
+
+# Chunks
+
+
+def test_lines_are_read_by_phase(memory: Memory) -> None:
+    mark(memory, 1, 2, epoch=0, phase=LOAD)
+    mark(memory, 3, epoch=0, phase=RUNTIME)
+    mark(memory, 4, epoch=0, phase=None)
+
+    reading = Memory(memory.folder).read()
+
+    assert lines(reading, phase=LOAD) == [1, 2]
+    assert lines(reading, phase=RUNTIME) == [3]
+    assert lines(reading, phase=None) == [4]
+    assert reading.problems == ()
+    assert reading.id == memory.id
+
+
+def test_no_descriptor_is_kept(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+
+    memory = Memory(folder(tmp_path))
+    mark(memory, 1, epoch=0)
+    mark(memory, 2, epoch=0, name="b.py", phase=LOAD)
+    memory.read()
+    begin_epoch(memory, 1)
+    memory.sweep()
+
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_chunk_that_holds_something_else_is_set_aside_and_others_are_read(
+    memory: Memory,
+) -> None:
+    mark(memory, 1, epoch=0)
+    (memory.folder / "load-0.lines").write_bytes(b"something else".ljust(HEADER + CHUNK, b"x"))
+
+    reading = Memory(memory.folder).read()
+
+    assert lines(reading) == [1]
+    assert lines(reading, phase=LOAD) == []
+    (problem,) = reading.problems
+    assert "load-0.lines" in problem
+
+
+def test_nothing_is_marked_in_what_is_no_chunk(memory: Memory) -> None:
+    content = b"something else".ljust(HEADER + CHUNK, b"x")
+    (memory.folder / "load-0.lines").write_bytes(content)
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="no lines"):
+            memory.chunk(LOAD, 0, 0)
+
+    assert (memory.folder / "load-0.lines").read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [HEADER - 1, HEADER + 5, HEADER + CHUNK - 1])
+def test_a_chunk_of_the_wrong_size_is_set_aside_and_others_are_read(
+    memory: Memory, size: int
+) -> None:
+    mark(memory, 1, epoch=0)
+    mark(memory, 2, epoch=0, phase=LOAD)
+    copy = (memory.folder / "load-0.lines").read_bytes()
+    (memory.folder / "run-0-0.lines").unlink()
+    (memory.folder / "run-0-0.lines").write_bytes(copy[:size])
+
+    reading = Memory(memory.folder).read()
+
+    assert lines(reading) == []
+    assert lines(reading, phase=LOAD) == [2]
+    (problem,) = reading.problems
+    assert "run-0-0.lines" in problem
+
+
+def test_bytes_that_nobody_has_marked_are_named(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    memory.chunk(RUNTIME, 0, 0)[5] = 77
+
+    (problem,) = memory.read().problems
+
+    assert "run-0-0.lines" in problem
+
+
+@pytest.mark.parametrize("size", [0, 10, HEADER + CHUNK])
+def test_a_chunk_that_is_being_made_is_no_problem(memory: Memory, size: int) -> None:
+    (memory.folder / "run-0-0.lines").write_bytes(bytes(size))
+    (memory.folder / "another file").write_bytes(b"x")
+
+    assert memory.read().problems == ()
+
+
+def test_a_daemon_that_closes_every_descriptor_marks_lines_and_keeps_its_own_files(
+    child: Child,
+) -> None:
+    told = child(
+        """
+        Path("memory").mkdir()
+        memory = Memory(Path("memory"))
+        place = memory.place("a.py", "v1", 100)
+        chunk = memory.chunk(Phase.RUNTIME, 0, place.chunk)
+        slot = memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+        os.closerange(3, 1024)
+        own = [os.open(f"own-{number}", os.O_RDWR | os.O_CREAT) for number in range(12)]
+        chunk[place.at + 5] = 1
+        more = memory.place("b.py", "v1", 100)
+        memory.chunk(Phase.LOAD, 0, more.chunk)[more.at + 6] = 1
+        memory.announce(epoch=1, oldest=0, paused=False)
+        slot.hear(1, 1)
+        memory.table.living()
+        reading = memory.read()
+        tell(
+            own=[os.fstat(fd).st_size for fd in own],
+            run=reading.planes[Phase.RUNTIME][0][place.at + 5],
+            load=reading.planes[Phase.LOAD][0][more.at + 6],
+            problems=reading.problems,
+        )
+        """
+    )
+
+    assert told == {"own": [0] * 12, "run": 1, "load": 1, "problems": []}
+
+
+def test_a_full_disk_is_an_error_and_takes_nothing_away(on_small_disk: Child) -> None:
+    told = on_small_disk(
+        """
+        folder = Path("disk")
+        memory = Memory(folder)
+        memory.chunk(Phase.RUNTIME, 0, 0)[memory.place("a.py", "v1", 100).at + 5] = 1
+        errors = []
+
+        def refused(work, *args):
+            try:
+                work(*args)
+            except OSError as error:
+                errors.append(error.errno)
+
+        refused(memory.chunk, Phase.LOAD, 0, 0)
+        with open(folder / "filler", "wb", buffering=0) as filler:  # to the last page
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+        # Whatever is left of the index's last page is filled by claims.
+        placed = 0
+        try:
+            while True:
+                memory.place(f"m{placed}.py", "v1", 100)
+                placed += 1
+        except OSError as error:
+            errors.append(error.errno)
+        refused(memory.place, "more.py", "v1", 100)
+        refused(memory.chunk, Phase.LOAD, 0, 0)
+        reading = Memory(folder).read()
+        tell(
+            errors=errors,
+            placed=placed > 10,
+            all=[claim.name for claim in reading.sources] == ["a.py"]
+                + [f"m{number}.py" for number in range(placed)],
+            ones=sum(reading.planes[Phase.RUNTIME][0]),
+            problems=reading.problems,
+        )
+        (folder / "filler").unlink()
+        place = memory.place("more.py", "v1", 100)
+        tell(
+            agree=Memory(folder).claims() == memory.claims(),
+            more=place in [claim.place for claim in Memory(folder).claims()],
+        )
+        """,
+        kilobytes=140 + (CHUNK * 3 // 2 >> 10),  # room for one chunk, not for two
+    )
+
+    assert told["errors"] == [errno.ENOSPC] * 4
+    assert told["placed"]
+    assert told["all"]
+    assert told["ones"] == 1
+    assert told["problems"] == []
+    assert told["agree"]
+    assert told["more"]
+
+
+# Turns and epochs
+
+
+def test_an_announcement_is_a_new_turn_for_every_view(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    before = other.turn[0]
+
+    memory.announce(epoch=3, oldest=2, paused=True)
+
+    assert other.turn[0] > before
+    assert other.state() == (other.turn[0], 3, 2, True)
+
+
+def test_an_announcement_that_changes_nothing_is_no_turn(memory: Memory) -> None:
+    memory.announce(epoch=3, oldest=2, paused=True)
+    state = memory.state()
+
+    memory.announce(epoch=3, oldest=2, paused=True)
+
+    assert memory.state() == state
+
+
+def test_two_turns_at_once_are_different(memory: Memory) -> None:
+    turns = []
+    for _ in range(100):
+        memory.begin_turn()
+        turns.append(memory.turn[0])
+
+    assert sorted(set(turns)) == turns
+
+
+def test_the_layout_outlives_epochs(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    place = memory.place("app.py", "v1", ROOM)
+
+    begin_epoch(memory, 1)
+    mark(memory, 2, epoch=1)
+
+    assert memory.place("app.py", "v1", ROOM) == place
+    assert Memory(memory.folder).place("app.py", "v1", ROOM) == place
+    assert lines(memory.read()) == [2]
+
+
+def test_what_ran_at_load_counts_in_every_epoch(memory: Memory) -> None:
+    mark(memory, 1, epoch=0, phase=LOAD)
+
+    begin_epoch(memory, 1)
+    begin_epoch(memory, 2)
+
+    assert lines(memory.read(), phase=LOAD) == [1]
+
+
+@pytest.mark.parametrize("phase", [RUNTIME, None])
+def test_of_an_ended_epoch_only_what_is_marked_later_counts(
+    memory: Memory, phase: Phase | None
+) -> None:
+    mark(memory, 1, 2, epoch=0, phase=phase)
+    begin_epoch(memory, 1)
+    at_once = lines(memory.read(), phase=phase)
+
+    mark(memory, 2, 3, epoch=0, phase=phase)  # by a process that has not heard of it yet
+    mark(memory, 4, epoch=1, phase=phase)
+
+    assert at_once == []
+    assert lines(memory.read(), phase=phase) == [3, 4]
+
+
+def test_an_epoch_that_began_without_a_reset_counts_with_those_before(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    memory.announce(epoch=1, oldest=0, paused=False)
+    mark(memory, 2, epoch=1)
+
+    assert lines(memory.read()) == [1, 2]
+    assert lines(memory.read(before=1)) == [1]
+
+
+def test_what_is_marked_after_it_was_read_counts_later(memory: Memory) -> None:
+    """A collection reads an epoch, and then ends it."""
+    mark(memory, 1, 2, epoch=0)
+    memory.announce(epoch=1, oldest=0, paused=False)
+    counted = memory.read(before=1)
+    mark(memory, 3, epoch=0)
+
+    begin_epoch(memory, 1, counted)
+    mark(memory, 4, epoch=0)
+
+    assert lines(memory.read()) == [3, 4]
+
+
+def test_so_is_what_is_marked_in_a_chunk_that_was_not_there_yet(memory: Memory) -> None:
+    counted = memory.read()
+    mark(memory, 3, epoch=0)
+
+    begin_epoch(memory, 1, counted)
+    mark(memory, 4, epoch=0)
+
+    reading = memory.read()
+    assert reading.problems == ()
+    assert lines(reading) == [3, 4]
+
+
+def test_a_line_that_was_counted_of_one_epoch_counts_when_it_runs_late_in_another(
+    memory: Memory,
+) -> None:
+    mark(memory, 1, epoch=0)
+    memory.announce(epoch=1, oldest=0, paused=False)
+    mark(memory, 2, epoch=1)
+
+    begin_epoch(memory, 2, memory.read(before=2))
+    mark(memory, 2, epoch=0)  # by a process that has heard of neither
+
+    assert lines(memory.read()) == [2]
+
+
+def test_a_second_reset_forgets_what_was_marked_late(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    begin_epoch(memory, 1)
+    mark(memory, 2, epoch=0)
+
+    begin_epoch(memory, 2, memory.read())
+    mark(memory, 3, epoch=0)
+
+    assert lines(memory.read()) == [3]
+
+
+def test_what_nobody_told_the_phase_of_can_be_called_load(memory: Memory) -> None:
+    mark(memory, 1, 2, epoch=0, phase=None)
+
+    memory.call_it_load(0)
+
+    assert lines(memory.read(), phase=LOAD) == [1, 2]
+    assert lines(memory.read(), phase=None) == []
+
+
+# Sweeping
+
+
+def test_an_old_epoch_goes_when_nobody_is_in_it_and_what_was_late_stays(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    begin_epoch(memory, 1)
+    mark(memory, 2, epoch=0)
+    mark(memory, 3, epoch=1)
+
+    memory.sweep()
+
+    assert lines(memory.read()) == [2, 3]
+    assert {name for name in files(memory) if name.startswith("run-")} == {"run-1-0.lines"}
+    memory.sweep()
+    assert lines(memory.read()) == [2, 3]
+
+
+def test_an_epoch_that_still_counts_is_not_swept(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    memory.announce(epoch=1, oldest=0, paused=False)
+
+    memory.sweep()
+
+    assert lines(memory.read()) == [1]
+    assert "run-0-0.lines" in files(memory)
+
+
+def test_an_old_epoch_stays_while_a_living_process_is_in_it(child: Child) -> None:
+    told = child(
+        """
+        Path("memory").mkdir()
+        memory = Memory(Path("memory"))
+        place = memory.place("a.py", "v1", 100)
+        chunk = memory.chunk(Phase.RUNTIME, 0, 0)
+        gate, other = Gate(), Gate()
+
+        def work():
+            slot = memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+            chunk[place.at + 1] = 1
+            gate.wait()
+            chunk[place.at + 2] = 1  # it has not heard of the reset
+            slot.hear(memory.turn[0], 1)
+            other.wait()
+
+        pid = fork(work)
+        gate.wait_for(1)
+        memory.announce(epoch=1, oldest=1, paused=False)
+        memory.end_epochs(1)
+
+        def swept():
+            memory.sweep()
+            lines = memory.read().planes.get(Phase.RUNTIME, {}).get(0, b"")
+            return [sorted(path.name for path in Path("memory").glob("run-0-*")),
+                    [number - place.at for number, byte in enumerate(lines) if byte]]
+
+        early = swept()
+        gate.open()
+        other.wait_for(1)
+        late = swept()
+        other.open()
+        os.waitpid(pid, 0)
+        tell(early=early, late=late)
+        """
+    )
+
+    assert told["early"] == [["run-0-0.counted", "run-0-0.lines"], []]
+    assert told["late"] == [[], [2]]
+
+
+def test_an_old_epoch_goes_when_the_last_process_in_it_was_killed(child: Child) -> None:
+    told = child(
+        """
+        Path("memory").mkdir()
+        memory = Memory(Path("memory"))
+        memory.chunk(Phase.RUNTIME, 0, 0)
+        gate = Gate()
+
+        def work():
+            memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+            gate.wait()
+
+        pid = fork(work)
+        gate.wait_for(1)
+        memory.announce(epoch=1, oldest=1, paused=False)
+        memory.end_epochs(1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        memory.sweep()
+        tell(left=[path.name for path in Path("memory").glob("run-0-*")])
+        """
+    )
+
+    assert told["left"] == []
+
+
+def test_late_lines_of_a_large_source_are_kept_by_whoever_sweeps(memory: Memory) -> None:
+    place = memory.place("large.py", "v1", CHUNK + ROOM)
+    chunk = memory.chunk(RUNTIME, 0, place.chunk)
+    begin_epoch(memory, 1)
+    chunk[CHUNK + 5] = 1
+
+    sweeper = Memory(memory.folder)
+    sweeper.sweep()
+
+    assert lines(memory.read(), "large.py") == [CHUNK + 5]
+    assert len(sweeper.chunk(RUNTIME, 1, place.chunk)) == CHUNK + ROOM
+
+
+# Removal
+
+
+def test_a_memory_is_removed_when_no_process_marks_lines_in_it(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    slot = memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+    with_a_process = memory.remove()
+    slot.free()
+
+    assert not with_a_process
+    assert memory.is_there
+    assert memory.remove()
+    assert not memory.is_there
+    assert files(memory) == set()
+    assert not memory.remove()
+
+
+def test_a_memory_is_not_removed_under_another_process(child: Child) -> None:
+    told = child(
+        """
+        Path("memory").mkdir()
+        memory = Memory(Path("memory"))
+        gate = Gate()
+
+        def work():
+            memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+            gate.wait()
+
+        pid = fork(work)
+        gate.wait_for(1)
+        early = memory.remove()
+        gate.open()
+        os.waitpid(pid, 0)
+        tell(early=early, late=memory.remove())
+        """
+    )
+
+    assert told == {"early": False, "late": True}
+
+
+def test_lines_that_are_marked_in_a_memory_that_is_gone_are_read_by_who_has_it(
+    memory: Memory,
+) -> None:
+    mark(memory, 1, epoch=0)
+    memory.remove()
+
+    mark(memory, 2, epoch=0)
+
+    assert lines(memory.read()) == [1, 2]
+    assert memory.read().problems == ()
+
+
+def test_there_are_no_new_places_or_chunks_in_a_memory_that_is_gone(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", ROOM)
+    memory.remove()
+
+    with pytest.raises(MemoryGoneError):
+        memory.place("more.py", "v1", ROOM)
+    with pytest.raises(MemoryGoneError):
+        memory.chunk(RUNTIME, 0, 0)
+
+    assert memory.place("app.py", "v1", ROOM) == place
+    assert files(memory) == set()
+
+
+def test_a_memory_that_is_made_in_its_place_is_another(memory: Memory) -> None:
+    mark(memory, 1, epoch=0)
+    memory.remove()
+    new = Memory(memory.folder)
+
+    assert not memory.is_there
+    assert new.is_there
+    assert new.id != memory.id
+    with pytest.raises(MemoryGoneError):
+        memory.place("more.py", "v1", ROOM)
+    assert lines(new.read()) == []
+    assert lines(memory.read()) == [1]
+
+
+def test_processes_are_told_to_go_to_another_memory(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    turn = other.turn[0]
+
+    memory.leave()
+
+    assert other.is_left
+    assert other.turn[0] > turn
+
+
+def test_a_memory_of_another_layout_is_left_alone(memory: Memory) -> None:
+    control = memory.folder / "control"
+    content = bytearray(control.read_bytes())
+    content[0] ^= 0xFF
+    control.write_bytes(content)
+
+    with pytest.raises(MemoryGoneError):
+        Memory(memory.folder)
+
+    assert control.read_bytes() == bytes(content)
+
+
+def test_what_was_last_written_to_a_data_file_is_noted_for_all(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    never = other.saved_sum
+
+    memory.note_saved(12345)
+
+    assert never == 0
+    assert other.saved_sum == 12345
+
+
+def test_until_when_a_process_waits_to_write_it_to_one_is_noted_for_all(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    never = other.kept_until
+
+    memory.keep_until(12.5)
+
+    assert never == 0
+    assert other.kept_until == 12.5
+
+
+def test_that_nobody_heard_of_an_epoch_in_time_is_noted_until_the_next(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    begin_epoch(memory, 1)
+    before = other.has_missed
+
+    memory.miss(1)
+    missed = other.has_missed
+    begin_epoch(memory, 2)
+
+    assert not before
+    assert missed
+    assert not other.has_missed
+
+
+def test_where_there_is_no_room_what_was_set_aside_is_given_back(on_small_disk: Child) -> None:
+    told = on_small_disk(
+        """
+        memory = Memory(Path("disk"))
+        memory.make_room(0)
+        before = sorted(os.listdir("disk"))
+        with open("disk/filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+        chunk = memory.chunk(Phase.LOAD, 0, 0)
+        chunk[:] = b"\\1" * len(chunk)
+        memory.place("a.py", "v1", 100)
+        try:
+            memory.chunk(Phase.RUNTIME, 1, 0)
+        except OSError as error:
+            tell(error=error.errno)
+        tell(before=before, after=sorted(os.listdir("disk")), claims=len(memory.claims()))
+        """,
+        kilobytes=200 + (CHUNK * 7 // 2 >> 10),
+    )
+
+    assert "reserve" in told["before"]
+    assert "reserve" not in told["after"]
+    assert told["claims"] == 1
+    assert told["error"] == errno.ENOSPC

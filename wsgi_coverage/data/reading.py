@@ -1,0 +1,88 @@
+"""What a host's memory of executed lines held at one moment, as plain data and as integers.
+
+Concurrency: values, made once.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wsgi_coverage.data.phases import Phase, context_of
+
+# A byte for a line becomes a digit: Python reads a number of base 2 in linear time.
+DIGITS = bytes([*b"01", *b"0" * 254])
+
+
+class Place(NamedTuple):
+    """Where the lines of one source version lie."""
+
+    chunk: int
+    at: int  # of line 0, from the beginning of the chunk's lines
+    room: int  # line numbers from 0 to below this
+
+
+class Claim(NamedTuple):
+    """One source version that has a place."""
+
+    name: str  # as in data files
+    version: str  # fingerprint of its content, or stamp.CHANGED
+    place: Place
+
+
+Lines = Mapping[Phase | None, int]  # by phase (None: nobody told); bit n is line n
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a memory held at one moment."""
+
+    id: str  # of the memory: host, process id of its maker, random
+    host: str
+    epoch: int
+    sources: tuple[Claim, ...]
+    planes: Mapping[Phase | None, Mapping[int, bytes]]  # by phase and chunk, a byte for each line
+    processes: tuple[int, ...] = ()  # ids of those that mark lines there
+    problems: tuple[str, ...] = ()  # what is not as it should be, by name
+
+    def executed(self) -> Iterator[tuple[Claim, Lines]]:
+        """Each source version, with the lines that have run of it."""
+        digits = {
+            (phase, number): chunk.translate(DIGITS)[::-1]
+            for phase, chunks in self.planes.items()
+            for number, chunk in chunks.items()
+        }
+        for claim in self.sources:
+            chunk, at, room = claim.place
+            lines = {}
+            for phase in self.planes:
+                text = digits.get((phase, chunk))
+                if text is not None:
+                    end = len(text) - at
+                    bits = int(text[end - room : end] or b"0", 2)
+                    if bits:
+                        lines[phase] = bits
+            yield claim, lines
+
+    def checksum(self) -> int:
+        """Tells one state from another: of the same epoch, sources and lines."""
+        out = zlib.crc32(repr((self.epoch, len(self.sources))).encode())
+        for phase in sorted(self.planes, key=str):
+            for number, chunk in sorted(self.planes[phase].items()):
+                out = zlib.crc32(chunk, zlib.crc32(repr((phase, number)).encode(), out))
+        return out or 1
+
+
+def by_context(lines: Lines, static: str | None) -> dict[str, int]:
+    """The same lines by coverage.py's contexts.
+
+    Args:
+        lines: by phase.
+        static: coverage.py's static context.
+    """
+    return {
+        context_of(phase, static) if phase is not None else static or "": bits
+        for phase, bits in lines.items()
+    }

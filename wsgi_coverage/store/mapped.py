@@ -1,0 +1,121 @@
+"""Files that several processes map: allocated in full, shared with forks, without a descriptor.
+
+A descriptor that stays open is at the mercy of the application: a daemon that closes all of them
+leaves its number to the next file that the application opens. Python's own mmap keeps one before
+3.13, so that there the C library is called.
+
+Concurrency: functions without state. Two processes may make the same file at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+Mapped = memoryview  # of unsigned bytes; the map goes when nothing refers to it any more
+
+_HAS_TRACKFD = sys.version_info >= (3, 13)
+_PROT = 3  # PROT_READ | PROT_WRITE
+_SHARED = 1  # MAP_SHARED
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def is_possible() -> bool:
+    """Tell whether this system maps files as it is needed here."""
+    return os.name == "posix" and (_HAS_TRACKFD or _libc() is not None)
+
+
+def map_file(path: Path, size: int, *, make: bool = True) -> Mapped:
+    """Map a file of this size, made if it is not there, shared with all who map it.
+
+    Args:
+        path: of the file; its room is allocated before it is mapped, so that a full disk is an
+            error here, and never a signal at a later write.
+        size: bytes; a file that is longer is mapped in part.
+        make: False: a file that is not there is an error.
+
+    Raises:
+        OSError: there is no room (ENOSPC), or the file cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+    fd = os.open(path, flags, 0o600)
+    try:
+        _allocate(fd, size)
+        return _map(fd, size)
+    finally:
+        os.close(fd)
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Take room for the whole file; what it holds stays."""
+    if hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(InterruptedError):
+            try:
+                os.posix_fallocate(fd, 0, size)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+    _append_zeros(fd, size)
+
+
+def _append_zeros(fd: int, size: int) -> None:
+    """Lengthen a file; another process that does so too may have marked lines in it already."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    while (missing := size - os.fstat(fd).st_size) > 0:
+        os.write(fd, bytes(min(missing, 1 << 16)))
+
+
+def _map(fd: int, size: int) -> Mapped:
+    if _HAS_TRACKFD:
+        return memoryview(mmap.mmap(fd, size, trackfd=False))  # type: ignore[call-arg,unused-ignore]
+    libc = _libc()
+    if libc is None:
+        raise OSError(errno.ENOSYS, "this Python cannot map a file without a descriptor")
+    address = libc.mmap(None, size, _PROT, _SHARED, fd, 0)
+    if address in (None, _FAILED):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return memoryview(_room(size).from_address(address)).cast("B")
+
+
+_libc_found: Any = None
+
+
+def _libc() -> Any:
+    """The C library's mmap and munmap; None where they cannot be called."""
+    global _libc_found
+    if _libc_found is None:
+        try:
+            found = ctypes.CDLL(None, use_errno=True)
+            found.mmap.restype = ctypes.c_void_p
+            found.mmap.argtypes = [
+                *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int),
+                *(ctypes.c_int, ctypes.c_int, ctypes.c_int64),
+            ]
+            found.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        except (OSError, AttributeError):
+            return None
+        _libc_found = found
+    return _libc_found
+
+
+def _room(size: int) -> Any:
+    """A ctypes array that unmaps itself when nothing refers to it."""
+    unmap, address_of = _libc().munmap, ctypes.addressof
+
+    def unmapped(self: Any) -> None:
+        unmap(address_of(self), size)
+
+    return type(
+        "_Room",
+        (ctypes.c_ubyte * size,),
+        {"_type_": ctypes.c_ubyte, "_length_": size, "__del__": unmapped},
+    )

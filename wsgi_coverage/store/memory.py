@@ -1,0 +1,598 @@
+"""One host's memory of executed lines: a byte for each line, mapped by all processes that run them.
+
+In the private folder (wsgi_coverage.store.private):
+
+    reserve                 room that is given back where there is no other
+    control                 the turn, the epoch, whether workers pause; a page that all map
+    processes               who marks lines here (wsgi_coverage.store.processes)
+    index                   one appended claim a source version: [room, name, fingerprint]
+    load-<chunk>.lines      lines that ran at load
+    run-<epoch>-<chunk>.lines   lines that ran at runtime, in one epoch
+    none-<epoch>-<chunk>.lines  lines of a process that nobody told the phase of
+    ….counted               what of an epoch that is over was counted, or forgotten, when it ended
+
+The order of the claims is the layout, for ever: the first claim of a source counts, and where its
+lines lie follows from those before it. So a place is the same in every epoch and phase, whoever
+asks, and nobody takes a lock. Bytes only become 1: whoever reads meanwhile reads a valid subset, if
+the index is read first.
+
+A change for all (a reset, a pause) is a new turn: processes compare its number with the last that
+they have heard of. What a process marks before it has heard goes to the epoch that it is in; what
+of that came after the end of the epoch counts in the current one.
+
+Concurrency: a `Memory` belongs to a process, and its threads take no lock. Whoever reads on in the
+index comes to the same places, so it does not matter how many do so at once, which of them is noted
+last, and whether a fork or a signal handler's exception comes in between. Resets and the like are
+made under the lock that builds take turns by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Claim, Place, Reading
+from wsgi_coverage.store.mapped import Mapped, map_file
+from wsgi_coverage.store.processes import Table
+
+CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
+HEADER = 64  # bytes before them
+MAGIC = b"wsgi-coverage lines 1\n".ljust(HEADER, b"\0")
+RESERVE = CHUNK + (1 << 16)  # bytes: for one chunk more, and for some hundreds of claims
+MOST_CHUNKS = 128  # a memory cgroup kills who takes too much: 32 MB of lines a phase and epoch
+MOST_LINES = 1 << 24  # of one source
+PAGE = 4096
+CONTROL_MAGIC = 0x0001_6F63_6773_7721  # of this layout; another one's memory is left alone
+CHUNK_FILE = re.compile(r"(load|run|none)(?:-(\d+))?-(\d+)\.(lines|counted)")
+
+# Words of the control page.
+LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED = range(9)
+IDENTITY = slice(1024, 1280)
+
+
+T = TypeVar("T")
+
+
+class State(NamedTuple):
+    """What the control page says."""
+
+    turn: int
+    epoch: int
+    oldest: int  # epoch that counts as a whole
+    paused: bool
+
+
+class _Known(NamedTuple):
+    """A source that is claimed in the index."""
+
+    start: int  # of the line that claims it, which is the first to do so
+    place: Place
+
+
+class _Read(NamedTuple):
+    """How far the index has been read, and where the next source goes."""
+
+    end: int  # bytes
+    chunk: int
+    at: int
+    chunks: int
+
+
+class MemoryFullError(OSError):
+    """There is no place for another source, by the bound that is set or by the system's."""
+
+
+class MemoryGoneError(OSError):
+    """The folder was removed, or another memory is in its place."""
+
+
+class Memory:
+    """This process's view of a memory.
+
+    Args:
+        folder: the private folder; the memory is made there if there is none.
+        make: False: it has to be there.
+
+    Raises:
+        OSError: there is no room, or the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
+        self.folder = folder
+        self.user = os.geteuid()
+        self._read = _Read(0, 0, 0, 1)
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
+        self._page = map_file(folder / "control", PAGE, make=make)
+        self._control = self._page.cast("Q")
+        self.turn = self._page[8 * TURN : 8 * TURN + 8].cast("Q")  # to compare at each request
+        if self._control[LAYOUT] not in (0, CONTROL_MAGIC):
+            raise MemoryGoneError(errno.EINVAL, "another layout's memory is there", str(folder))
+        self._control[LAYOUT] = CONTROL_MAGIC
+        self._inode = os.stat(folder / "control").st_ino  # noqa: PTH116
+        if not self._page[IDENTITY.start]:
+            made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
+            self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
+        if make:  # for its mode, which a file object does not take
+            os.close(os.open(folder / "index", os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self.table = Table(folder / "processes", make=make)
+
+    @property
+    def id(self) -> str:
+        """Part of its data file's name: host, process id of its maker, random."""
+        return bytes(self._page[IDENTITY]).rstrip(b"\0").decode("utf-8", "replace")
+
+    # The control page
+
+    def state(self) -> State:
+        """What the control page says, all of one turn."""
+        control = self._control
+        while True:
+            turn = control[TURN]
+            state = State(turn, control[EPOCH], control[OLDEST], bool(control[PAUSED]))
+            if control[TURN] == turn:
+                return state
+
+    def announce(self, *, epoch: int, oldest: int, paused: bool) -> None:
+        """Have all processes hear of this at their next look."""
+        control = self._control
+        if (control[EPOCH], control[OLDEST], bool(control[PAUSED])) == (epoch, oldest, paused):
+            return
+        control[EPOCH], control[OLDEST], control[PAUSED] = epoch, oldest, paused
+        self.begin_turn()
+
+    def begin_turn(self) -> None:
+        """Have all processes look; a turn is a time, so that two at once are different."""
+        self._control[TURN] = max(time.monotonic_ns(), self._control[TURN] + 1)
+
+    def miss(self, epoch: int) -> None:
+        """Note that nobody here heard in time when this epoch began."""
+        self._control[MISSED] = epoch
+
+    @property
+    def has_missed(self) -> bool:
+        """Tell whether what ran here at the beginning of the epoch is not known to belong to it."""
+        missed = self._control[MISSED]
+        return bool(missed) and missed == self._control[EPOCH]
+
+    @property
+    def is_left(self) -> bool:
+        """Tell whether its processes are to go to the memory that is in the folder now."""
+        return bool(self._control[MOVED])
+
+    def leave(self) -> None:
+        """Have all its processes go to the memory that is in the folder now."""
+        self._control[MOVED] = 1
+        self.begin_turn()
+
+    @property
+    def is_there(self) -> bool:
+        """False once its folder, or its files, were removed."""
+        try:
+            return os.stat(self.folder / "control").st_ino == self._inode  # noqa: PTH116
+        except OSError:
+            return False
+
+    def is_in_place_of(self, other: Memory) -> bool:
+        """False where this is the very memory that the other is."""
+        return self._inode != other._inode
+
+    # Places
+
+    def place(self, name: str, version: str, room: int) -> Place:
+        """Where the lines of a source lie; claimed, if nobody has done so.
+
+        Args:
+            name: of the source, as in data files.
+            version: fingerprint of its content.
+            room: line numbers that it may have, from 0.
+
+        Raises:
+            MemoryFullError: there is no place for more.
+            MemoryGoneError: the folder is gone.
+            OSError: the index cannot be read or written.
+        """
+        key = (name, version)
+        if room > MOST_LINES:
+            raise MemoryFullError(errno.EFBIG, f"a source of {room:,} lines is too long")
+        found = self._known.get(key) or self._claim(key, room)
+        if found.place.chunk >= MOST_CHUNKS:
+            raise MemoryFullError(errno.ENOSPC, f"{MOST_CHUNKS} chunks of lines are taken already")
+        return found.place
+
+    def _claim(self, key: tuple[str, str], room: int) -> _Known:
+        with self._open_index() as index:
+            self._catch_up(index)
+            if key not in self._known:
+                claim = b"\n" + json.dumps([room, *key]).encode() + b"\n"
+                # A torn line is passed over by all.
+                self._with_reserve(lambda: _write_whole(index.fileno(), claim))
+                self._catch_up(index)
+        found = self._known.get(key)
+        if found is None:
+            raise OSError(errno.EIO, "the index was changed by somebody else", str(self.folder))
+        return found
+
+    def _open_index(self) -> FileIO:
+        # A file closes itself if a signal handler raises just then; a bare descriptor stays open.
+        if not self.is_there:
+            raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
+        return FileIO(self.folder / "index", "ab+")
+
+    def _catch_up(self, index: FileIO) -> None:
+        """Read what others have claimed meanwhile."""
+        read = self._read
+        fd = index.fileno()
+        raw = os.pread(fd, max(os.fstat(fd).st_size - read.end, 0), read.end)
+        whole = raw[: raw.rfind(b"\n") + 1]
+        for line in whole.splitlines(keepends=True):
+            start, read = read.end, read._replace(end=read.end + len(line))
+            claim = _parsed(line)
+            if claim is None:
+                continue
+            name, version, room = claim
+            known = self._known.get((name, version))
+            if known is None or known.start == start:  # else an earlier line claims it
+                place, read = _following(read, room)
+                self._known[name, version] = _Known(start, place)
+        self._read = read
+
+    def claims(self) -> list[Claim]:
+        """All sources that are known, those of other processes too.
+
+        Raises:
+            OSError: the index cannot be read; without it nothing is known of other processes'.
+        """
+        with self._open_index() as index:
+            self._catch_up(index)
+        return self.known()
+
+    def known(self) -> list[Claim]:
+        """The sources that this process has heard of."""
+        return [Claim(*key, known.place) for key, known in self._known.copy().items()]
+
+    # Chunks
+
+    def chunk(self, phase: Phase | None, epoch: int, number: int) -> Mapped:
+        """The lines of one chunk, to be marked; made if it is not there.
+
+        Raises:
+            OSError: there is no room.
+        """
+        return self.chunk_of_plane(plane_of(phase, epoch), number)
+
+    def chunk_of_plane(self, plane: str, number: int) -> Mapped:
+        """The same, of a plane by its name."""
+        chunks = self._chunks.setdefault(plane, {})
+        found = chunks.get(number)
+        if found is None:
+            path = self.folder / f"{plane}-{number}.lines"
+            if not self.is_there:
+                raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
+            size = HEADER + self.size_of(number)
+            whole = self._with_reserve(lambda: map_file(path, size))
+            if bytes(whole[:HEADER]) not in (MAGIC, bytes(HEADER)):
+                raise OSError(errno.EINVAL, "what is there holds no lines", f"{plane}-{number}")
+            whole[:HEADER] = MAGIC
+            found = chunks[number] = whole[HEADER:]
+        return found
+
+    def _with_reserve(self, action: Callable[[], T]) -> T:
+        """Do something that needs room; where there is none, give back what was set aside."""
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        (self.folder / "reserve").unlink(missing_ok=True)  # given back before, maybe just now
+        try:
+            return action()
+        except OSError as error:
+            raise MemoryFullError(error.errno, error.strerror) from error
+
+    def make_room(self, epoch: int) -> None:
+        """Allocate what the processes that mark lines will need in an epoch.
+
+        Raises:
+            OSError: there is no room.
+        """
+        map_file(self.folder / "reserve", RESERVE)
+        numbers = {claim.place.chunk for claim in self.known()}
+        planes = {plane for _, plane, _, kind in self._files() if kind == "lines"}
+        for number in sorted({0, *numbers}):
+            self.chunk(Phase.RUNTIME, epoch, number)
+            if any(plane.startswith("none") for plane in planes):
+                self.chunk(None, epoch, number)
+
+    def size_of(self, number: int) -> int:
+        """Bytes of lines in a chunk."""
+        rooms = [c.place.room for c in self.known() if c.place.chunk == number]
+        return max(CHUNK, *rooms) if rooms else CHUNK
+
+    def forget_chunks(self, phase: Phase | None, epoch: int) -> None:
+        """Unmap an epoch that this process has left."""
+        self._chunks.pop(plane_of(phase, epoch), None)
+
+    def held(self) -> dict[str, dict[int, Mapped]]:
+        """What this process has mapped, by plane and chunk."""
+        return {plane: dict(chunks) for plane, chunks in self._chunks.copy().items()}
+
+    # Reading
+
+    def read(self, *, before: int | None = None) -> Reading:
+        """Everything that counts now.
+
+        Args:
+            before: only what belongs to older epochs than this, and the load.
+        """
+        problems: list[str] = []
+        state = self.state()
+        try:
+            claims = self.claims()
+            raw = self._read_files(problems)
+        except OSError as error:
+            if not isinstance(error, MemoryGoneError) and error.errno not in (
+                errno.EACCES,
+                errno.ENOENT,
+            ):
+                problems.append(f"{self.folder / 'index'} cannot be read: {error.strerror}")
+            claims = self.known()
+            raw = {
+                (plane, number, "lines"): bytes(view)
+                for plane, chunks in self.held().items()
+                for number, view in chunks.items()
+            }
+        return Reading(
+            id=self.id,
+            host=socket.gethostname(),
+            epoch=state.epoch,
+            sources=tuple(claims),
+            planes=_counting(raw, state, before),
+            processes=tuple(sorted(entry.pid for entry in self.table.entries())),
+            problems=tuple(problems),
+        )
+
+    def _read_files(self, problems: list[str]) -> dict[tuple[str, int, str], bytes]:
+        found = {}
+        for path, plane, number, kind in self._files():
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problems.append(f"{path} cannot be read: {error.strerror}")
+                continue
+            if not any(raw[:HEADER]) and not any(raw):
+                continue  # it is being made
+            if raw[:HEADER] != MAGIC or len(raw) < HEADER + CHUNK:
+                problems.append(f"{path} is set aside: it holds no lines")
+                continue
+            lines = raw[HEADER:]
+            if lines.translate(None, b"\0\1"):
+                problems.append(f"{path} is damaged: it holds what no process has marked")
+            found[plane, number, kind] = lines
+        return found
+
+    def _files(self) -> Iterator[tuple[Path, str, int, str]]:
+        with os.scandir(self.folder) as entries:
+            for entry in sorted(entries, key=lambda each: each.name):
+                if match := CHUNK_FILE.fullmatch(entry.name):
+                    plane, epoch, number, kind = match.groups()
+                    name = plane if epoch is None else f"{plane}-{epoch}"
+                    yield Path(entry.path), name, int(number), kind
+
+    # Epochs
+
+    def end_epochs(self, before: int, counted: Reading | None = None) -> None:
+        """Forget what was marked in older epochs up to now; what is marked there later counts.
+
+        Args:
+            before: the epoch that has begun.
+            counted: what was read of them; None: what they hold now.
+        """
+        for path, plane, number, kind in list(self._files()):
+            epoch = epoch_of(plane)
+            if kind != "lines" or epoch is None or epoch >= before:
+                continue
+            content = path.read_bytes()
+            if counted is not None:
+                # Of this epoch: what was counted of another may be marked in this one later.
+                seen = counted.planes.get(phase_of_plane(plane), {}).get(number, b"")
+                content = MAGIC + _or(self._counted(path), _and(content[HEADER:], seen))
+            _replace(path.with_suffix(".counted"), content)
+
+    def _counted(self, path: Path) -> bytes:
+        try:
+            return path.with_suffix(".counted").read_bytes()[HEADER:]
+        except OSError:
+            return b""
+
+    def sweep(self) -> None:
+        """Remove epochs that no process is in any more; what was marked there late still counts.
+
+        Callers take turns by the lock that builds take turns by.
+        """
+        state = self.state()
+        self.claims()  # tells how large the chunk of a large source is
+        living = self.table.living()
+        least = min([state.oldest, state.epoch, *(entry.epoch for entry in living)])
+        for path, plane, number, kind in list(self._files()):
+            epoch = epoch_of(plane)
+            if kind != "lines" or epoch is None or epoch >= least:
+                continue
+            late = _late(path.read_bytes()[HEADER:], self._counted(path))
+            if late:
+                phase = None if plane.startswith("none") else Phase.RUNTIME
+                target = self.chunk(phase, state.epoch, number)
+                for at in late:
+                    target[at] = 1
+            path.unlink(missing_ok=True)
+            path.with_suffix(".counted").unlink(missing_ok=True)
+
+    def call_it_load(self, epoch: int) -> None:
+        """What nobody told the phase of, up to now, ran at load."""
+        for number, chunk in self.held().get(plane_of(None, epoch), {}).items():
+            load = self.chunk(Phase.LOAD, epoch, number)
+            for at in _marked(bytes(chunk)):
+                load[at] = 1
+                chunk[at] = 0
+
+    # Data files
+
+    @property
+    def kept_until(self) -> float:
+        """Until when a process waits to write this to a data file (CLOCK_MONOTONIC); 0: none."""
+        return self._control[KEPT_UNTIL] / 1e9
+
+    def keep_until(self, moment: float) -> None:
+        """Note until when a process waits to write this to a data file."""
+        self._control[KEPT_UNTIL] = int(moment * 1e9)
+
+    @property
+    def saved_sum(self) -> int:
+        """The checksum of the reading that was last written to a data file; 0: none was."""
+        return self._control[SAVED_SUM]
+
+    def note_saved(self, checksum: int) -> None:
+        """A reading with this checksum is in a data file."""
+        self._control[SAVED_SUM] = checksum
+
+    def remove(self, *, only_saved: bool = False) -> bool:
+        """Remove it if no process marks lines here; tell whether that was so.
+
+        Args:
+            only_saved: not if something is here that is in no data file.
+        """
+        with self.table.closed() as closed:
+            if not closed or not self.is_there or self.table.has_living():
+                return False
+            if only_saved and self.read().checksum() != self.saved_sum:
+                return False
+            names = [
+                "control",
+                "processes",
+                "index",
+                "reserve",
+                *(p.name for p, *_ in self._files()),
+            ]
+            for name in names:
+                (self.folder / name).unlink(missing_ok=True)
+            return True
+
+
+def open_if_there(folder: Path) -> Memory | None:
+    """The memory in a private folder, which is not made."""
+    try:
+        return Memory(folder, make=False)
+    except OSError:  # there is none, or another user's, or it goes just now
+        return None
+
+
+def plane_of(phase: Phase | None, epoch: int) -> str:
+    """The beginning of the names of a phase's chunk files."""
+    if phase is Phase.LOAD:
+        return "load"
+    return f"none-{epoch}" if phase is None else f"run-{epoch}"
+
+
+def epoch_of(plane: str) -> int | None:
+    """The epoch of a plane; None: it is of every one."""
+    return int(plane.rpartition("-")[2]) if "-" in plane else None
+
+
+def phase_of_plane(plane: str) -> Phase | None:
+    """The phase of a plane; None: nobody told."""
+    if plane == "load":
+        return Phase.LOAD
+    return None if plane.startswith("none") else Phase.RUNTIME
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    if written < len(data):
+        raise MemoryFullError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _parsed(line: bytes) -> tuple[str, str, int] | None:
+    """A claim that is as it should be; all processes have to agree on which are."""
+    if not line.startswith(b"["):
+        return None
+    with contextlib.suppress(ValueError):
+        match json.loads(line):
+            case [int(room), str(name), str(version)] if 0 < room <= MOST_LINES:
+                return name, version, room
+    return None
+
+
+def _following(read: _Read, room: int) -> tuple[Place, _Read]:
+    """Where a source lies that is claimed next, and what follows it."""
+    if room > CHUNK:  # a chunk of its own; the one that is being filled goes on
+        return Place(read.chunks, 0, room), read._replace(chunks=read.chunks + 1)
+    chunk, at = read.chunk, read.at
+    if at + room > CHUNK:
+        chunk, at = read.chunks, 0
+    place = Place(chunk, at, room)
+    return place, read._replace(chunk=chunk, at=at + room, chunks=max(read.chunks, chunk + 1))
+
+
+def _counting(
+    raw: Mapping[tuple[str, int, str], bytes], state: State, before: int | None
+) -> dict[Phase | None, dict[int, bytes]]:
+    """What counts of all epochs, by phase and chunk."""
+    out: dict[Phase | None, dict[int, bytes]] = {}
+    for (plane, number, kind), lines in raw.items():
+        epoch = epoch_of(plane)
+        if kind != "lines" or (epoch is not None and before is not None and epoch >= before):
+            continue
+        if epoch is not None and epoch < state.oldest:
+            counted = raw.get((plane, number, "counted"))
+            if counted is None:
+                continue
+            lines = _without(lines, counted)
+        chunks = out.setdefault(phase_of_plane(plane), {})
+        chunks[number] = _or(chunks[number], lines) if number in chunks else lines
+    return out
+
+
+def _or(first: bytes, second: bytes) -> bytes:
+    both = int.from_bytes(first, "little") | int.from_bytes(second, "little")
+    return both.to_bytes(max(len(first), len(second)), "little")
+
+
+def _and(first: bytes, second: bytes) -> bytes:
+    both = int.from_bytes(first, "little") & int.from_bytes(second, "little")
+    return both.to_bytes(len(first), "little")
+
+
+def _without(lines: bytes, counted: bytes) -> bytes:
+    left = int.from_bytes(lines, "little") & ~int.from_bytes(counted, "little")
+    return left.to_bytes(len(lines), "little")
+
+
+def _late(lines: bytes, counted: bytes) -> list[int]:
+    """What was marked after an epoch had ended; nothing where that was not noted."""
+    return list(_marked(_without(lines, counted))) if counted else []
+
+
+def _marked(lines: bytes) -> Iterable[int]:
+    at = lines.find(1)
+    while at >= 0:
+        yield at
+        at = lines.find(1, at + 1)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.chmod(0o600)
+    temporary.replace(path)

@@ -1,0 +1,282 @@
+"""The processes that mark lines in one memory: who they are, and of which turn each has heard.
+
+A table of fixed slots in a mapped file, so that a process is there from a fork on for the price of
+some microseconds, and stays readable whatever happens to it. What a killed process leaves there is
+told by its process id and by the time at which it was noted: a process that began later is another.
+
+Concurrency: a slot belongs to one process; it is claimed under a record lock of its own
+(``fcntl.lockf``), which no fork inherits and which is never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsgi_coverage.store.mapped import Mapped, map_file
+
+SLOTS = 1024
+SIZE = 128  # bytes of a slot
+HEAD = struct.Struct("<IIQQQQQ")  # pid, flags, noted at, turn, requests, token, epoch
+NAME = slice(64, 128)  # the server, UTF-8, padded by NUL
+PID = slice(0, 4)
+FLAGS = slice(4, 8)
+TURN = slice(16, 24)
+REQUESTS = slice(24, 32)
+EPOCH = slice(40, 48)
+
+SERVES = 1  # it has had a request, and looks at the turn at the start of each
+LISTENS = 2  # a thread of it answers the channel
+PAUSED = 4
+LOADING = 8  # it loads an application, and has had no request
+LOSES = 16  # it has found no room for some of what it ran
+
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+# A process's start is told in ticks of the system's clock.
+TOLERANCE = 2 / TICKS
+STRIDE = 37  # between two slots that a process tries; odd, so that it comes to all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One process of the table."""
+
+    pid: int
+    flags: int
+    noted_at: float  # seconds since boot
+    turn: int  # of the memory: the last that it has heard of
+    requests: int
+    token: int
+    epoch: int  # that its lines go to
+    server: str | None
+
+    def has(self, flag: int) -> bool:
+        return bool(self.flags & flag)
+
+
+class Slot:
+    """This process's own entry, to be changed in place."""
+
+    def __init__(self, view: Mapped, *, token: int) -> None:
+        self.token = token
+        self._view = view
+        self.requests = view[REQUESTS].cast("Q")
+        self._turn = view[TURN].cast("Q")
+        self._epoch = view[EPOCH].cast("Q")
+
+    def hear(self, turn: int, epoch: int) -> None:
+        """Note the turn that this process has heard of, and the epoch that its lines go to now."""
+        self._epoch[0] = epoch
+        self._turn[0] = turn
+
+    def set(self, flag: int, value: bool = True) -> None:
+        """Raise a flag, or lower it."""
+        flags = int.from_bytes(self._view[FLAGS], "little")
+        flags = flags | flag if value else flags & ~flag
+        self._view[FLAGS] = flags.to_bytes(4, "little")
+
+    @property
+    def pid(self) -> int:
+        """Whose it is; 0 once it was given back."""
+        return int.from_bytes(self._view[PID], "little")
+
+    def has(self, flag: int) -> bool:
+        """Tell whether a flag is raised."""
+        return bool(int.from_bytes(self._view[FLAGS], "little") & flag)
+
+    def name_server(self, server: str) -> None:
+        """Note what the server calls itself."""
+        room = NAME.stop - NAME.start
+        self._view[NAME] = server.encode("utf-8", "replace")[:room].ljust(room, b"\0")
+
+    def free(self) -> None:
+        """Give the slot back: this process ends. A forked child leaves its parent's alone."""
+        if self.pid == os.getpid():
+            self._view[PID] = bytes(4)
+
+
+class Table:
+    """The table of one memory.
+
+    Args:
+        path: of its file, made if it is not there.
+        make: False: it has to be there.
+
+    Raises:
+        OSError: there is no room.
+    """
+
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        self.path = path
+        self._map = map_file(path, SLOTS * SIZE, make=make)
+        self._mapped_as = os.fsencode(os.path.realpath(path))  # in /proc/<pid>/maps
+        self._inode = os.stat(path).st_ino  # noqa: PTH116
+
+    def claim(self, *, flags: int, turn: int, epoch: int, token: int) -> Slot:
+        """Note this process, and return its entry.
+
+        Raises:
+            FileNotFoundError: the table's file is gone, or another is in its place.
+            BlockingIOError: somebody keeps it closed for a moment.
+            OSError: the table is full (ENOSPC).
+        """
+        pid = os.getpid()
+        is_locked = False
+        head = HEAD.pack(pid, flags, _boot_ns(), turn, 0, token, epoch)
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_ino != self._inode:
+                raise FileNotFoundError(errno.ENOENT, "another table is in its place", self.path)
+            for attempt in range(SLOTS):
+                number = (pid + attempt * STRIDE) % SLOTS
+                at = number * SIZE
+                occupant = int.from_bytes(self._map[at : at + 4], "little")
+                if occupant not in (0, pid) and self._lives(number):
+                    continue
+                try:
+                    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, SIZE, at)
+                except OSError as error:
+                    if error.errno not in (errno.EACCES, errno.EAGAIN):
+                        raise
+                    is_locked = True
+                    continue  # somebody else claims it just now
+                now = int.from_bytes(self._map[at : at + 4], "little")
+                if now not in (0, pid) and now != occupant:
+                    continue
+                self._map[at : at + SIZE] = head.ljust(SIZE, b"\0")
+                return Slot(self._map[at : at + SIZE], token=token)
+        finally:
+            os.close(fd)  # which lets go of all locks
+        if is_locked:
+            raise BlockingIOError(errno.EAGAIN, "the table is being looked through just now")
+        raise OSError(errno.ENOSPC, f"{SLOTS} processes mark lines already")
+
+    def entries(self) -> list[Entry]:
+        """Every process that is noted, whether it lives or not."""
+        raw = bytes(self._map)
+        out = []
+        for at in range(0, len(raw), SIZE):
+            if raw[at : at + 4] != b"\0\0\0\0":
+                pid, flags, noted, turn, requests, token, epoch = HEAD.unpack_from(raw, at)
+                name = (
+                    raw[at + NAME.start : at + NAME.stop].rstrip(b"\0").decode("utf-8", "replace")
+                )
+                out.append(
+                    Entry(
+                        pid=pid,
+                        flags=flags,
+                        noted_at=noted / 1e9,
+                        turn=turn,
+                        requests=requests,
+                        token=token,
+                        epoch=epoch,
+                        server=name or None,
+                    )
+                )
+        return out
+
+    def living(self) -> list[Entry]:
+        """The processes that run and still map this memory; entries of others are given back."""
+        out = []
+        for entry in self.entries():
+            if self._is_living(entry):
+                out.append(entry)
+            else:
+                self._give_back(entry)
+        return out
+
+    def has_living(self) -> bool:
+        """Tell whether any does; closes no descriptor of the table, which would end `closed`."""
+        return any(self._is_living(entry) for entry in self.entries())
+
+    def _is_living(self, entry: Entry) -> bool:
+        return is_noted_process(entry.pid, entry.noted_at) and self._maps(entry.pid)
+
+    def _lives(self, number: int) -> bool:
+        at = number * SIZE
+        pid, _, noted, *_ = HEAD.unpack_from(bytes(self._map[at : at + HEAD.size]))
+        return is_noted_process(pid, noted / 1e9)
+
+    def _maps(self, pid: int) -> bool:
+        """False for a process that runs another program since."""
+        if pid == os.getpid():
+            return True
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as maps:  # noqa: PTH123  called for each process
+                return self._mapped_as in maps.read()
+        except OSError:
+            return True  # another user's
+
+    def _give_back(self, entry: Entry) -> None:
+        """Free the slot of a process that is no more, unless another has claimed it meanwhile."""
+        with contextlib.suppress(OSError):
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                for at in range(0, SLOTS * SIZE, SIZE):
+                    head = HEAD.unpack_from(bytes(self._map[at : at + HEAD.size]))
+                    if (head[0], head[5]) == (entry.pid, entry.token):
+                        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, SIZE, at)
+                        if HEAD.unpack_from(bytes(self._map[at : at + HEAD.size])) == head:
+                            self._map[at : at + 4] = bytes(4)
+                        return
+            finally:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[bool]:
+        """Let nobody claim a slot inside; yields False where somebody is doing so just now.
+
+        Nothing inside may open and close the table's file: that lets go of the lock (POSIX).
+        """
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
+
+def _boot_ns() -> int:
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def is_noted_process(pid: int, noted_at: float) -> bool:
+    """Tell whether the process runs that had this id when it was noted.
+
+    One that nobody has waited for yet has ended.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  called for each process
+            fields = file.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        return not Path("/proc/self/stat").exists() and _can_be_signalled(pid)
+    except OSError:
+        return False
+    started = int(fields[19]) / TICKS
+    return fields[0] not in (b"Z", b"X") and started <= noted_at + TOLERANCE
+
+
+def _can_be_signalled(pid: int) -> bool:
+    """Where there is no /proc."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
