@@ -5,6 +5,7 @@
                         meta.json, and what was rendered of these: coverage.json html/ and more
         current         the id of the published report
         build.lock      held by whoever builds
+        collect.lock    held by whoever collects: reads and resets in one step
 
 Concurrency: builds of all processes are serialised by the lock; readers take none. A reader that
 loses a race against the removal of an old report finds the new one on its next try.
@@ -26,7 +27,7 @@ from typing import Any, TypeVar
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.report.turns import turn
+from wsgi_coverage.store.turns import turn
 
 DATA = "data.coverage"
 META = "meta.json"
@@ -100,20 +101,36 @@ class Publisher:
             RefreshBusyError: another process has held it for as long.
             DiskFullError: there is no room even for the lock.
         """
-        patience = LOCK_PATIENCE if patience is None else patience
+        with self._held("build.lock", LOCK_PATIENCE if patience is None else patience):
+            yield
+
+    @contextlib.contextmanager
+    def _held(self, name: str, patience: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
                 self._cache_dir.mkdir(parents=True, exist_ok=True)
-                held.enter_context(turn(self._cache_dir / "build.lock", patience))
+                held.enter_context(turn(self._cache_dir / name, patience))
             except TimeoutError:
                 raise RefreshBusyError(
-                    f"another build has held {self._cache_dir / 'build.lock'} for "
+                    f"another build has held {self._cache_dir / name} for "
                     f"{patience:.0f} seconds; try again later"
                 ) from None
             except OSError as error:
                 if is_disk_full(error):
                     raise DiskFullError(f"no room in {self._cache_dir}") from error
                 raise
+            yield
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Hold the lock that collections take turns by, each of which begins an epoch.
+
+        Unlike the other, it is held while workers are waited for; reports are built meanwhile.
+
+        Raises:
+            RefreshBusyError, DiskFullError: as `lock`.
+        """
+        with self._held("collect.lock", LOCK_PATIENCE):
             yield
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:

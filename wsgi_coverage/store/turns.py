@@ -1,0 +1,87 @@
+"""Take turns with other processes, with signs of life to the server while one waits.
+
+By a record lock where the system has them (``fcntl.lockf``): a fork does not inherit it, and the
+system takes it back from whoever ends. filelock, which does the same and more, is imported only
+where there are none: its at-fork and audit hooks have threads of the application that fork at once
+fail with a RuntimeError (tests/e2e/test_memory.py).
+
+Concurrency: a lock is held by one thread of one process. Threads of one process are told apart by
+`_held`, whose changes are single steps of the interpreter; a fork's process id is another's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.patience import tick
+
+_fcntl: Any
+try:
+    import fcntl as _fcntl
+except ModuleNotFoundError:  # Windows
+    _fcntl = None
+
+TICK = 0.2  # seconds between signs of life
+AGAIN = 0.01  # seconds between two tries
+
+_held: dict[tuple[int, str], object] = {}  # by process id and path
+
+
+@contextlib.contextmanager
+def turn(path: Path, patience: float) -> Iterator[None]:
+    """Hold a lock.
+
+    Args:
+        path: of its file, which stays.
+        patience: seconds to wait for it.
+
+    Raises:
+        TimeoutError: somebody else has held it for as long.
+        OSError: its file cannot be made.
+    """
+    deadline = time.monotonic() + patience
+    due = time.monotonic() + TICK
+    while (held := _try(path)) is None:
+        now = time.monotonic()
+        if now >= deadline:
+            raise TimeoutError(str(path))
+        if now >= due:
+            tick()
+            due = now + TICK
+        time.sleep(min(AGAIN, deadline - now))
+    with held:
+        yield
+
+
+def _try(path: Path) -> contextlib.ExitStack | None:
+    """The lock, to be let go of at the end of a with statement; None: somebody else holds it."""
+    mine = object()
+    key = (os.getpid(), os.path.abspath(path))  # noqa: PTH100  links stay links
+    if _held.setdefault(key, mine) is not mine:
+        return None
+    with contextlib.ExitStack() as undo:
+        undo.callback(_held.pop, key, None)
+        if _fcntl is None:
+            from filelock import FileLock, Timeout
+
+            try:
+                undo.enter_context(FileLock(path, mode=0o600).acquire(timeout=0))
+            except Timeout:
+                return None
+            return undo.pop_all()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        undo.callback(os.close, fd)  # which lets go of the lock
+        try:
+            _fcntl.lockf(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            return None
+        return undo.pop_all()
+    raise AssertionError  # pragma: no cover
