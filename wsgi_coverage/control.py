@@ -119,7 +119,7 @@ class Control:
 
     def _fold(self, gathering: Gathering) -> None:
         branch = self._worker.tracer.measuring.branch
-        live = {worker.id for worker in gathering.workers}
+        live = {worker.id for worker in gathering.workers} | self._worker.memory_ids()
         self._worker.store.fold(live=live, union=partial(union, branch=branch))
 
     def snapshot(
@@ -155,7 +155,7 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         with self._collected(wait) if reset else self._gathered(wait) as source:
-            if keep and not source.data_files:
+            if keep and source.is_empty:
                 raise NoDataError(NOTHING_RAN)
             make = None if keep else build_detail
             builder = partial(self._build, source, label=label or None, make=make)
@@ -177,18 +177,29 @@ class Control:
     def _collected(self, wait: float) -> Iterator[Source]:
         """The same, which is forgotten afterwards unless something fails inside."""
         store = self._worker.store
-        with self._publisher.lock():
-            self._worker.tracer.check_is_ours("a reset")
-            remarks = self._remarks()
-            epoch = store.begin_epoch(collecting=True)
+        self._worker.tracer.check_is_ours("a reset")
+        with self._publisher.collecting():
+            with self._publisher.lock():
+                remarks = self._remarks()
+                self._worker.make_room()
+                epoch = store.begin_epoch(collecting=True)
             gathering = self._worker.gather("collect", wait=wait)
-            source = self._source(gathering, before=epoch)
-            yield replace(source, remarks=remarks)
-            store.discard(source.data_files)
-            if not any(worker.state == "failed" for worker in gathering.workers):
-                store.end_collecting()  # else what those still have would be lost
-            self._publisher.withdraw()
-            self._history.begin_anew(clock.now_iso())
+            with self._publisher.lock():
+                source = self._source(gathering, before=epoch)
+                yield replace(source, remarks=remarks)
+                self._end_collecting(source, epoch)
+
+    def _end_collecting(self, source: Source, epoch: int) -> None:
+        """Forget what has been handed out."""
+        store = self._worker.store
+        failed = any(worker.state == "failed" for worker in source.gathering.workers)
+        store.discard(source.data_files)
+        self._worker.end_epochs(epoch, counted=source.memory)
+        if not failed:
+            store.end_collecting()  # else what those still have would be lost
+            self._worker.announce()
+        self._publisher.withdraw()
+        self._history.begin_anew(clock.now_iso())
 
     def reset(self, *, wait: float) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -198,14 +209,16 @@ class Control:
         Raises:
             NotOursError: the running Coverage belongs to somebody else.
         """
+        self._worker.tracer.check_is_ours("a reset")
         with self._publisher.lock():
-            self._worker.tracer.check_is_ours("a reset")
-            self._worker.store.begin_epoch()
-            gathering = self._worker.gather("reset", wait=wait)
-            self._worker.store.erase(keep=[w.id for w in gathering.workers if w.fresh])
+            self._worker.make_room()
+            epoch = self._worker.store.begin_epoch()
+            self._worker.store.erase()
+            self._worker.announce()
+            self._worker.end_epochs(epoch)
             self._publisher.withdraw()
             self._history.begin_anew(clock.now_iso())
-        return gathering
+        return self._worker.gather("reset", wait=wait)
 
     def pause(self, *, wait: float) -> Gathering:
         """Have every live worker note nothing until `resume`; reports name the gap.
@@ -214,19 +227,22 @@ class Control:
             NotOursError, CannotPauseError: nothing is paused.
         """
         with self._publisher.lock():
-            self._worker.pause()
+            self._worker.check_can_pause()
             self._worker.store.begin_pause()
-            return self._worker.gather("pause", wait=wait)
+        return self._worker.gather("pause", wait=wait)
 
     def resume(self, *, wait: float) -> Gathering:
         """Have every live worker measure again."""
         with self._publisher.lock():
             self._worker.store.end_pause()
-            return self._worker.gather("resume", wait=wait)
+        return self._worker.gather("resume", wait=wait)
 
     def _source(self, gathering: Gathering, *, before: int | None = None) -> Source:
         """What a report is built from; `before` an epoch, where not all of it counts."""
         tracer = self._worker.tracer
+        # The memory before the files: the last process that marks there writes it to one, and
+        # then takes it away.
+        memory = self._worker.readings(before=before)
         collected = clock.now()
         return Source(
             collected=collected,
@@ -236,6 +252,7 @@ class Control:
             unexecuted=tracer.unexecuted_files(),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
+            memory=memory,
             remarks=self._remarks(),
             analysis_dir=self.cache_dir / "analysis",
         )
@@ -266,10 +283,10 @@ class Control:
         return self._publisher.read(lambda folder: origin.differences(folder, live=live))
 
     def _live(self) -> set[str] | None:
-        """Ids of the workers of this host that listen; None where that cannot be told."""
+        """Ids of the workers of this host that live; None where that cannot be told."""
         if not channel.HAS_SOCKETS:
             return None
-        return {self._worker.id, *channel.listening(self._worker.private)}
+        return self._worker.live_ids()
 
     def count_workers(self) -> int | None:
         """How many workers of this host listen; None where that cannot be told. None is asked."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
+from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import SettingsError
@@ -57,7 +57,7 @@ class CoverageMiddleware:
     def _start(self, app: WsgiApplication, settings: Settings) -> None:
         self._app = app
         self._worker: Worker | None = None
-        self._requests: Iterator[None] = repeat(None)
+        self._attention = Attention()
         if settings.disabled:
             self._prefix = self._below = "\x00"  # no path starts like that
             return
@@ -74,10 +74,11 @@ class CoverageMiddleware:
 
     def _make_control_app(self, settings: Settings) -> ControlApp:
         try:
-            self._worker = forking.start(config_file=settings.config_file)
+            self._worker = forking.start(config_file=settings.config_file, branch=settings.branch)
             self._worker.configure(settings.autosave_interval)
             self._worker.begin_load()
-            self._requests = self._worker.requests.counter()
+            self._attention = self._worker.tracer.attention
+            self._home = self._worker.home
             return ControlApp(settings, Control(self._worker, settings))
         except SettingsError:
             raise
@@ -92,11 +93,24 @@ class CoverageMiddleware:
         """Answer what is ours; hand everything else on."""
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self._prefix) or not self._owns(path):
-            next(self._requests)
+            attention = self._attention
+            if attention.turn[0] != attention.heard:
+                self._attend()
+            attention.requests[0] += 1
             return self._app(environ, start_response)
         self._notice_fork()
         self._note_server(environ)
+        self._attend()
+        self._notice_user()
         return self._control_app(self._mounted(environ, path), start_response)
+
+    def _attend(self) -> None:
+        """Something is to be done before a request goes on: a reset, or an autosave."""
+        try:
+            if self._worker is not None:
+                self._worker.attend()
+        except Exception:
+            log.exception("what others have asked for could not be done; the application goes on")
 
     def _owns(self, path: str) -> bool:
         return path == self._prefix or path.startswith(self._below)
@@ -121,9 +135,22 @@ class CoverageMiddleware:
             self._worker = None
             self._control_app = self._without_measuring(error)
 
+    def _notice_user(self) -> None:
+        """Where another user may not write where reports were to go, they go elsewhere."""
+        if self._worker is None:
+            return
+        try:
+            self._worker.check_user()
+            if self._worker.home != self._home:
+                self._home = self._worker.home
+                control = Control(self._worker, self._settings)
+                self._control_app = ControlApp(self._settings, control)
+        except Exception:
+            log.exception("the places of another user cannot be had")
+
     def _note_server(self, environ: Environ) -> None:
         if self._worker is not None and self._worker.server is None:
-            self._worker.server = _server_of(environ)
+            self._worker.name_server(_server_of(environ))
 
     def _ending_the_load(self, app: WsgiApplication) -> WsgiApplication:
         """The application, for its first request in this process; later ones go there directly.

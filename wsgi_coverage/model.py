@@ -78,7 +78,9 @@ class Moment:
 class Measuring:
     """How this process is measured; what /health shows."""
 
-    core: str  # ctrace, sysmon or pytrace
+    engine: str = "coverage"  # memory: lines are marked in shared memory; coverage: by its tracer
+    engine_reason: str = ""  # why this engine
+    core: str  # monitoring (our own); ctrace, sysmon or pytrace (coverage.py's)
     core_reason: str  # why this core
     coverage_version: str
     branch: bool

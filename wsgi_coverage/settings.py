@@ -43,6 +43,7 @@ class Settings:
     cache_dir: Path | None = None  # None: default_cache_dir, next to the data file
     snapshot_dir: Path | None = None  # None: default_snapshot_dir, next to the data file
     autosave_interval: float = 30.0  # seconds; 0 means never
+    branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
     store: str = "files"  # where workers meet
     disabled: bool = False  # no tracer, no endpoints, no check of anything else
     default_cache_dir: str = ".wsgi-coverage-cache"
@@ -271,4 +272,5 @@ RULES: Mapping[str, Callable[[object], Any]] = {
     "snapshot_dir": _folder,
     "autosave_interval": _interval,
     "store": _store,
+    "branch": _flag,
 }

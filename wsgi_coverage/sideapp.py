@@ -70,7 +70,7 @@ class ProgramControl(Control):
             dumped, warnings = dump(source, Path(folder))
         return {
             "coverage_data": base64.b64encode(dumped).decode(),
-            "files_combined": len(source.data_files),
+            "files_combined": len(source.data_files) + sum(bool(r.sources) for r in source.memory),
             "warnings": warnings,
             **gathering.as_json(),
         }
@@ -78,6 +78,7 @@ class ProgramControl(Control):
     def save(self, *, wait: float) -> JsonObject:
         """Have every live process publish what it has executed."""
         gathering = self._program.gather("publish", wait=wait)
+        self._program.save()
         return {**self.about_data(), **gathering.as_json()}
 
     def about_data(self) -> JsonObject:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.collect.early import start_early
+from wsgi_coverage.collect.early import loading, start_early
 from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.middleware import CoverageMiddleware, WsgiApplication
 
@@ -36,6 +36,7 @@ def load_application(env: Mapping[str, str]) -> CoverageMiddleware:
             "'myapp:create_app()'; it is not set"
         )
     start_early()
+    loading()  # what is imported from here on is the application
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

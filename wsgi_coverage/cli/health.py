@@ -47,6 +47,11 @@ def _lines(address: str, health: Health) -> list[str]:
     workers = health["workers"]
     out = [
         f"{address}: {health['status']}",
+        *(
+            [f"engine:       {health['engine']} ({health['engine_reason']})"]
+            if "engine" in health
+            else []
+        ),
         f"core:         {health['core']} ({health.get('core_reason')})",
         f"coverage.py:  {health.get('coverage_version')}",
         f"measured:     {'branches' if health.get('branch') else 'statements'}",

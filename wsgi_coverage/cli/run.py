@@ -96,7 +96,10 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
         ) from None
     try:
         worker = children.begin(
-            os.environ, config_file=settings.config_file, interval=settings.autosave_interval
+            os.environ,
+            config_file=settings.config_file,
+            branch=settings.branch,
+            interval=settings.autosave_interval,
         )
     except OSError as error:
         listening.close()

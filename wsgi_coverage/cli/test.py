@@ -29,6 +29,7 @@ from wsgi_coverage.cli.served import TICK, Served, ServedError, is_listened_at
 from wsgi_coverage.collect import children
 from wsgi_coverage.report.final import Outcome, conclude
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
+from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 
 NOT_ENOUGH, NO_SERVER = 2, 3
@@ -111,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = children.announce_only(
             env,
             config_file=settings.config_file,
+            branch=settings.branch,
             data_file=data_file,
             interval=settings.autosave_interval,
         )
@@ -121,6 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
                 return NO_SERVER
             if stop.number is not None:
                 return 128 + stop.number
+            memory = open_if_there(private)
+            readings = [] if memory is None else [memory.read()]
             workspace = folder / "report"
             workspace.mkdir()
             outcome = conclude(
@@ -130,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
                 text=sys.stdout,
                 html=arguments.html,
                 required=arguments.fail_under,
+                memory=readings,
             )
         finally:
             shutil.rmtree(private, ignore_errors=True)

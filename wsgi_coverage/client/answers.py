@@ -106,6 +106,8 @@ class Health(Gathered):
     """How the application is measured, and what is the matter; docs/reference/http.md has more."""
 
     status: str  # ok, degraded
+    engine: NotRequired[str]
+    engine_reason: NotRequired[str]
     core: str
     core_reason: str
     coverage_version: str

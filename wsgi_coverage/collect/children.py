@@ -29,7 +29,13 @@ VARIABLE = "WSGI_COVERAGE_CHILDREN"
 _exec_is_ours = False
 
 
-def begin(env: MutableMapping[str, str], *, config_file: Path | None, interval: float) -> Worker:
+def begin(
+    env: MutableMapping[str, str],
+    *,
+    config_file: Path | None,
+    branch: bool | None,
+    interval: float,
+) -> Worker:
     """Measure this process, and the Python processes that get this environment.
 
     Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
@@ -38,13 +44,14 @@ def begin(env: MutableMapping[str, str], *, config_file: Path | None, interval: 
     Args:
         env: this process's environment.
         config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
         interval: seconds between autosaves.
 
     Raises:
         SettingsError: the configuration cannot be read.
     """
     live.with_children = True
-    worker = forking.start(config_file=config_file)
+    worker = forking.start(config_file=config_file, branch=branch)
     worker.configure(interval)
     _announce(env, live.for_children(worker.tracer.coverage), worker.autosave_interval)
     _publish_before_exec()
@@ -52,13 +59,19 @@ def begin(env: MutableMapping[str, str], *, config_file: Path | None, interval: 
 
 
 def announce_only(
-    env: MutableMapping[str, str], *, config_file: Path | None, data_file: Path, interval: float
+    env: MutableMapping[str, str],
+    *,
+    config_file: Path | None,
+    branch: bool | None,
+    data_file: Path,
+    interval: float,
 ) -> Any:
     """Have the Python processes that get this environment measured; this one is not.
 
     Args:
         env: an environment for them.
         config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
         data_file: beside which they publish, instead of the configured one.
         interval: seconds between autosaves.
 
@@ -68,7 +81,7 @@ def announce_only(
     Raises:
         SettingsError: the configuration cannot be read.
     """
-    cov, _ = live.make(config_file)
+    cov = live.make(live.LiveCoverage, config_file, branch=branch)
     _announce(env, live.for_children(cov, data_file=data_file), interval)
     return cov.config
 
@@ -142,7 +155,7 @@ def _publishing_before(replace: Any) -> Any:
         worker = forking.current()
         if worker is not None:
             with contextlib.suppress(Exception):
-                worker.publish()
+                worker.publish_before_exec()
         return replace(*arguments, **keywords)
 
     return execute

@@ -1,4 +1,4 @@
-"""Choose coverage.py's measuring core, and say why.
+"""Choose the engine, and coverage.py's measuring core where that measures; say why.
 
 Decided once, before the Coverage starts; no state.
 """
@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from coverage import Coverage
+
+from wsgi_coverage.collect import monitoring
+from wsgi_coverage.store import mapped
 
 GREENLETS = frozenset({"gevent", "eventlet", "greenlet"})
 BRANCHES_UNDER_SYSMON = (3, 14)  # sys.monitoring tells a branch's two ways apart from here on
@@ -41,18 +45,40 @@ def choose(cov: Coverage) -> CoreChoice:
     return CoreChoice("sysmon", "the fastest that can measure this here")
 
 
-def _why_not_sysmon(cov: Coverage) -> str | None:
-    version = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
-    if sys.version_info < STATEMENTS_UNDER_SYSMON:
-        return f"{version} has no sys.monitoring"
-    if cov.get_option("run:branch") and sys.version_info < BRANCHES_UNDER_SYSMON:
-        return f"it cannot measure branches on {version}"
+def why_not_marking(cov: Coverage, *, branch: bool | None, with_children: bool) -> str | None:
+    """Why statements cannot be marked by our own tool of sys.monitoring; None: they can.
+
+    Args:
+        cov: whose configuration holds.
+        branch: whether branches are measured; None: as the configuration says.
+        with_children: whether the processes that this one starts are measured by us.
+    """
+    if why_not := monitoring.why_not():
+        return why_not
+    if cov.get_option("run:timid"):
+        return "timid is set in coverage.py's configuration"
+    if os.environ.get("COVERAGE_CORE"):
+        return "COVERAGE_CORE is set"
+    if cov.get_option("run:core"):
+        return "core is set in coverage.py's configuration"
+    if cov.get_option("run:branch") if branch is None else branch:
+        return "branches are measured"
+    if why_not := _why_coverages_tracer(cov):
+        return why_not
+    concurrency: Any = cov.get_option("run:concurrency") or ()
+    if "multiprocessing" in concurrency and not with_children:
+        return "concurrency is multiprocessing, which coverage.py follows by its own tracer"
+    if cov.get_option("run:patch"):
+        return "patch is set in coverage.py's configuration"
+    if not mapped.is_possible():
+        return "there is no shared memory here"
+    return None
+
+
+def _why_coverages_tracer(cov: Coverage) -> str | None:
     dynamic_context = cov.get_option("run:dynamic_context")
     if dynamic_context and dynamic_context != "none":
         return "dynamic_context is set"
-    concurrency = cov.get_option("run:concurrency") or ()
-    if greenlets := GREENLETS.intersection(concurrency):  # type: ignore[arg-type]
-        return f"concurrency is {', '.join(sorted(greenlets))}"
     if cov.get_option("run:plugins"):
         # Only loading them tells what they do, and sys_info() is the public way to.
         loaded = dict(cov.sys_info())
@@ -60,3 +86,15 @@ def _why_not_sysmon(cov: Coverage) -> str | None:
             if names := loaded.get(f"plugins.{kind}"):
                 return f"the plugins {', '.join(map(str, names))} need another core"
     return None
+
+
+def _why_not_sysmon(cov: Coverage) -> str | None:
+    version = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    if sys.version_info < STATEMENTS_UNDER_SYSMON:
+        return f"{version} has no sys.monitoring"
+    if cov.get_option("run:branch") and sys.version_info < BRANCHES_UNDER_SYSMON:
+        return f"it cannot measure branches on {version}"
+    concurrency = cov.get_option("run:concurrency") or ()
+    if greenlets := GREENLETS.intersection(concurrency):  # type: ignore[arg-type]
+        return f"concurrency is {', '.join(sorted(greenlets))}"
+    return _why_coverages_tracer(cov)

@@ -7,6 +7,7 @@ name, which is its anchor in docs/reference/diagnoses.md. No state.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -20,9 +21,15 @@ MANY_CODE_OBJECTS = 2_000
 # KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.
 CODE_OBJECT_SIZE = 2.4
 
+SEES_ALL = frozenset({"sysmon", "monitoring"})  # every thread, every greenlet
 GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # any of them tells greenlets apart
 
 Finding: TypeAlias = tuple[str, str]  # what is the matter, and the remedy
+
+
+def can_mark_statements() -> bool:
+    """Tell whether this Python would measure statements alone by sys.monitoring."""
+    return hasattr(sys, "monitoring")
 
 
 def diagnose(facts: Facts) -> list[Diagnosis]:
@@ -60,7 +67,7 @@ def imported_early(facts: Facts) -> Finding | None:
 
 def gevent_without_concurrency(facts: Facts) -> Finding | None:
     """Greenlets share a thread, and the core takes them for one."""
-    if not facts.gevent or facts.core == "sysmon" or GREENLETS & facts.concurrency:
+    if not facts.gevent or facts.core in SEES_ALL or GREENLETS & facts.concurrency:
         return None
     return (
         f"gevent is active, and {facts.core} is not told of it (concurrency is "
@@ -68,6 +75,22 @@ def gevent_without_concurrency(facts: Facts) -> Finding | None:
         "in the files of another",
         "set 'concurrency = gevent, thread' under [run] in coverage.py's configuration; or, where "
         "only statements are measured, use Python 3.12 or later, whose sysmon needs no telling",
+    )
+
+
+def greenlets_under_tracer(facts: Facts) -> Finding | None:
+    """A trace function is told of calls and returns, and a switch between greenlets is neither."""
+    if facts.core in SEES_ALL or not facts.greenlets or facts.gevent:
+        return None
+    if GREENLETS & facts.concurrency:
+        return None
+    return (
+        f"greenlets run in this process (SQLAlchemy's asyncio uses some), and {facts.core} is not "
+        f"told of them (concurrency is {', '.join(sorted(facts.concurrency)) or 'not set'}): "
+        "lines of one greenlet are noted in the files of another",
+        "where only statements are measured, use Python 3.12 or later without naming a core; else "
+        "set 'concurrency = greenlet, thread' under [run] in coverage.py's configuration, and let "
+        "greenlets switch in code that is not measured, as SQLAlchemy's do",
     )
 
 
@@ -84,7 +107,7 @@ def plugins_disabled(facts: Facts) -> Finding | None:
 
 def unseen_threads(facts: Facts) -> Finding | None:
     """A trace function is set by the threading module, in the threads that it makes."""
-    if facts.core == "sysmon" or facts.native_threads is None:
+    if facts.core in SEES_ALL or facts.native_threads is None:
         return None
     return (
         f"{facts.native_threads} serves requests on threads that Python's threading module did "
@@ -120,7 +143,7 @@ def uwsgi_without_hooks(facts: Facts) -> Finding | None:
 
 def uwsgi_hard_end(facts: Facts) -> Finding | None:
     """uWSGI runs no exit handlers where a worker is in a request."""
-    if not facts.uwsgi_hard_end:
+    if not facts.uwsgi_hard_end or facts.engine == "memory":
         return None
     lost = (
         f"in the last {facts.autosave_interval:g} seconds"
@@ -201,6 +224,12 @@ def autosave_off(facts: Facts) -> Finding | None:
     """Only what is published outlives a process."""
     if facts.autosave_interval:
         return None
+    if facts.engine == "memory":
+        return (
+            "autosave is off (autosave_interval is 0): what runs is in memory of this host alone "
+            "until the last process ends, and is lost if the host does first",
+            "set autosave_interval (WSGI_COVERAGE_AUTOSAVE_INTERVAL), 30 seconds for instance",
+        )
     return (
         "autosave is off (autosave_interval is 0): what a killed worker ran since the last refresh "
         "is lost",
@@ -218,9 +247,50 @@ def paused(facts: Facts) -> Finding | None:
     )
 
 
+def unmeasured_code(facts: Facts) -> Finding | None:
+    """Some code has no lines in a source that can be read, or there was no room for them."""
+    if not facts.unmeasured:
+        return None
+    named = "; ".join(f"{what}: {why}" for what, why in [*facts.unmeasured.items()][:NAMED])
+    count = len(facts.unmeasured)
+    return (
+        f"{count} piece{'' if count == 1 else 's'} of code that should be measured "
+        f"{'is' if count == 1 else 'are'} not: {named}",
+        "restart the workers if sources have changed; make room in /dev/shm if there was none; "
+        "code that is made while running has no source of its own to report on",
+    )
+
+
+def trace_changed(facts: Facts) -> Finding | None:
+    """A thread has one trace function, and anybody may set it."""
+    if not facts.threads_lost:
+        return None
+    return (
+        f"somebody has set another trace function (sys.settrace) in {facts.threads_lost} "
+        f"thread{'' if facts.threads_lost == 1 else 's'} that {facts.core} measured: what runs "
+        "there since is not counted",
+        "take the debugger, profiler or sys.settrace(None) out; or, where only statements are "
+        "measured, use Python 3.12 or later without naming a core, which needs no trace function",
+    )
+
+
+def branches_cost(facts: Facts) -> Finding | None:
+    """Before Python 3.14 only coverage.py's ctrace tells branches."""
+    if not facts.branch or facts.core != "ctrace" or not can_mark_statements():
+        return None
+    return (
+        "branches are measured, which before Python 3.14 takes coverage.py's ctrace: a request "
+        "costs about twice as much as without, and a worker that is killed loses what it ran "
+        "since its last autosave",
+        "set branch to false (WSGI_COVERAGE_BRANCH=0) to measure statements alone, which costs "
+        "next to nothing; or use Python 3.14 or later",
+    )
+
+
 CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "imported-early": imported_early,
     "gevent-without-concurrency": gevent_without_concurrency,
+    "greenlets-under-tracer": greenlets_under_tracer,
     "plugins-disabled": plugins_disabled,
     "unseen-threads": unseen_threads,
     "reloader-parent": reloader_parent,
@@ -229,6 +299,9 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "dynamic-code": dynamic_code,
     "configuration-ignored": configuration_ignored,
     "lossy-flush": lossy_flush,
+    "unmeasured-code": unmeasured_code,
+    "trace-changed": trace_changed,
+    "branches-cost": branches_cost,
     "no-channel": no_channel,
     "autosave-off": autosave_off,
     "paused": paused,

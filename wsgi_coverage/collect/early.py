@@ -39,9 +39,16 @@ def start_early(
     if settings.disabled:
         return None
     ours = Coverage.current() is None and forking.current() is None
-    worker = forking.start(config_file=settings.config_file)
+    worker = forking.start(config_file=settings.config_file, branch=settings.branch)
     worker.configure(settings.autosave_interval, provisional=True)
     return worker.tracer.coverage if ours else None
+
+
+def loading() -> None:
+    """What runs from now on is the load of an application, which will be wrapped."""
+    worker = forking.current()
+    if worker is not None:
+        worker.begin_load()
 
 
 def running() -> Coverage | None:

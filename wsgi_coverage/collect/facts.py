@@ -13,7 +13,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -41,11 +41,13 @@ SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
 class Facts:
     """What is so; each default is a fact that nothing is the matter with."""
 
+    engine: str = "coverage"
     core: str = "ctrace"
     coverage_version: str = ""
     concurrency: frozenset[str] = frozenset()  # as set in coverage.py's configuration
     imported_early: tuple[str, ...] = ()  # modules that are measured, imported before measuring
     gevent: bool = False  # its monkey patching or one of its hubs is active
+    greenlets: bool = False  # there are some, gevent's or others
     plugins: tuple[str, ...] = ()  # that trace files
     native_threads: str | None = None  # the server whose threads `threading` did not make
     reloader_parent: int | None = None  # its process id, where it is measured
@@ -56,6 +58,9 @@ class Facts:
     unused_config_file: str | None = None  # named by a setting, and not read
     ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
     flush_problem: str | None = None
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
+    branch: bool = False  # branches are measured
+    threads_lost: int = 0  # in which somebody has taken the trace function away
     has_channel: bool = True
     autosave_interval: float = 30.0  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
@@ -109,11 +114,13 @@ def gather(
     measuring = tracer.measuring
     cov = tracer.coverage
     sources: dict[str, Callable[[], Any]] = {
+        "engine": lambda: measuring.engine,
         "core": lambda: measuring.core,
         "coverage_version": lambda: measuring.coverage_version,
         "concurrency": lambda: frozenset(cov.get_option("run:concurrency") or ()),  # type: ignore[arg-type]
         "imported_early": lambda: imported_early(cov, worker.imported_before),
         "gevent": lambda: has_gevent(sys.modules),
+        "greenlets": lambda: has_greenlets(sys.modules),
         "plugins": lambda: file_tracers(cov),
         "native_threads": lambda: native_threads(sys.modules),
         "reloader_parent": lambda: reloader_parent(os.environ, measured),
@@ -126,6 +133,9 @@ def gather(
             cov.config.config_file, named=config_file is not None, folder=Path.cwd()
         ),
         "flush_problem": lambda: measuring.problem,
+        "unmeasured": lambda: tracer.unmeasured,
+        "branch": lambda: measuring.branch,
+        "threads_lost": lambda: getattr(tracer, "threads_lost", 0),
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),
@@ -163,6 +173,12 @@ def has_gevent(modules: Mapping[str, Any]) -> bool:
     if monkey is not None and monkey.is_anything_patched():
         return True
     return hubs is not None and hubs.get_hub_if_exists() is not None
+
+
+def has_greenlets(modules: Mapping[str, Any]) -> bool:
+    """Tell whether some thread has used greenlets; SQLAlchemy imports them and may never do so."""
+    count = getattr(modules.get("greenlet._greenlet"), "get_total_main_greenlets", None)
+    return count is not None and count() > 0
 
 
 def file_tracers(cov: Coverage) -> tuple[str, ...]:

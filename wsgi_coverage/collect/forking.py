@@ -22,7 +22,7 @@ _hooked = False
 _exit_is_ours = False
 
 
-def start(*, config_file: Path | None = None) -> Worker:
+def start(*, config_file: Path | None = None, branch: bool | None = None) -> Worker:
     """This process's worker; made at the first call, whose configuration holds.
 
     Raises:
@@ -31,10 +31,13 @@ def start(*, config_file: Path | None = None) -> Worker:
     global _worker
     with _making:
         if _worker is None:
-            _worker = Worker(config_file=config_file)
+            _worker = Worker(config_file=config_file, branch=branch)
             modwsgi.spare_threads()
-            _publish_before_exit()
+            if _worker.marking is None:
+                _publish_before_exit()
             _hook()
+        else:
+            _worker.note_branch(branch)
         _worker.check_pid()
         return _worker
 

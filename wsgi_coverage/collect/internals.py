@@ -56,6 +56,30 @@ def _classifier(cov: Coverage) -> Any:
     return cov._inorout
 
 
+def prepare(cov: Coverage) -> None:
+    """Have a Coverage know what is measured, as starting it would, without starting it."""
+    cov._init()
+    if not cov._inited_for_start:
+        cov._inited_for_start = True
+        cov._init_for_start()
+    cov._post_init()
+
+
+def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] | None:
+    """Where a measured source is read, and its name in data files; None: it is not measured.
+
+    Args:
+        cov: by whose rules.
+        filename: as the code object has it.
+        frame: that runs the code.
+    """
+    disposition = _classifier(cov).should_trace(filename, frame)
+    if not disposition.trace or disposition.file_tracer is not None:
+        return None
+    source = disposition.source_filename
+    return source, cov._file_mapper(source)
+
+
 def is_measured(cov: Coverage, module: ModuleType) -> bool:
     """Tell whether coverage.py measures the file of a module, by its own rules."""
     filename = getattr(module, "__file__", None)
@@ -263,6 +287,16 @@ def _callbacks_on_their_way(collector: Any) -> bool:
     return False
 
 
+def traces_this_thread(collector: Any) -> bool | None:
+    """Tell whether the core's own trace function is this thread's; None: it needs none."""
+    if not collector.core.systrace:
+        return None
+    found = sys.gettrace()
+    return any(
+        found is each or getattr(found, "__self__", None) is each for each in collector.tracers
+    )
+
+
 def pause(collector: Any) -> None:
     """Take the tracers out of every thread; sysmon's stay, because they cost nothing.
 
@@ -331,6 +365,27 @@ def unexecuted_files(cov: Coverage) -> Iterable[tuple[str, str | None]]:
     """Files below `source` that could have run and did not, each with its plugin's name."""
     for path, plugin in _classifier(cov).find_possibly_unexecuted_files():
         yield cov._file_mapper(path), plugin
+
+
+def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
+    """Stop a Coverage that COVERAGE_PROCESS_START made; it saves nothing at its end then.
+
+    Returns:
+        What it has seen and saved nowhere: each source, its name in data files, and its lines.
+    """
+    disabled: Any = cov.get_option("run:disable_warnings") or []
+    cov.set_option("run:disable_warnings", [*disabled, "trace-changed"])
+    collector = collector_of(cov)
+    cov.stop()
+    cov._auto_save = False
+    seen = take(collector)
+    scratch = CoverageData(no_disk=True)
+    try:
+        write(collector, seen, scratch)
+        names = {source: collector.cached_mapped_file(source) for source in seen}
+        return [(each, name, set(scratch.lines(name) or ())) for each, name in names.items()]
+    finally:
+        scratch.close(force=True)
 
 
 def is_process_start(cov: Coverage) -> bool:

@@ -6,13 +6,16 @@ No state; called once a process, under the lock that makes the worker.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from coverage import Coverage
+from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import core
+from wsgi_coverage.collect.saving import add_to
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
 log = logging.getLogger("wsgi_coverage")
@@ -37,18 +40,69 @@ class LiveCoverage(Coverage):
             log.warning("coverage.py: %s", msg)
 
 
-def make(config_file: Path | None) -> tuple[Coverage, str]:
-    """A Coverage of our own, not yet started, and why it has the core that it has.
+T = TypeVar("T", bound=LiveCoverage)
+
+
+class MarkedCoverage(LiveCoverage):
+    """A Coverage that traces nothing, and whose data is what is marked in the host's memory."""
+
+    readings: Callable[[], list[Reading]] = list  # what is marked now
+    publish: Callable[[], object] = dict  # writes it to a data file
+    _marked: tuple[list[int], CoverageData] | None = None  # checksums, and the data of these
+
+    def get_data(self) -> CoverageData:
+        """What has been executed up to now, in a data set of its own, which is kept in memory."""
+        super().get_data()  # has the configuration settled
+        readings = self.readings()
+        known = [reading.checksum() for reading in readings]
+        if self._marked is None or self._marked[0] != known:
+            data = CoverageData(basename=self.config.data_file, no_disk=True)
+            for reading in readings:
+                add_to(data, reading, self.config.context)
+            if self._marked is not None:
+                self._marked[1].close(force=True)
+                self._data_to_close.remove(self._marked[1])
+            self._marked = known, data
+            self._data_to_close.append(data)
+            self._data = data  # which coverage.py's reporters ask
+        return self._marked[1]
+
+    def save(self) -> None:
+        """Write what has been executed up to now to a data file, for coverage.py to combine."""
+        self.publish()
+
+    def start(self) -> None:
+        """Nothing: measuring goes on, by other means."""
+
+    def stop(self) -> None:
+        """Nothing: measuring goes on."""
+
+
+def make(
+    kind: type[T],
+    config_file: Path | None,
+    *,
+    branch: bool | None = None,
+    config: str | None = None,
+) -> T:
+    """A Coverage of our own, not yet started, whose core is still to be chosen.
+
+    Args:
+        kind: what is made.
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
+        config: another Coverage's, from `for_children`, instead of a file.
 
     Raises:
         SettingsError: the configuration cannot be read; coverage.py's own message.
     """
     given: str | bool = True if config_file is None else str(config_file)
+    if (serialized := config or inherited) is not None:
+        given = f":data:{serialized}"
     try:
-        cov = LiveCoverage(config_file=given if inherited is None else f":data:{inherited}")
-        choice = core.choose(cov)
-        if choice.core is not None:
-            cov.set_option("run:core", choice.core)
+        cov = kind(config_file=given)
+        if branch is not None:
+            cov.set_option("run:branch", branch)
         already: Any = cov.get_option("run:disable_warnings") or []
         cov.set_option("run:disable_warnings", [*already, *(set(QUIET) - {*already})])
         cov.set_option("run:sigterm", False)  # it would replace the server's own handler
@@ -59,8 +113,16 @@ def make(config_file: Path | None) -> tuple[Coverage, str]:
             cov.set_option("run:concurrency", others or ["thread"])
     except CoverageException as error:
         raise SettingsError(str(error)) from error
+    return cov
+
+
+def choose_core(cov: LiveCoverage) -> str:
+    """Have a Coverage measure by the core that costs least; say why it is this one."""
+    choice = core.choose(cov)
+    if choice.core is not None:
+        cov.set_option("run:core", choice.core)
     cov.was_our_choice = choice.core is not None
-    return cov, choice.reason
+    return choice.reason
 
 
 def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:

@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
+from wsgi_coverage.collect.engine import Engine
 from wsgi_coverage.collect.guard import Guard
-from wsgi_coverage.collect.requests import Requests
+from wsgi_coverage.collect.marking import Marking
+from wsgi_coverage.collect.others import LOSES, worker_id
 from wsgi_coverage.collect.tracer import Tracer
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.phases import Phase
@@ -24,6 +26,11 @@ from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import JsonObject, WorkerState
 from wsgi_coverage.store.base import Store
 
+TRACE_LOST = (
+    "somebody has set another trace function in {} of its threads (sys.settrace), "
+    "so that what runs there is not measured"
+)
+
 
 class Member:
     """What one process publishes, of which epoch, and whether it is paused.
@@ -31,10 +38,10 @@ class Member:
     Whoever derives from it sets the tracer and the store, and names it.
     """
 
-    tracer: Tracer
+    tracer: Engine
     store: Store
     private: Path  # the folder for live data
-    requests: Requests
+    wraps = False  # is an application wrapped in this process
     server: str | None = None  # as it calls itself; None before the first request
     _guard: Guard
     _epoch: int  # of the lines that are held here
@@ -47,8 +54,26 @@ class Member:
         self._published_at: str | None = None
         self._unpublished = False  # does the private data hold more than was published
 
+    @property
+    def marking(self) -> Marking | None:
+        """The engine, where it marks lines in memory; None: coverage.py's tracer measures."""
+        return self.tracer if isinstance(self.tracer, Marking) else None
+
     def _new_id(self) -> str:
+        if self.marking is not None:
+            return worker_id(self.host, self.pid, self.marking.token)
         return f"{self.host}.{self.pid}.{os.urandom(4).hex()}"
+
+    def name_server(self, name: str | None) -> None:
+        """Note what the server calls itself, where it does."""
+        self.server = name
+        if name is not None and self.marking is not None:
+            self.marking.name_server(name)
+
+    @property
+    def requests(self) -> int | None:
+        """Requests of this process; None where no application of it is wrapped."""
+        return int(self.tracer.attention.requests[0]) if self.wraps else None
 
     def _identity(self) -> JsonObject:
         return {"id": self.id, "host": self.host, "pid": self.pid}
@@ -137,6 +162,12 @@ class Member:
         if paused != self._paused:
             (self.pause if paused else self.resume)()
 
+    @property
+    def _is_paused(self) -> bool:
+        """Tell whether this worker notes nothing now; while it loads, from its first request on."""
+        marking = self.marking
+        return self._paused if marking is None else marking.memory.state().paused
+
     def store_is_paused(self) -> bool:
         """Tell whether workers are to note nothing at present."""
         pauses = self.store.pauses()
@@ -155,6 +186,15 @@ class Member:
             self._paused = True
             return self._state()
 
+    def check_can_pause(self) -> None:
+        """Refuse a pause before anybody is told of it.
+
+        Raises:
+            NotOursError, CannotPauseError: as `pause`, which is done where it cannot be refused.
+        """
+        if self.marking is None:
+            self.pause()
+
     def resume(self) -> WorkerState:
         """Note again what runs."""
         with self._guard.held():
@@ -168,8 +208,14 @@ class Member:
             self._state(),
             server=self.server,
             core=self.tracer.measuring.core,
-            requests=self.requests.seen(),
+            requests=self.requests,
         )
+
+    def end_load_too(self) -> WorkerState:
+        """A forked child has had a request: what this process goes on to run is runtime."""
+        with self._guard.held():
+            self.tracer.end_load()
+            return self._state()
 
     def _verbs(self) -> dict[str, Callable[[], WorkerState]]:
         return {
@@ -179,18 +225,28 @@ class Member:
             "pause": self.pause,
             "resume": self.resume,
             "status": self.status,
+            "end-load": self.end_load_too,
         }
 
     def _state(self, *, error: str | None = None) -> WorkerState:
+        lost = self._loss
         return WorkerState(
             id=self.id,
             host=self.host,
             pid=self.pid,
-            state="failed" if error else "paused" if self._paused else "measuring",
-            published_at=self._published_at,
-            fresh=error is None,
-            error=error,
+            state="failed" if error else "paused" if self._is_paused else "measuring",
+            published_at=self._published_at if self.marking is None else clock.now_iso(),
+            fresh=error is None and lost is None,
+            error=error or lost,
         )
+
+    @property
+    def _loss(self) -> str | None:
+        """Why some of what runs here is not measured, or was not; None: all of it is."""
+        if isinstance(self.tracer, Tracer):
+            lost = self.tracer.threads_lost
+            return TRACE_LOST.format(lost) if lost else None
+        return LOSES if self.tracer.loses else None
 
     def _flush(self) -> None:
         try:

@@ -137,9 +137,14 @@ class Service:
         """Tell whether the thread has been started in this process."""
         return self._thread is not None
 
+    @property
+    def has_thread(self) -> bool:
+        """Tell whether the thread runs now."""
+        return self._thread is not None and not self._stopping.is_set()
+
     def start(self) -> None:
-        """Start the thread."""
-        if self.is_waiting:
+        """Start the thread, if it does not run."""
+        if self.is_waiting or self.has_thread:
             return
         self._stopping = threading.Event()
         self._thread = threading.Thread(

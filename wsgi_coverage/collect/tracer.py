@@ -8,8 +8,8 @@ stopping and starting leaves ctrace's pool threads unmeasured for ever.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +17,38 @@ from coverage import Coverage
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
+from wsgi_coverage.collect.ownership import Ownership
 from wsgi_coverage.collect.recording import Recording
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.errors import CannotPauseError, NotOursError
 from wsgi_coverage.model import Measuring
+from wsgi_coverage.store.memory import Memory
 
 log = logging.getLogger("wsgi_coverage")
-
-
-class Ownership(StrEnum):
-    """Whose the Coverage is; it decides what may be done to it."""
-
-    OURS = "ours"
-    PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: nobody else is waiting for its data
-    FOREIGN = "foreign"  # coverage run, pytest-cov: read it, take nothing away
 
 
 class Tracer:
     """One process's Coverage, and the private data file that its lines go to.
 
     Args:
-        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        cov: one that runs already, which is adopted; or one that was made for this process.
+        why_not: why lines are not marked in memory here; None: the Coverage ran already.
         new_data_file: gives a path for a private data file, a new one at each call; it is told the
             configured data file.
         on_save: called when somebody else asks the Coverage to save (its own exit handler, for one)
             with a function that flushes; calls it under the worker's lock.
 
     Raises:
-        SettingsError: the configuration cannot be read; coverage.py's own message.
+        SettingsError: the configuration cannot be used; coverage.py's own message.
     """
 
     def __init__(
         self,
+        cov: Coverage,
         *,
-        config_file: Path | None,
+        why_not: str | None,
         new_data_file: Callable[[Path], Path],
         on_save: Callable[[Callable[[], bool]], bool],
     ) -> None:
@@ -60,34 +57,37 @@ class Tracer:
         self._loaded: internals.Live = {}  # ran at load, not written yet
         self.phase: Phase | None = None  # of what runs now; None: nobody tells
         self._paused = False
-        current = Coverage.current()
-        if current is None:
+        self.attention = Attention()
+        self.threads_lost = 0  # in which somebody has taken the trace function away
+        self._thread = threading.local()
+        self.held: list[Memory] = []
+        self.memory: Memory | None = None  # its lines are in data files
+        self.unmeasured: dict[str, str] = {}
+        adopted = Coverage.current() is cov
+        self._cov = cov
+        self._why_not_memory = why_not or "a Coverage was running already"
+        if isinstance(cov, live.LiveCoverage) and not adopted:
             self.ownership = Ownership.OURS
-            self._cov, self._reason = live.make(config_file)
+            self._reason = live.choose_core(cov)
         else:
-            self._cov = current
             self._reason = "chosen before measuring was taken over"
             self.ownership = (
-                Ownership.PROCESS_START
-                if internals.is_process_start(current)
-                else Ownership.FOREIGN
+                Ownership.PROCESS_START if internals.is_process_start(cov) else Ownership.FOREIGN
             )
-            if config_file is not None:
-                log.warning("config_file %s is ignored: coverage.py already runs", config_file)
         # Now, because the application may change its working directory.
         self.data_file = internals.data_file(self._cov)
         self._recording = Recording(
             lambda: new_data_file(self.data_file),
             self._cov.get_option("run:context"),  # type: ignore[arg-type]
         )
-        if current is None:
+        if not adopted:
             internals.use_data(self._cov, self._recording.data)
             self._cov.start()
         self._collector: Any = internals.collector_of(self._cov)
         self._problem = internals.problem(self._cov)
         self._why_no_phases = self._find_why_no_phases()
         if self._problem is None:
-            self._take_over(adopted=current is not None)
+            self._take_over(adopted=adopted)
         else:
             log.error("coverage.py is not as expected, lines may be lost: %s", self._problem)
 
@@ -146,6 +146,8 @@ class Tracer:
     def measuring(self) -> Measuring:
         """How this process is measured."""
         return Measuring(
+            engine="coverage",
+            engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
             core=internals.core_name(self._cov),
             core_reason=self._reason,
             coverage_version=internals.version(),
@@ -203,6 +205,22 @@ class Tracer:
     def private_data(self) -> Path | None:
         """The private data file: everything flushed since start or reset. None: nothing yet."""
         return self._recording.path
+
+    def look_at_thread(self) -> None:
+        """Notice where somebody has taken the trace function of this thread away."""
+        if self._paused or self._problem is not None:
+            return
+        traced = internals.traces_this_thread(self._collector)
+        if traced:
+            self._thread.traced = True
+        elif traced is False and getattr(self._thread, "traced", False):
+            self._thread.traced = False
+            self.threads_lost += 1
+
+    @property
+    def needs_looks(self) -> bool:
+        """Tell whether each request is to look whether its thread is still traced."""
+        return self._problem is None and bool(self._collector.core.systrace)
 
     # Load and runtime
 

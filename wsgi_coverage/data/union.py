@@ -96,6 +96,11 @@ class DataUnion:
         self._seen: dict[str, dict[str, Any]] = {}  # the last: workers have most in common
 
     @property
+    def branch(self) -> bool:
+        """Whether it is of branches."""
+        return self._branch
+
+    @property
     def files(self) -> Collection[str]:
         """The names of the measured files."""
         return self._files.keys()
@@ -218,6 +223,24 @@ class DataUnion:
                     found.setdefault(name, set()).update(value.split(","))
                 else:
                     found[name] = found.get(name, 0) | int.from_bytes(value, "little")
+
+    def add_lines(self, name: str, lines: Mapping[str, int]) -> None:
+        """Add lines that have run of one file.
+
+        Args:
+            name: what it is here.
+            lines: by context; bit n is line n.
+        """
+        self._files.setdefault(name)
+        for context, bits in lines.items():
+            self._contexts.setdefault(context)
+            found = self._found.setdefault(context, {})
+            found[name] = found.get(name, 0) | bits
+
+    def forget(self, name: str) -> None:
+        """Take out what was added of one file."""
+        for found in self._found.values():
+            found.pop(name, None)
 
     def touch(self, name: str, tracer: str) -> None:
         """Have a file in the union that may not have run."""

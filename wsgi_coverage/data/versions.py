@@ -44,6 +44,10 @@ class Versions:
             )
         return self._answers[loaded]
 
+    def is_current(self, name: str, version: str) -> bool:
+        """Tell whether this version of a source is there now, or none that can be read."""
+        return self._current(name) in (None, version)
+
     def _current(self, name: str) -> str | None:
         if name not in self._now:
             self._now[name] = current(self._name(name))

@@ -15,6 +15,7 @@ import logging
 import os
 import pickle
 import selectors
+import socket
 import time
 from collections.abc import Callable, Iterator
 from errno import ENOSPC
@@ -24,7 +25,7 @@ from typing import Any, TypeVar
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
-from wsgi_coverage.offload.process import Process
+from wsgi_coverage.offload.process import CHUNK, Process, start_apart
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -78,13 +79,80 @@ def call(
     raise NoInterpreterError("; ".join(reasons) or "there is none where Python is installed")
 
 
-def _job(call: object, *, plugins: bool) -> bytes:
+def begin(function: Callable[..., object], *arguments: Any) -> Begun:
+    """Have a function called in a process that is no child of this one, and that may outlive it.
+
+    It is for the function to see when this process ends: by the end of its standard input.
+
+    Args:
+        function: of a module of this package; its arguments are pickled.
+        arguments: few bytes, because what the socket does not take waits for the next look.
+
+    Raises:
+        NoInterpreterError: there is no Python to run it.
+    """
+    job = _job((function, arguments, {}), plugins=False, outlives=True)
+    for executable in interpreter.candidates():
+        command = interpreter.command(executable, SCRIPT)
+        with contextlib.suppress(OSError):
+            return Begun(start_apart(command, interpreter.environment(os.environ)), job)
+    raise NoInterpreterError("there is none where Python is installed")
+
+
+class Begun:
+    """A call in another process that nobody waits for; look at it now and then, until it is done.
+
+    Args:
+        channel: leads to the process.
+        job: what it is to do.
+    """
+
+    def __init__(self, channel: socket.socket, job: bytes) -> None:
+        self._channel = channel
+        self._left = memoryview(job)
+        self._received = bytearray()
+        self.error: str | None = None  # what went wrong, once it is done
+        self._send()
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._left:
+                self._left = self._left[self._channel.send(self._left) :]
+
+    def is_done(self) -> bool:
+        """Look; once this is True, nothing of it is left."""
+        self._send()
+        try:
+            while chunk := self._channel.recv(CHUNK):
+                self._received += chunk
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        self._channel.close()
+        messages = [_parsed(line) or {} for line in bytes(self._received).split(b"\n") if line]
+        if not any(each.get("kind") == "value" for each in messages):
+            told = [
+                each["text"].partition(": ")[2] if each["disk_full"] else each["text"]
+                for each in messages
+                if each.get("kind") == "error"
+            ]
+            self.error = told[0] if told else "the process that does it ended before it was done"
+        return True
+
+    def let_go(self) -> None:
+        """Close what leads to it: in a forked child, whose parent it belongs to."""
+        self._channel.close()
+
+
+def _job(call: object, *, plugins: bool, outlives: bool = False) -> bytes:
     pickled = pickle.dumps(call)
     header = {
         "version": child_main.python_version(),
         "path": interpreter.search_path(),
         "package": str(SCRIPT.parents[1]),
         "plugins": plugins,
+        "outlives": outlives,
         "size": len(pickled),
     }
     return json.dumps(header).encode() + b"\n" + pickled

@@ -2,7 +2,8 @@
 
 Its standard input is the worker's socket: one line of JSON, then a pickle (a function, its
 arguments). It answers there, a JSON object a line: `hello`, any number of `files`, then `value` or
-`error`. It ends when the worker ends, which it sees by the end of its input.
+`error`. It ends when the worker ends, which it sees by the end of its input, unless the job is one
+that outlives the worker.
 
 Concurrency: a thread watches the input; the job runs on the main thread.
 """
@@ -55,17 +56,21 @@ def main() -> None:
     worker = Worker()
     given = sys.stdin.buffer
     header = json.loads(given.readline())
-    worker.tell("hello", version=python_version())
+    if not header["outlives"]:  # who has ended cannot be told, and is not to be
+        worker.tell("hello", version=python_version())
     pickled = given.read(header["size"])
     if header["version"] != python_version() or len(pickled) < header["size"]:
         os._exit(1)  # another Python than the worker's, or the worker is gone
-    threading.Thread(target=_end_with_the_worker, args=(os.getppid(),), daemon=True).start()
+    if not header["outlives"]:
+        watch = threading.Thread(target=_end_with_the_worker, args=(os.getppid(),), daemon=True)
+        watch.start()
     _be_modest()
     try:
         _prepare_imports(header)
         worker.tell("value", pickle=base64.b64encode(_work(worker, pickled)).decode())
     except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
-        worker.tell("error", **_described(error))
+        with contextlib.suppress(OSError):  # it has ended
+            worker.tell("error", **_described(error))
     os._exit(0)  # nothing is left to do, and exit handlers are somebody else's
 
 

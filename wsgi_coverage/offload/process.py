@@ -26,6 +26,8 @@ IS_POSSIBLE = hasattr(_posix, "posix_spawn")
 CHUNK = 65_536  # bytes
 TAIL = 4_000  # bytes of what it writes to stderr that are kept
 LAST_LINES = 3
+SHELL = "/bin/sh"
+APART = '"$@" <&3 >&3 3<&- &'
 REAP_PATIENCE = 1.0  # seconds for one that has hung up to end
 # Handlers are not inherited, but what is ignored is.
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
@@ -128,6 +130,44 @@ class Process:
     def _close_channel(self) -> None:
         self.socket.close()
         os.close(self.stderr)
+
+
+def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
+    """Start a process that is nobody's child here, and return a socket to its standard streams.
+
+    A child would be seen by an application that waits for any child of its own. So a shell starts
+    it and ends at once, and whoever adopts orphans has it. Where this is the first process of a
+    container, which adopts them itself, there is no difference.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    here, channel = socket.socketpair()
+    try:
+        with _above_stdio(channel.fileno()) as fd:
+            pid = _posix.posix_spawn(
+                SHELL,
+                [SHELL, "-c", APART, SHELL, *command],
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, fd, 3),
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                ],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=[getattr(signal, name) for name in TO_DEFAULT],
+            )
+    except BaseException:
+        here.close()
+        raise
+    finally:
+        channel.close()
+    with contextlib.suppress(ChildProcessError):  # somebody else has waited for it
+        os.waitpid(pid, 0)
+    here.setblocking(False)
+    return here
 
 
 def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int) -> int:

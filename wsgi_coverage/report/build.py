@@ -14,6 +14,7 @@ from typing import Any
 
 from wsgi_coverage import clock
 from wsgi_coverage.data import stamp
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, origin
 from wsgi_coverage.report.combine import combine
@@ -34,7 +35,13 @@ class Source:
     collected: Moment  # when data_files was listed
     autosave_interval: float  # seconds
     analysis_dir: Path  # where what sources could execute is kept
+    memory: Sequence[Reading] = ()  # what is marked in this host's memories
     remarks: Sequence[str] = ()  # what else is to be known of the data
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing that is measured has run."""
+        return not self.data_files and not any(reading.sources for reading in self.memory)
 
 
 def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
@@ -76,6 +83,7 @@ def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage,
             branch=source.branch,
             workspace=folder,
             unexecuted=source.unexecuted,
+            memory=source.memory,
         )
         yield cov, warnings
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.union import DataUnion
 from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -25,6 +26,7 @@ def combine(
     branch: bool,
     workspace: Path,
     unexecuted: Iterable[tuple[str, str | None]],
+    memory: Iterable[Reading] = (),
 ) -> list[str]:
     """Combine data files into a Coverage, path remapping included.
 
@@ -34,6 +36,7 @@ def combine(
         branch: whether this application measures branches; files that differ are set aside.
         workspace: a folder to work in.
         unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
+        memory: what is marked in memories of this host, and in no data file yet.
 
     Returns:
         A warning for each file that was set aside, or of which something was left out.
@@ -62,6 +65,10 @@ def combine(
             "what that worker recorded of it is left out"
             for name in here
         ]
+    for reading in memory:
+        found, old = _add(union, reading, versions, cov.config.context)
+        warnings += found
+        stale.update(old)
     left_out = stale - set(union.files)
     for name in left_out:
         cov.failures[name] = "its source has changed since it was loaded: restart the workers"
@@ -72,6 +79,33 @@ def combine(
         union.write()
     cov.load()
     return warnings
+
+
+def _add(
+    union: DataUnion, reading: Reading, versions: Versions, static: str | None
+) -> tuple[list[str], list[str]]:
+    """Add what is marked in a memory; return warnings, and the files of which some is left out."""
+    warnings = list(reading.problems)
+    if union.branch:
+        if any(lines for _, lines in reading.executed()):
+            warnings.append(
+                f"what processes on {reading.host} have marked is set aside: "
+                "it holds statements only, and this application measures branches"
+            )
+        return warnings, []
+    old = []
+    pids = ", ".join(map(str, reading.processes)) or "ended"
+    for claim, lines in reading.executed():
+        name = union.name(claim.name)
+        if versions.is_current(claim.name, claim.version):
+            union.add_lines(name, by_context(lines, static))
+        elif lines:
+            old.append(name)
+            warnings.append(
+                f"{name} has changed since workers on {reading.host} ({pids}) loaded it: "
+                "what they recorded of it is left out"
+            )
+    return warnings, old
 
 
 def _worker(connection: sqlite3.Connection) -> str:

@@ -34,6 +34,7 @@ def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
             branch=source.branch,
             workspace=workspace,
             unexecuted=source.unexecuted,
+            memory=source.memory,
         )
     data = CoverageData(basename=str(combined))
     try:

@@ -15,6 +15,7 @@ from typing import IO, Any
 from coverage.exceptions import CoverageException
 from coverage.results import display_covered, should_fail_under
 
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -38,6 +39,7 @@ def conclude(
     text: IO[str],
     html: Path | None,
     required: float | None,
+    memory: Sequence[Reading] = (),
 ) -> Outcome:
     """Combine into the configured data file, write the text report, and the HTML if asked for.
 
@@ -49,11 +51,17 @@ def conclude(
         html: a folder for coverage.py's HTML.
         required: percent that have to be executed; None: by coverage.py's configuration. What
             counts is what the report shows, as for `coverage report`.
+        memory: what processes have marked and nobody has written to a data file.
     """
     combined, target = workspace / DATA, Path(config.data_file).absolute()
     with contextlib.closing(ReportingCoverage(config, combined)) as cov:
         warnings = combine(
-            cov, data_files, branch=bool(config.branch), workspace=workspace, unexecuted=()
+            cov,
+            data_files,
+            branch=bool(config.branch),
+            workspace=workspace,
+            unexecuted=(),
+            memory=memory,
         )
         if not cov.get_data().measured_files():
             return Outcome(percent=None, warnings=warnings)

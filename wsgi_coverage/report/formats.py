@@ -26,7 +26,7 @@ from wsgi_coverage.report.heavy import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import opened
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.report.turns import turn
+from wsgi_coverage.store.turns import turn
 
 JSON = "coverage.json"
 XML = "coverage.xml"

@@ -125,6 +125,8 @@ def _files(source: Source) -> Iterator[str]:
     for path in source.data_files:
         with contextlib.suppress(sqlite3.Error):
             yield from stamp.measured_files(path)
+    for reading in source.memory:
+        yield from (claim.name for claim in reading.sources)
     yield from (name for name, _ in source.unexecuted)
 
 

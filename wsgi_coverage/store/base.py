@@ -11,7 +11,7 @@ The contract, checked for every store by tests/contract:
 - A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
   have ended.
 - `fold` never loses a line, whatever interrupts it.
-- `withdraw` takes one worker's data away; `erase` everybody's but the named workers'.
+- `withdraw` takes one worker's data away; `erase` everybody's.
 - A failure leaves what was published before as it was.
 
 Concurrency: a store is called from several threads and processes at once.
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wsgi_coverage.model import Pause
+from wsgi_coverage.store.memory import Memory
 
 Union = Callable[[Sequence[Path], Path], Sequence[Path]]
 
@@ -71,6 +72,13 @@ class Store(Protocol):
             DiskFullError: there is no room; the pause goes on.
         """
 
+    def announce(self, memory: Memory) -> bool:
+        """Have the processes that mark lines in a memory hear of the epoch and of pauses.
+
+        Returns:
+            False where they hear too late: another host, or pid namespace, began the epoch.
+        """
+
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
         """Replace what this worker has published by a copy of the data file.
 
@@ -110,8 +118,8 @@ class Store(Protocol):
     def withdraw(self, worker_id: str) -> None:
         """Take this worker's data away; nothing happens if there is none."""
 
-    def erase(self, *, keep: Collection[str]) -> None:
-        """Take all data away but that of the workers whose ids are named."""
+    def erase(self) -> None:
+        """Take all data away."""
 
     def discard(self, published: Sequence[Path]) -> None:
         """Take data files away that `published` named, and that nobody is going to replace."""

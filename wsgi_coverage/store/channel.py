@@ -17,7 +17,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from wsgi_coverage.store.private import is_alive
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
 PATIENCE = 5.0  # seconds for a caller to get its line sent
+TELL_PATIENCE = 0.1  # seconds for a process to take what it is told; its backlog does at once
 TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
 BACKLOG = 64
@@ -112,14 +113,16 @@ class Listener:
         self._socket.close()
 
 
-def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) -> list[JsonObject]:
+def call_all(
+    folder: Path, verb: str, *, wait: float, but: Collection[str] = ()
+) -> list[JsonObject]:
     """Ask every live worker at once; return an entry for each, answered or not.
 
     Args:
         folder: the private folder.
         verb: what to do.
         wait: seconds until the deadline.
-        but: the id of a worker to leave out (the caller itself).
+        but: the ids of workers to leave out: the caller itself, and those that do not answer.
 
     Returns:
         Each worker's record joined with its answer; ``answered`` tells whether one came in time.
@@ -129,7 +132,7 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             record = _record_of(path)
-            if record is None or record.get("id") == but:
+            if record is None or record.get("id") in but:
                 continue
             connection = connections.enter_context(
                 socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -158,6 +161,22 @@ def call_all(folder: Path, verb: str, *, wait: float, but: str | None = None) ->
                     selector.unregister(key.fileobj)
                     _join(entry, received)
     return [entry for entry in out if not entry.get("died")]
+
+
+def tell(folder: Path, pid: int, verb: str) -> None:
+    """Have one process do something, without waiting for its answer; nothing if it does not listen.
+
+    Args:
+        folder: the private folder.
+        pid: its process id.
+        verb: what to do.
+    """
+    for path in folder.glob(f"{pid}-*{SUFFIX}"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TELL_PATIENCE)
+            with address_of(path) as address:
+                connection.connect(address)
+            connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")
 
 
 def listening(folder: Path) -> set[str]:
@@ -213,6 +232,16 @@ def _sweep(path: Path) -> None:
     for each in (path, path.with_suffix(".json")):
         with contextlib.suppress(OSError):
             each.unlink(missing_ok=True)
+
+
+def sweep_dead(folder: Path) -> None:
+    """Remove what killed processes left of their ends, and the folder if nothing else is there."""
+    for path in folder.glob("*.json"):
+        record = _record_of(path)
+        if record is None or not is_alive(record.get("pid", 0)):
+            _sweep(path.with_suffix(SUFFIX))
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _read_line(connection: socket.socket) -> bytes:

@@ -29,6 +29,7 @@ from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
+from wsgi_coverage.store.memory import Memory
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -43,6 +44,7 @@ class Standing(NamedTuple):
     epoch: int
     oldest: int  # epoch whose data still counts
     pauses: list[Pause]
+    begun_by: str = ""  # whose processes began the epoch: a private folder's name
 
 
 class FilesStore:
@@ -51,14 +53,16 @@ class FilesStore:
     Args:
         data_file: as configured in coverage.py.
         fallback: the private folder, used where the data file's folder cannot be written to.
+        is_first: whether that is to be logged.
     """
 
-    def __init__(self, data_file: Path, *, fallback: Path) -> None:
+    def __init__(self, data_file: Path, *, fallback: Path, is_first: bool = False) -> None:
         self._data_file = data_file
         self._fallback = fallback
         self._folder = data_file.parent
         if not is_writable(self._folder):
-            log.warning("%s cannot be written to: measuring into %s", self._folder, fallback)
+            if is_first:
+                log.warning("%s cannot be written to: measuring into %s", self._folder, fallback)
             self._folder = fallback
         self._epoch_file = self._folder / f"{TEMPORARY}epoch{data_file.name}"
 
@@ -66,6 +70,11 @@ class FilesStore:
     def folder(self) -> Path:
         """Where this process publishes, and where its cache and snapshots go by default."""
         return self._folder
+
+    @property
+    def scratch(self) -> Path:
+        """Where files may lie while they are written."""
+        return self._fallback
 
     def epoch(self) -> int:
         return self._standing().epoch
@@ -78,7 +87,8 @@ class FilesStore:
         goes_on = _goes_on(now.pauses)
         pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
         epoch = now.epoch + 1
-        self._stand(Standing(epoch, now.oldest if collecting else epoch, pauses))
+        oldest = now.oldest if collecting else epoch
+        self._stand(Standing(epoch, oldest, pauses, self._fallback.name))
         return epoch
 
     def end_collecting(self) -> None:
@@ -87,6 +97,19 @@ class FilesStore:
 
     def pauses(self) -> Sequence[Pause]:
         return self._standing().pauses
+
+    def announce(self, memory: Memory) -> bool:
+        """Have the processes that mark lines in a memory hear of where the workers stand.
+
+        Returns:
+            False where they hear too late: another host, or pid namespace, began the epoch.
+        """
+        now, before = self._standing(), memory.state()
+        memory.announce(epoch=now.epoch, oldest=now.oldest, paused=_goes_on(now.pauses))
+        if not before.turn:
+            memory.begin_turn()  # it is new: nothing is there of older epochs
+            return True
+        return before.epoch >= now.epoch or now.begun_by in ("", self._fallback.name)
 
     def begin_pause(self) -> None:
         now = self._standing()
@@ -102,14 +125,17 @@ class FilesStore:
 
     def _standing(self) -> Standing:
         try:
-            epoch, oldest, pauses = json.loads(self._epoch_file.read_text(encoding="utf-8"))
-            return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses])
+            known = json.loads(self._epoch_file.read_text(encoding="utf-8"))
+            epoch, oldest, pauses, *more = known
+            begun_by = str(more[0]) if more else ""
+            return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
         except (FileNotFoundError, ValueError, TypeError):
             return Standing(0, 0, [])
 
     def _stand(self, now: Standing) -> None:
         with self._replacing(self._epoch_file) as temporary:
-            standing = [now.epoch, now.oldest, [asdict(pause) for pause in now.pauses]]
+            pauses = [asdict(pause) for pause in now.pauses]
+            standing = [now.epoch, now.oldest, pauses, now.begun_by]
             temporary.write_text(json.dumps(standing), encoding="utf-8")
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
@@ -158,6 +184,8 @@ class FilesStore:
     def fold(self, *, live: Collection[str], union: Union) -> None:
         self._sweep()
         now, host = self._standing(), socket.gethostname()
+        if now.oldest != now.epoch:
+            return  # somebody collects: what belongs to the older epochs is to be told apart
         current = []
         for path in self.published_by_workers():
             found = stamp.read(path)
@@ -198,11 +226,9 @@ class FilesStore:
     def withdraw(self, worker_id: str) -> None:
         self._path(worker_id).unlink(missing_ok=True)
 
-    def erase(self, *, keep: Collection[str]) -> None:
-        kept = {self._path(worker_id) for worker_id in keep}
+    def erase(self) -> None:
         for path in self._all():
-            if path not in kept:
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def discard(self, published: Sequence[Path]) -> None:
         for path in published:

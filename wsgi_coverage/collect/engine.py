@@ -1,0 +1,108 @@
+"""Which engine measures this process: lines marked in shared memory, or coverage.py's tracer.
+
+No state; called once a process, under the lock that makes the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from coverage import Coverage
+
+from wsgi_coverage.collect import core, internals, live
+from wsgi_coverage.collect.marking import Marking
+from wsgi_coverage.collect.tracer import Tracer
+from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.private import make, places
+
+log = logging.getLogger("wsgi_coverage")
+
+WHY = "it costs next to nothing, and what runs is in memory that outlives the process"
+
+Engine = Marking | Tracer
+
+
+def start(
+    *,
+    config_file: Path | None,
+    branch: bool | None,
+    new_data_file: Callable[[Path], Path],
+    on_save: Callable[[Callable[[], bool]], bool],
+) -> Engine:
+    """Start to measure this process.
+
+    Args:
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
+        new_data_file: see Tracer.
+        on_save: see Tracer.
+
+    Raises:
+        SettingsError: the configuration cannot be read; coverage.py's own message.
+    """
+    current = Coverage.current()
+    if current is None:
+        cov = live.make(live.MarkedCoverage, config_file, branch=branch)
+        why_not = _why_not(cov)
+        failure: Exception | None = None
+        if why_not is None:
+            try:
+                return _marking(cov)
+            except Exception as error:  # noqa: BLE001  whatever it is, the other engine is tried
+                failure, why_not = error, f"{type(error).__name__}: {error}"
+        made = live.make(live.LiveCoverage, config_file, branch=branch)
+        tracer = Tracer(made, why_not=why_not, new_data_file=new_data_file, on_save=on_save)
+        if failure is not None:
+            log.warning("coverage.py's tracer measures, not our own", exc_info=failure)
+        return tracer
+    if internals.is_process_start(current):
+        why_not = _why_not(current, branch)
+        if why_not is None:
+            return _take_over(current, branch)
+    if config_file is not None:
+        log.warning("config_file %s is ignored: coverage.py already runs", config_file)
+    return Tracer(current, why_not=None, new_data_file=new_data_file, on_save=on_save)
+
+
+def _why_not(cov: Coverage, branch: bool | None = None) -> str | None:
+    return core.why_not_marking(
+        cov, branch=branch, with_children=live.with_children or live.inherited is not None
+    )
+
+
+def _take_over(running: Coverage, branch: bool | None) -> Marking:
+    """Go on from a Coverage that COVERAGE_PROCESS_START made, which is stopped for good."""
+    cov = live.make(live.MarkedCoverage, None, branch=branch, config=live.for_children(running))
+    made = _marking(cov)
+    made.mark(internals.end_for_good(running))
+    return made
+
+
+def _marking(cov: live.MarkedCoverage) -> Marking:
+    internals.prepare(cov)
+    data_file = internals.data_file(cov)
+    return Marking(cov, WHY, partial(open_memory, data_file))
+
+
+def open_memory(data_file: Path) -> Memory:
+    """The memory of this user's processes with this data file, made if there is none.
+
+    Raises:
+        OSError: there is no room for one anywhere.
+    """
+    refused: OSError | None = None
+    for folder in places(data_file):
+        try:
+            make(folder)
+            memory = Memory(folder)
+            if not memory.state().turn:
+                FilesStore(data_file, fallback=folder).announce(memory)
+            memory.make_room(memory.state().epoch)
+            return memory
+        except OSError as error:
+            refused = refused or error
+    raise refused or FileNotFoundError("there is no place for a memory of executed lines")

@@ -1,0 +1,63 @@
+"""The processes that mark lines beside this one and answer no call, as workers.
+
+What they are asked stands in the memory, where each finds it at its next request. So nobody waits
+for them: they are told of, and named where they cannot hear.
+
+Concurrency: reads the table of processes; no state.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wsgi_coverage import clock
+from wsgi_coverage.model import WorkerState
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.memory import Memory, State
+from wsgi_coverage.store.processes import Entry
+
+CORE = "monitoring"
+READS = frozenset({"publish", "status"})  # verbs that the memory answers for
+DEAF = "it serves no requests and has no thread to hear of this by, so it goes on as before"
+LOSES = "there was no room in its memory for some of what it ran, which is not counted"
+
+
+def worker_id(host: str, pid: int, token: int) -> str:
+    """The id of a process that marks lines."""
+    return f"{host}.{pid}.{token:08x}"
+
+
+def others(memory: Memory, verb: str, *, host: str) -> dict[str, WorkerState]:
+    """The state of each live process that marks lines and need not be called, by its id.
+
+    Args:
+        memory: where they mark them.
+        verb: what they are asked.
+        host: this one's name.
+    """
+    state, now = memory.state(), clock.now_iso()
+    return {
+        worker_id(host, entry.pid, entry.token): _described(entry, state, verb, host, now)
+        for entry in memory.table.living()
+        if entry.pid != os.getpid() and (verb in READS or not entry.has(processes.LISTENS))
+    }
+
+
+def _described(entry: Entry, state: State, verb: str, host: str, now: str) -> WorkerState:
+    hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
+    loses = entry.has(processes.LOSES)
+    is_fresh = (verb in READS or hears or entry.turn == state.turn) and not loses
+    is_paused = state.paused and (hears or entry.turn == state.turn)
+    is_status = verb == "status"
+    return WorkerState(
+        id=worker_id(host, entry.pid, entry.token),
+        host=host,
+        pid=entry.pid,
+        state="paused" if is_paused else "measuring",
+        published_at=now,
+        fresh=is_fresh,
+        error=None if is_fresh else LOSES if loses else DEAF,
+        server=entry.server if is_status else None,
+        core=CORE if is_status else None,
+        requests=entry.requests if is_status else None,
+    )

@@ -1,0 +1,128 @@
+"""Write what is marked in a host's memory to a data file, as coverage.py's, for it to outlive that.
+
+Concurrency: functions without state; in a child process at an autosave, in the last process of a
+memory when that ends. They take turns by a lock, so that an older reading never takes the place of
+a newer one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from coverage import CoverageData
+
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.reading import Reading, by_context
+from wsgi_coverage.data.union import DataUnion
+from wsgi_coverage.data.versions import Versions
+from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.store.memory import Memory, open_if_there
+from wsgi_coverage.store.turns import turn
+
+LOCK = "save.lock"  # in the private folder
+PATIENCE = 10.0  # seconds to wait for it
+
+
+def save_in(folder: Path, data_file: Path, static: str | None) -> None:
+    """The same of the memory in a folder, if there still is one."""
+    memory = open_if_there(folder)
+    if memory is not None:
+        save(memory, data_file, static)
+
+
+def save(memory: Memory, data_file: Path, static: str | None) -> None:
+    """Write a memory to its data file.
+
+    Args:
+        memory: what to write.
+        data_file: the configured one, beside which it goes.
+        static: coverage.py's static context.
+
+    Raises:
+        DiskFullError, OSError: there is no room; nothing is lost.
+    """
+    with saving(memory.folder):
+        if memory.is_there:  # else its last process has written more than can be read here
+            _save(memory, data_file, static)
+
+
+@contextlib.contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Write a memory to its data file inside: what is read later is written later.
+
+    Raises:
+        TimeoutError: somebody else does so for too long.
+    """
+    with turn(folder / LOCK, PATIENCE):
+        try:
+            yield
+        finally:
+            if not (folder / "control").exists():  # nothing is left to be saved
+                (folder / LOCK).unlink(missing_ok=True)
+
+
+def take_away(memory: Memory) -> bool:
+    """Remove a memory that nobody marks in, and of which nothing is new; tell whether it was."""
+    with saving(memory.folder):
+        return memory.remove(only_saved=True)
+
+
+def _save(memory: Memory, data_file: Path, static: str | None) -> None:
+    store = FilesStore(data_file, fallback=memory.folder)
+    if store.oldest() != store.epoch():
+        return  # somebody collects: what belongs to the older epochs is to be told apart
+    reading = memory.read()
+    save_readings([reading], store, static)
+    if store.epoch() == reading.epoch:
+        memory.note_saved(reading.checksum())
+    else:  # it was reset meanwhile
+        store.withdraw(reading.id)
+
+
+def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | None) -> None:
+    """Write what was read of memories, each to a data file of its own.
+
+    Raises:
+        DiskFullError, OSError: there is no room.
+    """
+    for reading in readings:
+        with tempfile.TemporaryDirectory(dir=store.scratch, prefix="save-") as scratch:
+            target = Path(scratch, "data")
+            if _write(reading, target, static):
+                store.publish(reading.id, target, epoch=reading.epoch)
+            else:
+                store.withdraw(reading.id)
+
+
+def add_to(data: CoverageData, reading: Reading, static: str | None) -> None:
+    """Add what was read of a memory to a data set of coverage.py's."""
+    for claim, lines in reading.executed():
+        data.add_lines({claim.name: []})
+        for context, bits in by_context(lines, static).items():
+            data.set_context(context)
+            numbers = [number for number in range(bits.bit_length()) if bits >> number & 1]
+            data.add_lines({claim.name: numbers})
+
+
+def _write(reading: Reading, target: Path, static: str | None) -> bool:
+    """Write a reading; False where nothing has run."""
+    union = DataUnion(target, branch=False)
+    versions: dict[str, str] = {}
+    now = Versions(union.name)
+    has_run = False
+    for claim, lines in reading.executed():
+        known = versions.get(claim.name)
+        if known is not None and now.is_current(claim.name, known):
+            continue  # another version of it, which is not there any more
+        if known is not None:
+            union.forget(claim.name)
+        versions[claim.name] = claim.version
+        union.add_lines(claim.name, by_context(lines, static))
+        has_run |= bool(lines)
+    if has_run:
+        union.write()
+        stamp.put_fingerprints(target, versions)
+    return has_run
