@@ -30,6 +30,7 @@ import pytest
 from coverage import CoverageData
 from gunicorn.config import KNOWN_SETTINGS
 
+from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folder
 
 PATIENCE = 30.0  # seconds that anything here may take at most
@@ -338,12 +339,25 @@ class Project:
         """Where the processes of this project have their sockets and live data."""
         return private_folder(self.folder / ".coverage")
 
+    def _see_off(self) -> None:
+        """Where every process has ended: wait for the one that writes what they have run."""
+
+        def is_done() -> bool:
+            memory = open_if_there(self.private)
+            if memory is None:
+                return not (self.private / "save.lock").exists()
+            return time.monotonic() > memory.kept_until or bool(memory.table.living())
+
+        until(is_done, "what ended processes have run is written")
+
     def left_over(self) -> list[str]:
         """What is in the private folder that a clean end should have taken away."""
+        self._see_off()
         return sorted(path.name for path in self.private.iterdir())
 
     def data_files(self) -> set[Path]:
         """The data files that are published, or that coverage.py has saved itself."""
+        self._see_off()
         found = self.folder.glob(".coverage*")
         return {p for p in found if p.name == ".coverage" or p.name.startswith(".coverage.")}
 

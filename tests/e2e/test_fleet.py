@@ -200,7 +200,15 @@ def test_a_reset_a_pause_and_a_deletion_do_what_they_say(server, command):
     assert server.get(f"{DASHBOARD}/snapshots").json() == []
 
 
-def test_a_worker_that_does_not_take_part_is_named_and_is_exit_code_4(server, command, until):
+def test_a_worker_that_does_not_take_part_is_named_and_is_exit_code_4(
+    project, routes, password, command
+):
+    routes.write(project)
+    # What is marked in memory is there without anybody's taking part.
+    env = {**password, "COVERAGE_CORE": "ctrace"}
+    server = project.gunicorn("-w", "2", "served:application", env=env)
+    server.wait_for_workers(2)
+    server.url = f"http://127.0.0.1:{server.port}"
     stopped, other = sorted(server.worker_pids())
     with server.only(other, {stopped, other}):
         done = command("refresh", server.url, "--wait", "0.2")

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-CORES = ["ctrace", *(["sysmon"] if sys.version_info >= (3, 12) else [])]
+MEMORY = pytest.param("", id="memory")  # none is named: lines are marked in memory
+CORES = ["ctrace", *(["sysmon", MEMORY] if sys.version_info >= (3, 12) else [])]
 GTHREAD = ("-w", "1", "--worker-class", "gthread", "--threads", "4")
 
 

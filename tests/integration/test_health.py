@@ -108,9 +108,21 @@ def test_code_that_was_compiled_while_running_is_counted_under_sysmon(ask_health
         exec(compile(f"{number}", "<template>", "exec"))
 """
 
-    _, found = ask_health(EARLY + templates)
+    _, found = ask_health(EARLY + templates, env={"COVERAGE_CORE": "sysmon"})
 
     assert list(found) == ["dynamic-code"]
+
+
+@needs_sysmon
+def test_code_that_was_compiled_while_running_is_not_kept_where_lines_are_marked_in_memory(
+    ask_health,
+) -> None:
+    templates = """
+    for number in range(2_001):
+        exec(compile(f"{number}", "<template>", "exec"))
+"""
+
+    assert ask_health(EARLY + templates) == ("ok", {})
 
 
 @needs_sysmon
@@ -138,7 +150,11 @@ def test_a_plugin_that_sysmon_does_not_run_is_named(ask_health) -> None:
 
 @needs_gevent
 @pytest.mark.parametrize(
-    ("concurrency", "names"), [("thread", ["gevent-without-concurrency"]), ("gevent", [])]
+    ("concurrency", "names"),
+    [
+        ("thread", ["gevent-without-concurrency"]),
+        ("gevent", []),
+    ],
 )
 def test_gevent_is_to_be_told_to_a_trace_function(
     ask_health, concurrency: str, names: list[str]
@@ -174,3 +190,24 @@ def test_a_diagnosis_alone_degrades_the_status(site: Site) -> None:
     assert (health["status"], health["problems"]) == ("degraded", [])
     assert [each["name"] for each in health["diagnoses"]] == ["autosave-off"]
     assert all(each["remedy"] for each in health["diagnoses"])
+
+
+@pytest.mark.parametrize("branch", ["1", "0"])
+def test_branches_are_measured_or_not_as_the_setting_says_whatever_the_configuration(
+    run_script, branch: str
+) -> None:
+    other = {"1": "false", "0": "true"}[branch]
+    files = {"shop.py": SHOP, ".coveragerc": f"[run]\ninclude = shop.py\nbranch = {other}\n"}
+
+    health = run_script(
+        EARLY + "    print(json.dumps(call(app, 'GET', PREFIX + '/health', JSON).json()))\n",
+        files,
+        env={"WSGI_COVERAGE_BRANCH": branch},
+    )
+
+    assert health["branch"] is (branch == "1")
+    if sys.version_info >= (3, 12):
+        assert health["engine"] == {"1": "coverage", "0": "memory"}[branch]
+    named = [each["name"] for each in health["diagnoses"]]
+    costs = branch == "1" and (3, 12) <= sys.version_info < (3, 14)
+    assert named == (["branches-cost"] if costs else [])

@@ -9,6 +9,7 @@ SHOP = """\
 """
 START = """
     import json
+    import sys
     import threading
     from concurrent.futures import ThreadPoolExecutor
     from wsgiref.validate import validator
@@ -16,9 +17,14 @@ START = """
     import coverage
     from wsgi_calls import BROWSER, JSON, PREFIX, call, executed
     from wsgi_coverage import CoverageMiddleware, SettingsError, start_early
+    from wsgi_coverage.collect import forking
 
     def ours():
-        return [each for each in threading.enumerate() if each.name == "wsgi-coverage"]
+        # what measures here: a tool of sys.monitoring, or the thread that flushes a tracer
+        monitoring = getattr(sys, "monitoring", None)
+        tools = [monitoring.get_tool(each) for each in range(6)] if monitoring else []
+        threads = [each.name for each in threading.enumerate()]
+        return [each for each in (*tools, *threads) if each == "wsgi-coverage"]
 
 """
 WRAPPED = f"""{START}

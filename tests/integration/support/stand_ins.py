@@ -15,7 +15,7 @@ from typing import Any
 from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect.requests import Requests
+from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
 from wsgi_coverage.report.functions import FUNCTIONS
@@ -82,7 +82,7 @@ class StandInWorker:
         self.configured: list[float] = []
         self.pid_checks = 0
         self.phases: list[str] = []
-        self.requests = Requests()
+        self.requests = 0
         self.server: str | None = None
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.tracer = SimpleNamespace(
@@ -90,6 +90,7 @@ class StandInWorker:
             measuring=MEASURING,
             unexecuted_files=list,
             coverage=object(),
+            attention=Attention(),
             can_reset=True,
             check_is_ours=lambda what: None,
         )
@@ -102,7 +103,7 @@ class StandInWorker:
             begin_pause=lambda: None,
             end_pause=lambda: None,
             fold=lambda *, live, union: None,
-            erase=lambda keep: None,
+            erase=lambda: None,
             describe=lambda: str(home),
         )
 
@@ -120,6 +121,36 @@ class StandInWorker:
 
     def end_load(self) -> None:
         self.phases.append("runtime")
+
+    def attend(self) -> None:
+        """Nobody asks anything of it."""
+
+    def name_server(self, name: str | None) -> None:
+        self.server = name
+
+    def announce(self) -> None:
+        """There is no memory to say it in."""
+
+    def check_user(self) -> None:
+        """It stays who it is."""
+
+    def make_room(self) -> None:
+        """It needs none."""
+
+    def end_epochs(self, before: int, counted: object = ()) -> None:
+        """There is no memory to forget."""
+
+    def readings(self, *, before: int | None = None) -> list[Any]:
+        return []
+
+    def memory_ids(self) -> set[str]:
+        return set()
+
+    def live_ids(self) -> set[str]:
+        return {self.id}
+
+    def check_can_pause(self) -> None:
+        """It can."""
 
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Nothing piles up here."""

@@ -138,20 +138,48 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
     assert told["end"] == [10, 11, 12, 13]
 
 
-def test_sysmon_is_chosen_where_it_can_measure(measure: Measure) -> None:
-    script = """
-        start_early()
-        measuring = forking.current().tracer.measuring
-        tell(core=measuring.core, reason=measuring.core_reason)
-        """
+CHOSEN = """
+start_early()
+measuring = forking.current().tracer.measuring
+tell(
+    core=measuring.core,
+    reason=measuring.core_reason,
+    engine=measuring.engine,
+    why=measuring.engine_reason,
+)
+"""
 
-    told = measure(script)
 
-    if sys.version_info >= (3, 12):
-        assert told["core"] == "sysmon"
-    else:
-        assert told["core"] == "ctrace"
-        assert "no sys.monitoring" in told["reason"]
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
+@pytest.mark.parametrize("config", ["", "concurrency = thread, gevent"])
+def test_lines_are_marked_in_memory_where_nothing_needs_coverages_tracer(
+    measure: Measure, config: str
+) -> None:
+    if "gevent" in config:
+        pytest.importorskip("gevent")
+
+    told = measure(CHOSEN, core=None, config=config)
+
+    assert (told["engine"], told["core"]) == ("memory", "monitoring")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
+@pytest.mark.parametrize("config", ["patch = _exit", "concurrency = multiprocessing"])
+def test_sysmon_is_chosen_where_coverages_tracer_is_needed_and_it_can_measure(
+    measure: Measure, config: str
+) -> None:
+    told = measure(CHOSEN, core=None, config=config)
+
+    assert (told["engine"], told["core"]) == ("coverage", "sysmon")
+    assert config.partition(" =")[0] in told["why"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="sysmon is there")
+def test_without_sys_monitoring_it_is_ctrace(measure: Measure) -> None:
+    told = measure(CHOSEN, core=None)
+
+    assert (told["engine"], told["core"]) == ("coverage", "ctrace")
+    assert "no sys.monitoring" in told["why"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sysmon is there from Python 3.12 on")
@@ -159,7 +187,6 @@ def test_sysmon_is_chosen_where_it_can_measure(measure: Measure) -> None:
     ("config", "reason"),
     [
         ("dynamic_context = test_function", "dynamic_context"),
-        ("concurrency = thread, gevent", "gevent"),
         ("core = ctrace", "core is set"),
         ("timid = true", "timid"),
     ],
@@ -167,17 +194,7 @@ def test_sysmon_is_chosen_where_it_can_measure(measure: Measure) -> None:
 def test_what_sysmon_cannot_measure_is_left_to_another_core(
     measure: Measure, config: str, reason: str
 ) -> None:
-    if "gevent" in config:
-        pytest.importorskip("gevent")
-
-    told = measure(
-        """
-        start_early()
-        measuring = forking.current().tracer.measuring
-        tell(core=measuring.core, reason=measuring.core_reason)
-        """,
-        config=config,
-    )
+    told = measure(CHOSEN, core=None, config=config)
 
     assert told["core"] in ("ctrace", "pytrace")
     assert reason in told["reason"]
@@ -189,6 +206,7 @@ def test_branches_are_left_to_ctrace_before_python_3_14(measure: Measure) -> Non
         start_early()
         tell(core=forking.current().tracer.measuring.core)
         """,
+        core=None,
         branch=True,
     )
 

@@ -17,7 +17,7 @@ from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child
 from wsgi_coverage.report import formats, kept, pages, reported
-from wsgi_coverage.report.turns import turn
+from wsgi_coverage.store.turns import turn
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

@@ -45,7 +45,7 @@ def test_erasing_leaves_foreign_files_alone(store: FilesStore, tmp_path: Path) -
     for name in (".coverage", ".coverage.old", ".coveragerc", "app.py"):
         (tmp_path / name).write_bytes(b"x")
 
-    store.erase(keep=[])
+    store.erase()
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [".coveragerc", "app.py"]
 
