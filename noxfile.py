@@ -178,7 +178,8 @@ def bench(session: nox.Session) -> None:
     python = str(theirs / "bin" / "python")
     session.run(python, "-m", "pip", "install", "-q", PEER, "gunicorn", external=True)
     session.run("python", "tests/bench/passing.py")
-    for name in ("serving", "autosaving", "reporting"):
+    session.run("python", "tests/bench/memory.py")
+    for name in ("serving", "autosaving", "reporting", "forking"):
         session.run("python", f"tests/bench/{name}.py", "--theirs", python)
     session.run("python", "tests/bench/combine.py")
     session.run("python", "tests/bench/collecting.py")
