@@ -34,6 +34,7 @@ from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folder
 
 PATIENCE = 30.0  # seconds that anything here may take at most
+SEEING_OFF = 6.0  # seconds that the process which outlives others may wait for their end
 DASHBOARD = "/debug/coverage"
 NOT_FOR_CHILDREN = (
     *("COVERAGE_", "WSGI_COVERAGE_", "FLASK_", "WERKZEUG_", "GUNICORN_", "PYTHON", "COV_CORE_"),
@@ -340,13 +341,18 @@ class Project:
         return private_folder(self.folder / ".coverage")
 
     def _see_off(self) -> None:
-        """Where every process has ended: wait for the one that writes what they have run."""
+        """Where every process has ended: wait for the one that writes what they have run.
+
+        Without autosave there is none, and what they have run stays in memory.
+        """
+        given_up = time.monotonic() + SEEING_OFF
 
         def is_done() -> bool:
             memory = open_if_there(self.private)
             if memory is None:
                 return not (self.private / "save.lock").exists()
-            return time.monotonic() > memory.kept_until or bool(memory.table.living())
+            waits = time.monotonic() < max(memory.kept_until, given_up)
+            return not waits or bool(memory.table.living())
 
         until(is_done, "what ended processes have run is written")
 

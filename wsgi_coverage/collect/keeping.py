@@ -20,8 +20,8 @@ from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process
 
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
-TRIES = 20  # to see the last process of a memory off
-PAUSE = 0.01  # seconds between them
+TRIES = 100  # to see the last process of a memory off; a server's master may end after its workers
+PAUSE = 0.05  # seconds between them
 
 
 def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: float) -> None:
@@ -47,11 +47,11 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
             from wsgi_coverage.collect import saving  # imports coverage.py: 0.1 s, 15 MB
 
             saving.save(memory, data_file, static)
-        if has_ended:
-            _take_away(memory)
     finally:
         memory.keep_until(0.0)
         memory.begin_turn()  # the next request looks whether another is to wait
+    if has_ended:
+        _take_away(memory)
 
 
 def _wait(pid: int, began: float, seconds: float) -> bool:
