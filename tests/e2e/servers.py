@@ -345,6 +345,8 @@ class Project:
 
         Without autosave there is none, and what they have run stays in memory.
         """
+        if any(each.popen.poll() is None for each in self._processes):
+            return
         given_up = time.monotonic() + SEEING_OFF
 
         def is_done() -> bool:
@@ -352,7 +354,7 @@ class Project:
             if memory is None:
                 return not (self.private / "save.lock").exists()
             waits = time.monotonic() < max(memory.kept_until, given_up)
-            return not waits or bool(memory.table.living())
+            return not waits
 
         until(is_done, "what ended processes have run is written")
 
