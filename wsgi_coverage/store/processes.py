@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsgi_coverage.store.mapped import Mapped, map_file
+from wsgi_coverage.store.private import is_alive
 
 SLOTS = 1024
 SIZE = 128  # bytes of a slot
@@ -264,19 +265,8 @@ def is_noted_process(pid: int, noted_at: float) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  called for each process
             fields = file.read().rpartition(b")")[2].split()
     except FileNotFoundError:
-        return not Path("/proc/self/stat").exists() and _can_be_signalled(pid)
+        return not Path("/proc/self/stat").exists() and is_alive(pid)  # there is no /proc
     except OSError:
         return False
     started = int(fields[19]) / TICKS
     return fields[0] not in (b"Z", b"X") and started <= noted_at + TOLERANCE
-
-
-def _can_be_signalled(pid: int) -> bool:
-    """Where there is no /proc."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
