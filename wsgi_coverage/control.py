@@ -38,7 +38,7 @@ from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
 
-FOLD_ABOVE = 6  # data files; a worker that starts and finds more folds what it can
+FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if there are more
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
 NOTHING_RAN = "there is nothing to keep: nothing that is measured has run yet"
@@ -61,7 +61,7 @@ class Control:
         self._snapshots = Snapshots(self.snapshot_dir)
         self._building = Building(self.cache_dir)
         self._history = History(self.cache_dir)
-        self._started_at = clock.now_iso()
+        self._started_at = worker.started_at
         self.library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
 
@@ -103,10 +103,10 @@ class Control:
         return replace(report, summary={**report.summary, "since": since})
 
     def tidy(self) -> None:
-        """Fold the data files of workers that have ended, if there are many and nobody builds.
+        """Fold the data files of processes that have ended, if there are many and nobody builds.
 
-        Each worker does this when it starts, so that recycling workers leaves a handful of files
-        even where nobody ever asks for a report.
+        The last process of a host to end does this, so that restarts leave a handful of files even
+        where nobody ever asks for a report.
         """
         published = len(self._worker.store.published())
         if not published and self._history.read().since is not None:
@@ -118,7 +118,7 @@ class Control:
             self._fold(self._worker.gather("status", wait=TIDY_WAIT))
 
     def _fold(self, gathering: Gathering) -> None:
-        branch = self._worker.tracer.measuring.branch
+        branch = self._worker.engine.measuring.branch
         live = {worker.id for worker in gathering.workers} | self._worker.memory_ids()
         self._worker.store.fold(live=live, union=partial(union, branch=branch))
 
@@ -177,7 +177,7 @@ class Control:
     def _collected(self, wait: float) -> Iterator[Source]:
         """The same, which is forgotten afterwards unless something fails inside."""
         store = self._worker.store
-        self._worker.tracer.check_is_ours("a reset")
+        self._worker.engine.check_is_ours("a reset")
         with self._publisher.collecting():
             with self._publisher.lock():
                 remarks = self._remarks()
@@ -209,7 +209,7 @@ class Control:
         Raises:
             NotOursError: the running Coverage belongs to somebody else.
         """
-        self._worker.tracer.check_is_ours("a reset")
+        self._worker.engine.check_is_ours("a reset")
         with self._publisher.lock():
             self._worker.make_room()
             epoch = self._worker.store.begin_epoch()
@@ -227,7 +227,7 @@ class Control:
             NotOursError, CannotPauseError: nothing is paused.
         """
         with self._publisher.lock():
-            self._worker.check_can_pause()
+            self._worker.engine.check_can_pause()
             self._worker.store.begin_pause()
         return self._worker.gather("pause", wait=wait)
 
@@ -239,17 +239,17 @@ class Control:
 
     def _source(self, gathering: Gathering, *, before: int | None = None) -> Source:
         """What a report is built from; `before` an epoch, where not all of it counts."""
-        tracer = self._worker.tracer
+        engine = self._worker.engine
         # The memory before the files: the last process that marks there writes it to one, and
         # then takes it away.
         memory = self._worker.readings(before=before)
         collected = clock.now()
         return Source(
             collected=collected,
-            config=tracer.config,
-            branch=tracer.measuring.branch,
+            config=engine.config,
+            branch=engine.measuring.branch,
             data_files=self._worker.store.published(before=before),
-            unexecuted=tracer.unexecuted_files(),
+            unexecuted=engine.unexecuted_files(),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
             memory=memory,
@@ -316,7 +316,7 @@ class Control:
     def health(self, *, wait: float) -> JsonObject:
         """What is measured, by which core and why, every worker, and what is the matter."""
         gathering = self._worker.gather("status", wait=wait)
-        measuring = self._worker.tracer.measuring
+        measuring = self._worker.engine.measuring
         problems: list[Any] = list(self._worker.problems)
         if (problem := heavy.problem()) is not None:
             problems.append(problem)
@@ -352,7 +352,7 @@ class Control:
     @property
     def measuring(self) -> Measuring:
         """What is measured in this process, by which core and why."""
-        return self._worker.tracer.measuring
+        return self._worker.engine.measuring
 
     @property
     def is_paused(self) -> bool:
@@ -366,4 +366,4 @@ class Control:
     @property
     def can_reset(self) -> bool:
         """False where the running Coverage belongs to somebody else."""
-        return self._worker.tracer.can_reset
+        return self._worker.engine.can_reset

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
 
 Environ: TypeAlias = dict[str, Any]
+ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
 AuthCallback: TypeAlias = Callable[[Environ], object]
 
 ENV_PREFIX = "WSGI_COVERAGE_"

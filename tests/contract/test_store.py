@@ -58,13 +58,11 @@ def lines_in(store: Store) -> list[set[int]]:
 
 def test_nothing_is_published_at_first(store: Store) -> None:
     assert list(store.published()) == []
-    assert not store.is_published("host.1.aa")
 
 
 def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Path]) -> None:
     store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
 
-    assert store.is_published("host.1.aa")
     assert lines_in(store) == [{1, 2}]
 
 
@@ -107,7 +105,6 @@ def test_withdrawing_takes_one_workers_data_away(
     store.withdraw("host.1.aa")
 
     assert lines_in(store) == [{2}]
-    assert not store.is_published("host.1.aa")
 
 
 def test_erasing_takes_all_data_away(store: Store, data_file: Callable[..., Path]) -> None:
@@ -213,7 +210,6 @@ def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
     store.fold(live=["host.5.aa"], union=union)
 
     assert sorted(map(sorted, lines_in(store))) == [[1, 2, 3, 4], [5]]
-    assert store.is_published("host.5.aa")
 
 
 def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[..., Path]) -> None:
@@ -287,9 +283,6 @@ def test_folding_drops_what_was_reset_away(
     store.begin_epoch()
 
     store.fold(live=[], union=union)
-
-    assert not store.is_published("host.1.aa")
-    assert not store.is_published("host.2.aa")
 
 
 def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-MARKS = sys.version_info >= (3, 12)  # lines are marked in memory
 DASHBOARD = "/debug/coverage"
 OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.05"}
 SHARED_MEMORY = Path("/dev/shm")
@@ -148,11 +146,8 @@ def test_no_room_for_the_live_data_loses_nothing_either(routes, small, run):
         answers = [at.server.post(f"{DASHBOARD}/{verb}") for verb in ("refresh", "snapshot") * 2]
 
     assert {answer.status for answer in hits} == {200}
-    if run or not MARKS:
-        refused = [(answer.status, answer.json()["error"]) for answer in answers]
-        assert refused == [(507, "disk-full")] * 4
-    else:  # what has run is in memory that was allocated before
-        assert [answer.json().get("complete") for answer in answers] == [True] * 4, answers[0].text
+    # What has run is in memory that was allocated before.
+    assert [answer.json().get("complete") for answer in answers] == [True] * 4, answers[0].text
     at.server.get("/r8")
     assert at.server.refresh()["complete"]
     assert at.server.exported() == {routes.FILE: routes.of(f"/r{number}" for number in range(9))}

@@ -171,7 +171,8 @@ def test_a_worker_that_does_not_answer_is_named_and_its_lines_are_in_no_later_te
     else:
         assert answer["complete"] is False
         assert {each["pid"]: each["state"] for each in answer["workers"]}[first] == "silent"
-        assert ran_since(answer, routes.FILE) == routes.of(["/r2"])
+        ran = ran_since(answer, routes.FILE)
+        assert routes.of(["/r2"]) <= ran <= routes.of(["/r1", "/r2"])  # it may have flushed
     assert later["complete"] is True
     assert ran_since(later, routes.FILE) == routes.of(["/r3"])
 
@@ -190,10 +191,7 @@ def test_lines_of_a_worker_that_has_ended_are_in_the_next_answer_only(
     answers = [collect(server) for _ in range(2)]
 
     assert ran_since(answers[0], routes.FILE) == routes.of(["/r1"])
-    if MARKS:  # it is known which files have run
-        assert ran_since(answers[1], routes.FILE) == set()
-    else:
-        assert (answers[1]["detail"], answers[1]["reason"]) == (None, "no data yet")
+    assert ran_since(answers[1], routes.FILE) == set()
 
 
 def test_a_snapshot_that_is_kept_and_resets_has_all_up_to_it_and_the_report_what_comes_then(

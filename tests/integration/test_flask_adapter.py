@@ -128,7 +128,7 @@ def test_the_coverage_is_there_after_init_app_and_not_before(
     monkeypatch.setattr("wsgi_coverage.collect.forking.current", lambda: worker)
     extension.init_app(app)
 
-    assert extension.coverage is worker.tracer.coverage
+    assert extension.coverage is worker.engine.coverage
 
 
 def test_a_pyproject_above_the_application_is_found_where_coverage_py_finds_nothing(

@@ -92,7 +92,7 @@ NAMES = sorted({name for name, _ in WRONG})
 
 def settled(site: Site) -> Any:
     """The settings that the control app holds."""
-    return site.app._control_app._settings
+    return site.app._settings
 
 
 def assert_names(error: pytest.ExceptionInfo[Exception], source: str, name: str, raw: Any) -> None:

@@ -34,7 +34,7 @@ def test_one_flask_extension_on_two_applications_is_one_tracer_and_one_worker(ru
     apps = [Flask("one"), Flask("two")]
     clients = [client_of(app, extension) for app in apps]
     health = clients[1].get("/debug/coverage/health").json
-    print(json.dumps([extension.coverage is forking.current().tracer.coverage, len(ours()),
+    print(json.dumps([extension.coverage is forking.current().engine.coverage, len(ours()),
                       len(health["workers"])]))
     """
     )
@@ -53,7 +53,7 @@ def test_start_early_returns_the_coverage_that_it_started_and_later_none(
     first, second = start_early(), start_early()
     import shop
     app = CoverageMiddleware(validator(shop.app), debug=True)
-    is_ours = first is forking.current().tracer.coverage
+    is_ours = first is forking.current().engine.coverage
     print(json.dumps([is_ours, second, len(ours()), executed(app)]))
     """,
         {"shop.py": SHOP},

@@ -53,7 +53,7 @@ def begin(
     live.with_children = True
     worker = forking.start(config_file=config_file, branch=branch)
     worker.configure(interval)
-    _announce(env, live.for_children(worker.tracer.coverage), worker.autosave_interval)
+    _announce(env, live.for_children(worker.engine.coverage), worker.autosave_interval)
     _publish_before_exec()
     return worker
 

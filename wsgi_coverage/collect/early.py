@@ -41,7 +41,7 @@ def start_early(
     ours = Coverage.current() is None and forking.current() is None
     worker = forking.start(config_file=settings.config_file, branch=settings.branch)
     worker.configure(settings.autosave_interval, provisional=True)
-    return worker.tracer.coverage if ours else None
+    return worker.engine.coverage if ours else None
 
 
 def loading() -> None:
@@ -54,4 +54,4 @@ def loading() -> None:
 def running() -> Coverage | None:
     """The Coverage that measures this process, if wsgi-coverage has started or adopted one."""
     worker = forking.current()
-    return None if worker is None else worker.tracer.coverage
+    return None if worker is None else worker.engine.coverage

@@ -6,15 +6,15 @@ No state; called once a process, under the lock that makes the worker.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from coverage import Coverage
 
 from wsgi_coverage.collect import core, internals, live
+from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
-from wsgi_coverage.collect.tracer import Tracer
+from wsgi_coverage.collect.tracing import Tracing
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import make, places
@@ -23,26 +23,21 @@ log = logging.getLogger("wsgi_coverage")
 
 WHY = "it costs next to nothing, and what runs is in memory that outlives the process"
 
-Engine = Marking | Tracer
-
 
 def start(
     *,
     config_file: Path | None,
     branch: bool | None,
-    new_data_file: Callable[[Path], Path],
-    on_save: Callable[[Callable[[], bool]], bool],
 ) -> Engine:
     """Start to measure this process.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
-        new_data_file: see Tracer.
-        on_save: see Tracer.
 
     Raises:
         SettingsError: the configuration cannot be read; coverage.py's own message.
+        OSError: there is no room for a memory.
     """
     current = Coverage.current()
     if current is None:
@@ -55,17 +50,17 @@ def start(
             except Exception as error:  # noqa: BLE001  whatever it is, the other engine is tried
                 failure, why_not = error, f"{type(error).__name__}: {error}"
         made = live.make(live.LiveCoverage, config_file, branch=branch)
-        tracer = Tracer(made, why_not=why_not, new_data_file=new_data_file, on_save=on_save)
+        tracing = _tracing(made, why_not)
         if failure is not None:
             log.warning("coverage.py's tracer measures, not our own", exc_info=failure)
-        return tracer
+        return tracing
     if internals.is_process_start(current):
         why_not = _why_not(current, branch)
         if why_not is None:
             return _take_over(current, branch)
     if config_file is not None:
         log.warning("config_file %s is ignored: coverage.py already runs", config_file)
-    return Tracer(current, why_not=None, new_data_file=new_data_file, on_save=on_save)
+    return _tracing(current, None)
 
 
 def _why_not(cov: Coverage, branch: bool | None = None) -> str | None:
@@ -80,6 +75,11 @@ def _take_over(running: Coverage, branch: bool | None) -> Marking:
     made = _marking(cov)
     made.mark(internals.end_for_good(running))
     return made
+
+
+def _tracing(cov: Coverage, why_not: str | None) -> Tracing:
+    data_file = internals.data_file(cov)
+    return Tracing(cov, why_not=why_not, open_memory=partial(open_memory, data_file))
 
 
 def _marking(cov: live.MarkedCoverage) -> Marking:
@@ -105,4 +105,4 @@ def open_memory(data_file: Path) -> Memory:
             return memory
         except OSError as error:
             refused = refused or error
-    raise refused or FileNotFoundError("there is no place for a memory of executed lines")
+    raise refused or FileNotFoundError("there is neither shared memory nor a temporary folder")

@@ -110,9 +110,9 @@ def gather(
         config_file: coverage.py's configuration, where a setting names it.
         measured: process ids of this host's workers.
     """
-    tracer = worker.tracer
-    measuring = tracer.measuring
-    cov = tracer.coverage
+    engine = worker.engine
+    measuring = engine.measuring
+    cov = engine.coverage
     sources: dict[str, Callable[[], Any]] = {
         "engine": lambda: measuring.engine,
         "core": lambda: measuring.core,
@@ -133,9 +133,9 @@ def gather(
             cov.config.config_file, named=config_file is not None, folder=Path.cwd()
         ),
         "flush_problem": lambda: measuring.problem,
-        "unmeasured": lambda: tracer.unmeasured,
+        "unmeasured": lambda: engine.unmeasured,
         "branch": lambda: measuring.branch,
-        "threads_lost": lambda: getattr(tracer, "threads_lost", 0),
+        "threads_lost": lambda: engine.threads_lost,
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),

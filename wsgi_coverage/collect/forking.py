@@ -6,12 +6,9 @@ threads make one. It is new in every child.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import threading
 from pathlib import Path
-from typing import NoReturn
 
 from wsgi_coverage.collect import modwsgi
 from wsgi_coverage.collect.worker import Worker
@@ -19,7 +16,6 @@ from wsgi_coverage.collect.worker import Worker
 _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
-_exit_is_ours = False
 
 
 def start(*, config_file: Path | None = None, branch: bool | None = None) -> Worker:
@@ -33,8 +29,6 @@ def start(*, config_file: Path | None = None, branch: bool | None = None) -> Wor
         if _worker is None:
             _worker = Worker(config_file=config_file, branch=branch)
             modwsgi.spare_threads()
-            if _worker.marking is None:
-                _publish_before_exit()
             _hook()
         else:
             _worker.note_branch(branch)
@@ -71,25 +65,3 @@ def _after_in_child() -> None:
     _making = threading.RLock()
     if _worker is not None:
         _worker.after_fork_in_child()
-
-
-def _publish_before_exit() -> None:
-    """Where os._exit ends a process, which runs no exit handlers, what it ran is there.
-
-    So end the processes of requests (werkzeug's ``processes``) and, before Python 3.13, those of
-    multiprocessing (granian's workers).
-    """
-    global _exit_is_ours
-    if _exit_is_ours:
-        return
-    _exit_is_ours = True
-    leave = os._exit
-
-    @functools.wraps(leave)
-    def _exit(status: int) -> NoReturn:
-        with contextlib.suppress(Exception):
-            if _worker is not None:
-                _worker.close_in_time()
-        leave(status)
-
-    os._exit = _exit

@@ -18,19 +18,43 @@ import copy
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import coverage
 from coverage import Coverage, CoverageData
 
 from wsgi_coverage.collect.everywhere import trace_everywhere
+from wsgi_coverage.data.reading import arc_of, ends_of
 
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
 
 Live = dict[str, set[Any]]
+
+
+class Converted(NamedTuple):
+    """What the live sets held, as data files have it."""
+
+    has_arcs: bool
+    numbers: dict[str, set[int]]  # by name: lines, or arcs as `arc_of` gives them
+    tracers: dict[str, str]  # names of plugins, by names of files that they trace
+
+
+def saved(data: CoverageData) -> Iterator[tuple[str | None, Converted]]:
+    """What a data set holds, by context."""
+    tracers = {name: data.file_tracer(name) or "" for name in data.measured_files()}
+    for context in sorted(data.measured_contexts()):
+        data.set_query_context(context)
+        numbers: dict[str, set[int]] = {}
+        for name in tracers:
+            if data.has_arcs():
+                numbers[name] = {arc_of(*ends) for ends in data.arcs(name) or ()}
+            else:
+                numbers[name] = {*(data.lines(name) or ())}
+        yield context or None, Converted(data.has_arcs(), numbers, tracers)
+    data.set_query_contexts(None)
 
 
 class _AlwaysActive:
@@ -106,19 +130,14 @@ def problem(cov: Coverage) -> str | None:
     try:
         collector = collector_of(cov)
         sample: Live = {__file__: _sample(collector)}
-        scratch = CoverageData(no_disk=True)
-        try:
-            _write(collector, sample, scratch)
-            mapped = collector.cached_mapped_file(__file__)
-            wrong = set(scratch.lines(mapped) or ()) != {1, 2}
-        finally:
-            scratch.close(force=True)
-        if wrong:
+        converted = convert(collector, sample)
+        wanted = {arc_of(1, 2)} if collector.branch else {1, 2}
+        if converted.numbers != {collector.cached_mapped_file(__file__): wanted}:
             return "coverage.py's flush did not write what it was given"
         if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
             return "coverage.py's live data is not made of sets"
         _ = _classifier(cov).find_possibly_unexecuted_files
-        _ = collector.use_data, cov._data, cov._file_mapper
+        _ = collector.use_data, cov._data, cov._file_mapper, collector.covdata._current_context
     except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
         return f"{type(error).__name__}: {error}"
     return None
@@ -147,6 +166,15 @@ def use_data(cov: Coverage, data: CoverageData) -> None:
         collector.use_data(data, cov.get_option("run:context"))
 
 
+def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | None) -> None:
+    """Have coverage.py's reporters find this data in a Coverage that records nothing by itself."""
+    if instead_of is not None:
+        instead_of.close(force=True)
+        cov._data_to_close.remove(instead_of)
+    cov._data_to_close.append(data)
+    cov._data = data
+
+
 def already_saved(cov: Coverage) -> CoverageData | None:
     """What a Coverage has saved before we came, if anything."""
     return cov._data if cov._data else None
@@ -160,18 +188,19 @@ def flush(collector: Any, data: CoverageData) -> Live:
     taken = peek(collector)
     if taken:
         _write(collector, taken, data)
-        _take_away(collector, taken)
+        take_away(collector, taken)
     return taken
 
 
 def take(collector: Any) -> Live:
     """Take what has been seen so far out of the live sets, losing nothing."""
     taken = peek(collector)
-    _take_away(collector, taken)
+    take_away(collector, taken)
     return taken
 
 
-def _take_away(collector: Any, taken: Live) -> None:
+def take_away(collector: Any, taken: Live) -> None:
+    """Take what `peek` gave out of the live sets."""
     for name, seen in taken.items():
         collector.data[name].difference_update(seen)
 
@@ -188,7 +217,31 @@ def peek(collector: Any, but: Live | None = None) -> Live:
     return out
 
 
-def _write(collector: Any, seen: Live, data: CoverageData) -> None:
+class _Caught:
+    """Stands in for the clone's data, and takes what coverage.py would write."""
+
+    def __init__(self) -> None:
+        self.found = Converted(False, {}, {})
+
+    def add_lines(self, lines: Mapping[str, Iterable[int]]) -> None:
+        self.found = self.found._replace(numbers={name: {*seen} for name, seen in lines.items()})
+
+    def add_arcs(self, arcs: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        numbers = {name: {arc_of(*ends) for ends in seen} for name, seen in arcs.items()}
+        self.found = self.found._replace(has_arcs=True, numbers=numbers)
+
+    def add_file_tracers(self, tracers: Mapping[str, str]) -> None:
+        self.found = self.found._replace(tracers=dict(tracers))
+
+
+def convert(collector: Any, seen: Live) -> Converted:
+    """What the live sets held, as coverage.py would write it; by its own code."""
+    caught = _Caught()
+    _flush_clone(collector, seen, caught)
+    return caught.found
+
+
+def _flush_clone(collector: Any, seen: Live, data: Any) -> None:
     clone = copy.copy(collector)
     clone.__dict__.pop("flush_data", None)
     clone.data = {name: lines.copy() for name, lines in seen.items()}  # flush_data empties them
@@ -197,17 +250,21 @@ def _write(collector: Any, seen: Live, data: CoverageData) -> None:
     clone.data_lock = None
     # A functools.cache keyed by self: the clone's own would keep every clone alive.
     clone.cached_mapped_file = collector.cached_mapped_file
+    type(collector).flush_data(clone)
+
+
+def _write(collector: Any, seen: Live, data: CoverageData) -> None:
     # coverage.py writes without a journal: 24 of 24 disks that ran full left a malformed file.
     data._start_using()
     with data._connect() as connection:
         connection.execute_void("pragma journal_mode=memory")
-        type(collector).flush_data(clone)
+        _flush_clone(collector, seen, data)
 
 
-def write(collector: Any, seen: Live, data: CoverageData) -> None:
-    """Add lines, as `peek` gave them, to the data."""
-    if seen:
-        _write(collector, seen, data)
+def context_of(collector: Any) -> str | None:
+    """The context of what is seen now; None: the static one, or none."""
+    context: str | None = collector.covdata._current_context
+    return None if context == collector.static_context else context
 
 
 def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:
@@ -361,10 +418,10 @@ def after_fork(collector: Any) -> None:
             tracer.lock = threading.Lock()
 
 
-def unexecuted_files(cov: Coverage) -> Iterable[tuple[str, str | None]]:
-    """Files below `source` that could have run and did not, each with its plugin's name."""
+def unexecuted_files(cov: Coverage) -> Iterable[tuple[str, str, str | None]]:
+    """Files below `source` that could have run and did not: path, name in data files, plugin."""
     for path, plugin in _classifier(cov).find_possibly_unexecuted_files():
-        yield cov._file_mapper(path), plugin
+        yield path, cov._file_mapper(path), plugin
 
 
 def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
@@ -379,13 +436,15 @@ def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
     cov.stop()
     cov._auto_save = False
     seen = take(collector)
-    scratch = CoverageData(no_disk=True)
-    try:
-        write(collector, seen, scratch)
-        names = {source: collector.cached_mapped_file(source) for source in seen}
-        return [(each, name, set(scratch.lines(name) or ())) for each, name in names.items()]
-    finally:
-        scratch.close(force=True)
+    found = convert(collector, seen)
+    lines = {
+        name: {end for arc in numbers for end in ends_of(arc) if end > 0}
+        if found.has_arcs
+        else numbers
+        for name, numbers in found.numbers.items()
+    }
+    names = {source: collector.cached_mapped_file(source) for source in seen}
+    return [(source, name, lines[name]) for source, name in names.items()]
 
 
 def is_process_start(cov: Coverage) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core
+from wsgi_coverage.collect import core, internals
 from wsgi_coverage.collect.saving import add_to
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
@@ -44,38 +44,51 @@ T = TypeVar("T", bound=LiveCoverage)
 
 
 class MarkedCoverage(LiveCoverage):
-    """A Coverage that traces nothing, and whose data is what is marked in the host's memory."""
-
-    readings: Callable[[], list[Reading]] = list  # what is marked now
-    publish: Callable[[], object] = dict  # writes it to a data file
-    _marked: tuple[list[int], CoverageData] | None = None  # checksums, and the data of these
-
-    def get_data(self) -> CoverageData:
-        """What has been executed up to now, in a data set of its own, which is kept in memory."""
-        super().get_data()  # has the configuration settled
-        readings = self.readings()
-        known = [reading.checksum() for reading in readings]
-        if self._marked is None or self._marked[0] != known:
-            data = CoverageData(basename=self.config.data_file, no_disk=True)
-            for reading in readings:
-                add_to(data, reading, self.config.context)
-            if self._marked is not None:
-                self._marked[1].close(force=True)
-                self._data_to_close.remove(self._marked[1])
-            self._marked = known, data
-            self._data_to_close.append(data)
-            self._data = data  # which coverage.py's reporters ask
-        return self._marked[1]
-
-    def save(self) -> None:
-        """Write what has been executed up to now to a data file, for coverage.py to combine."""
-        self.publish()
+    """A Coverage that traces nothing: others do that."""
 
     def start(self) -> None:
         """Nothing: measuring goes on, by other means."""
 
     def stop(self) -> None:
         """Nothing: measuring goes on."""
+
+
+class _Lent:
+    """What a Coverage answers with that records nothing by itself."""
+
+    def __init__(self, cov: Any, readings: Callable[[], list[Reading]]) -> None:
+        self._cov = cov
+        self._readings = readings
+        self._known: tuple[list[int], CoverageData] | None = None  # checksums, and data of these
+
+    def get_data(self) -> CoverageData:
+        """What has been executed up to now, in a data set of its own, which is kept in memory."""
+        cov = self._cov
+        type(cov).get_data(cov)  # has the configuration settled, and what runs flushed
+        readings = self._readings()
+        sums = [reading.checksum() for reading in readings]
+        if self._known is None or self._known[0] != sums:
+            data = CoverageData(basename=cov.config.data_file, no_disk=True)
+            for reading in readings:
+                add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
+            internals.give_data(cov, data, instead_of=self._known[1] if self._known else None)
+            self._known = sums, data
+        return self._known[1]
+
+
+def lend(
+    cov: Coverage, readings: Callable[[], list[Reading]], publish: Callable[[], object]
+) -> None:
+    """Have a Coverage give what is executed when it is asked for its data, or to save it.
+
+    Args:
+        cov: it records nothing by itself.
+        readings: reads what is in the memory now.
+        publish: writes it to a data file, for coverage.py to combine.
+    """
+    ours: Any = cov
+    ours.get_data = _Lent(cov, readings).get_data
+    ours.save = publish
 
 
 def make(

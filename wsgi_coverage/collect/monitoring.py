@@ -310,8 +310,7 @@ class Monitoring:
             raise
         self._cell[0] = marks, new
         if before[1] != epoch:
-            for each in (Phase.RUNTIME, None):
-                self.memory.forget_chunks(each, before[1])
+            self.memory.forget_epoch(before[1])
 
     def move(self, memory: Memory) -> None:
         """Mark lines in another memory from now on; what is marked in the old one stays there.

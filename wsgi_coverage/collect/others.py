@@ -1,7 +1,7 @@
-"""The processes that mark lines beside this one and answer no call, as workers.
+"""The processes that are measured beside this one and answer no call, as workers.
 
 What they are asked stands in the memory, where each finds it at its next request. So nobody waits
-for them: they are told of, and named where they cannot hear.
+for them: they are told of, and named where they cannot hear, or hold back what they have run.
 
 Concurrency: reads the table of processes; no state.
 """
@@ -19,6 +19,7 @@ from wsgi_coverage.store.processes import Entry
 CORE = "monitoring"
 READS = frozenset({"publish", "status"})  # verbs that the memory answers for
 DEAF = "it serves no requests and has no thread to hear of this by, so it goes on as before"
+HOLDS = "it has no thread to answer by, and holds back what it has run until its next request"
 LOSES = "there was no room in its memory for some of what it ran, which is not counted"
 
 
@@ -39,14 +40,23 @@ def others(memory: Memory, verb: str, *, host: str) -> dict[str, WorkerState]:
     return {
         worker_id(host, entry.pid, entry.token): _described(entry, state, verb, host, now)
         for entry in memory.table.living()
-        if entry.pid != os.getpid() and (verb in READS or not entry.has(processes.LISTENS))
+        if entry.pid != os.getpid() and not _is_called(entry, verb)
     }
 
 
+def _is_called(entry: Entry, verb: str) -> bool:
+    """Tell whether a process answers by itself."""
+    if not entry.has(processes.LISTENS):
+        return False
+    return verb not in READS or entry.has(processes.HOLDS)
+
+
 def _described(entry: Entry, state: State, verb: str, host: str, now: str) -> WorkerState:
+    holds = entry.has(processes.HOLDS)
     hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
     loses = entry.has(processes.LOSES)
-    is_fresh = (verb in READS or hears or entry.turn == state.turn) and not loses
+    knows = verb == "status" or (verb in READS and not holds)
+    is_fresh = (knows or (hears and not holds) or entry.turn == state.turn) and not loses
     is_paused = state.paused and (hears or entry.turn == state.turn)
     is_status = verb == "status"
     return WorkerState(
@@ -56,8 +66,8 @@ def _described(entry: Entry, state: State, verb: str, host: str, now: str) -> Wo
         state="paused" if is_paused else "measuring",
         published_at=now,
         fresh=is_fresh,
-        error=None if is_fresh else LOSES if loses else DEAF,
+        error=None if is_fresh else LOSES if loses else HOLDS if holds else DEAF,
         server=entry.server if is_status else None,
-        core=CORE if is_status else None,
+        core=CORE if is_status and not holds else None,
         requests=entry.requests if is_status else None,
     )

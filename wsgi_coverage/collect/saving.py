@@ -15,7 +15,7 @@ from pathlib import Path
 from coverage import CoverageData
 
 from wsgi_coverage.data import stamp
-from wsgi_coverage.data.reading import Reading, by_context
+from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion
 from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.store.files import FilesStore
@@ -89,39 +89,68 @@ def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | 
         DiskFullError, OSError: there is no room.
     """
     for reading in readings:
-        with tempfile.TemporaryDirectory(dir=store.scratch, prefix="save-") as scratch:
-            target = Path(scratch, "data")
-            if _write(reading, target, static):
-                store.publish(reading.id, target, epoch=reading.epoch)
-            else:
-                store.withdraw(reading.id)
+        for branch, name in enumerate(data_files_of(reading.id)):
+            with tempfile.TemporaryDirectory(dir=store.scratch, prefix="save-") as scratch:
+                target = Path(scratch, "data")
+                if _write(reading, target, static, branch=bool(branch)):
+                    store.publish(name, target, epoch=reading.epoch)
+                else:
+                    store.withdraw(name)
 
 
-def add_to(data: CoverageData, reading: Reading, static: str | None) -> None:
-    """Add what was read of a memory to a data set of coverage.py's."""
-    for claim, lines in reading.executed():
+def data_files_of(memory_id: str) -> tuple[str, str]:
+    """The names of a memory's data files: of statements, and of branches where some measure them.
+
+    coverage.py has no data file of both.
+    """
+    return memory_id, f"{memory_id}.branches"
+
+
+def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: bool) -> None:
+    """Add what was read of a memory to a data set of coverage.py's, which is of one mode."""
+    for claim, lines in () if branch else reading.executed():
         data.add_lines({claim.name: []})
         for context, bits in by_context(lines, static).items():
             data.set_context(context)
             numbers = [number for number in range(bits.bit_length()) if bits >> number & 1]
             data.add_lines({claim.name: numbers})
+    for context, record in reading.in_contexts(static):
+        if record.has_arcs == branch:
+            data.set_context(context)
+            if branch:
+                data.add_arcs({record.name: [ends_of(arc) for arc in record.numbers]})
+            else:
+                data.add_lines({record.name: record.numbers})
+            if record.tracer:
+                data.add_file_tracers({record.name: record.tracer})
 
 
-def _write(reading: Reading, target: Path, static: str | None) -> bool:
-    """Write a reading; False where nothing has run."""
-    union = DataUnion(target, branch=False)
+def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) -> bool:
+    """Write what a reading holds of one mode; False where nothing has run."""
+    union = DataUnion(target, branch=branch)
     versions: dict[str, str] = {}
     now = Versions(union.name)
+
+    def is_wanted(name: str, version: str | None) -> bool:
+        known = versions.get(name)
+        if version is None or known == version:
+            return True
+        if known is not None and now.is_current(name, known):
+            return False  # another version of it, which is not there any more
+        if known is not None:
+            union.forget(name)
+        versions[name] = version
+        return True
+
     has_run = False
     for claim, lines in reading.executed():
-        known = versions.get(claim.name)
-        if known is not None and now.is_current(claim.name, known):
-            continue  # another version of it, which is not there any more
-        if known is not None:
-            union.forget(claim.name)
-        versions[claim.name] = claim.version
-        union.add_lines(claim.name, by_context(lines, static))
-        has_run |= bool(lines)
+        if is_wanted(claim.name, claim.version):
+            union.add_lines(claim.name, {} if branch else by_context(lines, static))
+            has_run |= bool(lines) and not branch
+    for context, record in reading.in_contexts(static):
+        if record.has_arcs == branch and is_wanted(record.name, record.version):
+            union.add_record(record.name, context, record)
+            has_run |= bool(record.numbers)
     if has_run:
         union.write()
         stamp.put_fingerprints(target, versions)

@@ -1,7 +1,8 @@
-"""The worker's one thread: it answers calls on the channel, and autosaves.
+"""The worker's one thread: it answers calls on the channel, autosaves, and flushes.
 
-It waits on the channel with the autosave interval as its timeout: no polling, no signals. There is
-none in a process that uWSGI will fork (wsgi_coverage.collect.uwsgi).
+It waits on the channel until the next of these is due: no signals. An engine that holds back what
+has run is flushed every moment while something new comes, so that an end without a word loses next
+to nothing. There is no thread in a process that uWSGI will fork (wsgi_coverage.collect.uwsgi).
 
 Concurrency: `start`, `stop` and `close` are called by one thread at a time, which the worker sees
 to; `interval` is set from any.
@@ -41,6 +42,7 @@ OF_A_THREAD = {
     )
     if hasattr(signal, name)
 }
+FLUSH_FIRST, FLUSH_LAST = 0.05, 1.0  # seconds between flushes: twice as long if nothing was new
 STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
 
 
@@ -72,6 +74,8 @@ class Service:
         folder: gives the private folder, made anew if it has gone.
         answer: does what a call asks for.
         autosave: called every `interval` seconds; raises nothing.
+        flush: called every moment, tells whether anything was new; raises nothing. None: nothing is
+            held back.
         note: told of what goes wrong.
     """
 
@@ -81,11 +85,13 @@ class Service:
         folder: Callable[[], Path],
         answer: Callable[[str], JsonObject],
         autosave: Callable[[], None],
+        flush: Callable[[], bool] | None = None,
         note: Callable[[str], None],
     ) -> None:
         self._folder = folder
         self._answer = answer
         self._autosave = autosave
+        self._flush = flush
         self._note = note
         self._interval = DEFAULT_INTERVAL
         self._listener: Listener | None = None
@@ -93,7 +99,6 @@ class Service:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_forked = False
-        self._errands: list[Callable[[], None]] = []
 
     @property
     def interval(self) -> float:
@@ -107,8 +112,8 @@ class Service:
             self._wake()
 
     def listen(self, identity: JsonObject) -> None:
-        """Be reachable under this identity from now on."""
-        if not HAS_SOCKETS or self.is_waiting:
+        """Be reachable under this identity from now on, if this process is not yet."""
+        if not HAS_SOCKETS or self.is_waiting or self._listener is not None:
             return
         self._identity = identity
         try:
@@ -121,11 +126,6 @@ class Service:
             with contextlib.suppress(FileNotFoundError):  # the last worker to end took the folder
                 return Listener(self._folder(), identity)
         return Listener(self._folder(), identity)
-
-    def errand(self, action: Callable[[], None]) -> None:
-        """Have the thread do something once, soon; it raises nothing."""
-        self._errands.append(action)
-        self._wake()
 
     @property
     def is_waiting(self) -> bool:
@@ -171,7 +171,6 @@ class Service:
         """In a forked child: let go of the parent's socket; its thread is not here."""
         self._is_forked = True
         self._thread = None
-        self._errands = []
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -190,12 +189,14 @@ class Service:
         modwsgi.spare_this_thread()
         leave_signals_alone()
         problem = None  # that is known already
-        last = time.monotonic()
+        last = flushed = time.monotonic()
+        pause = FLUSH_FIRST
         while not stopping.is_set():
-            while self._errands:
-                self._errands.pop(0)()
             interval = self._interval
             left = max(last + interval - time.monotonic(), SOON) if interval else None
+            if self._flush is not None:
+                until = max(flushed + pause - time.monotonic(), SOON)
+                left = until if left is None else min(left, until)
             try:
                 if listener is None:
                     stopping.wait(left)
@@ -209,6 +210,9 @@ class Service:
                     problem = str(error)
                     self._note(f"the channel failed: {problem}")
                 listener = self._mended(listener, stopping)
+            if self._flush is not None and time.monotonic() >= flushed + pause:
+                pause = FLUSH_FIRST if self._flush() else min(2 * pause, FLUSH_LAST)
+                flushed = time.monotonic()
             if interval and time.monotonic() >= last + interval:
                 self._autosave()
                 last = time.monotonic()

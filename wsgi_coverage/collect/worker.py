@@ -1,11 +1,12 @@
-"""This process's worker: its tracer, what it publishes, its end of the channel.
+"""This process's worker: its engine, its end of the channel, and what it does when it ends.
 
 There is one worker a process, however many applications are wrapped in it.
 
-Concurrency: `_guard` guards the tracer and everything that publishes it; no answer of another
-process is waited for under it. `_forking` is held from before a fork to after it, `_noticing` while
-a fork without hooks is noticed. One daemon thread (wsgi_coverage.collect.service) answers calls and
-autosaves.
+Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
+under it, and nothing is held over a fork. `_starting` is held while the thread is started or
+stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request that looks
+after the memory. One daemon thread (wsgi_coverage.collect.service), where one is needed, answers
+calls, flushes and autosaves.
 """
 
 from __future__ import annotations
@@ -21,18 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import engine, live, modwsgi, saving, uwsgi
+from wsgi_coverage.collect import ending, engine, live, modwsgi, saving, uwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
-from wsgi_coverage.collect.guard import Guard
 from wsgi_coverage.collect.keeping import keep
-from wsgi_coverage.collect.marking import Marking
 from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import others
 from wsgi_coverage.collect.service import Service
-from wsgi_coverage.collect.tracer import Tracer
-from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import DiskFullError, WsgiCoverageError, is_disk_full
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
@@ -43,7 +40,7 @@ from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.private import new_data_file, places, private_folder, sweep
+from wsgi_coverage.store.private import places, private_folder
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -53,32 +50,35 @@ MISSED = (
     "told apart from what ran before, and is not counted"
 )
 KEEPER_PATIENCE = 5.0  # seconds for the process to write, which is told to wait for an interval
+FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
+END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
 
 
 class Worker(Member):
-    """What this process has executed, and the means to publish it.
+    """What this process has executed, and the means to keep and to hand it over.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
 
     Raises:
         SettingsError: the configuration cannot be read.
     """
 
     def __init__(self, *, config_file: Path | None = None, branch: bool | None = None) -> None:
-        self._guard = Guard(self.close)
-        self._forking = threading.Lock()
-        self._forker: int | None = None  # the thread that holds it
+        self._starting = threading.Lock()
+        self._forkers: set[int] = set()  # threads that are about to fork
         self._noticing = threading.Lock()
         self._looking = threading.Lock()
         self._configured = False
-        self._paused = False
         self._closed = False
         self._has_forked = False
         self._is_forked = False
         self._tidy: Callable[[], object] | None = None
         self._keeper: child.Begun | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
+        self.started_at = clock.now_iso()
+        self._last_failure: str | None = None  # of a flush
         self.imported_before = imported_before()  # names of modules
         # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
@@ -89,37 +89,29 @@ class Worker(Member):
             raise
 
     def _start(self, config_file: Path | None, branch: bool | None) -> None:
-        self.tracer = engine.start(
-            config_file=config_file,
-            branch=branch,
-            new_data_file=new_data_file,
-            on_save=self._on_save,
-        )
+        self.engine = engine.start(config_file=config_file, branch=branch)
         self._name_anew()
         self._settle()
-        self._paused = self.store_is_paused()  # as of the first request: the load is measured
         self._service = Service(
             folder=self._private_folder,
             answer=self._answer,
             autosave=lambda: self._attempt("autosave", self._look),
+            flush=self._flush if self.engine.holds else None,
             note=self._note,
         )
-        sweep(self.private, self._publish_for_another)
         self._service.listen(self._identity())
-        self._begin_epoch()
         self.announce()
-        if self.marking is None:
-            self._guard.chain_sigterm()
-        else:
-            self.marking.lend(readings=self.readings, publish=self.save)
-            self.marking.hear()
+        self.engine.lend(readings=self.readings, publish=self.save)
+        self.engine.hear()
+        if self.engine.holds:
+            ending.heed(self.close_in_time, flush_of=self._have_flushed)
         self._start_service()
 
     def _settle(self) -> None:
         """Find the places where this process's user may write."""
         self._user = _user()
         self.private = self._private_folder()
-        files = FilesStore(self.tracer.data_file, fallback=self.private, is_first=True)
+        files = FilesStore(self.engine.data_file, fallback=self.private, is_first=True)
         self.home = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
 
@@ -128,25 +120,14 @@ class Worker(Member):
         if _user() != self._user:
             self._settle()
 
-    def _publish_for_another(self, path: Path) -> bool:
-        """Publish what a worker could not that has ended; False if there is no room yet."""
-        left = stamp.read(path)
-        try:
-            if left is not None:
-                self.store.publish(left.worker_id, path, epoch=left.epoch)
-        except WsgiCoverageError as error:
-            self._note(f"what worker {left and left.worker_id} ran is still in {path}: {error}")
-            return False
-        return True
-
     def _private_folder(self) -> Path:
-        return private_folder(self.tracer.data_file)
+        return private_folder(self.engine.data_file)
 
     # What can be asked of it
 
     def note_branch(self, branch: bool | None) -> None:
         """Whether branches are measured was settled at the beginning; say where that differs."""
-        if branch is not None and branch is not self.tracer.measuring.branch:
+        if branch is not None and branch is not self.engine.measuring.branch:
             self._note(f"branch={branch} is ignored: measuring had begun without it")
 
     def configure(self, autosave_interval: float, *, provisional: bool = False) -> None:
@@ -167,46 +148,32 @@ class Worker(Member):
     def begin_load(self) -> None:
         """An application is being wrapped: what runs before its first request is its load."""
         self.wraps = True
-        if isinstance(self.tracer, Tracer) and self.tracer.needs_looks:
-            self.tracer.attention.heard = ALWAYS
-        with self._guard.held():
-            self.tracer.begin_load()
+        self.engine.begin_load()
         self._stop_service()
 
     def end_load(self) -> None:
-        """A first request has come: what runs from now on is runtime."""
-        if self.marking is not None:
-            self._serve_first(self.marking)
-            return
-        with self._guard.held():
-            if modwsgi.traced_threads_hang():
-                trace_nowhere()  # the load's; the main thread's would keep the process from ending
-            self.tracer.end_load()
-            if self._paused:
-                self.tracer.pause()
+        """A first request has come: what runs from now on is runtime.
 
-    def _serve_first(self, marking: Marking) -> None:
-        """From now on each request looks whether there is something to hear of: no thread does."""
+        From then on each request looks whether there is something to hear of.
+        """
         self.check_user()
-        is_first = marking.serves()
-        marking.end_load()
+        if modwsgi.traced_threads_hang() and self.engine.holds:
+            trace_nowhere()  # the load's; the main thread's would keep the process from ending
+        is_first = self.engine.serves()
+        self.engine.end_load()
         if not is_first:
             return
         self._stop_service()
         if self._is_forked:
             self._service.listen(self._identity())  # so that others see that this process lives
-        parent = marking.loading_parent()
+        parent = self.engine.loading_parent()
         if parent is not None:
             tell(self.private, parent, "end-load")
         self._look_soon()
 
     def attend(self) -> None:
         """Do what a request found to be due, before it goes on; see Attention."""
-        if isinstance(self.tracer, Tracer):
-            self.tracer.look_at_thread()
-            return
-        self.tracer.hear()
-        if self._looking.acquire(blocking=False):  # the other threads' requests go on
+        if self.engine.attend() and self._looking.acquire(blocking=False):  # the others go on
             try:
                 self._attempt("looking after the memory", self._look)
             finally:
@@ -214,11 +181,10 @@ class Worker(Member):
 
     def _look_soon(self) -> None:
         """Look after the memory at the next request; now, where it may be that none comes."""
-        if self.marking is None:
-            return
         if self._service.has_thread:
             self._attempt("autosave", self._look)
-        self.marking.attention.heard = ALWAYS  # until it has been heard of
+        if not self.engine.holds:  # else the thread does
+            self.engine.attention.heard = ALWAYS  # until it has been heard of
 
     def _look(self) -> None:
         """See whether the memory is there, and have it written to a data file where that is due."""
@@ -226,26 +192,40 @@ class Worker(Member):
             self._keeper = None
             if keeper.error is not None:
                 self._note(f"autosave failed: {keeper.error}")
-        if self.marking is None:
-            self.publish()
-            return
         self.announce()  # another host may have reset
         if self.autosave_interval:
-            self._see_to_keeping(self.marking)
+            self._see_to_keeping()
 
-    def _see_to_keeping(self, marking: Marking) -> None:
+    def _flush(self) -> bool:
+        """Flush what is held back; tell whether anything was new. Failures are noted once."""
+        try:
+            new = self.engine.flush()
+        except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
+            failure = f"{type(error).__name__}: {error}"
+            if failure != self._last_failure:
+                self._note(f"what has run is still to be flushed: {failure}")
+            self._last_failure = failure
+            return False
+        self._last_failure = None
+        return new
+
+    def _have_flushed(self, pid: int) -> None:
+        """A child is about to be ended, by this process: what it holds back is flushed before."""
+        call_all(self.private, "publish", wait=FLUSH_PATIENCE, only=pid)
+
+    def _see_to_keeping(self) -> None:
         """Have a process wait to write what is new, where none does, or one for too long."""
-        now, memory = time.monotonic(), marking.memory
+        now, memory = time.monotonic(), self.memory
         until = now + self.autosave_interval + KEEPER_PATIENCE
         if now < memory.kept_until <= until:
             return
         if self._keeper is not None:
             self._keeper.let_go()
-        self._keeper = self._begin_keeping(marking)
+        self._keeper = self._begin_keeping()
         memory.keep_until(until)
 
-    def _begin_keeping(self, marking: Marking) -> child.Begun | None:
-        folder, data_file = marking.memory.folder, marking.data_file
+    def _begin_keeping(self) -> child.Begun | None:
+        folder, data_file = self.memory.folder, self.engine.data_file
         interval = self.autosave_interval
         try:
             return child.begin(keep, folder, data_file, self._static, self.pid, interval)
@@ -255,22 +235,22 @@ class Worker(Member):
 
     @property
     def _static(self) -> str | None:
-        static: str | None = self.tracer.config.context
+        static: str | None = self.engine.config.context
         return static
 
     def save(self) -> None:
-        """Write what is marked in memory to a data file; what is traced is published instead.
+        """Write what is in the memory to a data file.
 
         In a child process, so that no fork of the application meets SQLite at work here.
 
         Raises:
             DiskFullError: there is no room; nothing is lost.
         """
-        marking = self.marking
-        if marking is None:
-            self.publish()
+        if self._closed:
+            self._save_after_the_end()
             return
-        folder, data_file = marking.memory.folder, marking.data_file
+        self.publish()
+        folder, data_file = self.memory.folder, self.engine.data_file
         try:
             child.call(saving.save_in, folder, data_file, self._static, tick=tick)
         except child.NoInterpreterError:
@@ -282,15 +262,12 @@ class Worker(Member):
 
     def save_here(self) -> None:
         """The same in this process, which ends, or has no Python to start."""
-        marking = self.marking
-        if marking is None:
-            self.publish()
-            return
-        with saving.saving(marking.memory.folder):
-            readings = marking.readings()
-            store = FilesStore(marking.data_file, fallback=self.private)
+        self.publish()
+        with saving.saving(self.memory.folder):
+            readings = self.readings()
+            store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)
-            marking.memory.note_saved(readings[0].checksum())
+            self.memory.note_saved(readings[0].checksum())
 
     @property
     def autosave_interval(self) -> float:
@@ -298,10 +275,8 @@ class Worker(Member):
         return self._service.interval
 
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
-        """Have something done in this process soon, and in each of its forks: see Control.tidy."""
+        """Have something done by the last process to end: see Control.tidy."""
         self._tidy = tidy
-        if self.marking is None:
-            self._service.errand(lambda: self._attempt("tidying", tidy))
 
     def gather(self, verb: str, *, wait: float) -> Gathering:
         """Have every live worker of this host, this one included, do one thing.
@@ -315,7 +290,7 @@ class Worker(Member):
         """
         self.announce()
         mine = self._as_it_is(self._verbs()[verb]())
-        silent = {} if self.memory is None else others(self.memory, verb, host=self.host)
+        silent = others(self.memory, verb, host=self.host)
         but = {self.id, *silent}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
         answered = (_state_of(answer) for answer in answers)
@@ -327,20 +302,17 @@ class Worker(Member):
 
     def _as_it_is(self, mine: WorkerState) -> WorkerState:
         """This worker's state, where what it stands for is not all there."""
-        memory = self.memory
-        if memory is not None and memory.has_missed:
-            return replace(mine, fresh=False, error=MISSED)
-        return mine
+        return replace(mine, fresh=False, error=MISSED) if self.memory.has_missed else mine
 
     # The memory of this host
 
     @property
-    def memory(self) -> Memory | None:
-        """Where processes of this host mark lines; None: none does."""
-        return self.tracer.memory or open_if_there(self.private)
+    def memory(self) -> Memory:
+        """Where the processes of this host have what they execute."""
+        return self.engine.memory
 
     def announce(self) -> None:
-        """Have the processes that mark lines hear of what the store says."""
+        """Have the processes of this host hear of what the store says."""
         for memory in self._memories():
             if not self.store.announce(memory):
                 epoch = memory.state().epoch
@@ -348,12 +320,11 @@ class Worker(Member):
                 memory.miss(epoch)
 
     def _memories(self) -> list[Memory]:
-        if self.marking is not None:
-            self.marking.look_after()
-        known = [each for each in (self.memory, *self.tracer.held) if each is not None]
+        self.engine.look_after()
+        known = [self.memory, *self.engine.held]
         folders = {each.folder for each in known}
         more = (
-            open_if_there(each) for each in places(self.tracer.data_file) if each not in folders
+            open_if_there(each) for each in places(self.engine.data_file) if each not in folders
         )
         return [*known, *(each for each in more if each is not None)]
 
@@ -399,17 +370,8 @@ class Worker(Member):
         return found
 
     def memory_ids(self) -> set[str]:
-        """Ids of this host's memories, which are those of their data files."""
-        return {memory.id for memory in self._memories()}
-
-    def _on_save(self, flush: Callable[[], bool]) -> bool:
-        """Somebody else asked the Coverage to save; its exit handler comes this way too."""
-        with self._guard.held():
-            self._private_folder()  # gone, if all workers have ended
-            flushed = flush()
-            self._unpublished |= flushed
-            self._attempt("saving", self._publish_after_the_end if self._closed else self.publish)
-        return flushed
+        """Ids of this host's memories: those of their data files."""
+        return {name for memory in self._memories() for name in saving.data_files_of(memory.id)}
 
     def _answer(self, verb: str) -> JsonObject:
         try:
@@ -437,86 +399,70 @@ class Worker(Member):
     # The thread
 
     def _needs_thread(self) -> bool:
-        """Tell whether nothing but a thread can tell this process of a reset.
+        """Tell whether nothing but a thread can tell this process of a reset, or flush.
 
         A process that serves looks itself; one that loads an application will; a forked child that
         does neither is told only below `wsgi-coverage run`.
         """
-        if self.marking is None:
+        if self.engine.holds:
             return True
-        if self.marking.flags & processes.SERVES:
+        if self.engine.flags & processes.SERVES:
             return False
         if self.wraps:
             return self._has_forked
         return not self._is_forked or live.with_children or live.inherited is not None
 
     def _start_service(self) -> None:
-        if self._needs_thread():
-            self._service.start()
-            if self.marking is not None:
-                self.marking.listens(does=self._service.has_thread)
+        with self._starting:
+            if self._needs_thread() and not self._forkers and not self._closed:
+                self._service.start()
+                self.engine.listens(does=self._service.has_thread)
 
     def _stop_service(self) -> None:
-        if self.marking is not None and self._service.has_thread and not self._needs_thread():
-            self._service.stop()
-            self.marking.listens(does=False)
+        if self._service.has_thread and not self._needs_thread():
+            with self._starting:
+                self._service.stop()
+            self.engine.listens(does=False)
 
     # Forks
 
     def before_fork(self) -> None:
-        """In the parent: nothing of ours is under way, and no thread of ours runs, at the fork.
+        """In the parent: no thread of ours runs at the fork.
 
         Python warns where a process with threads forks; the application shall not hear of ours.
         """
-        runs = self._service.has_thread or self._forking.locked()  # another thread stops it
-        if self.marking is not None and not runs:
-            return
-        self._forking.acquire()
-        self._forker = threading.get_ident()
-        self._service.stop()
-        if self.marking is None:
-            self._guard.acquire()
+        ending.before_fork()
+        self._forkers.add(threading.get_ident())
+        if self._service.has_thread or self._starting.locked():
+            with self._starting:
+                self._service.stop()
 
     def after_fork_in_parent(self) -> None:
         """In the parent: go on."""
+        ending.after_fork_in_parent()
         self._has_forked = True
-        if self._forker != threading.get_ident():
-            if self._needs_thread() and not self._closed:
-                with self._forking:
-                    self._start_service()
-            return
-        if self.marking is None:
-            self._guard.release()
-        if not self._closed:
+        self._forkers.discard(threading.get_ident())
+        if not self._service.has_thread and self._needs_thread():
             self._start_service()
-        self._forker = None
-        self._forking.release()
 
     def after_fork_in_child(self) -> None:
-        """In a child: new locks, identity, private data file, socket and thread."""
-        self._guard.renew()
-        self._forking = threading.Lock()
-        self._forker = None
+        """In a child: new locks and identity; a socket and a thread where it needs them."""
+        self._starting = threading.Lock()
+        self._forkers = set()
         self._noticing = threading.Lock()
         self._looking = threading.Lock()
         self._closed = self._has_forked = False
         self._is_forked = True
+        ending.after_fork_in_child()
         self._service.forget()
-        self.tracer.after_fork()
+        self.engine.after_fork()
         self._name_anew()
         if self._keeper is not None:
             self._keeper.let_go()
             self._keeper = None
-        if self.marking is not None:
-            if self._needs_thread():
-                self._service.listen(self._identity())
-                self._start_service()
-            return
-        self._service.listen(self._identity())
-        self._begin_epoch()
-        self._service.start()
-        if self._tidy is not None:
-            self.keep_tidy(self._tidy)
+        if self._needs_thread():
+            self._service.listen(self._identity())
+            self._start_service()
 
     @property
     def is_of_this_process(self) -> bool:
@@ -529,7 +475,7 @@ class Worker(Member):
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
-        if self.is_of_this_process and (self._service.has_begun or self.marking is not None):
+        if self.is_of_this_process and (self._service.has_begun or not self.engine.holds):
             return
         with self._noticing:
             if not self.is_of_this_process:
@@ -537,57 +483,46 @@ class Worker(Member):
                 self.after_fork_in_child()
             elif not self._service.has_begun:
                 self._service.listen(self._identity())
-                self._service.start()
+                self._start_service()
 
     # The end
 
     def close(self) -> None:
-        """Publish what is left and leave no trace; the process ends."""
+        """Have all that has run in the memory, and leave no trace; the process ends."""
         if self._closed or self.pid != os.getpid():
             return
-        with self._guard.held():
-            self._closed = True
-            self._attempt("the last save", self._publish_at_the_end)
-            self._service.close()
-            self._leave_no_folder()
+        self._closed = True
+        self._attempt("the last flush", self.engine.flush)
+        self._attempt("the last save", self._leave)
+        self._service.close()
+        self._leave_no_folder()
 
     def close_in_time(self) -> None:
         """The same, where nothing may keep the process from ending for long."""
-        self._guard.end()
+        if self.engine.is_free_within(END_PATIENCE):
+            self.close()
 
     def publish_before_exec(self) -> None:
         """Another program takes this process over, which runs no exit handlers."""
-        if self.marking is None:
-            self.publish()
-        elif self.marking.is_alone():
+        self.publish()
+        if self.engine.is_alone():
             self.save_here()
 
-    def _publish_at_the_end(self) -> None:
-        if self.marking is not None:
-            self._leave(self.marking)
-            return
-        self._flush()
-        self.tracer.touch_unexecuted_files()
-        self._unpublished = True  # the touched files
-        self.publish()
-        self.tracer.let_go()
-
-    def _leave(self, marking: Marking) -> None:
+    def _leave(self) -> None:
         """The last process of a memory writes it to a data file, and takes it away."""
-        if not marking.close():
+        if not self.engine.close():
             return
+        self._attempt("noting what never ran", self.engine.note_unexecuted_files)
         self.save_here()
         if self._tidy is not None:
             self._tidy()
-        saving.take_away(marking.memory)
+        saving.take_away(self.memory)
 
-    def _publish_after_the_end(self) -> None:
+    def _save_after_the_end(self) -> None:
         """Exit handlers that ran after `close` may have run measured lines: one more data file."""
-        if self.tracer.private_data() is not None:
-            self._name_anew()
-            self.publish()
-            self.tracer.let_go()
-        self._leave_no_folder()
+        if self.engine.reopen():
+            self._attempt("the last save", self._leave)
+            self._leave_no_folder()
 
     def _leave_no_folder(self) -> None:
         with contextlib.suppress(OSError):  # other workers are in it

@@ -6,14 +6,16 @@ Concurrency: values, made once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wsgi_coverage.data.phases import Phase, context_of
 
 # A byte for a line becomes a digit: Python reads a number of base 2 in linear time.
 DIGITS = bytes([*b"01", *b"0" * 254])
+ARC_BITS = 32  # of an arc's end
+ARC_MIDDLE = 1 << (ARC_BITS - 1)
 
 
 class Place(NamedTuple):
@@ -32,7 +34,28 @@ class Claim(NamedTuple):
     place: Place
 
 
+class Record(NamedTuple):
+    """What does not fit a byte a line, of one source version."""
+
+    name: str  # as in data files
+    version: str | None  # fingerprint of its content; None: not known
+    tracer: str  # the plugin that traces the file; "": none
+    context: str | None  # as in data files; None: that of the phase
+    has_arcs: bool
+    numbers: tuple[int, ...] = ()  # lines; or arcs, as `arc_of` gives them; in order
+
+
 Lines = Mapping[Phase | None, int]  # by phase (None: nobody told); bit n is line n
+
+
+def arc_of(start: int, end: int) -> int:
+    """An arc as one integer, both of its line numbers in it; they may be negative."""
+    return (start << ARC_BITS) + end + ARC_MIDDLE
+
+
+def ends_of(arc: int) -> tuple[int, int]:
+    """The two line numbers of an arc."""
+    return arc >> ARC_BITS, (arc & (2 * ARC_MIDDLE - 1)) - ARC_MIDDLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +67,19 @@ class Reading:
     epoch: int
     sources: tuple[Claim, ...]
     planes: Mapping[Phase | None, Mapping[int, bytes]]  # by phase and chunk, a byte for each line
+    records: Mapping[Phase | None, Sequence[Record]] = field(default_factory=dict)  # by phase
     processes: tuple[int, ...] = ()  # ids of those that mark lines there
     problems: tuple[str, ...] = ()  # what is not as it should be, by name
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing that is measured has run."""
+        return not self.sources and not any(self.records.values())
+
+    def names(self) -> Iterator[str]:
+        """The sources, as in data files; one may come more than once."""
+        yield from (claim.name for claim in self.sources)
+        yield from (record.name for records in self.records.values() for record in records)
 
     def executed(self) -> Iterator[tuple[Claim, Lines]]:
         """Each source version, with the lines that have run of it."""
@@ -66,12 +100,24 @@ class Reading:
                         lines[phase] = bits
             yield claim, lines
 
+    def in_contexts(self, static: str | None) -> Iterator[tuple[str, Record]]:
+        """Each record, with its context in data files.
+
+        Args:
+            static: coverage.py's static context.
+        """
+        for phase, records in self.records.items():
+            for record in records:
+                yield record.context or context_in(phase, static), record
+
     def checksum(self) -> int:
         """Tells one state from another: of the same epoch, sources and lines."""
         out = zlib.crc32(repr((self.epoch, len(self.sources))).encode())
         for phase in sorted(self.planes, key=str):
             for number, chunk in sorted(self.planes[phase].items()):
                 out = zlib.crc32(chunk, zlib.crc32(repr((phase, number)).encode(), out))
+        for phase in sorted(self.records, key=str):
+            out = zlib.crc32(repr((phase, self.records[phase])).encode(), out)
         return out or 1
 
 
@@ -82,7 +128,9 @@ def by_context(lines: Lines, static: str | None) -> dict[str, int]:
         lines: by phase.
         static: coverage.py's static context.
     """
-    return {
-        context_of(phase, static) if phase is not None else static or "": bits
-        for phase, bits in lines.items()
-    }
+    return {context_in(phase, static): bits for phase, bits in lines.items()}
+
+
+def context_in(phase: Phase | None, static: str | None) -> str:
+    """The context of a phase in a data file; where nobody told it, the static one."""
+    return context_of(phase, static) if phase is not None else static or ""

@@ -21,6 +21,7 @@ from coverage import CoverageData
 
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError
+from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 
 KINDS = {True: "branches", False: "statements only"}
 
@@ -30,8 +31,7 @@ TABLES = 16  # of names, to remember
 
 # An arc is one integer, both of its ends in it, and those of a file and context come as one text:
 # fetching each arc as a row takes four times as long.
-LOW = 32  # bits
-MIDDLE = 1 << (LOW - 1)  # line numbers may be negative
+LOW, MIDDLE = ARC_BITS, ARC_MIDDLE
 READ = {
     False: "select context_id, file_id, numbits from line_bits",
     True: f"""
@@ -236,6 +236,25 @@ class DataUnion:
             self._contexts.setdefault(context)
             found = self._found.setdefault(context, {})
             found[name] = found.get(name, 0) | bits
+
+    def add_record(self, name: str, context: str, record: Record) -> None:
+        """Add what a record of a memory holds, which is of this union's mode.
+
+        Args:
+            name: what its file is here.
+            context: in which.
+            record: what it holds.
+        """
+        self.touch(name, record.tracer)
+        self._contexts.setdefault(context)
+        found = self._found.setdefault(context, {})
+        if self._branch:
+            found.setdefault(name, set()).update(map(str, record.numbers))
+        elif record.numbers:
+            bits = bytearray(record.numbers[-1] // 8 + 1)
+            for number in record.numbers:
+                bits[number // 8] |= 1 << number % 8
+            found[name] = found.get(name, 0) | int.from_bytes(bits, "little")
 
     def forget(self, name: str) -> None:
         """Take out what was added of one file."""

@@ -41,7 +41,7 @@ class Source:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing that is measured has run."""
-        return not self.data_files and not any(reading.sources for reading in self.memory)
+        return not self.data_files and all(reading.is_empty for reading in self.memory)
 
 
 def build(source: Source, folder: Path, *, label: str | None = None) -> Report:

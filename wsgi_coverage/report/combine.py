@@ -14,7 +14,7 @@ from pathlib import Path
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.reading import Reading, by_context
-from wsgi_coverage.data.union import DataUnion
+from wsgi_coverage.data.union import KINDS, DataUnion
 from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.report.reporting import ReportingCoverage
 
@@ -86,26 +86,49 @@ def _add(
 ) -> tuple[list[str], list[str]]:
     """Add what is marked in a memory; return warnings, and the files of which some is left out."""
     warnings = list(reading.problems)
-    if union.branch:
-        if any(lines for _, lines in reading.executed()):
-            warnings.append(
-                f"what processes on {reading.host} have marked is set aside: "
-                "it holds statements only, and this application measures branches"
-            )
-        return warnings, []
-    old = []
-    pids = ", ".join(map(str, reading.processes)) or "ended"
-    for claim, lines in reading.executed():
+    kinds = {record.has_arcs for _, record in reading.in_contexts(static)}
+    if any(lines for _, lines in reading.executed()):
+        kinds.add(False)
+    if (not union.branch) in kinds:
+        warnings.append(
+            f"what some processes on {reading.host} have executed is set aside: it holds "
+            f"{KINDS[not union.branch]}, and this application measures {KINDS[union.branch]}"
+        )
+    stale = _Stale(reading)
+    for claim, lines in () if union.branch else reading.executed():
         name = union.name(claim.name)
         if versions.is_current(claim.name, claim.version):
             union.add_lines(name, by_context(lines, static))
         elif lines:
-            old.append(name)
-            warnings.append(
-                f"{name} has changed since workers on {reading.host} ({pids}) loaded it: "
-                "what they recorded of it is left out"
-            )
-    return warnings, old
+            stale.add(name)
+    for context, record in reading.in_contexts(static):
+        if record.has_arcs != union.branch:
+            continue
+        name = union.name(record.name)
+        if record.version is None or versions.is_current(record.name, record.version):
+            union.add_record(name, context, record)
+        elif record.numbers:
+            stale.add(name)
+    return [*warnings, *stale.warnings()], list(stale.names)
+
+
+class _Stale:
+    """Sources of which a reading holds what another version of them has executed."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.names: dict[str, None] = {}
+        self._host = reading.host
+        self._pids = ", ".join(map(str, reading.processes)) or "ended"
+
+    def add(self, name: str) -> None:
+        self.names.setdefault(name)
+
+    def warnings(self) -> list[str]:
+        return [
+            f"{name} has changed since workers on {self._host} ({self._pids}) loaded it: "
+            "what they recorded of it is left out"
+            for name in self.names
+        ]
 
 
 def _worker(connection: sqlite3.Connection) -> str:

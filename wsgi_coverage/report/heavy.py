@@ -126,7 +126,7 @@ def _files(source: Source) -> Iterator[str]:
         with contextlib.suppress(sqlite3.Error):
             yield from stamp.measured_files(path)
     for reading in source.memory:
-        yield from (claim.name for claim in reading.sources)
+        yield from reading.names()
     yield from (name for name, _ in source.unexecuted)
 
 

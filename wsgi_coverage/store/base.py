@@ -91,9 +91,6 @@ class Store(Protocol):
             DiskFullError: there is no room; what was published before is still there.
         """
 
-    def is_published(self, worker_id: str) -> bool:
-        """Tell whether this worker's data is there (somebody may have combined it away)."""
-
     def published(self, *, before: int | None = None) -> Sequence[Path]:
         """The data files to combine: every worker's, live or ended, and what lay there before.
 

@@ -114,7 +114,7 @@ class Listener:
 
 
 def call_all(
-    folder: Path, verb: str, *, wait: float, but: Collection[str] = ()
+    folder: Path, verb: str, *, wait: float, but: Collection[str] = (), only: int | None = None
 ) -> list[JsonObject]:
     """Ask every live worker at once; return an entry for each, answered or not.
 
@@ -123,6 +123,7 @@ def call_all(
         verb: what to do.
         wait: seconds until the deadline.
         but: the ids of workers to leave out: the caller itself, and those that do not answer.
+        only: the process id of the one to ask.
 
     Returns:
         Each worker's record joined with its answer; ``answered`` tells whether one came in time.
@@ -130,7 +131,7 @@ def call_all(
     deadline = time.monotonic() + wait
     out: list[JsonObject] = []
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for path in sorted(folder.glob(f"*{SUFFIX}" if only is None else f"{only}-*{SUFFIX}")):
             record = _record_of(path)
             if record is None or record.get("id") in but:
                 continue

@@ -168,9 +168,6 @@ class FilesStore:
                 raise DiskFullError(f"no room in {self._folder} to write {target.name}") from error
             raise
 
-    def is_published(self, worker_id: str) -> bool:
-        return self._path(worker_id).exists()
-
     def published(self, *, before: int | None = None) -> Sequence[Path]:
         oldest = self.oldest()
         return [path for path in sorted(self._all()) if self._counts(path, oldest, before)]

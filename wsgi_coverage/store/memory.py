@@ -9,7 +9,9 @@ In the private folder (wsgi_coverage.store.private):
     load-<chunk>.lines      lines that ran at load
     run-<epoch>-<chunk>.lines   lines that ran at runtime, in one epoch
     none-<epoch>-<chunk>.lines  lines of a process that nobody told the phase of
+    flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               what of an epoch that is over was counted, or forgotten, when it ended
+    load.log, …             what does not fit a byte a line (wsgi_coverage.store.log)
 
 The order of the claims is the layout, for ever: the first claim of a source counts, and where its
 lines lie follows from those before it. So a place is the same in every epoch and phase, whoever
@@ -41,7 +43,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Claim, Place, Reading
+from wsgi_coverage.data.reading import Claim, Place, Reading, Record
+from wsgi_coverage.store.log import Known, Log, LogFullError, read_records, with_numbers
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.processes import Table
 
@@ -53,7 +56,10 @@ MOST_CHUNKS = 128  # a memory cgroup kills who takes too much: 32 MB of lines a 
 MOST_LINES = 1 << 24  # of one source
 PAGE = 4096
 CONTROL_MAGIC = 0x0001_6F63_6773_7721  # of this layout; another one's memory is left alone
-CHUNK_FILE = re.compile(r"(load|run|none)(?:-(\d+))?-(\d+)\.(lines|counted)")
+CHUNK_FILE = re.compile(r"(load|run|none|flushed|untold)(?:-(\d+))?-(\d+)\.(lines|counted)")
+MARKED = {Phase.RUNTIME: "run", None: "none"}  # the beginning of a plane's name
+FLUSHED = {Phase.RUNTIME: "flushed", None: "untold"}
+UNTOLD = (MARKED[None], FLUSHED[None])
 
 # Words of the control page.
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED = range(9)
@@ -113,6 +119,7 @@ class Memory:
         self._read = _Read(0, 0, 0, 1)
         self._known: dict[tuple[str, str], _Known] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
+        self._log = Log(folder)
         self._page = map_file(folder / "control", PAGE, make=make)
         self._control = self._page.cast("Q")
         self.turn = self._page[8 * TURN : 8 * TURN + 8].cast("Q")  # to compare at each request
@@ -308,24 +315,48 @@ class Memory:
         """
         map_file(self.folder / "reserve", RESERVE)
         numbers = {claim.place.chunk for claim in self.known()}
-        planes = {plane for _, plane, _, kind in self._files() if kind == "lines"}
+        kinds = {plane.partition("-")[0] for _, plane, _, kind in self._files() if kind == "lines"}
         for number in sorted({0, *numbers}):
-            self.chunk(Phase.RUNTIME, epoch, number)
-            if any(plane.startswith("none") for plane in planes):
-                self.chunk(None, epoch, number)
+            for kind in {MARKED[Phase.RUNTIME], *kinds} - {"load"}:
+                self.chunk_of_plane(f"{kind}-{epoch}", number)
 
     def size_of(self, number: int) -> int:
         """Bytes of lines in a chunk."""
         rooms = [c.place.room for c in self.known() if c.place.chunk == number]
         return max(CHUNK, *rooms) if rooms else CHUNK
 
-    def forget_chunks(self, phase: Phase | None, epoch: int) -> None:
+    def forget_epoch(self, epoch: int) -> None:
         """Unmap an epoch that this process has left."""
-        self._chunks.pop(plane_of(phase, epoch), None)
+        for kind in (*MARKED.values(), *FLUSHED.values()):
+            self.forget_plane(f"{kind}-{epoch}")
+
+    def forget_plane(self, plane: str) -> None:
+        """Unmap what this process puts nothing into any more."""
+        self._chunks.pop(plane, None)
+        self._log.forget(plane)
 
     def held(self) -> dict[str, dict[int, Mapped]]:
         """What this process has mapped, by plane and chunk."""
         return {plane: dict(chunks) for plane, chunks in self._chunks.copy().items()}
+
+    # Records
+
+    def append(self, plane: str, found: Known) -> bool:
+        """Append records to a plane that are not there yet; tell whether there were any.
+
+        Raises:
+            OSError: there is no room.
+        """
+        if not self.is_there:
+            raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
+        try:
+            return self._with_reserve(lambda: self._log.append(plane, found))
+        except LogFullError as error:
+            raise MemoryFullError(error.errno, error.strerror) from error
+
+    def held_records(self) -> dict[str, Known]:
+        """The records that this process knows of, by plane."""
+        return self._log.held()
 
     # Reading
 
@@ -340,6 +371,7 @@ class Memory:
         try:
             claims = self.claims()
             raw = self._read_files(problems)
+            records = self._read_records(problems)
         except OSError as error:
             if not isinstance(error, MemoryGoneError) and error.errno not in (
                 errno.EACCES,
@@ -352,12 +384,14 @@ class Memory:
                 for plane, chunks in self.held().items()
                 for number, view in chunks.items()
             }
+            records = {plane: with_numbers(known) for plane, known in self.held_records().items()}
         return Reading(
             id=self.id,
             host=socket.gethostname(),
             epoch=state.epoch,
             sources=tuple(claims),
             planes=_counting(raw, state, before),
+            records=_records_that_count(records, state, before),
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
         )
@@ -383,6 +417,17 @@ class Memory:
             found[plane, number, kind] = lines
         return found
 
+    def _read_records(self, problems: list[str]) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for plane, path in self._log.planes():
+            try:
+                found.setdefault(plane, []).extend(read_records(path))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problems.append(f"{path} cannot be read: {error.strerror}")
+        return found
+
     def _files(self) -> Iterator[tuple[Path, str, int, str]]:
         with os.scandir(self.folder) as entries:
             for entry in sorted(entries, key=lambda each: each.name):
@@ -402,7 +447,7 @@ class Memory:
         """
         for path, plane, number, kind in list(self._files()):
             epoch = epoch_of(plane)
-            if kind != "lines" or epoch is None or epoch >= before:
+            if kind != "lines" or epoch is None or epoch >= before or is_flushed(plane):
                 continue
             content = path.read_bytes()
             if counted is not None:
@@ -432,20 +477,25 @@ class Memory:
                 continue
             late = _late(path.read_bytes()[HEADER:], self._counted(path))
             if late:
-                phase = None if plane.startswith("none") else Phase.RUNTIME
-                target = self.chunk(phase, state.epoch, number)
+                target = self.chunk(phase_of_plane(plane), state.epoch, number)
                 for at in late:
                     target[at] = 1
             path.unlink(missing_ok=True)
             path.with_suffix(".counted").unlink(missing_ok=True)
+        for plane, path in self._log.planes():
+            epoch = epoch_of(plane)
+            if epoch is not None and epoch < least:
+                path.unlink(missing_ok=True)
 
-    def call_it_load(self, epoch: int) -> None:
+    def call_it_load(self, epoch: int, *, flushed: bool = False) -> None:
         """What nobody told the phase of, up to now, ran at load."""
-        for number, chunk in self.held().get(plane_of(None, epoch), {}).items():
-            load = self.chunk(Phase.LOAD, epoch, number)
+        untold, load = plane_of(None, epoch, flushed=flushed), plane_of(Phase.LOAD, epoch)
+        for number, chunk in self.held().get(untold, {}).items():
+            target = self.chunk_of_plane(load, number)
             for at in _marked(bytes(chunk)):
-                load[at] = 1
+                target[at] = 1
                 chunk[at] = 0
+        self._log.call_it(load, untold)
 
     # Data files
 
@@ -484,6 +534,7 @@ class Memory:
                 "index",
                 "reserve",
                 *(p.name for p, *_ in self._files()),
+                *(path.name for _, path in self._log.planes()),
             ]
             for name in names:
                 (self.folder / name).unlink(missing_ok=True)
@@ -498,11 +549,17 @@ def open_if_there(folder: Path) -> Memory | None:
         return None
 
 
-def plane_of(phase: Phase | None, epoch: int) -> str:
-    """The beginning of the names of a phase's chunk files."""
+def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:
+    """The beginning of the names of a phase's files.
+
+    Args:
+        phase: of the lines; None: nobody told.
+        epoch: that they belong to, if they did not run at load.
+        flushed: whether they come of a process that holds lines back.
+    """
     if phase is Phase.LOAD:
         return "load"
-    return f"none-{epoch}" if phase is None else f"run-{epoch}"
+    return f"{(FLUSHED if flushed else MARKED)[phase]}-{epoch}"
 
 
 def epoch_of(plane: str) -> int | None:
@@ -514,7 +571,12 @@ def phase_of_plane(plane: str) -> Phase | None:
     """The phase of a plane; None: nobody told."""
     if plane == "load":
         return Phase.LOAD
-    return None if plane.startswith("none") else Phase.RUNTIME
+    return None if plane.startswith(UNTOLD) else Phase.RUNTIME
+
+
+def is_flushed(plane: str) -> bool:
+    """Tell whether its lines come of processes that hold lines back."""
+    return plane.startswith(tuple(FLUSHED.values()))
 
 
 def _write_whole(fd: int, data: bytes) -> None:
@@ -555,12 +617,25 @@ def _counting(
         if kind != "lines" or (epoch is not None and before is not None and epoch >= before):
             continue
         if epoch is not None and epoch < state.oldest:
+            if is_flushed(plane):
+                continue
             counted = raw.get((plane, number, "counted"))
             if counted is None:
                 continue
             lines = _without(lines, counted)
         chunks = out.setdefault(phase_of_plane(plane), {})
         chunks[number] = _or(chunks[number], lines) if number in chunks else lines
+    return out
+
+
+def _records_that_count(
+    found: Mapping[str, list[Record]], state: State, before: int | None
+) -> dict[Phase | None, list[Record]]:
+    out: dict[Phase | None, list[Record]] = {}
+    for plane, records in found.items():
+        epoch = epoch_of(plane)
+        if epoch is None or (epoch >= state.oldest and (before is None or epoch < before)):
+            out.setdefault(phase_of_plane(plane), []).extend(records)
     return out
 
 

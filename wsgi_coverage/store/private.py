@@ -1,4 +1,4 @@
-"""The private folder: memory of lines, sockets and live data files, for the own user only.
+"""The private folder: memory of lines, and sockets, for the own user only.
 
 In memory (``/dev/shm``) where there is such a place, else in the temporary folder. One folder for
 each configured data file, found again by all processes of one host that measure into it: of one
@@ -12,18 +12,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
-
-DATA_FILE = re.compile(r"data-(\d+)-[0-9a-f]+")
 
 
 def private_folder(data_file: Path) -> Path:
@@ -102,26 +99,6 @@ def _check_own(folder: Path) -> None:
         raise PermissionError(f"{folder} is not a folder of this user's own")
     if status.st_mode & 0o077:
         folder.chmod(0o700)
-
-
-def new_data_file(data_file: Path) -> Path:
-    """A path in the private folder for a data file that this process writes to."""
-    return private_folder(data_file) / f"data-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def sweep(folder: Path, publish: Callable[[Path], bool]) -> None:
-    """Remove the data files of processes that have ended.
-
-    Args:
-        folder: the private folder.
-        publish: publishes a file if its process could not; False: it has to stay.
-    """
-    for path in folder.glob("data-*"):
-        match = DATA_FILE.fullmatch(path.name)
-        if match and not is_alive(int(match[1])):
-            with contextlib.suppress(OSError):
-                if publish(path):
-                    path.unlink()
 
 
 def is_alive(pid: int) -> bool:

@@ -38,6 +38,7 @@ LISTENS = 2  # a thread of it answers the channel
 PAUSED = 4
 LOADING = 8  # it loads an application, and has had no request
 LOSES = 16  # it has found no room for some of what it ran
+HOLDS = 32  # it holds back what it has run until it flushes
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # A process's start is told in ticks of the system's clock.

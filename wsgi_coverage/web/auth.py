@@ -25,11 +25,10 @@ from wsgi_coverage.errors import (
     UnauthorizedError,
     UntrustedHostError,
 )
-from wsgi_coverage.settings import LOCAL_HOSTS, AuthCallback, Environ, Settings
+from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
 
 log = logging.getLogger("wsgi_coverage")
 
-ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE = frozenset({"same-origin", "none"})
 BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'

@@ -83,9 +83,10 @@ class StandInWorker:
         self.pid_checks = 0
         self.phases: list[str] = []
         self.requests = 0
+        self.started_at = clock.now_iso()
         self.server: str | None = None
         self.workers: tuple[WorkerState, ...] = (MINE,)
-        self.tracer = SimpleNamespace(
+        self.engine = SimpleNamespace(
             config=SimpleNamespace(plugins=[]),
             measuring=MEASURING,
             unexecuted_files=list,
@@ -93,6 +94,7 @@ class StandInWorker:
             attention=Attention(),
             can_reset=True,
             check_is_ours=lambda what: None,
+            check_can_pause=lambda: None,
         )
         self.store = SimpleNamespace(
             published=lambda *, before=None: [home / ".coverage.h.1.aa"],
@@ -109,9 +111,6 @@ class StandInWorker:
 
     def configure(self, interval: float) -> None:
         self.configured.append(interval)
-
-    def pause(self) -> None:
-        """It is asked by its store."""
 
     def store_is_paused(self) -> bool:
         return False

@@ -25,18 +25,53 @@ from pathlib import Path
 import coverage
 from wsgi_coverage.collect import forking
 from wsgi_coverage.collect.early import start_early
+from wsgi_coverage.data.reading import by_context, ends_of
 from wsgi_coverage.store.private import private_folder
 
-def published():
-    "Executed lines by file name, of everything that is published next to the data file."
-    out = {}
+def measured():
+    "(file name, context, lines) of all that counts: in the memory, and in data files."
+    worker = forking.current()
+    for reading in worker.readings() if worker else ():
+        static = worker.engine.config.context
+        for claim, lines in reading.executed():
+            for context, bits in by_context(lines, static).items():
+                lines = {n for n in range(bits.bit_length()) if bits >> n & 1}
+                yield Path(claim.name).name, context, lines
+        for context, record in reading.in_contexts(static):
+            numbers = record.numbers
+            if record.has_arcs:
+                numbers = [end for arc in numbers for end in ends_of(arc) if end > 0]
+            yield Path(record.name).name, context, set(numbers)
     for path in sorted([*Path.cwd().glob(".coverage.*"), *Path.cwd().glob("theirs.*")]):
         data = coverage.CoverageData(str(path))
         data.read()
         for name in data.measured_files():
-            out.setdefault(Path(name).name, set()).update(data.lines(name) or ())
+            for context in data.measured_contexts():
+                data.set_query_context(context)
+                yield Path(name).name, context, set(data.lines(name) or ())
         data.close()
+
+def published():
+    "Executed lines by file name, of all that counts."
+    out = {}
+    for name, _, lines in measured():
+        if lines:
+            out.setdefault(name, set()).update(lines)
     return {name: sorted(lines) for name, lines in out.items()}
+
+def control():
+    from wsgi_coverage.control import Control
+    from wsgi_coverage.settings import Settings
+    return Control(forking.current(), Settings(debug=True))
+
+def reset():
+    return control().reset(wait=30)
+
+def pause():
+    return control().pause(wait=30)
+
+def resume():
+    return control().resume(wait=30)
 
 def tell(**facts):
     print(json.dumps(facts), flush=True)

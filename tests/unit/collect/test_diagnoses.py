@@ -152,7 +152,7 @@ def test_a_fact_that_cannot_be_had_is_logged_and_the_others_are_gathered(
 ) -> None:
     worker = SimpleNamespace(
         autosave_interval=0.0,
-        tracer=SimpleNamespace(
+        engine=SimpleNamespace(
             coverage=object(),  # knows nothing
             measuring=SimpleNamespace(core="pytrace", coverage_version="7", problem="odd"),
         ),

@@ -39,12 +39,12 @@ def test_what_runs_during_a_pause_is_not_noted_and_what_runs_afterwards_is_in_ev
 together(app.first)
 rounds = []
 for _ in range(3):
-    worker.reset()
-    worker.pause()
+    reset()
+    pause()
     together(app.first)
     worker.publish()
     during = published().get("app.py")
-    worker.resume()
+    resume()
     for thread in range(4):  # one thread at a time has to be enough
         seen = []
         def one(_, thread=thread, seen=seen):
@@ -69,9 +69,9 @@ def test_each_pool_thread_is_measured_after_a_resume(measure: Measure, core: str
         POOL
         + """
 together(app.first)
-worker.pause()
+pause()
 together(app.first)
-worker.resume()
+resume()
 names = set()
 lines = []
 def only(name):
@@ -80,7 +80,7 @@ def only(name):
             app.second()
     return function
 for thread in sorted(each.name for each in threading.enumerate() if "Pool" in each.name):
-    worker.reset()
+    reset()
     together(only(thread))
     worker.publish()
     lines.append(published().get("app.py"))
@@ -98,7 +98,7 @@ def test_no_thread_has_a_trace_function_during_a_pause(measure: Measure, core: s
         POOL
         + """
 together(app.first)
-worker.pause()
+pause()
 together(app.first)  # the event at which a tracer takes itself out
 app.first()
 idle = [*together(sys.gettrace), sys.gettrace()]
@@ -133,12 +133,12 @@ def test_a_loop_that_ran_through_the_pause_is_noted_from_the_resume_on(
                 assert tick.wait(10)
 
         some_rounds()
-        worker.pause()
-        worker.reset()
+        pause()
+        reset()
         some_rounds()
         worker.publish()
         during = published().get("app.py")
-        worker.resume()
+        resume()
         some_rounds()
         worker.publish()
         after = published()["app.py"]
@@ -166,12 +166,12 @@ def test_with_branches_no_arc_is_noted_that_was_not_taken(measure: Measure, tmp_
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
         tick.wait(10)
-        worker.pause()
-        worker.reset()
+        pause()
+        reset()
         for _ in range(3):
             tick.clear()
             assert tick.wait(10)
-        worker.resume()
+        resume()
         for _ in range(3):
             tick.clear()
             assert tick.wait(10)
@@ -179,11 +179,14 @@ def test_with_branches_no_arc_is_noted_that_was_not_taken(measure: Measure, tmp_
         thread.join(10)
         app.first()
         worker.publish()
-        (path,) = Path.cwd().glob(".coverage.*")
-        data = coverage.CoverageData(str(path))
-        data.read()
-        (name,) = [each for each in data.measured_files() if each.endswith("app.py")]
-        tell(arcs=sorted(data.arcs(name)))
+        arcs = [
+            ends_of(arc)
+            for reading in worker.readings()
+            for _, record in reading.in_contexts(None)
+            for arc in record.numbers
+            if record.name.endswith("app.py")
+        ]
+        tell(arcs=sorted(arcs))
         """,
         core="ctrace",
         branch=True,
@@ -200,7 +203,7 @@ def test_a_foreign_coverage_is_not_ours_to_pause(measure: Measure) -> None:
         """
         start_early()
         try:
-            forking.current().pause()
+            pause()
         except Exception as error:
             slug = error.slug
         tell(slug=slug)
@@ -227,6 +230,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
             start_early()
             worker = forking.current()
             worker.store.begin_pause()
+            worker.announce()
             worker.publish()  # as one does that was not told
             Path("second").touch()
             subprocess.run([sys.executable, "script.py"], check=True)

@@ -20,15 +20,9 @@ from wsgi_coverage.data.phases import phase_of
 def phases(name="app.py"):
     "Executed lines of a file by phase, of everything that is published."
     out = {}
-    for path in sorted(Path.cwd().glob(".coverage.*")):
-        data = coverage.CoverageData(str(path))
-        data.read()
-        for measured in data.measured_files():
-            for context in data.measured_contexts() if measured.endswith(name) else ():
-                data.set_query_context(context)
-                if lines := data.lines(measured):
-                    out.setdefault(str(phase_of(context)), set()).update(lines)
-        data.close()
+    for measured_as, context, lines in measured():
+        if measured_as == name and lines:
+            out.setdefault(str(phase_of(context)), set()).update(lines)
     return {phase: sorted(lines) for phase, lines in out.items()}
 
 def application(environ, start_response):
@@ -93,7 +87,7 @@ request("/first")
 worker.publish()
 rounds = []
 for path in ("/second", "/first", "/second"):
-    worker.reset()
+    reset()
     worker.publish()
     empty = phases()
     request(path)
@@ -117,7 +111,7 @@ def test_a_reset_before_the_first_request_keeps_all_that_was_loaded(
         SETUP
         + """
 app.first()
-worker.reset()
+reset()
 request("/second")
 worker.publish()
 tell(phases=phases())
@@ -134,9 +128,9 @@ def test_a_request_for_the_dashboard_does_not_end_the_load(measure: Measure, cor
         SETUP
         + """
 request("/debug/coverage/health")
-before = worker.tracer.measuring.phase
+before = worker.engine.measuring.phase
 request("/first")
-tell(phases=[before, worker.tracer.measuring.phase])
+tell(phases=[before, worker.engine.measuring.phase])
 """,
         core=core,
     )
@@ -151,7 +145,7 @@ def test_without_an_application_nothing_is_said_of_phases(measure: Measure) -> N
 app.first()
 worker.publish()
 tell(phases=phases())
-worker.reset()
+reset()
 app.second()
 worker.publish()
 tell(after_reset=phases())
@@ -194,12 +188,12 @@ if pid == 0:
     request("/first")
     worker.publish()
     mine = phases()
-    worker.reset()
+    reset()
     worker.publish()
     Path("told").write_text(json.dumps([mine, phases()]))
     sys.exit()
 os.waitpid(pid, 0)
-tell(told=json.loads(Path("told").read_text()), phase=worker.tracer.measuring.phase)
+tell(told=json.loads(Path("told").read_text()), phase=worker.engine.measuring.phase)
 """,
         core=core,
         branch=branch,
@@ -207,7 +201,7 @@ tell(told=json.loads(Path("told").read_text()), phase=worker.tracer.measuring.ph
 
     load = {"load": [1, FIRST, 5, SECOND, 9]}
     assert told["told"] == [{**load, "runtime": [FIRST]}, load]
-    assert told["phase"] == "load"
+    assert told["phase"] == "runtime"  # it was told
 
 
 def test_a_child_of_a_request_goes_on_in_runtime(measure: Measure) -> None:
@@ -260,10 +254,7 @@ def test_phases_follow_a_static_context(measure: Measure) -> None:
         + """
 request("/first")
 worker.publish()
-(path,) = Path.cwd().glob(".coverage.*")
-data = coverage.CoverageData(str(path))
-data.read()
-tell(contexts=sorted(data.measured_contexts()))
+tell(contexts=sorted({context for _, context, lines in measured() if lines}))
 """,
         config="context = nightly",
     )
@@ -276,7 +267,7 @@ tell(contexts=sorted(data.measured_contexts()))
     [
         ("dynamic_context = test_function", (), "", "dynamic_context is set"),
         ("", ("-m", "coverage", "run"), "", "belongs to somebody else"),
-        ("", (), "worker.tracer.coverage.switch_context('mine')", "switch_context"),
+        ("", (), "worker.engine.coverage.switch_context('mine')", "switch_context"),
     ],
 )
 def test_where_phases_cannot_be_told_the_reason_is(
@@ -288,7 +279,7 @@ def test_where_phases_cannot_be_told_the_reason_is(
 {switch}
 request("/first")
 worker.publish()
-measuring = worker.tracer.measuring
+measuring = worker.engine.measuring
 tell(phase=measuring.phase, reason=measuring.phase_reason, phases=phases())
 """,
         config=config,

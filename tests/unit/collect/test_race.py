@@ -162,7 +162,7 @@ threads = [threading.Thread(target=hammer, args=(k,)) for k in range(4)]
 for thread in threads:
     thread.start()
 for number in range(15):
-    worker.reset()
+    reset()
     before = list(rounds)
     deadline = time.monotonic() + 30
     while min(now - then for now, then in zip(rounds, before)) < 2:  # a whole round since
@@ -192,7 +192,7 @@ from wsgi_coverage.collect import internals
 start_early()
 import app
 worker = forking.current()
-(tracer,) = internals.collector_of(worker.tracer.coverage).tracers
+(tracer,) = internals.collector_of(worker.engine.coverage).tracers
 arrived, waited_for, go_on = threading.Event(), threading.Event(), threading.Event()
 
 class HeldUp:
@@ -205,7 +205,7 @@ class HeldUp:
         go_on.wait(10)
 
 app.second()  # so that the tracer knows its code
-worker.reset()
+reset()
 info = tracer.code_infos[id(app.second.__code__)]
 lines, info.file_data = info.file_data, HeldUp(info.file_data)
 thread = threading.Thread(target=app.second)
@@ -214,7 +214,7 @@ arrived.wait(10)
 info.file_data = lines
 sleep = time.sleep
 internals.time.sleep = lambda seconds: (waited_for.set(), sleep(seconds))
-resetting = threading.Thread(target=worker.reset)
+resetting = threading.Thread(target=reset)
 resetting.start()
 noticed = waited_for.wait(10)
 go_on.set()

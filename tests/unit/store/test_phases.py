@@ -7,9 +7,7 @@ from coverage import CoverageData
 
 from wsgi_coverage.data.phases import (
     Phase,
-    call_it_load,
     context_of,
-    forget_runtime,
     phase_of,
     query,
 )
@@ -20,16 +18,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def written(path: Path, static: str | None, *, arcs: bool = False) -> None:
+def written(path: Path, static: str | None) -> None:
     data = CoverageData(basename=str(path))
     for phase, line in ((Phase.LOAD, 1), (Phase.RUNTIME, 2)):
         data.set_context(context_of(phase, static))
-        if arcs:
-            data.add_arcs({"/app.py": [(line, line + 10)]})
-        else:
-            data.add_lines({"/app.py": [line]})
-    add = data.add_arcs if arcs else data.add_lines
-    add({"/late.py": [(5, 6)] if arcs else [5]})  # type: ignore[dict-item]
+        data.add_lines({"/app.py": [line]})
+    data.add_lines({"/late.py": [5]})
     data.close(force=True)
 
 
@@ -61,27 +55,3 @@ def test_coverage_py_finds_a_phase_by_its_query(path: Path, static: str | None) 
 
     assert lines(path, *query(Phase.LOAD))["/app.py"] == [1]
     assert lines(path, *query(Phase.RUNTIME))["/app.py"] == [2]
-
-
-@pytest.mark.parametrize("arcs", [False, True])
-@pytest.mark.parametrize("static", [None, "nightly"])
-def test_of_a_data_file_its_load_can_be_kept_alone(
-    path: Path, static: str | None, arcs: bool
-) -> None:
-    written(path, static, arcs=arcs)
-
-    forget_runtime(path, load=True, files=False)
-
-    assert lines(path) == {"/app.py": [1, 11] if arcs else [1]}
-
-
-@pytest.mark.parametrize("static", [None, "nightly"])
-def test_what_was_noted_in_no_phase_can_be_called_load(path: Path, static: str | None) -> None:
-    data = CoverageData(basename=str(path))
-    data.set_context(static)
-    data.add_lines({"/app.py": [3]})
-    data.close(force=True)
-
-    call_it_load(path, static)
-
-    assert lines(path, *query(Phase.LOAD)) == {"/app.py": [3]}

@@ -22,7 +22,7 @@ def test_what_ran_is_published_and_what_did_not_is_not(
         app.first()
         worker = forking.current()
         worker.publish()
-        tell(lines=published(), core=worker.tracer.measuring.core)
+        tell(lines=published(), core=worker.engine.measuring.core)
         """,
         core=core,
         branch=branch,
@@ -92,7 +92,7 @@ def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
 
         rounds = []
         for function in (app.first, app.second, app.first, app.second, app.first):
-            worker.reset()
+            reset()
             after_reset = published().get("app.py")
             list(pool.map(together, [function] * 4))
             worker.publish()
@@ -119,7 +119,7 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
         tick.wait(10)
-        worker.reset()
+        reset()
         for _ in range(3):
             tick.clear()
             assert tick.wait(10)
@@ -140,7 +140,7 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
 
 CHOSEN = """
 start_early()
-measuring = forking.current().tracer.measuring
+measuring = forking.current().engine.measuring
 tell(
     core=measuring.core,
     reason=measuring.core_reason,
@@ -204,7 +204,7 @@ def test_branches_are_left_to_ctrace_before_python_3_14(measure: Measure) -> Non
     told = measure(
         """
         start_early()
-        tell(core=forking.current().tracer.measuring.core)
+        tell(core=forking.current().engine.measuring.core)
         """,
         core=None,
         branch=True,
@@ -254,7 +254,7 @@ def test_the_flush_is_loss_free_with_this_coverage_py(measure: Measure) -> None:
     told = measure(
         """
         start_early()
-        measuring = forking.current().tracer.measuring
+        measuring = forking.current().engine.measuring
         tell(lossless=measuring.lossless, problem=measuring.problem)
         """
     )
@@ -276,10 +276,10 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
         worker = forking.current()
         worker.publish()
         first = published()["app.py"]
-        worker.reset()
+        reset()
         app.second()
         worker.publish()
-        measuring = worker.tracer.measuring
+        measuring = worker.engine.measuring
         tell(first=first, second=published()["app.py"], problem=measuring.problem)
         """,
         core=core,
@@ -290,35 +290,40 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
     assert told["second"] == [SECOND]
 
 
-def test_a_write_that_fails_loses_nothing(measure: Measure) -> None:
+def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: bool) -> None:
     told = measure(
         """
         start_early()
         import app
-        from coverage.sqlitedb import SqliteDb
         worker = forking.current()
         worker.publish()
         app.first()
-        execute = SqliteDb.execute_void
+        memory = worker.memory
+        place, append = memory.place, memory.append
 
-        def full(self, sql, *args, **kwargs):
-            if "line_bits" in sql:
-                raise coverage.exceptions.DataError("database or disk is full")
-            return execute(self, sql, *args, **kwargs)
+        def full(*args):
+            raise OSError(28, "No space left on device")
 
-        SqliteDb.execute_void = full
-        try:
-            worker.publish()
-        except coverage.exceptions.DataError:
-            failed = True
-        SqliteDb.execute_void = execute
+        memory.place = memory.append = full
+        slugs, states = [], []
+        for _ in range(2):
+            try:
+                worker.publish()
+            except Exception as error:
+                slugs.append(error.slug)
+            states.append(worker.status().fresh)
+        memory.place, memory.append = place, append
         app.second()
         worker.publish()
-        tell(failed=failed, lines=published())
-        """
+        states.append(worker.status().fresh)
+        tell(slugs=slugs, states=states, lines=published())
+        """,
+        core=core,
+        branch=branch,
     )
 
-    assert told["failed"]
+    assert told["slugs"] == ["disk-full"] * 2
+    assert told["states"] == [False, False, True]
     assert told["lines"]["app.py"] == sorted([*LOADED, FIRST, SECOND])
 
 
@@ -335,9 +340,9 @@ def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
         app.first()
         worker = forking.current()
         worker.publish()
-        worker.reset()
+        reset()
         app.second()
-        worker.publish()
+        worker.save()
         (path,) = worker.store.published()
         (noted,) = [
             found
@@ -364,7 +369,7 @@ def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
         start_early()
         app.first()
         worker = forking.current()
-        worker.publish()
+        worker.save()
         (path,) = [p for p in worker.store.published() if p.name != ".coverage"]
         noted = stamp.read_fingerprints(path)
         tell(same=noted.get(str(Path("app.py").resolve())) == stamp.fingerprint("app.py"))
@@ -373,32 +378,3 @@ def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
     )
 
     assert told["same"]
-
-
-def test_what_could_not_be_published_is_published_the_next_time(measure: Measure) -> None:
-    told = measure(
-        """
-        import shutil
-        start_early()
-        import app
-        worker = forking.current()
-        worker.publish()
-        app.first()
-        copyfile = shutil.copyfile
-
-        def full(*args, **keywords):
-            raise OSError(28, "No space left on device")
-
-        shutil.copyfile = full
-        try:
-            worker.publish()
-        except Exception as error:
-            slug = error.slug
-        shutil.copyfile = copyfile
-        worker.publish()
-        tell(slug=slug, lines=published())
-        """
-    )
-
-    assert told["slug"] == "disk-full"
-    assert told["lines"]["app.py"] == sorted([*LOADED, FIRST])

@@ -1,0 +1,413 @@
+"""What both engines are: a measured process that has a place in its host's memory.
+
+It is one of the processes of the memory, hears of resets and pauses there, and goes on elsewhere
+where the memory is gone or its user has changed. What is measured, and how it gets into the memory,
+is the engine's own (wsgi_coverage.collect.marking, wsgi_coverage.collect.tracing).
+
+Concurrency: `_lock` guards a switch to another epoch, phase or memory, for which requests that
+begin meanwhile wait. It is renewed in a fork, and is no name that a monkey patch replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from _thread import RLock
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coverage import Coverage
+
+from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect.attention import Attention
+from wsgi_coverage.collect.locking import locked
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.errors import NotOursError
+from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State
+from wsgi_coverage.store.processes import Slot
+
+log = logging.getLogger("wsgi_coverage")
+
+CLAIM_TRIES = 20
+CLAIM_PAUSE = 0.002  # seconds
+
+
+class Engine(ABC):
+    """One process, measured.
+
+    Args:
+        cov: says what is measured.
+        open_memory: gives the memory of this process's user, made if there is none.
+
+    Raises:
+        OSError: there is no room for a memory.
+    """
+
+    flags = 0  # as in the table of processes
+    can_reset = True  # False where the Coverage belongs to somebody else
+    is_lost = False  # the memory was found to be gone, or full
+    threads_lost = 0  # in which somebody has taken the trace function away
+
+    def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
+        self._cov = cov
+        self._open = open_memory
+        self._lock = RLock()
+        # Now, because the application may change its working directory.
+        self.data_file = internals.data_file(cov)
+        self.attention = Attention()
+        self.held: list[Memory] = []  # left by this process, and still marked in by others
+        self.phase: Phase | None = None  # of what runs now; None: nobody tells
+        self.paused = False
+        self._heard = 0  # turn
+        self._parent: Slot | None = None  # the process that forked this one, while it loads
+        self._claim(open_memory())
+        self.epoch = self.memory.state().epoch
+        # A pause that was there before this process: what may turn out to be its load counts.
+        self._began_in_pause = self.memory.state().paused
+
+    def _claim(self, memory: Memory) -> None:
+        """Be one of the processes of a memory."""
+        for _ in range(CLAIM_TRIES):
+            try:
+                token = int.from_bytes(os.urandom(4), "little")
+                state = memory.state()
+                slot = memory.table.claim(
+                    flags=self.flags, turn=state.turn, epoch=state.epoch, token=token
+                )
+                break
+            except BlockingIOError:
+                time.sleep(CLAIM_PAUSE)
+            except FileNotFoundError:  # its last process took it away just now
+                memory = self._open()
+        else:
+            raise MemoryGoneError(errno.ENOENT, "the memory goes all the time", str(memory.folder))
+        self.memory, self._slot, self.token = memory, slot, token
+        self.attention.begin(memory.turn, slot.requests)
+
+    # What is asked of it
+
+    @property
+    def coverage(self) -> Coverage:
+        """The Coverage, for those who want to ask it something."""
+        return self._cov
+
+    @property
+    def config(self) -> Any:
+        """coverage.py's configuration, to report with."""
+        return self._cov.config
+
+    @property
+    @abstractmethod
+    def measuring(self) -> Measuring:
+        """How this process is measured."""
+
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Sources, or code in them, that cannot be measured, and why."""
+        return {}
+
+    @property
+    def loses(self) -> bool:
+        """Tell whether there was no room, or no memory, for some of what has run."""
+        return bool(self.flags & processes.LOSES)
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether what runs is in the memory only once it was flushed."""
+        return bool(self.flags & processes.HOLDS)
+
+    def unexecuted_files(self) -> list[tuple[str, str | None]]:
+        """Files that could have run and never did: (file, plugin's name) pairs."""
+        return [(name, plugin) for _, name, plugin in internals.unexecuted_files(self._cov)]
+
+    def check_is_ours(self, what: str) -> None:
+        """Refuse what would take something away from somebody else.
+
+        Args:
+            what: a reset, or a pause.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+        """
+        if not self.can_reset:
+            raise NotOursError(
+                "this Coverage was started by 'coverage run' or a test runner, which would lose "
+                f"its data: {what} is for measuring started by wsgi-coverage or "
+                "COVERAGE_PROCESS_START"
+            )
+
+    def check_can_pause(self) -> None:
+        """Refuse a pause before anybody is told of it.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            CannotPauseError: measuring could not go on afterwards as it was before.
+        """
+        self.check_is_ours("a pause")
+
+    def lend(self, *, readings: Callable[[], list[Reading]], publish: Callable[[], object]) -> None:
+        """Have the Coverage give what is executed when it is asked.
+
+        Args:
+            readings: reads what is in the memory now.
+            publish: writes it to a data file.
+        """
+        if self.can_reset:
+            live.lend(self._cov, readings, publish)
+
+    # Hearing of changes
+
+    def attend(self) -> bool:
+        """Do what a request found to be due, before it goes on; see Attention.
+
+        Returns:
+            Whether it is to look after the memory, too: no thread does.
+        """
+        self.hear()
+        return True
+
+    @locked
+    def hear(self) -> None:
+        """Do what others have asked of all processes since this one last looked.
+
+        Raises:
+            OSError: there is no room for the new epoch; lines go on to be marked in the old one.
+        """
+        if self.memory.is_left or self._is_elsewhere():
+            self._move()
+        state = self.memory.state()
+        if self.can_reset:
+            self._follow(state)
+        self._slot.hear(state.turn, self.epoch)
+        self._heard = state.turn
+        self._rest()
+
+    def _rest(self) -> None:
+        """Requests need not look until something has changed."""
+        self.attention.heard = self._heard
+
+    def _follow(self, state: State) -> None:
+        self._began_in_pause &= state.paused
+        may_be_load = self.phase is Phase.LOAD or (self.phase is None and self._began_in_pause)
+        paused = state.paused and not may_be_load
+        if (state.epoch, paused) != (self.epoch, self.paused):
+            self._begin(self.phase, state, paused=paused)
+
+    def _begin(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        self._switch(phase, state, paused=paused)
+        self._slot.set(processes.PAUSED, paused)
+
+    @abstractmethod
+    def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        """What runs from now on is of another phase or epoch, or does not count.
+
+        Raises:
+            OSError: there is no room; all is as it was.
+        """
+
+    @abstractmethod
+    def _go_on_in(self, new: Memory) -> None:
+        """What runs from now on goes to another memory.
+
+        Raises:
+            OSError: there is no room.
+        """
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether another memory is needed: the user has changed, or the memory is gone."""
+        return self.memory.user != os.geteuid() or not self.memory.is_there
+
+    def _move(self) -> None:
+        """Go on in the memory that is there for this user now, and keep what is in the old one."""
+        old, old_slot = self.memory, self._slot
+        is_gone = old.user == os.geteuid()
+        new = self._open()
+        if not new.is_in_place_of(old):
+            self.is_lost = False  # it is full: what has room is marked on
+            return
+        state = old.state()
+        if new.state().epoch < state.epoch:
+            new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
+        self._claim(new)
+        self._go_on_in(new)
+        copy_lines(old, new)
+        old_slot.free()
+        if is_gone:
+            old.leave()  # the others that have it mapped
+        self.held.append(old)
+
+    def look_after(self) -> None:
+        """Notice whether the memory is still there, which only a look tells; raises nothing."""
+        try:
+            if self._is_elsewhere() or self.is_lost:
+                self._go_elsewhere()
+            for old in list(self.held):
+                if old.user == os.geteuid() and not old.table.living():
+                    copy_lines(old, self.memory)
+                    self.held.remove(old)
+        except OSError as error:
+            log.warning("the memory of executed lines cannot be made anew: %s", error)
+
+    @locked
+    def _go_elsewhere(self) -> None:
+        self._move()
+        self.hear()
+
+    # Load and runtime
+
+    @property
+    def tells_phases(self) -> bool:
+        """Tell whether load can be told from runtime here."""
+        return True
+
+    @locked
+    def begin_load(self) -> None:
+        """An application is being wrapped: what ran so far, and what runs now, is its load."""
+        if self.phase is None and self.tells_phases:
+            self.flush()
+            state = self.memory.state()._replace(epoch=self.epoch)
+            self._begin(Phase.LOAD, state, paused=False)
+            self.memory.call_it_load(self.epoch, flushed=self.holds)
+        if self.phase is Phase.LOAD:
+            self._raise(processes.LOADING)
+
+    @locked
+    def end_load(self) -> None:
+        """A first request has come: what runs from now on is runtime, lines of the load too."""
+        self.hear()
+        if self.phase is not Phase.RUNTIME and self.tells_phases:
+            self.begin_load()
+            state = self.memory.state()
+            self._begin(Phase.RUNTIME, state, paused=state.paused)
+        self._lower(processes.LOADING)
+
+    def serves(self) -> bool:
+        """A request has come to this process; tell whether it is the first."""
+        is_first = not self.flags & processes.SERVES
+        self._raise(processes.SERVES)
+        return is_first
+
+    def loading_parent(self) -> int | None:
+        """The process that forked this one while it loaded the application, if it still does."""
+        parent, self._parent = self._parent, None
+        if parent is None or not parent.has(processes.LOADING):
+            return None
+        return parent.pid
+
+    def listens(self, *, does: bool) -> None:
+        """Whether a thread of this process answers the channel."""
+        (self._raise if does else self._lower)(processes.LISTENS)
+
+    def name_server(self, name: str) -> None:
+        """What the server calls itself."""
+        self._slot.name_server(name)
+
+    def _raise(self, flag: int) -> None:
+        self.flags |= flag
+        self._slot.set(flag)
+
+    def _lower(self, flag: int) -> None:
+        self.flags &= ~flag
+        self._slot.set(flag, False)
+
+    # Data
+
+    def flush(self) -> bool:
+        """Move what is held back into the memory; tell whether anything of it is new there.
+
+        Raises:
+            OSError: there is no room; nothing is lost, the next flush has it all.
+        """
+        return False
+
+    def readings(self, *, before: int | None = None) -> list[Reading]:
+        """What is in the memory, and in those that this process has left.
+
+        Args:
+            before: only what belongs to older epochs than this, and the load.
+        """
+        return [each.read(before=before) for each in (self.memory, *self.held)]
+
+    def note_unexecuted_files(self) -> None:
+        """Have data files name what could have run and did not, for reports to show it at 0."""
+        known = {*self.memory.read().names()}
+        for path, name, plugin in internals.unexecuted_files(self._cov):
+            with contextlib.suppress(OSError, ValueError):
+                if not plugin and name not in known:
+                    content = Path(path).read_bytes()
+                    self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
+
+    def reopen(self) -> bool:
+        """After the end, which exit handlers have come after: be in a memory once more.
+
+        Returns:
+            False where nothing has run since that is not in it.
+        """
+        return False
+
+    def is_free_within(self, seconds: float) -> bool:
+        """Tell whether no thread is at work here for longer than that."""
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        self._lock.release()
+        return True
+
+    # Ends
+
+    def after_fork(self) -> None:
+        """In a child: another process, in the same bytes."""
+        self._lock = RLock()
+        self._parent = self._slot if self.flags & processes.LOADING else None
+        self.flags &= ~(processes.LISTENS | processes.SERVES)
+        try:
+            self._claim(self.memory)
+        except OSError:  # full, gone, or another user's
+            log.warning("this process is not noted among those that are measured", exc_info=True)
+            self.attention.begin(self.memory.turn, None)
+            return
+        self._slot.hear(self._heard, self.epoch)
+
+    def is_alone(self) -> bool:
+        """Tell whether no other live process is measured in the memory."""
+        return all(entry.pid == os.getpid() for entry in self.memory.table.living())
+
+    def close(self) -> bool:
+        """This process ends; tell whether it is the last in its memory."""
+        with contextlib.suppress(OSError):
+            self._slot.free()
+            return not self.memory.table.living()
+        return False
+
+
+def room_of(content: bytes) -> int:
+    """Line numbers, from 0, that a source of this content may have."""
+    return len(content.splitlines()) + 2  # a carriage return alone ends a line, as for Python
+
+
+def copy_lines(old: Memory, new: Memory) -> None:
+    """Have in one memory what this process has mapped, or read, of another."""
+    held = old.held()
+    for claim in old.known():
+        place = new.place(claim.name, claim.version, claim.place.room)
+        for plane, chunks in held.items():
+            view = chunks.get(claim.place.chunk)
+            if view is None:
+                continue
+            at = claim.place.at
+            lines = bytes(view[at : at + claim.place.room])
+            if 1 in lines:
+                target = new.chunk_of_plane(plane, place.chunk)
+                for number, executed in enumerate(lines):
+                    if executed == 1:
+                        target[place.at + number] = 1
+    for plane, known in old.held_records().items():
+        new.append(plane, known)

@@ -1,0 +1,401 @@
+"""The second engine: coverage.py's own cores, whose findings are moved into the host's memory.
+
+For what the first one cannot do: Python 3.11, branches, plugins, dynamic contexts, a core that the
+user has named, a Coverage that runs already. What coverage.py has seen lies in its live sets until
+it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
+
+Concurrency: every method takes `_lock`, as do coverage.py's own calls to the flush that is
+installed here. Each step of a flush may be repeated, so that a fork or a signal's end may come in
+between. The Coverage is never stopped before the process ends: stopping and starting leaves
+ctrace's pool threads unmeasured for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coverage import Coverage, CoverageData
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect.attention import ALWAYS
+from wsgi_coverage.collect.base import Engine, room_of
+from wsgi_coverage.collect.everywhere import can_trace_everywhere
+from wsgi_coverage.collect.locking import locked
+from wsgi_coverage.collect.ownership import Ownership
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Record
+from wsgi_coverage.errors import CannotPauseError
+from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.log import Known
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, plane_of
+
+log = logging.getLogger("wsgi_coverage")
+
+
+class _Seen(NamedTuple):
+    """What was seen of one phase, epoch and context, and is not in the memory yet."""
+
+    plane: str
+    context: str | None
+    live: internals.Live
+
+
+class Tracing(Engine):
+    """One process's Coverage, and what it has seen that is not in the memory yet.
+
+    Args:
+        cov: one that runs already, which is adopted; or one that was made for this process.
+        why_not: why lines are not marked in memory here; None: the Coverage ran already.
+        open_memory: gives the memory of this process's user, made if there is none.
+
+    Raises:
+        SettingsError: the configuration cannot be used; coverage.py's own message.
+        OSError: there is no room for a memory.
+    """
+
+    flags = processes.HOLDS
+
+    def __init__(
+        self, cov: Coverage, *, why_not: str | None, open_memory: Callable[[], Memory]
+    ) -> None:
+        super().__init__(cov, open_memory)
+        self._why_not_memory = why_not or "a Coverage was running already"
+        self._seen_of_foreign: internals.Live = {}
+        self._pending: list[_Seen] = []
+        self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
+        self._thread = threading.local()
+        adopted = Coverage.current() is cov
+        if isinstance(cov, live.LiveCoverage) and not adopted:
+            self.ownership = Ownership.OURS
+            self._reason = live.choose_core(cov)
+        else:
+            self._reason = "chosen before measuring was taken over"
+            self.ownership = (
+                Ownership.PROCESS_START if internals.is_process_start(cov) else Ownership.FOREIGN
+            )
+        self.can_reset = self.ownership is not Ownership.FOREIGN
+        try:
+            self._start(adopted=adopted)
+        except BaseException:
+            self._slot.free()
+            raise
+
+    def _start(self, *, adopted: bool) -> None:
+        if not adopted:
+            internals.use_data(self._cov, CoverageData(no_disk=True))
+            self._cov.start()
+        self._collector: Any = internals.collector_of(self._cov)
+        self._problem = internals.problem(self._cov)
+        self._why_no_phases = self._find_why_no_phases()
+        if self._problem is None:
+            self._take_over(adopted=adopted)
+        else:
+            log.error("coverage.py is not as expected, lines may be lost: %s", self._problem)
+        self.hear()
+
+    def _find_why_no_phases(self) -> str | None:
+        if self.ownership is Ownership.FOREIGN:
+            return "the Coverage belongs to somebody else"
+        if self._problem is not None:
+            return "coverage.py is not as expected"
+        if self._cov.get_option("run:dynamic_context") not in (None, "none"):
+            return "dynamic_context is set"
+        return None
+
+    def _take_over(self, *, adopted: bool) -> None:
+        if adopted:
+            self._take_what_was_saved()
+            if self.can_reset:
+                internals.use_data(self._cov, CoverageData(no_disk=True))
+            internals.restart_events(self._collector)
+        self._install()
+
+    def _install(self) -> None:
+        internals.replace_flush(self._collector, self._asked_to_flush)
+        internals.watch_sources(self._cov, self._saw)
+        internals.watch_context_switches(self._collector, self._on_context_switch)
+
+    def _asked_to_flush(self) -> bool:
+        """coverage.py asks, for a data set that nobody looks at; a foreign one's is its owner's."""
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("what has run is still to be flushed: %s", error)
+        if self.can_reset:
+            return False
+        return bool(internals.flush(self._collector, self._collector.covdata))
+
+    def _saw(self, filename: str) -> None:
+        """A source is being loaded, to be measured: remember which version."""
+        with contextlib.suppress(OSError, ValueError):
+            content = Path(filename).read_bytes()
+            version = stamp.fingerprint_of(content), room_of(content)
+            self._versions.setdefault(self._collector.cached_mapped_file(filename), version)
+
+    def _on_context_switch(self) -> None:
+        """Somebody names contexts of their own: they are kept, and phases are told no more."""
+        self._why_no_phases = "Coverage.switch_context() was called"
+        self.phase = None
+
+    def _take_what_was_saved(self) -> None:
+        try:
+            if data := internals.already_saved(self._cov):
+                for context, found in internals.saved(data):
+                    self._write(self._plane, context, found)
+        except CoverageException as error:
+            log.warning("what coverage.py saved before cannot be read: %s", error)
+
+    @property
+    def measuring(self) -> Measuring:
+        return Measuring(
+            engine="coverage",
+            engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
+            core=internals.core_name(self._cov),
+            core_reason=self._reason,
+            coverage_version=internals.version(),
+            branch=bool(self._cov.get_option("run:branch")),
+            ownership=self.ownership.value,
+            lossless=self._problem is None,
+            problem=self._problem,
+            data_file=str(self.data_file),
+            phase=self.phase and self.phase.value,
+            phase_reason=self._why_no_phases,
+        )
+
+    def unexecuted_files(self) -> list[tuple[str, str | None]]:
+        return [] if self._problem is not None else super().unexecuted_files()
+
+    # Flushing
+
+    @property
+    def _plane(self) -> str:
+        """Where what runs now goes."""
+        return plane_of(self.phase, self.epoch, flushed=True)
+
+    @locked
+    def flush(self) -> bool:
+        try:
+            if self.memory.state().turn != self._heard or self._is_elsewhere():
+                self.hear()  # before anything is written: it tells what still counts
+            try:
+                new = self._flush()
+            except MemoryGoneError:  # just now
+                self._move()
+                new = self._flush()
+        except OSError:
+            self._raise(processes.LOSES)
+            raise
+        if self.loses:
+            self._lower(processes.LOSES)
+        return new
+
+    def _flush(self) -> bool:
+        new, failure = False, None
+        for seen in list(self._pending):
+            try:
+                new |= self._write(seen.plane, seen.context, self._convert(seen.live))
+            except OSError as error:  # the others may be of sources that have their place already
+                failure = failure or error
+                continue
+            self._pending.remove(seen)
+            if seen.plane != self._plane:
+                self.memory.forget_plane(seen.plane)
+        if self._problem is not None:
+            new |= self._flush_by_the_book()
+        elif not self.paused:  # else what is seen now does not count
+            new |= self._flush_live()
+        if failure is not None:
+            raise failure
+        return new
+
+    def _flush_live(self) -> bool:
+        seen = internals.peek(self._collector, but=self._seen_of_foreign)
+        if not seen:
+            return False
+        context = internals.context_of(self._collector)
+        new = self._write(self._plane, context, self._convert(seen))
+        if self.can_reset:
+            internals.take_away(self._collector, seen)
+        else:
+            for name, numbers in seen.items():
+                self._seen_of_foreign.setdefault(name, set()).update(numbers)
+        return new
+
+    def _convert(self, seen: internals.Live) -> internals.Converted:
+        return internals.convert(self._collector, seen)
+
+    def _flush_by_the_book(self) -> bool:
+        """By what is public, where coverage.py is not as expected."""
+        data = Coverage.get_data(self._cov)
+        new = False
+        for context, found in internals.saved(data):
+            new |= self._write(self._plane, context, found)
+        if self.can_reset and (files := data.measured_files()):
+            data.purge_files(files)
+        return new
+
+    def _write(self, plane: str, context: str | None, found: internals.Converted) -> bool:
+        """Put into the memory what was found; tell whether anything of it is new there."""
+        if context == self._cov.get_option("run:context"):
+            context = None
+        new, failure = False, None
+        records: Known = {}
+        for name, numbers in found.numbers.items():
+            version, room = self._version_of(name)
+            tracer = found.tracers.get(name, "")
+            rest: Iterable[int] = numbers
+            if version and not (found.has_arcs or tracer or context):
+                try:
+                    rest, marked = self._mark(plane, name, version, room, numbers)
+                except OSError as error:
+                    failure = failure or error
+                    continue
+                new |= marked
+            if rest:
+                records[Record(name, version, tracer, context, found.has_arcs)] = set(rest)
+        if records:
+            new |= self.memory.append(plane, records)
+        if failure is not None:
+            raise failure
+        return new
+
+    def _version_of(self, name: str) -> tuple[str | None, int]:
+        known = self._versions.get(name)
+        if known is None:
+            try:
+                content = Path(name).read_bytes()
+            except (OSError, ValueError):
+                return None, 0
+            known = self._versions[name] = stamp.fingerprint_of(content), room_of(content)
+        return known
+
+    def _mark(
+        self, plane: str, name: str, version: str, room: int, lines: set[int]
+    ) -> tuple[list[int], bool]:
+        """Mark lines; return those that the source does not have, and whether any was new."""
+        place = self.memory.place(name, version, room)
+        chunk = self.memory.chunk_of_plane(plane, place.chunk)
+        rest, new = [], False
+        for line in lines:
+            if not 0 < line < room:
+                rest.append(line)
+            elif not chunk[place.at + line]:
+                chunk[place.at + line] = 1
+                new = True
+        return rest, new
+
+    # Changes
+
+    @property
+    def tells_phases(self) -> bool:
+        return self._why_no_phases is None
+
+    def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        was_paused = self.paused
+        counts = self.phase is Phase.LOAD or self.epoch >= state.oldest
+        if self._problem is not None:
+            with contextlib.suppress(OSError):
+                self._flush_by_the_book()  # of the old epoch
+        elif not was_paused:
+            taken = internals.take(self._collector)
+            if counts and taken:
+                context = internals.context_of(self._collector)
+                self._pending.append(_Seen(self._plane, context, taken))
+        if not counts:
+            self._pending[:] = [each for each in self._pending if each.plane == "load"]
+        left, self.epoch = self.epoch, state.epoch
+        self.phase, self.paused = phase, paused
+        if left != state.epoch and not self._pending:
+            self.memory.forget_epoch(left)
+        if self._problem is not None:
+            internals.restart_all_events()
+        elif paused and not was_paused:
+            internals.pause(self._collector)
+        elif was_paused and not paused:
+            internals.resume(self._collector)
+        else:
+            internals.restart_events(self._collector)
+
+    def _go_on_in(self, new: Memory) -> None:
+        """What is still to be flushed goes there."""
+
+    def check_can_pause(self) -> None:
+        super().check_can_pause()
+        if self._problem is not None:
+            raise CannotPauseError(f"coverage.py is not as expected: {self._problem}")
+        if not can_trace_everywhere():
+            raise CannotPauseError("this Python cannot measure threads again that run already")
+
+    # Threads whose trace function is gone
+
+    def attend(self) -> bool:
+        self._look_at_thread()
+        if self.attention.turn[0] != self._heard:
+            self.hear()
+        return False
+
+    def _rest(self) -> None:
+        watches = self._problem is None and bool(self._collector.core.systrace)
+        self.attention.heard = ALWAYS if watches else self._heard
+
+    def _look_at_thread(self) -> None:
+        """Notice where somebody has taken the trace function of this thread away."""
+        if self.paused or self._problem is not None:
+            return
+        traced = internals.traces_this_thread(self._collector)
+        if traced:
+            self._thread.traced = True
+        elif traced is False and getattr(self._thread, "traced", False):
+            self._thread.traced = False
+            self.threads_lost += 1
+
+    # Ends
+
+    def note_unexecuted_files(self) -> None:
+        if self._problem is not None:
+            return
+        if not self.measuring.branch:
+            super().note_unexecuted_files()
+            return
+        known = {*self.memory.read().names()}
+        records: Known = {}
+        for name, plugin in self.unexecuted_files():
+            if name not in known:
+                version, _ = self._version_of(name)
+                records[Record(name, version, plugin or "", None, True)] = set()
+        if records:
+            self.memory.append(self._plane, records)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        if self._problem is not None:
+            return
+        current = Coverage.current()  # coverage.py's patch=fork makes a new one
+        changed = current is not None and current is not self._cov
+        if current is not None and changed:
+            self._cov = current
+            self._collector = internals.collector_of(current)
+            self._seen_of_foreign = {}
+        internals.after_fork(self._collector)
+        if changed:
+            self._install()
+
+    @locked
+    def reopen(self) -> bool:
+        """After the end, which exit handlers have come after: be in a memory once more.
+
+        Returns:
+            False where nothing has run since.
+        """
+        if self._problem is not None or not internals.peek(self._collector):
+            return False
+        self._claim(self._open())
+        return True
