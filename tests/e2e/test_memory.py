@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="lines are marked in memory from Python 3.12 on"
 )
 DASHBOARD = "/debug/coverage"
+LONG = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "60"}
 OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.2"}
 PLAIN = {
     **{name: 2 * number + 2 for number, name in enumerate("abc")},
@@ -405,3 +406,34 @@ def test_daemons_that_close_every_descriptor_get_none_of_our_bytes(project):
 
     assert project.saved("work.py") == {1, 3, 4}
     assert project.saved("late.py") == {1}
+
+
+def test_a_memory_that_is_removed_is_made_anew_while_requests_come(project, password, until):
+    project.coveragerc("source = .")
+    project.write("app.py", APP)
+    server = project.gunicorn("-w", "2", SERVED, env={**password, **NAMED, **LONG})
+    server.get("/a")
+    shutil.rmtree(project.private)
+
+    def is_made_anew():
+        server.get("/b")
+        return (project.private / "control").exists()
+
+    until(is_made_anew, "a request looks, because the process that waits has noticed")
+    server.get("/c")
+
+    assert server.refresh()["complete"]
+    assert server.exported()["app.py"] >= set(PLAIN.values())
+
+
+def test_a_memory_that_is_removed_at_the_end_loses_nothing(project, password):
+    project.coveragerc("source = .")
+    project.write("app.py", APP)
+    server = project.gunicorn("-w", "1", SERVED, env={**password, **NAMED, **LONG})
+    server.get("/a")
+    shutil.rmtree(project.private)
+    server.get("/b")
+
+    assert server.end() == 0
+
+    assert project.saved("app.py") >= {PLAIN["a"], PLAIN["b"]}

@@ -71,14 +71,15 @@ class Engine(ABC):
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
         self.epoch = self.memory.state().epoch
+        self.is_behind = False  # a reset was not followed: what runs again is not seen
         # A pause that was there before this process: what may turn out to be its load counts.
         self._began_in_pause = self.memory.state().paused
 
     def _claim(self, memory: Memory) -> None:
         """Be one of the processes of a memory."""
+        token = int.from_bytes(os.urandom(4), "little")
         for _ in range(CLAIM_TRIES):
             try:
-                token = int.from_bytes(os.urandom(4), "little")
                 state = memory.state()
                 slot = memory.table.claim(
                     flags=self.flags, turn=state.turn, epoch=state.epoch, token=token
@@ -114,6 +115,11 @@ class Engine(ABC):
     def unmeasured(self) -> dict[str, str]:
         """Sources, or code in them, that cannot be measured, and why."""
         return {}
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether nothing is noted now; while an application loads, from its end on."""
+        return self.paused or (self.phase is Phase.LOAD and self.memory.state().paused)
 
     @property
     def loses(self) -> bool:
@@ -185,8 +191,7 @@ class Engine(ABC):
         if self.memory.is_left or self._is_elsewhere():
             self._move()
         state = self.memory.state()
-        if self.can_reset:
-            self._follow(state)
+        self._follow(state)
         self._slot.hear(state.turn, self.epoch)
         self._heard = state.turn
         self._rest()
@@ -273,9 +278,10 @@ class Engine(ABC):
     def begin_load(self) -> None:
         """An application is being wrapped: what ran so far, and what runs now, is its load."""
         if self.phase is None and self.tells_phases:
-            self.flush()
             state = self.memory.state()._replace(epoch=self.epoch)
             self._begin(Phase.LOAD, state, paused=False)
+            with contextlib.suppress(OSError):  # what has no room now is called so by nobody later
+                self.flush()
             self.memory.call_it_load(self.epoch, flushed=self.holds)
         if self.phase is Phase.LOAD:
             self._raise(processes.LOADING)
@@ -384,6 +390,7 @@ class Engine(ABC):
         """This process ends; tell whether it is the last in its memory."""
         with contextlib.suppress(OSError):
             self._slot.free()
+            self.attention.begin(self.memory.turn, None)
             return not self.memory.table.living()
         return False
 

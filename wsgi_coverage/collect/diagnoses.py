@@ -136,7 +136,8 @@ def uwsgi_without_hooks(facts: Facts) -> Finding | None:
     return (
         "uWSGI forks its workers after import without running Python's at-fork hooks: threads that "
         "the application starts while it is imported are not there in the workers, locks that "
-        "they held stay held, and a worker that is forked while one of them runs never starts",
+        "they held stay held, and a worker that is forked while one of them runs never starts; "
+        "what a thread of the master runs after the forks counts as load, resets or not",
         "start uWSGI with --lazy-apps, or with --py-call-uwsgi-fork-hooks",
     )
 
@@ -145,14 +146,9 @@ def uwsgi_hard_end(facts: Facts) -> Finding | None:
     """uWSGI runs no exit handlers where a worker is in a request."""
     if not facts.uwsgi_hard_end or facts.engine == "memory":
         return None
-    lost = (
-        f"in the last {facts.autosave_interval:g} seconds"
-        if facts.autosave_interval
-        else "since the last refresh"
-    )
     return (
         "where SIGTERM or SIGINT ends uWSGI while a worker is in a request, that worker ends as if "
-        f"it were killed: what it ran {lost} can be lost",
+        "it were killed: what it ran in its last second can be lost",
         "have requests end first: --hook-master-start 'unix_signal:15 gracefully_kill_them_all', "
         "and the same with 2 for SIGINT; or refresh before uWSGI is stopped",
     )
@@ -209,14 +205,10 @@ def no_channel(facts: Facts) -> Finding | None:
     """Workers are asked over Unix sockets."""
     if facts.has_channel:
         return None
-    age = (
-        f"up to {facts.autosave_interval:g} seconds old"
-        if facts.autosave_interval
-        else "missing until they end"
-    )
     return (
-        f"there are no Unix sockets here to ask other workers by: what they ran is {age}",
-        "serve with one process; or lower autosave_interval",
+        "there are no Unix sockets here to ask other workers by: what they ran is up to a second "
+        "old in a report",
+        "serve with one process; or refresh once more after a second",
     )
 
 
@@ -224,15 +216,9 @@ def autosave_off(facts: Facts) -> Finding | None:
     """Only what is published outlives a process."""
     if facts.autosave_interval:
         return None
-    if facts.engine == "memory":
-        return (
-            "autosave is off (autosave_interval is 0): what runs is in memory of this host alone "
-            "until the last process ends, and is lost if the host does first",
-            "set autosave_interval (WSGI_COVERAGE_AUTOSAVE_INTERVAL), 30 seconds for instance",
-        )
     return (
-        "autosave is off (autosave_interval is 0): what a killed worker ran since the last refresh "
-        "is lost",
+        "autosave is off (autosave_interval is 0): what runs is in memory of this host alone "
+        "until the last process ends, and is lost if the host does first",
         "set autosave_interval (WSGI_COVERAGE_AUTOSAVE_INTERVAL), 30 seconds for instance",
     )
 
@@ -281,9 +267,22 @@ def branches_cost(facts: Facts) -> Finding | None:
     return (
         "branches are measured, which before Python 3.14 takes coverage.py's ctrace: a request "
         "costs about twice as much as without, and a worker that is killed loses what it ran "
-        "since its last autosave",
+        "in its last second",
         "set branch to false (WSGI_COVERAGE_BRANCH=0) to measure statements alone, which costs "
         "next to nothing; or use Python 3.14 or later",
+    )
+
+
+def other_namespaces(facts: Facts) -> Finding | None:
+    """A process id means another process there."""
+    count = facts.other_namespaces
+    if not count:
+        return None
+    return (
+        f"{count} other container{'' if count == 1 else 's'} of this host (pid namespaces) "
+        f"{'has' if count == 1 else 'have'} the same data file: what ran there is in every report, "
+        "but which of the workers there live cannot be told from here, so they are not named",
+        "nothing, if that is meant; else give each container a data file in a folder of its own",
     )
 
 
@@ -302,6 +301,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "unmeasured-code": unmeasured_code,
     "trace-changed": trace_changed,
     "branches-cost": branches_cost,
+    "other-namespaces": other_namespaces,
     "no-channel": no_channel,
     "autosave-off": autosave_off,
     "paused": paused,

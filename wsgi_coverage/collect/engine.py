@@ -17,7 +17,7 @@ from wsgi_coverage.collect.marking import Marking
 from wsgi_coverage.collect.tracing import Tracing
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.private import make, places
+from wsgi_coverage.store.private import make, note, places
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -102,6 +102,7 @@ def open_memory(data_file: Path) -> Memory:
             if not memory.state().turn:
                 FilesStore(data_file, fallback=folder).announce(memory)
             memory.make_room(memory.state().epoch)
+            note(folder, data_file)
             return memory
         except OSError as error:
             refused = refused or error

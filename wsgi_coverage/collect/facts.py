@@ -61,6 +61,7 @@ class Facts:
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
     branch: bool = False  # branches are measured
     threads_lost: int = 0  # in which somebody has taken the trace function away
+    other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
     has_channel: bool = True
     autosave_interval: float = 30.0  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
@@ -136,6 +137,7 @@ def gather(
         "unmeasured": lambda: engine.unmeasured,
         "branch": lambda: measuring.branch,
         "threads_lost": lambda: engine.threads_lost,
+        "other_namespaces": lambda: worker.other_namespaces,
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),

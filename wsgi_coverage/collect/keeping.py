@@ -38,10 +38,14 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
         DiskFullError, OSError: there is no room; nothing is lost.
     """
     began = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-    has_ended = _wait(pid, began, seconds)
     memory = open_if_there(folder)
     if memory is None:
         return  # its last process has written it, and taken it away
+    has_ended = _wait(memory, pid, began, seconds)
+    if not memory.is_there:
+        # Also where somebody has removed it: who still has it mapped makes it anew.
+        memory.leave()
+        return
     try:
         if memory.read().checksum() != memory.saved_sum:
             from wsgi_coverage.collect import saving  # imports coverage.py: 0.1 s, 15 MB
@@ -54,10 +58,10 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
         _take_away(memory)
 
 
-def _wait(pid: int, began: float, seconds: float) -> bool:
-    """Tell whether the worker has ended meanwhile."""
+def _wait(memory: Memory, pid: int, began: float, seconds: float) -> bool:
+    """Tell whether the worker has ended meanwhile; not for longer than the memory is there."""
     deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
+    while memory.is_there and (left := deadline - time.monotonic()) > 0:
         try:
             hung_up = select.select([0], [], [], min(left, LOOK))[0] and not os.read(0, 1)
         except ConnectionResetError:  # it had not read what it was told

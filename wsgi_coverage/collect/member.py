@@ -22,6 +22,10 @@ TRACE_LOST = (
     "somebody has set another trace function in {} of its threads (sys.settrace), "
     "so that what runs there is not measured"
 )
+BEHIND = (
+    "its Coverage belongs to somebody else, and is not reset: what had run there before the last "
+    "reset is not counted when it runs again"
+)
 
 
 class Member:
@@ -32,7 +36,7 @@ class Member:
 
     engine: Engine
     store: Store
-    private: Path  # the folder for live data
+    private: Path  # the folder of the memory
     wraps = False  # is an application wrapped in this process
     server: str | None = None  # as it calls itself; None before the first request
 
@@ -90,11 +94,6 @@ class Member:
         self.engine.hear()
         return self.publish()
 
-    @property
-    def _is_paused(self) -> bool:
-        """Tell whether this worker notes nothing now; while it loads, from its first request on."""
-        return self.engine.memory.state().paused if self.engine.can_reset else False
-
     def store_is_paused(self) -> bool:
         """Tell whether workers are to note nothing at present."""
         pauses = self.store.pauses()
@@ -147,7 +146,7 @@ class Member:
             id=self.id,
             host=self.host,
             pid=self.pid,
-            state="failed" if error else "paused" if self._is_paused else "measuring",
+            state="failed" if error else "paused" if self.engine.is_paused else "measuring",
             published_at=clock.now_iso(),
             fresh=error is None and lost is None,
             error=error or lost,
@@ -158,4 +157,6 @@ class Member:
         """Why some of what runs here is not measured, or was not; None: all of it is."""
         if lost := self.engine.threads_lost:
             return TRACE_LOST.format(lost)
+        if self.engine.is_behind:
+            return BEHIND
         return LOSES if self.engine.loses else None

@@ -55,8 +55,10 @@ def _described(entry: Entry, state: State, verb: str, host: str, now: str) -> Wo
     holds = entry.has(processes.HOLDS)
     hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
     loses = entry.has(processes.LOSES)
-    knows = verb == "status" or (verb in READS and not holds)
-    is_fresh = (knows or (hears and not holds) or entry.turn == state.turn) and not loses
+    # A master that forks in C holds back nothing that its children, as they were forked, do not.
+    is_held = holds and not entry.has(processes.LOADING)
+    knows = verb == "status" or (verb in READS and not is_held)
+    is_fresh = (knows or (hears and not is_held) or entry.turn == state.turn) and not loses
     is_paused = state.paused and (hears or entry.turn == state.turn)
     is_status = verb == "status"
     return WorkerState(

@@ -171,6 +171,10 @@ class Service:
         """In a forked child: let go of the parent's socket; its thread is not here."""
         self._is_forked = True
         self._thread = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Be reachable no more, until `listen`; no thread runs."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None

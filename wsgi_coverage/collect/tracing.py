@@ -294,6 +294,16 @@ class Tracing(Engine):
 
     # Changes
 
+    def _follow(self, state: State) -> None:
+        if self.can_reset:
+            super()._follow(state)
+        elif self.epoch < state.oldest:
+            # What ran before a reset, and is nobody's to forget, must not count as what runs now.
+            for name, seen in internals.peek(self._collector).items():
+                self._seen_of_foreign.setdefault(name, set()).update(seen)
+            self.epoch = state.epoch
+            self.is_behind = True
+
     @property
     def tells_phases(self) -> bool:
         return self._why_no_phases is None

@@ -40,7 +40,7 @@ from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.private import places, private_folder
+from wsgi_coverage.store.private import elsewhere, places, private_folder
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -99,7 +99,6 @@ class Worker(Member):
             flush=self._flush if self.engine.holds else None,
             note=self._note,
         )
-        self._service.listen(self._identity())
         self.announce()
         self.engine.lend(readings=self.readings, publish=self.save)
         self.engine.hear()
@@ -164,8 +163,6 @@ class Worker(Member):
         if not is_first:
             return
         self._stop_service()
-        if self._is_forked:
-            self._service.listen(self._identity())  # so that others see that this process lives
         parent = self.engine.loading_parent()
         if parent is not None:
             tell(self.private, parent, "end-load")
@@ -263,8 +260,10 @@ class Worker(Member):
     def save_here(self) -> None:
         """The same in this process, which ends, or has no Python to start."""
         self.publish()
+        if not self.memory.is_there:
+            return  # its last process but this one has written it, and taken it away
         with saving.saving(self.memory.folder):
-            readings = self.readings()
+            readings = [each.read() for each in self._own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)
             self.memory.note_saved(readings[0].checksum())
@@ -320,13 +319,30 @@ class Worker(Member):
                 memory.miss(epoch)
 
     def _memories(self) -> list[Memory]:
+        return [*self._own(), *self._distant()]
+
+    def _own(self) -> list[Memory]:
+        """Memories of this host and pid namespace."""
         self.engine.look_after()
         known = [self.memory, *self.engine.held]
         folders = {each.folder for each in known}
-        more = (
+        found = (
             open_if_there(each) for each in places(self.engine.data_file) if each not in folders
         )
-        return [*known, *(each for each in more if each is not None)]
+        return [*known, *(each for each in found if each is not None)]
+
+    def _distant(self) -> list[Memory]:
+        """Memories of other pid namespaces of this host: which of their processes live is unknown.
+
+        Their bytes are as good as ours.
+        """
+        found = (open_if_there(each) for each in elsewhere(self.engine.data_file))
+        return [each for each in found if each is not None]
+
+    @property
+    def other_namespaces(self) -> int:
+        """Memories of other pid namespaces of this host with the same data file."""
+        return len(self._distant())
 
     def make_room(self) -> None:
         """Allocate what the next epoch needs, before anybody hears of it.
@@ -360,12 +376,14 @@ class Worker(Member):
         for memory in self._memories():
             with contextlib.suppress(OSError):
                 memory.end_epochs(before, known.get(memory.id))
+        for memory in self._own():
+            with contextlib.suppress(OSError):
                 memory.sweep()
 
     def live_ids(self) -> set[str]:
         """Ids of this host's workers that live; none of them is asked."""
         found = {self.id, *listening(self.private)} if HAS_SOCKETS else {self.id}
-        for memory in self._memories():
+        for memory in self._own():
             found.update(others(memory, "status", host=self.host))
         return found
 
@@ -415,6 +433,7 @@ class Worker(Member):
     def _start_service(self) -> None:
         with self._starting:
             if self._needs_thread() and not self._forkers and not self._closed:
+                self._service.listen(self._identity())
                 self._service.start()
                 self.engine.listens(does=self._service.has_thread)
 
@@ -422,6 +441,7 @@ class Worker(Member):
         if self._service.has_thread and not self._needs_thread():
             with self._starting:
                 self._service.stop()
+                self._service.let_go()
             self.engine.listens(does=False)
 
     # Forks
@@ -431,7 +451,8 @@ class Worker(Member):
 
         Python warns where a process with threads forks; the application shall not hear of ours.
         """
-        ending.before_fork()
+        if self.engine.holds:
+            ending.before_fork()
         self._forkers.add(threading.get_ident())
         if self._service.has_thread or self._starting.locked():
             with self._starting:
@@ -439,7 +460,8 @@ class Worker(Member):
 
     def after_fork_in_parent(self) -> None:
         """In the parent: go on."""
-        ending.after_fork_in_parent()
+        if self.engine.holds:
+            ending.after_fork_in_parent()
         self._has_forked = True
         self._forkers.discard(threading.get_ident())
         if not self._service.has_thread and self._needs_thread():
@@ -453,7 +475,8 @@ class Worker(Member):
         self._looking = threading.Lock()
         self._closed = self._has_forked = False
         self._is_forked = True
-        ending.after_fork_in_child()
+        if self.engine.holds:
+            ending.after_fork_in_child()
         self._service.forget()
         self.engine.after_fork()
         self._name_anew()
@@ -461,7 +484,6 @@ class Worker(Member):
             self._keeper.let_go()
             self._keeper = None
         if self._needs_thread():
-            self._service.listen(self._identity())
             self._start_service()
 
     @property
@@ -482,7 +504,6 @@ class Worker(Member):
                 uwsgi.check_threads()
                 self.after_fork_in_child()
             elif not self._service.has_begun:
-                self._service.listen(self._identity())
                 self._start_service()
 
     # The end
@@ -492,6 +513,7 @@ class Worker(Member):
         if self._closed or self.pid != os.getpid():
             return
         self._closed = True
+        self.engine.look_after()
         self._attempt("the last flush", self.engine.flush)
         self._attempt("the last save", self._leave)
         self._service.close()

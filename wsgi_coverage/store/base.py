@@ -92,7 +92,7 @@ class Store(Protocol):
         """
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
-        """The data files to combine: every worker's, live or ended, and what lay there before.
+        """The data files to combine: every memory's, and what lay there before.
 
         Only those of epochs that still count, and those of which no epoch is known.
 
@@ -107,8 +107,8 @@ class Store(Protocol):
         what it was made of goes. Data of older epochs just goes.
 
         Args:
-            live: ids of workers whose data is not touched. One that is missing here by mistake
-                loses nothing: it publishes again what it does not find.
+            live: ids of memories whose data is not touched. One that is missing here by mistake
+                loses nothing: it is published again.
             union: see wsgi_coverage.report.fold.
         """
 

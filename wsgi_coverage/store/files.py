@@ -3,7 +3,8 @@
 They lie next to the configured data file, where ``coverage combine`` finds them too; where that
 folder cannot be written to, in the private folder.
 
-Concurrency: a worker writes only files that carry its own id, and puts them in place by renaming.
+Concurrency: whoever writes a memory's file holds its turn (wsgi_coverage.collect.saving); files are
+put in place by renaming.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ Known = dict[Record, set[int]]  # by a record without numbers
 class _Read(NamedTuple):
     """What is known of one plane's file."""
 
+    inode: int
     end: int  # bytes that have been read
     known: Known
 
@@ -82,10 +83,10 @@ class Log:
 
     def _catch_up(self, plane: str, file: FileIO) -> Known:
         """Read what has been appended since this process last looked."""
-        read = self._planes.get(plane) or _Read(0, {})
-        size = os.fstat(file.fileno()).st_size
-        if size < read.end:  # it was made anew
-            read = _Read(0, {})
+        status = os.fstat(file.fileno())
+        size, read = status.st_size, self._planes.get(plane)
+        if read is None or read.inode != status.st_ino or size < read.end:  # it was made anew
+            read = _Read(status.st_ino, 0, {})
         if size > read.end:
             raw = os.pread(file.fileno(), size - read.end, read.end)
             whole = raw[: raw.rfind(b"\n") + 1]

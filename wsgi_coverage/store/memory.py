@@ -46,6 +46,7 @@ from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
 from wsgi_coverage.store.log import Known, Log, LogFullError, read_records, with_numbers
 from wsgi_coverage.store.mapped import Mapped, map_file
+from wsgi_coverage.store.private import ABOUT
 from wsgi_coverage.store.processes import Table
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
@@ -533,6 +534,7 @@ class Memory:
                 "processes",
                 "index",
                 "reserve",
+                ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
             ]

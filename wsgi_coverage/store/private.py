@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import socket
 import stat
@@ -21,6 +22,9 @@ from pathlib import Path
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
+
+
+ABOUT = "about.json"
 
 
 def private_folder(data_file: Path) -> Path:
@@ -58,6 +62,46 @@ def make(folder: Path) -> None:
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, exist_ok=True)
         _check_own(each)
+
+
+def note(folder: Path, data_file: Path) -> None:
+    """Note in a private folder whose it is, for `elsewhere` to find it.
+
+    Raises:
+        OSError: there is no room.
+    """
+    path = folder / ABOUT
+    if not path.exists():
+        temporary = path.with_name(f"{ABOUT}.{os.getpid()}")
+        temporary.write_text(json.dumps(_about(data_file)), encoding="utf-8")
+        temporary.replace(path)
+
+
+def elsewhere(data_file: Path) -> list[Path]:
+    """Private folders of this user with the same data file, in other pid namespaces of this host.
+
+    Containers that share the folder of the data file and shared memory have them.
+    """
+    mine, own = _about(data_file), places(data_file)
+    found = []
+    for folder in {each.parent for each in own}:
+        with contextlib.suppress(OSError):
+            found += [path for path in folder.iterdir() if path not in own and _is(path, mine)]
+    return sorted(found)
+
+
+def _is(folder: Path, about: list[str]) -> bool:
+    try:
+        return bool(json.loads((folder / ABOUT).read_text(encoding="utf-8")) == about)
+    except (OSError, ValueError):
+        return False
+
+
+def _about(data_file: Path) -> list[str]:
+    """What processes have in common whose lines belong together: boot, data file, its folder."""
+    status = data_file.parent.stat()
+    boot = next(_system(), "")
+    return [boot, data_file.name, str(status.st_dev), str(status.st_ino)]
 
 
 def _bases() -> Iterator[Path]:

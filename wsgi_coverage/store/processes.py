@@ -102,6 +102,8 @@ class Slot:
         """Give the slot back: this process ends. A forked child leaves its parent's alone."""
         if self.pid == os.getpid():
             self._view[PID] = bytes(4)
+        view = memoryview(bytearray(SIZE))  # what is noted from now on is nobody's
+        self._view, self._turn, self._epoch = view, view[TURN].cast("Q"), view[EPOCH].cast("Q")
 
 
 class Table:

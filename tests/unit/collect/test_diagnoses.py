@@ -24,6 +24,7 @@ FACTS_OF = {
     "configuration-ignored": Facts(configuration="/srv/.coveragerc", ignored_configurations=("x",)),
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
     "no-channel": Facts(has_channel=False),
+    "other-namespaces": Facts(other_namespaces=1),
     "unmeasured-code": Facts(engine="memory", unmeasured={"f in app.py": "there is no room"}),
     "greenlets-under-tracer": Facts(greenlets=True),
     "trace-changed": Facts(threads_lost=2),
@@ -71,7 +72,8 @@ def test_its_facts_call_for_a_diagnosis_and_for_no_other(name: str) -> None:
         ("dynamic-code", ["5,000", "about 12 MB"]),
         ("configuration-ignored", ["x configures", "/srv/.coveragerc"]),
         ("lossy-flush", ["9.9", "AttributeError: data"]),
-        ("no-channel", ["30 seconds"]),
+        ("no-channel", ["a second"]),
+        ("other-namespaces", ["1 other container of this host"]),
     ],
 )
 def test_the_text_says_whom_it_is_about_and_how_much(name: str, figures: list[str]) -> None:
@@ -135,13 +137,6 @@ def test_a_config_file_that_a_setting_names_and_nobody_read_is_named() -> None:
 
     assert "/srv/own.cfg" in text
     assert "coverage.py read /srv/.coveragerc" in text
-
-
-def test_without_a_channel_and_autosave_others_are_missing_until_they_end() -> None:
-    made = diagnose(Facts(has_channel=False, autosave_interval=0.0))
-
-    assert [each.name for each in made] == ["no-channel", "autosave-off"]
-    assert "missing until they end" in made[0].text
 
 
 # The facts
