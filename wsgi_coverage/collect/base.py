@@ -68,6 +68,7 @@ class Engine(ABC):
         self.phase: Phase | None = None  # of what runs now; None: nobody tells
         self.paused = False
         self._heard = 0  # turn
+        self._is_closed = False
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
         self.epoch = self.memory.state().epoch
@@ -188,6 +189,8 @@ class Engine(ABC):
         Raises:
             OSError: there is no room for the new epoch; lines go on to be marked in the old one.
         """
+        if self._is_closed:
+            return  # another process may have taken the memory away by now
         if self.memory.is_left or self._is_elsewhere():
             self._move()
         state = self.memory.state()
@@ -252,6 +255,8 @@ class Engine(ABC):
 
     def look_after(self) -> None:
         """Notice whether the memory is still there, which only a look tells; raises nothing."""
+        if self._is_closed:
+            return
         try:
             if self._is_elsewhere() or self.is_lost:
                 self._go_elsewhere()
@@ -372,6 +377,7 @@ class Engine(ABC):
     def after_fork(self) -> None:
         """In a child: another process, in the same bytes."""
         self._lock = RLock()
+        self._is_closed = False
         self._parent = self._slot if self.flags & processes.LOADING else None
         self.flags &= ~(processes.LISTENS | processes.SERVES)
         try:
@@ -388,6 +394,7 @@ class Engine(ABC):
 
     def close(self) -> bool:
         """This process ends; tell whether it is the last in its memory."""
+        self._is_closed = True
         with contextlib.suppress(OSError):
             self._slot.free()
             self.attention.begin(self.memory.turn, None)

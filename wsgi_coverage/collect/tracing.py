@@ -182,6 +182,8 @@ class Tracing(Engine):
 
     @locked
     def flush(self) -> bool:
+        if self._is_closed:
+            return False
         try:
             if self.memory.state().turn != self._heard or self._is_elsewhere():
                 self.hear()  # before anything is written: it tells what still counts
@@ -408,4 +410,5 @@ class Tracing(Engine):
         if self._problem is not None or not internals.peek(self._collector):
             return False
         self._claim(self._open())
+        self._is_closed = False
         return True
