@@ -42,8 +42,13 @@ CLIENTS = [
 ]
 # What depends on the version of Python: how lines are traced, threads and processes begin and end.
 BELOW = ("tests/unit", "tests/contract", "tests/integration")
-TRACED = tuple(f"tests/e2e/test_{name}.py" for name in ("every_line", "pause", "per_test", "reset"))
-ENDED = tuple(f"tests/e2e/test_{name}.py" for name in ("lifetimes", "run", "run_processes"))
+TRACED = tuple(
+    f"tests/e2e/test_{name}.py"
+    for name in ("every_line", "namespaces", "pause", "per_test", "reset")
+)
+ENDED = tuple(
+    f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run", "run_processes")
+)
 # The whole pyramid takes ten minutes: one run shares it out among the oldest Python, which measures
 # by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
 # Where one of these is missing, each runs the whole.
