@@ -43,7 +43,11 @@ class Member:
     def _name_anew(self) -> None:
         self.pid = os.getpid()
         self.host = socket.gethostname()
-        self.id = worker_id(self.host, self.pid, self.engine.token)
+
+    @property
+    def id(self) -> str:
+        """Of this worker, for programs; another one in another memory."""
+        return worker_id(self.host, self.pid, self.engine.token)
 
     def name_server(self, name: str | None) -> None:
         """Note what the server calls itself, where it does."""

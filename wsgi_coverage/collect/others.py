@@ -9,6 +9,7 @@ Concurrency: reads the table of processes; no state.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import WorkerState
@@ -20,6 +21,7 @@ CORE = "monitoring"
 READS = frozenset({"publish", "status"})  # verbs that the memory answers for
 DEAF = "it serves no requests and has no thread to hear of this by, so it goes on as before"
 HOLDS = "it has no thread to answer by, and holds back what it has run until its next request"
+UNREACHED = "its socket is gone, so it was not asked"
 LOSES = "there was no room in its memory for some of what it ran, which is not counted"
 
 
@@ -42,6 +44,29 @@ def others(memory: Memory, verb: str, *, host: str) -> dict[str, WorkerState]:
         for entry in memory.table.living()
         if entry.pid != os.getpid() and not _is_called(entry, verb)
     }
+
+
+def unreached(memory: Memory, *, host: str, but: Collection[int]) -> list[WorkerState]:
+    """Live processes that answer calls, and whose end of the channel was not found.
+
+    Args:
+        memory: where they are noted.
+        host: this one's name.
+        but: process ids of those that were reached.
+    """
+    return [
+        WorkerState(
+            id=worker_id(host, entry.pid, entry.token),
+            host=host,
+            pid=entry.pid,
+            state="silent",
+            published_at=None,
+            fresh=False,
+            error=UNREACHED,
+        )
+        for entry in memory.table.living()
+        if entry.has(processes.LISTENS) and entry.pid not in {os.getpid(), *but}
+    ]
 
 
 def _is_called(entry: Entry, verb: str) -> bool:

@@ -214,6 +214,8 @@ class Service:
                     problem = str(error)
                     self._note(f"the channel failed: {problem}")
                 listener = self._mended(listener, stopping)
+            if self._is_removed(listener):
+                listener = self._mended(listener, stopping)
             if self._flush is not None and time.monotonic() >= flushed + pause:
                 pause = FLUSH_FIRST if self._flush() else min(2 * pause, FLUSH_LAST)
                 flushed = time.monotonic()
@@ -221,9 +223,13 @@ class Service:
                 self._autosave()
                 last = time.monotonic()
 
+    def _is_removed(self, listener: Listener | None) -> bool:
+        """Tell whether somebody has removed the private folder."""
+        return listener is not None and listener is self._listener and not listener.is_reachable
+
     def _mended(self, old: Listener | None, stopping: threading.Event) -> Listener | None:
-        """A new listener where somebody has closed the old one's descriptor, if one can be made."""
-        if old is None or old.is_open:
+        """A new listener where somebody has closed or removed the old one, if one can be made."""
+        if old is None or (old.is_open and old.is_reachable):
             return old
         try:
             new = self._new_listener(self._identity)

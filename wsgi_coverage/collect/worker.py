@@ -4,8 +4,8 @@ There is one worker a process, however many applications are wrapped in it.
 
 Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
 under it, and nothing is held over a fork. `_starting` is held while the thread is started or
-stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request that looks
-after the memory. One daemon thread (wsgi_coverage.collect.service), where one is needed, answers
+stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or thread, that
+looks after the memory. One daemon thread (wsgi_coverage.collect.service), where one is needed, answers
 calls, flushes and autosaves.
 """
 
@@ -28,7 +28,7 @@ from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.keeping import keep
 from wsgi_coverage.collect.member import Member
-from wsgi_coverage.collect.others import others
+from wsgi_coverage.collect.others import HOLDS, others, unreached
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import DiskFullError, WsgiCoverageError, is_disk_full
@@ -49,6 +49,8 @@ MISSED = (
     "another host has reset, and this one heard of it only now: what ran here in between is not "
     "told apart from what ran before, and is not counted"
 )
+STARTING = 0.25  # seconds for a forked child to have its thread
+AGAIN = 0.005  # seconds between two looks
 KEEPER_PATIENCE = 5.0  # seconds for the process to write, which is told to wait for an interval
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
@@ -99,6 +101,7 @@ class Worker(Member):
             flush=self._flush if self.engine.holds else None,
             note=self._note,
         )
+        self._service.listen(self._identity())
         self.announce()
         self.engine.lend(readings=self.readings, publish=self.save)
         self.engine.hear()
@@ -170,11 +173,8 @@ class Worker(Member):
 
     def attend(self) -> None:
         """Do what a request found to be due, before it goes on; see Attention."""
-        if self.engine.attend() and self._looking.acquire(blocking=False):  # the others go on
-            try:
-                self._attempt("looking after the memory", self._look)
-            finally:
-                self._looking.release()
+        if self.engine.attend():
+            self._attempt("looking after the memory", self._look)
 
     def _look_soon(self) -> None:
         """Look after the memory at the next request; now, where it may be that none comes."""
@@ -185,6 +185,13 @@ class Worker(Member):
 
     def _look(self) -> None:
         """See whether the memory is there, and have it written to a data file where that is due."""
+        if self._looking.acquire(blocking=False):  # other requests, and the thread, go on
+            try:
+                self._look_alone()
+            finally:
+                self._looking.release()
+
+    def _look_alone(self) -> None:
         if (keeper := self._keeper) is not None and keeper.is_done():
             self._keeper = None
             if keeper.error is not None:
@@ -289,15 +296,26 @@ class Worker(Member):
         """
         self.announce()
         mine = self._as_it_is(self._verbs()[verb]())
-        silent = others(self.memory, verb, host=self.host)
-        but = {self.id, *silent}
+        silent = self._silent(verb, patience=min(wait, STARTING))
+        but = {self.pid, *(each.pid for each in silent.values())}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
-        answered = (_state_of(answer) for answer in answers)
-        workers = (mine, *answered, *silent.values())
+        reached = {int(answer["pid"]) for answer in answers}
+        missing = unreached(self.memory, host=self.host, but=reached) if HAS_SOCKETS else ()
+        workers = (mine, *map(_state_of, answers), *silent.values(), *missing)
         return Gathering(
             workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
             ended_at=clock.now(),
         )
+
+    def _silent(self, verb: str, *, patience: float) -> dict[str, WorkerState]:
+        """The processes that answer no call; one that has just been forked is about to do so."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = others(self.memory, verb, host=self.host)
+            starting = any(each.error == HOLDS for each in found.values())
+            if not starting or time.monotonic() >= deadline:
+                return found
+            time.sleep(AGAIN)
 
     def _as_it_is(self, mine: WorkerState) -> WorkerState:
         """This worker's state, where what it stands for is not all there."""
@@ -441,7 +459,6 @@ class Worker(Member):
         if self._service.has_thread and not self._needs_thread():
             with self._starting:
                 self._service.stop()
-                self._service.let_go()
             self.engine.listens(does=False)
 
     # Forks

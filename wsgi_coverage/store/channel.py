@@ -91,6 +91,11 @@ class Listener:
         except OSError:
             return False
 
+    @property
+    def is_reachable(self) -> bool:
+        """False once somebody has removed its file."""
+        return self._path.exists()
+
     def wake(self) -> None:
         """Have `serve` return, so that its caller can look at its timeout again."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
@@ -114,7 +119,7 @@ class Listener:
 
 
 def call_all(
-    folder: Path, verb: str, *, wait: float, but: Collection[str] = (), only: int | None = None
+    folder: Path, verb: str, *, wait: float, but: Collection[int] = (), only: int | None = None
 ) -> list[JsonObject]:
     """Ask every live worker at once; return an entry for each, answered or not.
 
@@ -122,7 +127,7 @@ def call_all(
         folder: the private folder.
         verb: what to do.
         wait: seconds until the deadline.
-        but: the ids of workers to leave out: the caller itself, and those that do not answer.
+        but: process ids to leave out: of the caller itself, and of those that do not answer.
         only: the process id of the one to ask.
 
     Returns:
@@ -133,7 +138,7 @@ def call_all(
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
         for path in sorted(folder.glob(f"*{SUFFIX}" if only is None else f"{only}-*{SUFFIX}")):
             record = _record_of(path)
-            if record is None or record.get("id") in but:
+            if record is None or record.get("pid") in but:
                 continue
             connection = connections.enter_context(
                 socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -491,7 +491,9 @@ class Memory:
     def call_it_load(self, epoch: int, *, flushed: bool = False) -> None:
         """What nobody told the phase of, up to now, ran at load."""
         untold, load = plane_of(None, epoch, flushed=flushed), plane_of(Phase.LOAD, epoch)
-        for number, chunk in self.held().get(untold, {}).items():
+        numbers = [n for _, plane, n, kind in self._files() if (plane, kind) == (untold, "lines")]
+        for number in numbers:
+            chunk = self.chunk_of_plane(untold, number)
             target = self.chunk_of_plane(load, number)
             for at in _marked(bytes(chunk)):
                 target[at] = 1

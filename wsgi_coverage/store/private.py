@@ -83,25 +83,43 @@ def elsewhere(data_file: Path) -> list[Path]:
     Containers that share the folder of the data file and shared memory have them.
     """
     mine, own = _about(data_file), places(data_file)
-    found = []
+    if not mine["namespace"]:
+        return []  # there are none here
+    found: list[Path] = []
     for folder in {each.parent for each in own}:
         with contextlib.suppress(OSError):
-            found += [path for path in folder.iterdir() if path not in own and _is(path, mine)]
+            found += [
+                path for path in folder.iterdir() if path not in own and _is_related(path, mine)
+            ]
     return sorted(found)
 
 
-def _is(folder: Path, about: list[str]) -> bool:
+def _is_related(folder: Path, mine: dict[str, str]) -> bool:
     try:
-        return bool(json.loads((folder / ABOUT).read_text(encoding="utf-8")) == about)
-    except (OSError, ValueError):
+        known = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        # In this namespace it is what a folder has left that had this inode before.
+        return (
+            bool(known["namespace"] != mine["namespace"])
+            and {
+                **known,
+                "namespace": mine["namespace"],
+            }
+            == mine
+        )
+    except (OSError, ValueError, TypeError, KeyError):
         return False
 
 
-def _about(data_file: Path) -> list[str]:
-    """What processes have in common whose lines belong together: boot, data file, its folder."""
+def _about(data_file: Path) -> dict[str, str]:
+    """Whose lines belong together: of one boot and data file; and in which pid namespace."""
     status = data_file.parent.stat()
-    boot = next(_system(), "")
-    return [boot, data_file.name, str(status.st_dev), str(status.st_ino)]
+    boot, *namespace = (*_system(), "")
+    return {
+        "boot": boot,
+        "data_file": str(data_file),
+        "folder": f"{status.st_dev} {status.st_ino}",
+        "namespace": " ".join(namespace),
+    }
 
 
 def _bases() -> Iterator[Path]:
