@@ -4,9 +4,9 @@ There is one worker a process, however many applications are wrapped in it.
 
 Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
 under it, and nothing is held over a fork. `_starting` is held while the thread is started or
-stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or thread, that
-looks after the memory. One daemon thread (wsgi_coverage.collect.service), where one is needed, answers
-calls, flushes and autosaves.
+stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or
+thread, that looks after the memory. One daemon thread (wsgi_coverage.collect.service), where one is
+needed, answers calls, flushes and autosaves.
 """
 
 from __future__ import annotations
