@@ -37,7 +37,7 @@ from wsgi_coverage.store.processes import Slot
 
 log = logging.getLogger("wsgi_coverage")
 
-CLAIM_TRIES = 20
+CLAIM_TRIES = 500
 CLAIM_PAUSE = 0.002  # seconds
 
 
@@ -246,12 +246,12 @@ class Engine(ABC):
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
         self._claim(new)
+        self.held.append(old)  # where there is no room for all of it now, it is read on
         self._go_on_in(new)
-        copy_lines(old, new)
         old_slot.free()
         if is_gone:
             old.leave()  # the others that have it mapped
-        self.held.append(old)
+        copy_lines(old, new)
 
     def look_after(self) -> None:
         """Notice whether the memory is still there, which only a look tells; raises nothing."""

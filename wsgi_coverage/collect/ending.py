@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import os
 import signal
 import sys
@@ -22,19 +23,22 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-Action = Callable[[], object]
+from wsgi_coverage.collect import live
 
-_at_end: Action | None = None
+AtEnd = Callable[[int | None], bool]
+
+_at_end: AtEnd | None = None
 _flush_of: Callable[[int], object] | None = None
 _exit_is_ours = _children_are_ours = False
 _masks: dict[int, set[Any]] = {}  # of threads that fork just now, before we blocked SIGTERM
 
 
-def heed(at_end: Action, *, flush_of: Callable[[int], object]) -> None:
+def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
     """Have `at_end` called before SIGTERM, or os._exit, ends this process.
 
     Args:
-        at_end: raises nothing that matters.
+        at_end: given the signal's number, or None before os._exit; raises nothing that matters.
+            False: it is in the midst of something, and calls `die` afterwards.
         flush_of: has a process flush; called before this one ends it by `Process.terminate` or
             `kill`.
     """
@@ -51,8 +55,9 @@ def heed(at_end: Action, *, flush_of: Callable[[int], object]) -> None:
 def before_fork() -> None:
     """In the parent: a SIGTERM to the child waits until it has its default action there."""
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        _masks[threading.get_ident()] = mask
+        # First: a handler of the application's may raise in the call that blocks.
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def after_fork_in_parent() -> None:
@@ -72,23 +77,34 @@ def after_fork_in_child() -> None:
 
 
 def _has_started_it() -> bool:
-    """Tell whether this is no child of multiprocessing, nor one of its helpers."""
+    """Tell whether this is nobody's child that is measured because its parent is.
+
+    Whoever has started such a child, by multiprocessing or not, may end it by SIGTERM, and wait.
+    """
+    if live.inherited is not None:
+        return False
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         return False
-    return not any("multiprocessing" in argument for argument in sys.orig_argv)
+    return not any(
+        argument.startswith("from multiprocessing.") or argument == "--multiprocessing-fork"
+        for argument in sys.orig_argv
+    )
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    _end()
+    if signal.getsignal(number) is not _on_sigterm:
+        return  # another handler, which has been set since, calls the one before
+    with contextlib.suppress(Exception):
+        if _at_end is not None and not _at_end(number):
+            return
+    die(number)
+
+
+def die(number: int) -> None:
+    """End this process by a signal that was held up."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-
-
-def _end() -> None:
-    with contextlib.suppress(Exception):
-        if _at_end is not None:
-            _at_end()
 
 
 def _heed_exit() -> None:
@@ -101,8 +117,11 @@ def _heed_exit() -> None:
 
     @functools.wraps(leave)
     def _exit(status: int) -> NoReturn:
-        _end()
-        leave(status)
+        number = operator.index(status)  # refused before anything is done
+        with contextlib.suppress(Exception):
+            if _at_end is not None:
+                _at_end(None)
+        leave(number)
 
     os._exit = _exit
 

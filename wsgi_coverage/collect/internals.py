@@ -29,6 +29,7 @@ from coverage import Coverage, CoverageData
 from wsgi_coverage.collect.everywhere import trace_everywhere
 from wsgi_coverage.data.reading import arc_of, ends_of
 
+INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
 
 Live = dict[str, set[Any]]
@@ -180,16 +181,26 @@ def already_saved(cov: Coverage) -> CoverageData | None:
     return cov._data if cov._data else None
 
 
-def flush(collector: Any, data: CoverageData) -> Live:
-    """Move what has been seen so far from the live sets to the data, losing nothing.
+def hand_over(collector: Any, taken: Live, data: CoverageData) -> None:
+    """Move what `peek` gave from the live sets to the data, losing nothing.
 
     If writing fails, everything is still in the live sets.
     """
-    taken = peek(collector)
     if taken:
         _write(collector, taken, data)
         take_away(collector, taken)
-    return taken
+
+
+def add(to: Live, more: Live) -> None:
+    """Have in one what is in another."""
+    for name, seen in more.items():
+        to.setdefault(name, set()).update(seen)
+
+
+def without(seen: Live, but: Live) -> Live:
+    """What is in one and not in another."""
+    left = {name: numbers - but.get(name, set()) for name, numbers in seen.items()}
+    return {name: numbers for name, numbers in left.items() if numbers}
 
 
 def take(collector: Any) -> Live:
@@ -205,16 +216,10 @@ def take_away(collector: Any, taken: Live) -> None:
         collector.data[name].difference_update(seen)
 
 
-def peek(collector: Any, but: Live | None = None) -> Live:
-    """Copy what has been seen so far, leaving out what is in `but`."""
-    out: Live = {}
-    for name, seen in collector.data.copy().items():
-        copied = seen.copy()
-        if but and name in but:
-            copied -= but[name]
-        if copied:
-            out[name] = copied
-    return out
+def peek(collector: Any) -> Live:
+    """Copy what has been seen so far."""
+    copied = {name: seen.copy() for name, seen in collector.data.copy().items()}
+    return {name: seen for name, seen in copied.items() if seen}
 
 
 class _Caught:
@@ -349,9 +354,17 @@ def traces_this_thread(collector: Any) -> bool | None:
     if not collector.core.systrace:
         return None
     found = sys.gettrace()
+    if found is getattr(collector, INSTALLS, found) and hasattr(collector, INSTALLS):
+        return None  # at its next event
     return any(
         found is each or getattr(found, "__self__", None) is each for each in collector.tracers
     )
+
+
+def traces_new_threads(collector: Any) -> bool:
+    """False where somebody has set another trace function for threads that begin."""
+    threads = collector.threading
+    return not threads or threads.gettrace() == collector._installation_trace
 
 
 def pause(collector: Any) -> None:
@@ -380,6 +393,7 @@ def resume(collector: Any) -> None:
     def install(frame: FrameType, event: str, arg: Any) -> Any:
         return _install(collector, frame, event, arg)
 
+    setattr(collector, INSTALLS, install)
     _let_go_of_frames(old, None if collector.branch else install)
     trace_everywhere(install)
 

@@ -6,6 +6,7 @@ No state; called once a process, under the lock that makes the worker.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
 log = logging.getLogger("wsgi_coverage")
+
+GIVEN = 8  # data sets that were handed out and stay open
 
 # Each would repeat on every flush.
 QUIET = ["no-data-collected", "module-not-imported"]
@@ -59,7 +62,9 @@ class _Lent:
     def __init__(self, cov: Any, readings: Callable[[], list[Reading]]) -> None:
         self._cov = cov
         self._readings = readings
+        self._lock = threading.RLock()
         self._known: tuple[list[int], CoverageData] | None = None  # checksums, and data of these
+        self._given: list[CoverageData] = []  # before; who has asked may still read it
 
     def get_data(self) -> CoverageData:
         """What has been executed up to now, in a data set of its own, which is kept in memory."""
@@ -67,13 +72,16 @@ class _Lent:
         type(cov).get_data(cov)  # has the configuration settled, and what runs flushed
         readings = self._readings()
         sums = [reading.checksum() for reading in readings]
-        if self._known is None or self._known[0] != sums:
-            data = CoverageData(basename=cov.config.data_file, no_disk=True)
-            for reading in readings:
-                add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
-            internals.give_data(cov, data, instead_of=self._known[1] if self._known else None)
-            self._known = sums, data
-        return self._known[1]
+        with self._lock:
+            if self._known is None or self._known[0] != sums:
+                data = CoverageData(basename=cov.config.data_file, no_disk=True)
+                for reading in readings:
+                    add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
+                self._given.append(data)
+                old = self._given.pop(0) if len(self._given) > GIVEN else None
+                internals.give_data(cov, data, instead_of=old)
+                self._known = sums, data
+            return self._known[1]
 
 
 def lend(

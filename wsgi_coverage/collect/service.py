@@ -99,6 +99,9 @@ class Service:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_forked = False
+        # Of the last autosave and flush: a fork stops the thread, and starts another.
+        self._autosaved = self._flushed = time.monotonic()
+        self._pause = FLUSH_FIRST  # seconds until the next flush
 
     @property
     def interval(self) -> float:
@@ -162,7 +165,10 @@ class Service:
         self._stopping.set()
         self._wake()
         self._thread.join(STOP_PATIENCE)
-        # Before Python 3.13 a joined thread may still be there for the system, which is asked.
+        # Before Python 3.13 a joined thread may still be there for the system, which is asked. What
+        # gevent calls a thread runs in the application's own.
+        if self._thread.native_id == threading.main_thread().native_id:
+            return
         task, deadline = Path(f"/proc/self/task/{self._thread.native_id}"), time.monotonic() + 0.05
         while task.exists() and time.monotonic() < deadline:
             time.sleep(0)
@@ -193,13 +199,11 @@ class Service:
         modwsgi.spare_this_thread()
         leave_signals_alone()
         problem = None  # that is known already
-        last = flushed = time.monotonic()
-        pause = FLUSH_FIRST
         while not stopping.is_set():
             interval = self._interval
-            left = max(last + interval - time.monotonic(), SOON) if interval else None
+            left = max(self._autosaved + interval - time.monotonic(), SOON) if interval else None
             if self._flush is not None:
-                until = max(flushed + pause - time.monotonic(), SOON)
+                until = max(self._flushed + self._pause - time.monotonic(), SOON)
                 left = until if left is None else min(left, until)
             try:
                 if listener is None:
@@ -216,12 +220,13 @@ class Service:
                 listener = self._mended(listener, stopping)
             if self._is_removed(listener):
                 listener = self._mended(listener, stopping)
-            if self._flush is not None and time.monotonic() >= flushed + pause:
-                pause = FLUSH_FIRST if self._flush() else min(2 * pause, FLUSH_LAST)
-                flushed = time.monotonic()
-            if interval and time.monotonic() >= last + interval:
+            if self._flush is not None and time.monotonic() >= self._flushed + self._pause:
+                was_new = self._flush()
+                self._pause = FLUSH_FIRST if was_new else min(2 * self._pause, FLUSH_LAST)
+                self._flushed = time.monotonic()
+            if interval and time.monotonic() >= self._autosaved + interval:
                 self._autosave()
-                last = time.monotonic()
+                self._autosaved = time.monotonic()
 
     def _is_removed(self, listener: Listener | None) -> bool:
         """Tell whether somebody has removed the private folder."""

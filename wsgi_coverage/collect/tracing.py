@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect import internals, live, modwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.base import Engine, room_of
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
@@ -35,7 +35,7 @@ from wsgi_coverage.errors import CannotPauseError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.log import Known
-from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, plane_of
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, epoch_of, plane_of
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -94,6 +94,7 @@ class Tracing(Engine):
             self._cov.start()
         self._collector: Any = internals.collector_of(self._cov)
         self._problem = internals.problem(self._cov)
+        self._branch = bool(self._cov.get_option("run:branch"))
         self._why_no_phases = self._find_why_no_phases()
         if self._problem is None:
             self._take_over(adopted=adopted)
@@ -123,15 +124,23 @@ class Tracing(Engine):
         internals.watch_sources(self._cov, self._saw)
         internals.watch_context_switches(self._collector, self._on_context_switch)
 
+    @locked
     def _asked_to_flush(self) -> bool:
-        """coverage.py asks, for a data set that nobody looks at; a foreign one's is its owner's."""
+        """coverage.py asks, for a data set that nobody looks at; a foreign one's is its owner's.
+
+        What is seen from now on may be of another context.
+        """
+        taken = internals.peek(self._collector)
+        self._set_aside(taken)
         try:
             self.flush()
         except OSError as error:
             log.warning("what has run is still to be flushed: %s", error)
-        if self.can_reset:
+        if self.can_reset or not taken:
             return False
-        return bool(internals.flush(self._collector, self._collector.covdata))
+        internals.hand_over(self._collector, taken, self._collector.covdata)
+        self._seen_of_foreign = {}  # what it sees again is there again
+        return True
 
     def _saw(self, filename: str) -> None:
         """A source is being loaded, to be measured: remember which version."""
@@ -201,35 +210,42 @@ class Tracing(Engine):
 
     def _flush(self) -> bool:
         new, failure = False, None
+        if self._problem is not None:
+            new |= self._flush_by_the_book()
+        elif not self.paused:  # else what is seen now does not count
+            self._set_aside(internals.peek(self._collector))
         for seen in list(self._pending):
             try:
                 new |= self._write(seen.plane, seen.context, self._convert(seen.live))
             except OSError as error:  # the others may be of sources that have their place already
                 failure = failure or error
                 continue
-            self._pending.remove(seen)
-            if seen.plane != self._plane:
+            self._pending[:] = [each for each in self._pending if each is not seen]
+            if epoch_of(seen.plane) not in (None, self.epoch):
                 self.memory.forget_plane(seen.plane)
-        if self._problem is not None:
-            new |= self._flush_by_the_book()
-        elif not self.paused:  # else what is seen now does not count
-            new |= self._flush_live()
         if failure is not None:
             raise failure
+        if self._branch:
+            self.memory.catch_up(self._plane)
         return new
 
-    def _flush_live(self) -> bool:
-        seen = internals.peek(self._collector, but=self._seen_of_foreign)
-        if not seen:
-            return False
-        context = internals.context_of(self._collector)
-        new = self._write(self._plane, context, self._convert(seen))
+    def _set_aside(self, seen: internals.Live) -> None:
+        """What was seen is still to be flushed, whatever is begun now.
+
+        It is in two places for a moment, never in none: a signal may end the process.
+        """
+        new = internals.without(seen, self._seen_of_foreign) if not self.can_reset else seen
+        if new and not self.paused and self._problem is None:
+            context = internals.context_of(self._collector)
+            last = self._pending[-1] if self._pending else None
+            if last is not None and last[:2] == (self._plane, context):
+                internals.add(last.live, new)
+            else:
+                self._pending.append(_Seen(self._plane, context, new))
         if self.can_reset:
             internals.take_away(self._collector, seen)
         else:
-            for name, numbers in seen.items():
-                self._seen_of_foreign.setdefault(name, set()).update(numbers)
-        return new
+            internals.add(self._seen_of_foreign, new)
 
     def _convert(self, seen: internals.Live) -> internals.Converted:
         return internals.convert(self._collector, seen)
@@ -301,8 +317,7 @@ class Tracing(Engine):
             super()._follow(state)
         elif self.epoch < state.oldest:
             # What ran before a reset, and is nobody's to forget, must not count as what runs now.
-            for name, seen in internals.peek(self._collector).items():
-                self._seen_of_foreign.setdefault(name, set()).update(seen)
+            internals.add(self._seen_of_foreign, internals.peek(self._collector))
             self.epoch = state.epoch
             self.is_behind = True
 
@@ -316,15 +331,16 @@ class Tracing(Engine):
         if self._problem is not None:
             with contextlib.suppress(OSError):
                 self._flush_by_the_book()  # of the old epoch
-        elif not was_paused:
-            taken = internals.take(self._collector)
-            if counts and taken:
-                context = internals.context_of(self._collector)
-                self._pending.append(_Seen(self._plane, context, taken))
+        elif counts:
+            self._set_aside(internals.peek(self._collector))
+        else:
+            internals.take(self._collector)
         if not counts:
             self._pending[:] = [each for each in self._pending if each.plane == "load"]
         left, self.epoch = self.epoch, state.epoch
         self.phase, self.paused = phase, paused
+        if paused:
+            self._thread = threading.local()
         if left != state.epoch and not self._pending:
             self.memory.forget_epoch(left)
         if self._problem is not None:
@@ -333,6 +349,7 @@ class Tracing(Engine):
             internals.pause(self._collector)
         elif was_paused and not paused:
             internals.resume(self._collector)
+            self._thread = threading.local()  # threads are traced anew
         else:
             internals.restart_events(self._collector)
 
@@ -360,21 +377,26 @@ class Tracing(Engine):
 
     def _look_at_thread(self) -> None:
         """Notice where somebody has taken the trace function of this thread away."""
-        if self.paused or self._problem is not None:
+        thread = self._thread
+        if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
             return
         traced = internals.traces_this_thread(self._collector)
         if traced:
-            self._thread.traced = True
-        elif traced is False and getattr(self._thread, "traced", False):
-            self._thread.traced = False
-            self.threads_lost += 1
+            thread.traced = True
+        elif traced is False and (
+            getattr(thread, "traced", False)
+            or not (hasattr(thread, "traced") or internals.traces_new_threads(self._collector))
+        ):
+            thread.traced = False
+            if thread is self._thread and not self.paused:  # else a pause has come just now
+                self.threads_lost += 1
 
     # Ends
 
     def note_unexecuted_files(self) -> None:
         if self._problem is not None:
             return
-        if not self.measuring.branch:
+        if not self._branch:
             super().note_unexecuted_files()
             return
         known = {*self.memory.read().names()}

@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ MISSED = (
     "told apart from what ran before, and is not counted"
 )
 STARTING = 0.25  # seconds for a forked child to have its thread
+REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
 AGAIN = 0.005  # seconds between two looks
 KEEPER_PATIENCE = 5.0  # seconds for the process to write, which is told to wait for an interval
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
@@ -81,6 +82,8 @@ class Worker(Member):
         self.problems: list[str] = []  # what went wrong last, for /health
         self.started_at = clock.now_iso()
         self._last_failure: str | None = None  # of a flush
+        self._writer: int | None = None  # the thread that writes a data file
+        self._ending_by: int | None = None  # a signal that came meanwhile
         self.imported_before = imported_before()  # names of modules
         # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
@@ -254,9 +257,8 @@ class Worker(Member):
             self._save_after_the_end()
             return
         self.publish()
-        folder, data_file = self.memory.folder, self.engine.data_file
         try:
-            child.call(saving.save_in, folder, data_file, self._static, tick=tick)
+            self._save_elsewhere()
         except child.NoInterpreterError:
             self.save_here()
         except OSError as error:
@@ -264,12 +266,16 @@ class Worker(Member):
                 raise DiskFullError(str(error)) from error
             raise
 
+    def _save_elsewhere(self) -> None:
+        folder, data_file = self.memory.folder, self.engine.data_file
+        child.call(saving.save_in, folder, data_file, self._static, tick=tick)
+
     def save_here(self) -> None:
         """The same in this process, which ends, or has no Python to start."""
         self.publish()
         if not self.memory.is_there:
             return  # its last process but this one has written it, and taken it away
-        with saving.saving(self.memory.folder):
+        with self._writing(), saving.saving(self.memory.folder):
             readings = [each.read() for each in self._own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)
@@ -299,13 +305,28 @@ class Worker(Member):
         silent = self._silent(verb, patience=min(wait, STARTING))
         but = {self.pid, *(each.pid for each in silent.values())}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
-        reached = {int(answer["pid"]) for answer in answers}
-        missing = unreached(self.memory, host=self.host, but=reached) if HAS_SOCKETS else ()
+        missing = self._reach_again(verb, answers, patience=min(wait, REACHING))
         workers = (mine, *map(_state_of, answers), *silent.values(), *missing)
         return Gathering(
             workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
             ended_at=clock.now(),
         )
+
+    def _reach_again(
+        self, verb: str, answers: list[JsonObject], *, patience: float
+    ) -> list[WorkerState]:
+        """Those whose sockets are gone; within a second they have made them anew, and are asked."""
+        deadline = time.monotonic() + patience
+        while HAS_SOCKETS:
+            reached = {int(answer["pid"]) for answer in answers}
+            missing = unreached(self.memory, host=self.host, but=reached)
+            left = deadline - time.monotonic()
+            if not missing or left <= 0:
+                return missing
+            time.sleep(AGAIN)
+            for each in missing:
+                answers += call_all(self.private, verb, wait=left, only=each.pid)
+        return []
 
     def _silent(self, verb: str, *, patience: float) -> dict[str, WorkerState]:
         """The processes that answer no call; one that has just been forked is about to do so."""
@@ -491,6 +512,7 @@ class Worker(Member):
         self._noticing = threading.Lock()
         self._looking = threading.Lock()
         self._closed = self._has_forked = False
+        self._writer = self._ending_by = None
         self._is_forked = True
         if self.engine.holds:
             ending.after_fork_in_child()
@@ -529,32 +551,64 @@ class Worker(Member):
         """Have all that has run in the memory, and leave no trace; the process ends."""
         if self._closed or self.pid != os.getpid():
             return
-        self._closed = True
-        self.engine.look_after()
-        self._attempt("the last flush", self.engine.flush)
-        self._attempt("the last save", self._leave)
-        self._service.close()
-        self._leave_no_folder()
+        with self._writing():
+            self._closed = True
+            self.engine.look_after()
+            self._attempt("the last flush", self.engine.flush)
+            self._attempt("the last save", self._leave)
+            self._service.close()
+            self._leave_no_folder()
 
-    def close_in_time(self) -> None:
-        """The same, where nothing may keep the process from ending for long."""
+    def close_in_time(self, number: int | None) -> bool:
+        """The same, where nothing may keep the process from ending for long.
+
+        Args:
+            number: of the signal that ends the process; None: it does so by itself.
+
+        Returns:
+            False where this very thread writes a data file just now, and ends the process
+            afterwards.
+        """
+        if self._writer == threading.get_ident():
+            self._ending_by = number
+            return False
         if self.engine.is_free_within(END_PATIENCE):
             self.close()
+        return True
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let a signal that ends the process wait until a data file is written."""
+        outermost = self._writer is None
+        if outermost:
+            self._writer = threading.get_ident()
+        try:
+            yield
+        finally:
+            if outermost:
+                self._writer = None
+        if outermost and self._ending_by is not None:
+            self.close()
+            ending.die(self._ending_by)
 
     def publish_before_exec(self) -> None:
         """Another program takes this process over, which runs no exit handlers."""
         self.publish()
         if self.engine.is_alone():
-            self.save_here()
+            (self._save_elsewhere if self._is_forked else self.save_here)()
 
     def _leave(self) -> None:
         """The last process of a memory writes it to a data file, and takes it away."""
         if not self.engine.close():
             return
         self._attempt("noting what never ran", self.engine.note_unexecuted_files)
-        self.save_here()
-        if self._tidy is not None:
-            self._tidy()
+        if self._is_forked:
+            # A thread of the parent's may have been inside SQLite, which would be so for ever here.
+            self._save_elsewhere()
+        else:
+            self.save_here()
+            if self._tidy is not None:
+                self._tidy()
         saving.take_away(self.memory)
 
     def _save_after_the_end(self) -> None:

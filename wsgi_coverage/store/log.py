@@ -6,13 +6,16 @@ appended, a JSON line each: [name, version, tracer, context, has_arcs, "number,n
 A process reads what others have appended before it appends what is new, so that the same arcs of
 many workers are there about once. A torn line is passed over by all.
 
-Concurrency: appended in one step, by whoever comes; nobody takes a lock. Records twice are no harm.
+Concurrency: appended in one step, by whoever comes, under a record lock that is shared and never
+waited for: it tells whoever takes a file away that somebody is about to append. Records that are
+there twice are no harm.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -24,6 +27,8 @@ from typing import NamedTuple
 from wsgi_coverage.data.reading import Record
 
 LOG_FILE = re.compile(r"(load|(?:flushed|untold)-\d+)(?:\.[0-9a-f]{8})?\.log")
+HEAD = 19  # bytes: a line of its own, which is random
+TRIES = 100  # to open a file that others take away
 MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills who takes too much
 
 Known = dict[Record, set[int]]  # by a record without numbers
@@ -32,7 +37,7 @@ Known = dict[Record, set[int]]  # by a record without numbers
 class _Read(NamedTuple):
     """What is known of one plane's file."""
 
-    inode: int
+    head: bytes  # tells the file from one that has come in its place
     end: int  # bytes that have been read
     known: Known
 
@@ -63,7 +68,7 @@ class Log:
             LogFullError: there is no place for more.
             OSError: there is no room.
         """
-        with FileIO(self._folder / f"{plane}.log", "ab+", opener=_opened) as file:
+        with self._open(plane) as file:
             known = self._catch_up(plane, file)
             lines = [
                 _as_line(record, new)
@@ -73,20 +78,37 @@ class Log:
             ]
             if not lines:
                 return False
-            raw = b"\n" + b"".join(lines)
-            if os.fstat(file.fileno()).st_size + len(raw) > MOST_BYTES:
-                raise LogFullError(errno.ENOSPC, f"{plane}.log would be larger than {MOST_BYTES:,}")
+            size = os.fstat(file.fileno()).st_size
+            raw = (b"\n" if size else b"# %s\n" % os.urandom(8).hex().encode()) + b"".join(lines)
+            if size + len(raw) > MOST_BYTES:
+                raise LogFullError(errno.EFBIG, f"{plane}.log would be larger than {MOST_BYTES:,}")
             if os.write(file.fileno(), raw) < len(raw):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{plane}.log")
             self._catch_up(plane, file)
             return True
 
+    @contextlib.contextmanager
+    def _open(self, plane: str) -> Iterator[FileIO]:
+        """The file of a plane, which is not taken away meanwhile: see `call_it`."""
+        path = self._folder / f"{plane}.log"
+        for _ in range(TRIES):
+            with FileIO(path, "ab+", opener=_opened) as file:
+                if _is_shared(file) and _is_at(file, path):
+                    yield file
+                    return
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), f"{plane}.log")
+
+    def catch_up(self, plane: str) -> None:
+        """Know what others have appended."""
+        with contextlib.suppress(OSError), FileIO(self._folder / f"{plane}.log") as file:
+            self._catch_up(plane, file)
+
     def _catch_up(self, plane: str, file: FileIO) -> Known:
         """Read what has been appended since this process last looked."""
-        status = os.fstat(file.fileno())
-        size, read = status.st_size, self._planes.get(plane)
-        if read is None or read.inode != status.st_ino or size < read.end:  # it was made anew
-            read = _Read(status.st_ino, 0, {})
+        size, head = os.fstat(file.fileno()).st_size, os.pread(file.fileno(), HEAD, 0)
+        read = self._planes.get(plane)
+        if read is None or read.head != head or size < read.end:  # it was made anew
+            read = _Read(head, 0, {})
         if size > read.end:
             raw = os.pread(file.fileno(), size - read.end, read.end)
             whole = raw[: raw.rfind(b"\n") + 1]
@@ -107,10 +129,18 @@ class Log:
     def call_it(self, plane: str, of: str) -> None:
         """Have all records of a plane belong to another one from now on.
 
-        Who is about to append to the old one appends to the new one.
+        Who is about to append to the old file has its records read with the new plane's.
         """
+        aside = self._folder / f"{plane}.{os.urandom(4).hex()}.log"
         with contextlib.suppress(FileNotFoundError):
-            (self._folder / f"{of}.log").rename(self._folder / f"{plane}.{os.urandom(4).hex()}.log")
+            (self._folder / f"{of}.log").rename(aside)
+            with FileIO(aside, "rb+") as file:
+                if _is_exclusive(file):
+                    found: Known = {}
+                    for record, numbers in _parsed(file.readall()):
+                        found.setdefault(record, set()).update(numbers)
+                    self.append(plane, found)
+                    aside.unlink()
         self.forget(of)
 
     def planes(self) -> Iterator[tuple[str, Path]]:
@@ -138,6 +168,33 @@ def with_numbers(known: Known) -> list[Record]:
     return [record._replace(numbers=tuple(sorted(n))) for record, n in known.items()]
 
 
+def _is_shared(file: FileIO) -> bool:
+    """Have nobody take this file away until it is closed; False: somebody does just now."""
+    return _try_lock(file, "LOCK_SH")
+
+
+def _is_exclusive(file: FileIO) -> bool:
+    """Have nobody append to this file until it is closed; False: somebody does just now."""
+    return _try_lock(file, "LOCK_EX")
+
+
+def _try_lock(file: FileIO, kind: str) -> bool:
+    try:
+        fcntl.lockf(file.fileno(), getattr(fcntl, kind) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
+
+
+def _is_at(file: FileIO, path: Path) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
 def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
@@ -159,7 +216,7 @@ def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]]]:
     for line in raw.splitlines():
         if not line.startswith(b"["):
             continue
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             match json.loads(line):
                 case [
                     str(name),

@@ -353,7 +353,11 @@ class Memory:
         try:
             return self._with_reserve(lambda: self._log.append(plane, found))
         except LogFullError as error:
-            raise MemoryFullError(error.errno, error.strerror) from error
+            raise MemoryFullError(errno.ENOSPC, error.strerror) from error
+
+    def catch_up(self, plane: str) -> None:
+        """Know what others have appended to a plane."""
+        self._log.catch_up(plane)
 
     def held_records(self) -> dict[str, Known]:
         """The records that this process knows of, by plane."""
@@ -531,14 +535,15 @@ class Memory:
                 return False
             if only_saved and self.read().checksum() != self.saved_sum:
                 return False
+            # The table last: who starts meanwhile cannot claim a slot of it, and begins again.
             names = [
-                "control",
-                "processes",
                 "index",
                 "reserve",
                 ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
+                "control",
+                "processes",
             ]
             for name in names:
                 (self.folder / name).unlink(missing_ok=True)
@@ -593,7 +598,7 @@ def _parsed(line: bytes) -> tuple[str, str, int] | None:
     """A claim that is as it should be; all processes have to agree on which are."""
     if not line.startswith(b"["):
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         match json.loads(line):
             case [int(room), str(name), str(version)] if 0 < room <= MOST_LINES:
                 return name, version, room
