@@ -53,18 +53,29 @@ def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
 
 
 def before_fork() -> None:
-    """In the parent: a SIGTERM to the child waits until it has its default action there."""
+    """In the parent: a SIGTERM to the child waits until it has its default action there.
+
+    A handler of the application's may raise at any step here and in `after_fork_in_parent`.
+    """
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
-        # First: a handler of the application's may raise in the call that blocks.
-        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        if threading.get_ident() not in _masks:  # else the last fork has left it blocked
+            _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def after_fork_in_parent() -> None:
     """In the parent: SIGTERM comes through again."""
-    mask = _masks.pop(threading.get_ident(), None)
+    try:
+        _restore()
+    finally:
+        _restore()
+
+
+def _restore() -> None:
+    mask = _masks.get(threading.get_ident())
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        del _masks[threading.get_ident()]
 
 
 def after_fork_in_child() -> None:

@@ -53,6 +53,7 @@ STARTING = 0.25  # seconds for a forked child to have its thread
 REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
 AGAIN = 0.005  # seconds between two looks
 KEEPER_PATIENCE = 5.0  # seconds for the process to write, which is told to wait for an interval
+TURN_PATIENCE = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
 
@@ -469,8 +470,24 @@ class Worker(Member):
             return self._has_forked
         return not self._is_forked or live.with_children or live.inherited is not None
 
+    @contextlib.contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Have one thread at a time start or stop ours, and nobody wait for one that never ends.
+
+        A handler of the application's that raises just after the lock was taken leaves it taken.
+        """
+        lock = self._starting
+        is_taken = lock.acquire(timeout=TURN_PATIENCE)
+        if not is_taken:
+            self._starting = threading.Lock()
+        try:
+            yield
+        finally:
+            if is_taken:
+                lock.release()
+
     def _start_service(self) -> None:
-        with self._starting:
+        with self._taking_turns():
             if self._needs_thread() and not self._forkers and not self._closed:
                 self._service.listen(self._identity())
                 self._service.start()
@@ -478,7 +495,7 @@ class Worker(Member):
 
     def _stop_service(self) -> None:
         if self._service.has_thread and not self._needs_thread():
-            with self._starting:
+            with self._taking_turns():
                 self._service.stop()
             self.engine.listens(does=False)
 
@@ -493,17 +510,19 @@ class Worker(Member):
             ending.before_fork()
         self._forkers.add(threading.get_ident())
         if self._service.has_thread or self._starting.locked():
-            with self._starting:
+            with self._taking_turns():
                 self._service.stop()
 
     def after_fork_in_parent(self) -> None:
-        """In the parent: go on."""
-        if self.engine.holds:
-            ending.after_fork_in_parent()
-        self._has_forked = True
-        self._forkers.discard(threading.get_ident())
-        if not self._service.has_thread and self._needs_thread():
-            self._start_service()
+        """In the parent: go on, also where a handler of the application's raises meanwhile."""
+        try:
+            if self.engine.holds:
+                ending.after_fork_in_parent()
+        finally:
+            self._has_forked = True
+            self._forkers.discard(threading.get_ident())
+            if not self._service.has_thread and self._needs_thread():
+                self._start_service()
 
     def after_fork_in_child(self) -> None:
         """In a child: new locks and identity; a socket and a thread where it needs them."""
