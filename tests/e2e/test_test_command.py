@@ -77,7 +77,7 @@ def test(project, command):
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The command lines of the processes that run in a folder."""
+    """The command lines of the processes that run in a folder; one that ends has none any more."""
     found = []
     for each in Path("/proc").iterdir():
         try:
@@ -85,7 +85,7 @@ def processes_in(folder: Path) -> list[str]:
                 found.append((each / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return [command for command in found if command]
 
 
 def test_what_the_tests_reached_is_reported_and_saved(project, test):
