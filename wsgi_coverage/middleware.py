@@ -77,7 +77,9 @@ class CoverageMiddleware:
 
     def _start_measuring(self, settings: Settings) -> None:
         try:
-            worker = forking.start(config_file=settings.config_file, branch=settings.branch)
+            worker = forking.start(
+                config_file=settings.config_file, branch=settings.branch, wraps=True
+            )
             worker.configure(settings.autosave_interval)
             worker.begin_load()
             worker.keep_tidy(self._tidy)

@@ -136,7 +136,7 @@ def test_a_pyproject_above_the_application_is_found_where_coverage_py_finds_noth
 ) -> None:
     given: list[Path | None] = []
 
-    def start(*, config_file: Path | None, branch: bool | None) -> StandInWorker:
+    def start(*, config_file: Path | None, **_: object) -> StandInWorker:
         given.append(config_file)
         return worker
 

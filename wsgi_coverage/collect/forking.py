@@ -16,10 +16,18 @@ from wsgi_coverage.collect.worker import Worker
 _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
+_is_to_go_on = False  # after a fork, in the parent; True once there has been anything to do
 
 
-def start(*, config_file: Path | None = None, branch: bool | None = None) -> Worker:
+def start(
+    *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
+) -> Worker:
     """This process's worker; made at the first call, whose configuration holds.
+
+    Args:
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
+        wraps: whether an application is about to be wrapped.
 
     Raises:
         SettingsError: coverage.py's configuration cannot be read.
@@ -27,7 +35,7 @@ def start(*, config_file: Path | None = None, branch: bool | None = None) -> Wor
     global _worker
     with _making:
         if _worker is None:
-            _worker = Worker(config_file=config_file, branch=branch)
+            _worker = Worker(config_file=config_file, branch=branch, wraps=wraps)
             modwsgi.spare_threads()
             _hook()
         else:
@@ -51,12 +59,13 @@ def _hook() -> None:
 
 
 def _before() -> None:
-    if _worker is not None:
-        _worker.before_fork()
+    global _is_to_go_on
+    if _worker is not None and _worker.before_fork():
+        _is_to_go_on = True
 
 
 def _after_in_parent() -> None:
-    if _worker is not None:
+    if _is_to_go_on and _worker is not None:
         _worker.after_fork_in_parent()
 
 

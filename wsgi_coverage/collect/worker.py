@@ -64,12 +64,16 @@ class Worker(Member):
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
+        wraps: whether an application is about to be wrapped.
 
     Raises:
         SettingsError: the configuration cannot be read.
     """
 
-    def __init__(self, *, config_file: Path | None = None, branch: bool | None = None) -> None:
+    def __init__(
+        self, *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
+    ) -> None:
+        self.wraps = wraps
         self._starting = threading.Lock()
         self._forkers: set[int] = set()  # threads that are about to fork
         self._noticing = threading.Lock()
@@ -303,10 +307,16 @@ class Worker(Member):
         """
         self.announce()
         mine = self._as_it_is(self._verbs()[verb]())
-        silent = self._silent(verb, patience=min(wait, STARTING))
+        silent = self._silent(verb, patience=min(wait, STARTING))  # of these nobody is called
         but = {self.pid, *(each.pid for each in silent.values())}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
         missing = self._reach_again(verb, answers, patience=min(wait, REACHING))
+        reached = {int(answer["pid"]) for answer in answers}
+        silent = {  # some have stopped to answer meanwhile
+            name: each
+            for name, each in others(self.memory, verb, host=self.host).items()
+            if each.pid not in reached
+        }
         workers = (mine, *map(_state_of, answers), *silent.values(), *missing)
         return Gathering(
             workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
@@ -497,21 +507,32 @@ class Worker(Member):
         if self._service.has_thread and not self._needs_thread():
             with self._taking_turns():
                 self._service.stop()
+                self._service.let_go()  # who has called meanwhile hears that nobody answers
+                self._service.listen(self._identity())
             self.engine.listens(does=False)
 
     # Forks
 
-    def before_fork(self) -> None:
+    def before_fork(self) -> bool:
         """In the parent: no thread of ours runs at the fork.
 
         Python warns where a process with threads forks; the application shall not hear of ours.
+
+        Returns:
+            Whether there is anything to do afterwards. Each page of memory that is touched then has
+            to be copied first.
         """
+        if self.engine.flags & processes.SERVES and not self.engine.holds:
+            self._has_forked = True
+            if not (self._service.has_thread or self._starting.locked()):
+                return False
         if self.engine.holds:
             ending.before_fork()
         self._forkers.add(threading.get_ident())
         if self._service.has_thread or self._starting.locked():
             with self._taking_turns():
                 self._service.stop()
+        return True
 
     def after_fork_in_parent(self) -> None:
         """In the parent: go on, also where a handler of the application's raises meanwhile."""
