@@ -229,8 +229,10 @@ class Service:
                 self._autosaved = time.monotonic()
 
     def _is_removed(self, listener: Listener | None) -> bool:
-        """Tell whether somebody has removed the private folder."""
-        return listener is not None and listener is self._listener and not listener.is_reachable
+        """Tell whether somebody else has removed the private folder."""
+        if listener is None or listener is not self._listener or listener.is_reachable:
+            return False
+        return not self._stopping.is_set()  # last: the end sets it before it removes the socket
 
     def _mended(self, old: Listener | None, stopping: threading.Event) -> Listener | None:
         """A new listener where somebody has closed or removed the old one, if one can be made."""
