@@ -623,7 +623,7 @@ def _counting(
     out: dict[Phase | None, dict[int, bytes]] = {}
     for (plane, number, kind), lines in raw.items():
         epoch = epoch_of(plane)
-        if kind != "lines" or (epoch is not None and before is not None and epoch >= before):
+        if kind != "lines" or not _belongs(epoch, state, before):
             continue
         if epoch is not None and epoch < state.oldest:
             if is_flushed(plane):
@@ -637,13 +637,18 @@ def _counting(
     return out
 
 
+def _belongs(epoch: int | None, state: State, before: int | None) -> bool:
+    """False for an epoch that is asked for no more, or that began while the rest was being read."""
+    return epoch is None or (epoch <= state.epoch and (before is None or epoch < before))
+
+
 def _records_that_count(
     found: Mapping[str, list[Record]], state: State, before: int | None
 ) -> dict[Phase | None, list[Record]]:
     out: dict[Phase | None, list[Record]] = {}
     for plane, records in found.items():
         epoch = epoch_of(plane)
-        if epoch is None or (epoch >= state.oldest and (before is None or epoch < before)):
+        if _belongs(epoch, state, before) and (epoch is None or epoch >= state.oldest):
             out.setdefault(phase_of_plane(plane), []).extend(records)
     return out
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.data.reading import Reading, Record
 from wsgi_coverage.store.memory import (
     CHUNK,
     HEADER,
@@ -356,6 +356,23 @@ def test_lines_are_read_by_phase(memory: Memory) -> None:
     assert lines(reading, phase=None) == [4]
     assert reading.problems == ()
     assert reading.id == memory.id
+
+
+def test_an_epoch_that_begins_while_lines_are_read_is_not_of_the_one_before(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who saves it as the old epoch's would have its lines in two collections."""
+    mark(memory, 1, epoch=0)
+    before = memory.state()
+    memory.announce(epoch=1, oldest=0, paused=False)  # somebody begins to collect
+    mark(memory, 2, epoch=1)
+    memory.append("flushed-1", {Record("a.py", "v1", "", None, True): {3}})
+    monkeypatch.setattr(memory, "state", lambda: before)
+
+    reading = memory.read()
+
+    assert (reading.epoch, lines(reading)) == (0, [1])
+    assert not reading.records
 
 
 def test_no_descriptor_is_kept(tmp_path: Path) -> None:
