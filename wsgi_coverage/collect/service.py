@@ -181,9 +181,9 @@ class Service:
 
     def let_go(self) -> None:
         """Be reachable no more, until `listen`; no thread runs."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listener, self._listener = self._listener, None  # first: a thread may look at it
+        if listener is not None:
+            listener.close()
 
     def close(self) -> None:
         """Be reachable no more, without waiting for the thread."""
