@@ -275,6 +275,22 @@ def test_folding_keeps_versions_of_a_source_apart(
     }
 
 
+def test_what_is_published_anew_while_it_is_folded_stays(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    for number in range(1, 4):
+        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+
+    def meanwhile(paths: Sequence[Path], target: Path) -> Sequence[Path]:
+        used = union(paths, target)
+        store.publish("host.1.aa", data_file(1, 7), epoch=0)
+        return used
+
+    store.fold(live=[], union=meanwhile)
+
+    assert set().union(*lines_in(store)) == {1, 2, 3, 7}
+
+
 def test_folding_drops_what_was_reset_away(
     store: Store, data_file: Callable[..., Path], tmp_path: Path
 ) -> None:

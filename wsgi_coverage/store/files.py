@@ -195,6 +195,7 @@ class FilesStore:
                 current.append(path)
         while len(current) > 1:
             folded = f"{host}.folded.{os.urandom(4).hex()}"
+            known = {path: _looks(path) for path in current}
             with self._replacing(self._path(folded)) as temporary:
                 used = union(current, temporary)
                 if len(used) > 1:
@@ -203,7 +204,8 @@ class FilesStore:
                     temporary.unlink()
             if len(used) > 1:
                 for path in used:
-                    path.unlink(missing_ok=True)
+                    if _looks(path) == known[path]:  # else it was published anew meanwhile
+                        path.unlink(missing_ok=True)
                 current = [path for path in current if path not in used]
             else:
                 current = current[1:]  # nothing goes with it, but the others may go together
@@ -247,6 +249,15 @@ class FilesStore:
                     ours = entry.name == name or entry.name.startswith(f"{name}.")
                     if ours and not entry.name.endswith("-journal") and entry.is_file():
                         yield Path(entry.path)
+
+
+def _looks(path: Path) -> tuple[int, int, int] | None:
+    """Tells a data file from another one in its place; None: it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _goes_on(pauses: Sequence[Pause]) -> bool:
