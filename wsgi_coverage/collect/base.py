@@ -17,7 +17,7 @@ import os
 import time
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.data.reading import Reading, room_of
 from wsgi_coverage.errors import NotOursError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
-from wsgi_coverage.store.memory import Memory, MemoryGoneError, State
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, marked
 from wsgi_coverage.store.processes import Slot
 
 log = logging.getLogger("wsgi_coverage")
@@ -340,22 +340,20 @@ class Engine(ABC):
         """
         return False
 
-    def readings(self, *, before: int | None = None) -> list[Reading]:
-        """What is in the memory, and in those that this process has left.
-
-        Args:
-            before: only what belongs to older epochs than this, and the load.
-        """
-        return [each.read(before=before) for each in (self.memory, *self.held)]
-
     def note_unexecuted_files(self) -> None:
         """Have data files name what could have run and did not, for reports to show it at 0."""
-        known = {*self.memory.read().names()}
-        for path, name, plugin in internals.unexecuted_files(self._cov):
+        for path, name, plugin in self._unnoted_files():
             with contextlib.suppress(OSError, ValueError):
-                if not plugin and name not in known:
+                if not plugin:
                     content = Path(path).read_bytes()
                     self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
+
+    def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
+        """The same that are not in the memory: path, name in data files, plugin."""
+        known = {*self.memory.read().names()}
+        for path, name, plugin in internals.unexecuted_files(self._cov):
+            if name not in known:
+                yield path, name, plugin
 
     def reopen(self) -> bool:
         """After the end, which exit handlers have come after: be in a memory once more.
@@ -402,11 +400,6 @@ class Engine(ABC):
         return False
 
 
-def room_of(content: bytes) -> int:
-    """Line numbers, from 0, that a source of this content may have."""
-    return len(content.splitlines()) + 2  # a carriage return alone ends a line, as for Python
-
-
 def copy_lines(old: Memory, new: Memory) -> None:
     """Have in one memory what this process has mapped, or read, of another."""
     held = old.held()
@@ -420,8 +413,7 @@ def copy_lines(old: Memory, new: Memory) -> None:
             lines = bytes(view[at : at + claim.place.room])
             if 1 in lines:
                 target = new.chunk_of_plane(plane, place.chunk)
-                for number, executed in enumerate(lines):
-                    if executed == 1:
-                        target[place.at + number] = 1
+                for number in marked(lines):
+                    target[place.at + number] = 1
     for plane, known in old.held_records().items():
         new.append(plane, known)

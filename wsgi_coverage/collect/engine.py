@@ -17,7 +17,7 @@ from wsgi_coverage.collect.marking import Marking
 from wsgi_coverage.collect.tracing import Tracing
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.private import make, note, places
+from wsgi_coverage.store.private import in_first_place, note
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -94,16 +94,13 @@ def open_memory(data_file: Path) -> Memory:
     Raises:
         OSError: there is no room for one anywhere.
     """
-    refused: OSError | None = None
-    for folder in places(data_file):
-        try:
-            make(folder)
-            memory = Memory(folder)
-            if not memory.state().turn:
-                FilesStore(data_file, fallback=folder).announce(memory)
-            memory.make_room(memory.state().epoch)
-            note(folder, data_file)
-            return memory
-        except OSError as error:
-            refused = refused or error
-    raise refused or FileNotFoundError("there is neither shared memory nor a temporary folder")
+
+    def opened(folder: Path) -> Memory:
+        memory = Memory(folder)
+        if not memory.state().turn:
+            FilesStore(data_file, fallback=folder).announce(memory)
+        memory.make_room(memory.state().epoch)
+        note(folder, data_file)
+        return memory
+
+    return in_first_place(data_file, opened)

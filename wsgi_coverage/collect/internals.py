@@ -267,9 +267,9 @@ def _write(collector: Any, seen: Live, data: CoverageData) -> None:
 
 
 def context_of(collector: Any) -> str | None:
-    """The context of what is seen now; None: the static one, or none."""
+    """The context of what is seen now; None: there is none."""
     context: str | None = collector.covdata._current_context
-    return None if context == collector.static_context else context
+    return context
 
 
 def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:

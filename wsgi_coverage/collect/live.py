@@ -63,8 +63,8 @@ class _Lent:
         self._cov = cov
         self._readings = readings
         self._lock = threading.RLock()
-        self._known: tuple[list[int], CoverageData] | None = None  # checksums, and data of these
-        self._given: list[CoverageData] = []  # before; who has asked may still read it
+        self._sums: list[int] | None = None  # checksums of what was read last
+        self._given: list[CoverageData] = []  # data of it, and before; who has asked may read on
 
     def get_data(self) -> CoverageData:
         """What has been executed up to now, in a data set of its own, which is kept in memory."""
@@ -73,15 +73,15 @@ class _Lent:
         readings = self._readings()
         sums = [reading.checksum() for reading in readings]
         with self._lock:
-            if self._known is None or self._known[0] != sums:
+            if self._sums != sums:
                 data = CoverageData(basename=cov.config.data_file, no_disk=True)
                 for reading in readings:
                     add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
                 self._given.append(data)
                 old = self._given.pop(0) if len(self._given) > GIVEN else None
                 internals.give_data(cov, data, instead_of=old)
-                self._known = sums, data
-            return self._known[1]
+                self._sums = sums
+            return self._given[-1]
 
 
 def lend(

@@ -32,7 +32,7 @@ import coverage
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Place
+from wsgi_coverage.data.reading import Place, room_of
 from wsgi_coverage.store import memory as memory_module
 from wsgi_coverage.store.mapped import Mapped
 from wsgi_coverage.store.memory import MOST_CHUNKS, Memory
@@ -199,8 +199,7 @@ class Monitoring:
         version = stamp.fingerprint_of(content)
         if code.co_name != "<module>" and changed > self._began:
             version = stamp.CHANGED  # imported before measuring began, and edited since
-        room = len(content.splitlines()) + 2  # a carriage return alone ends a line, as for Python
-        return self._place(code.co_filename, measured.name, version, room)
+        return self._place(code.co_filename, measured.name, version, room_of(content))
 
     @locked
     def _place(self, filename: str, name: str, version: str, room: int) -> _Source:
@@ -370,7 +369,7 @@ class Monitoring:
             OSError: there is no room, or the source cannot be read.
         """
         content = Path(path).read_bytes()
-        self._mark(name, stamp.fingerprint_of(content), len(content.splitlines()) + 2, lines)
+        self._mark(name, stamp.fingerprint_of(content), room_of(content), lines)
 
     @locked
     def _mark(self, name: str, version: str, room: int, lines: set[int]) -> None:

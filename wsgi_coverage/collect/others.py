@@ -3,18 +3,17 @@
 What they are asked stands in the memory, where each finds it at its next request. So nobody waits
 for them: they are told of, and named where they cannot hear, or hold back what they have run.
 
-Concurrency: reads the table of processes; no state.
+Concurrency: functions of what the table of processes held; no state.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import WorkerState
 from wsgi_coverage.store import processes
-from wsgi_coverage.store.memory import Memory, State
+from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import Entry
 
 CORE = "monitoring"
@@ -30,29 +29,31 @@ def worker_id(host: str, pid: int, token: int) -> str:
     return f"{host}.{pid}.{token:08x}"
 
 
-def others(memory: Memory, verb: str, *, host: str) -> dict[str, WorkerState]:
-    """The state of each live process that marks lines and need not be called, by its id.
+def others(
+    living: Iterable[Entry], state: State, verb: str, *, host: str
+) -> dict[str, WorkerState]:
+    """The state of each process that need not be called, by its id.
 
     Args:
-        memory: where they mark them.
+        living: the live processes of a memory, but for this one.
+        state: of the memory.
         verb: what they are asked.
         host: this one's name.
     """
-    state, now = memory.state(), clock.now_iso()
+    now = clock.now_iso()
     return {
         worker_id(host, entry.pid, entry.token): _described(entry, state, verb, host, now)
-        for entry in memory.table.living()
-        if entry.pid != os.getpid() and not _is_called(entry, verb)
+        for entry in living
+        if not _is_called(entry, verb)
     }
 
 
-def unreached(memory: Memory, *, host: str, but: Collection[int]) -> list[WorkerState]:
-    """Live processes that answer calls, and whose end of the channel was not found.
+def unreached(living: Iterable[Entry], *, host: str) -> list[WorkerState]:
+    """The processes that answer calls, and whose end of the channel was not found.
 
     Args:
-        memory: where they are noted.
+        living: the live processes of a memory that were not reached.
         host: this one's name.
-        but: process ids of those that were reached.
     """
     return [
         WorkerState(
@@ -64,8 +65,8 @@ def unreached(memory: Memory, *, host: str, but: Collection[int]) -> list[Worker
             fresh=False,
             error=UNREACHED,
         )
-        for entry in memory.table.living()
-        if entry.has(processes.LISTENS) and entry.pid not in {os.getpid(), *but}
+        for entry in living
+        if entry.has(processes.LISTENS)
     ]
 
 

@@ -24,13 +24,13 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import internals, live, modwsgi
 from wsgi_coverage.collect.attention import ALWAYS
-from wsgi_coverage.collect.base import Engine, room_of
+from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ownership import Ownership
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Record
+from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -144,10 +144,7 @@ class Tracing(Engine):
 
     def _saw(self, filename: str) -> None:
         """A source is being loaded, to be measured: remember which version."""
-        with contextlib.suppress(OSError, ValueError):
-            content = Path(filename).read_bytes()
-            version = stamp.fingerprint_of(content), room_of(content)
-            self._versions.setdefault(self._collector.cached_mapped_file(filename), version)
+        self._version_of(self._collector.cached_mapped_file(filename), filename)
 
     def _on_context_switch(self) -> None:
         """Somebody names contexts of their own: they are kept, and phases are told no more."""
@@ -170,7 +167,7 @@ class Tracing(Engine):
             core=internals.core_name(self._cov),
             core_reason=self._reason,
             coverage_version=internals.version(),
-            branch=bool(self._cov.get_option("run:branch")),
+            branch=self._branch,
             ownership=self.ownership.value,
             lossless=self._problem is None,
             problem=self._problem,
@@ -234,7 +231,7 @@ class Tracing(Engine):
 
         It is in two places for a moment, never in none: a signal may end the process.
         """
-        new = internals.without(seen, self._seen_of_foreign) if not self.can_reset else seen
+        new = seen if self.can_reset else internals.without(seen, self._seen_of_foreign)
         if new and not self.paused and self._problem is None:
             context = internals.context_of(self._collector)
             last = self._pending[-1] if self._pending else None
@@ -261,7 +258,10 @@ class Tracing(Engine):
         return new
 
     def _write(self, plane: str, context: str | None, found: internals.Converted) -> bool:
-        """Put into the memory what was found; tell whether anything of it is new there."""
+        """Put into the memory what was found; tell whether anything of it is new there.
+
+        In the static context its phase says what it is of.
+        """
         if context == self._cov.get_option("run:context"):
             context = None
         new, failure = False, None
@@ -285,14 +285,21 @@ class Tracing(Engine):
             raise failure
         return new
 
-    def _version_of(self, name: str) -> tuple[str | None, int]:
+    def _version_of(self, name: str, path: str | None = None) -> tuple[str | None, int]:
+        """Fingerprint and room of a source, as it was when this was first asked.
+
+        Args:
+            name: in data files.
+            path: where it is read; None: under its name.
+        """
         known = self._versions.get(name)
         if known is None:
             try:
-                content = Path(name).read_bytes()
+                content = Path(path or name).read_bytes()
             except (OSError, ValueError):
                 return None, 0
-            known = self._versions[name] = stamp.fingerprint_of(content), room_of(content)
+            found = stamp.fingerprint_of(content), room_of(content)
+            known = self._versions.setdefault(name, found)
         return known
 
     def _mark(
@@ -399,12 +406,10 @@ class Tracing(Engine):
         if not self._branch:
             super().note_unexecuted_files()
             return
-        known = {*self.memory.read().names()}
         records: Known = {}
-        for name, plugin in self.unexecuted_files():
-            if name not in known:
-                version, _ = self._version_of(name)
-                records[Record(name, version, plugin or "", None, True)] = set()
+        for path, name, plugin in self._unnoted_files():
+            version, _ = self._version_of(name, path)
+            records[Record(name, version, plugin or "", None, True)] = set()
         if records:
             self.memory.append(self._plane, records)
 

@@ -41,6 +41,7 @@ from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, places, private_folder
+from wsgi_coverage.store.processes import Entry
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -310,40 +311,43 @@ class Worker(Member):
         silent = self._silent(verb, patience=min(wait, STARTING))  # of these nobody is called
         but = {self.pid, *(each.pid for each in silent.values())}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
-        missing = self._reach_again(verb, answers, patience=min(wait, REACHING))
-        reached = {int(answer["pid"]) for answer in answers}
-        silent = {  # some have stopped to answer meanwhile
-            name: each
-            for name, each in others(self.memory, verb, host=self.host).items()
-            if each.pid not in reached
-        }
-        workers = (mine, *map(_state_of, answers), *silent.values(), *missing)
+        workers = [mine, *self._beside(verb, answers, patience=min(wait, REACHING))]
         return Gathering(
             workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
             ended_at=clock.now(),
         )
 
-    def _reach_again(
+    def _beside(
         self, verb: str, answers: list[JsonObject], *, patience: float
     ) -> list[WorkerState]:
-        """Those whose sockets are gone; within a second they have made them anew, and are asked."""
+        """All workers but this one, some of which have answered.
+
+        Those whose sockets are gone have made them anew within a second, and are asked then. Some
+        have stopped to answer since they were called.
+        """
         deadline = time.monotonic() + patience
-        while HAS_SOCKETS:
-            reached = {int(answer["pid"]) for answer in answers}
-            missing = unreached(self.memory, host=self.host, but=reached)
+        while True:
+            reached, state = {int(answer["pid"]) for answer in answers}, self.memory.state()
+            beside = [each for each in self._living() if each.pid not in reached]
+            missing = unreached(beside, host=self.host) if HAS_SOCKETS else []
             left = deadline - time.monotonic()
             if not missing or left <= 0:
-                return missing
+                silent = others(beside, state, verb, host=self.host)
+                return [*map(_state_of, answers), *silent.values(), *missing]
             time.sleep(AGAIN)
             for each in missing:
                 answers += call_all(self.private, verb, wait=left, only=each.pid)
-        return []
+
+    def _living(self) -> list[Entry]:
+        """The live processes beside this one."""
+        return [each for each in self.memory.table.living() if each.pid != self.pid]
 
     def _silent(self, verb: str, *, patience: float) -> dict[str, WorkerState]:
         """The processes that answer no call; one that has just been forked is about to do so."""
         deadline = time.monotonic() + patience
         while True:
-            found = others(self.memory, verb, host=self.host)
+            state = self.memory.state()
+            found = others(self._living(), state, verb, host=self.host)
             starting = any(each.error == HOLDS for each in found.values())
             if not starting or time.monotonic() >= deadline:
                 return found
@@ -434,7 +438,8 @@ class Worker(Member):
         """Ids of this host's workers that live; none of them is asked."""
         found = {self.id, *listening(self.private)} if HAS_SOCKETS else {self.id}
         for memory in self._own():
-            found.update(others(memory, "status", host=self.host))
+            beside = [each for each in memory.table.living() if each.pid != self.pid]
+            found.update(others(beside, memory.state(), "status", host=self.host))
         return found
 
     def memory_ids(self) -> set[str]:
@@ -480,6 +485,11 @@ class Worker(Member):
             return self._has_forked
         return not self._is_forked or live.with_children or live.inherited is not None
 
+    @property
+    def _may_have_thread(self) -> bool:
+        """Tell whether our thread runs, or is just being started."""
+        return self._service.has_thread or self._starting.locked()
+
     @contextlib.contextmanager
     def _taking_turns(self) -> Iterator[None]:
         """Have one thread at a time start or stop ours, and nobody wait for one that never ends.
@@ -522,14 +532,13 @@ class Worker(Member):
             Whether there is anything to do afterwards. Each page of memory that is touched then has
             to be copied first.
         """
-        if self.engine.flags & processes.SERVES and not self.engine.holds:
-            self._has_forked = True
-            if not (self._service.has_thread or self._starting.locked()):
-                return False
-        if self.engine.holds:
+        holds = self.engine.holds
+        if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
+            return False
+        if holds:
             ending.before_fork()
-        self._forkers.add(threading.get_ident())
-        if self._service.has_thread or self._starting.locked():
+        self._forkers.add(threading.get_ident())  # nobody starts one after this
+        if self._may_have_thread:
             with self._taking_turns():
                 self._service.stop()
         return True

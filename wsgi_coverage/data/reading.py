@@ -34,6 +34,11 @@ class Claim(NamedTuple):
     place: Place
 
 
+def room_of(content: bytes) -> int:
+    """Line numbers, from 0, that a source of this content may have."""
+    return len(content.splitlines()) + 2  # a carriage return alone ends a line, as for Python
+
+
 class Record(NamedTuple):
     """What does not fit a byte a line, of one source version."""
 

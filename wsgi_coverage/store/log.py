@@ -82,8 +82,7 @@ class Log:
             raw = (b"\n" if size else b"# %s\n" % os.urandom(8).hex().encode()) + b"".join(lines)
             if size + len(raw) > MOST_BYTES:
                 raise LogFullError(errno.EFBIG, f"{plane}.log would be larger than {MOST_BYTES:,}")
-            if os.write(file.fileno(), raw) < len(raw):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{plane}.log")
+            write_whole(file.fileno(), raw)
             self._catch_up(plane, file)
             return True
 
@@ -112,8 +111,7 @@ class Log:
         if size > read.end:
             raw = os.pread(file.fileno(), size - read.end, read.end)
             whole = raw[: raw.rfind(b"\n") + 1]
-            for record, numbers in _parsed(whole):
-                read.known.setdefault(record, set()).update(numbers)
+            _learn(read.known, whole)
             read = read._replace(end=read.end + len(whole))
         self._planes[plane] = read
         return read.known
@@ -136,10 +134,7 @@ class Log:
             (self._folder / f"{of}.log").rename(aside)
             with FileIO(aside, "rb+") as file:
                 if _is_exclusive(file):
-                    found: Known = {}
-                    for record, numbers in _parsed(file.readall()):
-                        found.setdefault(record, set()).update(numbers)
-                    self.append(plane, found)
+                    self.append(plane, _learn({}, file.readall()))
                     aside.unlink()
         self.forget(of)
 
@@ -157,15 +152,22 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         OSError: it cannot be read.
     """
-    found: Known = {}
-    for record, numbers in _parsed(path.read_bytes()):
-        found.setdefault(record, set()).update(numbers)
-    return with_numbers(found)
+    return with_numbers(_learn({}, path.read_bytes()))
 
 
 def with_numbers(known: Known) -> list[Record]:
     """Records, with their numbers."""
     return [record._replace(numbers=tuple(sorted(n))) for record, n in known.items()]
+
+
+def write_whole(fd: int, data: bytes) -> None:
+    """Write in one step.
+
+    Raises:
+        OSError: there is no room for all of it (ENOSPC).
+    """
+    if os.write(fd, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_shared(file: FileIO) -> bool:
@@ -209,6 +211,13 @@ def _as_line(record: Record, numbers: Iterable[int]) -> bytes:
         ",".join(map(str, numbers)),
     ]
     return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
+
+
+def _learn(known: Known, raw: bytes) -> Known:
+    """Add what lines hold to what is known."""
+    for record, numbers in _parsed(raw):
+        known.setdefault(record, set()).update(numbers)
+    return known
 
 
 def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]]]:

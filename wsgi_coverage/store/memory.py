@@ -44,7 +44,14 @@ from typing import NamedTuple, TypeVar
 
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
-from wsgi_coverage.store.log import Known, Log, LogFullError, read_records, with_numbers
+from wsgi_coverage.store.log import (
+    Known,
+    Log,
+    LogFullError,
+    read_records,
+    with_numbers,
+    write_whole,
+)
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
 from wsgi_coverage.store.processes import Table
@@ -224,7 +231,7 @@ class Memory:
             if key not in self._known:
                 claim = b"\n" + json.dumps([room, *key]).encode() + b"\n"
                 # A torn line is passed over by all.
-                self._with_reserve(lambda: _write_whole(index.fileno(), claim))
+                self._with_reserve(lambda: write_whole(index.fileno(), claim))
                 self._catch_up(index)
         found = self._known.get(key)
         if found is None:
@@ -499,7 +506,7 @@ class Memory:
         for number in numbers:
             chunk = self.chunk_of_plane(untold, number)
             target = self.chunk_of_plane(load, number)
-            for at in _marked(bytes(chunk)):
+            for at in marked(bytes(chunk)):
                 target[at] = 1
                 chunk[at] = 0
         self._log.call_it(load, untold)
@@ -588,12 +595,6 @@ def is_flushed(plane: str) -> bool:
     return plane.startswith(tuple(FLUSHED.values()))
 
 
-def _write_whole(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    if written < len(data):
-        raise MemoryFullError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _parsed(line: bytes) -> tuple[str, str, int] | None:
     """A claim that is as it should be; all processes have to agree on which are."""
     if not line.startswith(b"["):
@@ -670,10 +671,11 @@ def _without(lines: bytes, counted: bytes) -> bytes:
 
 def _late(lines: bytes, counted: bytes) -> list[int]:
     """What was marked after an epoch had ended; nothing where that was not noted."""
-    return list(_marked(_without(lines, counted))) if counted else []
+    return list(marked(_without(lines, counted))) if counted else []
 
 
-def _marked(lines: bytes) -> Iterable[int]:
+def marked(lines: bytes) -> Iterable[int]:
+    """Where lines are marked."""
     at = lines.find(1)
     while at >= 0:
         yield at

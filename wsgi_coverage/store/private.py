@@ -16,15 +16,16 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
-
-
 ABOUT = "about.json"
+
+T = TypeVar("T")
 
 
 def private_folder(data_file: Path) -> Path:
@@ -34,14 +35,27 @@ def private_folder(data_file: Path) -> Path:
         PermissionError: somebody else made a folder of this name first.
         OSError: no folder can be made at all.
     """
+    return in_first_place(data_file, lambda folder: folder)
+
+
+def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
+    """What comes of using the private folder in the first place where that works.
+
+    Args:
+        data_file: of the application.
+        use: raises OSError where a folder, which is made before, does not do.
+
+    Raises:
+        PermissionError: somebody else made a folder of this name first.
+        OSError: none does; the first one's error.
+    """
     refused: OSError | None = None
     for folder in places(data_file):
         try:
             make(folder)
+            return use(folder)
         except OSError as error:  # somebody else's, or no room
             refused = refused or error
-        else:
-            return folder
     raise refused or FileNotFoundError("there is neither shared memory nor a temporary folder")
 
 
@@ -73,7 +87,7 @@ def note(folder: Path, data_file: Path) -> None:
     path = folder / ABOUT
     if not path.exists():
         temporary = path.with_name(f"{ABOUT}.{os.getpid()}")
-        temporary.write_text(json.dumps(_about(data_file)), encoding="utf-8")
+        temporary.write_text(json.dumps([_whose(data_file), _namespace()]), encoding="utf-8")
         temporary.replace(path)
 
 
@@ -82,44 +96,34 @@ def elsewhere(data_file: Path) -> list[Path]:
 
     Containers that share the folder of the data file and shared memory have them.
     """
-    mine, own = _about(data_file), places(data_file)
-    if not mine["namespace"]:
+    whose, namespace, own = _whose(data_file), _namespace(), places(data_file)
+    if not namespace:
         return []  # there are none here
     found: list[Path] = []
     for folder in {each.parent for each in own}:
         with contextlib.suppress(OSError):
-            found += [
-                path for path in folder.iterdir() if path not in own and _is_related(path, mine)
-            ]
-    return sorted(found)
+            found += [path for path in folder.iterdir() if path not in own]
+    # In this namespace it is what a folder has left that had this inode before.
+    return sorted(path for path in found if _is_of_another(path, whose, namespace))
 
 
-def _is_related(folder: Path, mine: dict[str, str]) -> bool:
+def _is_of_another(folder: Path, whose: list[str], namespace: str) -> bool:
     try:
-        known = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        # In this namespace it is what a folder has left that had this inode before.
-        return (
-            bool(known["namespace"] != mine["namespace"])
-            and {
-                **known,
-                "namespace": mine["namespace"],
-            }
-            == mine
-        )
-    except (OSError, ValueError, TypeError, KeyError):
+        known, its = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
         return False
+    return bool(known == whose and its != namespace)
 
 
-def _about(data_file: Path) -> dict[str, str]:
-    """Whose lines belong together: of one boot and data file; and in which pid namespace."""
+def _whose(data_file: Path) -> list[str]:
+    """What processes have in common whose lines belong together: boot, data file, its folder."""
     status = data_file.parent.stat()
-    boot, *namespace = (*_system(), "")
-    return {
-        "boot": boot,
-        "data_file": str(data_file),
-        "folder": f"{status.st_dev} {status.st_ino}",
-        "namespace": " ".join(namespace),
-    }
+    return [next(_system(), ""), str(data_file), f"{status.st_dev} {status.st_ino}"]
+
+
+def _namespace() -> str:
+    """Tells one pid namespace of a host from another; empty where there are none."""
+    return " ".join([*_system()][1:])
 
 
 def _bases() -> Iterator[Path]:
