@@ -1,8 +1,6 @@
 """A place to measure in: the process under test is never this one, which may be measured itself."""
 
-import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scripts
 
 CORES = ["ctrace"] + (["sysmon"] if sys.version_info >= (3, 12) else [])
 MODES = [
@@ -19,8 +18,10 @@ MODES = [
     if core == "ctrace" or not branch or sys.version_info >= (3, 14)
 ]
 
-PRELUDE = """
-import json, os, sys, threading, time
+PRELUDE = (
+    scripts.TELL
+    + """
+import os, sys, threading, time
 from pathlib import Path
 import coverage
 from wsgi_coverage.collect import forking
@@ -73,9 +74,8 @@ def pause():
 def resume():
     return control().resume(wait=30)
 
-def tell(**facts):
-    print(json.dumps(facts), flush=True)
 """
+)
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -119,23 +119,14 @@ def measure(tmp_path: Path) -> Measure:
         }
         if core is not None:
             environ["COVERAGE_CORE"] = core
-        ran = subprocess.run(
-            [sys.executable, "-W", "error", *command, "script.py"],
-            cwd=tmp_path,
+        ran = scripts.run(
+            tmp_path / "script.py",
+            command=command,
             env={**environ, **(env or {})},
-            capture_output=True,
-            text=True,
             timeout=120,
+            check=check,
         )
-        if check:
-            assert ran.returncode == 0, ran.stderr + ran.stdout
-            assert "Traceback" not in ran.stderr, ran.stderr
-        told: dict[str, Any] = {}
-        for line in ran.stdout.splitlines():
-            told.update(json.loads(line))
-        told["returncode"] = ran.returncode
-        told["stderr"] = ran.stderr
-        return told
+        return {**scripts.told_in(ran), "returncode": ran.returncode, "stderr": ran.stderr}
 
     return run
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import coverage
 import pytest
+from scripts import FORK
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -19,31 +20,15 @@ RUN = ("-m", "wsgi_coverage", "run", "--port", "0")
 MEASURED_BY = pytest.mark.parametrize("command", [(), RUN], ids=["start-early", "run"])
 METHODS = pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 
-HELPERS = """
-import signal, warnings
+HELPERS = (
+    FORK
+    + """
+import warnings
 
 def on_sigterm():
     "What SIGTERM does here."
     found = signal.getsignal(signal.SIGTERM)
     return found.name if isinstance(found, signal.Handlers) else getattr(found, "__module__", "?")
-
-def fork(work, *args):
-    "Fork a child that does this and ends by os._exit; one that hangs is killed. Its process id."
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        signal.alarm(60)
-        os._exit(work(*args) or 0)
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(99)
-
-def ended(pid):
-    "The exit code of a child."
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def terminate():
     "End this process; the handler runs between two of the steps that follow."
@@ -51,6 +36,7 @@ def terminate():
     for _ in range(1000):
         pass
 """
+)
 
 STARTED = (
     HELPERS
@@ -126,7 +112,7 @@ told, tell_it = os.pipe()
 def work(depth):
     os.write(tell_it, (on_sigterm() + ",").encode())
     if depth:
-        return ended(fork(work, depth - 1))
+        sys.exit(ended(fork(work, depth - 1)))
 
 codes = [ended(fork(work, 2))]  # its child, and that one's, too
 thread = threading.Thread(target=lambda: codes.append(ended(fork(work, 1))))
@@ -238,7 +224,8 @@ mine = signal.getsignal(signal.SIGTERM) is theirs
 def work():
     app.second()
     os.kill(os.getpid(), signal.SIGTERM)
-    return 0 if came == [os.getpid()] and signal.getsignal(signal.SIGTERM) is theirs else 1
+    if came != [os.getpid()] or signal.getsignal(signal.SIGTERM) is not theirs:
+        sys.exit(1)
 
 code = ended(fork(work))
 os.kill(os.getpid(), signal.SIGTERM)
@@ -263,7 +250,7 @@ start_early()
 mine = on_sigterm()
 terminate()
 told, tell_it = os.pipe()
-code = ended(fork(lambda: os.write(tell_it, on_sigterm().encode()) and None))
+code = ended(fork(lambda: os.write(tell_it, on_sigterm().encode())))
 tell(mine=mine, code=code, child=os.read(told, 100).decode())
 """,
         core=core,
@@ -600,7 +587,7 @@ def test_a_sigterm_that_comes_before_python_has_set_itself_up_in_a_child_ends_it
 parent = os.getpid()
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # before ours
 start_early()
-codes = [ended(fork(lambda: 3)) for _ in range(5)]
+codes = [ended(fork(lambda: sys.exit(3))) for _ in range(5)]
 tell(codes=codes, still_here=os.getpid() == parent)
 """,
         core=core,
@@ -632,7 +619,7 @@ wrong = []
 
 def fork_one():
     mine = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    wrong.append(ended(fork(lambda: 0 if blocked() == sorted(mine) else 1)))
+    wrong.append(ended(fork(lambda: sys.exit(blocked() != sorted(mine)))))
     wrong.append(int(blocked() != sorted(mine)))
 
 for _ in range(3):
@@ -751,7 +738,7 @@ def work():
         raise OSError(28, "No space left on device")
     engine._write = fails
     app.second()
-    return 6
+    sys.exit(6)
 
 tell(code=ended(fork(work)))
 """,

@@ -13,13 +13,16 @@ from typing import Any
 
 import coverage
 import pytest
+from scripts import FORK
 
 Measure = Callable[..., dict[str, Any]]
 
 LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
-HELPERS = """
-import signal, warnings
+HELPERS = (
+    FORK
+    + """
+import warnings
 from wsgi_coverage.collect import base, internals
 
 def alone():
@@ -49,27 +52,6 @@ def contexts(name="app.py"):
             out.setdefault(context, set()).update(lines)
     return {context: sorted(lines) for context, lines in out.items()}
 
-def fork(work, *args):
-    "Fork a child that does this and ends; one that hangs is killed. Its process id."
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(60)
-        work(*args)
-        status = 0
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-def ended(pid):
-    "The exit code of a child."
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 class Line:
     "A child says that it has come to a point, and waits to be told to go on."
 
@@ -87,6 +69,7 @@ class Line:
     def go_on(self):
         os.write(self.give, b".")
 """
+)
 
 STARTED = (
     HELPERS

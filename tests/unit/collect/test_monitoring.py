@@ -5,8 +5,6 @@ Whatever is measured is measured in a child process: this one may be measured it
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import TELL, told_by
 
 from wsgi_coverage.collect import monitoring
 
@@ -21,8 +20,10 @@ pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="sys.monitoring is there from Python 3.12 on"
 )
 
-PRELUDE = """
-import gc, json, os, random, signal, sys, threading, time
+PRELUDE = (
+    TELL
+    + """
+import gc, os, random, signal, sys, threading, time
 from pathlib import Path
 import wsgi_coverage
 from wsgi_coverage.collect.monitoring import Measured, Monitoring
@@ -34,9 +35,6 @@ HERE = Path.cwd() / "sources"
 HERE.mkdir()
 sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True
-
-def tell(**facts):
-    print(json.dumps(facts), flush=True)
 
 def new_memory(name):
     folder = Path.cwd() / name
@@ -88,6 +86,7 @@ def like_ours(text, name, **names):
 
 engine = Monitoring(new_memory("memory"), classify)
 """
+)
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -99,19 +98,7 @@ def measure(tmp_path: Path) -> Measure:
     def run(script: str) -> dict[str, Any]:
         path = tmp_path / "script.py"
         path.write_text(PRELUDE + textwrap.dedent(script))
-        ran = subprocess.run(
-            [sys.executable, "-W", "error", str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert ran.returncode == 0, ran.stderr + ran.stdout
-        assert "Traceback" not in ran.stderr, ran.stderr
-        told: dict[str, Any] = {}
-        for line in ran.stdout.splitlines():
-            told.update(json.loads(line))
-        return told
+        return told_by(path)
 
     return run
 

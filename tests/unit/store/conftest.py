@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import FORK, TELL, told_by
 
-PRELUDE = """
-import errno, json, os, signal, sys
+PRELUDE = (
+    TELL
+    + FORK
+    + """
+import errno
 from pathlib import Path
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.mapped import map_file
 from wsgi_coverage.store.memory import CHUNK, HEADER, Memory
 from wsgi_coverage.store.processes import Table
 
-def tell(**facts):
-    print(json.dumps(facts), flush=True)
-
-def fork(work, *args):
-    "Fork a child that does this and ends; one that hangs is killed. Its process id."
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(30)
-        work(*args)
-        status = 0
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-def ended(pids):
+def all_ended(pids):
     "The exit codes of children."
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return [ended(pid) for pid in pids]
 
 class Gate:
     "Children come to it and wait until it opens."
@@ -64,6 +46,7 @@ class Gate:
     def open(self):
         os.close(self.key)
 """
+)
 
 Child = Callable[..., dict[str, Any]]
 
@@ -75,19 +58,7 @@ def child(tmp_path: Path) -> Child:
     def run(script: str, *, command: tuple[str, ...] = ()) -> dict[str, Any]:
         path = tmp_path / "script.py"
         path.write_text(PRELUDE + textwrap.dedent(script))
-        ran = subprocess.run(
-            [*command, sys.executable, "-W", "error", str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert ran.returncode == 0, ran.stderr + ran.stdout
-        assert "Traceback" not in ran.stderr, ran.stderr
-        told: dict[str, Any] = {}
-        for line in ran.stdout.splitlines():
-            told.update(json.loads(line))
-        return told
+        return told_by(path, before=command)
 
     return run
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import INTERRUPTED
 
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, Record, arc_of
@@ -197,7 +198,7 @@ def work(each):
 pids = [fork(work, each) for each in range(number)]
 gate.wait_for(number)
 gate.open()
-codes = ended(pids)
+codes = all_ended(pids)
 path = folder / "flushed-0.log"
 raw = path.read_bytes()
 every = numbers(path)
@@ -232,7 +233,7 @@ Path("memory").mkdir()
 path = Path("memory/flushed-0.log")
 sizes = []
 for _ in range(5):
-    ended([fork(lambda: Log(path.parent).append("flushed-0", {record("a.py"): {*range(5000)}}))])
+    ended(fork(lambda: Log(path.parent).append("flushed-0", {record("a.py"): {*range(5000)}})))
     sizes.append(path.stat().st_size)
 tell(sizes=len(set(sizes)), numbers=numbers(path)["a.py"] == [*range(5000)])
 """
@@ -249,7 +250,7 @@ Path("memory").mkdir()
 log = Log(Path("memory"))
 log.append("flushed-0", {record("a.py"): {1, 2}})
 work = lambda: log.append("flushed-0", {record("a.py"): {2, 3}})
-codes = ended([fork(work)])
+codes = all_ended([fork(work)])
 new = log.append("flushed-0", {record("a.py"): {1, 2, 3}})
 newer = log.append("flushed-0", {record("a.py"): {4}})
 tell(codes=codes, new=new, newer=newer, numbers=numbers(Path("memory/flushed-0.log")))
@@ -602,7 +603,7 @@ def in_another_process():
 
 def renamed_before(fd, raw):
     os.write = write
-    ended([fork(in_another_process)])
+    all_ended([fork(in_another_process)])
     return write(fd, raw)
 
 os.write = renamed_before
@@ -641,7 +642,7 @@ def rename():
 pids = [fork(work, each) for each in range(4)] + [fork(rename)]
 gate.wait_for(5)
 gate.open()
-codes = ended(pids)
+codes = all_ended(pids)
 found = [n for _, path in Log(Path("memory")).planes() for n in numbers(path).get("a.py", ())]
 wanted = {n for each in range(4) for n in range(each * 1000, each * 1000 + 400)}
 tell(codes=codes, lost=sorted(wanted - {*found}), more=sorted({*found} - wanted))
@@ -739,36 +740,8 @@ def test_an_exception_anywhere_in_appending_makes_nobody_believe_what_is_not_the
     """A signal handler of the application may raise at any line."""
     told = child(
         IMPORTS
+        + INTERRUPTED
         + """
-import warnings
-warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
-
-class Interrupted(Exception):
-    pass
-
-def interrupted_at(line, work):
-    "Raise when this many lines of the module have run; tell whether that was so."
-    left = line
-
-    def trace(frame, event, argument):
-        nonlocal left
-        if frame.f_code.co_filename != log_module.__file__:
-            return None
-        if event == "line":
-            left -= 1
-            if left == 0:
-                raise Interrupted
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    except Interrupted:
-        return True
-    finally:
-        sys.settrace(None)
-    return False
-
 def is_wrong(line):
     folder = Path(str(line))
     folder.mkdir()
@@ -777,7 +750,7 @@ def is_wrong(line):
     log.append("flushed-0", {record("a.py"): {1}})
     Log(folder).append("flushed-0", {record("b.py"): {8}})
     work = {record("a.py"): {1, 2}, record("c.py"): {3}}
-    if not interrupted_at(line, lambda: log.append("flushed-0", work)):
+    if not interrupted_at(log_module.__file__, line, lambda: log.append("flushed-0", work)):
         return None
     log.append("flushed-0", work)
     wanted = {"a.py": [1, 2], "b.py": [7, 8], "c.py": [3]}
@@ -957,7 +930,7 @@ def unlink_and_start(path, missing_ok=False):
     unlink(path, missing_ok=missing_ok)
     left -= 1
     if left == -1:
-        ended([fork(start)])
+        all_ended([fork(start)])
 
 Path.unlink = unlink_and_start
 memory.remove()

@@ -6,11 +6,13 @@ import errno
 import itertools
 import os
 import random
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import INTERRUPTED
 
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, Record
@@ -141,7 +143,7 @@ def test_processes_that_claim_300_sources_at_once_agree_on_every_place(
         pids = [fork(work, each) for each in range(number)]
         gate.wait_for(number)
         gate.open()
-        codes = ended(pids)
+        codes = all_ended(pids)
         """
         + """
         claims = Memory(folder).claims()
@@ -226,36 +228,10 @@ def test_a_torn_last_line_is_passed_over_and_the_next_claim_is_whole(
 def test_an_exception_anywhere_in_placing_leaves_the_layout_as_it_is(child: Child) -> None:
     """A signal handler of the application may raise at any line."""
     told = child(
-        """
-        import warnings
+        INTERRUPTED
+        + textwrap.dedent(
+            """
         from wsgi_coverage.store import memory as module
-        warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
-
-        class Interrupted(Exception):
-            pass
-
-        def interrupted_at(line, work):
-            "Raise when this many lines of the module have run; tell whether that was so."
-            left = line
-
-            def trace(frame, event, argument):
-                nonlocal left
-                if frame.f_code.co_filename != module.__file__:
-                    return None
-                if event == "line":
-                    left -= 1
-                    if left == 0:
-                        raise Interrupted
-                return trace
-
-            sys.settrace(trace)
-            try:
-                work()
-            except Interrupted:
-                return True
-            finally:
-                sys.settrace(None)
-            return False
 
         def is_wrong(line, name):
             "Whether a view that was interrupted there disagrees; None: there is no such line."
@@ -264,7 +240,7 @@ def test_an_exception_anywhere_in_placing_leaves_the_layout_as_it_is(child: Chil
             other, memory = Memory(folder), Memory(folder)
             for number in range(3):
                 other.place(str(number), "v1", 10)
-            if not interrupted_at(line, lambda: memory.place(name, "v1", 10)):
+            if not interrupted_at(module.__file__, line, lambda: memory.place(name, "v1", 10)):
                 return None
             places = [memory.place(name, "v1", 10), memory.place("more", "v1", 10)]
             return (
@@ -279,6 +255,7 @@ def test_an_exception_anywhere_in_placing_leaves_the_layout_as_it_is(child: Chil
             tell(**{name: [line for line, wrong in enumerate(found, 1) if wrong]})
             tell(lines=len(found))
         """
+        )
     )
 
     assert told["lines"] > 30

@@ -194,7 +194,7 @@ def test_each_of_200_children_has_a_slot_of_its_own(child: Child) -> None:
             ],
         )
         gate.open()
-        codes = ended(pids)
+        codes = all_ended(pids)
         tell(codes=sum(codes), left=[entry.token for entry in table.living()])
         """
     )
@@ -292,7 +292,7 @@ def test_a_forked_child_that_has_no_slot_yet_does_not_give_its_parents_back(chil
         """
         table = Table(Path("processes"))
         slot = table.claim(flags=0, turn=0, epoch=0, token=1)
-        codes = ended([fork(slot.free)])
+        codes = all_ended([fork(slot.free)])
         tell(codes=codes, living=[entry.token for entry in table.living()])
         """
     )
@@ -318,8 +318,8 @@ def test_nobody_claims_a_slot_while_the_table_is_closed(child: Child) -> None:
         CLOSED
         + """
 with table.closed() as closed:
-    inside = ended([fork(work)])
-tell(closed=closed, inside=inside, entries=len(table.entries()), after=ended([fork(work)]))
+    inside = all_ended([fork(work)])
+tell(closed=closed, inside=inside, entries=len(table.entries()), after=all_ended([fork(work)]))
 """
     )
 
@@ -331,10 +331,10 @@ def test_nor_once_somebody_has_looked_for_living_processes_in_a_closed_table(chi
     told = child(
         CLOSED
         + """
-ended([fork(dead)])
+all_ended([fork(dead)])
 with table.closed():
     found = getattr(table, "has_living", table.living)()
-    tell(found=bool(found), inside=ended([fork(work)]))
+    tell(found=bool(found), inside=all_ended([fork(work)]))
 """
     )
 

@@ -1,0 +1,127 @@
+"""What the scripts of child processes have in common, and how they are run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+TELL = """
+import json
+
+def tell(**facts):
+    print(json.dumps(facts), flush=True)
+"""
+
+FORK = """
+import os, signal, sys
+
+def fork(work, *args):
+    "Fork a child that does this and ends by os._exit; one that hangs is killed. Its process id."
+    # Its status is 0, or as sys.exit() in it says.
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 99
+    try:
+        signal.alarm(30)
+        work(*args)
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+def ended(pid):
+    "The exit code of a child."
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+
+INTERRUPTED = """
+import sys, warnings
+warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
+
+class Interrupted(Exception):
+    pass
+
+def interrupted_at(filename, line, work):
+    "Raise when this many lines of a module have run; tell whether that was so."
+    left = line
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename != filename:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Interrupted
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+"""
+
+
+def told_by(script: Path, *, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Run a script in a child process, in its folder; return what it told.
+
+    Args:
+        script: its file.
+        before: a command that runs another one.
+    """
+    return told_in(run(script, before=before))
+
+
+def run(
+    script: Path,
+    *,
+    before: tuple[str, ...] = (),
+    command: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a child process, in its folder.
+
+    Args:
+        script: its file.
+        before: a command that runs another one.
+        command: arguments of Python before the script.
+        env: the environment; None: this process's.
+        timeout: seconds.
+        check: whether it has to end well, without a traceback.
+    """
+    ran = subprocess.run(
+        [*before, sys.executable, "-W", "error", *command, script.name],
+        cwd=script.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if check:
+        assert ran.returncode == 0, ran.stderr + ran.stdout
+        assert "Traceback" not in ran.stderr, ran.stderr
+    return ran
+
+
+def told_in(ran: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What a script has told."""
+    told: dict[str, Any] = {}
+    for line in ran.stdout.splitlines():
+        told.update(json.loads(line))
+    return told
