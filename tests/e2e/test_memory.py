@@ -329,11 +329,22 @@ def test_daemons_that_close_every_descriptor_get_none_of_our_bytes(project):
     assert project.saved("late.py") == {1}
 
 
+def mapped_by(path: Path) -> int:
+    """How many processes have mapped a file."""
+    count = 0
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            count += str(path) in maps.read_text()
+    return count
+
+
 def test_a_memory_that_is_removed_is_made_anew_while_requests_come(project, password, until):
     project.coveragerc("source = .")
     project.write("app.py", APP)
-    server = project.gunicorn("-w", "2", SERVED, env={**password, **NAMED, **LONG})
-    server.get("/a")
+    server = project.gunicorn("-w", "1", SERVED, env={**password, **NAMED, **LONG})
+    for _ in range(3):  # after that, a request looks only where somebody says that it is to
+        server.get("/a")
+    until(lambda: mapped_by(project.private / "control") == 2, "a process waits to save")
     shutil.rmtree(project.private)
 
     def is_made_anew():

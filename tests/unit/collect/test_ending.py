@@ -597,6 +597,35 @@ tell(codes=codes, still_here=os.getpid() == parent)
     assert told["still_here"]
 
 
+def test_sigterm_waits_in_a_child_until_it_has_its_default_action_there(
+    measure: Measure, core: str
+) -> None:
+    """What comes before Python has set itself up in a child is forgotten by it."""
+    told = measure(
+        HELPERS
+        + """
+def is_blocked():
+    return signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+early = []
+os.register_at_fork(after_in_child=lambda: early.append(is_blocked()))  # before ours
+start_early()
+told, tell_it = os.pipe()
+
+def work():
+    os.write(tell_it, json.dumps([*early, is_blocked(), on_sigterm()]).encode())
+
+code = ended(fork(work))
+tell(code=code, child=json.loads(os.read(told, 100)), parent=is_blocked())
+""",
+        core=core,
+    )
+
+    assert told["code"] == 0
+    assert told["child"] == [True, False, "SIG_DFL"]
+    assert not told["parent"]
+
+
 @pytest.mark.parametrize("theirs", [False, True])
 def test_what_signals_are_blocked_is_the_same_after_a_fork_in_both_processes(
     measure: Measure, core: str, theirs: bool

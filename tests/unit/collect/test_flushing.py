@@ -848,6 +848,40 @@ tell(code=code, known=known, lines=published()["app.py"])
     assert told["known"] == told["lines"]
 
 
+def test_a_worker_whose_socket_was_removed_is_asked_once_it_has_another(
+    measure: Measure, core: str
+) -> None:
+    told = measure(
+        STARTED
+        + """
+line = Line()
+
+def work():
+    service, flushed = forking.current()._service, threading.Event()
+    service._flush, service._pause = lambda: flushed.set(), 0.4
+    flushed.wait()
+    app.second()
+    line.come()  # the thread looks for its socket again in 0.8 seconds
+
+pid = fork(work)
+line.wait()
+for path in worker.private.glob(f"{pid}-*"):
+    path.unlink()
+gathering = worker.gather("publish", wait=30)
+lines = published()["app.py"]
+line.go_on()
+tell(code=ended(pid), complete=gathering.complete, lines=lines,
+     pids=[each.pid for each in gathering.workers] == sorted([os.getpid(), pid]))
+""",
+        core=core,
+    )
+
+    assert told["code"] == 0
+    assert told["complete"]
+    assert told["pids"]
+    assert SECOND in told["lines"]
+
+
 def test_workers_whose_memory_was_removed_are_still_asked_by_others(
     measure: Measure, core: str
 ) -> None:
