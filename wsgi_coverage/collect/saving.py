@@ -72,9 +72,12 @@ def take_away(memory: Memory) -> bool:
 
 def _save(memory: Memory, data_file: Path, static: str | None) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
-    if store.oldest() != store.epoch():
-        return  # somebody collects: what belongs to the older epochs is to be told apart
+    state = memory.state()  # which hears later than the store that somebody collects, or did
+    if store.oldest() != store.epoch() or state.oldest != state.epoch:
+        return  # what belongs to the older epochs is to be told apart
     reading = memory.read()
+    if reading.epoch != state.epoch:
+        return
     save_readings([reading], store, static)
     if store.epoch() == reading.epoch:
         memory.note_saved(reading.checksum())

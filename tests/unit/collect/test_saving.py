@@ -1,0 +1,72 @@
+"""Writing a memory to its data file: what is in it belongs to the epoch that it is stamped with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from coverage import CoverageData
+
+from wsgi_coverage.collect import saving
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.store.memory import Memory
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    return Memory(folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FilesStore:
+    return FilesStore(tmp_path / ".coverage", fallback=tmp_path / "memory")
+
+
+def mark(memory: Memory, line: int, *, epoch: int) -> None:
+    place = memory.place("app.py", "v1", 100)
+    memory.chunk(Phase.RUNTIME, epoch, place.chunk)[place.at + line] = 1
+
+
+def saved(store: FilesStore) -> list[int]:
+    found = set()
+    for path in store.published():
+        data = CoverageData(str(path))
+        data.read()
+        found.update(data.lines("app.py") or ())
+    return sorted(found)
+
+
+def save(memory: Memory, tmp_path: Path) -> None:
+    saving.save(memory, tmp_path / ".coverage", None)
+
+
+def test_what_is_marked_is_saved(memory: Memory, store: FilesStore, tmp_path: Path) -> None:
+    mark(memory, 3, epoch=0)
+
+    save(memory, tmp_path)
+
+    assert saved(store) == [3]
+    assert memory.read().checksum() == memory.saved_sum
+
+
+def test_lines_of_two_epochs_are_not_saved_as_of_one(
+    memory: Memory, store: FilesStore, tmp_path: Path
+) -> None:
+    mark(memory, 3, epoch=0)
+    epoch = store.begin_epoch(collecting=True)
+    store.announce(memory)
+    mark(memory, 4, epoch=epoch)
+    save(memory, tmp_path)
+    while_collecting = saved(store)
+    store.end_collecting()  # the memory has not heard of that
+    save(memory, tmp_path)
+    before_it_is_heard = saved(store)
+
+    store.announce(memory)
+    save(memory, tmp_path)
+
+    assert while_collecting == before_it_is_heard == []
+    assert saved(store) == [4]
