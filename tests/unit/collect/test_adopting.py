@@ -317,6 +317,7 @@ def test_a_fork_without_hooks_is_noticed(measure: Measure) -> None:
         import app
         worker = forking.current()
         parent = worker.id
+        worker._service.stop()  # it has none in uWSGI's master; and the GIL may be in its hands
         pid = ctypes.PyDLL(None).fork()  # as uWSGI does: no at-fork hook of Python's runs
         if pid == 0:
             worker.check_pid()
