@@ -26,6 +26,10 @@ LOCK = "save.lock"  # in the private folder
 PATIENCE = 10.0  # seconds to wait for it
 
 
+class GoneError(Exception):
+    """Somebody who came before has written the memory, and taken it away."""
+
+
 def save_in(folder: Path, data_file: Path, static: str | None) -> None:
     """The same of the memory in a folder, if there still is one."""
     memory = open_if_there(folder)
@@ -44,30 +48,38 @@ def save(memory: Memory, data_file: Path, static: str | None) -> None:
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
-    with saving(memory.folder):
-        if memory.is_there:  # else its last process has written more than can be read here
-            _save(memory, data_file, static)
+    with contextlib.suppress(GoneError), saving(memory):
+        _save(memory, data_file, static)
 
 
 @contextlib.contextmanager
-def saving(folder: Path) -> Iterator[None]:
+def saving(memory: Memory) -> Iterator[None]:
     """Write a memory to its data file inside: what is read later is written later.
 
     Raises:
+        GoneError: there is nothing to be written, and less to be read than was written.
         TimeoutError: somebody else does so for too long.
     """
-    with turn(folder / LOCK, PATIENCE):
+    lock = memory.folder / LOCK
+    with contextlib.ExitStack() as held:
         try:
+            held.enter_context(turn(lock, PATIENCE))
+        except FileNotFoundError as error:  # its folder went, too
+            raise GoneError(str(memory.folder)) from error
+        try:
+            if not memory.is_there:
+                raise GoneError(str(memory.folder))
             yield
         finally:
-            if not (folder / "control").exists():  # nothing is left to be saved
-                (folder / LOCK).unlink(missing_ok=True)
+            if not (memory.folder / "control").exists():  # nothing is left to be saved
+                lock.unlink(missing_ok=True)
 
 
 def take_away(memory: Memory) -> bool:
     """Remove a memory that nobody marks in, and of which nothing is new; tell whether it was."""
-    with saving(memory.folder):
+    with contextlib.suppress(GoneError), saving(memory):
         return memory.remove(only_saved=True)
+    return False
 
 
 def _save(memory: Memory, data_file: Path, static: str | None) -> None:

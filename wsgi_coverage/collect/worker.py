@@ -279,9 +279,7 @@ class Worker(Member):
     def save_here(self) -> None:
         """The same in this process, which ends, or has no Python to start."""
         self.publish()
-        if not self.memory.is_there:
-            return  # its last process but this one has written it, and taken it away
-        with self._writing(), saving.saving(self.memory.folder):
+        with contextlib.suppress(saving.GoneError), self._writing(), saving.saving(self.memory):
             readings = [each.read() for each in self._own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)

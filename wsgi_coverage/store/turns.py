@@ -38,7 +38,7 @@ def turn(path: Path, patience: float) -> Iterator[None]:
     """Hold a lock.
 
     Args:
-        path: of its file, which stays.
+        path: of its file; whoever holds the lock may remove it.
         patience: seconds to wait for it.
 
     Raises:
@@ -79,6 +79,10 @@ def _try(path: Path) -> contextlib.ExitStack | None:
         undo.callback(os.close, fd)  # which lets go of the lock
         try:
             _fcntl.lockf(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            if os.fstat(fd).st_ino != os.stat(path).st_ino:  # noqa: PTH116  as the rest here
+                return None  # it was removed meanwhile, and another is in its place
+        except FileNotFoundError:
+            return None  # it was removed meanwhile
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise

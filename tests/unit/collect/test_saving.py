@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coverage import CoverageData
@@ -70,3 +72,49 @@ def test_lines_of_two_epochs_are_not_saved_as_of_one(
 
     assert while_collecting == before_it_is_heard == []
     assert saved(store) == [4]
+
+
+def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memory_away(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        """
+        from wsgi_coverage import patience
+        from wsgi_coverage.collect import saving
+        from wsgi_coverage.data.phases import Phase
+        from wsgi_coverage.store.memory import Memory, plane_of
+        start_early()
+        worker = forking.current()
+        memory, data_file = worker.memory, worker.engine.data_file
+        of_another = Memory(memory.folder)  # which this process has nothing of in its own memory
+        place = of_another.place("app.py", "v1", 100)
+        plane = plane_of(Phase.RUNTIME, 0, flushed=True)
+        of_another.chunk_of_plane(plane, place.chunk)[place.at + 3] = 1
+        begun, waits = threading.Event(), threading.Event()
+
+        def keep():  # as the process that outlives a worker does
+            with saving.saving(of_another):
+                begun.set()
+                waits.wait(60)
+                saving._save(of_another, data_file, None)
+                of_another.remove(only_saved=True)
+
+        keeper = threading.Thread(target=keep)
+        keeper.start()
+        begun.wait(60)
+        with patience.during(waits.set):
+            worker.close()
+        keeper.join()
+        saved = {}
+        for path in Path.cwd().glob(".coverage.*"):
+            data = coverage.CoverageData(str(path))
+            data.read()
+            saved.update({name: data.lines(name) for name in data.measured_files()})
+        tell(there=memory.is_there, saved=saved, problems=worker.problems)
+        """,
+        config="include = app.py\n",
+    )
+
+    assert not told["there"]
+    assert told["saved"]["app.py"] == [3]
+    assert told["problems"] == []

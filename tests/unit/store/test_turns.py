@@ -101,3 +101,22 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with turn(tmp_path / "none" / "lock", 0.0):
         pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_whoever_holds_it_may_remove_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    opened = os.open
+
+    def removed_after_it_was_opened(name: str, *arguments: int) -> int:
+        fd = opened(name, *arguments)
+        path.unlink()
+        return fd
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", removed_after_it_was_opened)
+        with pytest.raises(TimeoutError), turn(path, 0.0):
+            pass
+
+    with turn(path, 0.0):
+        assert not is_free(path)
