@@ -177,7 +177,7 @@ def own_coverage(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def bench(session: nox.Session) -> None:
     """The figures of docs/explanation/performance.md, beside flask-coverage in one run."""
-    session.install(f"{wheel(session)}[flask,demo]")
+    session.install(f"{wheel(session)}[flask,demo]", "playwright>=1.49")
     theirs = Path(session.create_tmp()).parent / "flask-coverage"
     session.run("python", "-m", "venv", str(theirs))
     python = str(theirs / "bin" / "python")
@@ -189,3 +189,4 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/bench/combine.py")
     session.run("python", "tests/bench/collecting.py")
     session.run("python", "tests/bench/collecting.py", "--branch")
+    session.run("python", "tests/bench/pages.py")

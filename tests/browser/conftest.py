@@ -31,23 +31,6 @@ application = CoverageMiddleware(lambda environ, start_response: [], debug=True)
 make_server("127.0.0.1", 1, application, fd=int(sys.argv[1])).serve_forever()
 """
 
-LARGE = """
-from importlib import import_module
-from pathlib import Path
-
-modules = [
-    import_module(".".join(path.with_suffix("").parts))
-    for path in sorted(Path("big").rglob("module_*1.py"))
-]
-
-
-def application(environ, start_response):
-    for module in modules[::2]:
-        getattr(module, "f0", int)()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"served"]
-"""
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -142,46 +125,10 @@ def unmeasured_address(tmp_path: Path) -> Iterator[str]:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The dashboard of an application of 3,000 files; a report of it is published."""
     pytest.importorskip("gunicorn", reason="gunicorn is not installed")
-    folder = tmp_path_factory.mktemp("large")
-    for number in range(3_000):
-        package = folder / "big" / f"part{number % 12}" / f"inner{number // 12 % 5}"
-        package.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"def f{n}():\n    a = 1\n    return a\n" for n in range(number % 7))
-        (package / f"module_{number:04}.py").write_text(f"x = 1\n{text}")
-    for each in [folder / "big", *(folder / "big").rglob("*")]:
-        if each.is_dir():
-            (each / "__init__.py").touch()
-    (folder / "app.py").write_text(LARGE)
-    (folder / ".coveragerc").write_text("[run]\nsource = big\n")
-    with bind(0) as listening:
-        address = f"http://{HOST}:{listening.getsockname()[1]}"
-        command = ["-m", "gunicorn", "wsgi_coverage.wsgi:application", "--workers", "2"]
-        command += ["--threads", "4", "--bind", f"fd://{listening.fileno()}"]
-        command += ["--no-control-socket"] if has_control_socket() else []
-        with subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)},
-                "WSGI_COVERAGE_APP": "app:application",
-                "WSGI_COVERAGE_DEBUG": "1",
-                "PYTHONPATH": str(folder),
-            },
-            pass_fds=[listening.fileno()],
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as server:
-            client = Client(address)
-            client.open("/")
-            client.json("/debug/coverage/refresh", method="POST")
-            yield f"{address}/debug/coverage/"
-            server.terminate()
+    from large import serving_large
 
-
-def has_control_socket() -> bool:
-    """Tell whether this gunicorn has one, which all gunicorns of a user would share."""
-    config = pytest.importorskip("gunicorn.config")
-    return any("--no-control-socket" in (each.cli or ()) for each in config.KNOWN_SETTINGS)
+    with serving_large(tmp_path_factory.mktemp("large")) as dashboard:
+        yield dashboard
 
 
 @pytest.fixture(scope="module")

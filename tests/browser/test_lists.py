@@ -11,32 +11,6 @@ from browsing import too_wide
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright_api.expect
 
-TARGET = 200  # milliseconds, of the best of several: the machine may be busy
-TRIES = 20
-FILTER = """
-text => new Promise(resolve => {
-  const list = document.getElementById("listing");
-  const field = document.getElementById("filter");
-  performance.mark("typed");
-  new MutationObserver((_, observer) => {
-    observer.disconnect();
-    requestAnimationFrame(() => setTimeout(() => {
-      performance.mark("shown");
-      resolve(performance.measure("filtered", "typed", "shown").duration);
-    }));
-  }).observe(list.parentElement, { childList: true });
-  field.value = text;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-})
-"""
-PAINTED = """
-() => new Promise(resolve => {
-  const found = () => performance.getEntriesByName("first-contentful-paint")[0];
-  const look = () => found() ? resolve(found().startTime) : requestAnimationFrame(look);
-  look();
-})
-"""
-
 
 def search(page, text: str) -> None:
     """Type, and press the button where no script listens."""
@@ -205,25 +179,13 @@ def test_a_large_map_has_few_boxes_and_leads_down_to_a_file(page, large) -> None
     expect(page.locator("#source")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["", "files", "files?view=list", "functions?unused=1"])
-def test_three_thousand_files_are_painted_in_time(scripted, large, path: str) -> None:
-    times = []
-    for _ in range(TRIES):
-        scripted.goto(large + path)
-        times.append(scripted.evaluate(PAINTED))
-        if min(times) < TARGET:
-            break
+@pytest.mark.parametrize("path", ["files?view=list", "functions"])
+def test_a_large_list_is_filtered_over_all_of_its_pages(page, large, path: str) -> None:
+    page.goto(large + path)
 
-    assert min(times) < TARGET, times
+    search(page, "module_29")  # the last hundred of three thousand
 
-
-@pytest.mark.parametrize("path", ["files", "files?view=list", "functions"])
-def test_three_thousand_files_are_filtered_in_time(scripted, large, path: str) -> None:
-    scripted.goto(large + path)
-    times = []
-    for text in 2 * ("module_1", "1", "part3 module", "", "inner2", "5", "part", "module_29"):
-        times.append(scripted.evaluate(FILTER, text))
-        if min(times) < TARGET:
-            break
-
-    assert min(times) < TARGET, times
+    expect(page.locator("#listing")).not_to_contain_text("module_00")
+    expect(page.locator("#listing")).to_contain_text("module_29")
+    shown = re.findall(r"module_(\d\d)", page.locator("#listing").inner_text())
+    assert {*shown} == {"29"}
