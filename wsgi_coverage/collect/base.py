@@ -69,6 +69,7 @@ class Engine(ABC):
         self.paused = False
         self._heard = 0  # turn
         self._is_closed = False
+        self._has_late_children = False
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
         self.epoch = self.memory.state().epoch
@@ -245,6 +246,8 @@ class Engine(ABC):
         state = old.state()
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
+        if self._has_late_children:
+            new.note_late_children()
         self._claim(new)
         self.held.append(old)  # where there is no room for all of it now, it is read on
         self._go_on_in(new)
@@ -372,6 +375,25 @@ class Engine(ABC):
 
     # Ends
 
+    @property
+    def is_late(self) -> bool:
+        """Tell whether this is a child that has run nothing new, and is in no table yet."""
+        return False
+
+    def being_late(
+        self,
+        catch_up: Callable[[], object],  # noqa: ARG002
+    ) -> Callable[[], None] | None:
+        """In the parent: what its children are to call right after the fork, instead of all else.
+
+        Args:
+            catch_up: does that, and is called before anything new is marked in such a child.
+
+        Returns:
+            None: they cannot be late.
+        """
+        return None
+
     def after_fork(self) -> None:
         """In a child: another process, in the same bytes."""
         self._lock = RLock()
@@ -379,7 +401,10 @@ class Engine(ABC):
         self._parent = self._slot if self.flags & processes.LOADING else None
         self.flags &= ~(processes.LISTENS | processes.SERVES)
         try:
-            self._claim(self.memory)
+            if self.memory.is_there:
+                self._claim(self.memory)
+            else:  # its last process but this one has ended since
+                self._move()
         except OSError:  # full, gone, or another user's
             log.warning("this process is not noted among those that are measured", exc_info=True)
             self.attention.begin(self.memory.turn, None)

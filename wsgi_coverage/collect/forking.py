@@ -60,7 +60,7 @@ def _hook() -> None:
 
 def _before() -> None:
     global _is_to_go_on
-    if _worker is not None and _worker.before_fork():
+    if _worker is not None and _worker.be_late is None and _worker.before_fork():
         _is_to_go_on = True
 
 
@@ -71,6 +71,9 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     global _making
+    if _worker is not None and _worker.be_late is not None:
+        _worker.be_late()
+        return
     _making = threading.RLock()
     if _worker is not None:
         _worker.after_fork_in_child()

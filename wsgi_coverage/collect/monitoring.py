@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import coverage
 
+from wsgi_coverage.collect.attention import ALWAYS, Attention
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.phases import Phase
@@ -46,6 +47,9 @@ UNMEASURED_KEPT = 200  # sources that cannot be measured, to be named
 Classify = Callable[[str, FrameType], "Measured | None"]
 Marks = dict[int, tuple[int, int]]  # by id of the code: chunk, and where line 0 is in it
 Chunks = list[Any]  # by number: what is mapped, or None
+
+
+LATE: Any = ()  # instead of marks and chunks, in a child that has run nothing new
 
 
 class Measured(NamedTuple):
@@ -102,7 +106,8 @@ class Monitoring:
         self._sources: dict[str, _Source | None] = {}  # by file name as code objects have it
         self._codes: dict[int, _Code] = {}
         self._gone: list[weakref.ref[CodeType]] = []  # whose marks are still to be dropped
-        self._cell: list[tuple[Marks, Chunks]] = [({}, [None] * MOST_CHUNKS)]
+        # What lines are marked in; and, in a child that is late, what they were.
+        self._cell: list[tuple[Marks, Chunks]] = [({}, [None] * MOST_CHUNKS), LATE]
         self.phase: Phase | None = None
         self.epoch = memory.state().epoch
         self.paused = False
@@ -110,6 +115,9 @@ class Monitoring:
         self.problem: str | None = None  # what went wrong last
         self.is_lost = False  # the memory is gone or full: what runs now may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
+        # Where late: called before something new runs; and what was heard of before the fork.
+        self._catch_up: Callable[[], object] = list
+        self._attention, self._heard = Attention(), 0
         self._tool: int | None = None
 
     # Measuring
@@ -143,6 +151,7 @@ class Monitoring:
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         cell, begin, failed = self._cell, self._begin, self._failed
+        late, is_old = LATE, self._is_old
         frame_of = sys._getframe  # noqa: SLF001  the frame that starts is told by no argument
 
         def start(code: CodeType, offset: int) -> Any:  # noqa: ARG001
@@ -160,14 +169,29 @@ class Monitoring:
                 chunk, at = marks[key]
                 chunks[chunk][at + number] = 1
             except Exception as error:
+                if cell[0] is late:
+                    return again(code, number)
                 if not failed(code, error):
                     raise
             return disable
+
+        def again(code: CodeType, number: int) -> Any:
+            try:
+                if is_old(code, number):
+                    return disable
+            except Exception as error:
+                if not failed(code, error):
+                    raise
+            return line(code, number)
 
         return start, line
 
     def _begin(self, code: CodeType, frame: FrameType) -> None:
         """A code object runs: have its lines reported, if they are measured."""
+        if self._cell[0] is LATE:
+            if self._sources.get(code.co_filename, self) is None:
+                return
+            self._catch_up()
         key = id(code)
         known = self._codes.get(key)
         if known is None or known() is not code or key not in self._cell[0][0]:
@@ -379,9 +403,48 @@ class Monitoring:
             if 0 < number < place.room:
                 chunk[place.at + number] = 1
 
+    def being_late(
+        self, attention: Attention, catch_up: Callable[[], object]
+    ) -> Callable[[], None]:
+        """In the parent: what a child calls to be late.
+
+        Each page of memory that a child touches has to be copied first, which takes longer than
+        anything that is done with it; this touches few.
+
+        Args:
+            attention: has the first request looked at.
+            catch_up: called before anything new is marked, or begins to be.
+        """
+        self._catch_up, self._attention = catch_up, attention
+        cell, late, always = self._cell, LATE, ALWAYS
+
+        def be_late() -> None:
+            if cell[0] is not late:
+                self._heard, attention.heard = attention.heard, always
+                cell[1] = cell[0]
+                cell[0] = late
+
+        return be_late
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether nothing new has run since the fork; see `being_late`."""
+        return self._cell[0] is LATE
+
+    def _is_old(self, code: CodeType, number: int) -> bool:
+        """Tell whether another process has marked the line; else be late no more."""
+        marks, chunks = self._cell[1]
+        chunk, at = marks[id(code)]
+        if self._attention.turn[0] == self._heard and chunks[chunk][at + number]:
+            return True
+        self._catch_up()
+        return False
+
     def after_fork(self) -> None:
         """In a child: what another thread of the parent was about is not completed."""
         self._lock = RLock()
+        if self._cell[0] is LATE:
+            self._cell[0] = self._cell[1]
 
 
 def _suspended_codes() -> Iterator[CodeType]:

@@ -83,6 +83,8 @@ class Worker(Member):
         self._closed = False
         self._has_forked = False
         self._is_forked = False
+        # In a child of a worker that serves: do all else once something new runs there.
+        self.be_late: Callable[[], None] | None = None
         self._tidy: Callable[[], object] | None = None
         self._keeper: child.Begun | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
@@ -158,6 +160,7 @@ class Worker(Member):
 
     def begin_load(self) -> None:
         """An application is being wrapped: what runs before its first request is its load."""
+        self._catch_up()
         self.wraps = True
         self.engine.begin_load()
         self._stop_service()
@@ -167,6 +170,7 @@ class Worker(Member):
 
         From then on each request looks whether there is something to hear of.
         """
+        self._catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
@@ -175,6 +179,8 @@ class Worker(Member):
         if not is_first:
             return
         self._stop_service()
+        if not self._needs_thread():
+            self._service.let_go()  # nobody calls one that looks itself
         parent = self.engine.loading_parent()
         if parent is not None:
             tell(self.private, parent, "end-load")
@@ -182,6 +188,7 @@ class Worker(Member):
 
     def attend(self) -> None:
         """Do what a request found to be due, before it goes on; see Attention."""
+        self._catch_up()
         if self.engine.attend():
             self._attempt("looking after the memory", self._look)
 
@@ -310,6 +317,7 @@ class Worker(Member):
         but = {self.pid, *(each.pid for each in silent.values())}
         answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
         workers = [mine, *self._beside(verb, answers, patience=min(wait, REACHING))]
+        workers += self._late(verb, {worker.pid for worker in workers})
         return Gathering(
             workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
             ended_at=clock.now(),
@@ -335,6 +343,13 @@ class Worker(Member):
             time.sleep(AGAIN)
             for each in missing:
                 answers += call_all(self.private, verb, wait=left, only=each.pid)
+
+    def _late(self, verb: str, noted: set[int]) -> list[WorkerState]:
+        """Children that have run nothing new yet, and may hear of nothing until then."""
+        if not self.memory.has_late_children:
+            return []
+        late = self.memory.late(noted)
+        return [*others(late, self.memory.state(), verb, host=self.host).values()]
 
     def _living(self) -> list[Entry]:
         """The live processes beside this one."""
@@ -375,6 +390,7 @@ class Worker(Member):
 
     def _own(self) -> list[Memory]:
         """Memories of this host and pid namespace."""
+        self._catch_up()
         self.engine.look_after()
         known = [self.memory, *self.engine.held]
         folders = {each.folder for each in known}
@@ -531,7 +547,9 @@ class Worker(Member):
             to be copied first.
         """
         holds = self.engine.holds
+        self._catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
+            self.be_late = self.engine.being_late(self._catch_up)
             return False
         if holds:
             ending.before_fork()
@@ -559,6 +577,7 @@ class Worker(Member):
         self._noticing = threading.Lock()
         self._looking = threading.Lock()
         self._closed = self._has_forked = False
+        self.be_late = None
         self._writer = self._ending_by = None
         self._is_forked = True
         if self.engine.holds:
@@ -572,6 +591,12 @@ class Worker(Member):
         if self._needs_thread():
             self._start_service()
 
+    def _catch_up(self) -> None:
+        """In a child that is late: be a process that is measured."""
+        if self.engine.is_late:
+            self.after_fork_in_child()
+            self.engine.hear()
+
     @property
     def is_of_this_process(self) -> bool:
         """False right after a fork that ran no hooks."""
@@ -583,6 +608,7 @@ class Worker(Member):
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
+        self._catch_up()
         if self.is_of_this_process and (self._service.has_begun or not self.engine.holds):
             return
         with self._noticing:
@@ -596,6 +622,7 @@ class Worker(Member):
 
     def close(self) -> None:
         """Have all that has run in the memory, and leave no trace; the process ends."""
+        self._catch_up()
         if self._closed or self.pid != os.getpid():
             return
         with self._writing():
@@ -640,6 +667,7 @@ class Worker(Member):
 
     def publish_before_exec(self) -> None:
         """Another program takes this process over, which runs no exit handlers."""
+        self._catch_up()
         self.publish()
         if self.engine.is_alone():
             (self._save_elsewhere if self._is_forked else self.save_here)()

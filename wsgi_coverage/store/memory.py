@@ -37,7 +37,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -54,7 +54,7 @@ from wsgi_coverage.store.log import (
 )
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
-from wsgi_coverage.store.processes import Table
+from wsgi_coverage.store.processes import Entry, Table, mapping_processes
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
 HEADER = 64  # bytes before them
@@ -70,7 +70,7 @@ FLUSHED = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
 
 # Words of the control page.
-LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED = range(9)
+LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE = range(10)
 IDENTITY = slice(1024, 1280)
 
 
@@ -179,6 +179,23 @@ class Memory:
         """Tell whether what ran here at the beginning of the epoch is not known to belong to it."""
         missed = self._control[MISSED]
         return bool(missed) and missed == self._control[EPOCH]
+
+    @property
+    def has_late_children(self) -> bool:
+        """Tell whether there may be processes that map this and are not in the table."""
+        return bool(self._control[LATE])
+
+    def note_late_children(self) -> None:
+        """Some process is about to fork others that note themselves once they run something new."""
+        self._control[LATE] = 1
+
+    def late(self, noted: Container[int]) -> list[Entry]:
+        """Those that have not.
+
+        Args:
+            noted: process ids that need not be looked at.
+        """
+        return mapping_processes(self.folder, noted)
 
     @property
     def is_left(self) -> bool:

@@ -14,9 +14,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -253,6 +254,33 @@ class Table:
                 yield True
         finally:
             os.close(fd)
+
+
+def mapping_processes(folder: Path, noted: Container[int]) -> list[Entry]:
+    """The processes of this user that mark lines in a folder's files, whatever any table says.
+
+    A fork inherits what its parent has mapped. Who only reads lines maps none of their files.
+
+    Args:
+        folder: of the memory.
+        noted: process ids that are not looked at.
+    """
+    user, out = os.geteuid(), []
+    lines = re.compile(re.escape(os.fsencode(os.path.realpath(folder))) + rb"/[\w-]+\.lines")
+    with contextlib.suppress(OSError), os.scandir("/proc") as entries:
+        for entry in entries:
+            pid = int(entry.name) if entry.name.isdigit() else 0
+            with contextlib.suppress(OSError):
+                if pid in (0, os.getpid()) or pid in noted or entry.stat().st_uid != user:
+                    continue
+                with open(f"/proc/{pid}/maps", "rb") as maps:  # noqa: PTH123
+                    if lines.search(maps.read()):
+                        out.append(_unnoted(pid))
+    return out
+
+
+def _unnoted(pid: int) -> Entry:
+    return Entry(pid=pid, flags=0, noted_at=0.0, turn=0, requests=0, token=0, epoch=0, server=None)
 
 
 def _boot_ns() -> int:
