@@ -383,11 +383,13 @@ class Engine(ABC):
     def being_late(
         self,
         catch_up: Callable[[], object],  # noqa: ARG002
+        forget: Callable[[], None],  # noqa: ARG002
     ) -> Callable[[], None] | None:
         """In the parent: what its children are to call right after the fork, instead of all else.
 
         Args:
             catch_up: does that, and is called before anything new is marked in such a child.
+            forget: lets go of what is the parent's, right after the fork.
 
         Returns:
             None: they cannot be late.

@@ -107,10 +107,12 @@ class Marking(Engine):
     def is_late(self) -> bool:
         return self._monitoring.is_late
 
-    def being_late(self, catch_up: Callable[[], object]) -> Callable[[], None]:
+    def being_late(
+        self, catch_up: Callable[[], object], forget: Callable[[], None]
+    ) -> Callable[[], None]:
         self._has_late_children = True
         self.memory.note_late_children()
-        return self._monitoring.being_late(self.attention, catch_up)
+        return self._monitoring.being_late(self.attention, catch_up, forget)
 
     def after_fork(self) -> None:
         self._monitoring.after_fork()

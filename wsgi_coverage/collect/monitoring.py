@@ -404,7 +404,10 @@ class Monitoring:
                 chunk[place.at + number] = 1
 
     def being_late(
-        self, attention: Attention, catch_up: Callable[[], object]
+        self,
+        attention: Attention,
+        catch_up: Callable[[], object],
+        forget: Callable[[], None],
     ) -> Callable[[], None]:
         """In the parent: what a child calls to be late.
 
@@ -414,6 +417,7 @@ class Monitoring:
         Args:
             attention: has the first request looked at.
             catch_up: called before anything new is marked, or begins to be.
+            forget: called by the child at once.
         """
         self._catch_up, self._attention = catch_up, attention
         cell, late, always = self._cell, LATE, ALWAYS
@@ -423,6 +427,7 @@ class Monitoring:
                 self._heard, attention.heard = attention.heard, always
                 cell[1] = cell[0]
                 cell[0] = late
+                forget()
 
         return be_late
 

@@ -179,6 +179,10 @@ class Service:
         self._thread = None
         self.let_go()
 
+    def forgetting(self) -> Callable[[], None]:
+        """In the parent, which has no thread: what a child calls first, and `forget` later."""
+        return self._listener.letting_go() if self._listener is not None else _nothing
+
     def let_go(self) -> None:
         """Be reachable no more, until `listen`; no thread runs."""
         listener, self._listener = self._listener, None  # first: a thread may look at it
@@ -247,3 +251,7 @@ class Service:
         if stopping.is_set():
             new.close()  # `close` may not have seen it
         return new
+
+
+def _nothing() -> None:
+    """There is no socket."""

@@ -179,8 +179,6 @@ class Worker(Member):
         if not is_first:
             return
         self._stop_service()
-        if not self._needs_thread():
-            self._service.let_go()  # nobody calls one that looks itself
         parent = self.engine.loading_parent()
         if parent is not None:
             tell(self.private, parent, "end-load")
@@ -549,7 +547,7 @@ class Worker(Member):
         holds = self.engine.holds
         self._catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
-            self.be_late = self.engine.being_late(self._catch_up)
+            self.be_late = self.engine.being_late(self._catch_up, self._service.forgetting())
             return False
         if holds:
             ending.before_fork()
