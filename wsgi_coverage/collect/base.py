@@ -375,20 +375,23 @@ class Engine(ABC):
 
     # Ends
 
-    @property
-    def is_late(self) -> bool:
-        """Tell whether this is a child that has run nothing new, and is in no table yet."""
+    def catch_up(self) -> bool:
+        """In a child that has run nothing new, and is in no table yet: be late no more.
+
+        Returns:
+            Whether it was.
+        """
         return False
 
     def being_late(
         self,
-        catch_up: Callable[[], object],  # noqa: ARG002
+        begin: Callable[[], object],  # noqa: ARG002
         forget: Callable[[], None],  # noqa: ARG002
     ) -> Callable[[], None] | None:
         """In the parent: what its children are to call right after the fork, instead of all else.
 
         Args:
-            catch_up: does that, and is called before anything new is marked in such a child.
+            begin: does that, and is called before anything new is marked in such a child.
             forget: lets go of what is the parent's, right after the fork.
 
         Returns:

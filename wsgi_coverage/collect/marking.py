@@ -103,16 +103,15 @@ class Marking(Engine):
     def is_lost(self, value: bool) -> None:
         self._monitoring.is_lost = value
 
-    @property
-    def is_late(self) -> bool:
-        return self._monitoring.is_late
+    def catch_up(self) -> bool:
+        return self._monitoring.catch_up()
 
     def being_late(
-        self, catch_up: Callable[[], object], forget: Callable[[], None]
+        self, begin: Callable[[], object], forget: Callable[[], None]
     ) -> Callable[[], None]:
         self._has_late_children = True
         self.memory.note_late_children()
-        return self._monitoring.being_late(self.attention, catch_up, forget)
+        return self._monitoring.being_late(self.attention, begin, forget)
 
     def after_fork(self) -> None:
         self._monitoring.after_fork()

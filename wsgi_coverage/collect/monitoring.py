@@ -115,8 +115,8 @@ class Monitoring:
         self.problem: str | None = None  # what went wrong last
         self.is_lost = False  # the memory is gone or full: what runs now may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
-        # Where late: called before something new runs; and what was heard of before the fork.
-        self._catch_up: Callable[[], object] = list
+        # Where late: called before something new is marked; what was heard of before the fork.
+        self._begin_late: Callable[[], object] = list
         self._attention, self._heard = Attention(), 0
         self._tool: int | None = None
 
@@ -182,7 +182,7 @@ class Monitoring:
             except Exception as error:
                 if not failed(code, error):
                     raise
-            return line(code, number)
+            return disable if cell[0] is late else line(code, number)
 
         return start, line
 
@@ -191,7 +191,7 @@ class Monitoring:
         if self._cell[0] is LATE:
             if self._sources.get(code.co_filename, self) is None:
                 return
-            self._catch_up()
+            self.catch_up()
         key = id(code)
         known = self._codes.get(key)
         if known is None or known() is not code or key not in self._cell[0][0]:
@@ -406,7 +406,7 @@ class Monitoring:
     def being_late(
         self,
         attention: Attention,
-        catch_up: Callable[[], object],
+        begin: Callable[[], object],
         forget: Callable[[], None],
     ) -> Callable[[], None]:
         """In the parent: what a child calls to be late.
@@ -416,10 +416,10 @@ class Monitoring:
 
         Args:
             attention: has the first request looked at.
-            catch_up: called before anything new is marked, or begins to be.
+            begin: called before anything new is marked.
             forget: called by the child at once.
         """
-        self._catch_up, self._attention = catch_up, attention
+        self._begin_late, self._attention = begin, attention
         cell, late, always = self._cell, LATE, ALWAYS
 
         def be_late() -> None:
@@ -431,10 +431,15 @@ class Monitoring:
 
         return be_late
 
-    @property
-    def is_late(self) -> bool:
-        """Tell whether nothing new has run since the fork; see `being_late`."""
-        return self._cell[0] is LATE
+    def catch_up(self) -> bool:
+        """In a child that is late: be so no more; tell whether it was."""
+        if self._cell[0] is not LATE:
+            return False
+        # First: what runs in here is reported, too. Another thread may have held the lock.
+        self._lock = RLock()
+        self._cell[0] = self._cell[1]
+        self._begin_late()
+        return True
 
     def _is_old(self, code: CodeType, number: int) -> bool:
         """Tell whether another process has marked the line; else be late no more."""
@@ -442,14 +447,12 @@ class Monitoring:
         chunk, at = marks[id(code)]
         if self._attention.turn[0] == self._heard and chunks[chunk][at + number]:
             return True
-        self._catch_up()
+        self.catch_up()
         return False
 
     def after_fork(self) -> None:
         """In a child: what another thread of the parent was about is not completed."""
         self._lock = RLock()
-        if self._cell[0] is LATE:
-            self._cell[0] = self._cell[1]
 
 
 def _suspended_codes() -> Iterator[CodeType]:

@@ -547,7 +547,7 @@ class Worker(Member):
         holds = self.engine.holds
         self._catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
-            self.be_late = self.engine.being_late(self._catch_up, self._service.forgetting())
+            self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
             return False
         if holds:
             ending.before_fork()
@@ -591,9 +591,11 @@ class Worker(Member):
 
     def _catch_up(self) -> None:
         """In a child that is late: be a process that is measured."""
-        if self.engine.is_late:
-            self.after_fork_in_child()
-            self.engine.hear()
+        self.engine.catch_up()
+
+    def _begin_late(self) -> None:
+        self.after_fork_in_child()
+        self.engine.hear()
 
     @property
     def is_of_this_process(self) -> bool:
