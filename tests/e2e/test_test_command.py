@@ -88,14 +88,14 @@ def processes_in(folder: Path) -> list[str]:
     return [command for command in found if command]
 
 
-def test_what_the_tests_reached_is_reported_and_saved(project, test):
+def test_what_the_tests_reached_is_reported_and_saved(project, test, until):
     done = test()
 
     assert done.returncode == 0, done.stderr
     assert re.search(r"^app\.py +12 +2 +83%$", done.stdout, re.M)
     assert project.saved("app.py") == {2, 3, 5, 7, 8, 11, 12, 13, 15, 16}
     assert [path.name for path in project.data_files()] == [".coverage"]
-    assert processes_in(project.folder) == []
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 
 def test_the_exit_code_is_the_command_s(test, port):
@@ -152,7 +152,7 @@ def test_a_server_that_ends_at_once_is_said_with_its_last_lines(project, test):
     )
 
 
-def test_a_server_that_never_answers_is_said_and_ended(project, test):
+def test_a_server_that_never_answers_is_said_and_ended(project, test, until):
     project.write("deaf.py", "import time\nprint('deaf', flush=True)\ntime.sleep(60)\n")
 
     done = test(server=f"{sys.executable} deaf.py", options=("--timeout", "1"))
@@ -160,7 +160,7 @@ def test_a_server_that_never_answers_is_said_and_ended(project, test):
     assert done.returncode == 3
     assert "the server did not answer at http://127.0.0.1:" in done.stderr
     assert "within 1 seconds; its last lines:\n  deaf\n" in done.stderr
-    assert processes_in(project.folder) == []
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 
 def test_a_server_that_cannot_be_started_is_said(test):
@@ -189,7 +189,9 @@ def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, po
     assert project.saved("app.py") >= {13, 17}
 
 
-def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(project, test, port):
+def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(
+    project, test, port, until
+):
     project.write(
         "stubborn.py",
         "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n"
@@ -206,7 +208,7 @@ def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(p
     assert "was killed; its last lines:\n" in done.stderr
     assert "stubborn" in done.stderr
     assert project.saved("app.py") == {2, 3, 5, 7, 8, 11, 12, 13, 15, 16}
-    assert processes_in(project.folder) == []
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 
 PICKY = """
@@ -249,12 +251,12 @@ def test_a_server_of_which_nothing_is_measured_is_said(project, test):
     assert "wsgi-coverage: nothing was measured" in done.stderr
 
 
-def test_a_command_that_is_not_there_is_127_as_in_a_shell(test, project):
+def test_a_command_that_is_not_there_is_127_as_in_a_shell(test, project, until):
     done = test("no-such-command")
 
     assert done.returncode == 127
     assert "'no-such-command' cannot be started: No such file or directory" in done.stderr
-    assert processes_in(project.folder) == []
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -269,7 +271,7 @@ def test_after_a_signal_nothing_is_left_running(project, command, until, number,
 
     assert process.end(number) == 128 + number
 
-    assert processes_in(project.folder) == []
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
     assert project.data_files() == set()
     assert "Traceback" not in process.output
 
