@@ -69,7 +69,6 @@ class Engine(ABC):
         self.paused = False
         self._heard = 0  # turn
         self._is_closed = False
-        self._has_late_children = False
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
         self.epoch = self.memory.state().epoch
@@ -246,7 +245,7 @@ class Engine(ABC):
         state = old.state()
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
-        if self._has_late_children:
+        if old.has_late_children:
             new.note_late_children()
         self._claim(new)
         self.held.append(old)  # where there is no room for all of it now, it is read on
@@ -373,20 +372,15 @@ class Engine(ABC):
         self._lock.release()
         return True
 
-    # Ends
+    # Forks
 
-    def catch_up(self) -> bool:
-        """In a child that has run nothing new, and is in no table yet: be late no more.
-
-        Returns:
-            Whether it was.
-        """
-        return False
+    def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
+        """In a child that has run nothing new, and is in no table yet: be late no more."""
 
     def being_late(
         self,
         begin: Callable[[], object],  # noqa: ARG002
-        forget: Callable[[], None],  # noqa: ARG002
+        forget: Callable[[], object],  # noqa: ARG002
     ) -> Callable[[], None] | None:
         """In the parent: what its children are to call right after the fork, instead of all else.
 
@@ -415,6 +409,8 @@ class Engine(ABC):
             self.attention.begin(self.memory.turn, None)
             return
         self._slot.hear(self._heard, self.epoch)
+
+    # Ends
 
     def is_alone(self) -> bool:
         """Tell whether no other live process is measured in the memory."""

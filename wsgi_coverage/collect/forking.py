@@ -71,9 +71,6 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     global _making
-    if _worker is not None and _worker.be_late is not None:
-        _worker.be_late()
-        return
     _making = threading.RLock()
     if _worker is not None:
-        _worker.after_fork_in_child()
+        (_worker.be_late or _worker.after_fork_in_child)()

@@ -103,13 +103,12 @@ class Marking(Engine):
     def is_lost(self, value: bool) -> None:
         self._monitoring.is_lost = value
 
-    def catch_up(self) -> bool:
-        return self._monitoring.catch_up()
+    def catch_up(self) -> None:
+        self._monitoring.catch_up()
 
     def being_late(
-        self, begin: Callable[[], object], forget: Callable[[], None]
+        self, begin: Callable[[], object], forget: Callable[[], object]
     ) -> Callable[[], None]:
-        self._has_late_children = True
         self.memory.note_late_children()
         return self._monitoring.being_late(self.attention, begin, forget)
 

@@ -47,8 +47,6 @@ UNMEASURED_KEPT = 200  # sources that cannot be measured, to be named
 Classify = Callable[[str, FrameType], "Measured | None"]
 Marks = dict[int, tuple[int, int]]  # by id of the code: chunk, and where line 0 is in it
 Chunks = list[Any]  # by number: what is mapped, or None
-
-
 LATE: Any = ()  # instead of marks and chunks, in a child that has run nothing new
 
 
@@ -115,9 +113,8 @@ class Monitoring:
         self.problem: str | None = None  # what went wrong last
         self.is_lost = False  # the memory is gone or full: what runs now may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
-        # Where late: called before something new is marked; what was heard of before the fork.
-        self._begin_late: Callable[[], object] = list
-        self._attention, self._heard = Attention(), 0
+        self._begin_late: Callable[[], object] = list  # called before something new is marked
+        self._heard = 0  # turn, before the fork
         self._tool: int | None = None
 
     # Measuring
@@ -407,7 +404,7 @@ class Monitoring:
         self,
         attention: Attention,
         begin: Callable[[], object],
-        forget: Callable[[], None],
+        forget: Callable[[], object],
     ) -> Callable[[], None]:
         """In the parent: what a child calls to be late.
 
@@ -419,7 +416,7 @@ class Monitoring:
             begin: called before anything new is marked.
             forget: called by the child at once.
         """
-        self._begin_late, self._attention = begin, attention
+        self._begin_late = begin
         cell, late, always = self._cell, LATE, ALWAYS
 
         def be_late() -> None:
@@ -431,21 +428,19 @@ class Monitoring:
 
         return be_late
 
-    def catch_up(self) -> bool:
-        """In a child that is late: be so no more; tell whether it was."""
-        if self._cell[0] is not LATE:
-            return False
-        # First: what runs in here is reported, too. Another thread may have held the lock.
-        self._lock = RLock()
-        self._cell[0] = self._cell[1]
-        self._begin_late()
-        return True
+    def catch_up(self) -> None:
+        """In a child that is late: be so no more."""
+        if self._cell[0] is LATE:
+            # First: what runs in here is reported, too. Another thread may have held the lock.
+            self._lock = RLock()
+            self._cell[0] = self._cell[1]
+            self._begin_late()
 
     def _is_old(self, code: CodeType, number: int) -> bool:
         """Tell whether another process has marked the line; else be late no more."""
         marks, chunks = self._cell[1]
         chunk, at = marks[id(code)]
-        if self._attention.turn[0] == self._heard and chunks[chunk][at + number]:
+        if self.memory.turn[0] == self._heard and chunks[chunk][at + number]:
             return True
         self.catch_up()
         return False

@@ -179,9 +179,9 @@ class Service:
         self._thread = None
         self.let_go()
 
-    def forgetting(self) -> Callable[[], None]:
+    def forgetting(self) -> Callable[[], object]:
         """In the parent, which has no thread: what a child calls first, and `forget` later."""
-        return self._listener.letting_go() if self._listener is not None else _nothing
+        return self._listener.letting_go() if self._listener is not None else list
 
     def let_go(self) -> None:
         """Be reachable no more, until `listen`; no thread runs."""
@@ -251,7 +251,3 @@ class Service:
         if stopping.is_set():
             new.close()  # `close` may not have seen it
         return new
-
-
-def _nothing() -> None:
-    """There is no socket."""

@@ -160,7 +160,7 @@ class Worker(Member):
 
     def begin_load(self) -> None:
         """An application is being wrapped: what runs before its first request is its load."""
-        self._catch_up()
+        self.engine.catch_up()
         self.wraps = True
         self.engine.begin_load()
         self._stop_service()
@@ -170,7 +170,7 @@ class Worker(Member):
 
         From then on each request looks whether there is something to hear of.
         """
-        self._catch_up()
+        self.engine.catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
@@ -186,7 +186,7 @@ class Worker(Member):
 
     def attend(self) -> None:
         """Do what a request found to be due, before it goes on; see Attention."""
-        self._catch_up()
+        self.engine.catch_up()
         if self.engine.attend():
             self._attempt("looking after the memory", self._look)
 
@@ -332,7 +332,7 @@ class Worker(Member):
         deadline = time.monotonic() + patience
         while True:
             reached, state = {int(answer["pid"]) for answer in answers}, self.memory.state()
-            beside = [each for each in self._living() if each.pid not in reached]
+            beside = [each for each in self._living(self.memory) if each.pid not in reached]
             missing = unreached(beside, host=self.host) if HAS_SOCKETS else []
             left = deadline - time.monotonic()
             if not missing or left <= 0:
@@ -344,21 +344,19 @@ class Worker(Member):
 
     def _late(self, verb: str, noted: set[int]) -> list[WorkerState]:
         """Children that have run nothing new yet, and may hear of nothing until then."""
-        if not self.memory.has_late_children:
-            return []
         late = self.memory.late(noted)
         return [*others(late, self.memory.state(), verb, host=self.host).values()]
 
-    def _living(self) -> list[Entry]:
-        """The live processes beside this one."""
-        return [each for each in self.memory.table.living() if each.pid != self.pid]
+    def _living(self, memory: Memory) -> list[Entry]:
+        """The live processes of a memory beside this one."""
+        return [each for each in memory.table.living() if each.pid != self.pid]
 
     def _silent(self, verb: str, *, patience: float) -> dict[str, WorkerState]:
         """The processes that answer no call; one that has just been forked is about to do so."""
         deadline = time.monotonic() + patience
         while True:
             state = self.memory.state()
-            found = others(self._living(), state, verb, host=self.host)
+            found = others(self._living(self.memory), state, verb, host=self.host)
             starting = any(each.error == HOLDS for each in found.values())
             if not starting or time.monotonic() >= deadline:
                 return found
@@ -388,7 +386,7 @@ class Worker(Member):
 
     def _own(self) -> list[Memory]:
         """Memories of this host and pid namespace."""
-        self._catch_up()
+        self.engine.catch_up()
         self.engine.look_after()
         known = [self.memory, *self.engine.held]
         folders = {each.folder for each in known}
@@ -450,8 +448,7 @@ class Worker(Member):
         """Ids of this host's workers that live; none of them is asked."""
         found = {self.id, *listening(self.private)} if HAS_SOCKETS else {self.id}
         for memory in self._own():
-            beside = [each for each in memory.table.living() if each.pid != self.pid]
-            found.update(others(beside, memory.state(), "status", host=self.host))
+            found.update(others(self._living(memory), memory.state(), "status", host=self.host))
         return found
 
     def memory_ids(self) -> set[str]:
@@ -545,7 +542,7 @@ class Worker(Member):
             to be copied first.
         """
         holds = self.engine.holds
-        self._catch_up()
+        self.engine.catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
             self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
             return False
@@ -589,11 +586,8 @@ class Worker(Member):
         if self._needs_thread():
             self._start_service()
 
-    def _catch_up(self) -> None:
-        """In a child that is late: be a process that is measured."""
-        self.engine.catch_up()
-
     def _begin_late(self) -> None:
+        """In a child that is late: be a process that is measured."""
         self.after_fork_in_child()
         self.engine.hear()
 
@@ -608,7 +602,7 @@ class Worker(Member):
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
-        self._catch_up()
+        self.engine.catch_up()
         if self.is_of_this_process and (self._service.has_begun or not self.engine.holds):
             return
         with self._noticing:
@@ -622,7 +616,7 @@ class Worker(Member):
 
     def close(self) -> None:
         """Have all that has run in the memory, and leave no trace; the process ends."""
-        self._catch_up()
+        self.engine.catch_up()
         if self._closed or self.pid != os.getpid():
             return
         with self._writing():
@@ -667,7 +661,7 @@ class Worker(Member):
 
     def publish_before_exec(self) -> None:
         """Another program takes this process over, which runs no exit handlers."""
-        self._catch_up()
+        self.engine.catch_up()
         self.publish()
         if self.engine.is_alone():
             (self._save_elsewhere if self._is_forked else self.save_here)()

@@ -195,7 +195,7 @@ class Memory:
         Args:
             noted: process ids that need not be looked at.
         """
-        return mapping_processes(self.folder, noted)
+        return [] if not self.has_late_children else mapping_processes(self.folder, noted)
 
     @property
     def is_left(self) -> bool:

@@ -214,8 +214,7 @@ class Table:
         if pid == os.getpid():
             return True
         try:
-            with open(f"/proc/{pid}/maps", "rb") as maps:  # noqa: PTH123  called for each process
-                return self._mapped_as in maps.read()
+            return self._mapped_as in _maps(pid)
         except OSError:
             return True  # another user's
 
@@ -273,10 +272,14 @@ def mapping_processes(folder: Path, noted: Container[int]) -> list[Entry]:
             with contextlib.suppress(OSError):
                 if pid in (0, os.getpid()) or pid in noted or entry.stat().st_uid != user:
                     continue
-                with open(f"/proc/{pid}/maps", "rb") as maps:  # noqa: PTH123
-                    if lines.search(maps.read()):
-                        out.append(_unnoted(pid))
+                if lines.search(_maps(pid)):
+                    out.append(_unnoted(pid))
     return out
+
+
+def _maps(pid: int) -> bytes:
+    with open(f"/proc/{pid}/maps", "rb") as maps:  # noqa: PTH123  called for each process
+        return maps.read()
 
 
 def _unnoted(pid: int) -> Entry:

@@ -13,7 +13,7 @@ from typing import Any
 
 import coverage
 import pytest
-from scripts import FORK
+from scripts import FORK, LINE
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -21,6 +21,7 @@ LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
 HELPERS = (
     FORK
+    + LINE
     + """
 import warnings
 from wsgi_coverage.collect import base, internals
@@ -51,23 +52,6 @@ def contexts(name="app.py"):
         if measured_as == name and lines:
             out.setdefault(context, set()).update(lines)
     return {context: sorted(lines) for context, lines in out.items()}
-
-class Line:
-    "A child says that it has come to a point, and waits to be told to go on."
-
-    def __init__(self):
-        self.told, self.tell = os.pipe()
-        self.word, self.give = os.pipe()
-
-    def come(self):
-        os.write(self.tell, b".")
-        os.read(self.word, 1)
-
-    def wait(self):
-        assert os.read(self.told, 1)
-
-    def go_on(self):
-        os.write(self.give, b".")
 """
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scripts import FORK, LINE
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -15,7 +16,11 @@ pytestmark = pytest.mark.skipif(
 )
 FIRST, SECOND = 2, 6  # lines of the functions of app.py
 
-SERVED = """
+SERVED = (
+    FORK
+    + LINE
+    + """
+import warnings
 from wsgi_coverage import CoverageMiddleware
 start_early()
 import app
@@ -36,25 +41,25 @@ worker = forking.current()
 
 class Child:
     "Does one thing after another, each when it is told to."
+
     def __init__(self, *actions):
-        told, self.tell = os.pipe()
-        self.done, done = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            try:
-                for action in actions:
-                    os.read(told, 1)
-                    action()
-                    os.write(done, b"x")
-                os.read(told, 1)
-            finally:
-                os._exit(0)
+        self.line = Line()
+        self.pid = fork(self.does, actions)
+        self.line.wait()
+
+    def does(self, actions):
+        for action in actions:
+            self.line.come()
+            action()
+        self.line.come()
+
     def goes_on(self):
-        os.write(self.tell, b"x")
-        assert os.read(self.done, 1) == b"x"
+        self.line.go_on()
+        self.line.wait()
+
     def ends(self):
-        os.write(self.tell, b"x")
-        os.waitpid(self.pid, 0)
+        self.line.go_on()
+        assert ended(self.pid) == 0
 
 def noted():
     return [each.pid for each in worker.memory.table.living()]
@@ -62,6 +67,7 @@ def noted():
 def seen(verb):
     return {each.pid: each for each in worker.gather(verb, wait=5).workers}
 """
+)
 
 
 @pytest.fixture
@@ -191,6 +197,33 @@ child.ends()
 
     assert FIRST in told["lines"]["app.py"]
     assert told["requests"] == [2, 1]
+
+
+def test_a_child_waits_for_no_thread_of_its_parent_that_starts_measuring(serve: Measure) -> None:
+    told = serve(
+        """
+held, over = threading.Event(), threading.Event()
+
+def start():
+    with forking._making:
+        held.set()
+        over.wait()
+
+thread = threading.Thread(target=start)
+thread.start()
+held.wait()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside a thread
+    child = Child(start_early)
+over.set()
+thread.join()
+child.goes_on()
+tell(noted=sorted(noted()) == sorted([os.getpid(), child.pid]))
+child.ends()
+"""
+    )
+
+    assert told["noted"]
 
 
 def test_a_child_does_not_keep_the_socket_of_its_parent(serve: Measure) -> None:

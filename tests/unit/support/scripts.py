@@ -44,6 +44,27 @@ def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
 
+LINE = """
+import os
+
+class Line:
+    "A child says that it has come to a point, and waits to be told to go on."
+
+    def __init__(self):
+        self.told, self.tell = os.pipe()
+        self.word, self.give = os.pipe()
+
+    def come(self):
+        os.write(self.tell, b".")
+        os.read(self.word, 1)
+
+    def wait(self):
+        assert os.read(self.told, 1)
+
+    def go_on(self):
+        os.write(self.give, b".")
+"""
+
 INTERRUPTED = """
 import sys, warnings
 warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
