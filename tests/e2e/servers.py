@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import errno
 import http.client
 import json
 import os
@@ -339,6 +340,16 @@ class Project:
     def private(self) -> Path:
         """Where the processes of this project have their sockets and live data."""
         return private_folder(self.folder / ".coverage")
+
+    def remove_private(self) -> None:
+        """Remove that folder, into which processes write meanwhile."""
+        for _ in range(1000):
+            try:
+                return shutil.rmtree(self.private)
+            except OSError as error:  # a file has come since it was listed, or is gone
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not self.private.exists():
+                    raise
+        raise AssertionError(f"{self.private} is never empty")
 
     def _see_off(self) -> None:
         """Where every process has ended: wait for the one that writes what they have run.

@@ -86,7 +86,7 @@ def test_where_the_memory_is_removed_nothing_is_lost_or_the_answer_says_so(proje
     for pid in workers:
         with server.only(pid, workers):
             server.get("/a")
-    shutil.rmtree(project.private)
+    project.remove_private()
 
     for pid in workers:
         with server.only(pid, workers):
@@ -345,7 +345,7 @@ def test_a_memory_that_is_removed_is_made_anew_while_requests_come(project, pass
     for _ in range(3):  # after that, a request looks only where somebody says that it is to
         server.get("/a")
     until(lambda: mapped_by(project.private / "control") == 2, "a process waits to save")
-    shutil.rmtree(project.private)
+    project.remove_private()
 
     def is_made_anew():
         server.get("/b")
@@ -363,7 +363,7 @@ def test_a_memory_that_is_removed_at_the_end_loses_nothing(project, password):
     project.write("app.py", APP)
     server = project.gunicorn("-w", "1", SERVED, env={**password, **NAMED, **LONG})
     server.get("/a")
-    shutil.rmtree(project.private)
+    project.remove_private()
     server.get("/b")
 
     assert server.end() == 0

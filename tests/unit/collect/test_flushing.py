@@ -13,7 +13,7 @@ from typing import Any
 
 import coverage
 import pytest
-from scripts import FORK, LINE
+from scripts import FORK, LINE, REMOVE
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -694,8 +694,9 @@ tell(codes=codes, wrong={n: count for n, count in times.items() if count != 1})
 
 # A memory that goes
 
-MEMORY_GOES = """
-import shutil
+MEMORY_GOES = (
+    REMOVE
+    + """
 line = Line()
 
 def work():
@@ -708,6 +709,7 @@ def work():
     app.second()
     line.come()
 """
+)
 
 
 def test_a_memory_that_is_removed_is_made_anew_with_all_that_ran(
@@ -715,12 +717,12 @@ def test_a_memory_that_is_removed_is_made_anew_with_all_that_ran(
 ) -> None:
     told = measure(
         STARTED
+        + REMOVE
         + """
-import shutil
 alone()
 app.first()
 engine.flush()
-shutil.rmtree(worker.private)
+remove(worker.private)
 known = published()["app.py"]
 app.second()
 engine.flush()
@@ -742,8 +744,8 @@ def test_a_memory_that_is_removed_after_the_load_is_made_anew_with_the_load(
 ) -> None:
     told = measure(
         WRAPPED
+        + REMOVE
         + f"""
-import shutil
 wrap()
 alone()
 app.first()
@@ -751,7 +753,7 @@ app.first()
 request("/second")
 engine.flush()
 before = contexts()
-shutil.rmtree(worker.private)
+remove(worker.private)
 known = contexts()
 request("/second")
 engine.flush()
@@ -772,12 +774,12 @@ def test_a_memory_for_which_there_is_no_room_at_once_is_made_anew_with_all_that_
 ) -> None:
     told = measure(
         STARTED
+        + REMOVE
         + """
-import shutil
 alone()
 app.first()
 engine.flush()
-shutil.rmtree(worker.private)
+remove(worker.private)
 copy_lines = base.copy_lines
 failures = 0
 
@@ -808,8 +810,8 @@ def test_a_memory_that_is_removed_is_made_anew_with_what_ran_in_children_that_ha
 ) -> None:
     told = measure(
         STARTED
+        + REMOVE
         + """
-import shutil
 alone()
 app.first()
 engine.flush()
@@ -818,7 +820,7 @@ def work():
 code = ended(fork(work))
 alone()
 engine.flush()  # which reads what others have appended
-shutil.rmtree(worker.private)
+remove(worker.private)
 known = published()["app.py"]
 engine.flush()
 tell(code=code, known=known, lines=published()["app.py"])
@@ -875,7 +877,7 @@ def test_workers_whose_memory_was_removed_are_still_asked_by_others(
         + """
 pid = fork(work)
 line.wait()
-shutil.rmtree(worker.private)
+remove(worker.private)
 worker.publish()
 line.go_on()
 line.wait()
@@ -902,7 +904,7 @@ def test_a_collection_has_what_workers_ran_whose_memory_was_removed(
         + """
 pid = fork(work)
 line.wait()
-shutil.rmtree(worker.private)
+remove(worker.private)
 worker.publish()
 line.go_on()
 line.wait()

@@ -65,6 +65,20 @@ class Line:
         os.write(self.give, b".")
 """
 
+REMOVE = """
+import errno, shutil
+
+def remove(folder):
+    "Remove a folder that processes write to meanwhile."
+    for _ in range(1000):
+        try:
+            return shutil.rmtree(folder)
+        except OSError as error:  # a file has come since it was listed, or is gone
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not folder.exists():
+                raise
+    raise AssertionError(f"{folder} is never empty")
+"""
+
 INTERRUPTED = """
 import sys, warnings
 warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
