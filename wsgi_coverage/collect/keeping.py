@@ -2,7 +2,8 @@
 
 One is started after a request, at most one a host at a time. It waits until the autosave interval
 has passed, or until the worker that started it has ended, whatever way that ends. Until then it has
-imported next to nothing; if nothing new has run, it never does.
+imported next to nothing; if nothing new has run, it never does. It goes on for another interval
+where something ran while it wrote, or where nothing may be written before a collection has ended.
 
 Concurrency: alone in its process. The memory may go, or be written by another, at any moment.
 """
@@ -19,13 +20,14 @@ from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process
 
+PATIENCE = 5.0  # seconds to write, after which the workers see to it that another process does
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
 TRIES = 100  # to see the last process of a memory off; a server's master may end after its workers
 PAUSE = 0.05  # seconds between them
 
 
 def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: float) -> None:
-    """Wait, and write what is new.
+    """Wait, and write what is new; go on where something ran while that was written.
 
     Args:
         folder: the private folder.
@@ -41,29 +43,54 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
     memory = open_if_there(folder)
     if memory is None:
         return  # its last process has written it, and taken it away
-    has_ended = _wait(memory, pid, began, seconds)
-    if not memory.is_there:
-        # Also where somebody has removed it: who still has it mapped makes it anew.
-        memory.leave()
-        return
-    try:
-        if memory.read().checksum() != memory.saved_sum:
-            from wsgi_coverage.collect import saving  # imports coverage.py: 0.1 s, 15 MB
+    start: int | None = 0  # leads to the worker that started this process
+    while True:
+        has_ended = _wait(memory, start, pid, began, seconds)
+        if not memory.is_there:
+            # Also where somebody has removed it: who still has it mapped makes it anew.
+            memory.leave()
+            return
+        try:
+            if _has_news(memory):
+                from wsgi_coverage.collect import saving  # imports coverage.py: 0.1 s, 15 MB
 
-            saving.save(memory, data_file, static)
-    finally:
-        memory.keep_until(0.0)
-        memory.begin_turn()  # the next request looks whether another is to wait
-    if has_ended:
-        _take_away(memory)
+                saving.save(memory, data_file, static)
+        finally:
+            memory.keep_until(0.0)
+            memory.begin_turn()  # the next request looks whether another is to wait
+        if has_ended:
+            _take_away(memory)
+        # What ran since the memory was read has found that this process is to write it, and it
+        # may have been the last request for a long time.
+        if not memory.is_there or memory.kept_until or not _has_news(memory):
+            return
+        if has_ended:
+            if not (others := memory.table.living()):
+                return
+            start, pid, began = None, others[0].pid, others[0].noted_at
+        memory.keep_until(time.monotonic() + seconds + PATIENCE)
 
 
-def _wait(memory: Memory, pid: int, began: float, seconds: float) -> bool:
-    """Tell whether the worker has ended meanwhile; not for longer than the memory is there."""
+def _has_news(memory: Memory) -> bool:
+    return memory.read().checksum() != memory.saved_sum
+
+
+def _wait(memory: Memory, start: int | None, pid: int, began: float, seconds: float) -> bool:
+    """Tell whether the worker has ended meanwhile; not for longer than the memory is there.
+
+    Args:
+        memory: what is to be written.
+        start: a socket that leads to the worker; None: nothing does.
+        pid: its process id.
+        began: when it was known to run (`processes.noted_at`).
+        seconds: how long to wait at most.
+    """
     deadline = time.monotonic() + seconds
+    watched = [] if start is None else [start]
     while memory.is_there and (left := deadline - time.monotonic()) > 0:
         try:
-            hung_up = select.select([0], [], [], min(left, LOOK))[0] and not os.read(0, 1)
+            ready = select.select(watched, [], [], min(left, LOOK))[0]
+            hung_up = any(not os.read(each, 1) for each in ready)
         except ConnectionResetError:  # it had not read what it was told
             hung_up = True
         if hung_up or not is_noted_process(pid, began):

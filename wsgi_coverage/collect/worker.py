@@ -22,11 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import ending, engine, live, modwsgi, saving, uwsgi
+from wsgi_coverage.collect import ending, engine, keeping, live, modwsgi, saving, uwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
-from wsgi_coverage.collect.keeping import keep
 from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import HOLDS, others, unreached
 from wsgi_coverage.collect.service import Service
@@ -53,7 +52,6 @@ MISSED = (
 STARTING = 0.25  # seconds for a forked child to have its thread
 REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
 AGAIN = 0.005  # seconds between two looks
-KEEPER_PATIENCE = 5.0  # seconds for the process to write, which is told to wait for an interval
 TURN_PATIENCE = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
@@ -234,7 +232,7 @@ class Worker(Member):
     def _see_to_keeping(self) -> None:
         """Have a process wait to write what is new, where none does, or one for too long."""
         now, memory = time.monotonic(), self.memory
-        until = now + self.autosave_interval + KEEPER_PATIENCE
+        until = now + self.autosave_interval + keeping.PATIENCE
         if now < memory.kept_until <= until:
             return
         if self._keeper is not None:
@@ -246,7 +244,7 @@ class Worker(Member):
         folder, data_file = self.memory.folder, self.engine.data_file
         interval = self.autosave_interval
         try:
-            return child.begin(keep, folder, data_file, self._static, self.pid, interval)
+            return child.begin(keeping.keep, folder, data_file, self._static, self.pid, interval)
         except child.NoInterpreterError:
             self.save_here()
             return None

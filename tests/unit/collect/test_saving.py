@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scripts
 from coverage import CoverageData
 
 from wsgi_coverage.collect import saving
@@ -118,3 +119,102 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
     assert not told["there"]
     assert told["saved"]["app.py"] == [3]
     assert told["problems"] == []
+
+
+KEPT = """
+import socket
+from wsgi_coverage.collect import keeping, saving
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.store.memory import Memory, plane_of
+start_early()
+worker = forking.current()
+memory, data_file = worker.memory, worker.engine.data_file
+place = memory.place("app.py", "v1", 100)
+plane = plane_of(Phase.RUNTIME, 0, flushed=True)
+
+def run(line):
+    Memory(memory.folder).chunk_of_plane(plane, place.chunk)[place.at + line] = 1
+
+def saved():
+    found = set()
+    for path in Path.cwd().glob(".coverage.*"):
+        data = coverage.CoverageData(str(path))
+        data.read()
+        found.update(data.lines("app.py") or ())
+    return sorted(found)
+
+waited = []
+save = saving.save
+def save_while_it_runs(*args):
+    save(*args)
+    waited.append(memory.kept_until)
+    if len(waited) < 3:
+        run(len(waited) + 3)
+saving.save = save_while_it_runs
+"""
+
+
+def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        KEPT
+        + """
+ours, theirs = socket.socketpair()
+os.dup2(theirs.fileno(), 0)
+run(3)
+memory.keep_until(time.monotonic() + 60)
+keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
+tell(times=len(waited), kept=[bool(each) for each in waited], saved=saved(), left=memory.kept_until)
+""",
+    )
+
+    assert told["times"] == 3
+    assert told["kept"] == [True, True, True]
+    assert told["saved"] == [3, 4, 5]
+    assert told["left"] == 0
+
+
+def test_what_other_workers_run_while_the_memory_of_one_that_has_ended_is_written_is_written_next(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        scripts.FORK
+        + KEPT
+        + """
+keeping.TRIES = 1
+gone = fork(lambda: None)
+ended(gone)
+ours, theirs = socket.socketpair()
+os.dup2(theirs.fileno(), 0)
+ours.close()
+run(3)
+keeping.keep(memory.folder, data_file, None, gone, 0.01)
+tell(saved=saved(), there=memory.is_there)
+""",
+    )
+
+    assert told["saved"] == [3, 4, 5]
+    assert told["there"]
+
+
+def test_no_process_goes_on_to_wait_where_a_request_has_begun_another(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        KEPT
+        + """
+ours, theirs = socket.socketpair()
+os.dup2(theirs.fileno(), 0)
+begin_turn = Memory.begin_turn
+def begin_turn_and_ask(self):
+    begin_turn(self)
+    self.keep_until(time.monotonic() + 60)
+Memory.begin_turn = begin_turn_and_ask
+run(3)
+keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
+tell(times=len(waited))
+""",
+    )
+
+    assert told["times"] == 1
