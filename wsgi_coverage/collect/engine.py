@@ -15,6 +15,7 @@ from wsgi_coverage.collect import core, internals, live
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
 from wsgi_coverage.collect.tracing import Tracing
+from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import in_first_place, note
@@ -40,6 +41,7 @@ def start(
         OSError: there is no room for a memory.
     """
     current = Coverage.current()
+    start_folder.note(internals.start_folder() if current is not None else None)
     if current is None:
         cov = live.make(live.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)

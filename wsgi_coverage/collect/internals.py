@@ -15,6 +15,7 @@ live sets meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import threading
 import time
@@ -28,6 +29,8 @@ from coverage import Coverage, CoverageData
 
 from wsgi_coverage.collect.everywhere import trace_everywhere
 from wsgi_coverage.data.reading import arc_of, ends_of
+from wsgi_coverage.collect.ourselves import Omitted, is_ours
+from wsgi_coverage.data import start
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
@@ -85,9 +88,14 @@ def prepare(cov: Coverage) -> None:
     """Have a Coverage know what is measured, as starting it would, without starting it."""
     cov._init()
     if not cov._inited_for_start:
+    if cov.config.relative_files:  # any other Coverage that begins elsewhere would change that
+        folder = start.here("")
+        cov._file_mapper = lambda filename: filename.removeprefix(folder)
         cov._inited_for_start = True
         cov._init_for_start()
     cov._post_init()
+        classifier = _classifier(cov)
+        classifier.omit_match = Omitted(classifier.omit_match)
 
 
 def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] | None:
@@ -471,3 +479,8 @@ def is_process_start(cov: Coverage) -> bool:
 def version() -> str:
     """coverage.py's version."""
     return coverage.__version__
+def start_folder() -> str:
+    """The folder that a Coverage that runs takes relative names to be about."""
+    return os.path.normpath(coverage.files.relative_directory())
+
+

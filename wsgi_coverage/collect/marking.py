@@ -16,6 +16,7 @@ from wsgi_coverage.collect import internals
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.live import MarkedCoverage
 from wsgi_coverage.collect.monitoring import Measured, Monitoring
+from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.model import Measuring
@@ -85,6 +86,8 @@ class Marking(Engine):
         """
         self._monitoring.go_on()
         for source, name, lines in seen:
+            if is_ours(source):
+                continue
             with contextlib.suppress(OSError):  # the source is gone
                 self._monitoring.mark(name, source, lines)
 

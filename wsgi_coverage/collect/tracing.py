@@ -28,7 +28,7 @@ from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ownership import Ownership
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
@@ -91,6 +91,7 @@ class Tracing(Engine):
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
             internals.use_data(self._cov, CoverageData(no_disk=True))
+            internals.prepare(self._cov)
             self._cov.start()
         self._collector: Any = internals.collector_of(self._cov)
         self._problem = internals.problem(self._cov)
@@ -268,6 +269,8 @@ class Tracing(Engine):
         records: Known = {}
         for name, numbers in found.numbers.items():
             version, room = self._version_of(name)
+            if is_ours(start.here(name)):  # whoever the Coverage belongs to
+                continue
             tracer = found.tracers.get(name, "")
             rest: Iterable[int] = numbers
             if version and not (found.has_arcs or tracer or context):
@@ -295,7 +298,7 @@ class Tracing(Engine):
         known = self._versions.get(name)
         if known is None:
             try:
-                content = Path(path or name).read_bytes()
+                content = Path(path or start.here(name)).read_bytes()
             except (OSError, ValueError):
                 return None, 0
             found = stamp.fingerprint_of(content), room_of(content)

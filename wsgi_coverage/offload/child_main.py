@@ -67,6 +67,9 @@ def main() -> None:
     _be_modest()
     try:
         _prepare_imports(header)
+        if header["folder"] is not None:
+            with contextlib.suppress(OSError):  # it was removed
+                os.chdir(header["folder"])
         worker.tell("value", pickle=base64.b64encode(_work(worker, pickled)).decode())
     except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
         with contextlib.suppress(OSError):  # it has ended

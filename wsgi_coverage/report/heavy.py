@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import stamp, start
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
 from wsgi_coverage.offload.progress import Building
@@ -73,7 +73,7 @@ def call_somewhere(
 
     Args:
         function: a `partial` of one of this package, which is pickled by its name.
-        is_large: whether it is worth a child process.
+        is_large: whether it is worth a child process; another working directory is, too.
         tick: called a few times a second while the child is waited for.
         plugins: whether modules from outside this package will be imported by name.
 
@@ -81,7 +81,8 @@ def call_somewhere(
         BuildFailedError, OSError: as `child.call`; and what the function raises here.
     """
     global _why_inside
-    if is_large and process.IS_POSSIBLE:
+    # coverage.py takes relative names, and patterns, to be about the folder that it is in.
+    if (is_large or start.has_moved()) and process.IS_POSSIBLE:
         try:
             result = child.call(function, tick=tick, plugins=plugins)
         except child.NoInterpreterError as error:
@@ -132,6 +133,6 @@ def _files(source: Source) -> Iterator[str]:
 
 def _size(name: str) -> int:
     try:
-        return Path(name).stat().st_size
+        return Path(start.here(name)).stat().st_size
     except (OSError, ValueError):
         return UNKNOWN

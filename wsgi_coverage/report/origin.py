@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import stamp, start
 
 ORIGIN = "origin.json"
 NAMED = 3  # sources that a sentence names; the others are counted
@@ -41,7 +41,7 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
     Returns:
         The fingerprint of each source that can be read.
     """
-    found = {name: _version(name) for name in sources}
+    found = {name: _version(start.here(name)) for name in sources}
     versions = {name: version for name, version in found.items() if version is not None}
     origin = {"workers": sorted(workers), "sources": versions}
     (folder / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
@@ -66,7 +66,7 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
             "every process that the report was made of has ended since (the server was restarted, "
             "or its workers were replaced): what the present ones run is not in it"
         )
-    changed = [name for name, version in sources.items() if _has_changed(name, version)]
+    changed = [name for name, version in sources.items() if _has_changed(start.here(name), version)]
     if changed:
         named = ", ".join(sorted(changed)[:NAMED])
         if len(changed) > NAMED:

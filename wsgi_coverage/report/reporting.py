@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from coverage import Coverage
+from coverage import Coverage, files
 from coverage.exceptions import NotPython
 from coverage.parser import PythonParser
 from coverage.plugin import CodeRegion, FileReporter
 from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
+from wsgi_coverage.data import start
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
@@ -43,6 +44,13 @@ def _is_plain(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _anchored(patterns: list[str] | None) -> list[str] | None:
+    """Patterns of files, as coverage.py takes them in the folder at the start."""
+    if not patterns or not start.has_moved():
+        return patterns
+    return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
 
 
 class Analyst(Protocol):
@@ -72,6 +80,8 @@ class ReportingCoverage(Coverage):
             self.config = config.copy()
         self.config.data_file = str(data_file)
         self.config.parallel = False
+        for option in ("report_include", "report_omit"):
+            setattr(self.config, option, _anchored(getattr(self.config, option)))
         self.config.ignore_errors = True  # one bad source must not hide the others
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
@@ -85,6 +95,12 @@ class ReportingCoverage(Coverage):
 
     def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
         self.notices.append(msg)
+
+    def _init(self) -> None:
+        """Each Coverage of a process sets the folder that relative names are about, for all."""
+        super()._init()
+        if start.has_moved():
+            files.RELATIVE_DIR = start.here("")
 
     def _prepare_data_for_reporting(self) -> None:
         """Every report would make a copy of all data, whether that changes a name or not."""
@@ -106,7 +122,7 @@ class ReportingCoverage(Coverage):
 
     def own_reporter(self, morf: Any) -> FileReporter:
         """coverage.py's own reporter of a file, or that of a plugin."""
-        return super()._get_file_reporter(morf)
+        return super()._get_file_reporter(start.here(morf) if isinstance(morf, str) else morf)
 
     def _analyze(self, morf: Any, file_reporter: FileReporter | None = None) -> Any:
         """Fail for every format alike.
@@ -193,7 +209,7 @@ class KeptFileReporter(PythonFileReporter):
         rules: Rules,
         load: Callable[[KeptFileReporter], dict[str, Any]],
     ) -> None:
-        super().__init__(name, coverage)
+        super().__init__(start.here(name), coverage)
         self.source_name: str | None = None  # what the analysis is kept under
         self._rules = rules
         self._load = load

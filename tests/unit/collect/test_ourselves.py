@@ -1,0 +1,90 @@
+"""Files of this project are in nobody's figures, whatever the configuration takes in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.collect.ourselves import Omitted, is_ours
+
+Measure = Callable[..., dict[str, Any]]
+
+CORES = [None, "ctrace", *(["sysmon"] if sys.version_info >= (3, 12) else [])]
+# What runs of ours after measuring has begun, in a file whose name is like the application's.
+RUN = """
+Path(".coveragerc").write_text("[run]\\ninclude = */app.py\\n")
+{before}
+start_early()
+import app
+import wsgi_coverage.web.app
+app.first()
+worker = forking.current()
+worker.publish()
+executed = [
+    claim.name for reading in worker.readings() for claim, lines in reading.executed() if lines
+]
+executed += [
+    record.name for reading in worker.readings() for _, record in reading.in_contexts(None)
+]
+tell(
+    folder=os.getcwd(),
+    names=sorted(set(executed)),
+    unexecuted=[name for name, _ in worker.engine.unexecuted_files([])],
+    ownership=worker.engine.ownership.value,
+)
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(
+    ("before", "ownership"),
+    [
+        ("", "ours"),
+        ("cov = coverage.Coverage(); cov.start()", "foreign"),
+        (
+            "os.environ['COVERAGE_PROCESS_START'] = '.coveragerc'\ncoverage.process_startup()",
+            "process-start",
+        ),
+    ],
+)
+def test_what_is_like_a_name_of_ours_is_measured_and_ours_is_not(
+    measure: Measure, core: str | None, before: str, ownership: str
+) -> None:
+    told = measure(RUN.format(before=before), core=core)
+
+    assert told["names"] == [f"{told['folder']}/app.py"]
+    assert told["ownership"] in (ownership, "ours")
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_where_the_source_is_this_project_nothing_is_counted(
+    measure: Measure, core: str | None
+) -> None:
+    told = measure(
+        RUN.replace("include = */app.py", "source_pkgs = wsgi_coverage").format(before=""),
+        core=core,
+    )
+
+    assert told["names"] == []
+    assert {"/demo/shop/" in name for name in told["unexecuted"]} == {True}
+
+
+def test_what_is_omitted_besides_stays_so() -> None:
+    class Theirs:
+        def match(self, path: str) -> bool:
+            return path == "/theirs.py"
+
+        def info(self) -> list[str]:
+            return ["/theirs.py"]
+
+    omitted = Omitted(Theirs())
+
+    assert omitted.match("/theirs.py")
+    assert omitted.match(__import__("wsgi_coverage").__file__)
+    assert not omitted.match("/app.py")
+    assert not is_ours("/somewhere/wsgi_coverage/web/app.py")
+    assert "/theirs.py" in omitted.info()
+    assert Omitted(None).info()
