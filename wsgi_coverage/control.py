@@ -249,7 +249,9 @@ class Control:
             config=engine.config,
             branch=engine.measuring.branch,
             data_files=self._worker.store.published(before=before),
-            unexecuted=engine.unexecuted_files(),
+            unexecuted=engine.unexecuted_files(
+                name for reading in memory for name in reading.names()
+            ),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
             memory=memory,

@@ -303,6 +303,12 @@ class Project:
         server = self.serve("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)
         return server, self.side_port(server)
 
+    def gunicorn_measured(
+        self, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> tuple[Server, Server]:
+        """gunicorn, run by `wsgi-coverage run`."""
+        return self.serve_measured("-m", "gunicorn", *GUNICORN, *arguments, env=env)
+
     def run_measured(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
         """A program run by `wsgi-coverage run`: a client for its side port."""
         program = self.start("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)

@@ -17,7 +17,7 @@ import os
 import time
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from coverage import Coverage
 from wsgi_coverage.collect import internals, live
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.locking import locked
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, room_of
 from wsgi_coverage.errors import NotOursError
@@ -132,9 +132,14 @@ class Engine(ABC):
         """Tell whether what runs is in the memory only once it was flushed."""
         return bool(self.flags & processes.HOLDS)
 
-    def unexecuted_files(self) -> list[tuple[str, str | None]]:
-        """Files that could have run and never did: (file, plugin's name) pairs."""
-        return [(name, plugin) for _, name, plugin in internals.unexecuted_files(self._cov)]
+    def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
+        """Files that could have run by `source`, imported or not: (file, plugin's name) pairs.
+
+        Args:
+            executed: names of files that any process has executed.
+        """
+        found = internals.unexecuted_files(self._cov, map(start.here, executed))
+        return [(name, plugin) for _, name, plugin in found]
 
     def check_is_ours(self, what: str) -> None:
         """Refuse what would take something away from somebody else.
@@ -353,7 +358,8 @@ class Engine(ABC):
     def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
         """The same that are not in the memory: path, name in data files, plugin."""
         known = {*self.memory.read().names()}
-        for path, name, plugin in internals.unexecuted_files(self._cov):
+        executed = map(start.here, known)
+        for path, name, plugin in internals.unexecuted_files(self._cov, executed):
             if name not in known:
                 yield path, name, plugin
 

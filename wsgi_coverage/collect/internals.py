@@ -27,10 +27,11 @@ from typing import Any, NamedTuple
 import coverage
 from coverage import Coverage, CoverageData
 
+from wsgi_coverage.collect import packages
 from wsgi_coverage.collect.everywhere import trace_everywhere
-from wsgi_coverage.data.reading import arc_of, ends_of
 from wsgi_coverage.collect.ourselves import Omitted, is_ours
 from wsgi_coverage.data import start
+from wsgi_coverage.data.reading import arc_of, ends_of
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
@@ -87,15 +88,15 @@ def _classifier(cov: Coverage) -> Any:
 def prepare(cov: Coverage) -> None:
     """Have a Coverage know what is measured, as starting it would, without starting it."""
     cov._init()
-    if not cov._inited_for_start:
     if cov.config.relative_files:  # any other Coverage that begins elsewhere would change that
         folder = start.here("")
         cov._file_mapper = lambda filename: filename.removeprefix(folder)
+    if not cov._inited_for_start:
         cov._inited_for_start = True
         cov._init_for_start()
-    cov._post_init()
         classifier = _classifier(cov)
         classifier.omit_match = Omitted(classifier.omit_match)
+    cov._post_init()
 
 
 def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] | None:
@@ -145,7 +146,7 @@ def problem(cov: Coverage) -> str | None:
             return "coverage.py's flush did not write what it was given"
         if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
             return "coverage.py's live data is not made of sets"
-        _ = _classifier(cov).find_possibly_unexecuted_files
+        _ = _classifier(cov).find_possibly_unexecuted_files, _classifier(cov)._find_executable_files
         _ = collector.use_data, cov._data, cov._file_mapper, collector.covdata._current_context
     except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
         return f"{type(error).__name__}: {error}"
@@ -440,10 +441,33 @@ def after_fork(collector: Any) -> None:
             tracer.lock = threading.Lock()
 
 
-def unexecuted_files(cov: Coverage) -> Iterable[tuple[str, str, str | None]]:
-    """Files below `source` that could have run and did not: path, name in data files, plugin."""
-    for path, plugin in _classifier(cov).find_possibly_unexecuted_files():
-        yield path, cov._file_mapper(path), plugin
+def unexecuted_files(
+    cov: Coverage, executed: Iterable[str]
+) -> Iterator[tuple[str, str, str | None]]:
+    """Files of `source` that could have run: path, name in data files, plugin.
+
+    coverage.py knows those of packages that this process has imported; here the others count, too.
+
+    Args:
+        cov: by whose `source` and `omit`.
+        executed: full names of files that any process has executed.
+    """
+    classifier = _classifier(cov)
+    for path, plugin in classifier.find_possibly_unexecuted_files():
+        if not is_ours(path):  # the Coverage may be another's
+            yield path, cov._file_mapper(path), plugin
+    for place in packages.not_imported(classifier.source_pkgs, executed):
+        for path, plugin in _below(classifier, place):
+            if not is_ours(path):
+                yield path, cov._file_mapper(path), plugin
+
+
+def _below(classifier: Any, place: str) -> Iterable[tuple[str, str | None]]:
+    if not place.endswith(".py"):
+        found: Iterable[tuple[str, str | None]] = classifier._find_executable_files(place)
+        return found
+    is_omitted = classifier.omit_match and classifier.omit_match.match(place)
+    return [] if is_omitted else [(place, None)]
 
 
 def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
@@ -476,11 +500,11 @@ def is_process_start(cov: Coverage) -> bool:
     return getattr(process_startup, "coverage", None) is cov
 
 
-def version() -> str:
-    """coverage.py's version."""
-    return coverage.__version__
 def start_folder() -> str:
     """The folder that a Coverage that runs takes relative names to be about."""
     return os.path.normpath(coverage.files.relative_directory())
 
 
+def version() -> str:
+    """coverage.py's version."""
+    return coverage.__version__

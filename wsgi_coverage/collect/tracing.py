@@ -27,6 +27,7 @@ from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
+from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
 from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.phases import Phase
@@ -90,8 +91,8 @@ class Tracing(Engine):
 
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
-            internals.use_data(self._cov, CoverageData(no_disk=True))
             internals.prepare(self._cov)
+            internals.use_data(self._cov, CoverageData(no_disk=True))
             self._cov.start()
         self._collector: Any = internals.collector_of(self._cov)
         self._problem = internals.problem(self._cov)
@@ -177,8 +178,8 @@ class Tracing(Engine):
             phase_reason=self._why_no_phases,
         )
 
-    def unexecuted_files(self) -> list[tuple[str, str | None]]:
-        return [] if self._problem is not None else super().unexecuted_files()
+    def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
+        return [] if self._problem is not None else super().unexecuted_files(executed)
 
     # Flushing
 
@@ -268,9 +269,9 @@ class Tracing(Engine):
         new, failure = False, None
         records: Known = {}
         for name, numbers in found.numbers.items():
-            version, room = self._version_of(name)
             if is_ours(start.here(name)):  # whoever the Coverage belongs to
                 continue
+            version, room = self._version_of(name)
             tracer = found.tracers.get(name, "")
             rest: Iterable[int] = numbers
             if version and not (found.has_arcs or tracer or context):

@@ -74,8 +74,8 @@ def combine(
         cov.failures[name] = "its source has changed since it was loaded: restart the workers"
     if union.files:
         for name, plugin in unexecuted:
-            if name not in left_out:
-                union.touch(name, plugin or "")
+            if (mapped := union.name(name)) not in left_out:
+                union.touch(mapped, plugin or "")
         union.write()
     cov.load()
     return warnings
