@@ -7,15 +7,17 @@ Concurrency: works in a folder of its own; any number may run at once.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.union import KINDS, DataUnion
 from wsgi_coverage.data.versions import Versions
+from wsgi_coverage.report.releases import Releases, find
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 
@@ -26,7 +28,7 @@ def combine(
     branch: bool,
     workspace: Path,
     unexecuted: Iterable[tuple[str, str | None]],
-    memory: Iterable[Reading] = (),
+    memory: Sequence[Reading] = (),
 ) -> list[str]:
     """Combine data files into a Coverage, path remapping included.
 
@@ -46,7 +48,8 @@ def combine(
     """
     warnings: list[str] = []
     stale: set[str] = set()
-    union = DataUnion(Path(cov.config.data_file), branch=branch, path_map=cov.path_map())
+    names = _Names(cov.path_map(), data_files, memory)
+    union = DataUnion(Path(cov.config.data_file), branch=branch, path_map=names.here)
     versions = Versions(union.name)
     for path in data_files:
         try:
@@ -54,11 +57,11 @@ def combine(
                 part = union.read(connection)
                 old = versions.changed(stamp.fingerprints_in(connection))
                 whose = _worker(connection) if old else ""
-                union.add(part, without=old)
+                union.add(part, without=[*old, *filter(names.is_gone, part.paths)])
         except UnusableError as why_not:
             warnings.append(f"data file {path} is set aside: {why_not}")
             continue
-        here = [union.name(name) for name in old]
+        here = [union.name(name) for name in old if not names.is_of_another_release(name)]
         stale.update(here)
         warnings += [
             f"{name} has changed since {whose} loaded it: "
@@ -66,7 +69,7 @@ def combine(
             for name in here
         ]
     for reading in memory:
-        found, old = _add(union, reading, versions, cov.config.context)
+        found, old = _add(union, reading, versions, names, cov.config.context)
         warnings += found
         stale.update(old)
     left_out = stale - set(union.files)
@@ -81,8 +84,50 @@ def combine(
     return warnings
 
 
+class _Names:
+    """Where measured files are here: by `[paths]`, and where another release's are in this one.
+
+    Args:
+        mapped: where a file is by `[paths]`.
+        data_files: whose files these are.
+        memory: what is marked besides.
+    """
+
+    def __init__(
+        self, mapped: Callable[[str], str], data_files: Sequence[Path], memory: Sequence[Reading]
+    ) -> None:
+        self._mapped = mapped
+        self._releases: Releases | None = None
+        if (release := find(Path(start.here("") or Path.cwd()))) is not None:
+            known = _all_names(data_files, memory)
+            self._releases = Releases(str(release.parent), release.name, known)
+
+    def here(self, name: str) -> str:
+        """Where a measured file is here."""
+        return self._mapped(self._current(name) or name)
+
+    def is_of_another_release(self, name: str) -> bool:
+        """Tell whether a measured file is one of a release that is not the current one."""
+        return self._current(name) is not None
+
+    def is_gone(self, name: str) -> bool:
+        """Tell whether it is, and the current release has it no more."""
+        return self._releases is not None and self._releases.is_gone(name)
+
+    def _current(self, name: str) -> str | None:
+        return None if self._releases is None else self._releases.name(name)
+
+
+def _all_names(data_files: Sequence[Path], memory: Sequence[Reading]) -> Iterator[str]:
+    for path in data_files:
+        with contextlib.suppress(sqlite3.Error):
+            yield from stamp.measured_files(path)
+    for reading in memory:
+        yield from reading.names()
+
+
 def _add(
-    union: DataUnion, reading: Reading, versions: Versions, static: str | None
+    union: DataUnion, reading: Reading, versions: Versions, names: _Names, static: str | None
 ) -> tuple[list[str], list[str]]:
     """Add what is marked in a memory; return warnings, and the files of which some is left out."""
     warnings = list(reading.problems)
@@ -97,17 +142,21 @@ def _add(
     stale = _Stale(reading)
     for claim, lines in () if union.branch else reading.executed():
         name = union.name(claim.name)
+        if names.is_gone(claim.name):
+            continue
         if versions.is_current(claim.name, claim.version):
             union.add_lines(name, by_context(lines, static))
-        elif lines:
+        elif lines and not names.is_of_another_release(claim.name):
             stale.add(name)
     for context, record in reading.in_contexts(static):
         if record.has_arcs != union.branch:
             continue
         name = union.name(record.name)
+        if names.is_gone(record.name):
+            continue
         if record.version is None or versions.is_current(record.name, record.version):
             union.add_record(name, context, record)
-        elif record.numbers:
+        elif record.numbers and not names.is_of_another_release(record.name):
             stale.add(name)
     return [*warnings, *stale.warnings()], list(stale.names)
 

@@ -1,0 +1,102 @@
+"""Release folders: of one application, each deploy has its sources in another folder.
+
+`current` is a symbolic link to `releases/12`, and that is where the application runs. What an
+earlier release recorded, in data files that lie elsewhere, is about the same files.
+
+No state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ABOVE = 2  # folders: how far above the working directory the release may begin
+DEEP = 3  # parts of a path, with the root: folders above that are no place for releases
+MOST = 2_000  # names in a folder that are looked at
+
+
+class Releases:
+    """The release that runs, and the others.
+
+    A folder beside it is another release if it holds the same application: half of what is known
+    of it, or more, has the same path in the current one.
+
+    Args:
+        folder: of all releases.
+        current: the name of the one that runs.
+        names: full names of files, of this release and of others.
+    """
+
+    def __init__(self, folder: str, current: str, names: Iterable[str]) -> None:
+        self._folder = os.path.join(folder, "")  # noqa: PTH118  a Path for each of thousands
+        self._current = current
+        self._exists: dict[str, bool] = {}  # by full name in the current release
+        found: dict[str, list[bool]] = {}
+        for name in {*names}:
+            release, below = self._split(name)
+            if below:
+                found.setdefault(release, []).append(self._has(below))
+        self._others = {release for release, has in found.items() if 2 * sum(has) >= len(has)} - {
+            current
+        }
+
+    def _split(self, name: str) -> tuple[str, str]:
+        if not name.startswith(self._folder):
+            return "", ""
+        release, _, below = name.removeprefix(self._folder).partition(os.sep)
+        return release, below
+
+    def _has(self, below: str) -> bool:
+        name = os.path.join(self._folder, self._current, below)  # noqa: PTH118
+        if name not in self._exists:
+            self._exists[name] = os.path.exists(name)  # noqa: PTH110
+        return self._exists[name]
+
+    def name(self, name: str) -> str | None:
+        """What a file of another release is in the current one; None: it is of no other release."""
+        release, below = self._split(name)
+        if release not in self._others or not below:
+            return None
+        return os.path.join(self._folder, self._current, below)  # noqa: PTH118
+
+    def is_gone(self, name: str) -> bool:
+        """Tell whether a file is of another release, and the current one has it no more."""
+        release, below = self._split(name)
+        return release in self._others and not self._has(below)
+
+
+def find(folder: Path) -> Path | None:
+    """The release that a working directory is in; None: no link leads to it.
+
+    Args:
+        folder: where the application runs.
+    """
+    try:
+        real = folder.resolve()
+    except OSError:
+        return None
+    for release in (real, *real.parents[:ABOVE]):
+        if len(release.parts) > DEEP and _is_linked(release):
+            return release
+    return None
+
+
+def _is_linked(release: Path) -> bool:
+    """Tell whether a link beside it, or beside the folder of all releases, leads to it."""
+    return any(
+        os.path.realpath(link) == str(release)
+        for place in release.parents[:2]
+        for link in _links(place)
+    )
+
+
+def _links(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(MOST), entries, strict=False):
+                if entry.is_symlink():
+                    yield entry.path
+    except OSError:
+        return
