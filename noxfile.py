@@ -30,7 +30,7 @@ LOWEST = {
 }
 TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
-SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81", "asgiref"]
+SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81"]
 ASGI = ["fastapi", "uvicorn"]
 CLIENTS = [
     "httpbin",

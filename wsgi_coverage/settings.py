@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from wsgi_coverage import callables
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
 
 Environ: TypeAlias = dict[str, Any]
@@ -141,7 +142,7 @@ def _url_prefix(raw: object) -> str:
 
 def _auth(raw: object) -> AuthCallback:
     if callable(raw):
-        return raw
+        return check_callback(raw)
     if isinstance(raw, str):
         module_name, _, attribute = raw.strip().partition(":")
         if module_name and attribute:
@@ -151,9 +152,21 @@ def _auth(raw: object) -> AuthCallback:
                     found = getattr(found, part)
             except (ImportError, AttributeError, TypeError, ValueError) as error:
                 raise ValueError(f"cannot be imported ({error})") from None
-            if callable(found):
-                return found
+            return check_callback(found)
     raise ValueError("must be a callable, or 'module:callable'")
+
+
+def check_callback(found: object) -> Callable[..., object]:
+    """Refuse an auth callback that cannot say yes or no when it is called.
+
+    Raises:
+        ValueError: it is not callable, or it is an async or a generator function.
+    """
+    if not callable(found):
+        raise ValueError("must be a callable")
+    if callables.is_async(found) or callables.is_generator(found):
+        raise ValueError("must be a plain function, neither async nor a generator")
+    return found
 
 
 def _username(raw: object) -> str:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, session
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import early
-from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.errors import SettingsError, UnauthorizedError
 from wsgi_coverage.middleware import CoverageMiddleware
+from wsgi_coverage.web.verdict import VIEW_VALUES, ask
 
 if TYPE_CHECKING:
     from coverage import Coverage
@@ -38,8 +41,9 @@ class FlaskCoverage:
     Args:
         app: the application; or call `init_app` later.
         url_prefix: where the dashboard is; ``/debug/coverage`` unless set.
-        auth: called without arguments inside a request context; a true value lets the request in, a
-            response is sent as it is, ``abort()`` works, an exception denies.
+        auth: called without arguments inside a request context. A result that is true lets the
+            request in; what a view may return is sent instead, as 401 where it has no status of its
+            own; ``abort()`` works; an exception denies. Neither async nor a generator function.
         config_file: coverage.py's configuration. Unless set, coverage.py looks where it always
             does, then for a ``pyproject.toml`` above the application's folder.
         snapshot_dir: where snapshots go; ``.flask-coverage-snapshots`` beside the data file unless
@@ -91,8 +95,6 @@ class FlaskCoverage:
             return
         keywords = dict(self._keywords)
         if self._auth is not None:
-            if not callable(self._auth):
-                raise SettingsError(f"keyword auth: auth must be a callable, got {self._auth!r}")
             keywords["auth"] = in_request_context(app, self._auth)
         settings = settings_module.load(
             keywords,
@@ -102,6 +104,11 @@ class FlaskCoverage:
         )
         if settings.disabled:
             return
+        if self._auth is not None:
+            try:
+                settings_module.check_callback(self._auth)
+            except ValueError as error:
+                raise SettingsError(f"keyword auth: auth {error}, got {self._auth!r}") from None
         app.wsgi_app = CoverageMiddleware.with_settings(  # type: ignore[method-assign]
             app.wsgi_app, settings
         )
@@ -136,16 +143,17 @@ def start_early(config_file: str | Path | None = None) -> Coverage | None:
 def in_request_context(app: Flask, auth: Callable[[], object]) -> AuthCallback:
     """Make a callback that takes an environ of one that wants a request context."""
 
-    def ask(environ: Environ) -> object:
-        with app.request_context(environ):
-            verdict = app.ensure_sync(auth)()
-            if isinstance(verdict, tuple):  # what a view may return: never a yes
-                verdict = app.make_response(verdict)
-            if isinstance(verdict, Response):
-                app.session_interface.save_session(app, session, verdict)
-            return verdict
+    def respond(answer: Any) -> Response:
+        has_status = isinstance(answer, (BaseResponse, HTTPException, tuple))
+        response = app.make_response(answer if has_status else (answer, UnauthorizedError.status))
+        app.session_interface.save_session(app, session, response)
+        return response
 
-    return ask
+    def ask_there(environ: Environ) -> bool | BaseResponse:
+        with app.request_context(environ):
+            return ask(auth, respond, answers=VIEW_VALUES)
+
+    return ask_there
 
 
 def _pyproject_above(app: Flask) -> Path | None:

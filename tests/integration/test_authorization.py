@@ -1,16 +1,19 @@
 """Who may come in: nobody by accident, then a password or a callback."""
 
 import base64
-from collections.abc import Callable
+import gc
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from stand_ins import Site
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.utils import redirect
 from wsgi_calls import JSON, PREFIX, environ_for, run
 
-from wsgi_coverage import AuthNotConfiguredError, CoverageMiddleware
+from wsgi_coverage import AuthNotConfiguredError, CoverageMiddleware, SettingsError
 
 EVERY_PATH = ["", "/", "/report", "/static/style.css", "/nothing", "/snapshots/x", "/%ff"]
 
@@ -186,7 +189,7 @@ def test_the_callback_gets_the_environ_as_the_application_sees_it(wrap) -> None:
     assert seen[0] == environ
 
 
-@pytest.mark.parametrize("verdict", [True, 1, "yes", object()])
+@pytest.mark.parametrize("verdict", [True, 1, object()])
 def test_whom_the_callback_says_yes_to_comes_in(wrap, verdict: object) -> None:
     assert wrap(auth=lambda environ: verdict).get("/").status == 200
 
@@ -197,6 +200,84 @@ def test_whom_the_callback_does_not_say_yes_to_is_401(wrap, verdict: object) -> 
 
     assert (answer.status, answer.error) == (401, "unauthorized")
     assert "Basic" not in answer.headers["WWW-Authenticate"]  # no browser asks for a password
+
+
+@pytest.mark.parametrize(
+    "verdict", ["False", b"no", ("no", 401), ["no"], {"error": "no"}, iter([False]), [].append]
+)
+def test_what_is_no_verdict_is_401_and_logged(wrap, caplog, verdict: object) -> None:
+    site = wrap(auth=lambda environ: verdict)
+
+    assert site.post("/reset", JSON).status == 401
+    assert site.worker.asked == []
+    assert f"returned a {type(verdict).__name__}, which is neither yes nor no" in caplog.text
+
+
+def test_a_callback_that_returns_the_coroutine_of_another_denies_without_a_warning(
+    wrap, caplog
+) -> None:
+    async def allow(environ: dict[str, Any]) -> bool:
+        return False
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        answer = wrap(auth=lambda environ: allow(environ)).get("/")
+        gc.collect()
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert "returned a coroutine" in caplog.text
+    assert [str(each.message) for each in warned] == []
+
+
+def test_a_verdict_whose_truth_raises_denies_and_is_logged(wrap, caplog) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise LookupError("no database")
+
+    answer = wrap(auth=lambda environ: Undecided()).get("/", JSON)
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert "LookupError: no database" in caplog.text
+
+
+class Allow:
+    """A policy whose methods cannot answer at once."""
+
+    async def coroutine(self, environ: dict[str, Any]) -> bool:
+        return False
+
+    async def async_generator(self, environ: dict[str, Any]) -> AsyncIterator[bool]:
+        yield False
+
+    def generator(self, environ: dict[str, Any]) -> Iterator[bool]:
+        yield False
+
+    async def __call__(self, environ: dict[str, Any]) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        Allow.coroutine,
+        Allow.async_generator,
+        Allow.generator,
+        Allow().coroutine,
+        Allow().generator,
+        Allow(),
+        partial(Allow.coroutine, None),
+        partial(Allow()),
+    ],
+)
+def test_a_callback_that_cannot_answer_at_once_is_refused_at_construction(
+    worker, auth: Callable[..., Any]
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        CoverageMiddleware(lambda *_: [], auth=auth)
+
+    assert str(error.value) == (
+        f"keyword auth: auth must be a plain function, neither async nor a generator, got {auth!r}"
+    )
 
 
 def test_a_callback_that_raises_denies_and_is_logged(wrap, caplog) -> None:
@@ -225,6 +306,34 @@ def test_an_http_exception_that_the_callback_raises_is_the_answer(wrap) -> None:
 
     assert site.post("/refresh", JSON).status == 403
     assert site.worker.asked == []
+
+
+def test_an_http_exception_that_the_callback_returns_is_the_answer(wrap) -> None:
+    site = wrap(auth=lambda environ: Forbidden())
+
+    assert site.post("/refresh", JSON).status == 403
+    assert site.worker.asked == []
+
+
+def test_an_http_exception_that_cannot_be_answered_with_denies(wrap, caplog) -> None:
+    class Broken(Forbidden):
+        def get_response(self, *args: Any, **keywords: Any) -> Any:
+            raise LookupError("no template")
+
+    def forbid(environ: dict[str, Any]) -> bool:
+        raise Broken
+
+    assert wrap(auth=forbid).get("/", JSON).status == 401
+    assert "LookupError: no template" in caplog.text
+
+
+def test_a_401_of_the_callbacks_own_names_a_scheme_as_every_401_does(wrap) -> None:
+    def refuse(environ: dict[str, Any]) -> bool:
+        raise Unauthorized
+
+    headers = wrap(auth=refuse).get("/").headers
+
+    assert headers.getlist("WWW-Authenticate") == ['Callback realm="wsgi-coverage"']
 
 
 def reads_all(environ: dict[str, Any]) -> bool:

@@ -92,7 +92,7 @@ def test_disabled_leaves_the_application_alone(
     monkeypatch.setenv(variable, value)
     before = app.wsgi_app
 
-    extension = FlaskCoverage(app, autosave_interval=-5)
+    extension = FlaskCoverage(app, autosave_interval=-5, auth="no function")
 
     assert app.wsgi_app == before
     assert "coverage" not in app.extensions

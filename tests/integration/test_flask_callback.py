@@ -1,6 +1,9 @@
 """The auth callback of FlaskCoverage runs inside a request context."""
 
-from collections.abc import Callable
+import gc
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import flask
@@ -8,7 +11,11 @@ import pytest
 from flask import Flask, g, request, session
 from flask_calls import client_of
 from stand_ins import StandInWorker
+from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
+
+from flask_coverage import FlaskCoverage
+from wsgi_coverage import SettingsError
 
 JSON = {"Accept": "application/json"}
 PAGE = "/debug/coverage/"
@@ -70,6 +77,19 @@ def test_a_current_user_that_is_loaded_on_demand_can_be_asked(make) -> None:
     assert client.get(PAGE).status_code == 200
 
 
+def test_a_current_user_counts_by_its_truth_in_the_request_context(make) -> None:
+    class User:
+        def __bool__(self) -> bool:
+            return session.get("name") == "ada"
+
+    client = make(lambda: LocalProxy(User))
+    assert client.get(PAGE).status_code == 401
+
+    client.get("/login/ada")
+
+    assert client.get(PAGE).status_code == 200
+
+
 def test_the_request_is_the_one_that_the_application_would_see(make) -> None:
     seen: list[tuple[str, str, str, str | None]] = []
 
@@ -120,6 +140,36 @@ def test_what_a_view_may_return_with_a_status_is_sent_and_never_a_yes(
     assert worker.asked == []
 
 
+@pytest.mark.parametrize("returned", ["go away", b"go away", ["go away"], {"error": "go away"}])
+def test_what_a_view_may_return_without_a_status_is_sent_as_401_and_logged(
+    make, worker: StandInWorker, caplog, returned: Any
+) -> None:
+    answer = make(lambda: returned).post(f"{PAGE}reset", headers=JSON)
+
+    assert answer.status_code == 401
+    assert "go away" in answer.text
+    assert answer.is_json == isinstance(returned, (list, dict))
+    assert answer.headers["WWW-Authenticate"] == 'Callback realm="wsgi-coverage"'
+    assert worker.asked == []
+    assert "it is sent, and lets nobody in" in caplog.text
+
+
+def test_a_response_is_sent_with_its_own_status(make, worker: StandInWorker, caplog) -> None:
+    answer = make(lambda: flask.make_response("log in first")).post(f"{PAGE}reset", headers=JSON)
+
+    assert (answer.status_code, answer.text) == (200, "log in first")
+    assert worker.asked == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("returned", [("no", "no", "no", "no"), {"no": object()}, (None, 403)])
+def test_what_flask_can_make_no_response_of_denies_and_is_logged(
+    make, caplog, returned: Any
+) -> None:
+    assert make(lambda: returned).get(PAGE).status_code == 401
+    assert "TypeError" in caplog.text
+
+
 @pytest.mark.parametrize("code", [401, 403, 404, 451])
 def test_abort_works(make, worker: StandInWorker, code: int) -> None:
     client = make(lambda: flask.abort(code))
@@ -127,6 +177,23 @@ def test_abort_works(make, worker: StandInWorker, code: int) -> None:
     assert client.get(PAGE).status_code == code
     assert client.post(f"{PAGE}reset", headers=JSON).status_code == code
     assert worker.asked == []
+
+
+def test_a_session_that_a_callback_changed_before_it_aborted_is_kept(make) -> None:
+    def remember() -> Any:
+        if session.get("asked"):
+            return True
+        session["asked"] = True
+        return flask.abort(403)
+
+    client = make(remember)
+
+    assert client.get(PAGE).status_code == 403
+    assert client.get(PAGE).status_code == 200
+
+
+def test_an_http_exception_that_is_returned_is_sent(make) -> None:
+    assert make(lambda: Forbidden("go away")).get(PAGE).status_code == 403
 
 
 def test_abort_with_a_response_sends_it(make) -> None:
@@ -153,17 +220,75 @@ def test_a_callback_that_raises_denies_even_where_exceptions_propagate(make, cap
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.parametrize(("name", "status"), [("ada", 200), ("eve", 401)])
-def test_a_callback_may_be_a_coroutine_function(make, name: str, status: int) -> None:
-    pytest.importorskip("asgiref")
+def test_a_verdict_whose_truth_raises_denies_and_is_logged(make, caplog) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise LookupError("no database")
 
-    async def allow() -> bool:
-        return session.get("name") == "ada"
+    answer = make(Undecided, TESTING=True, PROPAGATE_EXCEPTIONS=True).get(PAGE)
 
-    client = make(allow)
-    client.get(f"/login/{name}")
+    assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
+    assert "LookupError: no database" in caplog.text
 
-    assert client.get(PAGE).status_code == status
+
+async def coroutine() -> bool:
+    return False
+
+
+async def async_generator() -> AsyncIterator[bool]:
+    yield False
+
+
+def generator() -> Iterator[bool]:
+    yield False
+
+
+class Policy:
+    async def allow(self) -> bool:
+        return False
+
+    def is_admin(self) -> bool:
+        return False
+
+    async def __call__(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("started", [coroutine, async_generator, generator, Policy().allow])
+def test_a_callback_that_returns_what_another_only_began_denies_without_a_warning(
+    make, caplog, started: Callable[[], object]
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        answer = make(lambda: started()).get(PAGE)
+        gc.collect()
+
+    assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
+    assert "which is neither yes nor no" in caplog.text
+    assert [str(each.message) for each in warned] == []
+
+
+def test_a_method_that_should_have_been_called_denies_and_is_logged(make, caplog) -> None:
+    assert make(lambda: Policy().is_admin).get(PAGE).status_code == 401
+    assert "returned a method, which is neither yes nor no" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [coroutine, async_generator, generator, Policy(), Policy().allow, partial(Policy().allow)],
+)
+def test_a_callback_that_cannot_answer_at_once_is_refused_at_construction(
+    app: Flask, auth: Callable[[], object]
+) -> None:
+    before = app.wsgi_app
+
+    with pytest.raises(SettingsError) as error:
+        FlaskCoverage(app, auth=auth)
+
+    assert str(error.value) == (
+        f"keyword auth: auth must be a plain function, neither async nor a generator, got {auth!r}"
+    )
+    assert app.wsgi_app == before
 
 
 def test_teardown_functions_run_after_the_callback(make) -> None:

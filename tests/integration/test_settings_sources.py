@@ -29,6 +29,8 @@ WRONG = [
     ("auth", "os:no_such_name"),
     ("auth", "os:sep"),
     ("auth", ".relative:allow"),
+    ("auth", "os:walk"),  # a generator function
+    ("auth", "contextlib:AsyncExitStack.aclose"),
     ("auth", "os:"),
     ("auth", ":allow"),
     ("username", "a:b"),

@@ -26,6 +26,7 @@ from wsgi_coverage.errors import (
     UntrustedHostError,
 )
 from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
+from wsgi_coverage.web.verdict import ask
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -47,7 +48,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
         changes: whether it changes something by a method that usually does not.
 
     Raises:
-        UnauthorizedError: no credentials, wrong ones, or the callback said no.
+        UnauthorizedError: no credentials, wrong ones, or the callback did not say yes.
         UntrustedHostError: the request is for a host that is not served.
         CrossSiteError: another site's page tries to change something.
     """
@@ -73,14 +74,18 @@ def challenge(settings: Settings) -> str:
 
 def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
     environ = _environ_for_callback(request)
+
+    def respond(answer: Response | HTTPException) -> Response:
+        return answer if isinstance(answer, Response) else answer.get_response(request.environ)
+
     try:
-        verdict = callback(environ)
-    except HTTPException as error:
-        verdict = error.get_response(request.environ)
+        verdict = ask(lambda: callback(environ), respond)
     except Exception as error:
         log.exception("the auth callback failed, so the request is denied")
         raise UnauthorizedError("the auth callback failed") from error
     if isinstance(verdict, Response):
+        if verdict.status_code == UnauthorizedError.status:
+            verdict.headers.setdefault("WWW-Authenticate", CALLBACK)
         return verdict
     if not verdict:
         raise UnauthorizedError("the auth callback said no")
