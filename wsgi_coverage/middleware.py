@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsgi_coverage import callables
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
@@ -32,6 +33,11 @@ log = logging.getLogger("wsgi_coverage")
 
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
+ASGI = (
+    "it is async, an ASGI application, and those are measured by `wsgi-coverage run`, as in "
+    "'wsgi-coverage run -m uvicorn module:app'"
+)
+
 
 class CoverageMiddleware:
     """Measures this process and answers below ``url_prefix``; all else goes to the application.
@@ -41,7 +47,8 @@ class CoverageMiddleware:
         **keywords: see docs/reference/settings.md; ``WSGI_COVERAGE_<NAME>`` stands in for each.
 
     Raises:
-        SettingsError: a setting is wrong, or coverage.py's configuration cannot be read.
+        SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or the
+            application is an ASGI one.
         AuthNotConfiguredError: no auth callback, no password, and debug is off.
     """
 
@@ -62,6 +69,7 @@ class CoverageMiddleware:
         if settings.disabled:
             self._prefix = self._below = "\x00"  # no path starts like that
             return
+        check_is_wsgi(app)
         settings.require_auth()
         # environ holds the path's bytes as latin-1 (PEP 3333).
         self._prefix = settings.url_prefix.encode().decode("latin-1")
@@ -223,6 +231,16 @@ class CoverageMiddleware:
             return app(environ, start_response)
 
         return application
+
+
+def check_is_wsgi(app: object) -> None:
+    """Refuse an ASGI application, each request of which would fail.
+
+    Raises:
+        SettingsError: calling it gives a coroutine.
+    """
+    if callables.is_async(app):
+        raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {ASGI}")
 
 
 def _server_of(environ: Environ) -> str | None:

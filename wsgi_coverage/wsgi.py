@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import callables
 from wsgi_coverage.collect.early import loading, start_early
 from wsgi_coverage.errors import SettingsError
-from wsgi_coverage.middleware import CoverageMiddleware, WsgiApplication
+from wsgi_coverage.middleware import ASGI, CoverageMiddleware, WsgiApplication
 
 VARIABLE = "WSGI_COVERAGE_APP"
 DEFAULT_NAMES = ("application", "app")
@@ -47,7 +48,7 @@ def find_application(named: str) -> WsgiApplication:
     """Import ``module``, ``module:name`` or ``module:factory(arguments)``.
 
     Raises:
-        SettingsError: there is no such module or name, or it is no application.
+        SettingsError: there is no such module or name, or it is no WSGI application.
     """
     module_name, _, expression = named.partition(":")
     try:
@@ -61,6 +62,8 @@ def find_application(named: str) -> WsgiApplication:
     found = _evaluate(module, expression, named)
     if not callable(found):
         raise _refusal(named, f"{found!r} is not callable")
+    if callables.is_async(found):
+        raise _refusal(named, ASGI)
     application: WsgiApplication = found
     return application
 
@@ -87,6 +90,8 @@ def _evaluate(module: Any, expression: str, named: str) -> object:
         raise _refusal(named, "a factory's arguments must be literals") from None
     if not callable(found):
         raise _refusal(named, f"{found!r} is not callable")
+    if callables.is_async(found):
+        raise _refusal(named, f"{found!r} is async, and gives no application when it is called")
     return found(*arguments, **keywords)
 
 
@@ -105,7 +110,7 @@ def _attribute(module: Any, node: ast.expr, named: str) -> Any:
 
 def _refusal(named: str, why: str) -> SettingsError:
     return SettingsError(
-        f"environment variable {VARIABLE} must lead to an application, got {named!r}: {why}"
+        f"environment variable {VARIABLE} must lead to a WSGI application, got {named!r}: {why}"
     )
 
 

@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import early
 from wsgi_coverage.errors import SettingsError, UnauthorizedError
-from wsgi_coverage.middleware import CoverageMiddleware
+from wsgi_coverage.middleware import CoverageMiddleware, check_is_wsgi
 from wsgi_coverage.web.verdict import VIEW_VALUES, ask
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class FlaskCoverage:
             AuthNotConfiguredError: a RuntimeError; nothing says who may look.
             SettingsError: a ValueError; a setting is wrong.
         """
+        check_is_wsgi(app)  # Quart's applications look like Flask's
         if app.extensions.get("coverage") is self:
             return
         keywords = dict(self._keywords)

@@ -61,6 +61,15 @@ autosave_interval = 0.5
 [app:hello]
 paste.app_factory = myapp:make
 """
+ASGI = """
+async def app(scope, receive, send):
+    pass
+
+
+class App:
+    async def __call__(self, scope, receive, send):
+        pass
+"""
 FLASK = """
 from flask import Flask
 from flask_coverage import FlaskCoverage
@@ -119,6 +128,22 @@ def test_an_application_named_in_the_environment_can_be_a_factory(project, passw
 
     server.refresh()
     assert server.exported() == {"myapp.py": IMPORTED | CALLED | {15, 16}}
+
+
+@pytest.mark.parametrize("named", ["myapp:app", "myapp:App()"])
+def test_an_asgi_application_is_refused_at_the_start_and_told_of_run(project, password, named):
+    project.write("myapp.py", ASGI)
+    project.write("gunicorn.conf.py", "control_socket_disable = True")
+    env = {**password, "WSGI_COVERAGE_APP": named}
+    server = project.start(
+        "-m", "gunicorn", "-b", "127.0.0.1:0", "wsgi_coverage.wsgi:application", env=env
+    )
+
+    said = server.wait_for("`wsgi-coverage run`")
+
+    assert "SettingsError: environment variable WSGI_COVERAGE_APP must lead to a WSGI " in said
+    assert f"got {named!r}: it is async, an ASGI application" in said
+    assert server.popen.wait(30) == 3  # gunicorn's, where a worker cannot be booted
 
 
 def test_gunicorn_paste_takes_the_filter_from_the_installed_egg(project, password):
