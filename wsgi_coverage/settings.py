@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from wsgi_coverage import callables
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
+from wsgi_coverage.owned import make_folder
 
 Environ: TypeAlias = dict[str, Any]
 ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
@@ -247,7 +248,7 @@ def is_writable(folder: Path) -> bool:
     Tried with a real file: access(2) says yes to root on a read-only file system.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".wsgi-coverage-"):
             return True
     except OSError:

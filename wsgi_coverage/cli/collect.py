@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import owned
 from wsgi_coverage.cli import asking, reaching
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
+DATA_FILE = ".coverage"
 HTML_FOLDER = "htmlcov"
 
 DESCRIPTION = """\
@@ -35,9 +37,8 @@ def add(commands: Any) -> None:
         "-o",
         "--output",
         type=Path,
-        default=Path(".coverage"),
         metavar="FILE",
-        help="the data file (default: .coverage)",
+        help=f"the data file (default: {DATA_FILE}, which nobody else may read)",
     )
     parser.add_argument("--append", action="store_true", help="keep what is in the data file")
     parser.add_argument(
@@ -78,9 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
     from wsgi_coverage.report.checkout import Checkout
 
+    output = arguments.output or Path(DATA_FILE)
     collection = collect(
         [asking.client(arguments, url) for url in arguments.urls],
-        arguments.output,
+        output,
+        private=arguments.output is None,
         checkout=Checkout(Path(), arguments.rcfile),
         append=arguments.append,
         reset=arguments.reset,
@@ -91,9 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     result = collection.result
     if result.combined:
         instances = asking.plural(len(result.combined), "instance")
-        asking.say(f"{asking.plural(result.files, 'file')} in {arguments.output}, of {instances}")
+        asking.say(f"{asking.plural(result.files, 'file')} in {output}, of {instances}")
         if arguments.format is not None:
-            _report(arguments)
+            _report(arguments, output)
     return code
 
 
@@ -112,16 +115,18 @@ def tell(collection: Any, arguments: argparse.Namespace) -> int:
     return asking.OK
 
 
-def _report(arguments: argparse.Namespace) -> None:
+def _report(arguments: argparse.Namespace, data_file: Path) -> None:
     from wsgi_coverage.client.download import replacing, saying_why_not
     from wsgi_coverage.report import paper
 
     if arguments.format == "html":
         folder = arguments.to or Path(HTML_FOLDER)
-        paper.html(arguments.output, folder, arguments.rcfile)
+        if arguments.to is None:
+            owned.make_folder(folder)
+        paper.html(data_file, folder, arguments.rcfile)
         asking.say(f"the report is {folder / 'index.html'}")
         return
-    text = paper.text(arguments.output, arguments.format, arguments.rcfile)
+    text = paper.text(data_file, arguments.format, arguments.rcfile)
     if arguments.to is None:
         if arguments.format == "text":
             asking.show(text.rstrip("\n"))

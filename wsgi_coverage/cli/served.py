@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wsgi_coverage import owned
+
 TICK = 0.05  # seconds
 ANSWER_PATIENCE = 5.0  # seconds for one request to be answered
 NO_HTTP = b"wsgi-coverage\r\n\r\n"
@@ -47,6 +49,7 @@ class Served:
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self._log = log
         try:
+            owned.create(log)
             with log.open("wb") as output, _heeding_ctrl_c():
                 self._process = subprocess.Popen(
                     command,

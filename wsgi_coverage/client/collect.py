@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from wsgi_coverage import owned
 from wsgi_coverage.client.client import Client
-from wsgi_coverage.client.download import saying_why_not
+from wsgi_coverage.client.download import saying_why_not, usual_mode
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, DiskFullError
 from wsgi_coverage.report.checkout import Checkout
@@ -68,6 +69,7 @@ def collect(
     reset: bool = False,
     label: str | None = None,
     wait: float | None = None,
+    private: bool = False,
 ) -> Collection:
     """Collect what instances have executed up to now into one data file.
 
@@ -83,6 +85,7 @@ def collect(
             between. It gives it as a snapshot, which stays there until its data is in the file.
         label: a context for the lines, and the label of the snapshots of `reset`.
         wait: seconds to wait for an instance's workers, at most; None: its default, 5.
+        private: the file is for the own user alone; else for whom the umask says.
 
     Returns:
         What became of it; an instance that failed is in `failures`, and does not keep the others'
@@ -102,7 +105,14 @@ def collect(
         try:
             if brought:
                 parts = [*own, *brought]
-                result = combine(parts, target, checkout, workspace=workspace, label=label)
+                result = combine(
+                    parts,
+                    target,
+                    checkout,
+                    workspace=workspace,
+                    label=label,
+                    mode=owned.FILE if private else usual_mode(),
+                )
         except (DiskFullError, BuildFailedError) as error:
             raise type(error)(f"{error}{_still_there(fetched)}") from error
         return _finished(fetched, result, target)

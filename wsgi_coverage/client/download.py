@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from wsgi_coverage import owned
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
@@ -120,7 +121,7 @@ def replacing(target: Path) -> Iterator[Path]:
         with saying_why_not(shown):
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(usual_mode())
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -154,11 +155,14 @@ def _check_whole(answer: http.client.HTTPResponse) -> None:
         raise BrokenAnswerError(f"the answer breaks off, {answer.length} bytes before its end")
 
 
-def _umask() -> int:
-    """The process's umask: read from /proc, because asking the system for it sets it."""
+def usual_mode() -> int:
+    """The mode of a file that a user asks for: as the umask says.
+
+    It is read from /proc, because asking the system for it sets it.
+    """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         [umask] = [line.split()[1] for line in status.splitlines() if line.startswith("Umask:")]
-        return int(umask, 8)
+        return 0o666 & ~int(umask, 8)
     except (OSError, ValueError):
-        return 0o077
+        return owned.FILE

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgi_coverage import owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.errors import is_disk_full
 
@@ -102,6 +103,7 @@ def _copied(path: Path, copy: Path) -> Path:
 def _copy(path: Path, copy: Path) -> bool:
     """Copy a file; tell whether it stayed the same meanwhile."""
     before = path.stat()
+    owned.create(copy)
     shutil.copyfile(path, copy)
     after = path.stat()
     return (before.st_mtime_ns, before.st_size, before.st_ino) == (

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from coverage import CoverageData
 
+from wsgi_coverage import owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
@@ -301,13 +303,19 @@ class DataUnion:
 
 def _create(path: Path, *, branch: bool) -> None:
     """An empty data file of the coverage.py that is installed."""
-    path.unlink(missing_ok=True)
-    data = CoverageData(basename=str(path))
+    data = CoverageData(no_disk=True)
     if branch:
         data.add_arcs({})
     else:
         data.add_lines({})
+    script = zlib.decompress(data.dumps()[1:]).decode()
     data.close(force=True)
+    path.unlink(missing_ok=True)
+    owned.create(path)  # SQLite, and so coverage.py, would make it as the umask says
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("pragma journal_mode=off")
+        connection.execute("pragma synchronous=off")
+        connection.executescript(script)
 
 
 def _schema(connection: sqlite3.Connection) -> object:

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from wsgi_coverage import owned
 from wsgi_coverage.store.private import private_folder
 
 HOST = "127.0.0.1"
@@ -79,10 +80,11 @@ class Server:
             ]  # fmt: skip
 
     def __enter__(self) -> Server:
-        self._config_file.write_text(
+        owned.write(
+            self._config_file,
             f"[run]\ndata_file = {self._data_file}\nsource_pkgs = wsgi_coverage.demo.shop\n",
-            encoding="utf-8",
         )
+        owned.create(self._log)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._command],

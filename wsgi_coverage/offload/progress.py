@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import clock, patience
+from wsgi_coverage import clock, owned, patience
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
 
@@ -117,6 +117,4 @@ class Progress:
                 "started_at": self._started_at,
             }
         )
-        temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._path)
+        owned.replace(self._path, text)

@@ -12,6 +12,7 @@ from typing import Any
 
 from coverage.plugin import FileReporter
 
+from wsgi_coverage import owned
 from wsgi_coverage.report.analysis import (
     analyse,
     can_be_kept,
@@ -21,7 +22,7 @@ from wsgi_coverage.report.analysis import (
     rules_of,
 )
 from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figures_of
-from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read, write
+from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
 from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
 
 
@@ -149,7 +150,7 @@ class Building:
         self._has_new = True
         try:
             packed = pack(analysed)
-            write(self._sources / source, packed)
+            owned.replace(self._sources / source, packed)
             self._kept.take(source, self._sources)
         except OSError as error:
             self.fatal = error

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coverage.exceptions import CoverageException
 
+from wsgi_coverage import owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.union import DataUnion, Part
@@ -55,6 +56,7 @@ def combine(
     *,
     workspace: Path,
     label: str | None = None,
+    mode: int = owned.FILE,
 ) -> Collected:
     """Write the union of data files to a file.
 
@@ -65,6 +67,7 @@ def combine(
         checkout: whose sources the result is about.
         workspace: a folder on the target's disk.
         label: a context for all lines that are not our own.
+        mode: of the target.
 
     Raises:
         DiskFullError: there is no room; the target is as it was.
@@ -101,6 +104,7 @@ def combine(
             union.write()
             stamp.put_fingerprints(draft, fingerprints)
             out.files = len(union.files)
+            draft.chmod(mode)
             draft.replace(target)
     return out
 

@@ -20,6 +20,7 @@ from coverage.exceptions import NoDataError
 from coverage.jsonreport import JsonReporter
 from coverage.report_core import get_analysis_to_report
 
+from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.building import Building
 from wsgi_coverage.report.kept import Kept
@@ -37,12 +38,12 @@ def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
         OSError: there is no room.
     """
     sources = folder / SOURCES
-    sources.mkdir()
+    owned.make_folder(sources)
     cov.map_names()
     building = Building(cov, executed(cov, folder), Kept(analysis_dir), sources, whole=True)
     cov.analyst = building
     with contextlib.suppress(NoDataError):
-        (folder / DETAIL).write_text(json.dumps(_report(cov)), encoding="utf-8")
+        owned.write(folder / DETAIL, json.dumps(_report(cov)))
     if building.fatal:
         raise building.fatal
     building.tidy()

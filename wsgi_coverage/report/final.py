@@ -15,6 +15,7 @@ from typing import IO, Any
 from coverage.exceptions import CoverageException
 from coverage.results import display_covered, should_fail_under
 
+from wsgi_coverage import owned
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
@@ -95,6 +96,7 @@ def _put(source: Path, target: Path) -> None:
     """Replace a file in one step; the two may lie on different disks."""
     beside = target.with_name(f".wsgi-coverage-{target.name}")
     try:
+        owned.create(beside)
         shutil.copyfile(source, beside)
         beside.replace(target)
     except OSError:

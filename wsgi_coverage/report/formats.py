@@ -20,6 +20,7 @@ from coverage.exceptions import CoverageException
 from coverage.exceptions import NoDataError as NothingToReport
 
 from wsgi_coverage.errors import BuildFailedError
+from wsgi_coverage.owned import create, make_folder, restrict
 from wsgi_coverage.patience import tick
 from wsgi_coverage.report import kept, pages
 from wsgi_coverage.report.heavy import call_somewhere
@@ -92,6 +93,7 @@ def render(folder: Path, name: str) -> None:
     """
     with _workplace(folder) as work:
         made = work / name
+        create(made)
         if name == SITE:
             pages.render_site(folder, work / HTML)
             shutil.make_archive(str(made.with_suffix("")), "zip", work / HTML)
@@ -113,7 +115,8 @@ def render_page(folder: Path, name: str) -> None:
     """
     with _workplace(folder) as work:
         pages.render(folder, name, work)
-        (folder / HTML).mkdir(exist_ok=True)
+        restrict(work)
+        make_folder(folder / HTML)
         for made in work.iterdir():
             made.replace(folder / HTML / made.name)
 

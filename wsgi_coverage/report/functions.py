@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.figures import Figures
 from wsgi_coverage.report.kept import FIGURES, read
@@ -57,7 +58,7 @@ def keep(folder: Path, files: Iterable[tuple[str, Figures]]) -> JsonObject:
         OSError: there is no room.
     """
     found = _functions(files)
-    (folder / FUNCTIONS).write_text(json.dumps(found), encoding="utf-8")
+    owned.write(folder / FUNCTIONS, json.dumps(found))
     unused = [each for each in found if _is_unused(each)]
     return {
         "functions": len(found),

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import owned
 from wsgi_coverage.model import Point, Report
 
 KEPT = 200  # points
@@ -72,14 +72,9 @@ class History:
 
     def _write(self, since: str | None, points: Sequence[Point]) -> None:
         text = json.dumps({"since": since, "points": [asdict(each) for each in points[-KEPT:]]})
-        temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
         # A picture that lacks a point is no reason to fail: a full disk is found where it matters.
         with contextlib.suppress(OSError):
-            try:
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            owned.replace(self._path, text)
 
 
 def point_of(report: Report, kind: str) -> Point:

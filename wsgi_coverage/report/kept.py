@@ -24,11 +24,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.owned import ABANDONED, TEMPORARY, create, make_folder
+
 DIGEST = 16  # bytes, in front of the content
 FIGURES = "figures"
-TEMPORARY = ".new-"
 MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
-ABANDONED = 3600.0  # seconds; a temporary file of that age has no writer any more
 
 
 def digest(*parts: bytes) -> str:
@@ -50,20 +50,6 @@ def read(path: Path) -> Any:
     """What was packed into a file; None if it is not there or not whole."""
     content = _content(path)
     return None if content is None else json.loads(zlib.decompress(content))
-
-
-def write(path: Path, packed: bytes) -> None:
-    """Write a file as one step.
-
-    Raises:
-        OSError: there is no room, or the folder is not there.
-    """
-    temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
-    try:
-        temporary.write_bytes(packed)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _content(path: Path) -> bytes | None:
@@ -95,7 +81,7 @@ class Kept:
         Raises:
             OSError: there is no room.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         temporary = self.folder / f"{TEMPORARY}{os.urandom(8).hex()}"
         try:
             link(folder / name, temporary)
@@ -160,6 +146,7 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         temporary = target.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
         try:
+            create(temporary)
             shutil.copyfile(source, temporary)
             temporary.replace(target)
         finally:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import owned
 from wsgi_coverage.data import stamp, start
 
 ORIGIN = "origin.json"
@@ -44,7 +45,7 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
     found = {name: _version(start.here(name)) for name in sources}
     versions = {name: version for name, version in found.items() if version is not None}
     origin = {"workers": sorted(workers), "sources": versions}
-    (folder / ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+    owned.write(folder / ORIGIN, json.dumps(origin))
     return {name: version[-1] for name, version in versions.items()}
 
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from wsgi_coverage import clock
 from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
 from wsgi_coverage.model import Gathering, Moment, Report
+from wsgi_coverage.owned import make_folder, replace, write
 from wsgi_coverage.store.turns import turn
 
 DATA = "data.coverage"
@@ -65,7 +66,7 @@ def building(parent: Path) -> Iterator[Path]:
         DiskFullError: there was no room.
     """
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=parent))
         try:
             yield folder
@@ -79,7 +80,7 @@ def building(parent: Path) -> Iterator[Path]:
 
 def write_meta(folder: Path, report: Report) -> None:
     """Make a folder that all else is in a finished report's."""
-    (folder / META).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    write(folder / META, json.dumps(asdict(report)))
 
 
 class Publisher:
@@ -108,7 +109,7 @@ class Publisher:
     def _held(self, name: str, patience: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                self._cache_dir.mkdir(parents=True, exist_ok=True)
+                make_folder(self._cache_dir)
                 held.enter_context(turn(self._cache_dir / name, patience))
             except TimeoutError:
                 raise RefreshBusyError(
@@ -153,7 +154,7 @@ class Publisher:
                 report = build(folder)
                 write_meta(folder, report)
                 folder.rename(self._reports / report.id)
-                self._point_to(report.id)
+                replace(self._current, report.id)
             self._prune(report.id)
             return report
 
@@ -196,14 +197,6 @@ class Publisher:
                 "there is no report yet: POST to refresh, or press Refresh on the dashboard"
             )
         return self._reports / identity
-
-    def _point_to(self, identity: str) -> None:
-        temporary = self._cache_dir / f"{BUILDING}current-{os.urandom(4).hex()}"
-        try:
-            temporary.write_text(identity, encoding="utf-8")
-            temporary.replace(self._current)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _prune(self, current: str) -> None:
         """Remove old reports, and what killed builds left; the lock is held, so none is running."""

@@ -19,11 +19,12 @@ from coverage.exceptions import CoverageException, NoDataError
 from coverage.report_core import get_analysis_to_report
 from coverage.results import Numbers
 
+from wsgi_coverage import owned
 from wsgi_coverage.model import FileSummary
 from wsgi_coverage.report import functions
 from wsgi_coverage.report.building import Building, Entry
 from wsgi_coverage.report.figures import Executed, Figures
-from wsgi_coverage.report.kept import FIGURES, Kept, pack, write
+from wsgi_coverage.report.kept import FIGURES, Kept, pack
 from wsgi_coverage.report.names import page_of
 from wsgi_coverage.report.reporting import ReportingCoverage, plain_config
 
@@ -43,7 +44,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     Raises:
         OSError: there is no room.
     """
-    (folder / SOURCES).mkdir(exist_ok=True)
+    owned.make_folder(folder / SOURCES)
     cov.map_names()
     kept = Kept(analysis_dir)
     building = Building(cov, executed(cov, folder), kept, folder / SOURCES)
@@ -55,8 +56,8 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     branch = cov.get_data().has_arcs()
     files = _files(building.entries, cov, branch=branch)
     as_json = [file.as_json() for file in files]
-    (folder / FILES).write_text(json.dumps(as_json, indent=1), encoding="utf-8")
-    (folder / TEXT).write_text(_text(cov), encoding="utf-8")
+    owned.write(folder / FILES, json.dumps(as_json, indent=1))
+    owned.write(folder / TEXT, _text(cov))
     _keep(building.entries, cov, folder, kept)
     building.tidy()
     kept_functions = functions.keep(
@@ -105,7 +106,7 @@ def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, ke
         "files": {name: entry.as_plain() for name, entry in entries.items()},
         "failures": cov.failures,
     }
-    write(folder / FIGURES, pack(plain))
+    owned.replace(folder / FIGURES, pack(plain))
     kept.take(FIGURES, folder)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.patience import tick
 from wsgi_coverage.store.private import is_alive
@@ -47,7 +48,7 @@ class Listener:
         name = f"{identity['pid']}-{os.urandom(4).hex()}"
         self._record = folder / f"{name}.json"
         self._path = folder / f"{name}{SUFFIX}"
-        self._record.write_text(json.dumps(dict(identity)), encoding="utf-8")
+        owned.write(self._record, json.dumps(dict(identity)))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._inode = os.fstat(self._socket.fileno()).st_ino
         self._pid = os.getpid()
@@ -55,7 +56,7 @@ class Listener:
         try:
             with address_of(unready) as address:
                 self._socket.bind(address)
-            unready.chmod(0o600)
+            unready.chmod(owned.FILE)
             self._socket.listen(BACKLOG)
             # Only now: a caller takes one that is bound and does not listen yet for dead.
             unready.rename(self._path)

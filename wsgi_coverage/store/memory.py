@@ -42,6 +42,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from wsgi_coverage import owned
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
 from wsgi_coverage.store.log import (
@@ -139,7 +140,7 @@ class Memory:
             made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
             self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
         if make:  # for its mode, which a file object does not take
-            os.close(os.open(folder / "index", os.O_CREAT | os.O_CLOEXEC, 0o600))
+            owned.create(folder / "index")
         self.table = Table(folder / "processes", make=make)
 
     @property
@@ -483,7 +484,7 @@ class Memory:
                 # Of this epoch: what was counted of another may be marked in this one later.
                 seen = counted.planes.get(phase_of_plane(plane), {}).get(number, b"")
                 content = MAGIC + _or(self._counted(path), _and(content[HEADER:], seen))
-            _replace(path.with_suffix(".counted"), content)
+            owned.replace(path.with_suffix(".counted"), content)
 
     def _counted(self, path: Path) -> bytes:
         try:
@@ -697,10 +698,3 @@ def marked(lines: bytes) -> Iterable[int]:
     while at >= 0:
         yield at
         at = lines.find(1, at + 1)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.chmod(0o600)
-    temporary.replace(path)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from wsgi_coverage import owned
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
@@ -86,9 +87,7 @@ def note(folder: Path, data_file: Path) -> None:
     """
     path = folder / ABOUT
     if not path.exists():
-        temporary = path.with_name(f"{ABOUT}.{os.getpid()}")
-        temporary.write_text(json.dumps([_whose(data_file), _namespace()]), encoding="utf-8")
-        temporary.replace(path)
+        owned.replace(path, json.dumps([_whose(data_file), _namespace()]))
 
 
 def elsewhere(data_file: Path) -> list[Path]:
@@ -141,7 +140,7 @@ def _identity(data_file: Path) -> str:
     """
     known = [socket.gethostname(), str(data_file), *_system()]
     with contextlib.suppress(OSError):
-        data_file.parent.mkdir(parents=True, exist_ok=True)
+        owned.make_folder(data_file.parent)
         status = data_file.parent.stat()
         known += [str(status.st_dev), str(status.st_ino)]
     return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[:16]

@@ -12,9 +12,10 @@ import coverage
 import pytest
 
 from wsgi_coverage.model import Report
+from wsgi_coverage.owned import replace
 from wsgi_coverage.report import analysis, building, formats
 from wsgi_coverage.report.analysis import Rules, analyse, name_of, rules_of
-from wsgi_coverage.report.kept import FIGURES, Kept, pack, write
+from wsgi_coverage.report.kept import FIGURES, Kept, pack
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
@@ -159,7 +160,7 @@ def test_figures_of_another_form_are_not_used(
 ) -> None:
     data = data_file(".coverage.a", {"app.py": [1, 2]})
     first = again(data)
-    write(tmp_path / "analysis" / FIGURES, pack(kept))
+    replace(tmp_path / "analysis" / FIGURES, pack(kept))
 
     assert again(data).summary == first.summary
 

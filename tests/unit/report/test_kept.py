@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsgi_coverage import owned
 from wsgi_coverage.report import kept
 from wsgi_coverage.report.kept import Kept
 
@@ -20,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 def cache(tmp_path: Path, folder: Path) -> Kept:
     """A cache with one value, `one`, that a report has too."""
     cache = Kept(tmp_path / "cache")
-    kept.write(folder / "one", kept.pack({"a": [1, "\udcff"]}))
+    owned.replace(folder / "one", kept.pack({"a": [1, "\udcff"]}))
     cache.take("one", folder)
     return cache
 
@@ -82,7 +83,7 @@ def test_where_there_are_no_links_a_loan_is_a_copy(
 
 def test_what_was_not_used_for_longest_is_pruned_first(cache: Kept, folder: Path) -> None:
     for age, name in enumerate(["newest", "newer", "older", "oldest"]):
-        kept.write(folder / name, kept.pack(name))
+        owned.replace(folder / name, kept.pack(name))
         cache.take(name, folder)
         os.utime(cache.folder / name, (1000 - age, 1000 - age))
     (cache.folder / "one").unlink()
@@ -94,7 +95,7 @@ def test_what_was_not_used_for_longest_is_pruned_first(cache: Kept, folder: Path
 
 
 def test_below_the_limit_only_what_killed_writers_left_is_pruned(cache: Kept) -> None:
-    left, new = (cache.folder / f"{kept.TEMPORARY}{each}" for each in ("left", "new"))
+    left, new = (cache.folder / f"{owned.TEMPORARY}{each}" for each in ("left", "new"))
     left.touch()
     os.utime(left, (1, 1))
     new.touch()
@@ -111,6 +112,6 @@ def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "replace", fail)
 
     with pytest.raises(OSError, match="full"):
-        kept.write(folder / "two", b"x")
+        owned.replace(folder / "two", b"x")
 
     assert list(folder.iterdir()) == []
