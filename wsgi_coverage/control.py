@@ -23,6 +23,7 @@ from wsgi_coverage.errors import (
     NoDataError,
     NoReportError,
     RefreshBusyError,
+    RefusedReportError,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import Building
@@ -322,6 +323,11 @@ class Control:
         problems: list[Any] = list(self._worker.problems)
         if (problem := heavy.problem()) is not None:
             problems.append(problem)
+        try:
+            report = self._about_the_report()
+        except RefusedReportError as error:
+            problems.append(str(error))
+            report = None
         pids = [worker.pid for worker in gathering.workers]
         facts = gather(self._worker, config_file=self._config_file, measured=pids)
         diagnoses = [each.as_json() for each in diagnose(facts)]
@@ -334,7 +340,7 @@ class Control:
             "snapshot_dir": str(self.snapshot_dir),
             "autosave_interval_seconds": self._worker.autosave_interval,
             **gathering.as_json(),
-            "report": self._about_the_report(),
+            "report": report,
             "building": self._building.read(),
             "problems": problems,
             "diagnoses": diagnoses,
@@ -344,6 +350,8 @@ class Control:
         try:
             refreshed_at = self.report().refreshed_at
             return {"refreshed_at": refreshed_at, "outdated": self.outdated()}
+        except RefusedReportError:
+            raise
         except NoReportError:
             return None
 

@@ -11,6 +11,7 @@
     │   ├── CrossSiteError             403 cross-site
     │   ├── NotFoundError              404 not-found
     │   │   ├── NoReportError          404 no-report
+    │   │   │   └── RefusedReportError 404 report-refused
     │   │   └── UnknownSnapshotError   404 unknown-snapshot
     │   ├── MethodNotAllowedError      405 method-not-allowed
     │   └── BodyTooLargeError          413 body-too-large
@@ -108,6 +109,12 @@ class NoReportError(NotFoundError):
     """No report has been published yet, or the last one was reset away."""
 
     slug = "no-report"
+
+
+class RefusedReportError(NoReportError):
+    """What names the published report in the cache leads out of it: somebody has planted it."""
+
+    slug = "report-refused"
 
 
 class UnknownSnapshotError(NotFoundError):

@@ -16,7 +16,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wsgi_coverage import clock
-from wsgi_coverage.errors import DiskFullError, NoReportError, RefreshBusyError, is_disk_full
+from wsgi_coverage.errors import (
+    DiskFullError,
+    NoReportError,
+    RefreshBusyError,
+    RefusedReportError,
+    is_disk_full,
+)
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.owned import make_folder, replace, write
 from wsgi_coverage.store.turns import turn
@@ -33,6 +41,7 @@ from wsgi_coverage.store.turns import turn
 DATA = "data.coverage"
 META = "meta.json"
 BUILDING = ".building-"
+ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
 LOCK_PATIENCE = 120.0  # seconds to wait for another build
 KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
 READ_TRIES = 5
@@ -143,6 +152,7 @@ class Publisher:
 
         Raises:
             RefreshBusyError, DiskFullError: as `lock` and `building`.
+            RefusedReportError: the folder of reports is a link.
         """
         with self.lock():
             with contextlib.suppress(NoReportError):
@@ -150,6 +160,7 @@ class Publisher:
                 both = gathering.complete and current.complete
                 if both and gathering.ended_at.is_covered_by(current.collected):
                     return current  # built by somebody else while we waited for the lock
+            self._check_is_inside(self._reports)
             with building(self._reports) as folder:
                 report = build(folder)
                 write_meta(folder, report)
@@ -188,15 +199,42 @@ class Publisher:
         raise AssertionError  # pragma: no cover
 
     def _folder(self) -> Path:
+        """The published report's folder, which is inside the cache whatever others have put there.
+
+        Raises:
+            NoReportError: nothing is published.
+            RefusedReportError: a link, or a name of another form, is where we put none.
+        """
+        folder = self._reports / self._identity()
+        self._check_is_inside(self._reports)
+        self._check_is_inside(folder)
+        return folder
+
+    def _check_is_inside(self, path: Path) -> None:
+        if path.is_symlink():
+            raise RefusedReportError(
+                f"{path} is a symbolic link, which may lead out of {self._cache_dir}, and is "
+                "not followed: remove it, and refresh"
+            )
+
+    def _identity(self) -> str:
         try:
-            identity = self._current.read_text(encoding="utf-8").strip()
+            is_file = stat.S_ISREG(self._current.lstat().st_mode)
+            identity = self._current.read_text(encoding="utf-8") if is_file else None
         except OSError:
             identity = ""
-        if not identity:
+        except ValueError:  # no text
+            identity = None
+        if identity == "":
             raise NoReportError(
                 "there is no report yet: POST to refresh, or press Refresh on the dashboard"
             )
-        return self._reports / identity
+        if identity is None or not ID.fullmatch(identity):
+            raise RefusedReportError(
+                f"{self._current} does not name a report as a refresh does (it may lead out of "
+                f"{self._cache_dir}), and is not followed: remove it, and refresh"
+            )
+        return identity
 
     def _prune(self, current: str) -> None:
         """Remove old reports, and what killed builds left; the lock is held, so none is running."""

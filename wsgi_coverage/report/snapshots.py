@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import BUILDING, building, read_meta, write_meta
+from wsgi_coverage.report.publish import BUILDING, ID, building, read_meta, write_meta
 
 MAX_SNAPSHOTS = 1000
-ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
 
 
 class Snapshots:
@@ -61,9 +60,14 @@ class Snapshots:
 
     def newest(self, count: int | None) -> list[Report]:
         """So many of them at most; None: all."""
-        found = self._folder.iterdir() if self._folder.is_dir() else ()
-        names = sorted((path.name for path in found if ID.fullmatch(path.name)), reverse=True)
-        return list(itertools.islice(self._whole(names), count))
+        return list(itertools.islice(self._whole(sorted(self._names(), reverse=True)), count))
+
+    def _names(self) -> Iterator[str]:
+        """What is called as a snapshot is; a link may lead out of the folder, and is none."""
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if ID.fullmatch(entry.name) and not entry.is_symlink():
+                    yield entry.name
 
     def _whole(self, names: Iterable[str]) -> Iterator[Report]:
         for name in names:
@@ -77,7 +81,7 @@ class Snapshots:
             UnknownSnapshotError: there is none with this id, or the id is not of its form.
         """
         folder = self._folder / identity if ID.fullmatch(identity) else None
-        if folder is None or not folder.is_dir():
+        if folder is None or folder.is_symlink() or not folder.is_dir():
             raise UnknownSnapshotError("there is no snapshot with this id")
         return folder
 
@@ -96,6 +100,4 @@ class Snapshots:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def _count(self) -> int:
-        if not self._folder.is_dir():
-            return 0
-        return sum(1 for path in self._folder.iterdir() if ID.fullmatch(path.name))
+        return sum(1 for _ in self._names())

@@ -1,6 +1,9 @@
 """Publishing: old or new, never a half; one build for all who asked in time."""
 
 import errno
+import os
+import re
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +16,7 @@ from wsgi_coverage.errors import (
     DiskFullError,
     NoReportError,
     RefreshBusyError,
+    RefusedReportError,
     SnapshotLimitError,
     UnknownSnapshotError,
 )
@@ -167,6 +171,64 @@ def test_a_withdrawn_report_is_gone(publisher: Publisher) -> None:
 
     with pytest.raises(NoReportError):
         text(publisher)
+
+
+def outside(tmp_path: Path) -> str:
+    """A report that is not in the cache."""
+    publisher = Publisher(tmp_path / "elsewhere")
+    return str(tmp_path / "elsewhere" / "reports" / publisher.refresh(gathered(), building("x")).id)
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link to a name", "linked report", "pipe"])
+def test_what_leads_out_of_the_cache_is_refused_by_name(
+    publisher: Publisher, tmp_path: Path, way: str
+) -> None:
+    current = tmp_path / "cache" / "current"
+    report = publisher.refresh(gathered(), building("one"))
+    published, theirs = tmp_path / "cache" / "reports" / report.id, outside(tmp_path)
+    if way == "absolute":
+        current.write_text(theirs)
+    elif way == "dots":
+        current.write_text(os.path.relpath(theirs, published.parent))
+    elif way == "link to a name":
+        (tmp_path / "name").write_text(report.id)
+        current.unlink()
+        current.symlink_to(tmp_path / "name")
+    elif way == "pipe":
+        current.unlink()
+        os.mkfifo(current)
+    else:
+        shutil.rmtree(published)
+        published.symlink_to(theirs)
+
+    with pytest.raises(RefusedReportError, match=re.escape(str(tmp_path / "cache"))):
+        text(publisher)
+
+    publisher.refresh(gathered(), building("two"))
+    assert text(publisher) == "two"
+
+
+def test_reports_are_not_written_through_a_link(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "reports").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(RefusedReportError, match="symbolic link"):
+        publisher.refresh(gathered(), building("one"))
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_snapshot_that_is_a_link_is_none(tmp_path: Path) -> None:
+    kept = Snapshots(tmp_path / "kept")
+    take(kept, building("x"))
+    planted = tmp_path / "kept" / new_id()
+    planted.symlink_to(outside(tmp_path))
+
+    assert planted.name not in {report.id for report in kept.all()}
+    for read in (kept.find, kept.delete):
+        with pytest.raises(UnknownSnapshotError):
+            read(planted.name)
 
 
 def test_old_reports_do_not_pile_up(publisher: Publisher, tmp_path: Path) -> None:
