@@ -65,6 +65,13 @@ class Control:
         self._started_at = worker.started_at
         self.library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what killed processes have left half-made, and nothing of living ones."""
+        channel.sweep_dead(self._worker.private)
+        self._publisher.sweep()
+        self._snapshots.sweep()
 
     # Asking all workers
 
@@ -78,6 +85,7 @@ class Control:
             RefreshBusyError, BuildFailedError, DiskFullError: nothing was published; the old report
                 stands.
         """
+        self._sweep()
         gathering = self._worker.gather("publish", wait=wait)
         return self._publisher.refresh(
             gathering, lambda folder: self._fold_and_build(gathering, folder)
@@ -104,11 +112,12 @@ class Control:
         return replace(report, summary={**report.summary, "since": since})
 
     def tidy(self) -> None:
-        """Fold the data files of processes that have ended, if there are many and nobody builds.
+        """Sweep; and fold the data files of processes that have ended, if there are many.
 
-        The last process of a host to end does this, so that restarts leave a handful of files even
-        where nobody ever asks for a report.
+        Nothing is folded while somebody builds. The last process of a host to end does this, so
+        that restarts leave a handful of files even where nobody ever asks for a report.
         """
+        self._sweep()
         published = len(self._worker.store.published())
         if not published and self._history.read().since is not None:
             with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
@@ -155,6 +164,7 @@ class Control:
             raise BadParameterError(
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
+        self._sweep()
         with self._collected(wait) if reset else self._gathered(wait) as source:
             if keep and source.is_empty:
                 raise NoDataError(NOTHING_RAN)

@@ -8,12 +8,20 @@ Concurrency: functions without state; two may make the same folder at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 FILE, FOLDER = 0o600, 0o700  # modes
 TEMPORARY = ".new-"  # what files are called until they are whole
-ABANDONED = 600.0  # seconds; a temporary file of that age has no writer any more
+ABANDONED = 600.0  # seconds since it was written to; writing one takes less than one
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file is called as it is until it is whole."""
+    return name.startswith(TEMPORARY)
 
 
 def make_folder(folder: Path) -> None:
@@ -68,6 +76,21 @@ def replace(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, matches: Callable[[str], object] = is_temporary) -> None:
+    """Remove temporary files that have no writer any more; raises nothing.
+
+    Args:
+        folder: where they are.
+        matches: tells them by their names.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if matches(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > ABANDONED:
+                        Path(entry.path).unlink()
 
 
 def restrict(folder: Path) -> None:

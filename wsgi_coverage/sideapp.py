@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import base64
 import logging
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
@@ -33,6 +31,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.dump import dump
 from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.store.workplace import workplace
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp
 from wsgi_coverage.web.negotiation import as_json, finish
@@ -64,10 +63,10 @@ class ProgramControl(Control):
         gathering = self._program.gather("publish", wait=wait)
         with (
             self._publisher.lock(),  # else data files are folded while they are read
-            tempfile.TemporaryDirectory(dir=self._program.private, prefix="collect-") as folder,
+            workplace(self._program.private) as folder,
         ):
             source = self._source(gathering)
-            dumped, warnings = dump(source, Path(folder))
+            dumped, warnings = dump(source, folder)
         return {
             "coverage_data": base64.b64encode(dumped).decode(),
             "files_combined": len(source.data_files) + sum(bool(r.sources) for r in source.memory),

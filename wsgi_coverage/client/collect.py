@@ -6,7 +6,6 @@ Concurrency: instances are asked at once, each in a thread of its own.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, Unreac
 from wsgi_coverage.errors import BuildFailedError, DiskFullError
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.collected import Brought, Collected, combine
+from wsgi_coverage.store.workplace import WRITING, sweep, workplace
 
 AT_ONCE = 8  # instances
 NO_DATA = {"no-data", "no-report"}
@@ -222,9 +222,10 @@ def _still_there(fetched: Sequence[_Fetched]) -> str:
 @contextlib.contextmanager
 def _workspace(target: Path) -> Iterator[Path]:
     """A folder on the target's disk, which goes at the end."""
-    with saying_why_not(target):
-        if target.is_dir():
-            raise ClientError(f"{target} cannot be written: it is a folder")
-        made = tempfile.TemporaryDirectory(prefix=".wsgi-coverage-", dir=target.parent)
-    with made as name:
-        yield Path(name)
+    with contextlib.ExitStack() as made:
+        with saying_why_not(target):
+            if target.is_dir():
+                raise ClientError(f"{target} cannot be written: it is a folder")
+            sweep(target.parent, WRITING, age=owned.ABANDONED)
+            folder = made.enter_context(workplace(target.parent, WRITING))
+        yield folder

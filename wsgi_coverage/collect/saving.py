@@ -8,7 +8,6 @@ a newer one.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.workplace import workplace
 
 LOCK = "save.lock"  # in the private folder
 PATIENCE = 10.0  # seconds to wait for it
@@ -105,8 +105,8 @@ def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | 
     """
     for reading in readings:
         for branch, name in enumerate(data_files_of(reading.id)):
-            with tempfile.TemporaryDirectory(dir=store.scratch, prefix="save-") as scratch:
-                target = Path(scratch, "data")
+            with workplace(store.scratch) as scratch:
+                target = scratch / "data"
                 if _write(reading, target, static, branch=bool(branch)):
                     store.publish(name, target, epoch=reading.epoch)
                 else:

@@ -9,7 +9,6 @@ render it.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -27,7 +26,7 @@ from wsgi_coverage.report.heavy import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import opened
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.workplace import BUILDING, working_on, workplace
 
 JSON = "coverage.json"
 XML = "coverage.xml"
@@ -150,9 +149,10 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 @contextmanager
 def _turn(folder: Path, name: str) -> Iterator[None]:
     """Have one thread of one process render a thing; the others wait for it."""
+    work = f"{BUILDING}{kept.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:
         try:
-            held.enter_context(turn(folder / f".{name}.lock", TURN))
+            held.enter_context(working_on(folder.parent, work, TURN))
         except TimeoutError:
             raise BuildFailedError(
                 f"somebody else has been rendering {name} for {TURN:.0f} seconds; try again later"
@@ -162,7 +162,7 @@ def _turn(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """A folder inside a report's, to render in.
+    """A folder beside a report's, to render in.
 
     Raises:
         FileNotFoundError: the report has no data, or was taken away meanwhile.
@@ -170,8 +170,8 @@ def _workplace(folder: Path) -> Iterator[Path]:
     if not (folder / DATA).exists():
         raise FileNotFoundError(f"there is no data in {folder}")
     try:
-        with tempfile.TemporaryDirectory(prefix=".rendering-", dir=folder) as work:
-            yield Path(work)
+        with workplace(folder.parent) as work:
+            yield work
     except (CoverageException, OSError) as error:
         if not (folder / META).exists():
             raise FileNotFoundError(f"{folder} was taken away") from error

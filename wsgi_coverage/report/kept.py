@@ -24,7 +24,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.owned import ABANDONED, TEMPORARY, create, make_folder
+from wsgi_coverage.owned import TEMPORARY, create, is_temporary, make_folder, sweep
 
 DIGEST = 16  # bytes, in front of the content
 FIGURES = "figures"
@@ -111,13 +111,12 @@ class Kept:
             limit: bytes.
         """
         entries = []
+        sweep(self.folder)
         with contextlib.suppress(OSError), os.scandir(self.folder) as found:
             for entry in found:
-                status = entry.stat()
-                if not entry.name.startswith(TEMPORARY):
+                if not is_temporary(entry.name):
+                    status = entry.stat()
                     entries.append((status.st_mtime, status.st_size, entry.name))
-                elif time.time() - status.st_mtime > ABANDONED:
-                    Path(entry.path).unlink(missing_ok=True)
         now = time.time()
         total = sum(size for _, size, _ in entries)
         for _, size, name in sorted(entries):

@@ -19,14 +19,13 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsgi_coverage import clock
+from wsgi_coverage import clock, owned
 from wsgi_coverage.errors import (
     DiskFullError,
     NoReportError,
@@ -35,12 +34,11 @@ from wsgi_coverage.errors import (
     is_disk_full,
 )
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.owned import make_folder, replace, write
 from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.workplace import BUILDING, sweep, workplace
 
 DATA = "data.coverage"
 META = "meta.json"
-BUILDING = ".building-"
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
 LOCK_PATIENCE = 120.0  # seconds to wait for another build
 KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
@@ -75,12 +73,9 @@ def building(parent: Path) -> Iterator[Path]:
         DiskFullError: there was no room.
     """
     try:
-        make_folder(parent)
-        folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=parent))
-        try:
+        owned.make_folder(parent)
+        with workplace(parent) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     except Exception as error:
         if is_disk_full(error):
             raise DiskFullError(f"no room in {parent}; what was there is untouched") from error
@@ -89,7 +84,7 @@ def building(parent: Path) -> Iterator[Path]:
 
 def write_meta(folder: Path, report: Report) -> None:
     """Make a folder that all else is in a finished report's."""
-    write(folder / META, json.dumps(asdict(report)))
+    owned.write(folder / META, json.dumps(asdict(report)))
 
 
 class Publisher:
@@ -118,7 +113,7 @@ class Publisher:
     def _held(self, name: str, patience: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                make_folder(self._cache_dir)
+                owned.make_folder(self._cache_dir)
                 held.enter_context(turn(self._cache_dir / name, patience))
             except TimeoutError:
                 raise RefreshBusyError(
@@ -165,7 +160,7 @@ class Publisher:
                 report = build(folder)
                 write_meta(folder, report)
                 folder.rename(self._reports / report.id)
-                replace(self._current, report.id)
+                owned.replace(self._current, report.id)
             self._prune(report.id)
             return report
 
@@ -236,12 +231,17 @@ class Publisher:
             )
         return identity
 
+    def sweep(self) -> None:
+        """Remove what killed processes have left half-made; raises nothing."""
+        sweep(self._reports, age=0.0)
+        owned.sweep(self._cache_dir)
+
     def _prune(self, current: str) -> None:
-        """Remove old reports, and what killed builds left; the lock is held, so none is running."""
+        """Remove old reports, and what killed builds left."""
+        self.sweep()
         finished = sorted(
             path for path in self._reports.iterdir() if not path.name.startswith(BUILDING)
         )
-        left = [path for path in self._reports.iterdir() if path.name.startswith(BUILDING)]
         old = [path for path in finished if path.name != current][: -(KEPT - 1) or None]
-        for path in (*left, *old):
+        for path in old:
             shutil.rmtree(path, ignore_errors=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import tempfile
 import zlib
 from pathlib import Path
 
+from wsgi_coverage import owned
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.store.workplace import WRITING, sweep, workplace
 
 MARK = b"z"  # before zlib's own format
 MOST = 1_000_000_000  # bytes of SQL
@@ -41,9 +42,9 @@ def write(dumped: bytes, target: Path) -> None:
     """
     script = _script(dumped)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=".wsgi-coverage-", dir=target.parent)
-        with folder as name:
-            draft = Path(name, "coverage")
+        sweep(target.parent, WRITING, age=owned.ABANDONED)
+        with workplace(target.parent, WRITING) as folder:
+            draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:
                 connection.set_authorizer(_authorize)
                 connection.executescript(script)

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import BUILDING, ID, building, read_meta, write_meta
+from wsgi_coverage.owned import ABANDONED
+from wsgi_coverage.report.publish import ID, building, read_meta, write_meta
+from wsgi_coverage.store.workplace import BUILDING, sweep
 
 MAX_SNAPSHOTS = 1000
 
@@ -98,6 +100,10 @@ class Snapshots:
         except FileNotFoundError:
             raise UnknownSnapshotError("there is no snapshot with this id") from None
         shutil.rmtree(doomed, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left half-made, or half-deleted; raises nothing."""
+        sweep(self._folder, age=ABANDONED)
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import selectors
 import socket
 import time
@@ -24,6 +25,7 @@ from typing import Any
 from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.patience import tick
+from wsgi_coverage.store import workplace
 from wsgi_coverage.store.private import is_alive
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
@@ -32,6 +34,7 @@ PATIENCE = 5.0  # seconds for a caller to get its line sent
 TELL_PATIENCE = 0.1  # seconds for a process to take what it is told; its backlog does at once
 TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
+END = re.compile(r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready)")  # of a process: its files
 BACKLOG = 64
 MAX_ADDRESS = 100  # bytes; Linux takes 107, others 103
 
@@ -255,13 +258,18 @@ def _sweep(path: Path) -> None:
 
 
 def sweep_dead(folder: Path) -> None:
-    """Remove what killed processes left of their ends, and the folder if nothing else is there."""
-    for path in folder.glob("*.json"):
-        record = _record_of(path)
-        if record is None or not is_alive(record.get("pid", 0)):
-            _sweep(path.with_suffix(SUFFIX))
+    """Remove what killed processes left in the private folder but for what they ran.
+
+    Nothing of living ones; raises nothing.
+    """
+    workplace.sweep(folder, age=0.0)
+    owned.sweep(folder)
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        for name in os.listdir(folder):  # noqa: PTH208
+            match = END.fullmatch(name)
+            if match and not is_alive(int(match[1])):
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink()
 
 
 def _read_line(connection: socket.socket) -> bytes:

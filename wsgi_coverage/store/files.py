@@ -17,13 +17,12 @@ import re
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from wsgi_coverage import clock
+from wsgi_coverage import clock, owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import DiskFullError, is_disk_full
@@ -36,7 +35,6 @@ log = logging.getLogger("wsgi_coverage")
 
 TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
 HALF_WRITTEN = re.compile(r"\.wsgi-coverage-[a-z0-9_]{8}")  # as tempfile names them
-ABANDONED = 600.0  # seconds since it was written to; a data file takes less than one
 
 
 class Standing(NamedTuple):
@@ -159,7 +157,7 @@ class FilesStore:
                 temporary = Path(file.name)
             yield temporary
             if temporary.exists():
-                temporary.chmod(0o600)
+                temporary.chmod(owned.FILE)
                 temporary.replace(target)
         except OSError as error:
             if temporary is not None:
@@ -180,7 +178,7 @@ class FilesStore:
         return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
-        self._sweep()
+        owned.sweep(self._folder, HALF_WRITTEN.fullmatch)
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # somebody collects: what belongs to the older epochs is to be told apart
@@ -209,15 +207,6 @@ class FilesStore:
                 current = [path for path in current if path not in used]
             else:
                 current = current[1:]  # nothing goes with it, but the others may go together
-
-    def _sweep(self) -> None:
-        """Remove what a process left that was killed while it published."""
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(self._folder):
-                if HALF_WRITTEN.fullmatch(entry.name) and entry.is_file():
-                    age = time.time() - entry.stat().st_mtime
-                    if age > ABANDONED:
-                        Path(entry.path).unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
         """The data files but for the configured one, which is nobody's in particular."""

@@ -567,6 +567,7 @@ class Memory:
                 ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
+                *filter(owned.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 "control",
                 "processes",
             ]

@@ -17,7 +17,6 @@ from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child
 from wsgi_coverage.report import formats, kept, pages, reported
-from wsgi_coverage.store.turns import turn
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
@@ -85,13 +84,14 @@ def test_a_format_is_rendered_once(out: Path, monkeypatch: pytest.MonkeyPatch, n
 
 
 def test_rendering_leaves_nothing_but_what_was_asked_for(out: Path) -> None:
-    before = {path.name for path in out.iterdir()}
+    before, beside = {path.name for path in out.iterdir()}, set(out.parent.iterdir())
 
     formats.read(out, formats.XML)
     formats.read_page(out, "app_py.html")
 
     left = {path.name for path in out.iterdir()} - before
-    assert left == {formats.XML, f".{formats.XML}.lock", "html"}
+    assert left == {formats.XML, "html"}
+    assert set(out.parent.iterdir()) == beside
     made = {path.name for path in (out / "html").iterdir()}
     assert {name for name in made if name.endswith(".html")} == {"app_py.html"}
 
@@ -190,25 +190,34 @@ def test_a_child_process_that_fails_to_render_leaves_nothing_and_is_an_error(
 ) -> None:
     render_elsewhere(monkeypatch)
     (out / kept.FIGURES).write_bytes(b"damaged")
-    before = {path.name for path in out.iterdir()}
+    before = set(out.parent.rglob("*"))
 
     with pytest.raises(BuildFailedError, match="there are no figures"):
         formats.read(out, formats.XML)
 
-    assert {path.name for path in out.iterdir()} - before == {f".{formats.XML}.lock"}
+    assert set(out.parent.rglob("*")) == before
 
 
 def test_somebody_else_who_renders_for_too_long_is_an_error_that_says_so(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "TURN", 0.05)
+    started, go_on = threading.Event(), threading.Event()
 
-    with (
-        turn(out / f".{formats.XML}.lock", 1.0),
-        ThreadPoolExecutor(1) as pool,
-        pytest.raises(BuildFailedError, match="somebody else has been rendering"),
-    ):
-        pool.submit(formats.read, out, formats.XML).result(30)
+    def render(*_: object) -> None:
+        started.set()
+        go_on.wait(30)
+        (out / formats.XML).write_text("")
+
+    monkeypatch.setattr(formats, "call_for", render)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(formats.read, out, formats.XML)
+        assert started.wait(30)
+
+        with pytest.raises(BuildFailedError, match="somebody else has been rendering"):
+            formats.read(out, formats.XML)
+
+        go_on.set()
 
 
 def test_another_html_reporter_than_expected_gives_the_whole_site_at_once(

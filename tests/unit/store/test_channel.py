@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from wsgi_coverage import patience
-from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, address_of, call_all, listening
+from wsgi_coverage.store.channel import (
+    HAS_SOCKETS,
+    Listener,
+    address_of,
+    call_all,
+    listening,
+    sweep_dead,
+)
 
 pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
 
@@ -258,3 +265,22 @@ def test_a_process_that_is_no_longer_there_does_not_listen(folder: Path) -> None
     assert listening(folder) == set()
 
     listener.close()
+
+
+def test_what_a_killed_process_has_left_is_swept_and_nothing_else(folder: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pid = ended.pid
+    left = [f"{pid}-0123abcd.{each}" for each in ("json", "socket", "unready")]
+    left += [".building-0123456789abcdef", ".building-0123456789abcdef.lock", ".new-0"]
+    kept = ["about.json", "index", f"{pid}-load.lines", ".new-1"]
+    for name in (*left, *kept):
+        (folder / name).write_text("[]")
+    os.utime(folder / ".new-0", (0, 0))
+    living = Listener(folder, {"id": "a", "host": "h", "pid": os.getpid()})
+    its = {path.name for path in folder.iterdir() if path.name.startswith(f"{os.getpid()}-")}
+
+    sweep_dead(folder)
+
+    assert {path.name for path in folder.iterdir()} == {*kept, *its}
+    assert len(its) == 2
+    living.close()
