@@ -201,6 +201,19 @@ def lossy_flush(facts: Facts) -> Finding | None:
     )
 
 
+def private_folder_taken(facts: Facts) -> Finding | None:
+    """Anybody may make folders in shared memory, also of our names."""
+    if not facts.refused_folders:
+        return None
+    return (
+        f"{'; '.join(facts.refused_folders)}: somebody else may have made it to read or change "
+        f"what is measured, so it is not used; what runs is noted in {facts.private_folder} "
+        "instead, by all processes of this user",
+        "nothing is lost; find out who made it, remove it (its owner or root can), and restart the "
+        "server",
+    )
+
+
 def no_channel(facts: Facts) -> Finding | None:
     """Workers are asked over Unix sockets."""
     if facts.has_channel:
@@ -302,6 +315,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "trace-changed": trace_changed,
     "branches-cost": branches_cost,
     "other-namespaces": other_namespaces,
+    "private-folder-taken": private_folder_taken,
     "no-channel": no_channel,
     "autosave-off": autosave_off,
     "paused": paused,

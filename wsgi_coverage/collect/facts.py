@@ -23,6 +23,7 @@ from coverage import Coverage
 from wsgi_coverage.collect import internals, uwsgi
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.channel import HAS_SOCKETS
+from wsgi_coverage.store.private import refused
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
@@ -61,6 +62,8 @@ class Facts:
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
     branch: bool = False  # branches are measured
     threads_lost: int = 0  # in which somebody has taken the trace function away
+    private_folder: str = ""  # where executed lines are
+    refused_folders: tuple[str, ...] = ()  # not this user's alone, else it would be there; and why
     other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
     has_channel: bool = True
     autosave_interval: float = 30.0  # seconds; 0 means never
@@ -137,6 +140,8 @@ def gather(
         "unmeasured": lambda: engine.unmeasured,
         "branch": lambda: measuring.branch,
         "threads_lost": lambda: engine.threads_lost,
+        "private_folder": lambda: str(engine.memory.folder),
+        "refused_folders": lambda: tuple(refused(engine.data_file, engine.memory.folder)),
         "other_namespaces": lambda: worker.other_namespaces,
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,

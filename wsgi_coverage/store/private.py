@@ -4,6 +4,9 @@ In memory (``/dev/shm``) where there is such a place, else in the temporary fold
 each configured data file, found again by all processes of one host that measure into it: of one
 boot, and of one pid namespace, because elsewhere a process id means another process.
 
+Others may make folders of our names first, where anybody may make one. What is not this user's
+alone is never used or read: the folder is the first of some names that is, for all processes alike.
+
 Concurrency: functions without state; folders are made so that two makers do not disturb each other.
 """
 
@@ -24,6 +27,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
+NAMES = 10  # of the folder in one place; other users may have made some of them first
 ABOUT = "about.json"
 
 T = TypeVar("T")
@@ -33,7 +37,7 @@ def private_folder(data_file: Path) -> Path:
     """The private folder of the application with this data file, made if need be.
 
     Raises:
-        PermissionError: somebody else made a folder of this name first.
+        PermissionError: others made the folders of all our names first.
         OSError: no folder can be made at all.
     """
     return in_first_place(data_file, lambda folder: folder)
@@ -47,36 +51,110 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
         use: raises OSError where a folder, which is made before, does not do.
 
     Raises:
-        PermissionError: somebody else made a folder of this name first.
+        PermissionError: others made the folders of all our names first.
         OSError: none does; the first one's error.
     """
-    refused: OSError | None = None
-    for folder in places(data_file):
+    identity = _identity(data_file)
+    failure: OSError | None = None
+    for base in _bases():
         try:
-            make(folder)
-            return use(folder)
+            return use(_made(base, identity))
         except OSError as error:  # somebody else's, or no room
-            refused = refused or error
-    raise refused or FileNotFoundError("there is neither shared memory nor a temporary folder")
+            failure = failure or error
+    raise failure or FileNotFoundError("there is neither shared memory nor a temporary folder")
 
 
 def places(data_file: Path) -> list[Path]:
-    """Where the private folder may be, the best place first; none is made."""
-    user = os.geteuid() if hasattr(os, "geteuid") else 0
-    name = _identity(data_file)
-    return [base / f"wsgi-coverage-{user}" / name for base in _bases()]
+    """The private folders of the application that are there, the best place first.
+
+    There is more than one where a place had no room for some process, or was somebody else's.
+    """
+    identity = _identity(data_file)
+    return [top / identity for top in _own_tops() if _is_own(top / identity)]
 
 
-def make(folder: Path) -> None:
-    """Make a folder that `places` names, for the own user only.
+def refused(data_file: Path, used: Path) -> list[str]:
+    """Folders that would be used if they were this user's alone, each with why they are not.
+
+    Args:
+        data_file: of the application.
+        used: the private folder.
+    """
+    out: list[str] = []
+    identity = _identity(data_file)
+    for base in _bases():
+        for top in _tops(base):
+            if used == top / identity:
+                return out
+            for folder in (top, top / identity):
+                if fault := _fault(folder):
+                    out.append(f"{folder} {fault}")
+                    break
+    return out
+
+
+def _made(base: Path, identity: str) -> Path:
+    """The private folder in one place, made if need be: the first that is this user's alone.
 
     Raises:
-        PermissionError: somebody else made a folder of this name first.
+        PermissionError: others made the folders of all our names first.
         OSError: it cannot be made.
     """
-    for each in (folder.parent, folder):
-        each.mkdir(mode=0o700, exist_ok=True)
-        _check_own(each)
+    # What is there goes first: it may be used, and a folder that was in its way be gone since.
+    for top in sorted(_tops(base), key=lambda each: not _is_own(each)):
+        if _is_made(top) and _is_made(top / identity):
+            return top / identity
+    raise PermissionError(
+        f"{base / _name()}, and all folders that were tried instead, are not this user's own"
+    )
+
+
+def _is_made(folder: Path) -> bool:
+    """Make a folder if it is not there; tell whether it is this user's alone."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=owned.FOLDER)
+    if not _is_own(folder):
+        return False
+    if hasattr(os, "geteuid") and folder.stat().st_mode & 0o077:
+        folder.chmod(owned.FOLDER)  # others could read names in it, and write nothing
+    return True
+
+
+def _tops(base: Path) -> list[Path]:
+    """What the user's private folders in one place are in, by any of our names."""
+    return [base / _name(number) for number in range(NAMES)]
+
+
+def _own_tops() -> list[Path]:
+    return [top for base in _bases() for top in _tops(base) if _is_own(top)]
+
+
+def _name(number: int = 0) -> str:
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    return f"wsgi-coverage-{user}-{number}" if number else f"wsgi-coverage-{user}"
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether a folder is there, and nobody else can have put anything into it."""
+    return _fault(folder) == ""
+
+
+def _fault(folder: Path) -> str | None:
+    """Why a folder is not this user's alone; None: there is none."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is no folder"
+    if hasattr(os, "geteuid"):
+        if status.st_uid != os.geteuid():
+            return f"belongs to user {status.st_uid}"
+        if status.st_mode & 0o022:
+            return f"has mode {stat.S_IMODE(status.st_mode):o}: others may write to it"
+    return ""
 
 
 def note(folder: Path, data_file: Path) -> None:
@@ -99,9 +177,9 @@ def elsewhere(data_file: Path) -> list[Path]:
     if not namespace:
         return []  # there are none here
     found: list[Path] = []
-    for folder in {each.parent for each in own}:
+    for top in _own_tops():
         with contextlib.suppress(OSError):
-            found += [path for path in folder.iterdir() if path not in own]
+            found += [path for path in top.iterdir() if path not in own and _is_own(path)]
     # In this namespace it is what a folder has left that had this inode before.
     return sorted(path for path in found if _is_of_another(path, whose, namespace))
 
@@ -154,16 +232,6 @@ def _system() -> Iterator[str]:
         yield str(Path("/proc/self/ns/pid").readlink())
     with contextlib.suppress(OSError, IndexError):
         yield Path("/proc/1/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
-
-
-def _check_own(folder: Path) -> None:
-    if not hasattr(os, "geteuid"):
-        return
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} is not a folder of this user's own")
-    if status.st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 def is_alive(pid: int) -> bool:

@@ -25,6 +25,10 @@ FACTS_OF = {
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
     "no-channel": Facts(has_channel=False),
     "other-namespaces": Facts(other_namespaces=1),
+    "private-folder-taken": Facts(
+        private_folder="/dev/shm/wsgi-coverage-0-1/abc",
+        refused_folders=("/dev/shm/wsgi-coverage-0 belongs to user 1001",),
+    ),
     "unmeasured-code": Facts(engine="memory", unmeasured={"f in app.py": "there is no room"}),
     "greenlets-under-tracer": Facts(greenlets=True),
     "trace-changed": Facts(threads_lost=2),
@@ -73,6 +77,7 @@ def test_its_facts_call_for_a_diagnosis_and_for_no_other(name: str) -> None:
         ("configuration-ignored", ["x configures", "/srv/.coveragerc"]),
         ("lossy-flush", ["9.9", "AttributeError: data"]),
         ("no-channel", ["a second"]),
+        ("private-folder-taken", ["wsgi-coverage-0 belongs to user 1001", "wsgi-coverage-0-1/abc"]),
         ("other-namespaces", ["1 other container of this host"]),
     ],
 )

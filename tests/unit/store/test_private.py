@@ -1,0 +1,216 @@
+"""The private folder: this user's alone, and the same for all processes of the user."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage.store import private
+from wsgi_coverage.store.private import (
+    NAMES,
+    elsewhere,
+    in_first_place,
+    places,
+    private_folder,
+    refused,
+)
+
+NOBODY = 65534
+ROOT = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give folders away"
+)
+
+Plant = Callable[[Path], None]
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    return tmp_path / "project" / ".coverage"
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the place of shared memory."""
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(private, "SHARED_MEMORY", tmp_path / "memory")
+    return tmp_path / "memory"
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the place of the temporary folder."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def top_of(base: Path, number: int = 0) -> Path:
+    name = f"wsgi-coverage-{os.geteuid()}"
+    return base / (f"{name}-{number}" if number else name)
+
+
+def give_away(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    os.chown(folder, NOBODY, NOBODY)
+
+
+def open_to_all(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+
+
+def link(folder: Path) -> None:
+    theirs = folder.parent / f"theirs-{folder.name}"
+    theirs.mkdir(parents=True, mode=0o700)
+    folder.symlink_to(theirs)
+
+
+def lead_nowhere(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to("nowhere")
+
+
+def put_a_file(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+
+
+PLANTED = pytest.mark.parametrize(
+    ("plant", "why"),
+    [
+        pytest.param(give_away, f"belongs to user {NOBODY}", marks=ROOT),
+        (open_to_all, "has mode 777: others may write to it"),
+        (link, "is a symbolic link"),
+        (lead_nowhere, "is a symbolic link"),
+        (put_a_file, "is no folder"),
+    ],
+)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_it_is_in_shared_memory_and_closed(memory: Path, data_file: Path, umask: int) -> None:
+    before = os.umask(umask)
+    folder = private_folder(data_file)
+    os.umask(before)
+
+    assert folder.parent == top_of(memory)
+    assert mode(folder) == mode(folder.parent) == 0o700
+    assert places(data_file) == [folder]
+    assert refused(data_file, folder) == []
+
+
+@PLANTED
+def test_what_others_made_first_is_not_used_and_all_go_to_the_same_other_place(
+    memory: Path, data_file: Path, plant: Plant, why: str
+) -> None:
+    plant(top_of(memory))
+
+    folder = private_folder(data_file)
+
+    assert folder.parent == top_of(memory, 1)
+    assert not top_of(memory).is_dir() or list(top_of(memory).iterdir()) == []
+    assert private_folder(data_file) == in_first_place(data_file, lambda found: found) == folder
+    assert places(data_file) == [folder]
+    assert refused(data_file, folder) == [f"{top_of(memory)} {why}"]
+
+
+@PLANTED
+def test_neither_is_the_folder_inside(
+    memory: Path, data_file: Path, plant: Plant, why: str
+) -> None:
+    folder = private_folder(data_file)
+    folder.rmdir()
+    plant(folder)
+
+    other = private_folder(data_file)
+
+    assert other == top_of(memory, 1) / folder.name
+    assert places(data_file) == [other]
+    assert refused(data_file, other) == [f"{folder} {why}"]
+
+
+@PLANTED
+def test_nothing_of_theirs_is_read(memory: Path, data_file: Path, plant: Plant, why: str) -> None:
+    folder = private_folder(data_file)
+    private.note(folder, data_file)
+    folder.parent.rename(top_of(memory, 5))
+    theirs = memory / f"theirs-{top_of(memory).name}"
+    plant(top_of(memory))
+    if theirs.is_dir() or top_of(memory).is_dir():
+        (top_of(memory) / folder.name).mkdir(mode=0o700)
+        (top_of(memory) / "another").mkdir(mode=0o700)
+
+    assert why
+    assert places(data_file) == [top_of(memory, 5) / folder.name]
+    assert elsewhere(data_file) == []
+
+
+def test_one_that_is_there_stays_the_one_when_what_was_in_its_way_has_gone(
+    memory: Path, data_file: Path
+) -> None:
+    open_to_all(top_of(memory))
+    folder = private_folder(data_file)
+
+    top_of(memory).rmdir()
+
+    assert private_folder(data_file) == folder
+    assert refused(data_file, folder) == []
+
+
+def test_one_of_this_user_s_that_others_may_only_read_is_closed_and_used(
+    memory: Path, data_file: Path
+) -> None:
+    folder = private_folder(data_file)
+    for each in (folder, folder.parent):
+        each.chmod(0o755)
+
+    assert private_folder(data_file) == folder
+    assert mode(folder) == mode(folder.parent) == 0o700
+    assert top_of(memory, 1).exists() is False
+
+
+def test_where_all_names_are_taken_it_is_in_the_temporary_folder(
+    memory: Path, temporary: Path, data_file: Path
+) -> None:
+    for number in range(NAMES):
+        open_to_all(top_of(memory, number))
+
+    folder = private_folder(data_file)
+
+    assert folder.parent == top_of(temporary)
+    assert len(refused(data_file, folder)) == NAMES
+
+    open_to_all(top_of(temporary, 1))  # which is in nobody's way
+    assert len(refused(data_file, folder)) == NAMES
+
+
+def test_where_they_are_taken_there_too_the_error_says_so(
+    memory: Path, temporary: Path, data_file: Path
+) -> None:
+    for base in (memory, temporary):
+        for number in range(NAMES):
+            lead_nowhere(top_of(base, number))
+
+    with pytest.raises(PermissionError, match=f"{top_of(memory)}, and .* not this user's own"):
+        private_folder(data_file)
+    assert places(data_file) == []
+
+
+def test_a_place_without_room_is_left_for_the_next_and_no_other_name_is_tried(
+    memory: Path, temporary: Path, data_file: Path
+) -> None:
+    def use(folder: Path) -> Path:
+        if folder.is_relative_to(memory):
+            raise OSError(28, "No space left on device")
+        return folder
+
+    assert in_first_place(data_file, use).parent == top_of(temporary)
+    assert [path.name for path in memory.iterdir()] == [top_of(memory).name]
