@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -116,19 +118,38 @@ def test_erasing_takes_all_data_away(store: Store, data_file: Callable[..., Path
     assert lines_in(store) == []
 
 
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def without_room(path: Path) -> sqlite3.Connection:
+    """An open data file that cannot grow."""
+    connection = sqlite3.Connection(path)
+    connection.execute("pragma max_page_count=1")
+    return connection
+
+
+NO_ROOM = {
+    "to-copy": (shutil, "copyfile", full),
+    "to-stamp": (stamp.sqlite3, "connect", without_room),
+    "to-seal": (stamp, "_seal", full),
+}
+
+
+@pytest.mark.parametrize("where", NO_ROOM)
 def test_a_full_disk_leaves_what_was_published(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     store.publish("host.1.aa", data_file(1), epoch=store.epoch())
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    files = [*Path(store.describe()).iterdir()]
+    more = data_file(1, 2)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", full)
+        patch.setattr(*NO_ROOM[where])
         with pytest.raises(DiskFullError):
-            store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
+            store.publish("host.1.aa", more, epoch=store.epoch())
 
+    assert {*files, more} >= {*Path(store.describe()).iterdir()}
     assert lines_in(store) == [{1}]
     store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
     assert lines_in(store) == [{1, 2}]
@@ -184,9 +205,6 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
 ) -> None:
     store.begin_epoch()
     store.publish("host.1.aa", data_file(1), epoch=1)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
@@ -289,6 +307,22 @@ def test_what_is_published_anew_while_it_is_folded_stays(
     store.fold(live=[], union=meanwhile)
 
     assert set().union(*lines_in(store)) == {1, 2, 3, 7}
+
+
+def test_folding_leaves_alone_what_another_host_has_published(
+    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of its workers live is not known here."""
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "other")
+        store.publish("other.1.aa", data_file(1), epoch=0)
+        store.publish("other.2.bb", data_file(2), epoch=0)
+    store.publish("host.3.cc", data_file(3), epoch=0)
+    store.publish("host.4.dd", data_file(4), epoch=0)
+
+    store.fold(live=[], union=union)
+
+    assert sorted(map(sorted, lines_in(store))) == [[1], [2], [3, 4]]
 
 
 def test_folding_drops_what_was_reset_away(

@@ -3,10 +3,15 @@
 import errno
 import html
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stand_ins import Site, build
 from wsgi_calls import BROWSER, JSON
+
+from wsgi_coverage.errors import RefreshBusyError
+from wsgi_coverage.model import Report
+from wsgi_coverage.report.publish import Publisher
 
 LABEL = (
     "it's \"quoted\"\r\n\tand\nbroken <script>alert('x')</script> &amp; {{ 7*7 }} "
@@ -318,6 +323,27 @@ def test_a_snapshot_that_is_not_kept_has_no_id_and_is_in_no_list(site: Site) -> 
     assert answer.status == 200
     assert (answer.json()["id"], answer.json()["label"]) == (None, "x")
     assert site.get("/snapshots").json() == []
+
+
+@pytest.mark.parametrize("path", ["/snapshot", "/snapshot?keep=0", "/snapshot?reset=1", "/refresh"])
+def test_nothing_else_is_built_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str
+) -> None:
+    """Two calls of coverage.py at once end the interpreter."""
+    refused = []
+
+    def build_and_try_to_build(*args: Any, **keywords: Any) -> Report:
+        with pytest.raises(RefreshBusyError), Publisher(cache_dir).lock(patience=0.0):
+            pass
+        refused.append(path)
+        return build(*args, **keywords)
+
+    cache_dir = Path(site.get("/health").json()["cache_dir"])
+    for name in ("build", "build_detail"):
+        monkeypatch.setattr(f"wsgi_coverage.control.{name}", build_and_try_to_build)
+
+    assert site.post(path, JSON).status == 200
+    assert refused == [path]
 
 
 def test_a_snapshot_with_a_reset_asks_every_worker_once_and_withdraws_the_report(

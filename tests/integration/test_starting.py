@@ -22,6 +22,20 @@ def test_two_applications_one_wrapped_twice_share_a_tracer_and_a_worker(run_scri
     assert shown == [True, 1, 1, [2, 3, 4, 5], [2, 3, 4, 5]]
 
 
+def test_the_shorter_autosave_interval_of_two_applications_holds_for_both(run_script) -> None:
+    source = f"""{START}
+    import shop
+    shown = []
+    for seconds in (0, 40, 20, 30, 0):
+        app = CoverageMiddleware(shop.app, debug=True, autosave_interval=seconds)
+        health = call(app, "GET", PREFIX + "/health").json()
+        shown.append(health["autosave_interval_seconds"])
+    print(json.dumps(shown))
+    """
+
+    assert run_script(source, {"shop.py": SHOP}) == [0, 40, 20, 20, 20]
+
+
 def test_one_flask_extension_on_two_applications_is_one_tracer_and_one_worker(run_script) -> None:
     shown = run_script(
         START

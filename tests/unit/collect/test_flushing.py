@@ -640,6 +640,46 @@ tell(code=code, rounds=rounds)
     assert rest == [[FIRST], [], [FIRST], [SECOND], []]
 
 
+def test_what_a_worker_failed_to_hand_over_is_in_the_next_collection(
+    measure: Measure, core: str, branch: bool
+) -> None:
+    told = measure(
+        STARTED
+        + COLLECTED
+        + """
+line = Line()
+
+def fail():
+    raise OSError("not just now")
+
+def work():
+    worker = forking.current()
+    worker._service._flush = lambda: False  # but it answers
+    collect, worker.collect = worker.collect, fail
+    app.second()
+    line.come()
+    worker.collect = collect
+    line.come()
+
+pid = fork(work)
+line.wait()
+rounds = [collect()]
+line.go_on()
+line.wait()
+rounds += [collect(), collect()]
+line.go_on()
+tell(code=ended(pid), rounds=rounds)
+""",
+        core=core,
+        branch=branch,
+    )
+
+    assert told["code"] == 0
+    assert told["rounds"][0] == LOADED
+    assert SECOND in told["rounds"][1]
+    assert told["rounds"][2] == []
+
+
 def test_each_line_that_runs_once_is_in_one_collection(
     measure: Measure, core: str, branch: bool
 ) -> None:
