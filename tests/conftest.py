@@ -6,11 +6,14 @@ import signal
 
 import pytest
 
-# A shell starts what it runs in the background with Ctrl-C ignored, and so do its children's
-# children; a signal with a handler is back to its default in them.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    with contextlib.suppress(ValueError):  # not the main thread
+# A shell starts what it runs in the background with Ctrl-C ignored, nohup with a hangup, and so do
+# their children's children; a signal with a handler is back to its default in them. A hangup is for
+# the process that somebody has started, which ends those that xdist starts.
+with contextlib.suppress(ValueError):  # not the main thread
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or "PYTEST_XDIST_WORKER" in os.environ:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -117,8 +117,10 @@ def unmeasured_address(tmp_path: Path) -> Iterator[str]:
             pass_fds=[listening.fileno()],
             start_new_session=True,
         ) as server:
-            yield address
-            server.kill()
+            try:
+                yield address
+            finally:
+                server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ class Demo:
                 text=True,
                 env={**environment, "TMPDIR": str(self.temporary)},
             )
-        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog = threading.Timer(PATIENCE, self._give_up)
         self._watchdog.start()
 
     def read_until(self, wanted: str) -> None:
@@ -80,6 +80,15 @@ class Demo:
             self.process.send_signal(number)
         self.narration += self.process.stderr.read()
         return self.process.wait()
+
+    def _give_up(self) -> None:
+        """Kill it and its server, which is in a session of its own."""
+        pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+        servers = [pid for pid in pids if parent(pid) == self.process.pid]
+        self.process.kill()
+        for pid in servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -120,6 +129,13 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with demo(tmp_path_factory.mktemp("demo")) as started:
         started.read_until(READY)
         yield started
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def is_alive(pid: int) -> bool:
@@ -271,7 +287,7 @@ def test_a_server_that_ends_by_itself_is_told_and_the_exit_code_is_1(tmp_path: P
     with demo(tmp_path) as started:
         started.read_until(READY)
         worker = started.worker_pids()[0]
-        master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+        master = parent(worker)
         assert master != started.process.pid
         os.kill(master, signal.SIGTERM)
 

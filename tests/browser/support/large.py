@@ -55,11 +55,13 @@ def serving_large(folder: Path) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as server:
-            client = Client(address)
-            client.open("/")
-            client.json("/debug/coverage/refresh", method="POST")
-            yield f"{address}/debug/coverage/"
-            server.terminate()
+            try:
+                client = Client(address)
+                client.open("/")
+                client.json("/debug/coverage/refresh", method="POST")
+                yield f"{address}/debug/coverage/"
+            finally:
+                server.terminate()
 
 
 def _write(folder: Path) -> None:
