@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
 
 import pytest
 
@@ -48,22 +47,21 @@ def test_recycled_workers_leave_a_handful_of_data_files_though_nobody_asks_for_a
     assert len(project.data_files()) < FEW
 
 
-def test_a_hit_is_on_the_disk_three_seconds_later_where_autosave_is_every_second(
+def test_a_hit_is_on_the_disk_in_time_where_autosave_is_every_second(
     project, routes, password, until
 ):
     routes.write(project)
     env = {**password, "WSGI_COVERAGE_AUTOSAVE_INTERVAL": "1"}
     killed = project.gunicorn("-w", "2", "served:application", env=env)
-    killed.wait_for_workers(2)
+    workers = killed.wait_for_workers(2)
     killed.get("/r0")
-    hit_at = time.monotonic()
 
+    # The default interval is longer than that waits; and no worker has ended, which saves, too.
     until(lambda: project.saved(routes.FILE) == routes.of(["/r0"]), "the hit is saved")
-    seconds = time.monotonic() - hit_at
+    assert killed.worker_pids() == workers
     killed.end(signal.SIGKILL)
     killed.kill()
 
-    assert seconds < 3.0
     server = project.gunicorn("-w", "1", "served:application", env=password)
     server.refresh()
     assert server.exported() == {routes.FILE: routes.of(["/r0"])}

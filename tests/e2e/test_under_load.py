@@ -99,7 +99,8 @@ def test_snapshots_and_refreshes_beside_traffic_disturb_nobody(
     )
     print(f"slowest: {slowest:.2f} s")
     assert statuses == {200}
-    assert slowest < SLOWEST
+    if SECONDS:  # on a machine that does nothing else
+        assert slowest < SLOWEST
     assert all(each["complete"] for each in (*one, *two, *refreshes))
     assert server.wait_for_workers(2) == workers
     assert server.get(f"{DASHBOARD}/health").json()["core"] == (core or "monitoring")

@@ -42,33 +42,37 @@ print(json.dumps([hooks, other]))
 
 @pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
 def test_under_gevent_no_fork_hook_runs_and_other_greenlets_go_on(run_script: RunScript) -> None:
-    hooks, other, turns = run_script(
+    hooks, other = run_script(
         f"""
 from gevent import monkey
 monkey.patch_all()
 {HOOKS}{CALL}
 import gevent
-import time
-
-turns = 0
+import jobs
 
 def take_turns():
-    global turns
-    while True:
+    for _ in range(6):
         gevent.sleep(0.01)
-        turns += 1
+    open("turns-taken", "w").close()
 
-turning = gevent.spawn(take_turns)
 other = call(os.getpid) != os.getpid()
-call(time.sleep, 0.3)
-turning.kill()
-print(json.dumps([hooks, other, turns]))
-"""
+gevent.spawn(take_turns)
+call(jobs.wait_for, "turns-taken")
+print(json.dumps([hooks, other]))
+""",
+        {
+            "jobs.py": """
+                import os, time
+
+                def wait_for(path):
+                    while not os.path.exists(path):
+                        time.sleep(0.01)
+                """
+        },
     )
 
     assert hooks == []
     assert other
-    assert turns > 5
 
 
 def test_it_does_not_outlive_a_worker_that_is_killed(run_script: RunScript) -> None:
