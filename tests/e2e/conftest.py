@@ -67,8 +67,8 @@ class Routes:
     """A Flask application with one handler for each of 120 routes: each runs one line of its own.
 
     `lines.py` is all that is measured. `served.py` imports it, and says on every response which
-    process and which thread it came from; with `X-Meet` a request waits until four
-    of them are there, each in a thread of its own.
+    process and which thread it came from; with `X-Meet` a request waits until four of them (or as
+    many as are to meet) are there, each in a thread of its own.
     """
 
     COUNT = 120
@@ -91,10 +91,11 @@ class Routes:
         """The lines that these paths run."""
         return {self.bodies[path] for path in paths}
 
-    def write(self, project: Any, *run: str, early: bool = False) -> Path:
+    def write(self, project: Any, *run: str, early: bool = False, meeting: int = 4) -> Path:
         """Put the application into a project; return its configuration."""
         project.write(self.FILE, self.text)
-        project.write("served.py", (EARLY if early else "") + SERVED)
+        served = SERVED.replace("MEETING", str(meeting))
+        project.write("served.py", (EARLY if early else "") + served)
         # Where the installed coverage.py has no .pth of its own.
         project.write("sitecustomize.py", "import coverage\ncoverage.process_startup()\n")
         return project.coveragerc("source = .", "omit = served.py, sitecustomize.py", *run)
@@ -106,7 +107,7 @@ import os
 import threading
 from lines import app
 
-meeting = threading.Barrier(4, timeout=10)
+meeting = threading.Barrier(MEETING, timeout=30)
 
 
 def application(environ, start_response):

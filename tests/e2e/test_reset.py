@@ -9,6 +9,13 @@ import pytest
 SYSMON = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")
 ROUNDS = 5
 GTHREAD = ("-w", "1", "--worker-class", "gthread", "--threads", "4")
+WAITRESS = """
+import socket
+import sys
+import waitress
+from served import application
+waitress.serve(application, sockets=[socket.socket(fileno=int(sys.argv[1]))], threads=8)
+"""
 PARAMETERS = [
     pytest.param({}, (), False, id="default"),
     pytest.param({}, (), True, id="process-start"),
@@ -19,30 +26,58 @@ PARAMETERS = [
 ]
 
 
+def begin(start, project, routes, env, run, process_start, *, meeting):
+    """A server, and the lines that its load has left."""
+    config = routes.write(project, *run, meeting=meeting)
+    if process_start:
+        env = {**env, "COVERAGE_PROCESS_START": str(config)}
+    return start(env), routes.load if process_start else set()  # else it begins amid the load
+
+
+def check_rounds(server, routes, load, *, threads):
+    """Reset, run a line in each of so many threads at once, and refresh, again and again."""
+    paths = list(routes.bodies)
+    seen = set()
+
+    for number in range(ROUNDS):
+        # The same come round again two rounds later, in other threads.
+        hit = paths[threads * (number % 2) :][:threads]
+        assert server.reset().status == 200
+        answers = server.together(hit, headers={"X-Meet": "yes"})
+        assert [answer.status for answer in answers] == [200] * threads
+        seen.update(answer.headers["x-thread"] for answer in answers)
+        server.refresh()
+        assert server.exported() == {routes.FILE: load | routes.of(hit)}
+
+    assert len(seen) == threads
+
+
 @pytest.mark.parametrize(("env", "run", "process_start"), PARAMETERS)
 def test_each_round_shows_the_lines_of_this_round_in_every_pool_thread(
     project, routes, password, env, run, process_start
 ):
-    config = routes.write(project, *run)
+    def start(env):
+        return project.gunicorn(*GTHREAD, "served:application", env=env)
+
     env = {**password, **env}
-    if process_start:
-        env["COVERAGE_PROCESS_START"] = str(config)
-    server = project.gunicorn(*GTHREAD, "served:application", env=env)
-    paths = list(routes.bodies)
-    load = routes.load if process_start else set()  # else measuring begins while it is loaded
-    threads = set()
+    server, load = begin(start, project, routes, env, run, process_start, meeting=4)
 
-    for number in range(ROUNDS):
-        # Each four come round again two rounds later, in other threads.
-        hit = paths[4 * (number % 2) : 4 * (number % 2) + 4]
-        assert server.reset().status == 200
-        answers = server.together(hit, headers={"X-Meet": "yes"})
-        assert [answer.status for answer in answers] == [200] * 4
-        threads.update(answer.headers["x-thread"] for answer in answers)
-        server.refresh()
-        assert server.exported() == {routes.FILE: load | routes.of(hit)}
+    check_rounds(server, routes, load, threads=4)
 
-    assert len(threads) == 4
+
+@pytest.mark.parametrize(("env", "run", "process_start"), PARAMETERS)
+def test_each_round_shows_the_lines_of_this_round_in_every_thread_of_waitress(
+    project, routes, password, env, run, process_start
+):
+    pytest.importorskip("waitress", reason="waitress is not installed")
+
+    def start(env):
+        return project.serve("-c", WAITRESS, "{fd}", env=env)
+
+    env = {**password, **env}
+    server, load = begin(start, project, routes, env, run, process_start, meeting=8)
+
+    check_rounds(server, routes, load, threads=8)
 
 
 def test_each_round_shows_the_lines_of_this_round_in_both_workers(project, routes, password):
