@@ -166,7 +166,11 @@ class FileSummary:
     percent: float | None  # coverage.py's own, branches included where they are measured
     reason: str | None = None  # why a figure is null
     load: int | None = None  # statements that ran at load
+    load_only: int | None = None  # of these, those that did not run at runtime
     runtime: int | None = None  # statements that ran at runtime
+    ran: str | None = (
+        None  # never, at load only, at runtime; None: it has no statements, or unknown
+    )
     runtime_percent: float | None = None  # of what did not run at load only
     runtime_reason: str | None = None  # why a figure of load and runtime is null
     html: str | None = None  # its page in the HTML report
@@ -180,8 +184,10 @@ class FileSummary:
             "covered": self.covered,
             "percent": self.percent,
             "load": self.load,
+            "load_only": self.load_only,
             "runtime": self.runtime,
             "runtime_percent": self.runtime_percent,
+            "ran": self.ran,
             **self.branches,
         }
         if self.html is not None:

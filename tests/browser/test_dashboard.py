@@ -63,7 +63,14 @@ def test_the_figures_shown_are_those_of_the_report(page, shop) -> None:
     expect(card(page, "Executed")).to_contain_text(f"{sums['covered']} of {statements}")
     expect(card(page, "Runtime coverage")).to_contain_text(f"{sums['runtime']} of ")
     expect(card(page, "Functions never run")).to_contain_text(str(len(unused)))
+    both = shop.client.json("/debug/coverage/functions?unused=runtime")
+    at_load = f"{len(both) - len(unused)} ran at load only"
+    expect(card(page, "Functions never run")).to_contain_text(at_load)
     expect(card(page, "Files")).to_contain_text(str(len(files)))
+    of_files = [file["ran"] for file in files]
+    expect(card(page, "Files")).to_contain_text(
+        f"{of_files.count('never')} never ran; {of_files.count('at load only')} ran at load only"
+    )
 
 
 def test_refresh_shows_what_has_run_since(page, shop) -> None:

@@ -114,6 +114,24 @@ def test_functions_never_run_are_listed_by_file_and_since_when(page, reported) -
     page.wait_for_load_state("load")
 
 
+def test_what_ran_at_load_only_is_a_list_and_a_word_of_its_own(page, reported) -> None:
+    found = reported.client.json("/debug/coverage/functions?unused=runtime")
+    at_load = [each["name"] for each in found if each["ran"] == "at load only"]
+
+    page.goto(f"{reported.dashboard}functions?unused=1")
+    expect(page.get_by_role("link", name=at_load[0], exact=True)).to_have_count(0)
+    page.get_by_role("link", name="Not at runtime").click()
+
+    expect(page.locator("#count")).to_contain_text(f"{len(at_load)} ran at load only")
+    for name in at_load:
+        expect(page.locator("td.name", has_text=name)).to_contain_text("at load only")
+    assert too_wide(page) == []
+    page.get_by_role("link", name="All", exact=True).click()
+    expect(page.locator("td.name", has_text=at_load[0])).to_contain_text("at load only")
+    page.goto(f"{reported.dashboard}files?view=list")
+    expect(page.locator("tr", has_text="sales.py")).to_contain_text("at load only 0 %")
+
+
 def test_the_functions_are_one_press_away_from_csv(page, reported) -> None:
     page.goto(f"{reported.dashboard}functions?unused=1")
     with page.expect_download() as download:

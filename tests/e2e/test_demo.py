@@ -196,12 +196,16 @@ def test_what_is_measured_is_the_shop_and_nothing_else(ready: Demo) -> None:
 
 
 def test_functions_that_no_customer_needs_are_named_and_others_are_not(ready: Demo) -> None:
-    _, _, unused = ready.printed.partition("Functions that never ran")
+    unused, _, load_only = ready.printed.partition("never ran")[2].partition("at load only")
+    summary = json.loads(ready.get("refresh", method="POST"))["summary"]
 
+    assert unused.startswith(f": {summary['unused_functions']}\n")
     assert re.search(r"app\.py: .*sales_report", unused)
     assert "gift_voucher" in unused
     assert "checkout" not in unused
     assert "bulk_discount" not in unused
+    assert "prepare" not in unused
+    assert load_only.startswith(f": {summary['load_only_functions']}\n  stock.py: prepare\n")
 
 
 def test_the_traffic_is_the_same_each_time_so_the_figure_is_too(

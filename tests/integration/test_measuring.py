@@ -40,30 +40,43 @@ def test_all_formats_of_one_refresh_agree(run_shop) -> None:
     assert '<span class="pc_cov">60%</span>' in shown["html"]
 
 
-def test_functions_tell_which_of_them_never_ran(run_script) -> None:
+def test_functions_tell_which_never_ran_and_which_ran_at_load_only(run_script) -> None:
     source = (
-        WRAPPED
+        WRAPPED.replace("import shop", "start_early(); import shop")
         + """
     ask("POST", "/refresh", JSON)
     taken = ask("POST", "/snapshot", JSON).json()["id"]
     print(json.dumps([
         ask("GET", "/functions").json(),
         ask("GET", "/functions?unused=1").json(),
+        ask("GET", "/functions?unused=runtime").json(),
         ask("GET", f"/snapshots/{taken}/functions?unused=0").json(),
+        ask("POST", "/refresh", JSON).json()["summary"],
     ]))
     """
     )
-    never = """
+    more = """
+    def prepare():
+        return 1
     def never():
         return 1
+    prepare()
     """
 
-    everything, unused, of_snapshot = run_script(source, {"shop.py": SHOP + never})
+    everything, unused, not_at_runtime, of_snapshot, summary = run_script(
+        source, {"shop.py": SHOP + more}
+    )
 
-    shown = [(each["name"], each["statements"], each["runtime"]) for each in everything]
-    assert shown == [("app", 4, 3), ("never", 1, 0)]
-    assert unused == everything[1:]
+    shown = [(each["name"], each["runtime"], each["load_only"], each["ran"]) for each in everything]
+    assert shown == [
+        ("app", 3, 0, "at runtime"),
+        ("prepare", 0, 1, "at load only"),
+        ("never", 0, 0, "never"),
+    ]
+    assert unused == everything[2:]
+    assert not_at_runtime == everything[1:]
     assert of_snapshot == everything
+    assert (summary["unused_functions"], summary["load_only_functions"]) == (1, 1)
 
 
 def test_a_difference_names_the_lines_that_only_one_of_two_reports_has(run_shop) -> None:

@@ -141,10 +141,21 @@ def test_functions_are_a_file_of_comma_separated_values_for_who_asks(reported: S
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="functions.csv"'
     assert answer.text.splitlines() == [
-        "file,name,line,statements,covered,runtime",
-        "app.py,never,3,1,0,0",
+        "file,name,line,statements,covered,runtime,load_only,ran",
+        "app.py,never,3,1,0,0,0,never",
     ]
     assert reported.get("/functions?format=csv&q=no-such").text.count("\n") == 1
+
+
+@pytest.mark.parametrize("accept", [BROWSER, JSON])
+def test_which_functions_are_asked_for_is_one_of_three(reported: Site, accept: str) -> None:
+    for unused in ("0", "1", "runtime"):
+        assert reported.get(f"/functions?unused={unused}", accept).status == 200
+
+    answer = reported.get("/functions?unused=load", accept)
+
+    assert answer.status == 400
+    assert "unused must be 1, runtime or 0" in answer.text
 
 
 @pytest.mark.parametrize("back", ["files", "functions", "snapshots", "workers", "health"])

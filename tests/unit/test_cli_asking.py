@@ -142,15 +142,32 @@ def test_tables_are_aligned_and_show_what_is_not_known_as_a_dash(
 
 def test_functions_are_a_table(dashboard: Dashboard, capsys: Output) -> None:
     function = {"file": "a.py", "name": "f", "line": 3, "statements": 2, "covered": 1}
-    dashboard.answers["GET /cov/functions"] = (200, [{**function, "runtime": None}])
-
-    assert cli.main(["functions", "--unused", dashboard.url]) == 0
-
-    assert dashboard.asked[-1] == "GET /cov/functions?unused=1"
-    assert printed(capsys) == [
-        "file  line  function  statements  covered  at runtime",
-        "a.py     3  f                  2        1           -",
+    found = [
+        {**function, "runtime": 0, "ran": "at load only"},
+        {**function, "runtime": None, "ran": None, "reason": "nobody told"},
     ]
+    dashboard.answers["GET /cov/functions"] = (200, found)
+
+    assert cli.main(["functions", dashboard.url]) == 0
+
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "file  line  function  statements  covered  at runtime  ran",
+        "a.py     3  f                  2        1           0  at load only",
+        "a.py     3  f                  2        1           -  -",
+    ]
+    assert err == "wsgi-coverage: not known whether 1 of these ran at load only: nobody told\n"
+
+
+@pytest.mark.parametrize(("option", "asked"), [("--unused", "1"), ("--not-at-runtime", "runtime")])
+def test_functions_that_never_ran_are_asked_for_with_or_without_those_at_load_only(
+    dashboard: Dashboard, option: str, asked: str
+) -> None:
+    dashboard.answers["GET /cov/functions"] = (200, [])
+
+    assert cli.main(["functions", option, dashboard.url]) == 0
+
+    assert dashboard.asked[-1] == f"GET /cov/functions?unused={asked}"
 
 
 def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(

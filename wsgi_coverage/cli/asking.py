@@ -165,6 +165,18 @@ def table(
         print("  ".join(shown).rstrip())
 
 
+def say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
+    """Say on stderr why files or functions are neither at load only nor at runtime.
+
+    Args:
+        rows: the dashboard's answer.
+        reason: the key of why a figure of load and runtime is null.
+    """
+    unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
+    if unknown:
+        say(f"not known whether {len(unknown)} of these ran at load only: {unknown[0].get(reason)}")
+
+
 def gathered(answer: Mapping[str, Any]) -> int:
     """Say which workers did not take part, and return the exit code for that."""
     late = [worker for worker in answer.get("workers") or () if not worker.get("fresh")]

@@ -14,8 +14,10 @@ COLUMNS = {
     "branches": "branches",
     "missing_branches": "missing",
     "percent": "percent",
+    "load_only": "load only",
     "runtime": "at runtime",
     "runtime_percent": "percent",
+    "ran": "ran",
 }
 
 
@@ -35,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         return asking.OK
     there = {key for each in found for key in each}
     columns = {key: name for key, name in COLUMNS.items() if key in there or key == "file"}
-    asking.table(found, columns, left=["file"])
+    asking.table(found, columns, left=["file", "ran"])
+    asking.say_what_is_unknown(found, "runtime_reason")
     for each in found:
         if each["statements"] is None:
             asking.say(f"{each['file']} has no figures: {each.get('reason')}")

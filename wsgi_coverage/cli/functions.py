@@ -14,6 +14,7 @@ COLUMNS = {
     "statements": "statements",
     "covered": "covered",
     "runtime": "at runtime",
+    "ran": "ran",
 }
 
 
@@ -22,8 +23,20 @@ def add(commands: Any) -> None:
     parser = asking.command(
         commands, "functions", "list the published report's figures, function by function"
     )
-    parser.add_argument(
-        "--unused", action="store_true", help="only those of which nothing ran at runtime"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--unused",
+        action="store_const",
+        const=True,
+        default=False,
+        help="only those that never ran, neither at load nor at runtime",
+    )
+    which.add_argument(
+        "--not-at-runtime",
+        dest="unused",
+        action="store_const",
+        const="runtime",
+        help="only those that never ran, and those that ran at load only",
     )
     asking.add_snapshot(parser)
     asking.add_json(parser)
@@ -37,5 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         asking.show_json(found)
     else:
-        asking.table(found, COLUMNS, left=["file", "name"])
+        asking.table(found, COLUMNS, left=["file", "name", "ran"])
+        asking.say_what_is_unknown(found, "reason")
     return asking.OK

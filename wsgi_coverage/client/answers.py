@@ -62,6 +62,8 @@ class File(TypedDict):
     missing: int | None
     covered: int | None
     percent: float | None
+    load_only: NotRequired[int | None]  # statements that ran at load, and not at runtime
+    ran: NotRequired[str | None]  # never, at load only, at runtime
     reason: NotRequired[str]
 
 
@@ -74,6 +76,8 @@ class Function(TypedDict):
     statements: int
     covered: int
     runtime: int | None  # executed after the application was loaded; null, and a reason, if unknown
+    load_only: NotRequired[int | None]  # executed while it was loaded, and not afterwards
+    ran: NotRequired[str | None]  # never, at load only, at runtime; null: it did, unknown when
     reason: NotRequired[str]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import quote
 
 from wsgi_coverage.client import download
@@ -129,14 +129,17 @@ class Client:
         path = _below(snapshot, "/files")
         return cast(list[File], self._dashboard.json("GET", path, {}, list, FILE))
 
-    def functions(self, *, unused: bool = False, snapshot: str | None = None) -> list[Function]:
+    def functions(
+        self, *, unused: bool | Literal["runtime"] = False, snapshot: str | None = None
+    ) -> list[Function]:
         """The figures of every function.
 
         Args:
-            unused: only those of which nothing ran at runtime.
+            unused: True: only those that never ran; ``"runtime"``: those, and those that ran at
+                load only.
             snapshot: of which snapshot; None: of the published report.
         """
-        query = {"unused": "1"} if unused else {}
+        query = {"unused": "1" if unused is True else unused} if unused else {}
         path = _below(snapshot, "/functions")
         return cast(list[Function], self._dashboard.json("GET", path, query, list, FUNCTION))
 

@@ -4,12 +4,13 @@ What ran while the application was being imported lies in the context ``load``, 
 first request in ``runtime``; after a static context of the user's own, joined as coverage.py joins
 contexts: ``nightly|load``. A line in any other context is of a phase that nobody told.
 
-Concurrency: functions without state.
+Concurrency: values, and functions without state.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 JOIN = "|"  # coverage.py's own, between a static and a dynamic context
@@ -20,6 +21,34 @@ class Phase(StrEnum):
 
     LOAD = "load"
     RUNTIME = "runtime"
+
+
+class Ran(StrEnum):
+    """When anything of a file or function ran; the value is what every answer calls it."""
+
+    NEVER = "never"
+    AT_LOAD_ONLY = "at load only"
+    AT_RUNTIME = "at runtime"
+
+    @classmethod
+    def of(cls, covered: int, runtime: int | None) -> Ran | None:
+        """When it ran; None: it did, and nobody told in which phase.
+
+        Args:
+            covered: statements that ran at all.
+            runtime: of these, statements that ran at runtime; None: not known.
+        """
+        if not covered:
+            return cls.NEVER
+        if runtime is None:
+            return None
+        return cls.AT_RUNTIME if runtime else cls.AT_LOAD_ONLY
+
+
+def count_load_only(states: Iterable[str | None]) -> int | None:
+    """How many ran at load only; None: not known."""
+    known = [*states]
+    return None if None in known else known.count(Ran.AT_LOAD_ONLY)
 
 
 def context_of(phase: Phase, static: str | None) -> str:

@@ -123,7 +123,7 @@ def _visit(server: Server, stop: _Stop) -> None:
     report = browser.json(f"{PREFIX}/refresh", method="POST")
     stop.check()
     files = browser.json(f"{PREFIX}/files")
-    functions = browser.json(f"{PREFIX}/export?format=json")["files"]
+    functions = browser.json(f"{PREFIX}/functions?unused=runtime")
     print("\n".join(_findings(server.address, report, files, functions)), flush=True)
 
 
@@ -144,7 +144,7 @@ def _wait(server: Server, stop: _Stop) -> None:
 
 
 def _findings(
-    address: str, report: dict[str, Any], files: list[Any], functions: dict[str, Any]
+    address: str, report: dict[str, Any], files: list[Any], functions: list[Any]
 ) -> list[str]:
     """What is printed; every figure is one that the dashboard's endpoints give."""
     summary = report["summary"]
@@ -153,14 +153,6 @@ def _findings(
         (file for file in files if file["percent"] is not None),
         key=lambda file: (file["percent"], file["file"]),
     )
-    unused = {
-        Path(name).name: [
-            function
-            for function, figures in entry["functions"].items()
-            if function and figures["summary"]["num_statements"] and not figures["executed_lines"]
-        ]
-        for name, entry in functions.items()
-    }
     return [
         "",
         f"Shop       {address}/",
@@ -171,10 +163,22 @@ def _findings(
         "Least executed",
         *(f"  {file['percent']:6.2f} %  {_short(file['file'])}" for file in ranked[:SHOWN]),
         "",
-        "Functions that never ran",
-        *(f"  {name}: {_some(names)}" for name, names in sorted(unused.items()) if names),
+        f"Functions that never ran: {summary['unused_functions']}",
+        *_by_file(functions, "never"),
+        "",
+        f"Functions that ran at load only: {summary['load_only_functions']}",
+        *_by_file(functions, "at load only"),
         "",
     ]
+
+
+def _by_file(functions: list[Any], ran: str) -> list[str]:
+    """The names of functions that ran then, a line for each file."""
+    found: dict[str, list[str]] = {}
+    for each in functions:
+        if each["ran"] == ran:
+            found.setdefault(_short(each["file"]), []).append(each["name"])
+    return [f"  {name}: {_some(names)}" for name, names in sorted(found.items())]
 
 
 def _short(file: str) -> str:

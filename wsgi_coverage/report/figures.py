@@ -109,6 +109,7 @@ class Executed:
     def __init__(self, path: Path, contexts: Sequence[str] | None) -> None:
         self.tracers: dict[str, str] = {}
         self._rows: dict[str, list[tuple[str, bytes | str]]] = {}
+        self._untold: str | None = None  # a context, where none tells load from runtime
         if not path.exists():
             return
         address = f"{path.absolute().as_uri()}?mode=ro"
@@ -128,18 +129,27 @@ class Executed:
         rows.sort(key=itemgetter(0))
         for name, group in groupby(rows, itemgetter(0)):
             self._rows[name] = sorted((names[number], content) for _, number, content in group)
+        contexts_there = sorted({names[row[1]] for row in rows})
+        if contexts_there and not any(map(phase_of, contexts_there)):
+            self._untold = contexts_there[0]
 
     def digest(self, name: str) -> bytes:
         """Tells apart what was executed of a file from anything else."""
         rows = self._rows.get(name, ())
         parts = [part if isinstance(part, bytes) else part.encode() for row in rows for part in row]
+        if not rows and self._untold is not None:
+            parts = [b"no phases", self._untold.encode()]
         return digest(*parts).encode()
 
     def phases(self, name: str) -> tuple[set[int], set[int], str | None]:
-        """The lines of a file that ran at load and at runtime, and the first context of neither."""
+        """The lines of a file that ran at load and at runtime, and the first context of neither.
+
+        A file of which nothing ran has that of the others, where nobody tells phases at all.
+        """
         ran: dict[Phase, set[int]] = {Phase.LOAD: set(), Phase.RUNTIME: set()}
-        other = None
-        for context, content in self._rows.get(name, ()):
+        rows = self._rows.get(name)
+        other = None if rows else self._untold
+        for context, content in rows or ():
             phase = phase_of(context)
             lines = _lines(content)
             if phase is not None:

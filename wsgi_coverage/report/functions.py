@@ -1,4 +1,4 @@
-"""Functions and methods of a finished report: how large they are, and whether they ever ran.
+"""Functions and methods of a finished report: how large they are, and when they ran.
 
 Their lines are coverage.py's: the body without the `def`, without functions that are defined in it.
 
@@ -8,10 +8,12 @@ Concurrency: reads a report's folder, in which nothing changes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from wsgi_coverage import owned
+from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.figures import Figures
 from wsgi_coverage.report.kept import FIGURES, read
@@ -20,14 +22,20 @@ FUNCTIONS = "functions.json"
 KIND = "function"
 LARGEST = 10  # functions named in the summary
 
+Unused: TypeAlias = bool | Literal["runtime"]
+WANTED: Mapping[Unused, tuple[Ran, ...]] = {
+    True: (Ran.NEVER,),
+    "runtime": (Ran.NEVER, Ran.AT_LOAD_ONLY),
+}
 
-def functions(folder: Path, *, unused: bool) -> list[JsonObject]:
+
+def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
     """Functions and methods that have statements, the largest first.
 
     Args:
         folder: the report's.
-        unused: only those of which nothing ran at runtime; where load and runtime cannot be told
-            apart, those of which nothing ran at all.
+        unused: True: only those that never ran. "runtime": those, and those that ran at load only;
+            one that ran, nobody told in which phase, is not among them.
 
     Raises:
         FileNotFoundError: there is no report, or it has no data.
@@ -36,7 +44,8 @@ def functions(folder: Path, *, unused: bool) -> list[JsonObject]:
         found: list[JsonObject] = json.loads((folder / FUNCTIONS).read_bytes())
     except (FileNotFoundError, ValueError):
         found = _from_figures(folder)
-    return [each for each in found if not unused or _is_unused(each)]
+    told = map(_told, found)
+    return [each for each in told if each["ran"] in WANTED[unused]] if unused else list(told)
 
 
 def _from_figures(folder: Path) -> list[JsonObject]:
@@ -52,17 +61,20 @@ def keep(folder: Path, files: Iterable[tuple[str, Figures]]) -> JsonObject:
     """Keep the list with a report that is being made.
 
     Returns:
-        How many functions there are, how many never ran, and the largest of these.
+        How many functions there are, how many never ran, the largest of these, and how many ran at
+        load only; None for the last where nobody told the phase in which one of them ran.
 
     Raises:
         OSError: there is no room.
     """
     found = _functions(files)
     owned.write(folder / FUNCTIONS, json.dumps(found))
-    unused = [each for each in found if _is_unused(each)]
+    told = [*map(_told, found)]
+    unused = [each for each in told if each["ran"] is Ran.NEVER]
     return {
         "functions": len(found),
         "unused_functions": len(unused),
+        "load_only_functions": count_load_only(each["ran"] for each in told),
         "largest_unused": unused[:LARGEST],
     }
 
@@ -94,6 +106,8 @@ def _functions_of(name: str, figures: Figures) -> Iterator[JsonObject]:
             yield found
 
 
-def _is_unused(function: JsonObject) -> bool:
-    ran = function["covered"] if function["runtime"] is None else function["runtime"]
-    return not ran
+def _told(function: JsonObject) -> JsonObject:
+    """The same with what follows from it: how much of it ran at load only, and when it ran."""
+    covered, runtime = function["covered"], function["runtime"]
+    load_only = None if runtime is None else covered - runtime
+    return {**function, "load_only": load_only, "ran": Ran.of(covered, runtime)}

@@ -24,7 +24,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.report import formats
 from wsgi_coverage.report.diff import diff
-from wsgi_coverage.report.functions import functions
+from wsgi_coverage.report.functions import Unused, functions
 from wsgi_coverage.report.publish import DATA, Publisher, read_meta
 from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
@@ -79,8 +79,13 @@ class Library:
         """The list of files, as JSON."""
         return self.read(identity, lambda folder: (folder / FILES).read_bytes())
 
-    def functions(self, identity: str | None = None, *, unused: bool = False) -> list[JsonObject]:
-        """Functions and methods, the largest first; `unused`: those that never ran at runtime."""
+    def functions(self, identity: str | None = None, *, unused: Unused = False) -> list[JsonObject]:
+        """Functions and methods, the largest first.
+
+        Args:
+            identity: see above.
+            unused: True: those that never ran; "runtime": and those that ran at load only.
+        """
         return self.read(identity, partial(functions, unused=unused))
 
     def diff(self, a: str | None, b: str | None) -> JsonObject:

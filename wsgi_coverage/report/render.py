@@ -20,6 +20,7 @@ from coverage.report_core import get_analysis_to_report
 from coverage.results import Numbers
 
 from wsgi_coverage import owned
+from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
 from wsgi_coverage.report import functions
 from wsgi_coverage.report.building import Building, Entry
@@ -134,6 +135,7 @@ def _file(name: str, entry: Entry, config: Any, *, branch: bool) -> FileSummary:
         covered=numbers.n_executed,
         percent=None if empty else _percent(numbers.pc_covered),
         reason="no statements" if empty else None,
+        ran=None if empty else Ran.of(numbers.n_executed, figures.runtime),
         html=page_of(entry.shown, numbers, config),
         branches=_branches(numbers) if branch else {},
         **_phases([("", figures)]),
@@ -151,24 +153,37 @@ def _branches(numbers: Numbers) -> dict[str, int]:
 
 def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
     """What ran at load and at runtime; null, and a reason, where that of one file is not known."""
-    load = runtime = could = 0
+    load = load_only = runtime = could = 0
     for name, of in files:
         if of.load is None or of.load_only is None or of.runtime is None:
             return {
                 "load": None,
+                "load_only": None,
                 "runtime": None,
                 "runtime_percent": None,
                 "runtime_reason": f"{name}: {of.runtime_reason}" if name else of.runtime_reason,
             }
         load += of.load
+        load_only += of.load_only
         runtime += of.runtime
         could += of.counts[0] - of.load_only
-    out: dict[str, Any] = {"load": load, "runtime": runtime, "runtime_percent": None}
+    out: dict[str, Any] = {
+        "load": load,
+        "load_only": load_only,
+        "runtime": runtime,
+        "runtime_percent": None,
+    }
     if could:
         out["runtime_percent"] = _percent(100.0 * runtime / could)
     else:
         out["runtime_reason"] = "there is nothing that could run at runtime"
     return out
+
+
+def _is_unrun(file: tuple[str, Figures]) -> bool:
+    """Of files of which nothing is known, one that ran tells why."""
+    statements, missing = file[1].counts[0], file[1].counts[2]
+    return statements == missing
 
 
 def _percent(exact: float) -> float:
@@ -195,14 +210,19 @@ def _summary(
             "covered": None,
             "missing": None,
             "load": None,
+            "load_only": None,
             "runtime": None,
             "runtime_percent": None,
+            "unused_files": None,
+            "load_only_files": None,
             "functions": None,
             "unused_functions": None,
+            "load_only_functions": None,
             "largest_unused": [],
             "lowest": [],
             "reason": "no data yet",
         }
+    told = [file.ran for file in files if file.statements]
     ranked = sorted(
         (file for file in files if file.percent is not None),
         key=lambda file: (file.percent, -(file.statements or 0), file.file),
@@ -213,8 +233,12 @@ def _summary(
         "statements": numbers.n_statements,
         "covered": numbers.n_executed,
         "missing": numbers.n_missing,
-        **_phases((name, entry.figures) for name, entry in entries.items()),
+        **_phases(
+            sorted(((name, entry.figures) for name, entry in entries.items()), key=_is_unrun)
+        ),
         **(_branches(numbers) if branch else {}),
+        "unused_files": told.count(Ran.NEVER),
+        "load_only_files": count_load_only(told),
         **of_functions,
         "lowest": [file.as_json() for file in ranked[:LOWEST]],
     }

@@ -15,12 +15,17 @@ GLOSSARY = {
     "Executed": "Of all statements, how many ran at all, at load or at runtime.",
     "Files": "Files that are measured, with those that were never imported.",
     "Functions never run": (
-        "Functions and methods of which no statement of the body ran at runtime. Their def line "
-        "runs at load and does not count."
+        "Functions and methods of which no statement of the body ran, neither at load nor at "
+        "runtime. Their def line runs at load and does not count."
     ),
     "Workers": "Processes that serve this application on this host and answer now.",
     "Statements": "Executable statements, as coverage.py counts them.",
+    "Ran": (
+        "Never; at load only, which is while the application was loaded and never since the first "
+        "request; or at runtime. Of a function its body counts."
+    ),
     "Unused": "Statements that ran neither at load nor at runtime.",
+    "Load only": "Statements that ran at load, and not at runtime.",
     "Load": "Statements that ran while the application was loaded.",
     "Runtime": "Statements that ran after the first request; some of them ran at load, too.",
     "Branches": "Jumps from one line to one of several others; shown where they are measured.",

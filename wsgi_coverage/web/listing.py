@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.web import folders, parameters, tree
 from wsgi_coverage.web.frame import page
 from wsgi_coverage.web.tree import Part
@@ -28,7 +28,7 @@ FILES = 200
 FUNCTIONS = 300
 COPIED = 1_000  # functions in the field to copy from; the file has all
 ORDERS = ("desc", "asc")
-COLUMNS_OF_CSV = ("file", "name", "line", "statements", "covered", "runtime")
+COLUMNS_OF_CSV = ("file", "name", "line", "statements", "covered", "runtime", "load_only", "ran")
 
 
 class Column(NamedTuple):
@@ -45,6 +45,7 @@ FILE = Column("file", "File")
 PLAIN = (
     Column("statements", "Statements", "Statements"),
     Column("missing", "Unused", "Unused"),
+    Column("load_only", "Load only", "Load only"),
     Column("load", "Load", "Load", in_tree=False),
     Column("runtime", "Runtime", "Runtime", in_tree=False),
     Column("runtime_percent", "Runtime %", "Runtime coverage", is_share=True),
@@ -152,7 +153,7 @@ def ordered(parts: Iterable[Part], sort: str, order: str) -> list[Part]:
 
 
 def functions(request: Request, control: Control, identity: str | None) -> Response:
-    unused = parameters.flag(request, "unused")
+    unused = parameters.unused(request)
     report = control.library.report(identity)
     files = tree.listed(control.library.files(identity))
     found = wanted_functions(request, control, identity)
@@ -168,6 +169,8 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
+        never=sum(each["ran"] == "never" for each in found),
+        unknown=_why_unknown(report),
         statements=sum(each["statements"] for each in found),
         rows=pages,
         groups=[
@@ -179,9 +182,15 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
     )
 
 
+def _why_unknown(report: Report) -> str | None:
+    """Why it is not known which functions ran at load only, if it is not."""
+    counted = report.summary.get("load_only_functions", 0)
+    return report.summary.get("runtime_reason") if counted is None else None
+
+
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
-    """The functions that a request asks for: all, or those never run, or those of some names."""
-    found = control.library.functions(identity, unused=parameters.flag(request, "unused"))
+    """The functions that a request asks for, by when they ran and by name."""
+    found = control.library.functions(identity, unused=parameters.unused(request))
     if wanted := request.args.get("q", ""):
         matches = _matcher(wanted)
         found = [each for each in found if matches(f"{each['file']} {each['name']}".lower())]

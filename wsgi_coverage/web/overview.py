@@ -5,7 +5,7 @@ Concurrency: made for one answer, of what is published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from werkzeug.wrappers import Request, Response
@@ -49,7 +49,7 @@ def overview(request: Request, control: Control) -> Response:
         "overview.html",
         tab="",
         outdated=outdated,
-        cards=_cards(report, files.parts, control.count_workers()) if report else [],
+        cards=_cards(report, control.count_workers()) if report else [],
         map=_map(request, files.parts, report),
         charts=[
             (name, chart.draw(points, width=width, height=height)) for name, width, height in CHARTS
@@ -61,7 +61,7 @@ def overview(request: Request, control: Control) -> Response:
     )
 
 
-def _cards(report: Report, parts: Sequence[Part], live: int | None) -> list[Card]:
+def _cards(report: Report, live: int | None) -> list[Card]:
     summary = report.summary
     workers = _workers(live, report)
     if summary["percent"] is None:
@@ -70,7 +70,6 @@ def _cards(report: Report, parts: Sequence[Part], live: int | None) -> list[Card
     statements, covered = summary["statements"], summary["covered"]
     runtime, load = summary.get("runtime"), summary.get("load")
     reason = summary.get("runtime_reason") or "this report does not have it"
-    unused = sum(1 for part in parts if part.missing and part.runtime == 0)
     return [
         Card(
             "Runtime coverage",
@@ -96,12 +95,24 @@ def _cards(report: Report, parts: Sequence[Part], live: int | None) -> list[Card
         Card(
             "Functions never run",
             _count(summary.get("unused_functions")),
-            f"of {_count(summary.get('functions'))}",
+            f"of {_count(summary.get('functions'))}; {_at_load_only(summary, 'functions')}",
             href="functions?unused=1",
         ),
-        Card("Files", _count(summary["files"]), f"{unused:,} of them never ran", href="files"),
+        Card(
+            "Files",
+            _count(summary["files"]),
+            f"{_count(summary.get('unused_files'))} never ran; {_at_load_only(summary, 'files')}",
+            href="files",
+        ),
         workers,
     ]
+
+
+def _at_load_only(summary: Mapping[str, Any], of: str) -> str:
+    count = summary.get(f"load_only_{of}")
+    if count is None:
+        return "how many ran at load only is not known"
+    return f"{count:,} ran at load only"
 
 
 def _workers(live: int | None, report: Report) -> Card:

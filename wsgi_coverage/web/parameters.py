@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
@@ -50,6 +51,16 @@ def flag(request: Request, name: str, *, default: str = "0") -> bool:
     raw = request.args.get(name, default)
     if raw not in FLAGS:
         raise BadParameterError(f"{name} must be 1 or 0, got {raw!r}")
+    return FLAGS[raw]
+
+
+def unused(request: Request) -> bool | Literal["runtime"]:
+    """Which functions are asked for: never run, those and at load only (runtime), or all."""
+    raw = request.args.get("unused", "")
+    if raw == "runtime":
+        return "runtime"
+    if raw not in FLAGS:
+        raise BadParameterError(f"unused must be 1, runtime or 0, got {raw!r}")
     return FLAGS[raw]
 
 

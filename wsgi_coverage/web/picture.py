@@ -32,7 +32,7 @@ LEGEND = (
     ("s3", "up to 75 %"),
     ("s4", "below 100 %"),
     ("s5", "100 %"),
-    ("sl", "load only"),
+    ("sl", "all at load"),
     ("sn", "not known"),
 )
 RARE = ("sl", "sn")  # in the legend only where they are in the picture
@@ -89,7 +89,7 @@ def draw(
 
 def shade_of(part: Part, percent: float | None) -> str:
     """The class of a box."""
-    if part.is_load_only:
+    if part.is_all_at_load:
         return "sl"
     if percent is None:
         return "sn"
@@ -145,6 +145,7 @@ def _together(parts: Sequence[Part], folder: Part) -> Part:
         covered=sum(part.covered or 0 for part in parts),
         missing=sum(part.missing or 0 for part in parts),
         load=None,
+        load_only=None,
         runtime=sum(part.runtime or 0 for part in known) if is_known else None,
         files=files,
     )
@@ -183,10 +184,12 @@ class _Ink:
 
     def title(self, part: Part, figure: str) -> str:
         name = part.path if part.path.endswith(part.name) else f"{part.path}: {part.name}"
-        what = "load only" if part.is_load_only else figure or "not known"
+        what = "all at load" if part.is_all_at_load else figure or "not known"
         unused = "" if part.missing is None else f", {part.missing:,} unused"
+        load_only = f", {part.load_only:,} at load only" if part.load_only else ""
         files = f", {part.files:,} files" if part.is_folder else ""
-        return f"{name.lstrip(': ')}: {what} of {part.statements or 0:,} statements{unused}{files}"
+        counts = f"{part.statements or 0:,} statements{unused}{load_only}{files}"
+        return f"{name.lstrip(': ')}: {what} of {counts}"
 
 
 def _place(nodes: Sequence[_Node], box: Box, tiles: list[Tile], ink: _Ink) -> None:

@@ -24,6 +24,7 @@ class Part:
     covered: int | None = 0
     missing: int | None = 0  # neither at load nor at runtime: unused
     load: int | None = 0
+    load_only: int | None = 0
     runtime: int | None = 0
     branches: int | None = 0
     covered_branches: int | None = 0
@@ -33,6 +34,7 @@ class Part:
     page: str | None = None  # of a file: its page below html/, quoted for an address
     reason: str | None = None  # why figures are not known
     runtime_reason: str | None = None
+    ran: str | None = None  # of a file: never, at load only, at runtime
 
     @property
     def is_folder(self) -> bool:
@@ -60,8 +62,8 @@ class Part:
         return share(self.covered_branches, self.branches)
 
     @property
-    def is_load_only(self) -> bool:
-        """Everything in it runs when it is imported: nothing is left for later."""
+    def is_all_at_load(self) -> bool:
+        """Everything in it ran when it was imported: nothing is left for later."""
         return bool(self.statements) and self.runtime == 0 and self.missing == 0
 
 
@@ -70,6 +72,7 @@ COUNTS = (
     "covered",
     "missing",
     "load",
+    "load_only",
     "runtime",
     "branches",
     "covered_branches",
@@ -120,6 +123,7 @@ def _part(file: Mapping[str, Any], common: str) -> Part:
         page=quoted(file["html"]) if file.get("html") else None,
         reason=file.get("reason"),
         runtime_reason=file.get("runtime_reason"),
+        ran=file.get("ran"),
     )
 
 

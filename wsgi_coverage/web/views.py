@@ -44,7 +44,7 @@ def functions(request: Request, control: Control, identity: str | None = None) -
         return download(body, "functions.csv", "text/csv")
     if wants_page(request):
         return listing.functions(request, control, identity)
-    unused = parameters.flag(request, "unused")
+    unused = parameters.unused(request)
     return as_json(control.library.functions(identity, unused=unused))
 
 

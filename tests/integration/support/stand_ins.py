@@ -41,8 +41,10 @@ FILE = {
     "covered": 3,
     "percent": 75.0,
     "load": 2,
+    "load_only": 2,
     "runtime": 1,
     "runtime_percent": 50.0,
+    "ran": "at runtime",
     "html": "style.css",
 }
 FUNCTION = {
@@ -61,10 +63,14 @@ SUMMARY = {
     "covered": 3,
     "missing": 1,
     "load": 2,
+    "load_only": 2,
     "runtime": 1,
     "runtime_percent": 50.0,
+    "unused_files": 0,
+    "load_only_files": 0,
     "functions": 1,
     "unused_functions": 1,
+    "load_only_functions": 0,
     "largest_unused": [FUNCTION],
     "lowest": [FILE],
 }

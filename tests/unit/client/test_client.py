@@ -39,6 +39,11 @@ METHODS = {
         "GET /cov/snapshots/a%2Fb/functions?unused=1",
         [],
     ),
+    "functions not at runtime": (
+        lambda client: client.functions(unused="runtime"),
+        "GET /cov/functions?unused=runtime",
+        [],
+    ),
     "snapshot": (lambda client: client.snapshot(), "POST /cov/snapshot", DONE),
     "snapshot of a test": (
         lambda client: client.snapshot(label="a b&c", reset=True, keep=False, detail="lines"),

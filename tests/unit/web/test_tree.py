@@ -10,7 +10,9 @@ from wsgi_coverage.web.tree import Part
 
 
 def file(name: str, statements: int | None = 10, **more: Any) -> dict[str, Any]:
-    known = {"covered": 6, "missing": 4, "load": 3, "runtime": 3} if statements else {}
+    known = (
+        {"covered": 6, "missing": 4, "load": 3, "load_only": 3, "runtime": 3} if statements else {}
+    )
     return {"file": name, "statements": statements, **known, **more}
 
 
@@ -118,7 +120,7 @@ def test_every_file_of_a_small_project_has_a_box_that_leads_to_its_page() -> Non
     drawn = draw(root)
 
     assert [tile.href for tile in drawn.tiles] == ["./html/x_py.html", "./html/y_py.html"]
-    assert drawn.tiles[0].title == "x.py: 42.86 % of 10 statements, 4 unused"
+    assert drawn.tiles[0].title == "x.py: 42.86 % of 10 statements, 4 unused, 3 at load only"
     assert drawn.tiles[0].label == "x.py"
 
 
