@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsgi_coverage.client.errors import ClientError
+from wsgi_coverage.data import regular
 
 TIMEOUT = 120.0  # seconds
 HUNK = re.compile(rb"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
@@ -149,7 +150,7 @@ def _name(raw: bytes) -> str:
 
 def _lines_in(file: Path) -> int:
     try:
-        content = file.read_bytes()
+        content = regular.read(file)
     except OSError:
         return 0
     return content.count(b"\n") + (not content.endswith(b"\n") and bool(content))

@@ -18,7 +18,6 @@ import time
 from _thread import RLock
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from coverage import Coverage
@@ -26,7 +25,7 @@ from coverage import Coverage
 from wsgi_coverage.collect import internals, live
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.locking import locked
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import regular, stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, room_of
 from wsgi_coverage.errors import NotOursError
@@ -352,7 +351,7 @@ class Engine(ABC):
         for path, name, plugin in self._unnoted_files():
             with contextlib.suppress(OSError, ValueError):
                 if not plugin:
-                    content = Path(path).read_bytes()
+                    content = regular.read(path)
                     self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
 
     def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:

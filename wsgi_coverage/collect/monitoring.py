@@ -23,7 +23,6 @@ import time
 import weakref
 from _thread import RLock
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ import coverage
 
 from wsgi_coverage.collect.attention import ALWAYS, Attention
 from wsgi_coverage.collect.locking import locked
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Place, room_of
 from wsgi_coverage.store import memory as memory_module
@@ -211,7 +210,7 @@ class Monitoring:
             self._sources[code.co_filename] = None
             return None
         try:
-            content = Path(measured.path).read_bytes()
+            content = regular.read(measured.path)
             changed = os.stat(measured.path).st_mtime  # noqa: PTH116
         except (OSError, ValueError) as error:
             self._note(measured.name, f"its source cannot be read: {error}")
@@ -389,7 +388,7 @@ class Monitoring:
         Raises:
             OSError: there is no room, or the source cannot be read.
         """
-        content = Path(path).read_bytes()
+        content = regular.read(path)
         self._mark(name, stamp.fingerprint_of(content), room_of(content), lines)
 
     @locked

@@ -16,7 +16,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from coverage import Coverage, CoverageData
@@ -29,7 +28,7 @@ from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import regular, stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
@@ -299,7 +298,7 @@ class Tracing(Engine):
         known = self._versions.get(name)
         if known is None:
             try:
-                content = Path(path or start.here(name)).read_bytes()
+                content = regular.read(path or start.here(name))
             except (OSError, ValueError):
                 return None, 0
             found = stamp.fingerprint_of(content), room_of(content)

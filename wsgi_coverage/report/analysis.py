@@ -10,25 +10,26 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import coverage
 from coverage.exceptions import NoSource
 from coverage.misc import join_regex
 from coverage.parser import PythonParser
+from coverage.phystokens import source_encoding
 from coverage.plugin import CodeRegion
 from coverage.python import get_python_source
 from coverage.regions import RegionFinder, code_regions
 
+from wsgi_coverage.data import regular
 from wsgi_coverage.report.kept import digest
 
 FORMAT = 1  # of what is kept; goes up with every change of it
-TRIES = 3  # to read a source that somebody writes to
 PARTS = {
     "statements",
     "excluded",
@@ -77,39 +78,35 @@ def read_content(filename: str) -> bytes:
     """What tells one version of a source from another.
 
     Raises:
-        NoSource, SyntaxError: as coverage.py's own, where there is none.
+        NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
     """
-    path = Path(filename)
     try:
-        return path.read_bytes() if path.exists() else _text(filename).encode("utf-8", "replace")
-    except OSError as error:
-        raise NoSource(f"No source for code: '{filename}': {error}") from error
+        return regular.read(filename)
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # it may be in an archive, where coverage.py finds it
+        return get_python_source(filename).encode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise NoSource(f"No source for code: '{filename}': {why}") from error
 
 
-def read_source(filename: str, content: bytes) -> tuple[bytes, str]:
-    """The same, and the text as coverage.py decodes it.
+def text_of(filename: str, content: bytes) -> str:
+    """A source as coverage.py decodes it.
 
     Args:
         filename: of the source.
-        content: what it was a moment ago.
+        content: what `read_content` gave.
 
     Raises:
         NoSource, SyntaxError: as coverage.py's own.
     """
-    for _ in range(TRIES):
-        text = _text(filename)
-        again = read_content(filename)
-        if again == content:
-            return content, text
-        content = again
-    raise NoSource(f"{filename} changes all the time")
-
-
-def _text(filename: str) -> str:
-    try:
+    if not os.path.exists(filename):  # noqa: PTH110  as coverage.py asks
         return get_python_source(filename)
-    except OSError as error:
-        raise NoSource(f"No source for code: '{filename}': {error}") from error
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\f", b" ")
+    text = content.decode(source_encoding(content), "replace")
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:

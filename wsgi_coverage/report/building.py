@@ -18,8 +18,8 @@ from wsgi_coverage.report.analysis import (
     can_be_kept,
     name_of,
     read_content,
-    read_source,
     rules_of,
+    text_of,
 )
 from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figures_of
 from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
@@ -130,9 +130,8 @@ class Building:
         content = read_content(reporter.filename)
         source = name_of(content, self._rules)
         if not self._lend(source):
-            content, text = read_source(reporter.filename, content)
+            text = text_of(reporter.filename, content)
             analysed = analyse(text, reporter.filename, self._rules)
-            source = name_of(content, self._rules)
             reporter.remember(analysed)
             self._put(source, analysed)
         reporter.source_name = source

@@ -15,7 +15,7 @@ from coverage.exceptions import CoverageException
 from coverage.python import PythonFileReporter
 
 from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.reporting import ReportingCoverage, check_source
 
 PYTHON = (".py", ".pyw")
 JUDGED, UNKNOWN, NOT_MEASURED = "judged", "unknown", "not measured"
@@ -85,6 +85,7 @@ def judge(
 
 def _judged(cov: ReportingCoverage, file: str, path: str, lines: set[int]) -> Judged:
     try:
+        check_source(path)
         first = PythonFileReporter(path, cov).translate_lines(lines)
         _, statements, _, missing, _ = cov.analysis2(path)
     except CoverageException as error:

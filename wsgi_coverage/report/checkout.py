@@ -14,6 +14,7 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
+from wsgi_coverage.data import regular
 from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.report import remap
 
@@ -94,7 +95,7 @@ class Checkout:
 def _version_of(source: Path) -> tuple[int, Collection[str]]:
     """The size of a source, and its fingerprints with each kind of line ends."""
     try:
-        content = source.read_bytes()
+        content = regular.read(source)
     except (OSError, ValueError):
         return 0, ()
     unix = content.replace(b"\r\n", b"\n")

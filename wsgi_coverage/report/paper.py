@@ -10,6 +10,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from coverage import Coverage
 from coverage.exceptions import CoverageException, NoDataError
@@ -17,6 +18,7 @@ from coverage.exceptions import CoverageException, NoDataError
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.errors import NoDataError as NothingError
 from wsgi_coverage.report.checkout import reading_config
+from wsgi_coverage.report.reporting import check_source
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 
@@ -56,10 +58,18 @@ def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
         cov.html_report(directory=str(folder), ignore_errors=True)
 
 
+class _Coverage(Coverage):
+    """Opens no source that is named in data from elsewhere, and that never ends."""
+
+    def _analyze(self, morf: Any, *more: Any, **named: Any) -> Any:
+        check_source(str(getattr(morf, "filename", morf)))
+        return super()._analyze(morf, *more, **named)
+
+
 @contextlib.contextmanager
 def _loaded(data_file: Path, config_file: str | bool) -> Iterator[Coverage]:
     with reading_config():
-        cov = Coverage(data_file=str(data_file), config_file=config_file, messages=False)
+        cov = _Coverage(data_file=str(data_file), config_file=config_file, messages=False)
     try:
         cov.load()
         yield cov

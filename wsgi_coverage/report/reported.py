@@ -22,8 +22,8 @@ from wsgi_coverage.report.analysis import (
     analyse,
     name_of,
     read_content,
-    read_source,
     rules_of,
+    text_of,
 )
 from wsgi_coverage.report.figures import Figures, KnownAnalysis
 from wsgi_coverage.report.kept import FIGURES, read
@@ -77,9 +77,10 @@ class Reported:
         """A source's analysis; if it is damaged, made again if the source is still the same."""
         kept = read(self._folder / SOURCES / str(reporter.source_name))
         if kept is None:
-            content, text = read_source(reporter.filename, read_content(reporter.filename))
+            content = read_content(reporter.filename)
             if name_of(content, self._rules) != reporter.source_name:
                 raise NoSource(f"what was kept of {reporter.filename} is damaged")
+            text = text_of(reporter.filename, content)
             kept = analyse(text, reporter.filename, self._rules)
         return dict(kept)
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coverage import Coverage, files
-from coverage.exceptions import NotPython
+from coverage.exceptions import NoSource, NotPython
 from coverage.parser import PythonParser
 from coverage.plugin import CodeRegion, FileReporter
 from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
-from wsgi_coverage.data import start
+from wsgi_coverage.data import regular, start
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
@@ -159,7 +159,13 @@ class ReportingCoverage(Coverage):
             yield
 
     def full_analysis(self, reporter: FileReporter) -> Any:
-        """coverage.py's own analysis of a file."""
+        """coverage.py's own analysis of a file.
+
+        Raises:
+            CoverageException: there is none.
+        """
+        if not isinstance(reporter, KeptFileReporter):
+            check_source(reporter.filename)
         data = self.get_data()
         name = self._file_mapper(reporter.filename)
         return analysis_from_file_reporter(data, self.config.precision, reporter, name)
@@ -190,6 +196,20 @@ class ReportingCoverage(Coverage):
         """Close what reporting opened; coverage.py does that in an exit handler."""
         for data in self._data_to_close:
             data.close(force=True)
+
+
+def check_source(filename: str) -> None:
+    """Refuse a source that coverage.py, or a plugin of it, would not get done reading.
+
+    Raises:
+        NoSource: it is such.
+    """
+    try:
+        regular.check(filename)
+    except regular.UnreadableError as error:
+        raise NoSource(f"No source for code: '{filename}': {error.strerror}") from error
+    except (OSError, ValueError):
+        return  # they say so
 
 
 class KeptFileReporter(PythonFileReporter):

@@ -1,0 +1,89 @@
+"""Read regular files, and nothing that would keep the reader waiting or never ends.
+
+A name may be anybody's: that of a measured file in a data file, or that of a file which somebody
+has put beside the data files. Behind it may be a pipe, a device, or a file of any size.
+
+Concurrency: functions without state. What is checked is what was opened: the name may lead to
+something else a moment later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+MOST = 32 << 20  # bytes of a source
+CHUNK = 1 << 20  # bytes
+FLAGS = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last is Windows', the others are not
+    FLAGS |= getattr(os, _name, 0)
+
+
+class UnreadableError(OSError):
+    """What has a name is not to be read; ``strerror`` says why."""
+
+
+class Content(NamedTuple):
+    """What a file held."""
+
+    raw: bytes
+    is_whole: bool  # nobody wrote to it meanwhile
+
+
+def read(path: str | Path, most: int = MOST) -> bytes:
+    """What a regular file holds.
+
+    Raises:
+        UnreadableError: it is none, or holds more.
+        OSError: it cannot be read.
+        ValueError: that is no name.
+    """
+    return load(path, most).raw
+
+
+def load(path: str | Path, most: int = MOST) -> Content:
+    """The same, and whether it was written to meanwhile."""
+    check(path, most)  # a device may do something when it is opened
+    fd = os.open(path, FLAGS)
+    with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  it is open already
+        before = _checked(os.fstat(fd), path, most)
+        parts, left, size = [], most + 1, before.st_size + 1
+        while left > 0 and (part := file.read(min(size, left))):
+            parts.append(part)
+            left -= len(part)
+            size = CHUNK
+        if not left:
+            raise _too_large(path, most + 1, most)
+        return Content(b"".join(parts), _looks(before) == _looks(os.fstat(fd)))
+
+
+def check(path: str | Path, most: int = MOST) -> None:
+    """Refuse what somebody else is going to read by the same name, as `read` does.
+
+    Raises:
+        UnreadableError: it is no regular file, or holds more.
+        OSError: there is nothing of this name.
+        ValueError: that is no name.
+    """
+    # Reports look at thousands: a Path for each of them takes twice the time.
+    _checked(os.stat(path), path, most)  # noqa: PTH116
+
+
+def _checked(status: os.stat_result, path: str | Path, most: int) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError(errno.EINVAL, "it is no regular file", str(path))
+    if status.st_size > most:
+        raise _too_large(path, status.st_size, most)
+    return status
+
+
+def _too_large(path: str | Path, size: int, most: int) -> UnreadableError:
+    why = f"it has {size:,} bytes, and no more than {most:,} are read"
+    return UnreadableError(errno.EFBIG, why, str(path))
+
+
+def _looks(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mtime_ns, status.st_size
