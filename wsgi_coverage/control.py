@@ -128,9 +128,8 @@ class Control:
             self._fold(self._worker.gather("status", wait=TIDY_WAIT))
 
     def _fold(self, gathering: Gathering) -> None:
-        branch = self._worker.engine.measuring.branch
         live = {worker.id for worker in gathering.workers} | self._worker.memory_ids()
-        self._worker.store.fold(live=live, union=partial(union, branch=branch))
+        self._worker.store.fold(live=live, union=union)
 
     def snapshot(
         self,

@@ -8,13 +8,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
 
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.errors import DiskFullError
-from wsgi_coverage.report import fold
+from wsgi_coverage.report.fold import union
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
 
@@ -215,10 +216,6 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
     assert lines_in(store) == [{1}]
 
 
-def union(data_files: Sequence[Path], target: Path) -> Sequence[Path]:
-    return fold.union(data_files, target, branch=False)
-
-
 def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
@@ -291,6 +288,73 @@ def test_folding_keeps_versions_of_a_source_apart(
         "old": {1, 3},
         "new": {2, 4},
     }
+
+
+def test_folding_opens_each_file_a_few_times_however_many_there_are(
+    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, opened = 24, 0
+    load = regular.load
+
+    def counted(*arguments: Any) -> regular.Content:
+        nonlocal opened
+        opened += 1
+        return load(*arguments)
+
+    for each in range(number):
+        source = data_file(each + 1)
+        stamp.put_fingerprints(source, {SOURCE: f"version {each}"})
+        store.publish(f"host.{each}.aa", source, epoch=0)
+    monkeypatch.setattr(regular, "load", counted)
+
+    store.fold(live=[], union=union)
+
+    assert opened <= 2 * number
+    assert len(store.published()) == number
+
+
+def test_what_nobody_measures_the_mode_of_any_more_is_folded_too(
+    store: Store, tmp_path: Path
+) -> None:
+    for number in range(1, 4):
+        source = tmp_path / f"arcs-{number}"
+        data = coverage.CoverageData(str(source))
+        data.add_arcs({SOURCE: [(-1, number), (number, -1)]})
+        data.close()
+        store.publish(f"host.{number}.aa", source, epoch=0)
+
+    store.fold(live=[], union=union)
+
+    assert lines_in(store) == [{1, 2, 3}]
+
+
+def test_a_file_that_goes_with_several_others_goes_with_the_first(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    for number, versions in enumerate(
+        [{SOURCE: "old"}, {SOURCE: "new"}, {"/other.py": "x"}, {SOURCE: "new", "/other.py": "y"}],
+        start=1,
+    ):
+        source = data_file(number)
+        stamp.put_fingerprints(source, versions)
+        store.publish(f"host.{number}.aa", source, epoch=0)
+
+    store.fold(live=[], union=union)
+
+    assert sorted(map(sorted, lines_in(store))) == [[1, 3], [2, 4]]
+
+
+def test_what_is_no_file_is_named_for_a_report_to_set_it_aside(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.publish("host.1.aa", data_file(1), epoch=0)
+    pipe = Path(store.describe()) / ".coverage.pipe"
+    os.mkfifo(pipe)
+    store.begin_epoch()
+
+    store.fold(live=[], union=union)
+
+    assert store.published() == [pipe]
 
 
 def test_what_is_published_anew_while_it_is_folded_stays(

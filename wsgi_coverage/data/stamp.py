@@ -14,20 +14,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import quote
+
+from wsgi_coverage.data import database, regular
 
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
 MAGIC = b"SQLite format 3\0"
 SEAL = slice(60, 64)  # where SQLite keeps user_version: four bytes for the application's own use
-CHUNK = 1 << 20  # bytes
+NAME = 1_000  # characters of a worker or a host
+FILES = 40_000  # that one data file may name
 CHANGED = "changed"  # instead of a fingerprint, of a source that is not what was loaded
 
 # One text for all paths and one for all versions: rows take three times as long.
@@ -65,36 +65,30 @@ def put(path: Path, stamp: Stamp) -> None:
 
 def _seal(path: Path) -> None:
     with path.open("r+b") as file:
-        _, checksum = _checksum(file)
+        _, checksum = _checksum(file.read())
         file.seek(SEAL.start)
         file.write(checksum)
 
 
-def is_sealed(path: Path) -> bool:
+def is_sealed(content: bytes) -> bool:
     """Tell whether a file is just what it was when it was stamped; False if it never was.
 
     Raises:
         BrokenSealError: it has changed since.
-        OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        header = file.read(SEAL.stop)
-        if not header.startswith(MAGIC) or not any(header[SEAL]):
-            return False
-        file.seek(0)
-        noted, checksum = _checksum(file)
+    if not content.startswith(MAGIC) or not any(content[SEAL]):
+        return False
+    noted, checksum = _checksum(content)
     if noted != checksum:
-        raise BrokenSealError(f"{path} is not what it was when it was sealed")
+        raise BrokenSealError("it has been damaged since it was published")
     return True
 
 
-def _checksum(file: BinaryIO) -> tuple[bytes, bytes]:
+def _checksum(content: bytes) -> tuple[bytes, bytes]:
     """The checksum that a file holds, and that of all the rest of it, never 0."""
-    header = file.read(SEAL.stop)
-    checksum = zlib.crc32(header[: SEAL.start])
-    while chunk := file.read(CHUNK):
-        checksum = zlib.crc32(chunk, checksum)
-    return header[SEAL], (checksum or 1).to_bytes(4, "big")
+    rest = memoryview(content)[SEAL.stop :]
+    checksum = zlib.crc32(rest, zlib.crc32(content[: SEAL.start]))
+    return content[SEAL], (checksum or 1).to_bytes(4, "big")
 
 
 def read(path: Path) -> Stamp | None:
@@ -106,16 +100,23 @@ def read(path: Path) -> Stamp | None:
 
 def stamp_in(connection: sqlite3.Connection) -> Stamp | None:
     """The stamp on an open data file; None if it has none."""
-    with contextlib.suppress(sqlite3.Error, TypeError, ValueError):
+    with contextlib.suppress(sqlite3.Error, TypeError, ValueError, RecursionError):
         row = connection.execute(f"select stamp from {TABLE}").fetchone()  # noqa: S608
-        return Stamp(**json.loads(row[0]))
+        found = Stamp(**json.loads(row[0]))
+        names = found.worker_id, found.host
+        if isinstance(found.epoch, int) and all(_is_name(name) for name in names):
+            return found
     return None
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and len(name) <= NAME
 
 
 def fingerprint(source: str | Path) -> str | None:
     """What tells one version of a source from another; None if it cannot be read."""
     try:
-        return fingerprint_of(Path(source).read_bytes())
+        return fingerprint_of(regular.read(source))
     except (OSError, ValueError):
         return None
 
@@ -156,7 +157,7 @@ def measured_files(path: Path) -> list[str]:
         sqlite3.Error: it is no data file.
     """
     with reading(path) as connection:
-        return [name for (name,) in connection.execute("select path from file")]
+        return [name for (name,) in database.fetch(connection, "select path from file", kind=str)]
 
 
 def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
@@ -168,9 +169,10 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
     known = "select 1 from sqlite_master where name = ?"
     if connection.execute(known, [SOURCES]).fetchone() is None:
         return "", ""
-    paths, versions = connection.execute(
-        f"select group_concat(path, char(0)), group_concat(fingerprint) from {SOURCES}"  # noqa: S608
+    number, paths, versions = connection.execute(
+        f"select count(*), group_concat(path, char(0)), group_concat(fingerprint) from {SOURCES}"  # noqa: S608
     ).fetchone()
+    check_number(number)
     return paths or "", versions or ""
 
 
@@ -214,12 +216,29 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A data file that nobody writes to, opened where it is.
+    """What a data file holds, whoever writes to it meanwhile.
 
     Raises:
-        sqlite3.Error: it is none.
+        sqlite3.Error: it cannot be read, or is none.
     """
-    # Path.as_uri imports what it needs when it is called first, which may be at the very end.
-    address = f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
-    with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+    with database.connected(_content(path)) as connection:
         yield connection
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return regular.read(path, database.MOST)
+    except OSError as error:
+        raise sqlite3.OperationalError(error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise sqlite3.OperationalError(database.NO_MEMORY) from error
+
+
+def check_number(files: int) -> None:
+    """Refuse more files than any application has.
+
+    Raises:
+        sqlite3.DataError: these are more.
+    """
+    if files > FILES:
+        raise sqlite3.DataError(f"it names {files:,} files, and no more than {FILES:,} are read")

@@ -15,20 +15,23 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coverage import CoverageData
 
 from wsgi_coverage import owned
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 
 KINDS = {True: "branches", False: "statements only"}
 
 # One text for all names: rows take longer, and the next worker's are often the same.
-FILES = "select group_concat(id), group_concat(path, char(0)) from file"
+FILES = "select count(*), group_concat(id), group_concat(path, char(0)) from file"
+NAME = 4_096  # characters of a file's name, of a context, of a plugin
+NUMBITS = 128 << 10  # bytes: of a source of a million lines
 TABLES = 16  # of names, to remember
 
 # An arc is one integer, both of its ends in it, and those of a file and context come as one text:
@@ -124,49 +127,55 @@ class DataUnion:
             UnusableError: it is of another coverage.py, or of the other mode, or not sound.
             sqlite3.Error: it cannot be read.
         """
-        execute = connection.execute
         schema = _schema(connection)
         if schema != self._schema:
             raise UnusableError(f"wrong schema: {schema} instead of {self._schema}")
         paths, names = self._read_files(connection)
         if paths:
             self._check_mode(connection)
-        contexts = dict(execute("select id, context from context"))
+        contexts = _named(connection, "select id, context from context")
         return Part(
             paths=paths,
             names=names,
             contexts=contexts,
-            tracers=dict(execute("select file_id, tracer from tracer")),
+            tracers=_named(connection, "select file_id, tracer from tracer"),
             rows=self._read_rows(connection, contexts),
         )
 
     def _read_rows(self, connection: sqlite3.Connection, contexts: Iterable[int]) -> Rows:
-        if not self._branch and len(numbers := list(contexts)) <= FEW:
-            return {one: connection.execute(READ_ONE, [one]).fetchall() for one in numbers}
-        rows: Rows = {}
-        for context, number, value in connection.execute(READ[self._branch]):
-            rows.setdefault(context, []).append((number, value))
-        return rows
+        if self._branch:
+            return _by_context(database.fetch(connection, READ[True], kind=str))
+        fetch = partial(database.fetch, connection, kind=bytes, most=NUMBITS)
+        if len(numbers := list(contexts)) <= FEW:
+            return {one: fetch(READ_ONE, [one]) for one in numbers}
+        return _by_context(fetch(READ[False]))
 
     def _read_files(self, connection: sqlite3.Connection) -> Names:
-        texts = connection.execute(FILES).fetchone()
-        if texts[0] is None:
+        number, *texts = connection.execute(FILES).fetchone()
+        if not number:
             return (), {}
-        if (known := self._tables.get(texts)) is not None:
+        stamp.check_number(number)
+        if None in texts:
+            raise UnusableError("its files have no names")
+        key = (texts[0], texts[1])
+        if (known := self._tables.get(key)) is not None:
             return known
         paths = texts[1].split("\0")
+        _check_lengths(paths)
         if not self._names.keys() >= set(paths):
             for path in paths:  # in the order in which `coverage combine` asks: it may matter
                 self.name(path)
         ids = map(int, texts[0].split(","))
-        found = paths, dict(zip(ids, map(self._names.__getitem__, paths), strict=True))
+        names = dict(zip(ids, map(self._names.__getitem__, paths), strict=True))
+        if len(names) != number:
+            raise UnusableError("some of its files have one number")
+        found = paths, names
         if len(self._tables) < TABLES:
-            self._tables[texts] = found
+            self._tables[key] = found
         return found
 
     def _check_mode(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("select value from meta where key = 'has_arcs'").fetchone()
-        arcs = row is not None and row[0] == "1"
+        arcs = has_branches(connection)
         if arcs != self._branch:
             raise UnusableError(
                 f"it holds {KINDS[arcs]}, and this application measures {KINDS[self._branch]}"
@@ -299,6 +308,35 @@ class DataUnion:
             return f"[{','.join(value)}]"
         bits = int(value)
         return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def has_branches(connection: sqlite3.Connection) -> bool:
+    """Tell whether a data file is of branches.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    row = connection.execute("select value from meta where key = 'has_arcs'").fetchone()
+    return row is not None and row[0] == "1"
+
+
+def _named(connection: sqlite3.Connection, query: str) -> dict[int, str]:
+    found = dict(database.fetch(connection, query, kind=str, most=NUMBITS))
+    _check_lengths(found.values())
+    return found
+
+
+def _check_lengths(names: Iterable[str]) -> None:
+    longest = max(map(len, names), default=0)
+    if longest > NAME:
+        raise UnusableError(f"it holds a name of {longest:,} characters, more than {NAME:,}")
+
+
+def _by_context(rows: Iterable[tuple[int, int, Any]]) -> Rows:
+    out: Rows = {}
+    for context, number, value in rows:
+        out.setdefault(context, []).append((number, value))
+    return out
 
 
 def _create(path: Path, *, branch: bool) -> None:

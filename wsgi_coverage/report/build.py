@@ -17,7 +17,7 @@ from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, origin
-from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.combine import combine, first
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -81,7 +81,6 @@ def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage,
             cov,
             source.data_files,
             branch=source.branch,
-            workspace=folder,
             unexecuted=source.unexecuted,
             memory=source.memory,
         )
@@ -100,7 +99,9 @@ def _described(
 ) -> Report:
     data_file = folder / DATA
     warnings += cov.troubles
-    warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    warnings += first(
+        [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    )
     warnings += source.remarks
     gathered = source.gathering
     warnings += [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage import owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
-from wsgi_coverage.data.union import DataUnion, Part
+from wsgi_coverage.data.union import DataUnion, Part, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report import remap
 from wsgi_coverage.report.checkout import Checkout
+from wsgi_coverage.report.combine import first
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 NAMED = 3  # files that a sentence names; the others are counted
@@ -61,8 +63,8 @@ def combine(
     """Write the union of data files to a file.
 
     Args:
-        brought: what to combine; one that is of the other mode than the first, or of another
-            coverage.py, is set aside.
+        brought: what to combine; one that cannot be used, is of the other mode than the first that
+            can, or of another coverage.py, is set aside.
         target: is replaced.
         checkout: whose sources the result is about.
         workspace: a folder on the target's disk.
@@ -81,9 +83,9 @@ def combine(
         versions = _Versions(checkout)
         for each in brought:
             try:
-                with opened(each.path, workspace / "part") as connection:
+                with opened(each.path) as connection:
                     if union is None:
-                        union = DataUnion(draft, branch=_has_branches(connection))
+                        union = DataUnion(draft, branch=has_branches(connection))
                     part = union.read(connection)
                     loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
                 paths = [*dict.fromkeys([*part.paths, *loaded])]
@@ -97,8 +99,11 @@ def combine(
                 if each.is_own:
                     raise BuildFailedError(f"{each.name} cannot be added to: {why_not}") from None
                 out.set_aside[each.name] = str(why_not)
+                if not out.combined:
+                    union = None  # nor does its mode decide
                 continue
             out.combined.append(each.name)
+        out.warnings = first(out.warnings)
         fingerprints, out.unknown = versions.verdict()
         if union is not None and out.combined:
             union.write()
@@ -177,7 +182,7 @@ class _Versions:
         """The measured paths that are of another version than here; adds to the warnings."""
         stale = []
         for path, name in here.items():
-            if not (self._checkout.folder / name).is_file():
+            if not os.path.isfile(self._checkout.folder / name):  # noqa: PTH113  or no name at all
                 continue
             verdict = self._checkout.is_version(name, loaded.get(path))
             if verdict is None:
@@ -213,11 +218,6 @@ def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
             for number, context in contexts.items()
         }
     return dataclasses.replace(part, names=names, contexts=contexts)
-
-
-def _has_branches(connection: sqlite3.Connection) -> bool:
-    row = connection.execute("select value from meta where key = 'has_arcs'").fetchone()
-    return row is not None and row[0] == "1"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 Non-destructive: nothing that lies there is ever changed.
 
-Concurrency: works in a folder of its own; any number may run at once.
+Concurrency: writes to a data file of its own; any number may run at once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.report.releases import Releases, find
 from wsgi_coverage.report.reporting import ReportingCoverage
 
+MOST = 1_000  # warnings
+
 
 def combine(
     cov: ReportingCoverage,
     data_files: Sequence[Path],
     *,
     branch: bool,
-    workspace: Path,
     unexecuted: Iterable[tuple[str, str | None]],
     memory: Sequence[Reading] = (),
 ) -> list[str]:
@@ -36,7 +37,6 @@ def combine(
         cov: what to combine into.
         data_files: what to combine; none of them is changed.
         branch: whether this application measures branches; files that differ are set aside.
-        workspace: a folder to work in.
         unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
         memory: what is marked in memories of this host, and in no data file yet.
 
@@ -53,10 +53,11 @@ def combine(
     versions = Versions(union.name)
     for path in data_files:
         try:
-            with opened(path, workspace / "part") as connection:
+            with opened(path) as connection:
                 part = union.read(connection)
-                old = versions.changed(stamp.fingerprints_in(connection))
-                whose = _worker(connection) if old else ""
+                loaded = stamp.fingerprints_in(connection)
+                whose = _worker(connection)
+                old = versions.changed(loaded)
                 union.add(part, without=[*old, *filter(names.is_gone, part.paths)])
         except UnusableError as why_not:
             warnings.append(f"data file {path} is set aside: {why_not}")
@@ -81,7 +82,13 @@ def combine(
                 union.touch(mapped, plugin or "")
         union.write()
     cov.load()
-    return warnings
+    return first(warnings)
+
+
+def first(warnings: list[str]) -> list[str]:
+    """As many warnings as anybody reads."""
+    more = len(warnings) - MOST
+    return warnings if more <= 0 else [*warnings[:MOST], f"and {more:,} more warnings like these"]
 
 
 class _Names:

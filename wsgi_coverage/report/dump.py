@@ -32,7 +32,6 @@ def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
             cov,
             source.data_files,
             branch=source.branch,
-            workspace=workspace,
             unexecuted=source.unexecuted,
             memory=source.memory,
         )

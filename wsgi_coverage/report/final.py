@@ -17,7 +17,7 @@ from coverage.results import display_covered, should_fail_under
 
 from wsgi_coverage import owned
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.report.combine import combine
+from wsgi_coverage.report.combine import combine, first
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
 
@@ -60,7 +60,6 @@ def conclude(
             cov,
             data_files,
             branch=bool(config.branch),
-            workspace=workspace,
             unexecuted=(),
             memory=memory,
         )
@@ -79,7 +78,9 @@ def conclude(
             warnings.append(str(error))
         except OSError as error:
             warnings.append(f"{html} cannot be written: {error.strerror or error}")
-        warnings += [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+        warnings += first(
+            [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+        )
     if percent is None:
         return Outcome(percent=None, warnings=warnings)
     required = config.fail_under if required is None else required

@@ -11,16 +11,15 @@ from pathlib import Path
 
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
-from wsgi_coverage.data.union import DataUnion
+from wsgi_coverage.data.union import DataUnion, has_branches
 
 
-def union(data_files: Sequence[Path], target: Path, *, branch: bool) -> list[Path]:
-    """Write the union of data files to another.
+def union(data_files: Sequence[Path], target: Path) -> list[Path]:
+    """Write the union of data files of one mode to another.
 
     Args:
         data_files: what to read; none of them is changed.
         target: is overwritten.
-        branch: whether this application measures branches; files that differ are left alone.
 
     Returns:
         The files that are in the union; one that cannot be read is not, nor one that knows another
@@ -29,21 +28,23 @@ def union(data_files: Sequence[Path], target: Path, *, branch: bool) -> list[Pat
     Raises:
         OSError, CoverageException, sqlite3.Error: there is no room.
     """
-    out = DataUnion(target, branch=branch)
+    out: DataUnion | None = None
     used = []
     versions: dict[str, str] = {}
     for path in data_files:
         try:
-            with opened(path, target.with_name(f"{target.name}-part")) as connection:
+            with opened(path) as connection:
                 loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
                 if any(versions.get(name, version) != version for name, version in loaded.items()):
                     continue
+                if out is None:
+                    out = DataUnion(target, branch=has_branches(connection))
                 out.add(out.read(connection))
         except UnusableError:
             continue  # the next report names it
         used.append(path)
         versions |= loaded
-    if used:
+    if out is not None and used:
         out.write()
         stamp.put_fingerprints(target, versions)
     return used

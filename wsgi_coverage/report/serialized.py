@@ -1,23 +1,28 @@
 """A data file from what `CoverageData.dumps` gave elsewhere. No state.
 
 What that gives is SQL, and `CoverageData.loads` runs whatever it is handed; here it can write to
-the new data file and to nothing else.
+the new data file and to nothing else, for a time that depends on its length.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 from wsgi_coverage import owned
+from wsgi_coverage.data import database
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.store.workplace import WRITING, sweep, workplace
 
 MARK = b"z"  # before zlib's own format
-MOST = 1_000_000_000  # bytes of SQL
+MOST = 256 << 20  # bytes of SQL
+SECONDS = 2.0  # of CPU time
+BYTES_A_SECOND = 2 << 20  # and as much more time as this takes
 ALLOWED = {
     sqlite3.SQLITE_CREATE_INDEX,
     sqlite3.SQLITE_CREATE_TABLE,
@@ -46,10 +51,13 @@ def write(dumped: bytes, target: Path) -> None:
         with workplace(target.parent, WRITING) as folder:
             draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:
-                connection.set_authorizer(_authorize)
+                connection.execute("pragma synchronous = off")  # it is a draft
+                end = time.thread_time() + SECONDS + len(script) / BYTES_A_SECOND
+                connection.set_authorizer(partial(_authorize, end))
+                connection.set_progress_handler(lambda: time.thread_time() > end, database.STEPS)
                 connection.executescript(script)
             draft.replace(target)
-    except (sqlite3.Error, OSError, ValueError) as error:
+    except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
         if is_disk_full(error):
             raise DiskFullError(f"no room on the disk for {target}: it is as it was") from error
         raise UnusableError(f"it is no coverage data: {error}") from error
@@ -66,5 +74,7 @@ def _script(dumped: bytes) -> str:
         raise UnusableError(f"it is no coverage data: {error}") from error
 
 
-def _authorize(action: int, *_: str | None) -> int:
-    return sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY
+def _authorize(end: float, action: int, *_: str | None) -> int:
+    """Allow what fills a data file, and each statement only in time."""
+    is_allowed = action in ALLOWED and time.thread_time() <= end
+    return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY

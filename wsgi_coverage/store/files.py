@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsgi_coverage import clock, owned
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import regular, stamp
+from wsgi_coverage.data.alike import Alike
+from wsgi_coverage.data.regular import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.model import Pause
@@ -124,11 +127,11 @@ class FilesStore:
 
     def _standing(self) -> Standing:
         try:
-            known = json.loads(self._epoch_file.read_text(encoding="utf-8"))
+            known = json.loads(regular.read(self._epoch_file))
             epoch, oldest, pauses, *more = known
             begun_by = str(more[0]) if more else ""
             return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, UnreadableError, ValueError, TypeError, RecursionError):
             return Standing(0, 0, [])
 
     def _stand(self, now: Standing) -> None:
@@ -182,31 +185,28 @@ class FilesStore:
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # somebody collects: what belongs to the older epochs is to be told apart
-        current = []
+        alike = Alike()
         for path in self.published_by_workers():
-            found = stamp.read(path)
-            if found is None or found.host != host or found.worker_id in live:
-                continue
-            if found.epoch < now.oldest:
-                path.unlink(missing_ok=True)
-            else:
-                current.append(path)
-        while len(current) > 1:
+            with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:
+                found = stamp.stamp_in(connection)
+                if found is None or found.host != host or found.worker_id in live:
+                    continue
+                if found.epoch < now.oldest:
+                    path.unlink(missing_ok=True)
+                else:
+                    alike.add(path, connection)
+        for group in alike.groups():
             folded = f"{host}.folded.{os.urandom(4).hex()}"
-            known = {path: _looks(path) for path in current}
+            known = {path: _looks(path) for path in group}
             with self._replacing(self._path(folded)) as temporary:
-                used = union(current, temporary)
+                used = union(group, temporary)
                 if len(used) > 1:
                     stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=now.epoch))
                 else:
-                    temporary.unlink()
-            if len(used) > 1:
-                for path in used:
-                    if _looks(path) == known[path]:  # else it was published anew meanwhile
-                        path.unlink(missing_ok=True)
-                current = [path for path in current if path not in used]
-            else:
-                current = current[1:]  # nothing goes with it, but the others may go together
+                    temporary.unlink()  # nothing goes with it
+            for path in used if len(used) > 1 else ():
+                if _looks(path) == known[path]:  # else it was published anew meanwhile
+                    path.unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
         """The data files but for the configured one, which is nobody's in particular."""
@@ -236,8 +236,13 @@ class FilesStore:
             with contextlib.suppress(OSError):
                 for entry in os.scandir(folder):
                     ours = entry.name == name or entry.name.startswith(f"{name}.")
-                    if ours and not entry.name.endswith("-journal") and entry.is_file():
+                    if ours and not entry.name.endswith("-journal") and _is_no_folder(entry):
                         yield Path(entry.path)
+
+
+def _is_no_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether something is there: what is no regular file is set aside by name."""
+    return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
 
 
 def _looks(path: Path) -> tuple[int, int, int] | None:

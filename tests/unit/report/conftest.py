@@ -132,9 +132,7 @@ def combined(project: Path, tmp_path: Path) -> Callable[..., tuple[Content, list
         cov = ReportingCoverage(coverage.Coverage(branch=branch).config, target)
         unexecuted = more.pop("unexecuted", ())
         with contextlib.closing(cov):
-            warnings = combine(
-                cov, data_files, branch=branch, workspace=workspace, unexecuted=unexecuted
-            )
+            warnings = combine(cov, data_files, branch=branch, unexecuted=unexecuted)
         assert [path.name for path in workspace.iterdir()] == [target.name]
         return content_of(target), warnings
 

@@ -85,3 +85,14 @@ def test_more_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
     with pytest.raises(UnusableError, match="not all of it"):
         serialized.write(sql("--" + " " * 200), tmp_path / ".coverage_e2e")
+
+
+def test_sql_that_takes_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serialized, "SECONDS", -60)
+
+    with pytest.raises(UnusableError, match="no coverage data"):
+        serialized.write(sql("create table t (a);"), tmp_path / ".coverage_e2e")
+
+    assert [*tmp_path.iterdir()] == []

@@ -1,5 +1,6 @@
 """What is particular to data files in a folder."""
 
+import os
 from pathlib import Path
 
 import coverage
@@ -65,6 +66,18 @@ def test_data_files_of_which_no_epoch_is_known_are_read_in_every_epoch(
     store.begin_epoch()
 
     assert [path.name for path in store.published()] == [".coverage.of_coverage_run"]
+
+
+def test_an_epoch_file_that_is_a_pipe_counts_as_none_and_is_replaced(
+    store: FilesStore, tmp_path: Path
+) -> None:
+    store.begin_epoch()
+    (epoch_file,) = tmp_path.glob(".wsgi-coverage-epoch*")
+    epoch_file.unlink()
+    os.mkfifo(epoch_file)
+
+    assert store.epoch() == 0
+    assert store.begin_epoch() == store.epoch() == 1
 
 
 def test_an_epoch_file_that_was_spoilt_counts_as_none(store: FilesStore, tmp_path: Path) -> None:

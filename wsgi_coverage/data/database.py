@@ -1,0 +1,123 @@
+"""A data file's content as an SQLite connection that takes a bounded time, and bounded memory.
+
+Whoever may write into the folder of the data files decides what is in one. An SQLite database may
+compute what it seems to hold: by views, triggers, virtual tables and generated columns, of which
+coverage.py makes none. And what it holds may be of any size.
+
+Concurrency: a connection belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+MOST = 512 << 20  # bytes of a data file, and of what is read of it
+# CPU time: neither other processes on the machine nor a slow disk use it up.
+SECONDS = 2.0
+BYTES_A_SECOND = 32 << 20  # and as much more time as this takes for what a file holds
+STEPS = 10_000  # of SQLite's virtual machine between two looks at the time: less than 1 ms
+VALUE = 16 << 20  # bytes of one value, and of what is put together from many
+BATCH = 64 << 20  # bytes that are fetched at once, at most
+ROW = 100  # bytes that a row takes here, besides its last value
+TABLES = 100  # with their indexes; coverage.py makes less than 20
+
+SCHEMA = "select name, sql from sqlite_master"  # its other columns SQLite itself does not believe
+MOST_SQL = 2_000  # characters of one definition; coverage.py's have up to 700
+PLAIN = re.compile(r"create (table|(unique )?index)\b", re.IGNORECASE)
+GENERATED = re.compile(r"\bas\b(\s|/\*.*?\*/|--[^\n]*\n)*\(", re.IGNORECASE | re.DOTALL)
+
+NO_MEMORY = "it takes more memory than there is"
+
+T = TypeVar("T", str, bytes)
+
+
+class TooLongError(sqlite3.OperationalError):
+    """Reading takes too long."""
+
+
+@contextlib.contextmanager
+def connected(content: bytes) -> Iterator[sqlite3.Connection]:
+    """What a data file holds.
+
+    Raises:
+        sqlite3.Error: it is no database, or one that coverage.py would not write; or reading it,
+            also in the block, takes too long, or too much memory.
+    """
+    end = time.thread_time() + SECONDS + len(content) / BYTES_A_SECOND
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.deserialize(content)
+            del content  # SQLite has a copy
+            connection.set_progress_handler(lambda: time.thread_time() > end, STEPS)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE)
+            _check(connection)
+            yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname == "SQLITE_INTERRUPT":
+                raise TooLongError("it takes too long to read") from error
+            raise
+        except MemoryError as error:
+            raise sqlite3.OperationalError(NO_MEMORY) from error
+
+
+def fetch(
+    connection: sqlite3.Connection,
+    query: str,
+    arguments: Sequence[int] = (),
+    *,
+    kind: type[T],
+    most: int = VALUE,
+) -> list[Any]:
+    """All rows that a query finds.
+
+    Args:
+        connection: what is asked.
+        query: finds rows of which the last value is the one that may be large.
+        arguments: of the query.
+        kind: of that value, str or bytes.
+        most: bytes that it may have.
+
+    Raises:
+        sqlite3.Error: a value is of another kind, or it is too much.
+    """
+    rows: list[Any] = []
+    size = 0
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
+    try:
+        cursor = connection.execute(query, arguments)
+        while batch := cursor.fetchmany(BATCH // most):
+            size += len(kind().join([row[-1] for row in batch])) + ROW * len(batch)
+            if size > MOST:
+                raise sqlite3.DataError(f"it holds more than {MOST:,} bytes")
+            rows += batch
+    except TypeError as error:
+        raise sqlite3.DataError(f"it holds what coverage.py would not write: {error}") from error
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+    return rows
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Refuse what would compute something when it is read.
+
+    Raises:
+        sqlite3.DatabaseError: there is something, or very much.
+    """
+    rows = connection.execute(SCHEMA).fetchmany(TABLES + 1)
+    if len(rows) > TABLES:
+        raise sqlite3.DatabaseError(f"it has more than {TABLES} tables and indexes")
+    for name, sql in rows:
+        # The index of a `unique` has no definition.
+        if not (sql is None or (isinstance(sql, str) and len(sql) <= MOST_SQL and _is_plain(sql))):
+            raise sqlite3.DatabaseError(f"{name!r} is no table as coverage.py makes them")
+
+
+@functools.lru_cache(maxsize=64)
+def _is_plain(sql: str) -> bool:
+    return PLAIN.match(sql) is not None and GENERATED.search(sql) is None
