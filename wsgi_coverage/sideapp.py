@@ -33,7 +33,7 @@ from wsgi_coverage.report.dump import dump
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.store.workplace import workplace
 from wsgi_coverage.web import auth
-from wsgi_coverage.web.app import ControlApp
+from wsgi_coverage.web.app import ControlApp, ControlRequest
 from wsgi_coverage.web.negotiation import as_json, finish
 
 log = logging.getLogger("wsgi_coverage")
@@ -111,7 +111,7 @@ class SideApp:
         if path == PREFIX or path.startswith(f"{PREFIX}/"):
             mounted = {**environ, "SCRIPT_NAME": PREFIX, "PATH_INFO": path[len(PREFIX) :]}
             return self._dashboard(mounted, start_response)
-        request = Request(environ)
+        request = ControlRequest(environ)
         return finish(self._respond(request, path))(environ, start_response)
 
     def _respond(self, request: Request, path: str) -> Response:

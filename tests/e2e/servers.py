@@ -157,6 +157,19 @@ class Server:
     def post(self, path: str, **more: Any) -> Answer:
         return self.request("POST", path, headers={"Accept": "application/json"}, **more)
 
+    def raw(self, request: str, *headers: str, body: bytes = b"") -> Answer:
+        """Send what no HTTP client would: a request line in latin-1, whatever follows, the end."""
+        credentials = base64.b64encode(f"admin:{self.password}".encode()).decode()
+        lines = [f"{request} HTTP/1.1", "Host: localhost", "Accept: application/json"]
+        lines += [f"Authorization: Basic {credentials}", "Connection: close", *headers, "", ""]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+            connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+            connection.shutdown(socket.SHUT_WR)
+            with contextlib.closing(http.client.HTTPResponse(connection)) as response:
+                response.begin()
+                names = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, names, response.read())
+
     def together(self, paths: list[str], **more: Any) -> list[Answer]:
         """GET all of them at once; answers in the order of the paths."""
         with ThreadPoolExecutor(len(paths)) as pool:

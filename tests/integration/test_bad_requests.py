@@ -1,6 +1,7 @@
 """Whatever a client sends, the answer is a 4xx with a slug, or what was asked for."""
 
 import io
+from urllib.parse import quote
 
 import pytest
 from stand_ins import Site
@@ -74,6 +75,29 @@ def test_too_many_parts_of_a_form_are_413(site: Site) -> None:
     assert (answer.status, answer.error) == (413, "body-too-large")
 
 
+class NoChunkError(Exception):
+    """As each server has one of its own."""
+
+
+class Broken(io.RawIOBase):
+    """A chunked body whose server raises at the first chunk, which is none."""
+
+    def readinto(self, buffer: object) -> int:
+        raise NoChunkError("Invalid chunk size")
+
+
+@pytest.mark.parametrize("callback", [False, True])
+def test_a_body_that_the_server_cannot_read_is_400(wrap, callback: bool) -> None:
+    site = wrap(auth=lambda environ: True) if callback else wrap()
+    environ = environ_for("POST", f"{PREFIX}/snapshot", {**JSON, "Content-Type": FORM})
+
+    answer = run(site.app, {**environ, "wsgi.input_terminated": True, "wsgi.input": Broken()})
+
+    assert (answer.status, answer.error) == (400, "bad-request")
+    assert "NoChunkError: Invalid chunk size" in answer.json()["message"]
+    assert site.worker.asked == []
+
+
 @pytest.mark.parametrize("length", ["-5", "x", "99999999999999999999", "5"])
 def test_a_content_length_that_is_wrong_is_no_500(site: Site, length: str) -> None:
     environ = environ_for(
@@ -96,6 +120,33 @@ def test_a_malformed_query_is_no_500(site: Site, path: str, query: str) -> None:
     answer = site.post(f"{path}?{query}", JSON)
 
     assert answer.status in (200, 400)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_right"),
+    [
+        ("x=\xe9", True),
+        ("q=caf\xe9&notice=\xe9", True),
+        ("format=\x80", False),
+        ("format=\xe9", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/files", "/functions"])
+def test_raw_bytes_in_a_query_are_as_if_they_were_quoted(
+    reported: Site, path: str, query: str, is_right: bool
+) -> None:
+    environ = environ_for("GET", PREFIX + path, JSON)
+
+    answer = run(reported.app, {**environ, "QUERY_STRING": query})
+
+    assert answer.status == (200 if is_right else 400)
+    assert answer == run(reported.app, {**environ, "QUERY_STRING": quote(query, "=&", "latin-1")})
+
+
+def test_a_redirect_repeats_raw_bytes_of_a_query_quoted(site: Site) -> None:
+    answer = run(site.app, {**environ_for("GET", PREFIX), "QUERY_STRING": "notice=\xe9"})
+
+    assert (answer.status, answer.headers["Location"]) == (308, "coverage/?notice=%E9")
 
 
 @pytest.mark.parametrize(

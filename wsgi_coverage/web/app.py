@@ -6,6 +6,7 @@ Concurrency: immutable after construction; a request runs in whatever thread the
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -33,15 +34,22 @@ from wsgi_coverage.web.routes import URL_MAP
 
 log = logging.getLogger("wsgi_coverage")
 
+NOT_ASCII = re.compile(rb"[^\x00-\x7f]")
 MAX_BODY = 65_536  # bytes; what is sent here is a label at most
 
 
 class ControlRequest(Request):
-    """A request whose body has a limit."""
+    """A request whose body has a limit, and whose query is ASCII as the standard wants it."""
 
     max_content_length = MAX_BODY
     max_form_memory_size = MAX_BODY
     max_form_parts = 20
+
+    def __init__(self, environ: Environ) -> None:
+        super().__init__(environ)
+        # Some servers hand on the raw bytes of a link from a page in latin-1, for one; werkzeug
+        # takes them for UTF-8, and fails where they are none.
+        self.query_string = NOT_ASCII.sub(lambda raw: b"%%%02X" % ord(raw[0]), self.query_string)
 
 
 class ControlApp:

@@ -13,19 +13,19 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import urlsplit
 
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.errors import (
-    BodyTooLargeError,
     CrossSiteError,
-    RequestError,
     UnauthorizedError,
     UntrustedHostError,
 )
 from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
+from wsgi_coverage.web.parameters import received
 from wsgi_coverage.web.verdict import ask
 
 log = logging.getLogger("wsgi_coverage")
@@ -94,12 +94,9 @@ def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
 
 def _environ_for_callback(request: Request) -> Environ:
     """The environ as the application would see it, with a body that can be read once more."""
-    try:
-        body = b"" if request.method in SAFE_METHODS else request.get_data(cache=True)
-    except RequestEntityTooLarge:
-        raise BodyTooLargeError("the body is larger than an upload here may be") from None
-    except HTTPException as error:  # the client went away half-way
-        raise RequestError(error.description or str(error)) from error
+    body = (
+        b"" if request.method in SAFE_METHODS else received(partial(request.get_data, cache=True))
+    )
     environ: Environ = request.environ.get(ORIGINAL, request.environ)
     return {**environ, "wsgi.input": io.BytesIO(body)}
 

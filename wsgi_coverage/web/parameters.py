@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
-from wsgi_coverage.errors import BadParameterError, BodyTooLargeError
+from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 
 WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
 MAX_WAIT = 300.0
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+T = TypeVar("T")
 
 
 def wait(request: Request, default: float = WAIT) -> float:
@@ -84,7 +86,24 @@ def choice(request: Request, name: str, choices: Sequence[str]) -> str:
 
 def form(request: Request) -> dict[str, str]:
     """The fields of the form that was sent."""
+    return received(lambda: request.form.to_dict())
+
+
+def received(read: Callable[[], T]) -> T:
+    """What reads a request's body, called.
+
+    Raises:
+        BodyTooLargeError: the body is over the limit.
+        RequestError: it is malformed, or the client went away half-way. About a chunk that is
+            none each server raises an error of its own.
+    """
     try:
-        return request.form.to_dict()
+        return read()
     except RequestEntityTooLarge:
         raise BodyTooLargeError("the body is larger than an upload here may be") from None
+    except HTTPException as error:
+        raise RequestError(error.description or str(error)) from error
+    except Exception as error:
+        raise RequestError(
+            f"the body cannot be read: {type(error).__name__}: {error}".rstrip(": ")
+        ) from error
