@@ -24,6 +24,7 @@ from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
+    is_shortage,
 )
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import Building
@@ -82,7 +83,7 @@ class Control:
             wait: seconds to wait for the other workers, at most.
 
         Raises:
-            RefreshBusyError, BuildFailedError, DiskFullError: nothing was published; the old report
+            RefreshBusyError, BuildFailedError, StorageError: nothing was published; the old report
                 stands.
         """
         self._sweep()
@@ -157,7 +158,7 @@ class Control:
             BadParameterError: the label is too long.
             NoDataError: there is nothing to keep, because nothing was measured yet.
             NotOursError: a reset of what belongs to somebody else.
-            SnapshotLimitError, BuildFailedError, DiskFullError: nothing was kept, or forgotten.
+            SnapshotLimitError, BuildFailedError, StorageError: nothing was kept, or forgotten.
         """
         if label is not None and len(label) > MAX_LABEL:
             raise BadParameterError(
@@ -191,6 +192,7 @@ class Control:
         with self._publisher.collecting():
             with self._publisher.lock():
                 remarks = self._remarks()
+                self._publisher.check_removable()
                 self._worker.make_room()
                 epoch = store.begin_epoch(collecting=True)
             gathering = self._worker.gather("collect", wait=wait)
@@ -218,9 +220,11 @@ class Control:
 
         Raises:
             NotOursError: the running Coverage belongs to somebody else.
+            StorageError: nothing is forgotten.
         """
         self._worker.engine.check_is_ours("a reset")
         with self._publisher.lock():
+            self._publisher.check_removable()
             self._worker.make_room()
             epoch = self._worker.store.begin_epoch()
             self._worker.store.erase()
@@ -338,7 +342,12 @@ class Control:
             problems.append(str(error))
             report = None
         pids = [worker.pid for worker in gathering.workers]
-        facts = gather(self._worker, config_file=self._config_file, measured=pids)
+        facts = gather(
+            self._worker,
+            config_file=self._config_file,
+            measured=pids,
+            folders=(Path(self._worker.store.describe()), self.cache_dir, self.snapshot_dir),
+        )
         diagnoses = [each.as_json() for each in diagnose(facts)]
         is_ok = gathering.complete and not problems and not diagnoses
         return {
@@ -363,6 +372,10 @@ class Control:
             raise
         except NoReportError:
             return None
+        except OSError as error:
+            if is_shortage(error):
+                return None  # a diagnosis says so
+            raise
 
     def workers(self, *, wait: float) -> Gathering:
         """Every live worker of this host; those that do not answer in time are silent."""

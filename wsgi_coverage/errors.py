@@ -22,7 +22,11 @@
     ├── BuildFailedError               500 build-failed
     ├── RefreshBusyError               503 refresh-busy
     ├── NotMeasuringError              503 not-measuring
-    └── DiskFullError                  507 disk-full
+    └── StorageError                   507 storage
+        ├── DiskFullError              507 disk-full
+        ├── ReadOnlyError              507 read-only
+        ├── AccessDeniedError          507 access-denied
+        └── NoDescriptorsError         507 no-descriptors
 
 The slug is the error's name in JSON and its anchor in docs/reference/errors.md. Values only: safe
 to raise from any thread.
@@ -31,6 +35,7 @@ to raise from any thread.
 from __future__ import annotations
 
 import errno
+import os
 from typing import ClassVar
 
 
@@ -189,22 +194,106 @@ class NotMeasuringError(WsgiCoverageError):
     status = 503
 
 
-class DiskFullError(WsgiCoverageError):
-    """No room to write; what was stored before is untouched."""
+class StorageError(WsgiCoverageError):
+    """The system refuses to open or to write a file; what was stored before is untouched."""
+
+    slug = "storage"
+    status = 507
+    why: ClassVar[str] = "the system refuses it"
+
+
+class DiskFullError(StorageError):
+    """There is no room."""
 
     slug = "disk-full"
-    status = 507
+    why = "no room on the disk"
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it was raised from, means that the disk is full.
+class ReadOnlyError(StorageError):
+    """The file system is read-only."""
 
-    coverage.py wraps SQLite's error in its own, so the whole chain is searched.
+    slug = "read-only"
+    why = "the file system is read-only"
+
+
+class AccessDeniedError(StorageError):
+    """This process's user may not."""
+
+    slug = "access-denied"
+    why = "permission denied"
+
+
+class NoDescriptorsError(StorageError):
+    """The process, or the system, has as many files open as it may."""
+
+    slug = "no-descriptors"
+    why = "too many open files"
+
+
+REFUSALS: dict[int, type[StorageError]] = {
+    errno.ENOSPC: DiskFullError,
+    errno.EDQUOT: DiskFullError,
+    errno.EROFS: ReadOnlyError,
+    errno.EACCES: AccessDeniedError,
+    errno.EPERM: AccessDeniedError,
+    errno.EMFILE: NoDescriptorsError,
+    errno.ENFILE: NoDescriptorsError,
+    **dict.fromkeys((errno.EIO, errno.EFBIG, errno.ESTALE), StorageError),
+}
+OF_SQLITE = {
+    "SQLITE_FULL": errno.ENOSPC,
+    "SQLITE_READONLY": errno.EROFS,
+    "SQLITE_CANTOPEN": None,
+    "SQLITE_IOERR": errno.EIO,
+}
+SHORTAGES = (DiskFullError, NoDescriptorsError)  # of which no file that is there is the cause
+
+
+def refusal(error: BaseException | None) -> int | None:
+    """The system's error number, where it refused to open or to write a file; else None.
+
+    coverage.py wraps SQLite's error in its own, so all that an error was raised from is searched.
     """
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if getattr(error, "sqlite_errorname", None) == "SQLITE_FULL":
-            return True
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            return error.errno
+        name = getattr(error, "sqlite_errorname", None) or ""
+        for beginning, number in OF_SQLITE.items():
+            if name.startswith(beginning):
+                return number or _why_nothing_opens()
         error = error.__cause__ or error.__context__
-    return False
+    return None
+
+
+def storage_error(error: BaseException, what: str) -> StorageError | None:
+    """The error that says why the system refused it; None: it did not.
+
+    Args:
+        error: what was raised.
+        what: cannot be done, or written, as a sentence.
+    """
+    number = refusal(error)
+    if number is None:
+        return None
+    kind = REFUSALS[number]
+    return kind(f"{kind.why}: {what}")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error means that there is no room."""
+    return REFUSALS.get(refusal(error) or 0) is DiskFullError
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Tell whether an error means that room or descriptors are short, whatever file it names."""
+    return REFUSALS.get(refusal(error) or 0) in SHORTAGES
+
+
+def _why_nothing_opens() -> int:
+    """SQLite does not say why it cannot open a file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno in REFUSALS:
+            return error.errno
+    return errno.EIO

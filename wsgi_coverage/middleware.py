@@ -11,6 +11,7 @@ that ends the load.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.errors import SettingsError, storage_error
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
@@ -139,7 +140,11 @@ class CoverageMiddleware:
         self._note_server(environ)
         self._attend()
         self._notice_user()
-        return self._dashboard()(self._mounted(environ, path), start_response)
+        try:
+            dashboard = self._dashboard()
+        except OSError as error:  # no descriptor is left to import it by
+            return _refused(error, start_response)
+        return dashboard(self._mounted(environ, path), start_response)
 
     def _attend(self) -> None:
         """Something is to be done before a request goes on: a reset, or an autosave."""
@@ -241,6 +246,19 @@ def check_is_wsgi(app: object) -> None:
     """
     if callables.is_async(app):
         raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {ASGI}")
+
+
+def _refused(error: OSError, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The answer where the modules that answer cannot be imported."""
+    refused = storage_error(error, "the dashboard cannot be loaded")
+    if refused is None:
+        raise error
+    body = json.dumps({"error": refused.slug, "message": str(refused)}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(
+        f"{refused.status} Insufficient Storage", [*headers, ("Cache-Control", "no-store")]
+    )
+    return [body]
 
 
 def _server_of(environ: Environ) -> str | None:

@@ -21,12 +21,11 @@ from wsgi_coverage import clock
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
-    DiskFullError,
     MethodNotAllowedError,
     NotFoundError,
     UnauthorizedError,
     WsgiCoverageError,
-    is_disk_full,
+    storage_error,
 )
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.dump import dump
@@ -58,7 +57,7 @@ class ProgramControl(Control):
             wait: seconds to wait for the other processes, at most.
 
         Raises:
-            RefreshBusyError, DiskFullError: nothing could be collected; nothing is lost.
+            RefreshBusyError, StorageError: nothing could be collected; nothing is lost.
         """
         gathering = self._program.gather("publish", wait=wait)
         with (
@@ -122,8 +121,8 @@ class SideApp:
         except WsgiCoverageError as error:
             return self._problem(error)
         except Exception as error:
-            if is_disk_full(error):
-                return self._problem(DiskFullError("no room on the disk"))
+            if (refused := storage_error(error, f"{path} needs to open files")) is not None:
+                return self._problem(refused)
             log.exception("%r %r failed", request.method, path)
             return self._problem(WsgiCoverageError("something went wrong here; the log has it"))
 

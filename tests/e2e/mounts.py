@@ -65,6 +65,17 @@ def seen_by(server: Any, path: Path) -> Path:
     return Path(f"/proc/{server.pid}/root{path}")
 
 
+@contextlib.contextmanager
+def made_read_only(server: Any, folder: Path) -> Iterator[None]:
+    """A small disk that a server sees becomes read-only, and can be written to afterwards."""
+    inside = ("nsenter", "--target", str(server.pid), "--mount", "mount", "-o")
+    subprocess.run([*inside, "remount,ro", str(folder)], check=True, timeout=30)
+    try:
+        yield
+    finally:
+        subprocess.run([*inside, "remount,rw", str(folder)], check=True, timeout=30)
+
+
 class Disk:
     """A small disk that a server sees, to be filled."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import html
+import os
 from pathlib import Path
 from typing import Any
 
@@ -284,19 +285,32 @@ def test_a_disk_that_is_full_at_the_last_step_leaves_nothing_either(
     assert list((tmp_path / ".wsgi-coverage-snapshots").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    ("number", "slug"),
+    [
+        (errno.ENOSPC, "disk-full"),
+        (errno.EDQUOT, "disk-full"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "access-denied"),
+        (errno.EPERM, "access-denied"),
+        (errno.EMFILE, "no-descriptors"),
+        (errno.ENFILE, "no-descriptors"),
+        (errno.EIO, "storage"),
+    ],
+)
 @pytest.mark.parametrize("path", ["/refresh", "/snapshot", "/reset"])
-def test_a_full_disk_is_507_wherever_it_shows(
-    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, number: int
+def test_what_the_system_refuses_to_write_is_507_wherever_it_shows(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, number: int, slug: str
 ) -> None:
-    def out_of_room(verb: str, *, wait: float) -> None:
-        raise OSError(number, "full")
+    def refuse(verb: str, *, wait: float) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(site.worker, "gather", out_of_room)
+    monkeypatch.setattr(site.worker, "gather", refuse)
 
     answer = site.post(path, JSON)
 
-    assert (answer.status, answer.error) == (507, "disk-full")
+    assert (answer.status, answer.error) == (507, slug)
+    assert site.get("/snapshots").json() == []
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,28 @@ def other_namespaces(facts: Facts) -> Finding | None:
     )
 
 
+def not_writable(facts: Facts) -> Finding | None:
+    """Lines go on to be noted in memory; what has to be written is refused."""
+    if not facts.not_writable:
+        return None
+    named = "; ".join(f"{folder} ({why})" for folder, why in facts.not_writable.items())
+    return (
+        f"files cannot be written where they go: {named}; measuring goes on in memory, but "
+        "refreshes, snapshots, resets and autosaves that need them are refused (507)",
+        "make room, or make it writable again; nothing else is needed",
+    )
+
+
+def no_descriptors(facts: Facts) -> Finding | None:
+    """This process, or the system, has as many files open as it may."""
+    if facts.has_descriptors:
+        return None
+    return (
+        "too many files are open (EMFILE, ENFILE): no report can be read or made in this process",
+        "close what the application leaves open, or raise the limit (ulimit -n)",
+    )
+
+
 CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "imported-early": imported_early,
     "gevent-without-concurrency": gevent_without_concurrency,
@@ -319,4 +341,6 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "no-channel": no_channel,
     "autosave-off": autosave_off,
     "paused": paused,
+    "not-writable": not_writable,
+    "no-descriptors": no_descriptors,
 }

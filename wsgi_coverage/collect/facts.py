@@ -24,6 +24,7 @@ from wsgi_coverage.collect import internals, uwsgi
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.channel import HAS_SOCKETS
 from wsgi_coverage.store.private import refused
+from wsgi_coverage.store.writable import can_open_files, why_not_writable
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
@@ -68,6 +69,8 @@ class Facts:
     has_channel: bool = True
     autosave_interval: float = 30.0  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
+    not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
+    has_descriptors: bool = True
 
 
 def imported_before() -> frozenset[str]:
@@ -105,7 +108,11 @@ def _is_definition(constant: object) -> bool:
 
 
 def gather(
-    worker: Worker, *, config_file: Path | None = None, measured: Collection[int] = ()
+    worker: Worker,
+    *,
+    config_file: Path | None = None,
+    measured: Collection[int] = (),
+    folders: Collection[Path] = (),
 ) -> Facts:
     """Find out what is so; a fact that cannot be had is logged, and stays at its default.
 
@@ -113,6 +120,7 @@ def gather(
         worker: this process's worker.
         config_file: coverage.py's configuration, where a setting names it.
         measured: process ids of this host's workers.
+        folders: where data, reports and snapshots go.
     """
     engine = worker.engine
     measuring = engine.measuring
@@ -146,6 +154,10 @@ def gather(
         "has_channel": lambda: HAS_SOCKETS,
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),
+        "not_writable": lambda: {
+            str(each): why for each in folders if (why := why_not_writable(each)) is not None
+        },
+        "has_descriptors": can_open_files,
     }
     known = {}
     for name, source in sources.items():

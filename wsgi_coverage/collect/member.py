@@ -14,7 +14,7 @@ from pathlib import Path
 from wsgi_coverage import clock
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.others import LOSES, worker_id
-from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.errors import storage_error
 from wsgi_coverage.model import JsonObject, WorkerState
 from wsgi_coverage.store.base import Store
 
@@ -67,13 +67,14 @@ class Member:
         """Have everything in the memory that this process has executed up to now.
 
         Raises:
-            DiskFullError: there is no room; nothing is lost, the next one has it all.
+            StorageError: it cannot be written; nothing is lost, the next one has it all.
         """
         try:
             self.engine.flush()
         except OSError as error:
-            if is_disk_full(error):
-                raise DiskFullError(f"no room in {self.private} for what has run") from error
+            what = f"{self.private} does not take what has run"
+            if (refused := storage_error(error, what)) is not None:
+                raise refused from error
             raise
         return self._state()
 
@@ -92,7 +93,7 @@ class Member:
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
-            DiskFullError: there is no room; nothing is lost or forgotten.
+            StorageError: it cannot be written; nothing is lost or forgotten.
         """
         self.engine.check_is_ours("a reset")
         self.engine.hear()

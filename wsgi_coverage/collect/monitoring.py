@@ -33,6 +33,7 @@ from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Place, room_of
+from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store import memory as memory_module
 from wsgi_coverage.store.mapped import Mapped
 from wsgi_coverage.store.memory import MOST_CHUNKS, Memory
@@ -214,7 +215,10 @@ class Monitoring:
             changed = os.stat(measured.path).st_mtime  # noqa: PTH116
         except (OSError, ValueError) as error:
             self._note(measured.name, f"its source cannot be read: {error}")
-            self._sources[code.co_filename] = None
+            if is_shortage(error):  # its next function may find a descriptor
+                self.on_loss()
+            else:
+                self._sources[code.co_filename] = None
             return None
         version = stamp.fingerprint_of(content)
         if code.co_name != "<module>" and changed > self._began:

@@ -30,7 +30,7 @@ from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import HOLDS, others, unreached
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.errors import DiskFullError, WsgiCoverageError, is_disk_full
+from wsgi_coverage.errors import WsgiCoverageError, storage_error
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
 from wsgi_coverage.patience import tick
@@ -260,7 +260,7 @@ class Worker(Member):
         In a child process, so that no fork of the application meets SQLite at work here.
 
         Raises:
-            DiskFullError: there is no room; nothing is lost.
+            StorageError: it cannot be written; nothing is lost.
         """
         if self._closed:
             self._save_after_the_end()
@@ -271,8 +271,8 @@ class Worker(Member):
         except child.NoInterpreterError:
             self.save_here()
         except OSError as error:
-            if is_disk_full(error):
-                raise DiskFullError(str(error)) from error
+            if (refused := storage_error(error, str(error))) is not None:
+                raise refused from error
             raise
 
     def _save_elsewhere(self) -> None:
@@ -410,14 +410,15 @@ class Worker(Member):
         """Allocate what the next epoch needs, before anybody hears of it.
 
         Raises:
-            DiskFullError: there is no room.
+            StorageError: it cannot be had.
         """
         for memory in self._memories():
             try:
                 memory.make_room(self.store.epoch() + 1)
             except OSError as error:
-                if is_disk_full(error):
-                    raise DiskFullError(f"no room in {memory.folder} for what will run") from error
+                what = f"{memory.folder} does not take what will run"
+                if (refused := storage_error(error, what)) is not None:
+                    raise refused from error
 
     def readings(self, *, before: int | None = None) -> list[Reading]:
         """What is marked in this host's memory up to now.
@@ -464,10 +465,18 @@ class Worker(Member):
         try:
             action()
         except WsgiCoverageError as error:
-            self._note(f"{what} failed: {error}")
+            self._note_once(f"{what} failed: {error}")
         except Exception as error:
+            if (refused := storage_error(error, str(error))) is not None:
+                self._note_once(f"{what} failed: {refused}")
+                return
             log.exception("%s failed", what)
             self._remember(f"{what} failed: {type(error).__name__}: {error}")
+
+    def _note_once(self, problem: str) -> None:
+        """Note what each request may meet again."""
+        if not (self.problems and self.problems[-1].endswith(f" {problem}")):
+            self._note(problem)
 
     def _note(self, problem: str) -> None:
         log.warning("%s", problem)

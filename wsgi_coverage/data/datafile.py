@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsgi_coverage.data import database, regular, stamp
-from wsgi_coverage.errors import is_disk_full
+from wsgi_coverage.errors import is_shortage
 
 TRIES = 4  # to get a whole copy of a file that somebody writes to
 PAUSE = 0.02  # seconds between tries
@@ -59,12 +59,14 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises:
         UnusableError: it cannot be used; what goes wrong in the block that reads it becomes one.
-        OSError: the block finds the disk full.
+        OSError, sqlite3.Error: the block finds no room, or no descriptor is left.
     """
     try:
         with database.connected(_content(path)) as connection:
             yield connection
     except sqlite3.Error as error:
+        if is_shortage(error):
+            raise
         raise UnusableError(str(error)) from error
     except (TypeError, ValueError) as error:  # sealed as it was, but damaged before
         raise UnusableError(f"it holds what coverage.py would not write: {error}") from error
@@ -73,7 +75,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     except FileNotFoundError:
         raise UnusableError("it has just been removed") from None
     except OSError as error:
-        if is_disk_full(error):
+        if is_shortage(error):
             raise
         raise UnusableError(error.strerror or str(error)) from error
 

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from wsgi_coverage.data import database, regular
 
+from wsgi_coverage.errors import is_shortage
+
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
 MAGIC = b"SQLite format 3\0"
@@ -114,10 +116,16 @@ def _is_name(name: object) -> bool:
 
 
 def fingerprint(source: str | Path) -> str | None:
-    """What tells one version of a source from another; None if it cannot be read."""
+    """What tells one version of a source from another; None if it cannot be read.
+
+    Raises:
+        OSError: no descriptor is left to read it by.
+    """
     try:
         return fingerprint_of(regular.read(source))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         return None
 
 

@@ -18,7 +18,6 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
-from errno import ENOSPC
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,7 +66,7 @@ def call(
     Raises:
         NoInterpreterError: there is no Python to run it.
         BuildFailedError: the child failed, died, was silent for too long, or wrote nonsense.
-        OSError: the child found no room on the disk (ENOSPC).
+        OSError: the system refused the child to open or to write a file; its error number.
     """
     job = _job((function, arguments, keywords), plugins=plugins)
     reasons = []
@@ -134,7 +133,7 @@ class Begun:
         messages = [_parsed(line) or {} for line in bytes(self._received).split(b"\n") if line]
         if not any(each.get("kind") == "value" for each in messages):
             told = [
-                each["text"].partition(": ")[2] if each["disk_full"] else each["text"]
+                each["text"].partition(": ")[2] if each["refusal"] else each["text"]
                 for each in messages
                 if each.get("kind") == "error"
             ]
@@ -231,8 +230,8 @@ class _Conversation:
         elif message["kind"] == "files":
             progress.note(message["done"], message["total"])
         elif message["kind"] == "error":
-            if message["disk_full"]:
-                raise OSError(ENOSPC, message["text"])
+            if message["refusal"]:
+                raise OSError(message["refusal"], message["text"])
             log.error("a child process failed to make a report:\n%s", message["traceback"])
             raise BuildFailedError(
                 f"the report could not be made ({message['text']}); what was published stands"
@@ -260,7 +259,7 @@ def _parsed(line: bytes) -> JsonObject | None:
                 "total": int(),
             }:
                 pass
-            case {"kind": "error", "text": str(), "traceback": str(), "disk_full": bool()}:
+            case {"kind": "error", "text": str(), "traceback": str(), "refusal": int() | None}:
                 pass
             case {"kind": "value", "pickle": str(pickled)}:
                 found["value"] = pickle.loads(base64.b64decode(pickled))  # noqa: S301

@@ -86,15 +86,15 @@ def _work(worker: Worker, pickled: bytes) -> bytes:
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    is_disk_full = False
+    refusal = None
     with contextlib.suppress(Exception):
         from wsgi_coverage import errors
 
-        is_disk_full = errors.is_disk_full(error)
+        refusal = errors.refusal(error)
     return {
         "text": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "disk_full": is_disk_full,
+        "refusal": refusal,
     }
 
 

@@ -76,7 +76,7 @@ def build_detail(source: Source, folder: Path, *, label: str | None = None) -> R
 def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
     """All data in one file in the folder, to be reported on; and the warnings."""
     cov = ReportingCoverage(source.config, folder / DATA)
-    with contextlib.closing(cov):
+    with contextlib.closing(cov), cov.whole():
         warnings = combine(
             cov,
             source.data_files,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import owned
+from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.model import Point, Report
 
 KEPT = 200  # points
@@ -42,7 +43,9 @@ class History:
             return Past(
                 since=found["since"], points=tuple(Point(**each) for each in found["points"])
             )
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            if is_shortage(error):
+                raise  # it would be written anew without what there is
             return Past()
 
     def since(self, started_at: str) -> str:

@@ -24,6 +24,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.owned import TEMPORARY, create, is_temporary, make_folder, sweep
 
 DIGEST = 16  # bytes, in front of the content
@@ -55,7 +56,9 @@ def read(path: Path) -> Any:
 def _content(path: Path) -> bytes | None:
     try:
         raw = path.read_bytes()
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise  # it is there
         return None
     whole = hashlib.blake2b(raw[DIGEST:], digest_size=DIGEST).digest() == raw[:DIGEST]
     return raw[DIGEST:] if whole else None

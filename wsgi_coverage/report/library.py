@@ -16,10 +16,9 @@ from typing import TypeVar
 
 from wsgi_coverage.errors import (
     BadParameterError,
-    DiskFullError,
     NoDataError,
     NotFoundError,
-    is_disk_full,
+    storage_error,
 )
 from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.report import formats
@@ -116,7 +115,7 @@ class Library:
         Raises:
             BadParameterError: there is no such format.
             NoDataError: nothing was measured.
-            DiskFullError: there is no room to render it in.
+            StorageError: it cannot be rendered, for want of room for instance.
         """
         if wanted not in EXPORTS:
             raise BadParameterError(
@@ -134,7 +133,7 @@ class Library:
         Raises:
             NoDataError: nothing was measured.
             NotFoundError: there is no such page.
-            DiskFullError: there is no room to render it in.
+            StorageError: it cannot be rendered, for want of room for instance.
         """
         self._check_has_data(identity)
         if not path or "/" in path or "\\" in path or "\x00" in path or path.startswith("."):
@@ -150,10 +149,9 @@ class Library:
         try:
             return self.read(identity, reader)
         except Exception as error:
-            if is_disk_full(error):
-                raise DiskFullError(
-                    "no room to render this; what was there is untouched"
-                ) from error
+            what = "this cannot be rendered; what was there is untouched"
+            if (refused := storage_error(error, what)) is not None:
+                raise refused from error
             raise
 
     def _check_has_data(self, identity: str | None) -> None:

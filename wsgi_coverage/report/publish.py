@@ -27,15 +27,15 @@ from typing import Any, TypeVar
 
 from wsgi_coverage import clock, owned
 from wsgi_coverage.errors import (
-    DiskFullError,
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
-    is_disk_full,
+    storage_error,
 )
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.store.turns import turn
 from wsgi_coverage.store.workplace import BUILDING, sweep, workplace
+from wsgi_coverage.store.writable import check_removable
 
 DATA = "data.coverage"
 META = "meta.json"
@@ -70,15 +70,16 @@ def building(parent: Path) -> Iterator[Path]:
     """A folder to build in; it is gone afterwards unless it was renamed.
 
     Raises:
-        DiskFullError: there was no room.
+        StorageError: it cannot be written to.
     """
     try:
         owned.make_folder(parent)
         with workplace(parent) as folder:
             yield folder
     except Exception as error:
-        if is_disk_full(error):
-            raise DiskFullError(f"no room in {parent}; what was there is untouched") from error
+        what = f"{parent} cannot be written to; what was there is untouched"
+        if (refused := storage_error(error, what)) is not None:
+            raise refused from error
         raise
 
 
@@ -104,7 +105,7 @@ class Publisher:
 
         Raises:
             RefreshBusyError: another process has held it for as long.
-            DiskFullError: there is no room even for the lock.
+            StorageError: the lock cannot be written to.
         """
         with self._held("build.lock", LOCK_PATIENCE if patience is None else patience):
             yield
@@ -121,8 +122,9 @@ class Publisher:
                     f"{patience:.0f} seconds; try again later"
                 ) from None
             except OSError as error:
-                if is_disk_full(error):
-                    raise DiskFullError(f"no room in {self._cache_dir}") from error
+                what = f"{self._cache_dir} cannot be written to"
+                if (refused := storage_error(error, what)) is not None:
+                    raise refused from error
                 raise
             yield
 
@@ -133,7 +135,7 @@ class Publisher:
         Unlike the other, it is held while workers are waited for; reports are built meanwhile.
 
         Raises:
-            RefreshBusyError, DiskFullError: as `lock`.
+            RefreshBusyError, StorageError: as `lock`.
         """
         with self._held("collect.lock", LOCK_PATIENCE):
             yield
@@ -146,7 +148,7 @@ class Publisher:
             build: writes all formats into a folder, and returns the metadata.
 
         Raises:
-            RefreshBusyError, DiskFullError: as `lock` and `building`.
+            RefreshBusyError, StorageError: as `lock` and `building`.
             RefusedReportError: the folder of reports is a link.
         """
         with self.lock():
@@ -163,6 +165,14 @@ class Publisher:
                 owned.replace(self._current, report.id)
             self._prune(report.id)
             return report
+
+    def check_removable(self) -> None:
+        """See that `withdraw` will work, before anything is forgotten.
+
+        Raises:
+            StorageError: it would not.
+        """
+        check_removable(self._cache_dir)
 
     def withdraw(self) -> None:
         """Take the published report away; call it under the lock."""
@@ -216,7 +226,7 @@ class Publisher:
         try:
             is_file = stat.S_ISREG(self._current.lstat().st_mode)
             identity = self._current.read_text(encoding="utf-8") if is_file else None
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             identity = ""
         except ValueError:  # no text
             identity = None

@@ -95,7 +95,7 @@ def opened(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
     plain = read(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
-    with closing(ReportingCoverage(plain["config"], folder / DATA)) as cov:
+    with closing(ReportingCoverage(plain["config"], folder / DATA)) as cov, cov.whole():
         cov.load()
         cov.map_names()
         cov.analyst = reported = Reported(cov, folder, plain)

@@ -23,6 +23,7 @@ from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
 from wsgi_coverage.data import regular, start
+from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
@@ -88,6 +89,7 @@ class ReportingCoverage(Coverage):
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
         self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}
+        self._shortage: Exception | None = None
         self._analysed: set[str] = set()
         self._files = 0  # in the combined data
         self._aliases: Any = None
@@ -140,6 +142,8 @@ class ReportingCoverage(Coverage):
             return self.analyst.analysis(reporter, lambda: self.full_analysis(reporter))
         except Exception as error:
             self._errors[name] = error
+            if is_shortage(error):
+                self._shortage = error
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
                 self.failures[name] = str(error) or type(error).__name__
             raise
@@ -150,6 +154,21 @@ class ReportingCoverage(Coverage):
         self._analysed.add(name)
         self._files = self._files or len(self.get_data().measured_files())
         progress.note(len(self._analysed), self._files)
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """See that no source is left out inside for want of room or of a descriptor.
+
+        coverage.py goes on with the others; the report would lack it, and be kept so.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._shortage is not None:
+                raise self._shortage from error
+            raise
+        if self._shortage is not None:
+            raise self._shortage
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError
+from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
 from wsgi_coverage.owned import ABANDONED
 from wsgi_coverage.report.publish import ID, building, read_meta, write_meta
@@ -42,7 +42,7 @@ class Snapshots:
 
         Raises:
             SnapshotLimitError: there are as many as may be kept.
-            DiskFullError: there is no room; nothing half-written is listed.
+            StorageError: it cannot be written; nothing half-written is listed.
         """
         if keep and self._count() >= MAX_SNAPSHOTS:
             raise SnapshotLimitError(
@@ -73,8 +73,13 @@ class Snapshots:
 
     def _whole(self, names: Iterable[str]) -> Iterator[Report]:
         for name in names:
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                yield read_meta(self._folder / name)
+            try:
+                meta = read_meta(self._folder / name)
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                if is_shortage(error):
+                    raise
+                continue
+            yield meta
 
     def find(self, identity: str) -> Path:
         """A snapshot's folder.

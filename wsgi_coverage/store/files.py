@@ -28,7 +28,7 @@ from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.alike import Alike
 from wsgi_coverage.data.regular import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
-from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.errors import is_shortage, storage_error
 from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
@@ -166,8 +166,9 @@ class FilesStore:
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     temporary.unlink()
-            if is_disk_full(error):
-                raise DiskFullError(f"no room in {self._folder} to write {target.name}") from error
+            what = f"{target.name} cannot be written in {self._folder}"
+            if (refused := storage_error(error, what)) is not None:
+                raise refused from error
             raise
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
@@ -233,11 +234,19 @@ class FilesStore:
         """The configured data file, and those whose names it begins, as coverage.py finds them."""
         name = self._data_file.name
         for folder in {self._data_file.parent, self._folder, self._fallback}:
-            with contextlib.suppress(OSError):
-                for entry in os.scandir(folder):
-                    ours = entry.name == name or entry.name.startswith(f"{name}.")
-                    if ours and not entry.name.endswith("-journal") and _is_no_folder(entry):
-                        yield Path(entry.path)
+            try:
+                with os.scandir(folder) as entries:
+                    found = [each.path for each in entries if _is_data_file(each, name)]
+            except OSError as error:
+                if is_shortage(error):
+                    raise  # else what is there would be passed over silently
+                continue
+            yield from map(Path, found)
+
+
+def _is_data_file(entry: os.DirEntry[str], name: str) -> bool:
+    ours = entry.name == name or entry.name.startswith(f"{name}.")
+    return ours and not entry.name.endswith("-journal") and _is_no_folder(entry)
 
 
 def _is_no_folder(entry: os.DirEntry[str]) -> bool:

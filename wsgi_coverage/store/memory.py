@@ -45,6 +45,7 @@ from typing import NamedTuple, TypeVar
 from wsgi_coverage import owned
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
+from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store.log import (
     Known,
     Log,
@@ -395,6 +396,9 @@ class Memory:
 
         Args:
             before: only what belongs to older epochs than this, and the load.
+
+        Raises:
+            OSError: no descriptor is left to read it by.
         """
         problems: list[str] = []
         state = self.state()
@@ -403,6 +407,8 @@ class Memory:
             raw = self._read_files(problems)
             records = self._read_records(problems)
         except OSError as error:
+            if is_shortage(error):
+                raise  # nothing is the matter with what is there
             if not isinstance(error, MemoryGoneError) and error.errno not in (
                 errno.EACCES,
                 errno.ENOENT,
@@ -434,6 +440,8 @@ class Memory:
             except FileNotFoundError:
                 continue
             except OSError as error:
+                if is_shortage(error):
+                    raise
                 problems.append(f"{path} cannot be read: {error.strerror}")
                 continue
             if not any(raw[:HEADER]) and not any(raw):
@@ -455,6 +463,8 @@ class Memory:
             except FileNotFoundError:
                 continue
             except OSError as error:
+                if is_shortage(error):
+                    raise
                 problems.append(f"{path} cannot be read: {error.strerror}")
         return found
 
@@ -577,10 +587,16 @@ class Memory:
 
 
 def open_if_there(folder: Path) -> Memory | None:
-    """The memory in a private folder, which is not made."""
+    """The memory in a private folder, which is not made.
+
+    Raises:
+        OSError: no descriptor is left to open it by.
+    """
     try:
         return Memory(folder, make=False)
-    except OSError:  # there is none, or another user's, or it goes just now
+    except OSError as error:  # there is none, or another user's, or it goes just now
+        if is_shortage(error):
+            raise
         return None
 
 

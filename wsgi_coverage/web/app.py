@@ -18,14 +18,13 @@ from werkzeug.wrappers import Request, Response
 from wsgi_coverage import patience
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
-    DiskFullError,
     MethodNotAllowedError,
     NotFoundError,
     NotMeasuringError,
     RequestError,
     UnauthorizedError,
     WsgiCoverageError,
-    is_disk_full,
+    storage_error,
 )
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.web import auth, negotiation
@@ -80,8 +79,10 @@ class ControlApp:
         except WsgiCoverageError as error:
             return self._problem(request, error)
         except Exception as error:
-            if is_disk_full(error):
-                return self._problem(request, DiskFullError("no room on the disk"))
+            if (
+                refused := storage_error(error, f"{request.method} needs to open files")
+            ) is not None:
+                return self._problem(request, refused)
             log.exception("%r %r failed", request.method, request.path)
             return self._problem(
                 request, WsgiCoverageError("something went wrong here; the server's log has it")

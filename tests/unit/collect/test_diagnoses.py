@@ -35,6 +35,8 @@ FACTS_OF = {
     "branches-cost": Facts(branch=True),
     "autosave-off": Facts(autosave_interval=0.0),
     "paused": Facts(paused_since="2026-11-21T10:00:00+00:00"),
+    "not-writable": Facts(not_writable={"/srv/shop": "the file system is read-only"}),
+    "no-descriptors": Facts(has_descriptors=False),
 }
 
 
@@ -78,6 +80,7 @@ def test_its_facts_call_for_a_diagnosis_and_for_no_other(name: str) -> None:
         ("lossy-flush", ["9.9", "AttributeError: data"]),
         ("no-channel", ["a second"]),
         ("private-folder-taken", ["wsgi-coverage-0 belongs to user 1001", "wsgi-coverage-0-1/abc"]),
+        ("not-writable", ["/srv/shop (the file system is read-only)", "507"]),
         ("other-namespaces", ["1 other container of this host"]),
     ],
 )

@@ -1,0 +1,65 @@
+"""Why files cannot be made in a folder, or opened at all. Only looked at: nothing is written.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wsgi_coverage.errors import (
+    AccessDeniedError,
+    DiskFullError,
+    NoDescriptorsError,
+    ReadOnlyError,
+    StorageError,
+    storage_error,
+)
+
+
+def check_removable(folder: Path) -> None:
+    """See that what is in a folder can be taken away.
+
+    Raises:
+        StorageError: it cannot, as far as can be told without trying.
+    """
+    kind = _refusal(folder)
+    if kind is not None and kind is not DiskFullError:
+        raise kind(f"{kind.why}: {folder} cannot be written to")
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or in the one that it has to be made in; None: one can.
+
+    As far as can be told without trying.
+    """
+    kind = _refusal(folder)
+    return None if kind is None else kind.why
+
+
+def can_open_files() -> bool:
+    """False where this process, or the system, has as many files open as it may."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return not isinstance(storage_error(error, ""), NoDescriptorsError)
+    return True
+
+
+def _refusal(folder: Path) -> type[StorageError] | None:
+    there = next((each for each in (folder, *folder.parents) if os.path.exists(each)), folder)  # noqa: PTH110  a Path raises where it may not look
+    if hasattr(os, "statvfs"):
+        try:
+            disk = os.statvfs(there)
+        except OSError:
+            return None
+        if disk.f_flag & os.ST_RDONLY:
+            return ReadOnlyError
+        left = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+        if disk.f_blocks and not left:
+            return DiskFullError
+    effective = os.access in os.supports_effective_ids
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=effective):
+        return AccessDeniedError
+    return None
