@@ -83,8 +83,8 @@ class Control:
             wait: seconds to wait for the other workers, at most.
 
         Raises:
-            RefreshBusyError, BuildFailedError, StorageError: nothing was published; the old report
-                stands.
+            RefreshBusyError, BuildFailedError, ConfigurationError, StorageError: nothing was
+                published; the old report stands.
         """
         self._sweep()
         gathering = self._worker.gather("publish", wait=wait)

@@ -18,6 +18,7 @@
     ├── NoDataError                    409 no-data
     ├── NotOursError                   409 not-ours
     ├── CannotPauseError               409 cannot-pause
+    ├── ConfigurationError             409 configuration
     ├── SnapshotLimitError             409 snapshot-limit
     ├── BuildFailedError               500 build-failed
     ├── RefreshBusyError               503 refresh-busy
@@ -164,6 +165,13 @@ class CannotPauseError(WsgiCoverageError):
     """Measuring could not go on afterwards as it was before."""
 
     slug = "cannot-pause"
+    status = 409
+
+
+class ConfigurationError(WsgiCoverageError):
+    """coverage.py refuses a part of its configuration, which it looks at for a report only."""
+
+    slug = "configuration"
     status = 409
 
 

@@ -16,7 +16,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.download import saying_why_not, usual_mode
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
-from wsgi_coverage.errors import BuildFailedError, DiskFullError
+from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.collected import Brought, Collected, combine
 from wsgi_coverage.store.workplace import WRITING, sweep, workplace
@@ -94,6 +94,7 @@ def collect(
     Raises:
         DiskFullError, ClientError: the file cannot be written; it is as it was.
         BuildFailedError: it cannot be added to; it is as it was.
+        ConfigurationError: coverage.py refuses `[paths]`; it is as it was.
     """
     with _workspace(target) as workspace:
         fetched = [_Fetched(client, workspace / str(n)) for n, client in enumerate(clients)]
@@ -113,7 +114,7 @@ def collect(
                     label=label,
                     mode=owned.FILE if private else usual_mode(),
                 )
-        except (DiskFullError, BuildFailedError) as error:
+        except (DiskFullError, BuildFailedError, ConfigurationError) as error:
             raise type(error)(f"{error}{_still_there(fetched)}") from error
         return _finished(fetched, result, target)
 

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsgi_coverage.data import database, regular
-
 from wsgi_coverage.errors import is_shortage
 
 TABLE = "wsgi_coverage"

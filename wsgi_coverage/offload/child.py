@@ -66,6 +66,7 @@ def call(
     Raises:
         NoInterpreterError: there is no Python to run it.
         BuildFailedError: the child failed, died, was silent for too long, or wrote nonsense.
+        WsgiCoverageError: what the function raises of these.
         OSError: the system refused the child to open or to write a file; its error number.
     """
     job = _job((function, arguments, keywords), plugins=plugins)
@@ -232,6 +233,8 @@ class _Conversation:
         elif message["kind"] == "error":
             if message["refusal"]:
                 raise OSError(message["refusal"], message["text"])
+            if message["ours"]:
+                raise message["ours"]
             log.error("a child process failed to make a report:\n%s", message["traceback"])
             raise BuildFailedError(
                 f"the report could not be made ({message['text']}); what was published stands"
@@ -259,8 +262,14 @@ def _parsed(line: bytes) -> JsonObject | None:
                 "total": int(),
             }:
                 pass
-            case {"kind": "error", "text": str(), "traceback": str(), "refusal": int() | None}:
-                pass
+            case {
+                "kind": "error",
+                "text": str(),
+                "traceback": str(),
+                "refusal": int() | None,
+                "ours": str() | None as ours,
+            }:
+                found["ours"] = ours and pickle.loads(base64.b64decode(ours))  # noqa: S301
             case {"kind": "value", "pickle": str(pickled)}:
                 found["value"] = pickle.loads(base64.b64decode(pickled))  # noqa: S301
             case _:

@@ -86,15 +86,18 @@ def _work(worker: Worker, pickled: bytes) -> bytes:
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    refusal = None
+    refusal = ours = None
     with contextlib.suppress(Exception):
         from wsgi_coverage import errors
 
         refusal = errors.refusal(error)
+        if isinstance(error, errors.WsgiCoverageError):
+            ours = base64.b64encode(pickle.dumps(type(error)(str(error)))).decode()
     return {
         "text": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
         "refusal": refusal,
+        "ours": ours,
     }
 
 

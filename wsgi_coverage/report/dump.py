@@ -25,9 +25,12 @@ def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
 
     Returns:
         The bytes (of empty data, where nothing has been measured), and the warnings.
+
+    Raises:
+        ConfigurationError: coverage.py refuses `[paths]`.
     """
     combined = workspace / DATA
-    with contextlib.closing(ReportingCoverage(source.config, combined)) as cov:
+    with contextlib.closing(ReportingCoverage(source.config, combined)) as cov, cov.whole():
         warnings = combine(
             cov,
             source.data_files,

@@ -53,9 +53,12 @@ def conclude(
         required: percent that have to be executed; None: by coverage.py's configuration. What
             counts is what the report shows, as for `coverage report`.
         memory: what processes have marked and nobody has written to a data file.
+
+    Raises:
+        ConfigurationError: coverage.py refuses `[paths]`.
     """
     combined, target = workspace / DATA, Path(config.data_file).absolute()
-    with contextlib.closing(ReportingCoverage(config, combined)) as cov:
+    with contextlib.closing(ReportingCoverage(config, combined)) as cov, cov.whole():
         warnings = combine(
             cov,
             data_files,

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from coverage import Coverage, files
-from coverage.exceptions import NoSource, NotPython
+from coverage.exceptions import ConfigError, NoSource, NotPython
 from coverage.parser import PythonParser
 from coverage.plugin import CodeRegion, FileReporter
 from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
 from wsgi_coverage.data import regular, start
-from wsgi_coverage.errors import is_shortage
+from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
 
@@ -54,6 +55,24 @@ def _anchored(patterns: list[str] | None) -> list[str] | None:
     return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
 
 
+@contextlib.contextmanager
+def refusing_configuration() -> Iterator[None]:
+    """Turn what coverage.py says of its configuration into an error of ours.
+
+    What it reads it checks in part only: patterns of files and some numbers when they are used,
+    and expressions for contexts never.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigurationError(f"coverage.py refuses its configuration: {error}") from error
+    except re.error as error:
+        raise ConfigurationError(
+            f"coverage.py's configuration has a regular expression that is none: {error}: "
+            f"{error.pattern!r}"
+        ) from error
+
+
 class Analyst(Protocol):
     """Who answers for the sources of a report."""
 
@@ -79,6 +98,8 @@ class ReportingCoverage(Coverage):
                 setattr(self.config, name, config[name])
         else:
             self.config = config.copy()
+        # coverage.py reads a list without any path, and fails on it later.
+        self.config.paths = {name: paths for name, paths in self.config.paths.items() if paths}
         self.config.data_file = str(data_file)
         self.config.parallel = False
         for option in ("report_include", "report_omit"):
@@ -160,9 +181,13 @@ class ReportingCoverage(Coverage):
         """See that no source is left out inside for want of room or of a descriptor.
 
         coverage.py goes on with the others; the report would lack it, and be kept so.
+
+        Raises:
+            ConfigurationError: coverage.py refuses its configuration.
         """
         try:
-            yield
+            with refusing_configuration():
+                yield
         except Exception as error:
             if self._shortage is not None:
                 raise self._shortage from error
@@ -207,9 +232,14 @@ class ReportingCoverage(Coverage):
         return str(self._aliases.map(name))
 
     def path_map(self) -> Callable[[str], str]:
-        """What `coverage combine` does to the names of measured files."""
+        """What `coverage combine` does to the names of measured files.
+
+        Raises:
+            ConfigurationError: coverage.py refuses `[paths]`.
+        """
         self.get_data()  # else the folder that relative names are relative to is not known yet
-        return self._make_aliases().map
+        with refusing_configuration():
+            return self._make_aliases().map
 
     def close(self) -> None:
         """Close what reporting opened; coverage.py does that in an exit handler."""

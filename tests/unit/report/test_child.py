@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.errors import BuildFailedError, is_disk_full
+from wsgi_coverage.errors import BuildFailedError, ConfigurationError, is_disk_full
 from wsgi_coverage.offload import child, child_main, interpreter, process, progress
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
@@ -41,6 +41,11 @@ def stat_of(path):
 
 def fill_the_disk():
     raise OSError(errno.ENOSPC, "No space left on device")
+
+def refuse():
+    from wsgi_coverage.errors import ConfigurationError
+
+    raise ConfigurationError("it is refused")
 
 def fail():
     raise RuntimeError("two many cooks")
@@ -210,6 +215,11 @@ def test_a_full_disk_there_is_a_full_disk_here(jobs: Any) -> None:
 
     assert caught.value.errno == ENOSPC
     assert is_disk_full(caught.value)
+
+
+def test_an_error_of_ours_there_is_the_same_error_here(jobs: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^it is refused$"):
+        call(jobs.refuse)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])

@@ -12,7 +12,7 @@ import pytest
 from coverage import CoverageData
 
 from wsgi_coverage.data import stamp
-from wsgi_coverage.errors import NoDataError, SettingsError
+from wsgi_coverage.errors import ConfigurationError, NoDataError, SettingsError
 from wsgi_coverage.report import paper
 from wsgi_coverage.report.changes import Judged, judge
 from wsgi_coverage.report.checkout import Checkout
@@ -379,6 +379,17 @@ def test_a_configuration_that_cannot_be_read_is_said(checkout: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"coverage\.py's configuration cannot be read"):
         Checkout(checkout)
+
+
+def test_paths_that_coverage_refuses_are_said_by_its_own_sentence(
+    checkout: Path, tmp_path: Path, write: Write
+) -> None:
+    (checkout / ".coveragerc").write_text("[paths]\nsource =\n    src\n    */releases/*/\n")
+
+    with pytest.raises(ConfigurationError, match="Pattern must not end with wildcards"):
+        combined([write("one", {"/srv/shop/cart.py": [1]})], checkout, tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
 
 
 # Reports on it
