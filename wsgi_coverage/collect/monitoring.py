@@ -33,6 +33,7 @@ from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Place, room_of
+from wsgi_coverage.data.union import NO_UTF_8, is_storable
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store import memory as memory_module
 from wsgi_coverage.store.mapped import Mapped
@@ -208,6 +209,8 @@ class Monitoring:
         """Which source version a code object is of; None: it is not measured."""
         measured = self._classify(code.co_filename, frame)
         if measured is None:
+            if not is_storable(code.co_filename):
+                self._note(ascii(code.co_filename), NO_UTF_8)
             self._sources[code.co_filename] = None
             return None
         try:

@@ -15,7 +15,7 @@ from coverage import CoverageData
 
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
-from wsgi_coverage.data.union import DataUnion
+from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
@@ -124,6 +124,8 @@ def data_files_of(memory_id: str) -> tuple[str, str]:
 def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: bool) -> None:
     """Add what was read of a memory to a data set of coverage.py's, which is of one mode."""
     for claim, lines in () if branch else reading.executed():
+        if not is_storable(claim.name):
+            continue
         data.add_lines({claim.name: []})
         for context, bits in by_context(lines, static).items():
             data.set_context(context)

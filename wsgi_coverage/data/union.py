@@ -26,6 +26,7 @@ from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 
+NO_UTF_8 = "its name is no UTF-8, and no data file holds such a name"
 KINDS = {True: "branches", False: "statements only"}
 
 # One text for all names: rows take longer, and the next worker's are often the same.
@@ -95,6 +96,7 @@ class DataUnion:
         self._names: dict[str, str] = {}  # of a file, elsewhere: here
         self._tables: dict[tuple[str, str], Names] = {}
         self._files: dict[str, None] = {}
+        self.unstorable: list[str] = []  # what was left out when it was written
         self._contexts: dict[str, None] = {}
         self._tracers: dict[str, str] = {}
         self._found: dict[str, dict[str, Any]] = {}  # by context and file, lines or arcs
@@ -285,6 +287,11 @@ class DataUnion:
         Raises:
             sqlite3.Error: it cannot be written.
         """
+        self.unstorable = [name for name in self._files if not is_storable(name)]
+        for name in self.unstorable:
+            self.forget(name)
+            del self._files[name]
+            self._tracers.pop(name, None)
         files = {name: number for number, name in enumerate(self._files, start=1)}
         contexts = {name: number for number, name in enumerate(self._contexts, start=1)}
         with contextlib.closing(sqlite3.connect(self._target)) as connection, connection:
@@ -337,6 +344,15 @@ def _by_context(rows: Iterable[tuple[int, int, Any]]) -> Rows:
     for context, number, value in rows:
         out.setdefault(context, []).append((number, value))
     return out
+
+
+def is_storable(name: str) -> bool:
+    """False for a file name that is no UTF-8: SQLite takes no lone surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _create(path: Path, *, branch: bool) -> None:

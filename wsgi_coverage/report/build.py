@@ -22,6 +22,8 @@ from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.report.reporting import ReportingCoverage
 
+NAMED = 3  # files that a warning names; the others are counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -102,6 +104,11 @@ def _described(
     warnings += first(
         [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     )
+    if cov.not_python:
+        named = ", ".join(sorted(cov.not_python)[:NAMED])
+        more = len(cov.not_python) - NAMED
+        named += f" and {more} more" if more > 0 else ""
+        warnings.append(f"files that are no Python, templates for instance, are left out: {named}")
     warnings += source.remarks
     gathered = source.gathering
     warnings += [

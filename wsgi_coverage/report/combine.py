@@ -15,7 +15,7 @@ from pathlib import Path
 from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.reading import Reading, by_context
-from wsgi_coverage.data.union import KINDS, DataUnion
+from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import Versions
 from wsgi_coverage.report.releases import Releases, find
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -81,6 +81,7 @@ def combine(
             if (mapped := union.name(name)) not in left_out:
                 union.touch(mapped, plugin or "")
         union.write()
+        warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]
     cov.load()
     return first(warnings)
 

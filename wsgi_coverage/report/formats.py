@@ -8,6 +8,7 @@ render it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -75,7 +76,7 @@ def read_page(folder: Path, name: str) -> bytes:
     path = folder / HTML / name
     if not path.exists():
         if name.endswith(REGIONS_PAGE):
-            with _turn(folder, name):
+            with _turn(folder, HTML):
                 if not path.exists():
                     call_for(folder, partial(render_page, folder, name))
         else:
@@ -106,7 +107,7 @@ def render(folder: Path, name: str) -> None:
 
 
 def render_page(folder: Path, name: str) -> None:
-    """Render a page of the HTML, and what it is shown with, into a report's folder.
+    """Render a page of the HTML, if there is one, and its static files, into a report's folder.
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
@@ -114,6 +115,8 @@ def render_page(folder: Path, name: str) -> None:
     """
     with _workplace(folder) as work:
         pages.render(folder, name, work)
+        if name not in os.listdir(work):  # noqa: PTH208  a Path is made of no name that is odd
+            return
         restrict(work)
         make_folder(folder / HTML)
         for made in work.iterdir():

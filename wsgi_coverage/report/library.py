@@ -9,6 +9,7 @@ or deleted, and is told from one that was never there.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ from wsgi_coverage.report.publish import DATA, Publisher, read_meta
 from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
 
+# Where a file system takes shorter names only, or no such bytes.
+NO_SUCH_NAME = (errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 MAX_NAME = 255  # bytes; no file system takes a longer file name
 NOTHING_RAN = "no data yet: nothing that is measured had run"
 EXPORTS = {
@@ -142,7 +145,9 @@ class Library:
             raise NotFoundError("there is no such page in the HTML report")
         try:
             return self._render(identity, partial(formats.read_page, name=path))
-        except (FileNotFoundError, IsADirectoryError):
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and error.errno not in NO_SUCH_NAME:
+                raise
             raise NotFoundError("there is no such page in the HTML report") from None
 
     def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import Any
 
 from coverage.files import flat_rootname
 from coverage.results import Numbers
+
+LONGEST = 200  # bytes; no file system takes more than 255, and some take less
+NOT_IN_LINKS = frozenset("%?#:\\")  # coverage.py's templates do not quote links
 
 
 def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
@@ -18,7 +23,15 @@ def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
         return None
     if _either(config.html_skip_empty, config.skip_empty) and not numbers.n_statements:
         return None
-    return f"{flat_rootname(shown)}.html"
+    return page_name(shown)
+
+
+def page_name(shown: str) -> str:
+    """The name of a source's page: coverage.py's, where a file, and a link, can have it."""
+    name = f"{flat_rootname(shown)}.html"
+    if len(os.fsencode(name)) <= LONGEST and name.isprintable() and NOT_IN_LINKS.isdisjoint(name):
+        return name
+    return f"z_{hashlib.blake2b(os.fsencode(shown), digest_size=16).hexdigest()}.html"
 
 
 def _either(of_html: bool | None, of_all: bool) -> bool:

@@ -22,6 +22,7 @@ from coverage.report_core import get_analysis_to_report
 
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.figures import Region, numbers, regions_of
+from wsgi_coverage.report.names import page_name
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
@@ -156,6 +157,8 @@ class _Site:
             for reporter, analysis in found
             if self._reporter.should_report(analysis, self._index)
         ]
+        for file in files:
+            file.html_filename = page_name(file.fr.relative_filename())
         for one, other in itertools.pairwise(files):
             one.next_html, other.prev_html = other.html_filename, one.html_filename
         if files:

@@ -108,6 +108,7 @@ class ReportingCoverage(Coverage):
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
+        self.not_python: list[str] = []  # files that do not say by their names that they are
         self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}
         self._shortage: Exception | None = None
@@ -167,6 +168,8 @@ class ReportingCoverage(Coverage):
                 self._shortage = error
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
                 self.failures[name] = str(error) or type(error).__name__
+            else:
+                self.not_python.append(name)
             raise
         finally:
             self._note_progress(name)
