@@ -32,6 +32,8 @@ TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81"]
 ASGI = ["fastapi", "uvicorn"]
+# What an application may have beside us: greenlets, large packages, another Coverage.
+BESIDE = ["gevent", "sqlalchemy", "pytest-cov"]
 CLIENTS = [
     "httpbin",
     "playwright>=1.49",
@@ -49,12 +51,17 @@ TRACED = tuple(
 ENDED = tuple(
     f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run", "run_processes")
 )
+GREENLETS = (
+    *(f"tests/unit/collect/test_{name}.py" for name in ("marked_as_coverage_does", "monitoring")),
+    "tests/unit/collect/test_tracing.py",
+    "tests/integration/test_child_process.py",
+)
 # The whole pyramid takes ten minutes: one run shares it out among the oldest Python, which measures
 # by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
 # Where one of these is missing, each runs the whole.
 PARTS = {
     "3.11": (*BELOW, *TRACED, *ENDED),
-    "3.13": ("tests/e2e", "tests/browser"),
+    "3.13": ("tests/e2e", "tests/browser", *GREENLETS),  # gevent has wheels for it
     "3.14": (*BELOW, *TRACED),
 }
 PEER = "flask-coverage==0.2.1"
@@ -115,6 +122,8 @@ def tests(session: nox.Session) -> None:
     chosen = session.posargs or share(str(session.python))
     if not chosen or not {*chosen} <= {*BELOW, *TRACED, *ENDED}:
         session.install(*CLIENTS)
+    if session.python == "3.13":
+        session.install(*BESIDE)
     with tempfile.TemporaryDirectory() as folder:
         session.run(*RUN, *QUIET, *chosen, env={"TMPDIR": folder})
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,43 @@ def test_lines_are_marked_in_memory_where_nothing_needs_coverages_tracer(
         pytest.importorskip("gevent")
 
     told = measure(CHOSEN, core=None, config=config)
+
+    assert (told["engine"], told["core"]) == ("memory", "monitoring")
+
+
+PLUGIN = """
+import coverage.plugin
+
+class Plugin(coverage.plugin.CoveragePlugin):
+    pass
+
+def coverage_init(reg, options):
+    reg.{}(Plugin())
+"""
+
+
+@pytest.mark.parametrize("kind", ["file_tracer", "dynamic_context"])
+def test_ctrace_measures_where_a_plugin_needs_it_and_the_reason_names_the_plugin(
+    measure: Measure, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "a_plugin.py").write_text(PLUGIN.format(f"add_{kind}"))
+
+    told = measure(CHOSEN, core=None, config="plugins = a_plugin")
+
+    assert (told["engine"], told["core"]) == ("coverage", "ctrace")
+    if sys.version_info >= (3, 12):
+        needs = "the plugins a_plugin.Plugin need another core"
+        assert told["reason"] == f"sysmon cannot be used: {needs}"
+        assert told["why"] == f"lines are not marked in memory: {needs}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
+def test_a_plugin_that_only_configures_leaves_lines_to_be_marked_in_memory(
+    measure: Measure, tmp_path: Path
+) -> None:
+    (tmp_path / "a_plugin.py").write_text(PLUGIN.format("add_configurer"))
+
+    told = measure(CHOSEN, core=None, config="plugins = a_plugin")
 
     assert (told["engine"], told["core"]) == ("memory", "monitoring")
 
