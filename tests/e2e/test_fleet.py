@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -406,6 +407,26 @@ def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(f
         assert server.get(f"{DASHBOARD}/snapshots").json() == []
         server.refresh()
         assert server.exported()["cart.py"] == DEFS
+
+
+def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(fleet, command):
+    pipe = fleet.checkout / "pipe"
+    os.mkfifo(pipe)
+    fleet.servers[0].get("/a")
+    url = fleet.servers[0].url
+
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+
+    done = command("collect", url, "-o", "pipe", "--format", "text", cwd=fleet.checkout)
+
+    assert done.returncode == 0, done.stderr
+    assert b"cart.py" in done.stdout
+    reader.join(PATIENCE)
+    assert received[0].startswith(b"SQLite format 3")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [each for each in os.listdir(fleet.checkout) if each.startswith(".wsgi")] == []
 
 
 def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet, command):

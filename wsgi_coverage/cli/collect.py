@@ -78,25 +78,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
     from wsgi_coverage.report.checkout import Checkout
+    from wsgi_coverage.report.targets import drafting
 
     output = arguments.output or Path(DATA_FILE)
-    collection = collect(
-        [asking.client(arguments, url) for url in arguments.urls],
-        output,
-        private=arguments.output is None,
-        checkout=Checkout(Path(), arguments.rcfile),
-        append=arguments.append,
-        reset=arguments.reset,
-        label=arguments.label,
-        wait=arguments.wait,
-    )
-    code = tell(collection, arguments)
-    result = collection.result
-    if result.combined:
-        instances = asking.plural(len(result.combined), "instance")
-        asking.say(f"{asking.plural(result.files, 'file')} in {output}, of {instances}")
-        if arguments.format is not None:
-            _report(arguments, output)
+    with drafting(output) as draft:
+        collection = collect(
+            [asking.client(arguments, url) for url in arguments.urls],
+            output,
+            private=arguments.output is None,
+            checkout=Checkout(Path(), arguments.rcfile),
+            append=arguments.append,
+            reset=arguments.reset,
+            label=arguments.label,
+            wait=arguments.wait,
+            draft=draft,
+        )
+        code = tell(collection, arguments)
+        result = collection.result
+        if result.combined:
+            instances = asking.plural(len(result.combined), "instance")
+            asking.say(f"{asking.plural(result.files, 'file')} in {output}, of {instances}")
+            if arguments.format is not None:
+                _report(draft, arguments)
     return code
 
 
@@ -115,7 +118,7 @@ def tell(collection: Any, arguments: argparse.Namespace) -> int:
     return asking.OK
 
 
-def _report(arguments: argparse.Namespace, data_file: Path) -> None:
+def _report(data_file: Path, arguments: argparse.Namespace) -> None:
     from wsgi_coverage.client.download import replacing, saying_why_not
     from wsgi_coverage.report import paper
 

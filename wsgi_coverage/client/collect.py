@@ -19,6 +19,7 @@ from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, Unreac
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.collected import Brought, Collected, combine
+from wsgi_coverage.report.targets import drafting, pour
 from wsgi_coverage.store.workplace import WRITING, sweep, workplace
 
 AT_ONCE = 8  # instances
@@ -70,6 +71,7 @@ def collect(
     label: str | None = None,
     wait: float | None = None,
     private: bool = False,
+    draft: Path | None = None,
 ) -> Collection:
     """Collect what instances have executed up to now into one data file.
 
@@ -86,6 +88,8 @@ def collect(
         label: a context for the lines, and the label of the snapshots of `reset`.
         wait: seconds to wait for an instance's workers, at most; None: its default, 5.
         private: the file is for the own user alone; else for whom the umask says.
+        draft: where the data file is made that a target which is a device or a pipe gets, as
+            `targets.drafting` gives it; None: in a temporary folder.
 
     Returns:
         What became of it; an instance that failed is in `failures`, and does not keep the others'
@@ -96,24 +100,29 @@ def collect(
         BuildFailedError: it cannot be added to; it is as it was.
         ConfigurationError: coverage.py refuses `[paths]`; it is as it was.
     """
-    with _workspace(target) as workspace:
+    with contextlib.ExitStack() as drafts:
+        if draft is None:
+            draft = drafts.enter_context(drafting(target))
+        workspace = drafts.enter_context(_workspace(draft))
         fetched = [_Fetched(client, workspace / str(n)) for n, client in enumerate(clients)]
         fetch = partial(_take if reset else _get, label=label, wait=wait)
         _at_once(partial(_trying, fetch), fetched)
         brought = [Brought(each.client.url, each.path) for each in fetched if each.has_data]
-        own = [Brought(str(target), target, is_own=True)] if append and target.exists() else []
+        own = [Brought(str(target), draft, is_own=True)] if append and draft.exists() else []
         result = Collected()
         try:
             if brought:
                 parts = [*own, *brought]
                 result = combine(
                     parts,
-                    target,
+                    draft,
                     checkout,
                     workspace=workspace,
                     label=label,
                     mode=owned.FILE if private else usual_mode(),
                 )
+                with saying_why_not(target):
+                    pour(draft, target)
         except (DiskFullError, BuildFailedError, ConfigurationError) as error:
             raise type(error)(f"{error}{_still_there(fetched)}") from error
         return _finished(fetched, result, target)

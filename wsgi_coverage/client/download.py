@@ -9,7 +9,6 @@ import contextlib
 import errno
 import http.client
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.report.targets import drafting, is_special, pour
 
 CHUNK = 1 << 16  # bytes
 MOST = 256_000_000  # bytes; what is larger is to go to a file
@@ -55,15 +55,6 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
             return _copy(answer, file)
     with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
         return _copy(answer, file)
-
-
-def is_special(target: Path) -> bool:
-    """Tell whether a path is a device, a pipe or a socket: what a file cannot take the place of."""
-    try:
-        mode = target.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 class NotWrittenError(Exception):
@@ -108,9 +99,16 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary file that takes the target's place at the end, unless the block raises.
 
+    What is no regular file is written to instead.
+
     Raises:
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
+    if is_special(target):
+        with saying_why_not(target), drafting(target) as draft:
+            yield draft
+            pour(draft, target)
+        return
     shown, target = target, Path(os.path.realpath(target))  # a link stays one
     with saying_why_not(shown):
         number, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)

@@ -20,6 +20,7 @@ from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, first
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.report.targets import is_special, pour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,9 @@ def conclude(
 
 def _put(source: Path, target: Path) -> None:
     """Replace a file in one step; the two may lie on different disks."""
+    if is_special(target):
+        pour(source, target)
+        return
     beside = target.with_name(f".wsgi-coverage-{target.name}")
     try:
         owned.create(beside)

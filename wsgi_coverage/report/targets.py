@@ -1,0 +1,47 @@
+"""What a file is written to that need not be a file: a device or a pipe is never replaced.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def is_special(target: Path) -> bool:
+    """Tell whether a path is a device, a pipe or a socket: what a file cannot take the place of."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextlib.contextmanager
+def drafting(target: Path) -> Iterator[Path]:
+    """Where to make a file: the target itself, or a file that is poured into it afterwards.
+
+    Raises:
+        OSError: there is no temporary folder.
+    """
+    if not is_special(target):
+        yield target
+        return
+    with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
+        yield Path(folder, "draft")
+
+
+def pour(draft: Path, target: Path) -> None:
+    """Write what was drafted into the target, if that is something else.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if draft != target and draft.exists():
+        with draft.open("rb") as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
