@@ -262,7 +262,7 @@ def refusal(error: BaseException | None) -> int | None:
 
     coverage.py wraps SQLite's error in its own, so all that an error was raised from is searched.
     """
-    while error is not None:
+    while error is not None and not isinstance(error, FileNotFoundError):
         if isinstance(error, OSError) and error.errno in REFUSALS:
             return error.errno
         name = getattr(error, "sqlite_errorname", None) or ""

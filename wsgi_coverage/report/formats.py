@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -175,7 +176,7 @@ def _workplace(folder: Path) -> Iterator[Path]:
     try:
         with workplace(folder.parent) as work:
             yield work
-    except (CoverageException, OSError) as error:
+    except (CoverageException, OSError, sqlite3.Error) as error:
         if not (folder / META).exists():
             raise FileNotFoundError(f"{folder} was taken away") from error
         raise

@@ -19,6 +19,7 @@ from wsgi_coverage.errors import (
     BadParameterError,
     NoDataError,
     NotFoundError,
+    WsgiCoverageError,
     storage_error,
 )
 from wsgi_coverage.model import JsonObject, Report
@@ -153,6 +154,8 @@ class Library:
     def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
         try:
             return self.read(identity, reader)
+        except WsgiCoverageError:
+            raise
         except Exception as error:
             what = "this cannot be rendered; what was there is untouched"
             if (refused := storage_error(error, what)) is not None:

@@ -177,6 +177,9 @@ class Publisher:
     def withdraw(self) -> None:
         """Take the published report away; call it under the lock."""
         self._current.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for path in list(self._reports.iterdir()):
+                _remove(path)
         shutil.rmtree(self._reports, ignore_errors=True)
 
     def current(self) -> Report:
@@ -254,4 +257,12 @@ class Publisher:
         )
         old = [path for path in finished if path.name != current][: -(KEPT - 1) or None]
         for path in old:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a report at once, however long it takes: who reads it misses all of it, not a part."""
+    doomed = folder.with_name(f"{BUILDING}deleted-{folder.name}")
+    with contextlib.suppress(OSError):
+        folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

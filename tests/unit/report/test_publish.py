@@ -163,6 +163,30 @@ def test_a_failed_build_leaves_the_old_report_and_no_half(
     assert text(publisher) == "two"
 
 
+@pytest.mark.parametrize("by", ["a reset", "newer reports"])
+def test_who_reads_a_report_that_is_removed_misses_all_of_it_and_not_a_part(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    report = publisher.refresh(gathered(), building("one"))
+    folder = publisher.read(lambda found: found)
+    seen = []
+
+    def remove(path: Path, **_: object) -> None:
+        seen.append(folder.exists())
+
+    monkeypatch.setattr("wsgi_coverage.report.publish.shutil.rmtree", remove)
+    if by == "a reset":
+        with publisher.lock():
+            publisher.withdraw()
+    else:
+        for text_of in ("two", "three"):
+            publisher.refresh(gathered(), building(text_of))
+
+    assert report.id == folder.name
+    assert not folder.exists()
+    assert not seen[-1]
+
+
 def test_a_withdrawn_report_is_gone(publisher: Publisher) -> None:
     publisher.refresh(gathered(), building("one"))
 
