@@ -7,9 +7,8 @@ Concurrency: writes to a data file of its own; any number may run at once.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from wsgi_coverage.data import stamp, start
@@ -48,8 +47,11 @@ def combine(
     """
     warnings: list[str] = []
     stale: set[str] = set()
-    names = _Names(cov.path_map(), data_files, memory)
-    union = DataUnion(Path(cov.config.data_file), branch=branch, path_map=names.here)
+    names = _Names(cov.path_map())
+    for reading in memory:
+        names.look(reading.names())
+    target = Path(cov.config.data_file)
+    union = DataUnion(target, branch=branch, path_map=names.here, look=names.look)
     versions = Versions(union.name)
     for path in data_files:
         try:
@@ -97,18 +99,18 @@ class _Names:
 
     Args:
         mapped: where a file is by `[paths]`.
-        data_files: whose files these are.
-        memory: what is marked besides.
     """
 
-    def __init__(
-        self, mapped: Callable[[str], str], data_files: Sequence[Path], memory: Sequence[Reading]
-    ) -> None:
+    def __init__(self, mapped: Callable[[str], str]) -> None:
         self._mapped = mapped
         self._releases: Releases | None = None
         if (release := find(Path(start.here("") or Path.cwd()))) is not None:
-            known = _all_names(data_files, memory)
-            self._releases = Releases(str(release.parent), release.name, known)
+            self._releases = Releases(str(release.parent), release.name)
+
+    def look(self, names: Iterable[str]) -> None:
+        """See which releases there are, before any of these files is asked for."""
+        if self._releases is not None:
+            self._releases.look(names)
 
     def here(self, name: str) -> str:
         """Where a measured file is here."""
@@ -124,14 +126,6 @@ class _Names:
 
     def _current(self, name: str) -> str | None:
         return None if self._releases is None else self._releases.name(name)
-
-
-def _all_names(data_files: Sequence[Path], memory: Sequence[Reading]) -> Iterator[str]:
-    for path in data_files:
-        with contextlib.suppress(sqlite3.Error):
-            yield from stamp.measured_files(path)
-    for reading in memory:
-        yield from reading.names()
 
 
 def _add(

@@ -20,27 +20,29 @@ MOST = 2_000  # names in a folder that are looked at
 class Releases:
     """The release that runs, and the others.
 
-    A folder beside it is another release if it holds the same application: half of what is known
-    of it, or more, has the same path in the current one.
+    A folder beside it is another release if it holds the same application: half of what is first
+    known of it, or more, has the same path in the current one.
 
     Args:
         folder: of all releases.
         current: the name of the one that runs.
-        names: full names of files, of this release and of others.
     """
 
-    def __init__(self, folder: str, current: str, names: Iterable[str]) -> None:
+    def __init__(self, folder: str, current: str) -> None:
         self._folder = os.path.join(folder, "")  # noqa: PTH118  a Path for each of thousands
         self._current = current
         self._exists: dict[str, bool] = {}  # by full name in the current release
+        self._others: dict[str, bool] = {current: False}  # whether that is another release
+
+    def look(self, names: Iterable[str]) -> None:
+        """See which folders are releases, by full names of files that some process knows."""
         found: dict[str, list[bool]] = {}
         for name in {*names}:
             release, below = self._split(name)
-            if below:
+            if below and release not in self._others:
                 found.setdefault(release, []).append(self._has(below))
-        self._others = {release for release, has in found.items() if 2 * sum(has) >= len(has)} - {
-            current
-        }
+        for release, has in found.items():
+            self._others[release] = 2 * sum(has) >= len(has)
 
     def _split(self, name: str) -> tuple[str, str]:
         if not name.startswith(self._folder):
@@ -57,14 +59,14 @@ class Releases:
     def name(self, name: str) -> str | None:
         """What a file of another release is in the current one; None: it is of no other release."""
         release, below = self._split(name)
-        if release not in self._others or not below:
+        if not below or not self._others.get(release):
             return None
         return os.path.join(self._folder, self._current, below)  # noqa: PTH118
 
     def is_gone(self, name: str) -> bool:
         """Tell whether a file is of another release, and the current one has it no more."""
         release, below = self._split(name)
-        return release in self._others and not self._has(below)
+        return bool(below and self._others.get(release)) and not self._has(below)
 
 
 def find(folder: Path) -> Path | None:

@@ -52,9 +52,8 @@ def test_a_file_of_another_release_is_the_one_with_the_same_path_here(top: Path)
         (top / "releases" / "12" / name).touch()
     old, new = str(top / "releases" / "11"), str(top / "releases" / "12")
 
-    releases = Releases(
-        str(top / "releases"), "12", [f"{old}/app.py", f"{old}/gone.py", f"{new}/app.py"]
-    )
+    releases = Releases(str(top / "releases"), "12")
+    releases.look([f"{old}/app.py", f"{old}/gone.py", f"{new}/app.py"])
 
     assert releases.name(f"{old}/app.py") == f"{new}/app.py"
     assert releases.name(f"{old}/backend/views.py") == f"{new}/backend/views.py"
@@ -70,9 +69,8 @@ def test_a_folder_of_something_else_is_no_release(top: Path) -> None:
     (top / "releases" / "12" / "app.py").touch()
     common = f"{top}/releases/common"
 
-    releases = Releases(
-        str(top / "releases"), "12", [f"{common}/app.py", f"{common}/a.py", f"{common}/b.py"]
-    )
+    releases = Releases(str(top / "releases"), "12")
+    releases.look([f"{common}/app.py", f"{common}/a.py", f"{common}/b.py"])
 
     assert releases.name(f"{common}/a.py") is None
     assert not releases.is_gone(f"{common}/a.py")
