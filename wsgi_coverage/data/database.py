@@ -13,9 +13,11 @@ import contextlib
 import functools
 import re
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 MOST = 512 << 20  # bytes of a data file, and of what is read of it
 # CPU time: neither other processes on the machine nor a slow disk use it up.
@@ -32,6 +34,8 @@ MOST_SQL = 2_000  # characters of one definition; coverage.py's have up to 700
 PLAIN = re.compile(r"create (table|(unique )?index)\b", re.IGNORECASE)
 GENERATED = re.compile(r"\bas\b(\s|/\*.*?\*/|--[^\n]*\n)*\(", re.IGNORECASE | re.DOTALL)
 
+# A Python may be built with an SQLite that cannot.
+IN_MEMORY = hasattr(sqlite3.Connection, "deserialize")
 NO_MEMORY = "it takes more memory than there is"
 
 T = TypeVar("T", str, bytes)
@@ -50,9 +54,9 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             also in the block, takes too long, or too much memory.
     """
     end = time.thread_time() + SECONDS + len(content) / BYTES_A_SECOND
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+    with contextlib.ExitStack() as stack:
         try:
-            connection.deserialize(content)
+            connection = stack.enter_context(_opened(content))
             del content  # SQLite has a copy
             connection.set_progress_handler(lambda: time.thread_time() > end, STEPS)
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE)
@@ -64,6 +68,22 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             raise
         except MemoryError as error:
             raise sqlite3.OperationalError(NO_MEMORY) from error
+
+
+@contextlib.contextmanager
+def _opened(content: bytes) -> Iterator[sqlite3.Connection]:
+    if IN_MEMORY:
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(content)
+            del content
+            yield connection
+        return
+    with tempfile.NamedTemporaryFile(prefix="wsgi-coverage-") as copy:
+        copy.write(content)
+        copy.flush()
+        address = f"file://{quote(copy.name)}?mode=ro&immutable=1"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            yield connection
 
 
 def fetch(

@@ -306,3 +306,19 @@ def test_a_hostile_file_cannot_be_added_to(
 
     with pytest.raises(BuildFailedError, match="it is no regular file"):
         collect(brought, tmp_path / "target", Checkout(project), workspace=tmp_path)
+
+
+@pytest.mark.parametrize("harm", ["a view that never ends", "a trigger"])
+def test_an_sqlite_that_opens_nothing_in_memory_reads_a_copy(
+    data_file: MakeData, combined: Combined, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    monkeypatch.setattr(database, "IN_MEMORY", False)
+    good, bad = data_file(".coverage.a", {"app.py": [1]}), data_file(".coverage.b", {"app.py": [2]})
+    with contextlib.closing(sqlite3.connect(bad)) as connection:
+        connection.executescript(HOSTILE[harm])
+
+    found, warnings = combined(good, bad)
+
+    assert list(found.lines.values()) == [{1}]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"data file {bad} is set aside: ")
