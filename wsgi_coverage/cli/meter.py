@@ -9,6 +9,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from wsgi_coverage import terminal
 from wsgi_coverage.client.progress import Progress
 
 
@@ -21,9 +22,9 @@ def on_terminal() -> Iterator[Progress | None]:
 
     def show(done: int, total: int | None) -> None:
         text = "gathering the workers' data" if total is None else f"{done} of {total} files"
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        terminal.show(text)
 
     try:
         yield show
     finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        terminal.show("")

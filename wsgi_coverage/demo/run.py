@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import terminal
 from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
 from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
 
@@ -195,7 +196,7 @@ def _progress(made: int) -> None:
     if sys.stderr.isatty():
         bar = "#" * (30 * made // TOTAL)
         end = "\n" if made == TOTAL else ""
-        print(f"\r{made:4} of {TOTAL} requests [{bar:30}]", end=end, file=sys.stderr, flush=True)
+        terminal.show(f"{made:4} of {TOTAL} requests [{bar:30}]", end=end)
     elif made % (TOTAL // 4) == 0:
         _say(f"{made} of {TOTAL} requests")
 
