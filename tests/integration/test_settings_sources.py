@@ -29,7 +29,7 @@ WRONG = [
     ("auth", "os:no_such_name"),
     ("auth", "os:sep"),
     ("auth", ".relative:allow"),
-    ("auth", "os:walk"),  # a generator function
+    ("auth", "ast:walk"),  # a generator function
     ("auth", "contextlib:AsyncExitStack.aclose"),
     ("auth", "os:"),
     ("auth", ":allow"),
