@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.served import TICK, Served, ServedError, is_listened_at
-from wsgi_coverage.collect import children
+from wsgi_coverage.collect import children, saving
 from wsgi_coverage.report.final import Outcome, conclude
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.memory import open_if_there
@@ -137,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
                 memory=readings,
             )
         finally:
-            shutil.rmtree(private, ignore_errors=True)
+            saving.discard(private)
         return _verdict(code, outcome, is_well=is_well)
 
 

@@ -8,6 +8,7 @@ a newer one.
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def take_away(memory: Memory) -> bool:
     with contextlib.suppress(GoneError), saving(memory):
         return memory.remove(only_saved=True)
     return False
+
+
+def discard(folder: Path) -> None:
+    """Remove a memory that has been read: from then on nobody writes it to a data file."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # it is gone, or somebody writes for too long
+            held.enter_context(turn(folder / LOCK, PATIENCE))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save(memory: Memory, data_file: Path, static: str | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from wsgi_coverage import owned
+from wsgi_coverage.collect import saving
 from wsgi_coverage.store.private import private_folder
 
 HOST = "127.0.0.1"
@@ -132,7 +132,7 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        shutil.rmtree(private_folder(self._data_file), ignore_errors=True)
+        saving.discard(private_folder(self._data_file))
 
 
 def _gunicorn_options() -> tuple[list[str] | None, str]:

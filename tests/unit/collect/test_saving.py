@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,40 @@ def test_lines_of_two_epochs_are_not_saved_as_of_one(
 
     assert while_collecting == before_it_is_heard == []
     assert saved(store) == [4]
+
+
+def test_who_discards_a_memory_waits_for_who_writes_it_and_nobody_does_so_afterwards(
+    memory: Memory, store: FilesStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(memory, 3, epoch=0)
+    begun, goes_on, discarded = threading.Event(), threading.Event(), threading.Event()
+    write = saving._save
+
+    def write_slowly(*args: Any) -> None:
+        begun.set()
+        goes_on.wait(60)
+        assert not discarded.is_set()
+        write(*args)
+
+    def discard() -> None:
+        saving.discard(memory.folder)
+        discarded.set()
+
+    monkeypatch.setattr(saving, "_save", write_slowly)
+    threads = [threading.Thread(target=save, args=(memory, tmp_path))]
+    threads[0].start()
+    begun.wait(60)
+    threads.append(threading.Thread(target=discard))
+    threads[1].start()
+    goes_on.set()
+    for thread in threads:
+        thread.join(60)
+    mark(memory, 4, epoch=0)
+    save(memory, tmp_path)
+
+    assert discarded.is_set()
+    assert saved(store) == [3]
+    assert not memory.folder.exists()
 
 
 def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memory_away(
@@ -165,12 +200,12 @@ os.dup2(theirs.fileno(), 0)
 run(3)
 memory.keep_until(time.monotonic() + 60)
 keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
-tell(times=len(waited), kept=[bool(each) for each in waited], saved=saved(), left=memory.kept_until)
+tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.kept_until)
 """,
     )
 
-    assert told["times"] == 3
-    assert told["kept"] == [True, True, True]
+    assert told["times"] >= 3  # lines of the script itself may be new, too
+    assert set(told["kept"]) == {True}
     assert told["saved"] == [3, 4, 5]
     assert told["left"] == 0
 
