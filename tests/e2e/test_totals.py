@@ -25,8 +25,6 @@ FILES = {
 }
 CONFIGURED = {
     "folder": "source = src",
-    "folders": "source = src/kiosk, tools",
-    "package": "source = kiosk",
     "packages": "source = kiosk, market.hall, served",
     "source_pkgs": "source_pkgs = kiosk, market.hall",
     "source_dirs": "source_dirs = src/market, tools",
