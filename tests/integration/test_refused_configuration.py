@@ -2,9 +2,13 @@
 
 from textwrap import dedent
 
+import coverage
 import pytest
 from child_scripts import SHOP, WRAPPED
 
+LATER = pytest.mark.skipif(
+    coverage.version_info < (7, 15), reason="this coverage.py does not refuse it so"
+)
 WILD = "[paths]\nsource =\n    .\n    */releases/*/\n"
 LARGE = "def f{}():\n    return {}\n"
 
@@ -13,7 +17,11 @@ LARGE = "def f{}():\n    return {}\n"
     ("configuration", "sentence"),
     [
         (WILD, "Pattern must not end with wildcards."),
-        ("[paths]\nsource =\n    */shop\n    /old\n", "Result path must not contain wildcards"),
+        pytest.param(
+            "[paths]\nsource =\n    */shop\n    /old\n",
+            "Result path must not contain wildcards",
+            marks=LATER,
+        ),
         ("[report]\nomit = **a\n", "File pattern can't include"),
         ("[report]\ncontexts = (\n", "unterminated subpattern at position 0: '('"),
     ],
@@ -42,6 +50,7 @@ def test_a_report_is_refused_by_coverage_s_own_sentence_and_no_line_is_lost(
     assert told["ran"]
 
 
+@LATER
 def test_a_format_alone_may_be_refused(run_script) -> None:
     told = run_script(
         WRAPPED
