@@ -2,12 +2,22 @@
 
 from textwrap import dedent
 
-import coverage
 import pytest
 from child_scripts import SHOP, WRAPPED
+from coverage.exceptions import ConfigError
+from coverage.files import PathAliases
+
+
+def accepts_a_result_with_wildcards() -> bool:
+    try:
+        PathAliases().add("/old", "*/shop")
+    except ConfigError:
+        return False
+    return True
+
 
 LATER = pytest.mark.skipif(
-    coverage.version_info < (7, 15), reason="this coverage.py does not refuse it so"
+    accepts_a_result_with_wildcards(), reason="this coverage.py takes it as it is"
 )
 WILD = "[paths]\nsource =\n    .\n    */releases/*/\n"
 LARGE = "def f{}():\n    return {}\n"
@@ -50,7 +60,6 @@ def test_a_report_is_refused_by_coverage_s_own_sentence_and_no_line_is_lost(
     assert told["ran"]
 
 
-@LATER
 def test_a_format_alone_may_be_refused(run_script) -> None:
     told = run_script(
         WRAPPED

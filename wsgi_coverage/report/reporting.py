@@ -189,7 +189,7 @@ class ReportingCoverage(Coverage):
             ConfigurationError: coverage.py refuses its configuration.
         """
         try:
-            with refusing_configuration():
+            with refusing_configuration(), self._refusing_precision():
                 yield
         except Exception as error:
             if self._shortage is not None:
@@ -197,6 +197,22 @@ class ReportingCoverage(Coverage):
             raise
         if self._shortage is not None:
             raise self._shortage
+
+    def report(self, *args: Any, **options: Any) -> float:
+        with self._refusing_precision():
+            return super().report(*args, **options)
+
+    @contextlib.contextmanager
+    def _refusing_precision(self) -> Iterator[None]:
+        """Before 7.16, coverage.py fails on a negative precision by an error of Python's."""
+        try:
+            yield
+        except ValueError as error:
+            if self.config.precision >= 0:
+                raise
+            raise ConfigError(
+                f"precision={self.config.precision} is invalid. Must not be negative."
+            ) from error
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-import coverage
 import pytest
 
 from wsgi_coverage.model import Report
@@ -74,9 +73,6 @@ ODD = [
 ]
 
 
-@pytest.mark.skipif(
-    coverage.version_info < (7, 15), reason="this coverage.py escapes no link in its index"
-)
 def test_every_source_has_a_page_that_can_be_linked_and_stored_whatever_its_name(
     project: Path, data_file: MakeData, build_report: Build, tmp_path: Path
 ) -> None:
