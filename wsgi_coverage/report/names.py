@@ -10,8 +10,8 @@ from coverage.files import flat_rootname
 from coverage.results import Numbers
 
 LONGEST = 200  # bytes; no file system takes more than 255, and some take less
-# coverage.py's templates do not quote links, and before 7.16 they do not escape them.
-NOT_IN_LINKS = frozenset("%?#:\\\"'&<>")
+# coverage.py's templates do not quote links; before 7.16 the last of these ends the attribute, too.
+NOT_IN_LINKS = frozenset('%?#:\\"')
 
 
 def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
