@@ -3,8 +3,12 @@
 import contextlib
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 # A shell starts what it runs in the background with Ctrl-C ignored, nohup with a hangup, and so do
 # their children's children; a signal with a handler is back to its default in them. A hangup is for

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-import errno
 import http.client
 import json
 import os
@@ -30,6 +29,7 @@ from typing import Any
 import pytest
 from coverage import CoverageData
 from gunicorn.config import KNOWN_SETTINGS
+from removal import remove
 
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folder
@@ -362,13 +362,7 @@ class Project:
 
     def remove_private(self) -> None:
         """Remove that folder, into which processes write meanwhile."""
-        for _ in range(1000):
-            try:
-                return shutil.rmtree(self.private)
-            except OSError as error:  # a file has come since it was listed, or is gone
-                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not self.private.exists():
-                    raise
-        raise AssertionError(f"{self.private} is never empty")
+        remove(self.private)
 
     def _see_off(self) -> None:
         """Where every process has ended: wait for the one that writes what they have run.

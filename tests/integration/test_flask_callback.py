@@ -2,7 +2,7 @@
 
 import gc
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import flask
 import pytest
 from flask import Flask, g, request, session
 from flask_calls import client_of
+from no_verdicts import async_generator, coroutine, generator
 from stand_ins import StandInWorker
 from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
@@ -229,18 +230,6 @@ def test_a_verdict_whose_truth_raises_denies_and_is_logged(make, caplog) -> None
 
     assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
     assert "LookupError: no database" in caplog.text
-
-
-async def coroutine() -> bool:
-    return False
-
-
-async def async_generator() -> AsyncIterator[bool]:
-    yield False
-
-
-def generator() -> Iterator[bool]:
-    yield False
 
 
 class Policy:

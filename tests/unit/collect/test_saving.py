@@ -178,6 +178,9 @@ def saved():
         found.update(data.lines("app.py") or ())
     return sorted(found)
 
+ours, theirs = socket.socketpair()
+os.dup2(theirs.fileno(), 0)
+
 waited = []
 save = saving.save
 def save_while_it_runs(*args):
@@ -195,8 +198,6 @@ def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request
     told = measure(
         KEPT
         + """
-ours, theirs = socket.socketpair()
-os.dup2(theirs.fileno(), 0)
 run(3)
 memory.keep_until(time.monotonic() + 60)
 keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
@@ -220,8 +221,6 @@ def test_what_other_workers_run_while_the_memory_of_one_that_has_ended_is_writte
 keeping.TRIES = 1
 gone = fork(lambda: None)
 ended(gone)
-ours, theirs = socket.socketpair()
-os.dup2(theirs.fileno(), 0)
 ours.close()
 run(3)
 keeping.keep(memory.folder, data_file, None, gone, 0.01)
@@ -239,8 +238,6 @@ def test_no_process_goes_on_to_wait_where_a_request_has_begun_another(
     told = measure(
         KEPT
         + """
-ours, theirs = socket.socketpair()
-os.dup2(theirs.fileno(), 0)
 begin_turn = Memory.begin_turn
 def begin_turn_and_ask(self):
     begin_turn(self)

@@ -5,7 +5,6 @@ Each is tried as it is and sealed, as published files are: whoever can write one
 
 import contextlib
 import os
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from special_files import device, listened_at, pipe
 
 from wsgi_coverage.data import database, datafile, stamp
 from wsgi_coverage.data.alike import Alike
@@ -180,19 +180,6 @@ def test_a_look_at_its_names_ends(hostile: Callable[[str], Path], script: str) -
             alike.add(path, connection)
 
     assert not [*alike.groups()]
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def listened_at(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path.name)  # a longer one does not fit
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
 
 
 def sparse(path: Path) -> None:

@@ -1,29 +1,16 @@
 """A name that is said to be a source's may lead to a pipe, a device, or a file without end."""
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from special_files import device, listened_at, pipe
 
 from wsgi_coverage.data import regular
 
 MakeData = Callable[..., Path]
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def listened_at(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path.name)  # a longer one does not fit
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
 
 
 @pytest.mark.parametrize("make", [pipe, listened_at, device, Path.mkdir])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import removal
 
 TELL = """
 import json
@@ -65,19 +68,7 @@ class Line:
         os.write(self.give, b".")
 """
 
-REMOVE = """
-import errno, shutil
-
-def remove(folder):
-    "Remove a folder that processes write to meanwhile."
-    for _ in range(1000):
-        try:
-            return shutil.rmtree(folder)
-        except OSError as error:  # a file has come since it was listed, or is gone
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not folder.exists():
-                raise
-    raise AssertionError(f"{folder} is never empty")
-"""
+REMOVE = inspect.getsource(removal)
 
 INTERRUPTED = """
 import sys, warnings

@@ -4,12 +4,13 @@ import gc
 import io
 import sqlite3
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from no_verdicts import async_generator, coroutine, generator
 from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
@@ -59,18 +60,6 @@ class RequestsResponse(DjangoResponse):
 
 class RequestsOk(RequestsResponse):
     status_code = 200
-
-
-async def coroutine() -> bool:
-    return False
-
-
-async def async_generator() -> AsyncIterator[bool]:
-    yield False
-
-
-def generator() -> Iterator[bool]:
-    yield False
 
 
 def verdict_of(result: object, **keywords: Any) -> bool | Response:
