@@ -268,7 +268,7 @@ def refusal(error: BaseException | None) -> int | None:
         name = getattr(error, "sqlite_errorname", None) or ""
         for beginning, number in OF_SQLITE.items():
             if name.startswith(beginning):
-                return number or _why_nothing_opens()
+                return number or why_nothing_opens() or errno.EIO
         error = error.__cause__ or error.__context__
     return None
 
@@ -297,11 +297,10 @@ def is_shortage(error: BaseException) -> bool:
     return REFUSALS.get(refusal(error) or 0) in SHORTAGES
 
 
-def _why_nothing_opens() -> int:
-    """SQLite does not say why it cannot open a file."""
+def why_nothing_opens() -> int | None:
+    """The system's error number, where it opens no file at all, which SQLite does not say."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
-        if error.errno in REFUSALS:
-            return error.errno
-    return errno.EIO
+        return error.errno if error.errno in REFUSALS else None
+    return None

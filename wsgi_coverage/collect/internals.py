@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -453,13 +454,11 @@ def unexecuted_files(
         executed: full names of files that any process has executed.
     """
     classifier = _classifier(cov)
-    for path, plugin in classifier.find_possibly_unexecuted_files():
+    others = packages.not_imported(classifier.source_pkgs, executed)
+    found = classifier.find_possibly_unexecuted_files()
+    for path, plugin in chain(found, *(_below(classifier, place) for place in others)):
         if not is_ours(path):  # the Coverage may be another's
             yield path, cov._file_mapper(path), plugin
-    for place in packages.not_imported(classifier.source_pkgs, executed):
-        for path, plugin in _below(classifier, place):
-            if not is_ours(path):
-                yield path, cov._file_mapper(path), plugin
 
 
 def _below(classifier: Any, place: str) -> Iterable[tuple[str, str | None]]:

@@ -17,12 +17,10 @@ from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, origin
-from wsgi_coverage.report.combine import combine, first
+from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.report.reporting import ReportingCoverage
-
-NAMED = 3  # files that a warning names; the others are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +99,12 @@ def _described(
 ) -> Report:
     data_file = folder / DATA
     warnings += cov.troubles
-    warnings += first(
-        [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
-    )
+    warnings += failures_of(cov)
     if cov.not_python:
-        named = ", ".join(sorted(cov.not_python)[:NAMED])
-        more = len(cov.not_python) - NAMED
-        named += f" and {more} more" if more > 0 else ""
-        warnings.append(f"files that are no Python, templates for instance, are left out: {named}")
+        left_out = origin.named(cov.not_python)
+        warnings.append(
+            f"files that are no Python, templates for instance, are left out: {left_out}"
+        )
     warnings += source.remarks
     gathered = source.gathering
     warnings += [

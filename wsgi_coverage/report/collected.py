@@ -26,9 +26,8 @@ from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report import remap
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.combine import first
+from wsgi_coverage.report.origin import NAMED, named
 from wsgi_coverage.report.reporting import ReportingCoverage
-
-NAMED = 3  # files that a sentence names; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class _Finder:
         missing = [path for path in left if path not in here and path not in found.ambiguous]
         if missing:
             out.warnings.append(
-                f"{_named(missing)}, from {brought.name}, "
+                f"{named(missing)}, from {brought.name}, "
                 f"{'is' if len(missing) == 1 else 'are'} not in this checkout"
             )
         return {path: here.get(path, path) for path in paths}
@@ -194,7 +193,7 @@ class _Versions:
                 self._others[name] = f"{brought.name} measured another version of it"
         if stale:
             out.warnings.append(
-                f"{brought.name} measured another version of {_named([here[p] for p in stale])}: "
+                f"{brought.name} measured another version of {named([here[p] for p in stale])}: "
                 "what it recorded there is left out"
             )
         return stale
@@ -218,11 +217,6 @@ def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
             for number, context in contexts.items()
         }
     return dataclasses.replace(part, names=names, contexts=contexts)
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:NAMED])
-    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
 @contextlib.contextmanager

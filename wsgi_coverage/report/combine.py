@@ -94,6 +94,11 @@ def first(warnings: list[str]) -> list[str]:
     return warnings if more <= 0 else [*warnings[:MOST], f"and {more:,} more warnings like these"]
 
 
+def failures_of(cov: ReportingCoverage) -> list[str]:
+    """A warning for each file that could not be reported on."""
+    return first([f"{name} is not in the figures: {why}" for name, why in cov.failures.items()])
+
+
 class _Names:
     """Where measured files are here: by `[paths]`, and where another release's are in this one.
 

@@ -17,7 +17,7 @@ from coverage.results import display_covered, should_fail_under
 
 from wsgi_coverage import owned
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.report.combine import combine, first
+from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
 from wsgi_coverage.report.targets import is_special, pour
@@ -82,9 +82,7 @@ def conclude(
             warnings.append(str(error))
         except OSError as error:
             warnings.append(f"{html} cannot be written: {error.strerror or error}")
-        warnings += first(
-            [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
-        )
+        warnings += failures_of(cov)
     if percent is None:
         return Outcome(percent=None, warnings=warnings)
     required = config.fail_under if required is None else required

@@ -21,7 +21,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.data import stamp, start
 
 ORIGIN = "origin.json"
-NAMED = 3  # sources that a sentence names; the others are counted
+NAMED = 3  # files that a sentence names; the others are counted
 
 YOUNG = 1_000_000_000  # ns; a file system's clock may tick in steps of 4 ms, or of a second
 NOT_KNOWN = (0, 0, 0)
@@ -69,15 +69,19 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
         )
     changed = [name for name, version in sources.items() if _has_changed(start.here(name), version)]
     if changed:
-        named = ", ".join(sorted(changed)[:NAMED])
-        if len(changed) > NAMED:
-            named += f" and {len(changed) - NAMED} more"
-        one = len(changed) == 1
+        it = "it" if len(changed) == 1 else "them"
+        have = "source has" if len(changed) == 1 else "sources have"
         out.append(
-            f"{len(changed)} source{' has' if one else 's have'} changed since the report was made "
-            f"({named}): what it says of {'it' if one else 'them'} is about the version before"
+            f"{len(changed)} {have} changed since the report was made "
+            f"({named(changed)}): what it says of {it} is about the version before"
         )
     return out
+
+
+def named(names: Collection[str]) -> str:
+    """The first of some names, as a sentence has them, and how many there are besides."""
+    shown = ", ".join(sorted(names)[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
 def _version(name: str) -> Version | None:

@@ -179,7 +179,8 @@ class Publisher:
         self._current.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             for path in list(self._reports.iterdir()):
-                _remove(path)
+                with contextlib.suppress(OSError):
+                    remove(path)
         shutil.rmtree(self._reports, ignore_errors=True)
 
     def current(self) -> Report:
@@ -257,12 +258,16 @@ class Publisher:
         )
         old = [path for path in finished if path.name != current][: -(KEPT - 1) or None]
         for path in old:
-            _remove(path)
+            with contextlib.suppress(OSError):
+                remove(path)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a report at once, however long it takes: who reads it misses all of it, not a part."""
+def remove(folder: Path) -> None:
+    """Remove a report at once, however long it takes: who reads it misses all of it, not a part.
+
+    Raises:
+        OSError: it is not there, or cannot be taken away.
+    """
     doomed = folder.with_name(f"{BUILDING}deleted-{folder.name}")
-    with contextlib.suppress(OSError):
-        folder.rename(doomed)
+    folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

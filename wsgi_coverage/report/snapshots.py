@@ -11,15 +11,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
 from wsgi_coverage.owned import ABANDONED
-from wsgi_coverage.report.publish import ID, building, read_meta, write_meta
-from wsgi_coverage.store.workplace import BUILDING, sweep
+from wsgi_coverage.report.publish import ID, building, read_meta, remove, write_meta
+from wsgi_coverage.store.workplace import sweep
 
 MAX_SNAPSHOTS = 1000
 
@@ -98,13 +97,10 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: there is none with this id.
         """
-        folder = self.find(identity)
-        doomed = self._folder / f"{BUILDING}deleted-{identity}"
         try:
-            folder.rename(doomed)  # at once out of every list, however long removing takes
+            remove(self.find(identity))
         except FileNotFoundError:
             raise UnknownSnapshotError("there is no snapshot with this id") from None
-        shutil.rmtree(doomed, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what killed processes have left half-made, or half-deleted; raises nothing."""

@@ -9,12 +9,13 @@ import os
 from pathlib import Path
 
 from wsgi_coverage.errors import (
+    REFUSALS,
     AccessDeniedError,
     DiskFullError,
     NoDescriptorsError,
     ReadOnlyError,
     StorageError,
-    storage_error,
+    why_nothing_opens,
 )
 
 
@@ -40,11 +41,7 @@ def why_not_writable(folder: Path) -> str | None:
 
 def can_open_files() -> bool:
     """False where this process, or the system, has as many files open as it may."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        return not isinstance(storage_error(error, ""), NoDescriptorsError)
-    return True
+    return REFUSALS.get(why_nothing_opens() or 0) is not NoDescriptorsError
 
 
 def _refusal(folder: Path) -> type[StorageError] | None:
