@@ -165,6 +165,22 @@ def test_files_that_could_have_run_are_there_with_their_tracer(
     assert found.tracers == {str(project / "app.py"): "", "never.html": "plugin", "never.py": ""}
 
 
+def test_files_that_could_have_run_are_mapped_as_those_that_have(
+    project: Path, data_file: MakeData, combined: Combined
+) -> None:
+    for name in ("app.py", "never.py"):
+        (project / name).write_text("x = 1\n")
+    path = project / ".coverage.elsewhere"
+    data = coverage.CoverageData(str(path))
+    data.add_lines({"C:\\build\\app.py": [1]})
+    data.close()
+    more = [("C:\\build\\app.py", None), ("C:\\build\\never.py", None)]
+
+    found, _ = combined(path, config=PATHS.format(project=project), unexecuted=more)
+
+    assert set(found.tracers) == {str(project / "app.py"), str(project / "never.py")}
+
+
 def test_files_that_only_could_have_run_are_measured_files_still(
     project: Path, combined: Combined
 ) -> None:
