@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_every_source_has_a_page_that_can_be_linked_and_stored_whatever_its_name
     listed = {each["file"]: each["html"] for each in json.loads((out / "files.json").read_text())}
     assert listed.keys() == {str(project / name) for name in ODD}
     linked = [
-        unquote(html.unescape(each))
+        unquote(urlsplit(html.unescape(each)).path)  # as a browser takes it
         for each in re.findall(r'<td class="name"><a href="([^"]+)">', _page(out, "index.html"))
     ]
     assert sorted(linked) == sorted(listed.values())
