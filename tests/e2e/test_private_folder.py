@@ -24,13 +24,14 @@ def test_all_workers_find_the_same_other_place_and_health_says_so(
         "mount -t tmpfs -o mode=1777 tmpfs /dev/shm", "umask 0", PLANTED[planted], 'cd "$PWD"'
     )
     server = project.gunicorn("-w", "2", "--threads", "2", "served:application", env=password)
+    server.wait_for_workers(2)
     paths = [f"/r{number}" for number in range(20)]
     for path in paths:
         server.get(path)
 
     report = server.refresh()
 
-    assert report["complete"]
+    assert report["complete"], report
     assert server.exported() == {routes.FILE: routes.of(paths)}
     health = server.get(f"{DASHBOARD}/health").json()
     assert health["status"] == "degraded"
