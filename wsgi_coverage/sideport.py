@@ -23,6 +23,7 @@ from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
+from wsgi_coverage.collect import restarting
 from wsgi_coverage.collect.service import leave_signals_alone
 
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
@@ -130,6 +131,7 @@ class SidePort:
                 after_in_parent=self._after_fork_in_parent,
                 after_in_child=self._after_fork_in_child,
             )
+            restarting.prepare()
 
     def start(self) -> None:
         """Start to accept."""
@@ -196,7 +198,7 @@ class SidePort:
             self._pause(FORK_PATIENCE)
 
     def _after_fork_in_parent(self) -> None:
-        self.start()
+        restarting.after_the_count(self.start)
         self._turn.release()
 
     def _after_fork_in_child(self) -> None:

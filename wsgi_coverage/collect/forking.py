@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from wsgi_coverage.collect import modwsgi
+from wsgi_coverage.collect import modwsgi, restarting
 from wsgi_coverage.collect.worker import Worker
 
 _making = threading.RLock()
@@ -55,6 +55,7 @@ def _hook() -> None:
         os.register_at_fork(
             before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
         )
+        restarting.prepare()
         _hooked = True
 
 

@@ -22,7 +22,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import ending, engine, keeping, live, modwsgi, saving, uwsgi
+from wsgi_coverage.collect import (
+    ending,
+    engine,
+    keeping,
+    live,
+    modwsgi,
+    restarting,
+    saving,
+    uwsgi,
+)
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
@@ -570,7 +579,7 @@ class Worker(Member):
             self._has_forked = True
             self._forkers.discard(threading.get_ident())
             if not self._service.has_thread and self._needs_thread():
-                self._start_service()
+                restarting.after_the_count(self._start_service)
 
     def after_fork_in_child(self) -> None:
         """In a child: new locks and identity; a socket and a thread where it needs them."""

@@ -1,0 +1,61 @@
+"""Start threads after a fork once Python has counted those that the process had at it.
+
+Python 3.12 and later warn where a process with threads forks. Python 3.13, and 3.14.0, count them
+after the parent's at-fork hooks, in which ours are started again: the application would hear of a
+thread that was not there. A pending call of Python's is made when `os.fork()` has returned, before
+the application goes on.
+
+Concurrency: `_due` is appended to by the main thread in a hook, and emptied by it in a pending
+call. Whatever another thread forks has threads of the application's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+COUNTS_LATE = sys.implementation.name == "cpython" and (
+    sys.version_info[:2] == (3, 13) or sys.version_info[:3] == (3, 14, 0)
+)
+
+_due: list[tuple[int, Callable[[], object]]] = []  # with the process that it is due in
+_kept: list[Any] = []  # what C holds without counting it
+
+
+def prepare() -> None:
+    """Have `after_the_count` work: to be called once hooks that use it have been registered."""
+    if not COUNTS_LATE or not hasattr(os, "register_at_fork"):
+        return
+    import ctypes  # makes each fork slower, and is needed here only
+
+    call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(_go_on)
+    _kept.append(call)
+    # No function in Python: the call would be made at its end, amid the hooks.
+    add = partial(ctypes.pythonapi.Py_AddPendingCall, call, ctypes.c_size_t(len(_kept)))
+    os.register_at_fork(after_in_parent=add)
+
+
+def after_the_count(start: Callable[[], object]) -> None:
+    """In an at-fork hook of the parent: start threads as soon as Python has counted them.
+
+    Args:
+        start: starts what does not run; may be called at any time in the main thread.
+    """
+    # A monkey patch answers for `threading`; the first thread of a process has its number.
+    if _kept and threading.get_native_id() == os.getpid():
+        _due.append((os.getpid(), start))
+    else:
+        start()
+
+
+def _go_on(number: int) -> int:
+    if number == len(_kept):  # a call that an earlier hook asked for may be made amid later ones
+        due, _due[:] = _due[:], []
+        for pid, start in due:
+            if pid == os.getpid():
+                start()
+    return 0
