@@ -138,6 +138,9 @@ class Monitoring:
         monitoring.register_callback(tool, events.LINE, line)
         monitoring.set_events(tool, events.PY_START)
         monitoring.restart_events()
+        # Each forked child runs this, in Python's own hook, and need not find out that it is not
+        # measured: a tenth of what a child costs that does nothing.
+        set(weakref.WeakSet())
 
     def go_on(self) -> None:
         """Mark lines of functions that run already, too: somebody else has measured them so far."""

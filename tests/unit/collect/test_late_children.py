@@ -97,6 +97,24 @@ tell(after=sorted(seen("status")) == [os.getpid()])
     assert told["published"]
 
 
+def test_pythons_own_hooks_make_no_child_find_out_what_is_measured(measure: Measure) -> None:
+    script = """
+from wsgi_coverage import CoverageMiddleware
+served = CoverageMiddleware(lambda environ, start_response: [], debug=True)
+
+def known():
+    return set(forking.current().engine._monitoring._sources)
+
+list(served({"PATH_INFO": "/"}, lambda *_: None))
+os.waitpid(os.fork() or os._exit(0), 0)  # the parent's hooks run for the first time
+before = known()
+tell(children=ended(fork(lambda: sys.exit(len(known() - before)))))
+"""
+    told = measure(FORK + script, core=None)
+
+    assert told == told | {"children": 0}
+
+
 def test_one_that_runs_something_new_is_a_process_like_any_other(serve: Measure) -> None:
     told = serve(
         """
