@@ -2,7 +2,7 @@
 
 import sys
 
-from wsgi_coverage.cli import main
+from wsgi_coverage.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,6 +23,7 @@ from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
+from wsgi_coverage import interrupt
 from wsgi_coverage.collect import restarting
 from wsgi_coverage.collect.service import leave_signals_alone
 
@@ -162,9 +163,10 @@ class SidePort:
     def close(self) -> None:
         """At the end of the program: accept no more, and let requests end that are under way."""
         if self._pid == os.getpid():
-            self._pause(END_PATIENCE)
-            self._server.server_close()
-            self._tidy()
+            with interrupt.Hold():
+                self._pause(END_PATIENCE)
+                self._server.server_close()
+                self._tidy()
 
     def _accept(self, waking: socket.socket) -> None:
         with DefaultSelector() as selector:

@@ -167,6 +167,105 @@ def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(p
     assert side.get("/health").json()["status"] == "ok"
 
 
+AGAIN = """
+import os, sys
+print("begins", os.getpid(), flush=True)
+generation = int(os.environ.get("GENERATION", "0"))
+if generation < 2:
+    os.environ["GENERATION"] = str(generation + 1)
+    {}
+def last():
+    return 1
+last()
+print("ready", flush=True)
+open("go").read()
+"""
+
+
+@pytest.mark.parametrize("core", ["", "ctrace"])
+@pytest.mark.parametrize(
+    "replace",
+    [
+        "os.execv(sys.executable, [sys.executable, *sys.argv])",
+        "os.execvpe(sys.executable, [sys.executable, *sys.argv], os.environ)",
+        "os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])",
+        "__import__('threading').Thread(\n"
+        "        target=os.execl, args=[sys.executable, sys.executable, *sys.argv]\n"
+        "    ).start(); open('go').read()",
+    ],
+    ids=["execv", "execvpe", "run again", "in a thread"],
+)
+def test_a_program_that_another_replaces_has_its_port_again(project, core, replace):
+    project.coveragerc("source = .")
+    project.write("script.py", AGAIN.format(replace))
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py", env={"COVERAGE_CORE": core})
+    side.wait_for("ready")
+
+    assert side.output.count(f"begins {side.pid}\n") == 3
+    assert side.output.count("http://") == 1
+    assert side.get("/health").json()["status"] == "ok"
+    assert side.collected()["script.py"] >= set(range(2, 8))
+    (project.folder / "go").write_text("")
+    assert side.popen.wait(60) == 0
+    everything = set(range(2, len(AGAIN.format(replace).splitlines()) + 1))
+    assert project.saved("script.py") >= everything - set(range(7, 10)) | {7}
+
+
+def test_a_forked_child_that_another_program_replaces_leaves_the_port_to_its_parent(project):
+    project.coveragerc("source = .")
+    project.write(
+        "script.py",
+        "import os, sys\n"
+        "if not os.fork():\n"
+        "    os.execv(sys.executable, [sys.executable, 'child.py'])\n"
+        "open('go').read()\n",
+    )
+    project.write("child.py", "print('replaced', flush=True)\nopen('go').read()\n")
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py")
+    side.wait_for("replaced")
+
+    assert side.get("/health").json()["status"] == "ok"
+    assert {worker["pid"] for worker in side.get("/coverage").json()["workers"]} > {side.pid}
+    assert "is not served any more" not in side.output
+
+
+def test_a_port_that_a_password_kept_is_not_served_again_without(project, password):
+    project.write(
+        "script.py",
+        "import os, sys\n"
+        "if os.environ.pop('WSGI_COVERAGE_PASSWORD', None):\n"
+        "    os.execv(sys.executable, [sys.executable, *sys.argv])\n"
+        "print('again', flush=True)\nopen('go').read()\n",
+    )
+    os.mkfifo(project.folder / "go")
+    side = project.run_measured("script.py", env=password)
+    side.wait_for("again")
+
+    with pytest.raises(ConnectionRefusedError):
+        side.get("/health")
+    assert f"port {side.port} on 127.0.0.1 is not served any more" in side.output
+
+
+def test_an_auth_callback_keeps_the_port_of_a_program_that_another_replaces(project):
+    project.write("gate.py", "def gate(environ):\n    return environ.get('HTTP_X_KEY') == 'mine'\n")
+    project.write(
+        "script.py",
+        "import os, sys\n"
+        "if os.environ.get('AGAIN') is None:\n"
+        "    os.environ['AGAIN'] = '1'\n"
+        "    os.chdir('/')\n"
+        "    os.execv(sys.executable, [sys.executable, os.path.abspath(__file__)])\n"
+        "print('again', flush=True)\nimport time\ntime.sleep(60)\n",
+    )
+    side = project.run_measured("script.py", env={"WSGI_COVERAGE_AUTH": "gate:gate"})
+    side.wait_for("again")
+
+    assert side.get("/health").status == 401
+    assert side.get("/health", headers={"X-Key": "mine"}).status == 200
+
+
 FORKING = """
 import os, sys
 for number in range(25):

@@ -8,6 +8,7 @@ import pytest
 
 import wsgi_coverage
 from wsgi_coverage import cli
+from wsgi_coverage import command as command_module
 from wsgi_coverage.demo import run as demo_run
 from wsgi_coverage.errors import WsgiCoverageError
 
@@ -30,7 +31,7 @@ def demo_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | None, int]]:
 def test_the_command_exists_after_installation() -> None:
     [command] = entry_points(group="console_scripts", name="wsgi-coverage")
 
-    assert command.load() is cli.main
+    assert command.load() is command_module.main
 
 
 def test_python_m_is_the_same_command() -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
+from wsgi_coverage import interrupt
 from wsgi_coverage.cli import (
     collect,
     demo,
@@ -56,7 +57,6 @@ COMMANDS = (
     collect,
     gate,
 )
-INTERRUPTED = 130  # as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.run is run.run:
             raise  # the program's own; Python ends the process by it
-        return INTERRUPTED
+        return interrupt.INTERRUPTED
     except OSError as error:
         # Of a pipe whose reader has gone, as in `wsgi-coverage … | head`, nobody needs to be told.
         if is_disk_full(error):

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from wsgi_coverage import interrupt
+from wsgi_coverage.collect import monitoring
 from wsgi_coverage.errors import WsgiCoverageError
 
 _kept: list[ModuleType] = []  # the former __main__, whose globals are still in use
@@ -42,14 +44,19 @@ class Program:
     def __init__(self, arguments: list[str], *, is_module: bool) -> None:
         self._load: Load = _module(arguments) if is_module else _script(arguments)
 
-    def run(self) -> None:
+    def run(self, ctrl_c: interrupt.Hold) -> None:
         """Run it to its end.
+
+        Args:
+            ctrl_c: is left to the program from here on; if it has come, there is none.
 
         Raises:
             NoProgramError: there is no such module.
             SystemExit: the program ended by it; or with exit code 1 after an exception was shown.
         """
         try:
+            if ctrl_c.release(to_python=True):
+                interrupt.end()
             main, code = self._load()
             _kept.append(sys.modules["__main__"])
             sys.modules["__main__"] = main
@@ -150,17 +157,26 @@ def _showing_own(show: Show) -> Show:
     def shown(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> object:
-        own = _own(trace)
-        return show(kind, error.with_traceback(own), own)
+        with interrupt.Hold():
+            own = _own(trace)
+            return show(kind, error.with_traceback(own), own)
 
     return shown
 
 
 def _own(trace: TracebackType | None) -> TracebackType | None:
-    """The program's part of a traceback: what comes after our frames."""
+    """The program's part of a traceback: what comes after our frames, and before those of marking.
+
+    Ctrl-C may come while a line is marked.
+    """
     last = at = trace
     while at is not None:
         if at.tb_frame.f_code.co_filename == __file__:
             last = at.tb_next
+        at = at.tb_next
+    at = last
+    while at is not None and at.tb_next is not None:
+        if at.tb_next.tb_frame.f_code.co_filename == monitoring.__file__:
+            at.tb_next = None
         at = at.tb_next
     return last

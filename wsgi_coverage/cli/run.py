@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import atexit
-import contextlib
-import dataclasses
-import ipaddress
 import os
 import socket
 import sys
 from typing import Any, NoReturn
 
+from wsgi_coverage import beside, interrupt, sideport
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage import sideport
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
-from wsgi_coverage.errors import NotMeasuringError, SettingsError, WsgiCoverageError
+from wsgi_coverage.errors import NotMeasuringError, SettingsError
 from wsgi_coverage.settings import Settings
-from wsgi_coverage.sideapp import PREFIX, ProgramControl, SideApp
+from wsgi_coverage.sideapp import PREFIX
 
 VARIABLE = "COVERAGE_PORT"
 DEFAULT_PORT = 9095
@@ -68,6 +64,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> NoReturn:
     """Run it; the program's end is the end of the process."""
+    ctrl_c = interrupt.Hold()  # else the memory that is begun would stay
     command = arguments.module if arguments.module is not None else arguments.script
     if arguments.module is None and command[:1] == ["--"]:
         command = command[1:]
@@ -78,15 +75,17 @@ def run(arguments: argparse.Namespace) -> NoReturn:
     settings = settings_module.load({}, env=os.environ)
     if not settings.disabled:
         _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
-    program.run()
+    program.run(ctrl_c)
     sys.exit(0)  # what it has done to stdout is its own affair
 
 
 def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> None:
-    if children.announcer(os.environ) not in (None, os.getpid()):
+    if children.is_below_another(os.environ):
         children.start()  # a program that starts itself anew: the port is the first one's
         return
-    settings = _admitting(settings, host, is_insecure=is_insecure)
+    if not beside.leave(host, port, insecure=is_insecure):
+        return  # a program that runs itself anew in its own place
+    beside.admitting(settings, host, insecure=is_insecure)  # else nothing is begun
     try:
         listening = sideport.bind(host, port)
     except OSError as error:
@@ -107,16 +106,8 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
     except SettingsError:
         listening.close()
         raise
-    control = ProgramControl(worker, settings)
-
-    def tidy() -> None:
-        with contextlib.suppress(WsgiCoverageError, OSError):
-            control.tidy()
-
     address = _address(listening)
-    side = sideport.SidePort(SideApp(settings, control), listening, tidy=tidy)
-    atexit.register(side.close)
-    side.start()
+    beside.serve(worker, settings, listening, host=host, insecure=is_insecure)
     print(f"wsgi-coverage: {address}{PREFIX}/", file=sys.stderr, flush=True)
 
 
@@ -128,28 +119,6 @@ def _port(given: str | None) -> int:
     if not (raw.isascii() and raw.isdigit() and int(raw) <= 65_535):
         raise SettingsError(f"{source} must be a number from 0 to 65535, got {raw!r}")
     return int(raw)
-
-
-def _admitting(settings: Settings, host: str, *, is_insecure: bool) -> Settings:
-    """Who may come in: nobody but local callers, unless something says so."""
-    if settings.auth is not None or settings.password is not None:
-        return settings
-    if is_insecure:
-        return dataclasses.replace(settings, auth=lambda _: True)
-    if not _is_loopback(host):
-        raise SettingsError(
-            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or say --insecure"
-        )
-    return dataclasses.replace(settings, debug=True)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _address(listening: socket.socket) -> str:

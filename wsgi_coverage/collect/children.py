@@ -1,8 +1,9 @@
 """Measure the Python processes that a measured program starts, as its forks are.
 
 `begin` puts into the environment what they need to know; the line in `children.pth`, which is
-installed beside the packages, calls `start` at the start of every Python that finds it there. So
-nothing is written anywhere, and a child with an environment of its own making is not measured.
+installed beside the packages, has `wsgi_coverage.started` call `start` at the start of every
+Python that finds it there. So nothing is written anywhere, and a child with an environment of its
+own making is not measured.
 
 Concurrency: runs in the main thread, before the program's first line.
 """
@@ -21,6 +22,8 @@ from typing import Any
 
 from wsgi_coverage.collect import forking, live
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.store import processes
 
 log = logging.getLogger("wsgi_coverage")
 
@@ -87,21 +90,51 @@ def announce_only(
 
 
 def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:
-    told = {"pid": os.getpid(), "config": config, "interval": interval}
+    _tell(env, pid=os.getpid(), at=processes.noted_now(), config=config, interval=interval)
+
+
+def announce_port(env: MutableMapping[str, str], port: JsonObject) -> None:
+    """Note where this process serves a side port, for a program that takes this process over.
+
+    Args:
+        env: this process's environment, in which `begin` has announced.
+        port: what it needs to know.
+    """
+    told = _told(env)
+    if told is not None:
+        _tell(env, **{**told, "port": port})
+
+
+def _tell(env: MutableMapping[str, str], **told: Any) -> None:
     env[VARIABLE] = base64.b64encode(json.dumps(told).encode()).decode()
 
 
-def announcer(env: MutableMapping[str, str]) -> int | None:
-    """The process id of the process that announced; None: none did."""
+def is_below_another(env: MutableMapping[str, str]) -> bool:
+    """Tell whether another process that still runs announced."""
     told = _told(env)
-    return None if told is None else told["pid"]
+    return told is not None and told["pid"] != os.getpid() and _runs(told)
 
 
-def start() -> None:
-    """Begin to measure this process, if it is the child of one that announced; never raises."""
+def announced_port(env: MutableMapping[str, str]) -> JsonObject | None:
+    """What `announce_port` noted, if this process did so, in the program that it ran before."""
+    told = _told(env)
+    return told["port"] if told is not None and told["pid"] == os.getpid() and _runs(told) else None
+
+
+def _runs(told: JsonObject) -> bool:
+    """Tell whether the process that announced runs; another may have its process id since."""
+    return processes.is_noted_process(told["pid"], told["at"])
+
+
+def start() -> Worker | None:
+    """Begin to measure this process, if it is the child of one that announced; never raises.
+
+    Returns:
+        The worker that was made; None: there was one already, or it cannot be measured.
+    """
     told = _told(os.environ)
     if told is None or forking.current() is not None:
-        return
+        return None
     try:
         live.inherited = told["config"]
         with _quiet():
@@ -110,6 +143,8 @@ def start() -> None:
         _publish_before_exec()
     except Exception:
         log.exception("this process cannot be measured; it goes on without")
+        return None
+    return worker
 
 
 @contextlib.contextmanager
@@ -131,8 +166,10 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
         told = json.loads(base64.b64decode(raw, validate=True))
         return {
             "pid": int(told["pid"]),
+            "at": float(told["at"]),
             "config": str(told["config"]),
             "interval": float(told["interval"]),
+            "port": None if told.get("port") is None else dict(told["port"]),
         }
     except (ValueError, KeyError, TypeError):
         log.warning("the environment variable %s is not as it was made", VARIABLE)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wsgi_coverage import clock
+from wsgi_coverage import clock, interrupt
 from wsgi_coverage.collect import (
     ending,
     engine,
@@ -635,7 +635,7 @@ class Worker(Member):
         self.engine.catch_up()
         if self._closed or self.pid != os.getpid():
             return
-        with self._writing():
+        with interrupt.Hold(), self._writing():
             self._closed = True
             self.engine.look_after()
             self._attempt("the last flush", self.engine.flush)

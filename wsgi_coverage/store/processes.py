@@ -286,6 +286,11 @@ def _unnoted(pid: int) -> Entry:
     return Entry(pid=pid, flags=0, noted_at=0.0, turn=0, requests=0, token=0, epoch=0, server=None)
 
 
+def noted_now() -> float:
+    """The time at which a process is noted, in seconds since boot; see `is_noted_process`."""
+    return _boot_ns() / 1e9
+
+
 def _boot_ns() -> int:
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 

@@ -1,0 +1,25 @@
+"""Entry point: the command `wsgi-coverage`, from Python's start to its exit code.
+
+What it does is imported by it only, so that Ctrl-C meanwhile shows no traceback.
+
+Concurrency: runs once, in the main thread.
+"""
+
+from __future__ import annotations
+
+from wsgi_coverage import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def main() -> int:
+    """Run the command with the process's arguments; return its exit code."""
+    return interrupt.command(_load)
+
+
+def _load() -> Callable[[], int]:
+    from wsgi_coverage.cli import main as run
+
+    return run
