@@ -276,6 +276,25 @@ def test_after_a_signal_nothing_is_left_running(project, command, until, number,
     assert "Traceback" not in process.output
 
 
+def test_ctrl_c_while_the_server_is_ended_kills_it_and_blames_nobody(project, command, port, until):
+    project.write(
+        "stubborn.py",
+        "import signal\n"
+        "signal.signal(signal.SIGINT, lambda *_: open('ending', 'w').close())\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"from app import app\napp.run(port={port})\n",
+    )
+    process = project.start(
+        *command(sys.executable, "-c", "", server=f"{sys.executable} stubborn.py")
+    )
+    until((project.folder / "ending").exists, "the server is asked to end")
+
+    assert process.end(signal.SIGINT) == 130
+
+    until(lambda: not processes_in(project.folder), "everything that was started has ended")
+    assert "did not end" not in process.output
+
+
 def test_what_is_wrong_with_the_usage_is_said(project, test, command):
     assert test(server="coverage run app.py").returncode == 2
     assert test(server="'").returncode == 2

@@ -137,6 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
         finally:
             saving.discard(private)
+        if stop.number is not None:
+            return 128 + stop.number
         return _verdict(code, outcome, is_well=is_well)
 
 
@@ -179,7 +181,8 @@ def _serve_and_test(
         hurry = _Stop()
         with _noting(hurry):
             is_in_order = served.end(patience=arguments.timeout, hurried=hurry)
-    if not is_in_order:
+    stop.number = stop.number or hurry.number
+    if not is_in_order and not hurry():
         is_well = False
         _say(
             f"the server did not end within {arguments.timeout:g} seconds, neither by SIGINT nor "
