@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from wsgi_coverage.errors import (
         AuthNotConfiguredError,
         SettingsError,
+        UnsupportedPythonError,
         WsgiCoverageError,
     )
     from wsgi_coverage.middleware import CoverageMiddleware
@@ -16,6 +17,7 @@ __all__ = [
     "AuthNotConfiguredError",
     "CoverageMiddleware",
     "SettingsError",
+    "UnsupportedPythonError",
     "WsgiCoverageError",
     "start_early",
 ]

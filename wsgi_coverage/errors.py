@@ -4,6 +4,7 @@
     ├── SettingsError                  500 settings          (raised at construction)
     │   └── AuthNotConfiguredError     500 auth-not-configured
     ├── MissingExtraError              500 missing-extra
+    ├── UnsupportedPythonError         500 unsupported-python  (raised at construction)
     ├── RequestError                   400 bad-request
     │   ├── BadParameterError          400 bad-parameter
     │   ├── UnauthorizedError          401 unauthorized
@@ -68,6 +69,12 @@ class MissingExtraError(WsgiCoverageError, RuntimeError):
         super().__init__(
             f"{needed_for} needs the extra {extra!r}: pip install 'wsgi-coverage[{extra}]'"
         )
+
+
+class UnsupportedPythonError(WsgiCoverageError, RuntimeError):
+    """Nothing can be measured by this Python that would be right: refused at construction."""
+
+    slug = "unsupported-python"
 
 
 class RequestError(WsgiCoverageError):

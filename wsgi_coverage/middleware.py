@@ -23,7 +23,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.errors import SettingsError, storage_error
+from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_error
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class CoverageMiddleware:
         SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or the
             application is an ASGI one.
         AuthNotConfiguredError: no auth callback, no password, and debug is off.
+        UnsupportedPythonError: this is not CPython, or it runs without the GIL.
     """
 
     def __init__(self, app: WsgiApplication, **keywords: Any) -> None:
@@ -95,7 +96,7 @@ class CoverageMiddleware:
             self._attention = worker.engine.attention
             self._home = worker.home
             self._worker = worker
-        except SettingsError:
+        except (SettingsError, UnsupportedPythonError):
             raise
         except Exception as error:
             log.exception("measuring could not be started; the application goes on without it")

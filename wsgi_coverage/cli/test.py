@@ -137,8 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
         finally:
             saving.discard(private)
-        if stop.number is not None:
-            return 128 + stop.number
+        if stop():
+            return 128 + (stop.number or 0)
         return _verdict(code, outcome, is_well=is_well)
 
 

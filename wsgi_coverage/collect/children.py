@@ -20,8 +20,9 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.collect import forking, live
+from wsgi_coverage.collect import core, forking, live
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 
@@ -83,7 +84,9 @@ def announce_only(
 
     Raises:
         SettingsError: the configuration cannot be read.
+        UnsupportedPythonError: this Python cannot measure.
     """
+    core.check_python()
     cov = live.make(live.LiveCoverage, config_file, branch=branch)
     _announce(env, live.for_children(cov, data_file=data_file), interval)
     return cov.config
@@ -141,6 +144,9 @@ def start() -> Worker | None:
             worker = forking.start()
         worker.configure(told["interval"], provisional=True)
         _publish_before_exec()
+    except UnsupportedPythonError as error:
+        log.warning("this process is not measured: %s", error)
+        return None
     except Exception:
         log.exception("this process cannot be measured; it goes on without")
         return None

@@ -13,6 +13,7 @@ from typing import Any
 from coverage import Coverage
 
 from wsgi_coverage.collect import monitoring
+from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.store import mapped
 
 GREENLETS = frozenset({"gevent", "eventlet", "greenlet"})
@@ -26,6 +27,26 @@ class CoreChoice:
 
     core: str | None
     reason: str
+
+
+def check_python() -> None:
+    """Refuse a Python by which nothing can be measured that would be right.
+
+    Raises:
+        UnsupportedPythonError: it is not CPython, or runs without the GIL.
+    """
+    name = sys.implementation.name
+    if name != "cpython":
+        # PyPy frees memory that is still mapped into a view, and ends by a segmentation fault.
+        raise UnsupportedPythonError(
+            f"wsgi-coverage measures by CPython alone, and this is {name}: use CPython, or set "
+            "WSGI_COVERAGE_DISABLED=1"
+        )
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise UnsupportedPythonError(
+            "this Python runs without the GIL, and lines of threads that run at once would be "
+            "lost: start it with PYTHON_GIL=1 (or -X gil=1), or set WSGI_COVERAGE_DISABLED=1"
+        )
 
 
 def choose(cov: Coverage) -> CoreChoice:

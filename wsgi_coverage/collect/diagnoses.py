@@ -216,12 +216,25 @@ def private_folder_taken(facts: Facts) -> Finding | None:
 
 def no_channel(facts: Facts) -> Finding | None:
     """Workers are asked over Unix sockets."""
-    if facts.has_channel:
+    if facts.why_no_channel is None:
         return None
     return (
-        "there are no Unix sockets here to ask other workers by: what they ran is up to a second "
-        "old in a report",
-        "serve with one process; or refresh once more after a second",
+        f"other workers cannot be asked: {facts.why_no_channel}; what they ran may be up to a "
+        "second old in a report, some hear of no reset or pause, and no answer is complete",
+        "set TMPDIR to a folder with a short name, for all workers; or serve with one process, "
+        "and refresh once more after a second",
+    )
+
+
+def hidden_children(facts: Facts) -> Finding | None:
+    """A forked child that does nothing new is found by what it maps."""
+    if not facts.hides_children:
+        return None
+    return (
+        "this server has forked while it served, and there is no /proc to find such children by: "
+        "one that does nothing new hears of a reset or pause only when it does, and is not named; "
+        "so no answer to these is complete",
+        "nothing, where the children end by themselves; else restart the server after a reset",
     )
 
 
@@ -339,6 +352,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "other-namespaces": other_namespaces,
     "private-folder-taken": private_folder_taken,
     "no-channel": no_channel,
+    "hidden-children": hidden_children,
     "autosave-off": autosave_off,
     "paused": paused,
     "not-writable": not_writable,

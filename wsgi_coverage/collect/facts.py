@@ -22,7 +22,7 @@ from coverage import Coverage
 
 from wsgi_coverage.collect import internals, uwsgi
 from wsgi_coverage.model import Pause
-from wsgi_coverage.store.channel import HAS_SOCKETS
+from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
 from wsgi_coverage.store.writable import can_open_files, why_not_writable
 
@@ -66,7 +66,8 @@ class Facts:
     private_folder: str = ""  # where executed lines are
     refused_folders: tuple[str, ...] = ()  # not this user's alone, else it would be there; and why
     other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
-    has_channel: bool = True
+    why_no_channel: str | None = None  # why other workers cannot be reached
+    hides_children: bool = False  # that are forked and do nothing new
     autosave_interval: float = 30.0  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
     not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
@@ -151,7 +152,8 @@ def gather(
         "private_folder": lambda: str(engine.memory.folder),
         "refused_folders": lambda: tuple(refused(engine.data_file, engine.memory.folder)),
         "other_namespaces": lambda: worker.other_namespaces,
-        "has_channel": lambda: HAS_SOCKETS,
+        "why_no_channel": lambda: channel.why_not(worker.private),
+        "hides_children": lambda: worker.memory.hides_children,
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),
         "not_writable": lambda: {

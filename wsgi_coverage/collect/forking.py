@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from wsgi_coverage.collect import modwsgi, restarting
+from wsgi_coverage.collect import core, modwsgi, restarting
 from wsgi_coverage.collect.worker import Worker
 
 _making = threading.RLock()
@@ -31,10 +31,12 @@ def start(
 
     Raises:
         SettingsError: coverage.py's configuration cannot be read.
+        UnsupportedPythonError: this Python cannot measure.
     """
     global _worker
     with _making:
         if _worker is None:
+            core.check_python()
             _worker = Worker(config_file=config_file, branch=branch, wraps=wraps)
             modwsgi.spare_threads()
             _hook()

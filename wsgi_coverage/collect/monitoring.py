@@ -76,8 +76,6 @@ def why_not() -> str | None:
     """Why lines cannot be marked by this Python; None: they can."""
     if not hasattr(sys, "monitoring"):
         return f"Python {sys.version_info[0]}.{sys.version_info[1]} has no sys.monitoring"
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return "this Python runs without the interpreter's lock"
     if free_tool() is None:
         return "every tool of sys.monitoring is taken"
     return None

@@ -36,7 +36,7 @@ from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.member import Member
-from wsgi_coverage.collect.others import HOLDS, others, unreached
+from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
 from wsgi_coverage.collect.service import Service
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import WsgiCoverageError, storage_error
@@ -46,6 +46,7 @@ from wsgi_coverage.patience import tick
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, tell
+from wsgi_coverage.store.channel import why_not as why_not_reached
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, places, private_folder
@@ -57,6 +58,11 @@ PROBLEMS_KEPT = 10  # for /health
 MISSED = (
     "another host has reset, and this one heard of it only now: what ran here in between is not "
     "told apart from what ran before, and is not counted"
+)
+CUT_OFF = "no other worker can be reached, and there may be some: {}"
+HIDDEN = (
+    "there is no /proc here to find children by that this process has forked since it serves; one "
+    "that does nothing new hears of it only when it does"
 )
 STARTING = 0.25  # seconds for a forked child to have its thread
 REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
@@ -317,10 +323,11 @@ class Worker(Member):
             WsgiCoverageError: this worker itself could not.
         """
         self.announce()
-        mine = self._as_it_is(self._verbs()[verb]())
+        mine = self._as_it_is(self._verbs()[verb](), verb)
         silent = self._silent(verb, patience=min(wait, STARTING))  # of these nobody is called
         but = {self.pid, *(each.pid for each in silent.values())}
-        answers = call_all(self.private, verb, wait=wait, but=but) if HAS_SOCKETS else []
+        cut_off = why_not_reached(self.private)
+        answers = [] if cut_off else call_all(self.private, verb, wait=wait, but=but)
         workers = [mine, *self._beside(verb, answers, patience=min(wait, REACHING))]
         workers += self._late(verb, {worker.pid for worker in workers})
         return Gathering(
@@ -340,9 +347,9 @@ class Worker(Member):
         while True:
             reached, state = {int(answer["pid"]) for answer in answers}, self.memory.state()
             beside = [each for each in self._living(self.memory) if each.pid not in reached]
-            missing = unreached(beside, host=self.host) if HAS_SOCKETS else []
+            missing = unreached(beside, host=self.host)
             left = deadline - time.monotonic()
-            if not missing or left <= 0:
+            if not missing or left <= 0 or why_not_reached(self.private):
                 silent = others(beside, state, verb, host=self.host)
                 return [*map(_state_of, answers), *silent.values(), *missing]
             time.sleep(AGAIN)
@@ -369,9 +376,14 @@ class Worker(Member):
                 return found
             time.sleep(AGAIN)
 
-    def _as_it_is(self, mine: WorkerState) -> WorkerState:
-        """This worker's state, where what it stands for is not all there."""
-        return replace(mine, fresh=False, error=MISSED) if self.memory.has_missed else mine
+    def _as_it_is(self, mine: WorkerState, verb: str) -> WorkerState:
+        """This worker's state, where what it stands for is not all there, or may not be."""
+        error = MISSED if self.memory.has_missed else None
+        if error is None and (why_not := why_not_reached(self.private)) is not None:
+            error = CUT_OFF.format(why_not)
+        if error is None and verb not in READS and self.memory.hides_children:
+            error = HIDDEN
+        return mine if error is None else replace(mine, fresh=False, error=error)
 
     # The memory of this host
 

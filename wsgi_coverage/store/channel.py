@@ -26,7 +26,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.patience import tick
 from wsgi_coverage.store import workplace
-from wsgi_coverage.store.private import is_alive
+from wsgi_coverage.store.private import MAX_ADDRESS, OWN_FILES, is_alive, takes_sockets
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
@@ -36,7 +36,6 @@ TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
 END = re.compile(r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready)")  # of a process: its files
 BACKLOG = 64
-MAX_ADDRESS = 100  # bytes; Linux takes 107, others 103
 
 
 class Listener:
@@ -212,15 +211,34 @@ def listening(folder: Path) -> set[str]:
     return {str(each.get("id")) for each in records if each and is_alive(each.get("pid", 0))}
 
 
+def why_not(folder: Path) -> str | None:
+    """Why no worker can be reached by a socket in the folder; None: they can.
+
+    Args:
+        folder: the private folder.
+    """
+    if not HAS_SOCKETS:
+        return "there are no Unix sockets here"
+    if not takes_sockets(folder):
+        return f"the name of the folder {folder} is too long for the address of a socket"
+    return None
+
+
 @contextlib.contextmanager
 def address_of(path: Path) -> Iterator[str]:
-    """A socket's address; where the path is too long for one, by way of its open folder (Linux)."""
+    """A socket's address; where the path is too long for one, by way of its open folder (Linux).
+
+    Raises:
+        OSError: the path is too long, and there is no other way (ENAMETOOLONG).
+    """
     if len(os.fsencode(path)) <= MAX_ADDRESS:
         yield str(path)
         return
+    if not OWN_FILES.is_dir():
+        raise OSError(errno.ENAMETOOLONG, "too long for a socket's address", str(path))
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
+        yield f"{OWN_FILES}/{folder}/{path.name}"
     finally:
         os.close(folder)
 

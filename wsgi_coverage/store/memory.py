@@ -56,7 +56,7 @@ from wsgi_coverage.store.log import (
 )
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
-from wsgi_coverage.store.processes import Entry, Table, mapping_processes
+from wsgi_coverage.store.processes import Entry, Table, can_look, mapping_processes
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
 HEADER = 64  # bytes before them
@@ -198,6 +198,11 @@ class Memory:
             noted: process ids that need not be looked at.
         """
         return [] if not self.has_late_children else mapping_processes(self.folder, noted)
+
+    @property
+    def hides_children(self) -> bool:
+        """Tell whether there may be such that cannot be found: there is no /proc."""
+        return self.has_late_children and not can_look()
 
     @property
     def is_left(self) -> bool:

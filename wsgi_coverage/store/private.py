@@ -1,8 +1,9 @@
 """The private folder: memory of lines, and sockets, for the own user only.
 
-In memory (``/dev/shm``) where there is such a place, else in the temporary folder. One folder for
-each configured data file, found again by all processes of one host that measure into it: of one
-boot, and of one pid namespace, because elsewhere a process id means another process.
+In memory (``/dev/shm``) where there is such a place, else in the temporary folder, or in ``/tmp``
+where the former's name is too long for the address of a socket. One folder for each configured data
+file, found again by all processes of one host that measure into it: of one boot, and of one pid
+namespace, because elsewhere a process id means another process.
 
 Others may make folders of our names first, where anybody may make one. What is not this user's
 alone is never used or read: the folder is the first of some names that is, for all processes alike.
@@ -27,7 +28,12 @@ from wsgi_coverage import owned
 from wsgi_coverage.clock import BOOT_ID
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
+SHORT = Path("/tmp")  # noqa: S108  likewise
+MAX_ADDRESS = 100  # bytes of a socket's; Linux takes 107, others 103
+SOCKET_NAME = 24  # bytes, at most
+OWN_FILES = Path("/proc/self/fd")
 NAMES = 10  # of the folder in one place; other users may have made some of them first
+IDENTITY = "0123456789abcdef"  # as long as that of an application
 ABOUT = "about.json"
 
 T = TypeVar("T")
@@ -207,7 +213,15 @@ def _bases() -> Iterator[Path]:
     if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and SHARED_MEMORY.is_dir():
         yield SHARED_MEMORY
     with contextlib.suppress(FileNotFoundError):  # no folder can be written to
-        yield Path(tempfile.gettempdir())
+        folder = Path(tempfile.gettempdir())
+        if folder != SHORT and not takes_sockets(folder / _name(NAMES) / IDENTITY):
+            yield SHORT
+        yield folder
+
+
+def takes_sockets(folder: Path) -> bool:
+    """Tell whether a socket in a folder can have an address."""
+    return len(os.fsencode(folder)) + 1 + SOCKET_NAME <= MAX_ADDRESS or OWN_FILES.is_dir()
 
 
 def _identity(data_file: Path) -> str:
@@ -221,7 +235,7 @@ def _identity(data_file: Path) -> str:
         owned.make_folder(data_file.parent)
         status = data_file.parent.stat()
         known += [str(status.st_dev), str(status.st_ino)]
-    return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[: len(IDENTITY)]
 
 
 def _system() -> Iterator[str]:

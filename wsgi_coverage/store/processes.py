@@ -24,6 +24,7 @@ from pathlib import Path
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import is_alive
 
+OWN_STAT = Path("/proc/self/stat")
 SLOTS = 1024
 SIZE = 128  # bytes of a slot
 HEAD = struct.Struct("<IIQQQQQ")  # pid, flags, noted at, turn, requests, token, epoch
@@ -255,6 +256,11 @@ class Table:
             os.close(fd)
 
 
+def can_look() -> bool:
+    """Tell whether processes can be found that no table has: there is a /proc."""
+    return OWN_STAT.exists()
+
+
 def mapping_processes(folder: Path, noted: Container[int]) -> list[Entry]:
     """The processes of this user that mark lines in a folder's files, whatever any table says.
 
@@ -304,7 +310,7 @@ def is_noted_process(pid: int, noted_at: float) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  called for each process
             fields = file.read().rpartition(b")")[2].split()
     except FileNotFoundError:
-        return not Path("/proc/self/stat").exists() and is_alive(pid)  # there is no /proc
+        return not can_look() and is_alive(pid)
     except OSError:
         return False
     started = int(fields[19]) / TICKS

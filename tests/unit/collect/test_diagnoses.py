@@ -23,7 +23,8 @@ FACTS_OF = {
     "dynamic-code": Facts(core="sysmon", dynamic_code=5_000),
     "configuration-ignored": Facts(configuration="/srv/.coveragerc", ignored_configurations=("x",)),
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
-    "no-channel": Facts(has_channel=False),
+    "no-channel": Facts(why_no_channel="there are no Unix sockets here"),
+    "hidden-children": Facts(hides_children=True),
     "other-namespaces": Facts(other_namespaces=1),
     "private-folder-taken": Facts(
         private_folder="/dev/shm/wsgi-coverage-0-1/abc",
