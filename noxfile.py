@@ -19,7 +19,7 @@ nox.options.error_on_missing_interpreters = False
 # What takes longer is run by name: nox -s servers, nox -s sources, nox -s tests-3.12.
 nox.options.sessions = ["lint", "tests-3.11", "tests-3.13", "tests-3.14", "lowest"]
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 LOWEST = {
     "coverage": "7.14.0",
     "werkzeug": "3.0.3",

@@ -634,6 +634,7 @@ def test_what_signals_are_blocked_is_the_same_after_a_fork_in_both_processes(
         HELPERS
         + f"""
 import subprocess
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads: the application's
 start_early()
 how = signal.SIG_BLOCK if {theirs} else signal.SIG_UNBLOCK
 """

@@ -335,6 +335,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_flush_has_it_all_by_itself(
         STARTED
         + FORKING
         + """
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads
 reset()
 line = Line()
 
