@@ -86,6 +86,27 @@ def _opened(content: bytes) -> Iterator[sqlite3.Connection]:
             yield connection
 
 
+def run(connection: sqlite3.Connection, statement: str, arguments: Sequence[Any] = ()) -> None:
+    """Run a statement to its end: one that is under way keeps a transaction open.
+
+    Without reference counts (PyPy) it would be under way until its cursor is collected.
+
+    Raises:
+        sqlite3.Error: it cannot be run.
+    """
+    connection.execute(statement, arguments).close()
+
+
+def first(connection: sqlite3.Connection, query: str, arguments: Sequence[Any] = ()) -> Any:
+    """The first row that a query finds, or None; see `run`.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    with contextlib.closing(connection.execute(query, arguments)) as cursor:
+        return cursor.fetchone()
+
+
 def fetch(
     connection: sqlite3.Connection,
     query: str,
@@ -110,12 +131,12 @@ def fetch(
     size = 0
     before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
     try:
-        cursor = connection.execute(query, arguments)
-        while batch := cursor.fetchmany(BATCH // most):
-            size += len(kind().join([row[-1] for row in batch])) + ROW * len(batch)
-            if size > MOST:
-                raise sqlite3.DataError(f"it holds more than {MOST:,} bytes")
-            rows += batch
+        with contextlib.closing(connection.execute(query, arguments)) as cursor:
+            while batch := cursor.fetchmany(BATCH // most):
+                size += len(kind().join([row[-1] for row in batch])) + ROW * len(batch)
+                if size > MOST:
+                    raise sqlite3.DataError(f"it holds more than {MOST:,} bytes")
+                rows += batch
     except TypeError as error:
         raise sqlite3.DataError(f"it holds what coverage.py would not write: {error}") from error
     finally:
@@ -129,7 +150,8 @@ def _check(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: there is something, or very much.
     """
-    rows = connection.execute(SCHEMA).fetchmany(TABLES + 1)
+    with contextlib.closing(connection.execute(SCHEMA)) as cursor:
+        rows = cursor.fetchmany(TABLES + 1)
     if len(rows) > TABLES:
         raise sqlite3.DatabaseError(f"it has more than {TABLES} tables and indexes")
     for name, sql in rows:

@@ -103,13 +103,14 @@ def _damage(content: bytes) -> str | None:
         return "it is empty"
     try:
         with database.connected(content) as connection:
-            connection.execute("pragma ignore_check_constraints = on")  # they may compute anything
-            verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+            # They may compute anything.
+            database.run(connection, "pragma ignore_check_constraints = on")
+            verdict = database.first(connection, "pragma quick_check(1)")[0]
             if verdict != "ok":
                 return str(verdict)
             # any other database has no such table
-            connection.execute("select version from coverage_schema").fetchone()
-            (unsound,) = connection.execute(UNSOUND).fetchone()
+            database.first(connection, "select version from coverage_schema")
+            (unsound,) = database.first(connection, UNSOUND)
     except database.TooLongError:
         raise
     except sqlite3.Error as error:

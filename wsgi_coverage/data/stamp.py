@@ -55,9 +55,10 @@ def put(path: Path, stamp: Stamp) -> None:
         OSError: there is no room, or the file is no data file.
     """
     with changing(path) as connection:
-        connection.execute(f"create table if not exists {TABLE} (stamp text)")
-        connection.execute(f"delete from {TABLE}")  # noqa: S608  a constant
-        connection.execute(
+        database.run(connection, f"create table if not exists {TABLE} (stamp text)")
+        database.run(connection, f"delete from {TABLE}")  # noqa: S608  a constant
+        database.run(
+            connection,
             f"insert into {TABLE} values (?)",  # noqa: S608
             [json.dumps(asdict(stamp))],
         )
@@ -102,7 +103,7 @@ def read(path: Path) -> Stamp | None:
 def stamp_in(connection: sqlite3.Connection) -> Stamp | None:
     """The stamp on an open data file; None if it has none."""
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError, RecursionError):
-        row = connection.execute(f"select stamp from {TABLE}").fetchone()  # noqa: S608
+        row = database.first(connection, f"select stamp from {TABLE}")  # noqa: S608
         found = Stamp(**json.loads(row[0]))
         names = found.worker_id, found.host
         if isinstance(found.epoch, int) and all(_is_name(name) for name in names):
@@ -140,14 +141,15 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
         OSError: there is no room, or the file is no data file.
     """
     with changing(path) as connection:
-        connection.execute(
+        database.run(
+            connection,
             f"create table if not exists {SOURCES} (path text primary key, fingerprint text)"
-            " without rowid"  # half the size: else each path is there twice
+            " without rowid",  # half the size: else each path is there twice
         )
         connection.executemany(
             f"insert or replace into {SOURCES} values (?, ?)",  # noqa: S608
             fingerprints.items(),
-        )
+        ).close()
 
 
 def read_fingerprints(path: Path) -> dict[str, str]:
@@ -174,11 +176,12 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
         sqlite3.Error: it cannot be read.
     """
     known = "select 1 from sqlite_master where name = ?"
-    if connection.execute(known, [SOURCES]).fetchone() is None:
+    if database.first(connection, known, [SOURCES]) is None:
         return "", ""
-    number, paths, versions = connection.execute(
-        f"select count(*), group_concat(path, char(0)), group_concat(fingerprint) from {SOURCES}"  # noqa: S608
-    ).fetchone()
+    number, paths, versions = database.first(
+        connection,
+        f"select count(*), group_concat(path, char(0)), group_concat(fingerprint) from {SOURCES}",  # noqa: S608
+    )
     check_number(number)
     return paths or "", versions or ""
 
@@ -197,8 +200,10 @@ def check(path: Path) -> None:
     """
     try:
         with reading(path) as connection:
-            connection.execute("select 1 from tracer")  # the last table that coverage.py makes
-            verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+            database.run(
+                connection, "select 1 from tracer"
+            )  # the last table that coverage.py makes
+            verdict = database.first(connection, "pragma quick_check(1)")[0]
     except sqlite3.Error as error:
         raise OSError(f"{path} is not whole: {error}") from error
     if verdict != "ok":
@@ -214,8 +219,9 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("pragma journal_mode=memory")
-            connection.execute("pragma user_version=0")  # whoever changes a file takes its seal off
+            database.run(connection, "pragma journal_mode=memory")
+            # Whoever changes a file takes its seal off.
+            database.run(connection, "pragma user_version=0")
             yield connection
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be changed: {error}") from error

@@ -160,7 +160,7 @@ class DataUnion:
         return _by_context(fetch(READ[False]))
 
     def _read_files(self, connection: sqlite3.Connection) -> Names:
-        number, *texts = connection.execute(FILES).fetchone()
+        number, *texts = database.first(connection, FILES)
         if not number:
             return (), {}
         stamp.check_number(number)
@@ -191,7 +191,7 @@ class DataUnion:
                 f"it holds {KINDS[arcs]}, and this application measures {KINDS[self._branch]}"
             )
         other = "line_bits" if arcs else "arc"
-        if connection.execute(f"select 1 from {other}").fetchone():  # noqa: S608
+        if database.first(connection, f"select 1 from {other}"):  # noqa: S608
             raise UnusableError("it holds both lines and branches")
 
     def add(self, part: Part, *, without: Collection[str] = ()) -> None:
@@ -303,20 +303,22 @@ class DataUnion:
         files = {name: number for number, name in enumerate(self._files, start=1)}
         contexts = {name: number for number, name in enumerate(self._contexts, start=1)}
         with contextlib.closing(sqlite3.connect(self._target)) as connection, connection:
-            connection.execute("pragma journal_mode=off")  # nobody sees the file before it is whole
-            connection.execute("pragma synchronous=off")
-            connection.executemany("insert into file (path, id) values (?, ?)", files.items())
-            connection.executemany(
-                "insert into context (context, id) values (?, ?)", contexts.items()
-            )
-            connection.executemany(
-                "insert into tracer (file_id, tracer) values (?, ?)",
-                ((files[name], tracer) for name, tracer in self._tracers.items()),
-            )
+            # Nobody sees the file before it is whole.
+            database.run(connection, "pragma journal_mode=off")
+            database.run(connection, "pragma synchronous=off")
+            with contextlib.closing(connection.cursor()) as cursor:
+                cursor.executemany("insert into file (path, id) values (?, ?)", files.items())
+                cursor.executemany(
+                    "insert into context (context, id) values (?, ?)", contexts.items()
+                )
+                cursor.executemany(
+                    "insert into tracer (file_id, tracer) values (?, ?)",
+                    ((files[name], tracer) for name, tracer in self._tracers.items()),
+                )
             for context, found in self._found.items():
                 for name, value in found.items():
                     row = files[name], contexts[context], self._as_written(value)
-                    connection.execute(WRITE[self._branch], row)
+                    database.run(connection, WRITE[self._branch], row)
 
     def _as_written(self, value: Any) -> bytes | str:
         if self._branch:
@@ -331,7 +333,7 @@ def has_branches(connection: sqlite3.Connection) -> bool:
     Raises:
         sqlite3.Error: it cannot be read.
     """
-    row = connection.execute("select value from meta where key = 'has_arcs'").fetchone()
+    row = database.first(connection, "select value from meta where key = 'has_arcs'")
     return row is not None and row[0] == "1"
 
 
@@ -375,11 +377,11 @@ def _create(path: Path, *, branch: bool) -> None:
     path.unlink(missing_ok=True)
     owned.create(path)  # SQLite, and so coverage.py, would make it as the umask says
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("pragma journal_mode=off")
-        connection.execute("pragma synchronous=off")
-        connection.executescript(script)
+        database.run(connection, "pragma journal_mode=off")
+        database.run(connection, "pragma synchronous=off")
+        connection.executescript(script).close()
 
 
 def _schema(connection: sqlite3.Connection) -> object:
-    row = connection.execute("select version from coverage_schema").fetchone()
+    row = database.first(connection, "select version from coverage_schema")
     return row[0] if row else None

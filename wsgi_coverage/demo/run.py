@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import terminal
+from wsgi_coverage.collect.core import check_python
 from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
 from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
 
@@ -44,7 +45,11 @@ def run(port: int | None, workers: int) -> int:
 
     Returns:
         The exit code: 0 after Ctrl-C or SIGTERM, 1 where it could not run.
+
+    Raises:
+        UnsupportedPythonError: this Python cannot measure.
     """
+    check_python()
     with _signals() as stop, contextlib.ExitStack() as stack:
         try:
             try:

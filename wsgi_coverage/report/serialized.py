@@ -51,11 +51,11 @@ def write(dumped: bytes, target: Path) -> None:
         with workplace(target.parent, WRITING) as folder:
             draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:
-                connection.execute("pragma synchronous = off")  # it is a draft
+                database.run(connection, "pragma synchronous = off")  # it is a draft
                 end = time.thread_time() + SECONDS + len(script) / BYTES_A_SECOND
                 connection.set_authorizer(partial(_authorize, end))
                 connection.set_progress_handler(lambda: time.thread_time() > end, database.STEPS)
-                connection.executescript(script)
+                connection.executescript(script).close()
             draft.replace(target)
     except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
         if is_disk_full(error):
