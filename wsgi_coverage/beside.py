@@ -32,6 +32,7 @@ FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder
 AUTH = f"{settings_module.ENV_PREFIX}AUTH"
 
 _served: tuple[sideport.SidePort, JsonObject] | None = None  # and how
+_lost_its_guard = False  # and so is served no more
 
 
 def serve(
@@ -76,6 +77,7 @@ def serve_again(worker: Worker) -> None:
 
     Where it cannot, the program goes on, measured, and the log says why.
     """
+    global _lost_its_guard
     port = children.announced_port(os.environ)
     if port is None:
         return
@@ -84,6 +86,7 @@ def serve_again(worker: Worker) -> None:
         settings = _settings_again(port)
         listening = sideport.bind(host, number)
     except (OSError, SettingsError) as error:
+        _lost_its_guard = isinstance(error, SettingsError)
         log.warning("port %s on %s is not served any more: %s", number, host, error)
         return
     _serve(worker, settings, listening, port)
@@ -114,7 +117,7 @@ def _nobody(environ: Environ) -> object:  # noqa: ARG001
 
 
 def leave(host: str, number: int, *, insecure: bool) -> bool:
-    """Make way for another side port of this process, unless the one that is there is the same.
+    """Make way for another side port of this process, unless there is the same, or is to be none.
 
     Args:
         host: where to serve.
@@ -122,11 +125,11 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
         insecure: whether everybody may come in.
 
     Returns:
-        Whether there is none now.
+        Whether there is none now, and may be one.
     """
     global _served
     if _served is None:
-        return True
+        return not _lost_its_guard
     side, port = _served
     is_same = (port["host"], port["insecure"]) == (host, insecure)
     if is_same and number in (0, port["number"]):

@@ -71,6 +71,7 @@ def end() -> NoReturn:
     """End this process as Ctrl-C does, after its exit handlers, without a traceback."""
     import atexit
 
+    _signal.signal(_signal.SIGINT, _ignore)
     atexit._run_exitfuncs()  # noqa: SLF001  there is no other way to have them run before a signal
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.kill(os.getpid(), _signal.SIGINT)

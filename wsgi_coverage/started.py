@@ -26,5 +26,5 @@ def begin() -> None:
                 beside.serve_again(worker)
             except Exception:
                 log.exception("the side port cannot be served again")
-        if ctrl_c.came:
+        if ctrl_c.release():
             interrupt.end()

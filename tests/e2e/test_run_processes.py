@@ -231,12 +231,13 @@ def test_a_forked_child_that_another_program_replaces_leaves_the_port_to_its_par
     assert "is not served any more" not in side.output
 
 
-def test_a_port_that_a_password_kept_is_not_served_again_without(project, password):
+@pytest.mark.parametrize("arguments", ["sys.argv", "sys.orig_argv[1:]"])
+def test_a_port_that_a_password_kept_is_not_served_again_without(project, password, arguments):
     project.write(
         "script.py",
         "import os, sys\n"
         "if os.environ.pop('WSGI_COVERAGE_PASSWORD', None):\n"
-        "    os.execv(sys.executable, [sys.executable, *sys.argv])\n"
+        f"    os.execv(sys.executable, [sys.executable, *{arguments}])\n"
         "print('again', flush=True)\nopen('go').read()\n",
     )
     os.mkfifo(project.folder / "go")

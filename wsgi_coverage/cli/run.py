@@ -84,7 +84,7 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
         children.start()  # a program that starts itself anew: the port is the first one's
         return
     if not beside.leave(host, port, insecure=is_insecure):
-        return  # a program that runs itself anew in its own place
+        return  # a program that runs itself anew in its own place, with its port or without
     beside.admitting(settings, host, insecure=is_insecure)  # else nothing is begun
     try:
         listening = sideport.bind(host, port)
