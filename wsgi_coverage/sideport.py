@@ -25,7 +25,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
 from wsgi_coverage import interrupt
 from wsgi_coverage.collect import restarting
-from wsgi_coverage.collect.service import leave_signals_alone
+from wsgi_coverage.collect.service import leave_signals_alone, signals_held
 
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
 IDLE_PATIENCE = 0.1  # seconds that it waits for connections on which nothing is being answered
@@ -157,7 +157,8 @@ class SidePort:
                 self._server.ended.append(get_native_id())
                 ended.release()
 
-        start_new_thread(run, ())
+        with signals_held():
+            start_new_thread(run, ())
         self._stop = stop
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wsgi_coverage.collect import modwsgi, uwsgi
@@ -54,6 +54,23 @@ def leave_signals_alone() -> None:
     """
     if hasattr(signal, "pthread_sigmask") and not _is_the_main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OF_A_THREAD)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Have a thread that is started inside begin with its signals blocked.
+
+    One that blocks them itself may take one before it comes to that. What gevent calls a thread may
+    have others of the application's run inside.
+    """
+    if not hasattr(signal, "pthread_sigmask") or "gevent" in sys.modules:
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OF_A_THREAD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _is_the_main_thread() -> bool:
@@ -156,7 +173,8 @@ class Service:
             name="wsgi-coverage",
             daemon=True,
         )
-        self._thread.start()
+        with signals_held():
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread, for `start` to start another; calls that come meanwhile wait."""
