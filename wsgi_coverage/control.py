@@ -266,6 +266,7 @@ class Control:
             unexecuted=engine.unexecuted_files(
                 name for reading in memory for name in reading.names()
             ),
+            imported_early=engine.imported_early(),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
             memory=memory,

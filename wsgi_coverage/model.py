@@ -165,6 +165,7 @@ class FileSummary:
     covered: int | None
     percent: float | None  # coverage.py's own, branches included where they are measured
     reason: str | None = None  # why a figure is null
+    imported_early: str | None = None  # why figures are not exact: more may have run
     load: int | None = None  # statements that ran at load
     load_only: int | None = None  # of these, those that did not run at runtime
     runtime: int | None = None  # statements that ran at runtime
@@ -194,6 +195,8 @@ class FileSummary:
             out["html"] = self.html
         if self.runtime_reason is not None:
             out["runtime_reason"] = self.runtime_reason
+        if self.imported_early is not None:
+            out["imported_early"] = self.imported_early
         if self.reason is not None:
             out["reason"] = self.reason
         return out

@@ -66,17 +66,18 @@ def mounts() -> Any:
 class Routes:
     """A Flask application with one handler for each of 120 routes: each runs one line of its own.
 
-    `lines.py` is all that is measured. `served.py` imports it, and says on every response which
-    process and which thread it came from; with `X-Meet` a request waits until four of them (or as
-    many as are to meet) are there, each in a thread of its own.
+    `lines.py` is all that is measured, from when `served.py` has imported it unless that begins
+    early. It says on every response which process and which thread it came from; with `X-Meet` a
+    request waits until four of them (or as many as are to meet) are there, each in a thread of its
+    own.
     """
 
     COUNT = 120
     FILE = "lines.py"
 
     def __init__(self) -> None:
-        head = ["from flask import Flask", "from flask_coverage import FlaskCoverage"]
-        head += ["app = Flask(__name__)", "FlaskCoverage(app)"]
+        head = ["from flask import Flask", "from flask import abort"]
+        head += ["app = Flask(__name__)", "app.testing = False"]
         text = list(head)
         self.bodies: dict[str, int] = {}  # line number by path
         for number in range(self.COUNT):
@@ -105,8 +106,10 @@ EARLY = "from flask_coverage import start_early\nstart_early()\n"
 SERVED = """
 import os
 import threading
+from flask_coverage import FlaskCoverage
 from lines import app
 
+FlaskCoverage(app)
 meeting = threading.Barrier(MEETING, timeout=30)
 
 

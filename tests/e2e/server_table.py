@@ -295,7 +295,9 @@ import threading
 import time
 from pathlib import Path
 from lines import app
+from wsgi_coverage import CoverageMiddleware
 
+app = CoverageMiddleware(app)
 MEETINGS = Path(__file__).with_name("meetings")
 
 
@@ -363,7 +365,7 @@ def django_lines(count: int) -> tuple[str, dict[str, int]]:
         "from django.core.wsgi import get_wsgi_application",
         "from django.http import HttpResponse",
         "from django.urls import path",
-        "from wsgi_coverage import CoverageMiddleware",
+        "from django.urls import reverse",
         "urlpatterns = []",
     ]
     bodies = {}
@@ -371,4 +373,4 @@ def django_lines(count: int) -> tuple[str, dict[str, int]]:
         text += [f"def r{number}(request):", f"    return HttpResponse('{number}')"]
         bodies[f"/r{number}"] = len(text)
         text += [f"urlpatterns.append(path('r{number}', r{number}))"]
-    return "\n".join([*text, "app = CoverageMiddleware(get_wsgi_application())", ""]), bodies
+    return "\n".join([*text, "app = get_wsgi_application()", ""]), bodies

@@ -299,12 +299,20 @@ class Project:
         return done.stdout
 
     def serve(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
-        """Start a server: the interpreter's arguments, in which {fd} is a bound socket."""
+        """Start a server: the interpreter's arguments.
+
+        {fd} in them is a bound socket; {port} its port, which the server binds itself.
+        """
         with socket.socket() as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(("127.0.0.1", 0))
-            filled = [each.replace("{fd}", str(bound.fileno())) for each in command]
+            port = bound.getsockname()[1]
+            values = {"{fd}": str(bound.fileno()), "{port}": str(port)}
+            filled = [
+                re.sub(r"\{(fd|port)\}", lambda found: values[found[0]], each) for each in command
+            ]
             server = self._start([sys.executable, *filled], env, fd=bound.fileno())
-            server.port = bound.getsockname()[1]
+            server.port = port
         server.password = (env or {}).get("WSGI_COVERAGE_PASSWORD")
         server.wait_until_it_listens()
         return server

@@ -71,7 +71,7 @@ def test_a_refresh_shows_exactly_the_lines_that_four_workers_ran(project, routes
         for entry in server.get("/debug/coverage/files").json()
     ] == [(routes.FILE, routes.statements, len(expected), routes.statements - len(expected))]
     assert report["complete"]
-    assert report["warnings"] == []
+    assert len(report["warnings"]) == (not way.measures_the_load)  # it was imported early
     assert workers <= {worker["pid"] for worker in report["workers"]}
 
 

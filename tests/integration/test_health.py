@@ -55,11 +55,19 @@ def test_what_an_adopted_coverage_saw_is_not_taken_for_early(ask_health) -> None
     assert ask_health(f"{START}{adopted}    config_file = None\n    {MEASURE}") == ("ok", {})
 
 
+DEFINES = "def function():\n    pass\n"
+
+
 @pytest.mark.parametrize(
-    ("more", "early"), [("", []), ("def function():\n    pass\n", ["imported-early"])]
+    ("more", "env", "early"),
+    [
+        ("", {"COVERAGE_CORE": "ctrace"}, []),
+        (DEFINES, {"COVERAGE_CORE": "ctrace"}, ["imported-early"]),
+        pytest.param(DEFINES, {}, [], marks=needs_sysmon),
+    ],
 )
-def test_the_module_that_starts_early_may_have_begun_if_it_has_no_functions(
-    run_script, more: str, early: list[str]
+def test_the_module_that_starts_early_may_have_begun_if_it_is_seen_or_has_no_functions(
+    run_script, more: str, env: dict[str, str], early: list[str]
 ) -> None:
     found = run_script(
         more
@@ -74,6 +82,7 @@ health = call(CoverageMiddleware(shop.app, debug=True), "GET", PREFIX + "/health
 print(json.dumps([diagnosis["name"] for diagnosis in health["diagnoses"]]))
 """,
         {"shop.py": SHOP, ".coveragerc": "[run]\ninclude = shop.py, script.py\n"},
+        env=env,
     )
 
     assert found == early

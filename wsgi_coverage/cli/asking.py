@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsgi_coverage.cli import reaching
@@ -18,6 +18,7 @@ from wsgi_coverage.client import BadAddressError, Client
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
 from wsgi_coverage.client.credentials import DEFAULT_USERNAME
 from wsgi_coverage.client.transport import split
+from wsgi_coverage.data import imported
 
 OK, FAILED, USAGE, NO_ANSWER, INCOMPLETE = range(5)
 
@@ -175,6 +176,17 @@ def say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
     unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
     if unknown:
         say(f"not known whether {len(unknown)} of these ran at load only: {unknown[0].get(reason)}")
+
+
+def say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Say on stderr of which files more may have run than the figures tell.
+
+    Args:
+        rows: the dashboard's answer, files or functions.
+    """
+    early = {row["file"] for row in rows if "imported_early" in row}
+    if early:
+        say(imported.warning(early))
 
 
 def gathered(answer: Mapping[str, Any]) -> int:

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     there = {key for each in found for key in each}
     columns = {key: name for key, name in COLUMNS.items() if key in there or key == "file"}
     asking.table(found, columns, left=["file", "ran"])
+    asking.say_what_is_not_exact(found)
     asking.say_what_is_unknown(found, "runtime_reason")
     for each in found:
         if each["statements"] is None:

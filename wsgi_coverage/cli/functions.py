@@ -51,5 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
         asking.show_json(found)
     else:
         asking.table(found, COLUMNS, left=["file", "name", "ran"])
+        asking.say_what_is_not_exact(found)
         asking.say_what_is_unknown(found, "reason")
     return asking.OK

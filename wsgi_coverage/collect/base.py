@@ -22,10 +22,12 @@ from typing import Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import internals, live
+from wsgi_coverage.collect import before, internals, live
 from wsgi_coverage.collect.attention import Attention
+from wsgi_coverage.collect.before import Before, Early
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import regular, stamp, start
+from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, room_of
 from wsgi_coverage.errors import NotOursError
@@ -54,6 +56,8 @@ class Engine(ABC):
     flags = 0  # as in the table of processes
     can_reset = True  # False where the Coverage belongs to somebody else
     is_lost = False  # the memory was found to be gone, or full
+    sees_running = False  # modules whose import had begun when measuring did
+    at_start = Before()  # what was there when measuring began
     threads_lost = 0  # in which somebody has taken the trace function away
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
@@ -132,13 +136,29 @@ class Engine(ABC):
         return bool(self.flags & processes.HOLDS)
 
     def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
-        """Files that could have run by `source`, imported or not: (file, plugin's name) pairs.
+        """Files that could have run: of `source`, imported or not, or imported early.
+
+        (file, plugin's name) pairs.
 
         Args:
             executed: names of files that any process has executed.
         """
-        found = internals.unexecuted_files(self._cov, map(start.here, executed))
-        return [(name, plugin) for _, name, plugin in found]
+        return [(name, plugin) for _, name, plugin in self._could_run(executed)]
+
+    def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
+        """The same, and files that were imported early: path, name in data files, plugin."""
+        yield from internals.unexecuted_files(self._cov, map(start.here, executed))
+        yield from ((path, name, None) for path, name, _ in self._early())
+
+    def imported_early(self) -> dict[str, Unseen]:
+        """Files of which something had run when measuring began, by name in data files."""
+        return {
+            name: Unseen(begun is None, begun.line if begun and self.sees_running else None)
+            for _, name, begun in self._early()
+        }
+
+    def _early(self) -> Iterable[Early]:
+        return before.early(self._cov, self.at_start).values()
 
     def check_is_ours(self, what: str) -> None:
         """Refuse what would take something away from somebody else.
@@ -357,8 +377,7 @@ class Engine(ABC):
     def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
         """The same that are not in the memory: path, name in data files, plugin."""
         known = {*self.memory.read().names()}
-        executed = map(start.here, known)
-        for path, name, plugin in internals.unexecuted_files(self._cov, executed):
+        for path, name, plugin in self._could_run(known):
             if name not in known:
                 yield path, name, plugin
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from wsgi_coverage.collect.facts import Facts
+from wsgi_coverage.data.imported import NAMED, REMEDY, named
 from wsgi_coverage.model import Diagnosis
 
 log = logging.getLogger("wsgi_coverage")
 
-NAMED = 3  # modules that a diagnosis names; the others are counted
 MANY_CODE_OBJECTS = 2_000
 # KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.
 CODE_OBJECT_SIZE = 2.4
@@ -51,17 +51,12 @@ def imported_early(facts: Facts) -> Finding | None:
     modules = facts.imported_early
     if not modules:
         return None
-    named = ", ".join(modules[:NAMED])
-    if len(modules) > NAMED:
-        named += f" and {len(modules) - NAMED} more"
     is_one = len(modules) == 1
     return (
         f"{len(modules)} module{' was' if is_one else 's were'} imported before measuring began "
-        f"({named}): what ran while {'it was' if is_one else 'they were'} imported counts as "
-        "missing",
-        "begin before the application is imported: WSGI_COVERAGE_APP with "
-        "wsgi_coverage.wsgi:application, start_early() on the first line of the module that the "
-        "server loads, or COVERAGE_PROCESS_START",
+        f"({named(modules)}): what ran while {'it was' if is_one else 'they were'} imported counts "
+        "as missing",
+        REMEDY,
     )
 
 

@@ -6,13 +6,12 @@ Concurrency: reads only, without the worker's lock; what changes meanwhile is co
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -20,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import internals, uwsgi
+from wsgi_coverage.collect import before, internals, uwsgi
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
 from wsgi_coverage.store.writable import can_open_files, why_not_writable
 
 if TYPE_CHECKING:
+    from wsgi_coverage.collect.base import Engine
     from wsgi_coverage.collect.worker import Worker
 
 log = logging.getLogger("wsgi_coverage")
 
-OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
 RELOADER_CHILDREN = ("WERKZEUG_RUN_MAIN", "RUN_MAIN")  # set by werkzeug's and Django's reloader
 # Where coverage.py looks for its configuration, and what says that a file holds some.
 CONFIGURATIONS = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
@@ -74,40 +73,6 @@ class Facts:
     has_descriptors: bool = True
 
 
-def imported_before() -> frozenset[str]:
-    """Names of the modules that are there now; call it right before measuring begins.
-
-    Empty where a Coverage runs already: what was there before it cannot be told any more. A module
-    whose import has begun and not ended is left out if it has no functions or classes of its own:
-    such is one that calls start_early() and imports the application.
-    """
-    if Coverage.current() is not None:
-        return frozenset()
-    plain = {id(names) for names in _begun_and_plain()}
-    # More than one name may lead to a module: __main__ is __mp_main__ too.
-    modules = list(sys.modules.items())
-    return frozenset(name for name, module in modules if id(_names_of(module)) not in plain)
-
-
-def _names_of(module: object) -> object:
-    return getattr(module, "__dict__", None)
-
-
-def _begun_and_plain() -> Iterator[dict[str, Any]]:
-    """The global names of each module that is being imported and defines nothing of its own."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == "<module>" and not any(_is_definition(each) for each in code.co_consts):
-            yield frame.f_globals
-        frame = frame.f_back
-
-
-def _is_definition(constant: object) -> bool:
-    """Tell a function or a class from a comprehension or a lambda."""
-    return isinstance(constant, CodeType) and not constant.co_name.startswith("<")
-
-
 def gather(
     worker: Worker,
     *,
@@ -131,7 +96,7 @@ def gather(
         "core": lambda: measuring.core,
         "coverage_version": lambda: measuring.coverage_version,
         "concurrency": lambda: frozenset(cov.get_option("run:concurrency") or ()),  # type: ignore[arg-type]
-        "imported_early": lambda: imported_early(cov, worker.imported_before),
+        "imported_early": lambda: imported_early(engine),
         "gevent": lambda: has_gevent(sys.modules),
         "greenlets": lambda: has_greenlets(sys.modules),
         "plugins": lambda: file_tracers(cov),
@@ -175,17 +140,18 @@ def paused_since(pauses: Sequence[Pause]) -> str | None:
     return pauses[-1].began_at if pauses and pauses[-1].ended_at is None else None
 
 
-@functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms
-def imported_early(cov: Coverage, before: frozenset[str]) -> tuple[str, ...]:
-    """Which of these modules the Coverage measures; its own doing is left out."""
-    found: dict[int, str] = {}
-    for name in sorted(before):
-        module = sys.modules.get(name)
-        if name.partition(".")[0] in OURS or module is None or id(module) in found:
-            continue
-        if internals.is_measured(cov, module):
-            found[id(module)] = name
-    return tuple(found.values())
+def imported_early(engine: Engine) -> tuple[str, ...]:
+    """Modules that are measured, and of which something had run unseen when measuring began.
+
+    The first engine knows what ran of one whose import had begun; else that is missing where it
+    defines functions or classes, and a module that starts measuring is to do nothing else.
+    """
+    found = before.early(engine.coverage, engine.at_start)
+    return tuple(
+        name
+        for name, each in found.items()
+        if each.begun is None or (each.begun.defines and not engine.sees_running)
+    )
 
 
 def has_gevent(modules: Mapping[str, Any]) -> bool:

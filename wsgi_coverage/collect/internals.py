@@ -20,10 +20,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import chain
 from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import coverage
 from coverage import Coverage, CoverageData
@@ -115,15 +116,16 @@ def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] 
     return source, cov._file_mapper(source)
 
 
-def is_measured(cov: Coverage, module: ModuleType) -> bool:
-    """Tell whether coverage.py measures the file of a module, by its own rules."""
+def measured_as(cov: Coverage, module: ModuleType) -> tuple[str, str] | None:
+    """Where the source of a module is read, and its name in data files; None: it is not measured.
+
+    By coverage.py's own rules.
+    """
     filename = getattr(module, "__file__", None)
-    if filename is None:
-        return False
+    if filename is None or str(filename).endswith(tuple(EXTENSION_SUFFIXES)):
+        return None
     # Stands in for a frame of the module, whose globals are all that the rules look at.
-    frame: Any = SimpleNamespace(f_globals=vars(module))
-    disposition = _classifier(cov).should_trace(str(filename), frame)
-    return bool(disposition.trace and not disposition.has_dynamic_filename)
+    return classify(cov, str(filename), cast("FrameType", SimpleNamespace(f_globals=vars(module))))
 
 
 def core_name(cov: Coverage) -> str:

@@ -39,6 +39,7 @@ class Marking(Engine):
         RuntimeError: every tool of sys.monitoring is taken.
     """
 
+    sees_running = True
     ownership = Ownership.OURS
 
     def __init__(self, cov: MarkedCoverage, reason: str, open_memory: Callable[[], Memory]) -> None:
@@ -84,7 +85,6 @@ class Marking(Engine):
         Args:
             seen: sources, their names in data files, and lines.
         """
-        self._monitoring.go_on()
         for source, name, lines in seen:
             if is_ours(source):
                 continue

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import coverage
 
 from wsgi_coverage.collect.attention import ALWAYS, Attention
+from wsgi_coverage.collect.before import ran_above
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.phases import Phase
@@ -136,17 +137,36 @@ class Monitoring:
         monitoring.register_callback(tool, events.LINE, line)
         monitoring.set_events(tool, events.PY_START)
         monitoring.restart_events()
+        self._go_on()
         # Each forked child runs this, in Python's own hook, and need not find out that it is not
         # measured: a tenth of what a child costs that does nothing.
         set(weakref.WeakSet())
 
-    def go_on(self) -> None:
-        """Mark lines of functions that run already, too: somebody else has measured them so far."""
+    def _go_on(self) -> None:
+        """Mark lines of functions and modules that run already, from where they are."""
         for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
             at: FrameType | None = frame
             while at is not None:
-                self._begin(at.f_code, at)
+                try:
+                    self._begin(at.f_code, at)
+                    self._mark_running(at)
+                except Exception as error:
+                    if not self._failed(at.f_code, error):
+                        raise
                 at = at.f_back
+
+    def _mark_running(self, frame: FrameType) -> None:
+        """Mark the line that a frame is at; of a module, what has run above it, too."""
+        code, line = frame.f_code, frame.f_lineno or 0
+        mark = self._cell[0][0].get(id(code))
+        if mark is None:
+            return
+        chunk, at = mark
+        lines = {line}
+        if code.co_name == "<module>" and (measured := self._classify(code.co_filename, frame)):
+            lines |= ran_above(regular.read(measured.path), line)
+        for number in lines:
+            self._cell[0][1][chunk][at + number] = 1
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         cell, begin, failed = self._cell, self._begin, self._failed

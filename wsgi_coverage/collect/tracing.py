@@ -24,6 +24,7 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.collect import internals, live, modwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.base import Engine
+from wsgi_coverage.collect.before import Early
 from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ourselves import is_ours
@@ -177,8 +178,11 @@ class Tracing(Engine):
             phase_reason=self._why_no_phases,
         )
 
-    def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
-        return [] if self._problem is not None else super().unexecuted_files(executed)
+    def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
+        return () if self._problem is not None else super()._could_run(executed)
+
+    def _early(self) -> Iterable[Early]:
+        return () if self._problem is not None else super()._early()
 
     # Flushing
 

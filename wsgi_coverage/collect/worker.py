@@ -33,8 +33,8 @@ from wsgi_coverage.collect import (
     uwsgi,
 )
 from wsgi_coverage.collect.attention import ALWAYS
+from wsgi_coverage.collect.before import Before, modules_now
 from wsgi_coverage.collect.everywhere import trace_nowhere
-from wsgi_coverage.collect.facts import imported_before
 from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
 from wsgi_coverage.collect.service import Service
@@ -105,17 +105,18 @@ class Worker(Member):
         self._last_failure: str | None = None  # of a flush
         self._writer: int | None = None  # the thread that writes a data file
         self._ending_by: int | None = None  # a signal that came meanwhile
-        self.imported_before = imported_before()  # names of modules
+        there = modules_now()
         # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
         try:
-            self._start(config_file, branch)
+            self._start(config_file, branch, there)
         except BaseException:
             atexit.unregister(self.close)
             raise
 
-    def _start(self, config_file: Path | None, branch: bool | None) -> None:
+    def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine = engine.start(config_file=config_file, branch=branch)
+        self.engine.at_start = there
         self._name_anew()
         self._settle()
         self._service = Service(

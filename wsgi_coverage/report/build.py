@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import imported, stamp
+from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, origin
@@ -36,6 +37,8 @@ class Source:
     autosave_interval: float  # seconds
     analysis_dir: Path  # where what sources could execute is kept
     memory: Sequence[Reading] = ()  # what is marked in this host's memories
+    # Files of which something had run when measuring began.
+    imported_early: Mapping[str, Unseen] = field(default_factory=dict)
     remarks: Sequence[str] = ()  # what else is to be known of the data
 
     @property
@@ -82,6 +85,7 @@ def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage,
             source.data_files,
             branch=source.branch,
             unexecuted=source.unexecuted,
+            imported_early=source.imported_early,
             memory=source.memory,
         )
         yield cov, warnings
@@ -101,11 +105,13 @@ def _described(
     warnings += cov.troubles
     warnings += failures_of(cov)
     if cov.not_python:
-        left_out = origin.named(cov.not_python)
+        left_out = imported.named(cov.not_python)
         warnings.append(
             f"files that are no Python, templates for instance, are left out: {left_out}"
         )
     warnings += source.remarks
+    if cov.inexact:
+        warnings.append(imported.warning(cov.inexact))
     gathered = source.gathering
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"

@@ -25,6 +25,8 @@ from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figur
 from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
 from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
 
+FORM = b"2"  # of figures; those of another one are worked out anew
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -115,7 +117,7 @@ class Building:
         if isinstance(reporter, KeptFileReporter):
             source = self._keep(reporter)
             executed = self._executed.digest(name)
-            known_as = digest(source.encode(), executed)
+            known_as = digest(FORM, source.encode(), executed)
             figures = self._known.get(known_as)
         return Entry(
             filename=reporter.filename,

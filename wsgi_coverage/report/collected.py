@@ -21,12 +21,12 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage import owned
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.imported import NAMED, named
 from wsgi_coverage.data.union import DataUnion, Part, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report import remap
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.combine import first
-from wsgi_coverage.report.origin import NAMED, named
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 

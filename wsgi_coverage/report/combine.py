@@ -8,11 +8,13 @@ Concurrency: writes to a data file of its own; any number may run at once.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import Versions
@@ -28,6 +30,7 @@ def combine(
     *,
     branch: bool,
     unexecuted: Iterable[tuple[str, str | None]],
+    imported_early: Mapping[str, Unseen] = MappingProxyType({}),
     memory: Sequence[Reading] = (),
 ) -> list[str]:
     """Combine data files into a Coverage, path remapping included.
@@ -37,6 +40,7 @@ def combine(
         data_files: what to combine; none of them is changed.
         branch: whether this application measures branches; files that differ are set aside.
         unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
+        imported_early: files of which something had run when measuring began.
         memory: what is marked in memories of this host, and in no data file yet.
 
     Returns:
@@ -78,10 +82,11 @@ def combine(
     left_out = stale - set(union.files)
     for name in left_out:
         cov.failures[name] = "its source has changed since it was loaded: restart the workers"
+    for name, plugin in unexecuted:
+        if (mapped := union.name(name)) not in left_out:
+            union.touch(mapped, plugin or "")
+    cov.imported_early = {union.name(name): line for name, line in imported_early.items()}
     if union.files:
-        for name, plugin in unexecuted:
-            if (mapped := union.name(name)) not in left_out:
-                union.touch(mapped, plugin or "")
         union.write()
         warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]
     cov.load()

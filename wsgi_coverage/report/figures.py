@@ -49,6 +49,7 @@ class Figures:
     runtime: int | None = None  # statements that ran at runtime
     runtime_reason: str | None = None  # why these three are None
     regions: Sequence[Sequence[Any]] = ()  # each as a Region
+    first_missing: int | None = None  # line, outside of functions; None: there is none
 
     def as_plain(self) -> dict[str, Any]:
         """As it is kept."""
@@ -185,6 +186,7 @@ def figures_of(
     known: dict[str, Any] = {
         "counts": counts_of(analysis.numbers),
         "missing": analysis.missing_formatted(branches=True),
+        "first_missing": min(_outside_of_functions(analysis.missing, reporter), default=None),
         "regions": tuple(_regions(analysis, reporter, None if other is not None else runtime)),
     }
     if other is not None:
@@ -196,6 +198,12 @@ def figures_of(
 def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
     """The functions or classes of a file, in the order of coverage.py's index pages."""
     return (Region(*each) for each in figures.regions if each[0] == kind)
+
+
+def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
+    """Of some lines, those that run when a module is imported."""
+    inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
+    return lines.difference(*inside)
 
 
 def _regions(

@@ -57,8 +57,15 @@ def _from_figures(folder: Path) -> list[JsonObject]:
     return _functions((name, Figures.from_plain(entry["figures"])) for name, entry in entries)
 
 
-def keep(folder: Path, files: Iterable[tuple[str, Figures]]) -> JsonObject:
+def keep(
+    folder: Path, files: Iterable[tuple[str, Figures]], inexact: Mapping[str, str]
+) -> JsonObject:
     """Keep the list with a report that is being made.
+
+    Args:
+        folder: the report's.
+        files: their figures.
+        inexact: those of which something may have run that was not seen, and why.
 
     Returns:
         How many functions there are, how many never ran, the largest of these, and how many ran at
@@ -68,6 +75,9 @@ def keep(folder: Path, files: Iterable[tuple[str, Figures]]) -> JsonObject:
         OSError: there is no room.
     """
     found = _functions(files)
+    for each in found:
+        if each["file"] in inexact and each["covered"] < each["statements"]:
+            each["imported_early"] = inexact[each["file"]]
     owned.write(folder / FUNCTIONS, json.dumps(found))
     told = [*map(_told, found)]
     unused = [each for each in told if each["ran"] is Ran.NEVER]

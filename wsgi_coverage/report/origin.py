@@ -19,9 +19,9 @@ from typing import Any
 
 from wsgi_coverage import owned
 from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data.imported import named
 
 ORIGIN = "origin.json"
-NAMED = 3  # files that a sentence names; the others are counted
 
 YOUNG = 1_000_000_000  # ns; a file system's clock may tick in steps of 4 ms, or of a second
 NOT_KNOWN = (0, 0, 0)
@@ -76,12 +76,6 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
             f"({named(changed)}): what it says of {it} is about the version before"
         )
     return out
-
-
-def named(names: Collection[str]) -> str:
-    """The first of some names, as a sentence has them, and how many there are besides."""
-    shown = ", ".join(sorted(names)[:NAMED])
-    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
 def _version(name: str) -> Version | None:

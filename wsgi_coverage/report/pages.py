@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from coverage.exceptions import NoDataError
 from coverage.misc import format_local_datetime
 from coverage.report_core import get_analysis_to_report
 
+from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.figures import Region, numbers, regions_of
 from wsgi_coverage.report.names import page_name
@@ -39,6 +41,7 @@ NEEDED = {
     "IndexItem": (),
     "escape": (),
 }
+END_OF_FIGURE = "</h2>"  # in the head of a page
 BOOKKEEPING = (".gitignore", "status.json")  # of coverage.py's own, between two of its runs
 
 
@@ -176,12 +179,27 @@ class _Site:
         ]
         names = [file.html_filename for file in self._files] or ["index.html"]
         self._reporter.write_index_page(self._index, first_html=names[0], final_html=names[-1])
+        inexact = [
+            file.fr.relative_filename()
+            for file in self._files
+            if self._reported.why_inexact(file.fr) is not None
+        ]
+        self._say(self._index.filename, imported.warning(inexact) if inexact else None)
+
+    def _say(self, name: str, why_inexact: str | None) -> None:
+        """Say on a page, below its figure, why that is not exact, if it is not."""
+        if why_inexact is not None:
+            page = Path(self._reporter.directory) / name
+            note = f'{END_OF_FIGURE}\n<p class="text">{escape(why_inexact)}</p>'
+            found = page.read_text(encoding="ascii").replace(END_OF_FIGURE, note, 1)
+            page.write_bytes(found.encode("ascii", "xmlcharrefreplace"))
 
     def _write_file(self, file: Any) -> None:
         known, self._reported.figures_only = file.analysis, False
         try:
             file.analysis = self._cov.full_analysis(file.fr)
             self._reporter.write_html_page(file)
+            self._say(file.html_filename, self._reported.why_inexact(file.fr))
         finally:
             file.analysis, self._reported.figures_only = known, True
             forget = getattr(file.fr, "forget", None)

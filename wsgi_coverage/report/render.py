@@ -20,6 +20,7 @@ from coverage.report_core import get_analysis_to_report
 from coverage.results import Numbers
 
 from wsgi_coverage import owned
+from wsgi_coverage.data import imported
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
 from wsgi_coverage.report import functions
@@ -54,6 +55,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
         reported = _reported(cov)
     if building.fatal:
         raise building.fatal
+    cov.inexact = _inexact(cov, building.entries)
     branch = cov.get_data().has_arcs()
     files = _files(building.entries, cov, branch=branch)
     as_json = [file.as_json() for file in files]
@@ -62,9 +64,19 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     _keep(building.entries, cov, folder, kept)
     building.tidy()
     kept_functions = functions.keep(
-        folder, ((name, entry.figures) for name, entry in building.entries.items())
+        folder, ((name, entry.figures) for name, entry in building.entries.items()), cov.inexact
     )
     return _summary(files, building.entries, reported, kept_functions, branch=branch)
+
+
+def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Files of which something may have run before measuring began, and is missing: why."""
+    early = {cov.local_name(name): unseen for name, unseen in cov.imported_early.items()}
+    return {
+        name: imported.reason(early[name])
+        for name, entry in entries.items()
+        if name in early and not imported.is_exact(early[name], entry.figures.first_missing)
+    }
 
 
 def executed(cov: ReportingCoverage, folder: Path) -> Executed:
@@ -106,6 +118,7 @@ def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, ke
         "config": plain_config(cov.config),
         "files": {name: entry.as_plain() for name, entry in entries.items()},
         "failures": cov.failures,
+        "inexact": cov.inexact,
     }
     owned.replace(folder / FIGURES, pack(plain))
     kept.take(FIGURES, folder)
@@ -114,7 +127,10 @@ def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, ke
 def _files(
     entries: Mapping[str, Entry], cov: ReportingCoverage, *, branch: bool
 ) -> list[FileSummary]:
-    out = [_file(name, entry, cov.config, branch=branch) for name, entry in entries.items()]
+    out = [
+        _file(name, entry, cov.config, why_inexact=cov.inexact.get(name), branch=branch)
+        for name, entry in entries.items()
+    ]
     out += [
         FileSummary(
             file=name, statements=None, missing=None, covered=None, percent=None, reason=reason
@@ -124,7 +140,9 @@ def _files(
     return sorted(out, key=lambda file: file.file)
 
 
-def _file(name: str, entry: Entry, config: Any, *, branch: bool) -> FileSummary:
+def _file(
+    name: str, entry: Entry, config: Any, *, why_inexact: str | None, branch: bool
+) -> FileSummary:
     figures = entry.figures
     numbers = figures.numbers(0)
     empty = not numbers.n_statements
@@ -135,11 +153,19 @@ def _file(name: str, entry: Entry, config: Any, *, branch: bool) -> FileSummary:
         covered=numbers.n_executed,
         percent=None if empty else _percent(numbers.pc_covered),
         reason="no statements" if empty else None,
-        ran=None if empty else Ran.of(numbers.n_executed, figures.runtime),
+        imported_early=why_inexact,
+        ran=None if empty else _ran(numbers, figures, is_exact=why_inexact is None),
         html=page_of(entry.shown, numbers, config),
         branches=_branches(numbers) if branch else {},
         **_phases([("", figures)]),
     )
+
+
+def _ran(numbers: Numbers, figures: Figures, *, is_exact: bool) -> Ran | None:
+    """When a file ran; that it was imported is known, though nothing of it was seen."""
+    if is_exact or numbers.n_executed:
+        return Ran.of(numbers.n_executed, figures.runtime)
+    return None if figures.runtime is None else Ran.AT_LOAD_ONLY
 
 
 def _branches(numbers: Numbers) -> dict[str, int]:
@@ -213,6 +239,7 @@ def _summary(
             "load_only": None,
             "runtime": None,
             "runtime_percent": None,
+            "imported_early_files": None,
             "unused_files": None,
             "load_only_files": None,
             "functions": None,
@@ -237,6 +264,7 @@ def _summary(
             sorted(((name, entry.figures) for name, entry in entries.items()), key=_is_unrun)
         ),
         **(_branches(numbers) if branch else {}),
+        "imported_early_files": sum(file.imported_early is not None for file in files),
         "unused_files": told.count(Ran.NEVER),
         "load_only_files": count_load_only(told),
         **of_functions,

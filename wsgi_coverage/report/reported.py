@@ -47,6 +47,8 @@ class Reported:
         self._folder = folder
         self.files: dict[str, dict[str, Any]] = plain["files"]  # an entry of each, by its name
         self.failures: dict[str, str] = plain["failures"]
+        # Older versions kept none.
+        self._inexact: dict[str, str] = plain.get("inexact", {})
         self._rules: Rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
         self._names: dict[str, str] = {}
 
@@ -72,6 +74,10 @@ class Reported:
     def figures(self, reporter: FileReporter) -> Figures:
         """The figures of a file that is reported on."""
         return Figures.from_plain(self.files[self._names[reporter.filename]]["figures"])
+
+    def why_inexact(self, reporter: FileReporter) -> str | None:
+        """Why the figures of a file are not exact; None: they are."""
+        return self._inexact.get(self._names[reporter.filename])
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
         """A source's analysis; if it is damaged, made again if the source is still the same."""

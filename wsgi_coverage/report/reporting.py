@@ -24,6 +24,7 @@ from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
 from wsgi_coverage.data import regular, start
+from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
@@ -108,6 +109,9 @@ class ReportingCoverage(Coverage):
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
+        # Files of which something had run when measuring began.
+        self.imported_early: Mapping[str, Unseen] = {}
+        self.inexact: dict[str, str] = {}  # of these, those with figures that are not exact: why
         self.not_python: list[str] = []  # files that do not say by their names that they are
         self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}

@@ -70,10 +70,11 @@ def _cards(report: Report, live: int | None) -> list[Card]:
     statements, covered = summary["statements"], summary["covered"]
     runtime, load = summary.get("runtime"), summary.get("load")
     reason = summary.get("runtime_reason") or "this report does not have it"
+    at_least = "at least " if summary.get("imported_early_files") else ""
     return [
         Card(
             "Runtime coverage",
-            _percent(summary.get("runtime_percent")),
+            _percent(summary.get("runtime_percent"), at_least),
             reason
             if summary.get("runtime_percent") is None
             else f"{runtime:,} of {runtime + summary['missing']:,} statements",
@@ -82,13 +83,13 @@ def _cards(report: Report, live: int | None) -> list[Card]:
         ),
         Card(
             "Load coverage",
-            "not known" if load is None else _percent(_share(load, statements)),
+            "not known" if load is None else _percent(_share(load, statements), at_least),
             reason if load is None else f"{load:,} of {statements:,} statements",
             None if load is None else _share(load, statements),
         ),
         Card(
             "Executed",
-            _percent(summary["percent"]),
+            _percent(summary["percent"], at_least),
             f"{covered:,} of {statements:,} statements",
             summary["percent"],
         ),
@@ -183,8 +184,8 @@ def _share(part: int, whole: int) -> float:
     return tree.share(part, whole) or 0.0
 
 
-def _percent(number: float | None) -> str:
-    return "not known" if number is None else f"{number:g} %"
+def _percent(number: float | None, at_least: str) -> str:
+    return "not known" if number is None else f"{at_least}{number:g} %"
 
 
 def _count(number: int | None) -> str:

@@ -34,6 +34,7 @@ class Part:
     page: str | None = None  # of a file: its page below html/, quoted for an address
     reason: str | None = None  # why figures are not known
     runtime_reason: str | None = None
+    imported_early: str | None = None  # why figures are not exact: more may have run
     ran: str | None = None  # of a file: never, at load only, at runtime
 
     @property
@@ -123,6 +124,7 @@ def _part(file: Mapping[str, Any], common: str) -> Part:
         page=quoted(file["html"]) if file.get("html") else None,
         reason=file.get("reason"),
         runtime_reason=file.get("runtime_reason"),
+        imported_early=file.get("imported_early"),
         ran=file.get("ran"),
     )
 
@@ -161,6 +163,8 @@ def _sum_up(folder: Part) -> None:
         setattr(folder, name, _sum(getattr(part, name) for part in _with_figures(folder.parts)))
     reasons = (part.runtime_reason for part in folder.parts if part.runtime is None)
     folder.runtime_reason = next((reason for reason in reasons if reason), None)
+    inexact = (part.imported_early for part in folder.parts)
+    folder.imported_early = next((reason for reason in inexact if reason), None)
     folder.parts.sort(key=lambda part: (-(part.statements or 0), part.name))
 
 

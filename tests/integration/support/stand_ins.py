@@ -96,6 +96,7 @@ class StandInWorker:
             config=SimpleNamespace(plugins=[]),
             measuring=MEASURING,
             unexecuted_files=lambda executed: [],
+            imported_early=dict,
             coverage=object(),
             attention=Attention(),
             can_reset=True,

@@ -101,6 +101,7 @@ def build_report(project: Path, tmp_path: Path) -> Build:
             branch=branch,
             data_files=data_files,
             unexecuted=more.pop("unexecuted", ()),
+            imported_early=more.pop("imported_early", {}),
             gathering=Gathering(workers=(worker,), ended_at=clock.now()),
             collected=clock.now(),
             autosave_interval=30.0,

@@ -1,0 +1,130 @@
+"""What of the application had run before measuring began."""
+
+import sys
+import threading
+import types
+from pathlib import Path
+
+import coverage
+import pytest
+
+from wsgi_coverage.collect import internals
+from wsgi_coverage.collect.before import Before, Begun, early, modules_now, ran_above
+
+SOURCE = '''\
+"""What a module does."""
+import os
+from json import (
+    dumps,
+)
+
+@staticmethod
+def function(
+    argument=1,
+):
+    return argument
+
+class Shelf:
+    size = 1
+
+    @property
+    def books(self):
+        return 2
+
+    if size:
+        width = 3
+
+if os:
+    inner = 1
+else:
+    inner = 2
+try:
+    import nothing
+except ImportError:
+    nothing = None
+with open(os.devnull) as file:
+    content = 1
+here = (
+    1
+)
+below = 1
+'''
+CERTAIN = {1, 2, 3, 7, 8, 13, 14, 16, 17, 20, 23, 27, 31}
+
+
+def test_what_stands_above_a_line_of_a_module_and_in_no_block_has_run() -> None:
+    assert ran_above(SOURCE.encode(), 33) == CERTAIN
+    assert ran_above(SOURCE.encode(), 36) == {*CERTAIN, 33}
+    assert ran_above(SOURCE.encode(), 1) == set()
+
+
+def test_of_the_block_that_a_module_is_in_its_head_has_run() -> None:
+    assert ran_above(SOURCE.encode(), 26) == {each for each in CERTAIN if each < 26}
+    assert ran_above(SOURCE.encode(), 24) == {each for each in CERTAIN if each < 24}
+
+
+@pytest.mark.parametrize("source", ["def broken(:\n", "a\0b\n", "(" * 5000 + "\n"])
+def test_of_a_source_that_cannot_be_parsed_nothing_is_taken_to_have_run(source: str) -> None:
+    assert ran_above(source.encode(), 2) == set()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> coverage.Coverage:
+    """Measures two modules that are there, one of which has no file any more, and no other."""
+    for name in ("shop_goods", "shop_gone"):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / f"{name}.py")
+        monkeypatch.setitem(sys.modules, name, module)
+    (tmp_path / "shop_goods.py").write_text("price = 1\n")
+    cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
+    internals.prepare(cov)
+    return cov
+
+
+def test_files_of_modules_that_were_imported_and_are_measured_are_early(shop, tmp_path) -> None:
+    before = Before(frozenset({"shop_goods", "shop_gone", "os", "never_there"}))
+
+    found = early(shop, before)
+
+    assert {name: (each.path, each.begun) for name, each in found.items()} == {
+        "shop_goods": (str(tmp_path / "shop_goods.py"), None)
+    }
+
+
+def test_a_library_of_c_beside_them_is_none(shop, tmp_path, monkeypatch) -> None:
+    suffix = internals.EXTENSION_SUFFIXES[0]
+    (tmp_path / f"quick{suffix}").write_bytes(b"")
+    module = types.ModuleType("quick")
+    module.__file__ = str(tmp_path / f"quick{suffix}")
+    monkeypatch.setitem(sys.modules, "quick", module)
+
+    assert early(shop, Before(frozenset({"quick"}))) == {}
+
+
+def test_a_module_that_runs_in_any_thread_has_begun(monkeypatch) -> None:
+    module = types.ModuleType("loading")
+    monkeypatch.setitem(sys.modules, "loading", module)
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+    there, go_on = threading.Event(), threading.Event()
+    vars(module).update(there=there, go_on=go_on)
+    source = "def function(): pass\nthere.set()\ngo_on.wait()\n"
+    code = compile(source, "loading.py", "exec")
+    thread = threading.Thread(target=exec, args=(code, vars(module)))
+    thread.start()
+    try:
+        assert there.wait(30)
+        found = modules_now()
+    finally:
+        go_on.set()
+        thread.join()
+
+    begun = dict(found.begun)["loading"]
+    assert begun in (Begun(2, defines=True), Begun(3, defines=True))
+    assert "loading" not in found.modules
+    assert "loading" in modules_now().modules
+
+
+def test_where_a_coverage_runs_nothing_is_known_of_the_time_before_it(monkeypatch) -> None:
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: object())
+
+    assert modules_now() == Before()

@@ -1,0 +1,161 @@
+"""Files that were imported before measuring began are listed, and say what was not seen."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.data import imported
+from wsgi_coverage.data.imported import Unseen
+from wsgi_coverage.model import Report
+from wsgi_coverage.report import pages
+from wsgi_coverage.report.functions import functions
+
+Build = Callable[..., Report]
+
+SHOP = """\
+import os
+
+RATE = 2
+
+
+def price(n):
+    return n * RATE
+
+
+def never():
+    return 1
+
+
+if RATE > 5:
+    RATE = 5
+"""
+ENDED = Unseen(True, None)
+NOT_SEEN = Unseen(False, None)
+
+
+def begun(line: int) -> Unseen:
+    return Unseen(False, line)
+
+
+@pytest.fixture
+def shop(project: Path) -> str:
+    path = project / "shop.py"
+    path.write_text(SHOP)
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """The report's list of files, by name without folders."""
+
+    def read() -> dict[str, Any]:
+        found = json.loads((tmp_path / "out" / "files.json").read_text())
+        return {Path(each["file"]).name: each for each in found}
+
+    return read
+
+
+def test_files_are_listed_at_0_where_nothing_has_run_yet(build_report, shop, files, tmp_path):
+    report = build_report(unexecuted=[(shop, None)])
+
+    assert (files()["shop.py"]["percent"], files()["shop.py"]["ran"]) == (0.0, "never")
+    assert (report.summary["percent"], report.summary["statements"]) == (0.0, 8)
+    assert "TOTAL" in (tmp_path / "out" / "report.txt").read_text()
+    assert report.size > 0
+    assert report.summary["imported_early_files"] == 0
+    assert report.warnings == ()
+
+
+def test_one_that_was_imported_early_says_so_at_0(build_report, shop, files):
+    report = build_report(unexecuted=[(shop, None)], imported_early={shop: ENDED})
+
+    found = files()["shop.py"]
+    assert (found["percent"], found["load"], found["runtime"]) == (0.0, 0, 0)
+    assert found["ran"] == "at load only"  # when it was imported, which nobody saw
+    assert found["imported_early"] == imported.reason(ENDED)
+    summary = report.summary
+    assert (summary["imported_early_files"], summary["unused_files"]) == (1, 0)
+    [warning] = report.warnings
+    assert warning.startswith(f"1 file was imported before measuring began ({shop})")
+    assert "start_early()" in warning
+
+
+def test_its_functions_that_run_are_exact_and_the_others_say_so_too(
+    build_report, data_file, shop, files, tmp_path
+):
+    build_report(data_file(".coverage.a", {"shop.py": [7]}), imported_early={shop: ENDED})
+
+    assert files()["shop.py"]["covered"] == 1
+    told = {each["name"]: each.get("imported_early") for each in functions_of(tmp_path)}
+    assert told == {"price": None, "never": imported.reason(ENDED)}
+
+
+def functions_of(tmp_path: Path) -> list[dict[str, Any]]:
+    return functions(tmp_path / "out", unused=False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "unseen", "is_exact"),
+    [
+        ([1, 3, 6, 10, 14, 15], ENDED, True),  # another process saw its module run
+        ([1, 3, 6, 10, 14], ENDED, False),  # so it may have in another way than here
+        ([1, 3, 6, 10, 14], begun(14), True),
+        ([1, 3, 6, 10, 14], begun(15), True),
+        ([1, 3, 6, 10, 14], begun(16), False),
+        ([1, 6, 10, 14, 15], begun(4), False),
+        ([7], NOT_SEEN, False),
+    ],
+)
+def test_its_figures_are_exact_if_nothing_is_missing_of_what_ran_before(
+    build_report, data_file, shop, files, lines, unseen, is_exact
+):
+    data = data_file(".coverage.a", {"shop.py": lines})
+
+    report = build_report(data, imported_early={shop: unseen})
+
+    assert files()["shop.py"].get("imported_early") == (
+        None if is_exact else imported.reason(unseen)
+    )
+    assert report.summary["imported_early_files"] == (not is_exact)
+
+
+def test_each_reason_says_what_was_not_seen():
+    assert "imported before measuring began" in imported.reason(ENDED)
+    assert "while it was imported, at line 14" in imported.reason(begun(14))
+    assert "the engine in use does not see a module that runs" in imported.reason(NOT_SEEN)
+
+
+def test_figures_that_an_older_version_kept_are_worked_out_anew(
+    build_report, data_file, shop, files, monkeypatch
+):
+    data = data_file(".coverage.a", {"shop.py": [7]})
+    monkeypatch.setattr("wsgi_coverage.report.building.FORM", b"older")
+    monkeypatch.setattr("wsgi_coverage.report.figures._outside_of_functions", lambda *_: set())
+    build_report(data, imported_early={shop: ENDED})
+    assert "imported_early" not in files()["shop.py"]
+    monkeypatch.undo()
+    monkeypatch.chdir(Path(shop).parent)
+
+    build_report(data, imported_early={shop: ENDED})
+
+    assert "imported_early" in files()["shop.py"]
+
+
+def test_its_page_and_the_index_say_so_below_the_figure(build_report, data_file, shop, tmp_path):
+    data = data_file(".coverage.a", {"shop.py": [7], "app.py": [1]})
+    build_report(data, imported_early={shop: ENDED})
+    site = tmp_path / "site"
+
+    pages.render_site(tmp_path / "out", site)
+
+    reason = html.escape(imported.reason(ENDED))
+    assert reason in (site / "shop_py.html").read_text()
+    assert "imported before measuring" not in (site / "app_py.html").read_text()
+    warning = html.escape(imported.warning({"shop.py"}))
+    assert warning in (site / "index.html").read_text()

@@ -1,0 +1,75 @@
+"""What ran before measuring began, in words: for /health, each report, and each file in it.
+
+No state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+NAMED = 3  # files and the like that a sentence names; the others are counted
+REMEDY = (
+    "begin before the application is imported: WSGI_COVERAGE_APP with "
+    "wsgi_coverage.wsgi:application, start_early() on the first line of the module that the "
+    "server loads (of manage.py for Django's runserver), COVERAGE_PROCESS_START, or "
+    "flask-coverage run instead of flask run"
+)
+
+
+class Unseen(NamedTuple):
+    """What had run of a module when measuring began."""
+
+    has_ended: bool  # its import
+    line: int | None  # that it had come to, and from which on it is seen; None: from nowhere on
+
+
+def reason(unseen: Unseen) -> str:
+    """Why the figures of a file are not exact."""
+    if unseen.has_ended:
+        return (
+            "it was imported before measuring began: what ran of it until then (imports, def and "
+            "class lines, decorators) was not seen, and counts as missing; begin earlier, by "
+            "start_early() for instance"
+        )
+    if unseen.line is not None:
+        return (
+            f"measuring began while it was imported, at line {unseen.line}: what ran above that "
+            "was not all seen, and counts as missing; begin on its first line, by start_early() "
+            "for instance"
+        )
+    return (
+        "measuring began while it was imported, and the engine in use does not see a module that "
+        "runs already: what ran while it was imported counts as missing; begin before it is "
+        "imported"
+    )
+
+
+def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
+    """Tell whether all that ran of a file is known.
+
+    Args:
+        unseen: of its module.
+        first_missing: line, outside of functions; None: there is none.
+    """
+    return first_missing is None or (unseen.line is not None and first_missing >= unseen.line)
+
+
+def warning(files: Collection[str]) -> str:
+    """Why the figures of a report are not exact.
+
+    Args:
+        files: those of which something may have run that was not seen.
+    """
+    one = len(files) == 1
+    return (
+        f"{len(files)} file{' was' if one else 's were'} imported before measuring began "
+        f"({named(files)}): what ran of {'it' if one else 'them'} until then was not seen, "
+        f"and counts as missing; {REMEDY}"
+    )
+
+
+def named(names: Collection[str]) -> str:
+    """The first of some names, as a sentence has them, and how many there are besides."""
+    shown = ", ".join(sorted(names)[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
