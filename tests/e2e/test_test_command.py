@@ -189,6 +189,24 @@ def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, po
     assert project.saved("app.py") >= {13, 17}
 
 
+def test_what_nobody_imported_counts_however_the_server_ends(project, test, port):
+    (project.folder / "kiosk").mkdir()
+    project.write("kiosk/__init__.py", APP)
+    project.write("kiosk/attic.py", "def never():\n    return 1\n")
+    project.coveragerc("source = kiosk")
+    server = f"{sys.executable} -m flask --app kiosk run --port {port}"
+    ending = (
+        "import sys, urllib.request as u\n"
+        "try:\n    u.urlopen(sys.argv[1] + '/bye').read()\nexcept OSError:\n    pass"
+    )
+
+    for client in (GET.format(code=0), ending):
+        done = test(sys.executable, "-c", client, f"http://127.0.0.1:{port}", server=server)
+
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^kiosk/attic\.py +2 +2 +0%$", done.stdout, re.M), done.stdout
+
+
 def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(
     project, test, port, until
 ):

@@ -14,11 +14,12 @@ import contextlib
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from urllib.parse import urlsplit
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.served import TICK, Served, ServedError, is_listened_at
 from wsgi_coverage.collect import children, saving
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.final import Outcome, conclude
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.memory import open_if_there
@@ -108,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder = Path(made).resolve()
         data_file = folder / ".coverage"
         env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
-        config = children.announce_only(
+        cov = children.announce_only(
             env,
             config_file=settings.config_file,
             branch=settings.branch,
@@ -124,12 +127,15 @@ def run(arguments: argparse.Namespace) -> int:
                 return 128 + stop.number
             memory = open_if_there(private)
             readings = [] if memory is None else [memory.read()]
+            data_files = sorted(folder.glob(f"{data_file.name}*"))
+            executed = _executed(data_files, readings)
             workspace = folder / "report"
             workspace.mkdir()
             outcome = conclude(
-                config,
-                sorted(folder.glob(f"{data_file.name}*")),
+                cov.config,
+                data_files,
                 workspace,
+                unexecuted=children.could_run(cov, executed) if executed else (),
                 text=sys.stdout,
                 html=arguments.html,
                 required=arguments.fail_under,
@@ -140,6 +146,15 @@ def run(arguments: argparse.Namespace) -> int:
         if stop():
             return 128 + (stop.number or 0)
         return _verdict(code, outcome, is_well=is_well)
+
+
+def _executed(data_files: Iterable[Path], readings: Iterable[Reading]) -> set[str]:
+    """The names of files that the server has executed."""
+    found = {name for reading in readings for name in reading.names()}
+    for path in data_files:
+        with contextlib.suppress(sqlite3.Error):  # the report says so
+            found.update(stamp.measured_files(path))
+    return found
 
 
 def _work_folder() -> tempfile.TemporaryDirectory[str]:

@@ -16,13 +16,17 @@ import functools
 import json
 import logging
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.collect import core, forking, live
+from coverage import Coverage
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect import core, forking, internals, live
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.errors import UnsupportedPythonError
+from wsgi_coverage.data import start as start_folder
+from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 
@@ -69,7 +73,7 @@ def announce_only(
     branch: bool | None,
     data_file: Path,
     interval: float,
-) -> Any:
+) -> Coverage:
     """Have the Python processes that get this environment measured; this one is not.
 
     Args:
@@ -80,7 +84,7 @@ def announce_only(
         interval: seconds between autosaves.
 
     Returns:
-        coverage.py's configuration, to report with.
+        A Coverage with their configuration, to report by; it does not measure.
 
     Raises:
         SettingsError: the configuration cannot be read.
@@ -89,7 +93,26 @@ def announce_only(
     core.check_python()
     cov = live.make(live.LiveCoverage, config_file, branch=branch)
     _announce(env, live.for_children(cov, data_file=data_file), interval)
-    return cov.config
+    return cov
+
+
+def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | None]]:
+    """Files that could have run in those processes by `source`: (file, plugin's name) pairs.
+
+    Args:
+        cov: what `announce_only` returned.
+        executed: names of files that any of them has executed.
+
+    Raises:
+        SettingsError: the configuration cannot be used.
+    """
+    start_folder.note()
+    try:
+        internals.prepare(cov)
+    except CoverageException as error:
+        raise SettingsError(str(error)) from error
+    found = internals.unexecuted_files(cov, map(start_folder.here, executed))
+    return [(name, plugin) for _, name, plugin in found]
 
 
 def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +41,7 @@ def conclude(
     text: IO[str],
     html: Path | None,
     required: float | None,
+    unexecuted: Iterable[tuple[str, str | None]] = (),
     memory: Sequence[Reading] = (),
 ) -> Outcome:
     """Combine into the configured data file, write the text report, and the HTML if asked for.
@@ -53,6 +54,7 @@ def conclude(
         html: a folder for coverage.py's HTML.
         required: percent that have to be executed; None: by coverage.py's configuration. What
             counts is what the report shows, as for `coverage report`.
+        unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
         memory: what processes have marked and nobody has written to a data file.
 
     Raises:
@@ -64,7 +66,7 @@ def conclude(
             cov,
             data_files,
             branch=bool(config.branch),
-            unexecuted=(),
+            unexecuted=unexecuted,
             memory=memory,
         )
         if not cov.get_data().measured_files():
