@@ -118,7 +118,7 @@ def _prepare_imports(header: dict[str, Any]) -> None:
 
 def _be_modest() -> None:
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(max(NICENESS - os.nice(0), 0))  # who was started by one that is, is it already
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(EXPENDABLE, encoding="ascii")
 

@@ -5,7 +5,7 @@ Concurrency: one instance belongs to one build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from typing import Any
 from coverage.plugin import FileReporter
 
 from wsgi_coverage import owned
+from wsgi_coverage.data import start
 from wsgi_coverage.report.analysis import (
-    analyse,
     can_be_kept,
     name_of,
     read_content,
     rules_of,
-    text_of,
 )
 from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figures_of
 from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
-from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
+from wsgi_coverage.report.parsing import Helpers, analysed
+from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage, filter_of
 
 FORM = b"2"  # of figures; those of another one are worked out anew
 
@@ -81,6 +81,14 @@ class Building:
         self._has_new = False
         self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
         self._known = {} if whole else _figures(kept.get(FIGURES))
+        self.helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
+
+    def _parsed_here(self) -> Iterator[str]:
+        """The sources that there are analyses of, in the order of reports."""
+        is_reported = filter_of(self._cov.config)
+        for name in sorted(self._cov.get_data().measured_files()):
+            if not self._executed.tracers.get(name) and is_reported(start.here(name)):
+                yield name
 
     def reporter(self, name: str) -> FileReporter | None:
         if not can_be_kept() or self._executed.tracers.get(name):
@@ -132,10 +140,10 @@ class Building:
         content = read_content(reporter.filename)
         source = name_of(content, self._rules)
         if not self._lend(source):
-            text = text_of(reporter.filename, content)
-            analysed = analyse(text, reporter.filename, self._rules)
-            reporter.remember(analysed)
-            self._put(source, analysed)
+            found = analysed(reporter.filename, content, self._rules)
+            reporter.remember(found)
+            self._put(source, found)
+            self.helpers.note(len(content))
         reporter.source_name = source
         self._used.add(source)
         return source
@@ -147,10 +155,10 @@ class Building:
             self.fatal = error
             raise
 
-    def _put(self, source: str, analysed: dict[str, Any]) -> None:
+    def _put(self, source: str, found: dict[str, Any]) -> None:
         self._has_new = True
         try:
-            packed = pack(analysed)
+            packed = pack(found)
             owned.replace(self._sources / source, packed)
             self._kept.take(source, self._sources)
         except OSError as error:

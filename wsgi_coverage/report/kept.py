@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.errors import is_shortage
-from wsgi_coverage.owned import TEMPORARY, create, is_temporary, make_folder, sweep
+from wsgi_coverage.owned import TEMPORARY, create, is_temporary, make_folder, replace, sweep
 
 DIGEST = 16  # bytes, in front of the content
 FIGURES = "figures"
@@ -78,6 +78,19 @@ class Kept:
         """What is kept under a name; None if there is nothing."""
         return read(self.folder / name)
 
+    def has(self, name: str) -> bool:
+        """Tell whether anything is kept under a name."""
+        return _content(self.folder / name) is not None
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep plain data under a name.
+
+        Raises:
+            OSError: there is no room.
+        """
+        make_folder(self.folder)
+        replace(self.folder / name, pack(value))
+
     def take(self, name: str, folder: Path) -> None:
         """Keep a file of another folder, in the place of what was kept under its name.
 
@@ -98,7 +111,7 @@ class Kept:
         Raises:
             OSError: there is no room.
         """
-        if _content(self.folder / name) is None:
+        if not self.has(name):
             return False
         try:
             link(self.folder / name, folder / name)

@@ -51,7 +51,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     kept = Kept(analysis_dir)
     building = Building(cov, executed(cov, folder), kept, folder / SOURCES)
     cov.analyst = building
-    with cov.connected():
+    with cov.connected(), building.helpers:
         reported = _reported(cov)
     if building.fatal:
         raise building.fatal

@@ -56,6 +56,18 @@ def _anchored(patterns: list[str] | None) -> list[str] | None:
     return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
 
 
+def filter_of(config: Any) -> Callable[[str], bool]:
+    """Tells which files a report is about, by their full names: as coverage.py does."""
+    include, omit = (
+        files.GlobMatcher(files.prep_patterns(patterns or []), "report")
+        for patterns in (config.report_include, config.report_omit)
+    )
+    return lambda name: (
+        (not config.report_include or include.match(name))
+        and not (config.report_omit and omit.match(name))
+    )
+
+
 @contextlib.contextmanager
 def refusing_configuration() -> Iterator[None]:
     """Turn what coverage.py says of its configuration into an error of ours.

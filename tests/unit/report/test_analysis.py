@@ -13,8 +13,8 @@ import pytest
 
 from wsgi_coverage.model import Report
 from wsgi_coverage.owned import replace
-from wsgi_coverage.report import analysis, building, formats
-from wsgi_coverage.report.analysis import Rules, analyse, name_of, rules_of
+from wsgi_coverage.report import analysis, building, formats, parsing
+from wsgi_coverage.report.analysis import Rules, name_of, rules_of
 from wsgi_coverage.report.kept import FIGURES, Kept, pack
 
 Build = Callable[..., Report]
@@ -41,7 +41,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
         return noted
 
-    monkeypatch.setattr(building, "analyse", noting("parse", analyse))
+    monkeypatch.setattr(building, "analysed", noting("parse", parsing.analysed))
     monkeypatch.setattr(building, "figures_of", noting("count", building.figures_of))
     return done
 

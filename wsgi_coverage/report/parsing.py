@@ -1,0 +1,148 @@
+"""Parse many sources, by several processes: what each could execute is kept for whoever reports.
+
+Whoever needs the sources begins with the first of them; the others help from the last on, and skip
+what is kept already. Where they meet, all is done: nobody waits for anybody, and a process that
+fails leaves its part to the others.
+
+Memory: each process holds one source at a time, and no results; the first alone parses the largest.
+
+Concurrency: `Helpers` belongs to one thread, and has one for each process. Any number of processes
+may parse the same sources at once; what they keep is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.data import start
+from wsgi_coverage.offload import capacity, child, progress
+from wsgi_coverage.report.analysis import (
+    Rules,
+    analyse,
+    name_of,
+    read_content,
+    text_of,
+)
+from wsgi_coverage.report.kept import Kept
+
+ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
+SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
+LARGEST = 1_000_000  # bytes of a source that is dealt out to others
+PER_BYTE = 150  # bytes of memory for each of a source; measured: 30 to 135
+ROOM = 30_000_000 + LARGEST * PER_BYTE  # bytes of memory that a process takes at most
+
+
+class _StopError(Exception):
+    """Nobody needs it any more."""
+
+
+class Helpers:
+    """Other processes that parse the same sources, once it is known that there is much to parse.
+
+    Args:
+        names: the sources, in the order in which this process needs them.
+        rules: what their analyses depend on.
+        folder: where these are kept.
+    """
+
+    def __init__(self, names: Iterable[str], rules: Rules, folder: Path) -> None:
+        self._names = names
+        self._job = (rules, folder)
+        self._alone = 0  # bytes that this process has parsed
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] | None = None
+
+    def __enter__(self) -> Helpers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads or ():
+            thread.join()
+
+    def note(self, size: int) -> None:
+        """This process had to parse a source of so many bytes itself."""
+        self._alone += size
+        if self._threads is None and self._alone > ALONE:
+            self._threads = []
+            for share in shares([*self._names][::-1], capacity.processes(ROOM) - 1):
+                thread = threading.Thread(target=self._help, args=(share,), daemon=True)
+                with contextlib.suppress(RuntimeError):  # no other can be started
+                    thread.start()
+                    self._threads.append(thread)
+
+    def _help(self, names: Sequence[str]) -> None:
+        # Whatever it is that fails, whoever is helped meets it, too, and tells.
+        with contextlib.suppress(Exception):
+            child.call(parse, names, *self._job, tick=self._tick)
+
+    def _tick(self) -> None:
+        if self._stopping.is_set():
+            raise _StopError
+
+
+def shares(names: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Sources dealt out to so many processes at most, that each has enough to do."""
+    sizes = {name: size for name in names if (size := size_of(name)) <= LARGEST}
+    number = min(sum(sizes.values()) // SHARE, most)
+    return [[*sizes][index::number] for index in range(number)]
+
+
+def size_of(name: str) -> int:
+    """Bytes of a source; 0 where there is none."""
+    try:
+        return os.stat(start.here(name)).st_size  # noqa: PTH116  of thousands
+    except (OSError, ValueError):
+        return 0
+
+
+def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
+    """Have kept what each of some sources could execute; by several processes, if it is much.
+
+    Args:
+        names: the sources.
+        rules: what their analyses depend on.
+        folder: where these are kept.
+
+    Returns:
+        The names that these are kept under.
+    """
+    with Helpers(names, rules, folder) as helpers:
+        return _parse(names, rules, Kept(folder), helpers)
+
+
+def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
+    """The same by one process, which does nothing else and ends then."""
+    _parse(names, rules, Kept(folder), None)
+
+
+def _parse(names: Sequence[str], rules: Rules, kept: Kept, helpers: Helpers | None) -> set[str]:
+    used = set()
+    for done, name in enumerate(names, 1):
+        try:
+            content = read_content(start.here(name))
+            source = name_of(content, rules)
+            found = None if kept.has(source) else analysed(start.here(name), content, rules)
+        except Exception:  # noqa: BLE001, S112  whoever reports on it says why
+            continue
+        used.add(source)
+        if found is not None:
+            kept.put(source, found)
+            if helpers is not None:
+                helpers.note(len(content))
+        progress.note(done, len(names))
+    return used
+
+
+def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
+    """What a source could execute.
+
+    Raises:
+        CoverageException, SyntaxError: it cannot be parsed.
+    """
+    return analyse(text_of(filename, content), filename, rules)
