@@ -193,6 +193,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/bench/memory.py")
     for name in ("serving", "autosaving", "reporting", "forking"):
         session.run("python", f"tests/bench/{name}.py", "--theirs", python)
+    session.run("python", "tests/bench/parsing.py")
     session.run("python", "tests/bench/combine.py")
     session.run("python", "tests/bench/collecting.py")
     session.run("python", "tests/bench/collecting.py", "--branch")

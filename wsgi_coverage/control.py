@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import clock
+from wsgi_coverage import ahead, clock
 from wsgi_coverage.collect.diagnoses import diagnose
 from wsgi_coverage.collect.facts import gather
 from wsgi_coverage.collect.worker import Worker
@@ -34,6 +34,7 @@ from wsgi_coverage.report.build import Source, build, build_detail
 from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.history import History, in_order
+from wsgi_coverage.report.kept import ANALYSIS
 from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import Snapshots
@@ -66,6 +67,7 @@ class Control:
         self._started_at = worker.started_at
         self.library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
+        worker.keep_ahead(partial(ahead.plan, worker, settings))
         self._sweep()
 
     def _sweep(self) -> None:
@@ -271,7 +273,7 @@ class Control:
             autosave_interval=self._worker.autosave_interval,
             memory=memory,
             remarks=self._remarks(),
-            analysis_dir=self.cache_dir / "analysis",
+            analysis_dir=self.cache_dir / ANALYSIS,
         )
 
     def _remarks(self) -> list[str]:

@@ -16,9 +16,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage import callables
+from wsgi_coverage import ahead, callables
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
@@ -90,7 +91,8 @@ class CoverageMiddleware:
             worker = forking.start(
                 config_file=settings.config_file, branch=settings.branch, wraps=True
             )
-            worker.configure(settings.autosave_interval)
+            worker.keep_ahead(partial(ahead.plan, worker, settings))
+            worker.configure(settings.autosave_interval)  # may start the process that does so
             worker.begin_load()
             worker.keep_tidy(self._tidy)
             self._attention = worker.engine.attention

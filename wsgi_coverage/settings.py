@@ -27,6 +27,7 @@ AuthCallback: TypeAlias = Callable[[Environ], object]
 
 ENV_PREFIX = "WSGI_COVERAGE_"
 MAX_INTERVAL = 86_400.0  # seconds: a day
+MAX_LOAD = 1000.0  # of a core
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
@@ -46,6 +47,7 @@ class Settings:
     cache_dir: Path | None = None  # None: default_cache_dir, next to the data file
     snapshot_dir: Path | None = None  # None: default_snapshot_dir, next to the data file
     autosave_interval: float = 30.0  # seconds; 0 means never
+    parse_ahead_load: float = 0.5  # of a core, below which sources are parsed ahead; 0 means never
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
     store: str = "files"  # where workers meet
     disabled: bool = False  # no tracer, no endpoints, no check of anything else
@@ -256,16 +258,23 @@ def is_writable(folder: Path) -> bool:
 
 
 def _interval(raw: object) -> float:
-    rule = f"must be 0 to {MAX_INTERVAL:.0f} seconds"
+    return _number(raw, MAX_INTERVAL, f"must be 0 to {MAX_INTERVAL:.0f} seconds")
+
+
+def _number(raw: object, most: float, rule: str) -> float:
     if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
         raise ValueError(rule)
     try:
-        seconds = float(raw)
+        number = float(raw)
     except (ValueError, OverflowError):
         raise ValueError(rule) from None
-    if not math.isfinite(seconds) or not 0 <= seconds <= MAX_INTERVAL:
+    if not math.isfinite(number) or not 0 <= number <= most:
         raise ValueError(rule)
-    return seconds
+    return number
+
+
+def _load(raw: object) -> float:
+    return _number(raw, MAX_LOAD, f"must be 0 to {MAX_LOAD:.0f}")
 
 
 def _store(raw: object) -> str:
@@ -286,6 +295,7 @@ RULES: Mapping[str, Callable[[object], Any]] = {
     "cache_dir": _folder,
     "snapshot_dir": _folder,
     "autosave_interval": _interval,
+    "parse_ahead_load": _load,
     "store": _store,
     "branch": _flag,
 }

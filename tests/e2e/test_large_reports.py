@@ -26,7 +26,7 @@ def plain(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(module_0.function_1(10)).encode()]
 
-application = CoverageMiddleware(plain, debug=True)
+application = CoverageMiddleware(plain, debug=True, parse_ahead_load=0)
 """
 FUNCTION = """
 def function_{number}(first, second=2, *, third=3):

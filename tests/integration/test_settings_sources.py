@@ -59,6 +59,9 @@ WRONG = [
     ("autosave_interval", "inf"),
     ("autosave_interval", "86400.1"),
     ("autosave_interval", "1,5"),
+    ("parse_ahead_load", "-0.1"),
+    ("parse_ahead_load", "1001"),
+    ("parse_ahead_load", "idle"),
     ("store", "redis://localhost"),
     ("store", "memory"),
 ]
@@ -87,6 +90,8 @@ WRONG_KEYWORDS = [
     ("autosave_interval", [30]),
     ("autosave_interval", float("nan")),
     ("autosave_interval", 10**400),
+    ("parse_ahead_load", False),
+    ("parse_ahead_load", float("inf")),
     ("store", 5),
 ]
 NAMES = sorted({name for name, _ in WRONG})
@@ -218,6 +223,11 @@ def test_the_autosave_interval_reaches_the_worker(
     wrap(autosave_interval=raw)
 
     assert worker.configured == [seconds]
+
+
+@pytest.mark.parametrize(("raw", "load"), [("0", 0.0), ("0.75", 0.75), (2, 2.0), (None, 0.5)])
+def test_the_load_below_which_sources_are_parsed_ahead_is_set(wrap, raw: Any, load: float) -> None:
+    assert settled(wrap(parse_ahead_load=raw)).parse_ahead_load == load
 
 
 @pytest.mark.parametrize("raw", [Path("there"), "there"])

@@ -72,7 +72,7 @@ def test_every_setting_is_documented_with_its_variable(name: str) -> None:
     ("name", "default"),
     [
         (name, getattr(settings.Settings(), name))
-        for name in ("url_prefix", "username", "autosave_interval", "store")
+        for name in ("url_prefix", "username", "autosave_interval", "parse_ahead_load", "store")
     ],
 )
 def test_the_default_that_is_documented_is_the_default(name: str, default: object) -> None:

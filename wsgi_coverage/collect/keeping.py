@@ -5,6 +5,8 @@ has passed, or until the worker that started it has ended, whatever way that end
 imported next to nothing; if nothing new has run, it never does. It goes on for another interval
 where something ran while it wrote, or where nothing may be written before a collection has ended.
 
+Meanwhile it may have something else done, by a child process that ends when the wait does.
+
 Concurrency: alone in its process. The memory may go, or be written by another, at any moment.
 """
 
@@ -14,8 +16,11 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process
@@ -23,10 +28,32 @@ from wsgi_coverage.store.processes import is_noted_process
 PATIENCE = 5.0  # seconds to write, after which the workers see to it that another process does
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
 TRIES = 100  # to see the last process of a memory off; a server's master may end after its workers
+LEAST = 2.0  # seconds that are left; for less, nothing else is begun
 PAUSE = 0.05  # seconds between them
 
 
-def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: float) -> None:
+class Meanwhile(Protocol):
+    """What can be done while there is nothing to do; pickled, and light to import."""
+
+    def is_time(self) -> bool:
+        """Tell whether it can be done now."""
+
+    def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
+        """Do it, with a tick a few times a second; what that raises ends it."""
+
+
+class _OverError(Exception):
+    """There is something else to do."""
+
+
+def keep(
+    folder: Path,
+    data_file: Path,
+    static: str | None,
+    pid: int,
+    seconds: float,
+    meanwhile: Meanwhile | None = None,
+) -> None:
     """Wait, and write what is new; go on where something ran while that was written.
 
     Args:
@@ -35,6 +62,7 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
         static: coverage.py's static context.
         pid: the process id of the worker that started this process.
         seconds: how long to wait at most.
+        meanwhile: what can be done until then.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -45,7 +73,7 @@ def keep(folder: Path, data_file: Path, static: str | None, pid: int, seconds: f
         return  # its last process has written it, and taken it away
     start: int | None = 0  # leads to the worker that started this process
     while True:
-        has_ended = _wait(memory, start, pid, began, seconds)
+        has_ended = _Wait(memory, start, pid, began, seconds).until_over(meanwhile)
         if not memory.is_there:
             # Also where somebody has removed it: who still has it mapped makes it anew.
             memory.leave()
@@ -75,8 +103,8 @@ def _has_news(memory: Memory) -> bool:
     return memory.read().checksum() != memory.saved_sum
 
 
-def _wait(memory: Memory, start: int | None, pid: int, began: float, seconds: float) -> bool:
-    """Tell whether the worker has ended meanwhile; not for longer than the memory is there.
+class _Wait:
+    """A wait until the worker ends; not for longer than the memory is there.
 
     Args:
         memory: what is to be written.
@@ -85,17 +113,50 @@ def _wait(memory: Memory, start: int | None, pid: int, began: float, seconds: fl
         began: when it was known to run (`processes.noted_at`).
         seconds: how long to wait at most.
     """
-    deadline = time.monotonic() + seconds
-    watched = [] if start is None else [start]
-    while memory.is_there and (left := deadline - time.monotonic()) > 0:
+
+    def __init__(
+        self, memory: Memory, start: int | None, pid: int, began: float, seconds: float
+    ) -> None:
+        self._memory = memory
+        self._watched = [] if start is None else [start]
+        self._process = (pid, began)
+        self._deadline = time.monotonic() + seconds
+        self._has_ended = False
+
+    def until_over(self, meanwhile: Meanwhile | None) -> bool:
+        """Wait; tell whether the worker has ended.
+
+        Args:
+            meanwhile: done once, as soon as it can be.
+        """
+        while self._goes_on(LOOK):
+            if meanwhile is not None and self._left > LEAST and meanwhile.is_time():
+                # It is nothing that anybody has asked for; whoever does meets the error, too.
+                with contextlib.suppress(Exception):
+                    meanwhile(self._memory.read(), self._tick)
+                meanwhile = None
+        return self._has_ended
+
+    @property
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _goes_on(self, seconds: float) -> bool:
+        """Wait for so long; tell whether there is more to wait for."""
+        left = self._left
+        if self._has_ended or left <= 0 or not self._memory.is_there:
+            return False
         try:
-            ready = select.select(watched, [], [], min(left, LOOK))[0]
+            ready = select.select(self._watched, [], [], min(left, seconds))[0]
             hung_up = any(not os.read(each, 1) for each in ready)
         except ConnectionResetError:  # it had not read what it was told
             hung_up = True
-        if hung_up or not is_noted_process(pid, began):
-            return True
-    return False
+        self._has_ended = hung_up or not is_noted_process(*self._process)
+        return not self._has_ended
+
+    def _tick(self) -> None:
+        if not self._goes_on(0):
+            raise _OverError
 
 
 def _take_away(memory: Memory) -> None:

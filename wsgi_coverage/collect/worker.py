@@ -35,6 +35,7 @@ from wsgi_coverage.collect import (
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.before import Before, modules_now
 from wsgi_coverage.collect.everywhere import trace_nowhere
+from wsgi_coverage.collect.keeping import Meanwhile
 from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
 from wsgi_coverage.collect.service import Service
@@ -99,6 +100,7 @@ class Worker(Member):
         # In a child of a worker that serves: do all else once something new runs there.
         self.be_late: Callable[[], None] | None = None
         self._tidy: Callable[[], object] | None = None
+        self._ahead: Callable[[], Meanwhile | None] | None = None
         self._keeper: child.Begun | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
         self.started_at = clock.now_iso()
@@ -259,8 +261,11 @@ class Worker(Member):
     def _begin_keeping(self) -> child.Begun | None:
         folder, data_file = self.memory.folder, self.engine.data_file
         interval = self.autosave_interval
+        ahead = None if self._ahead is None else self._ahead()
         try:
-            return child.begin(keeping.keep, folder, data_file, self._static, self.pid, interval)
+            return child.begin(
+                keeping.keep, folder, data_file, self._static, self.pid, interval, ahead
+            )
         except child.NoInterpreterError:
             self.save_here()
             return None
@@ -312,6 +317,15 @@ class Worker(Member):
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Have something done by the last process to end: see Control.tidy."""
         self._tidy = tidy
+
+    def keep_ahead(self, plan: Callable[[], Meanwhile | None]) -> None:
+        """Have something done while a process waits for the autosave: see wsgi_coverage.ahead.
+
+        Args:
+            plan: says what, when such a process is started, which calls it. Of two applications,
+                the first one's holds.
+        """
+        self._ahead = self._ahead or plan
 
     def gather(self, verb: str, *, wait: float) -> Gathering:
         """Have every live worker of this host, this one included, do one thing.

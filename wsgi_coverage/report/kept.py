@@ -28,6 +28,7 @@ from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.owned import TEMPORARY, create, is_temporary, make_folder, replace, sweep
 
 DIGEST = 16  # bytes, in front of the content
+ANALYSIS = "analysis"  # the cache, in cache_dir
 FIGURES = "figures"
 MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
 

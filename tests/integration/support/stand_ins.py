@@ -158,6 +158,9 @@ class StandInWorker:
     def check_can_pause(self) -> None:
         """It can."""
 
+    def keep_ahead(self, plan: object) -> None:
+        self.planned = plan
+
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Nothing piles up here."""
 

@@ -1,0 +1,156 @@
+"""Parse the sources of a large application before anybody asks for a report on it.
+
+The first report of a large application takes seconds, most of which go into parsing. So the process
+that waits for the autosave (wsgi_coverage.collect.keeping) has the sources parsed meanwhile, once
+the load is over and the host is idle: in a child process of its own, of the lowest priority, one a
+host. What each source could execute is then in the cache that reports take it from.
+
+Concurrency: `Ahead` is a value, made in a worker; it is called in the process that waits, alone
+there, with a lock of the host's that is not waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsgi_coverage import owned
+from wsgi_coverage.collect import packages
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.offload import capacity
+from wsgi_coverage.report.kept import ANALYSIS, FIGURES, Kept, digest
+from wsgi_coverage.store.turns import turn
+
+if TYPE_CHECKING:
+    from wsgi_coverage.collect.worker import Worker
+    from wsgi_coverage.settings import Settings
+
+WORTH = 1_000_000  # bytes of source; less is parsed in 3 s, when a report is made
+FOLDERS = 5_000  # more of them are looked through by the process that parses
+ROOM = 64_000_000  # bytes of memory that it may take at least, else it is not done
+LOCK = "ahead.lock"  # in cache_dir
+DONE = "ahead"  # in the cache of analyses: of which sources all has been parsed
+NICENESS = 19
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What is to be parsed, and when."""
+
+    folder: Path  # where analyses are kept
+    load: float  # of a core; parsing begins below it
+    config: bytes  # coverage.py's configuration, pickled
+    branch: bool
+    source: tuple[str, ...]  # folders and packages
+
+    def is_time(self) -> bool:
+        """Tell whether the host is idle, and has the memory."""
+        return capacity.load() < self.load and capacity.room() > ROOM
+
+    def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
+        """Have parsed what is not yet, if it is much, and nobody else has it parsed.
+
+        Args:
+            reading: of the host's memory, which names what has been executed.
+            tick: called a few times a second; what it raises ends the work.
+        """
+        names = sorted({*reading.names()})
+        known = sorted((claim.name, claim.version) for claim in reading.sources)
+        state = digest(repr((names, known, self.source, self.branch)).encode(), self.config)
+        if Kept(self.folder).get(DONE) == state or not is_worth(self.places(names), names):
+            return
+        from wsgi_coverage.offload import child
+
+        owned.make_folder(self.folder)
+        with contextlib.suppress(TimeoutError), turn(self.folder.parent / LOCK, 0.0):
+            child.call(parse, self, names, state, tick=tick)
+
+    def places(self, names: Sequence[str]) -> list[str]:
+        """The folders, and single modules, of `source`, in full; nothing is imported for it.
+
+        Args:
+            names: of files that have been executed.
+        """
+        folders = [each for each in self.source if Path(each).is_dir()]
+        others = [each for each in self.source if each not in folders]
+        return [*map(os.path.abspath, folders), *packages.not_imported(others, names)]
+
+
+def plan(worker: Worker, settings: Settings) -> Ahead | None:
+    """What is to be parsed ahead for an application; None: nothing."""
+    if not settings.parse_ahead_load:
+        return None
+    config = worker.engine.config
+    try:
+        pickled = pickle.dumps(config)
+    except Exception:  # noqa: BLE001  reports meet it, too, and tell
+        return None
+    return Ahead(
+        folder=(settings.cache_dir or worker.home / settings.default_cache_dir) / ANALYSIS,
+        load=settings.parse_ahead_load,
+        config=pickled,
+        branch=worker.engine.measuring.branch,
+        source=(*(config.source or ()), *config.source_dirs, *config.source_pkgs),
+    )
+
+
+def is_worth(places: Sequence[str], names: Sequence[str]) -> bool:
+    """Tell whether there is so much source that it is to be parsed ahead.
+
+    Args:
+        places: folders and modules of `source`; they are looked through as far as is needed.
+        names: of files that have been executed.
+    """
+    size, seen = 0, set()
+    for path in chain(map(os.path.abspath, names), _below(places)):
+        if path is None:
+            return True  # whoever parses may look for longer
+        if path not in seen:
+            seen.add(path)
+            with contextlib.suppress(OSError, ValueError):
+                size += os.stat(path).st_size  # noqa: PTH116  of thousands
+            if size >= WORTH:
+                return True
+    return False
+
+
+def _below(places: Sequence[str]) -> Iterator[str | None]:
+    """The sources in some places; None at last, where there are too many folders."""
+    left = FOLDERS
+    for place in places:
+        if place.endswith(".py"):
+            yield place
+        for folder, folders, files in os.walk(place):
+            if not (left := left - 1):
+                yield None
+                return
+            folders[:] = [each for each in folders if each[:1] != "." and each != "__pycache__"]
+            for each in files:
+                if each.endswith(".py"):
+                    yield os.path.join(folder, each)  # noqa: PTH118  of thousands
+
+
+def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
+    """Parse, in a process of its own.
+
+    Args:
+        ahead: what is to be parsed.
+        names: of files that have been executed.
+        state: noted when all is done.
+    """
+    from wsgi_coverage.report import parsing  # imports coverage.py: 0.1 s, 15 MB
+
+    os.nice(NICENESS)
+    kept = Kept(ahead.folder)
+    config = pickle.loads(ahead.config)  # noqa: S301  the worker's own
+    used = parsing.parse_ahead(
+        config, ahead.places(names), names, ahead.folder, branch=ahead.branch
+    )
+    kept.put(DONE, state)
+    kept.prune({*used, FIGURES, DONE})
