@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -26,6 +27,7 @@ from typing import Any
 
 NICENESS = 10
 EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before a worker does
+GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
 EVERY = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
 
@@ -64,6 +66,7 @@ def main() -> None:
     if not header["outlives"]:
         watch = threading.Thread(target=_end_with_the_worker, args=(os.getppid(),), daemon=True)
         watch.start()
+        gc.set_threshold(GARBAGE)
     _be_modest()
     try:
         _prepare_imports(header)
