@@ -53,6 +53,8 @@ def main() -> None:
         large_project(folder)
         if package:
             (folder / ".coveragerc").write_text(f"[run]\nsource_pkgs = {package}\n")
+            with (folder / "app.py").open("a") as app:
+                app.write(f"import {package}\n")
         for load in (NEVER, ALWAYS):
             measure(folder, load)
 
