@@ -177,8 +177,8 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several test processes, one browser and one shop serve all of these."""
+    """With several test processes, one browser and one shop serve all tests of a module."""
     here = Path(__file__).parent
     for item in items if config.pluginmanager.hasplugin("xdist") else ():
         if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -127,3 +127,10 @@ def application(environ, start_response):
 @pytest.fixture(scope="session")
 def routes() -> Routes:
     return Routes()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several test processes, one demo serves all the tests that look at one."""
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        if isinstance(item, pytest.Function) and "ready" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("demo"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
@@ -11,7 +13,6 @@ import stat
 import subprocess
 import sys
 import threading
-from types import SimpleNamespace
 
 import pytest
 from coverage import CoverageData
@@ -82,6 +83,25 @@ def server(project, routes, password):
     return server
 
 
+class Fleet:
+    """Instances of one application, and a checkout of it; a server runs once it is asked for."""
+
+    def __init__(self, checkout, instances, password):
+        self.checkout = checkout
+        self.instances = instances
+        self._password = password
+
+    @functools.cached_property
+    def server(self):
+        """That of the first instance."""
+        return start(self.instances[0], self._password)
+
+    @functools.cached_property
+    def servers(self):
+        """Those of all instances."""
+        return [self.server, *(start(each, self._password) for each in self.instances[1:])]
+
+
 @pytest.fixture
 def fleet(project, password, tmp_path):
     """Three instances of one application, each in a folder of its own, and a checkout of it."""
@@ -101,15 +121,10 @@ def fleet(project, password, tmp_path):
         shutil.copytree(checkout / "src/shop", each.folder / "shop")
         each.coveragerc("source = .")
         instances.append(each)
-    try:
-        yield SimpleNamespace(
-            checkout=checkout,
-            instances=instances,
-            servers=[start(each, password) for each in instances],
-        )
-    finally:
+    with contextlib.ExitStack() as stack:
         for each in instances:
-            each.close()
+            stack.callback(each.close)
+        yield Fleet(checkout, instances, password)
 
 
 def start(instance, password):
@@ -412,8 +427,8 @@ def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(f
 def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(fleet, command):
     pipe = fleet.checkout / "pipe"
     os.mkfifo(pipe)
-    fleet.servers[0].get("/a")
-    url = fleet.servers[0].url
+    fleet.server.get("/a")
+    url = fleet.server.url
 
     received = []
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
@@ -430,7 +445,7 @@ def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(fleet,
 
 
 def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet, command):
-    server = fleet.servers[0]
+    server = fleet.server
     ended = threading.Event()
     answered = []
 
@@ -458,7 +473,7 @@ def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet
 def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
     fleet, command, mounts, tmp_path
 ):
-    server = fleet.servers[0]
+    server = fleet.server
     server.get("/a")
     small = tmp_path / "small"
     small.mkdir()
@@ -478,7 +493,7 @@ def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
 
 @pytest.mark.parametrize("wanted", ["json", "xml", "lcov", "html"])
 def test_any_format_is_about_the_checkouts_files(fleet, command, wanted):
-    server = fleet.servers[0]
+    server = fleet.server
     server.get("/a")
 
     done = command("collect", server.url, "--format", wanted, "--to", "report", cwd=fleet.checkout)
@@ -492,10 +507,10 @@ def test_any_format_is_about_the_checkouts_files(fleet, command, wanted):
 
 
 def test_a_source_of_another_version_is_left_out_by_name(fleet, command):
-    fleet.servers[0].get("/a")
+    fleet.server.get("/a")
     (fleet.checkout / "src/shop/cart.py").write_text("# new\n" + CART)
 
-    done = command("collect", fleet.servers[0].url, cwd=fleet.checkout)
+    done = command("collect", fleet.server.url, cwd=fleet.checkout)
 
     assert done.returncode == 0
     assert b"measured another version of" in done.stderr
@@ -536,7 +551,7 @@ def gate(command, fleet, *more):
 
 
 def test_the_lines_that_changed_are_judged_by_what_all_instances_executed(fleet, command, git):
-    fleet.servers[0].get("/a")
+    fleet.server.get("/a")
     fleet.servers[1].get("/c")
 
     done, verdict = gate(command, fleet, "--fail-under", "75")
@@ -596,7 +611,7 @@ def test_a_source_that_was_edited_under_the_server_is_unknown(fleet, command, gi
 
 
 def test_where_nothing_changed_the_gate_is_open(fleet, command, git):
-    fleet.servers[0].get("/a")
+    fleet.server.get("/a")
     git("commit", "-qam", "two")
 
     done, verdict = gate(command, fleet)
@@ -605,7 +620,7 @@ def test_where_nothing_changed_the_gate_is_open(fleet, command, git):
 
 
 def test_a_base_that_git_does_not_know_is_one_line(fleet, command, git):
-    done = command("gate", fleet.servers[0].url, "--base", "nowhere", cwd=fleet.checkout)
+    done = command("gate", fleet.server.url, "--base", "nowhere", cwd=fleet.checkout)
 
     assert done.returncode == 1
     assert "Git knows no revision 'nowhere'" in error_of(done)

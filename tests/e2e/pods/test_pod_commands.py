@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -34,6 +35,9 @@ def sell():
     return "sold"
 """
 BUY, SELL = SHOP.splitlines().index('    return "bought"') + 1, len(SHOP.splitlines())
+
+# What a command makes of a forward does not depend on how kubectl speaks to the cluster.
+by_both_clients = pytest.mark.parametrize("how", ["kubectl", "kubernetes"], indirect=True)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -72,19 +76,17 @@ def run(desk: Path, project: Any) -> Run:
 def shops(cluster: Any, a_pod: Any, project: Any, tmp_path: Path) -> Any:
     """Two pods whose sources are in different folders: one has sold, one has bought."""
     folders = [tmp_path / name for name in ("one", "other")]
-    projects = []
-    for number, (folder, path) in enumerate(zip(folders, ("/buy", "/sell"), strict=True)):
-        folder.mkdir()
-        there = type(project)(folder)
-        projects.append(there)
-        there.write("shop.py", SHOP)
-        there.coveragerc("source = .")
-        server = there.gunicorn("-w", "1", "shop:app", env=PASSWORD)
-        assert server.get(path).status == 200
-        cluster.pods.append(a_pod(f"web-{number}", port=server.port))
-    yield cluster
-    for there in projects:
-        there.close()
+    with contextlib.ExitStack() as stack:
+        for number, (folder, path) in enumerate(zip(folders, ("/buy", "/sell"), strict=True)):
+            folder.mkdir()
+            there = type(project)(folder)
+            stack.callback(there.close)
+            there.write("shop.py", SHOP)
+            there.coveragerc("source = .")
+            server = there.gunicorn("-w", "1", "shop:app", env=PASSWORD)
+            assert server.get(path).status == 200
+            cluster.pods.append(a_pod(f"web-{number}", port=server.port))
+        yield cluster
 
 
 def options(how: str) -> list[str]:
@@ -109,6 +111,7 @@ def test_all_matching_pods_are_collected_into_one_report_about_the_checkout(
     assert re.search(r"^shop\.py +10 +8 +20%$", done.stdout, re.M)
 
 
+@by_both_clients
 def test_with_first_it_is_one_pod(
     shops: Any, how: str, run: Run, desk: Path, lines_in: Any
 ) -> None:
@@ -118,6 +121,7 @@ def test_with_first_it_is_one_pod(
     assert lines_in((desk / ".coverage").read_bytes()) == {"shop.py": {BUY}}
 
 
+@by_both_clients
 def test_other_commands_ask_a_pod_too(shops: Any, how: str, run: Run) -> None:
     refreshed = run("refresh", "--pod", "web-1", *options(how))
     listed = run("files", "--pod", "pod/web-1", "--json", *options(how))
@@ -128,13 +132,19 @@ def test_other_commands_ask_a_pod_too(shops: Any, how: str, run: Run) -> None:
     assert figures["covered"] == 1
 
 
-def test_a_command_for_one_dashboard_refuses_two_pods(shops: Any, how: str, run: Run) -> None:
+@by_both_clients
+def test_a_command_for_one_dashboard_refuses_two_pods(
+    cluster: Any, a_pod: Any, program: Any, how: str, run: Run
+) -> None:
+    cluster.pods = [a_pod(name, port=program.server_port) for name in ("web-0", "web-1")]
+
     done = run("reset", "--pod", "app=shop", *options(how))
 
     assert done.returncode == 2
     assert one_line(done.stderr) == "2 pods match: web-0, web-1; name one, or say --first"
 
 
+@by_both_clients
 def test_a_wrong_password_is_one_line_that_names_the_pod(
     shops: Any, how: str, run: Run, desk: Path
 ) -> None:
@@ -149,6 +159,7 @@ def test_a_wrong_password_is_one_line_that_names_the_pod(
     assert not (desk / ".coverage").exists()
 
 
+@by_both_clients
 def test_a_dead_pod_is_one_line(cluster: Any, a_pod: Any, how: str, run: Run, desk: Path) -> None:
     cluster.pods = [a_pod("web-0", phase="Failed")]
 
@@ -201,6 +212,7 @@ def test_what_can_be_no_port_is_refused(run: Run, port: str) -> None:
     assert f"must be a port from 1 to 65535, got '{port}'" in done.stderr
 
 
+@by_both_clients
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
