@@ -97,11 +97,11 @@ tell(left=[str(path) for path in worker.store.published()], workers=len(gatherin
     assert told["workers"] == 1
 
 
-def test_hundreds_of_workers_that_come_and_go_leave_a_handful_of_files_and_every_line(
+def test_dozens_of_workers_that_come_and_go_leave_a_handful_of_files_and_every_line(
     measure: Measure, tmp_path: Any
 ) -> None:
     """Half of them are killed, half end by themselves; nobody asks for a report."""
-    workers = 120
+    workers = 40
     body = "".join(f"def f{number}():\n    return {number}\n" for number in range(workers))
     (tmp_path / "many.py").write_text(body)
 
