@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ NOT_FOR_CHILDREN = (
 GUNICORN = ["--bind", "fd://{fd}", "--graceful-timeout", "10"]
 if any(setting.name == "control_socket_disable" for setting in KNOWN_SETTINGS):
     GUNICORN.append("--no-control-socket")  # one socket for all the gunicorns of a user
+# A file that has no name any more, and no buffer: wsgi-coverage opens none to be written like that.
+WORKERS_FILE = re.compile(r"unclosed file <_io\.FileIO name=\d+ mode='rb\+'")
 
 
 def until(check: Callable[[], Any], what: str) -> Any:
@@ -108,6 +110,10 @@ class Server:
             return self.output if text in self.output else None
 
         return until(written, f"the output has {text!r}")
+
+    def unclosed(self) -> list[str]:
+        """What Python has warned that nobody has closed, but for what the server listens on."""
+        return unclosed_in(self.output, port=self.port)
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -231,6 +237,22 @@ class Server:
                     os.kill(each, signal.SIGCONT)
 
 
+def unclosed_in(output: str, *, port: int) -> list[str]:
+    """The lines in which Python warns of a file, socket or connection that nobody has closed.
+
+    What a server listens on, at this port, is its own affair: gunicorn opens it twice, and does
+    not close both. Nor does it close the file of a worker that could not start.
+    """
+    own = f"laddr=('127.0.0.1', {port})"
+    warnings = [line for line in output.splitlines() if ": ResourceWarning: " in line]
+    return [line for line in warnings if own not in line and not WORKERS_FILE.search(line)]
+
+
+def fail_if_any(unclosed: list[str]) -> None:
+    if unclosed:
+        pytest.fail("\n".join(["nobody has closed this:", *unclosed]), pytrace=False)
+
+
 def process_state(pid: int) -> str:
     """R, S, T and so on, as proc(5) has it."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -277,6 +299,8 @@ class Project:
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(NOT_FOR_CHILDREN)}
         clean.update(PYTHONPATH=str(self.folder), PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
+        # An error would be printed as well: where an object goes nobody is there to catch it.
+        clean["PYTHONWARNINGS"] = "always::ResourceWarning"
         return {**clean, **(env or {})}
 
     def start(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
@@ -285,18 +309,42 @@ class Project:
 
     def run(self, *command: str, given: str = "", env: Mapping[str, str] | None = None) -> str:
         """Run a Python process to its good end; return what it wrote to stdout."""
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=self.environment(env),
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
+        done = self.command(
+            [sys.executable, *command], cwd=self.folder, env=env, input=given, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        out: str = done.stdout
+        return out
+
+    def command(
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        text: bool = True,
+        port: int = 0,
+        **more: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command to whatever end, which leaves nothing open.
+
+        Args:
+            command: with its arguments.
+            env: is put into the environment that processes of this project have.
+            text: whether the output is str.
+            port: that a server which it starts listens on.
+            more: see subprocess.run.
+        """
+        done = subprocess.run(
+            command,
+            env=self.environment(env),
+            capture_output=True,
+            text=text,
+            check=False,
+            **more,
+        )
+        error = done.stderr if text else done.stderr.decode(errors="replace")
+        fail_if_any(unclosed_in(error, port=port))
+        return done
 
     def serve(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
         """Start a server: the interpreter's arguments.
@@ -413,3 +461,4 @@ class Project:
             process.kill()
             print(f"--- {' '.join(map(str, process.popen.args))}\n{process.output}")
         shutil.rmtree(self.private, ignore_errors=True)
+        fail_if_any([line for each in self._processes for line in each.unclosed()])

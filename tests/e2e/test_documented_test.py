@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -33,14 +32,11 @@ def test_server_tests_and_report_are_the_one_command_that_is_documented(project)
     words[words.index("--") + 1] = str(python.with_name("pytest"))
     project.write("pytest.ini", "[pytest]\naddopts = -p no:cacheprovider\n")
 
-    done = subprocess.run(
+    done = project.command(
         [python.with_name(words[0]), *words[1:]],
         cwd=project.folder,
-        env=project.environment({"NO_COLOR": "1"}),
-        capture_output=True,
-        text=True,
+        env={"NO_COLOR": "1"},
         timeout=60,
-        check=False,
     )
 
     assert done.returncode == 0, done.stderr

@@ -39,16 +39,14 @@ SHOP = {"shop/__init__.py": "NAME = 'shop'\n", "shop/cart.py": CART, "shop/web.p
 @pytest.fixture
 def command(project, password, tmp_path):
     """Run `wsgi-coverage` in a folder, with the password in the environment."""
-    env = project.environment({**password, "NETRC": os.devnull})
 
     def run(*arguments, cwd=tmp_path, within=(), **more):
-        return subprocess.run(
+        return project.command(
             [*within, sys.executable, "-m", "wsgi_coverage", *map(str, arguments)],
             cwd=cwd,
-            env={**env, **more},
-            capture_output=True,
+            env={**password, "NETRC": os.devnull, **more},
+            text=False,
             timeout=PATIENCE,
-            check=False,
         )
 
     return run

@@ -140,6 +140,7 @@ def test_an_asgi_application_is_refused_at_the_start_and_told_of_run(project, pa
     )
 
     said = server.wait_for("`wsgi-coverage run`")
+    server.port = int(re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", said)[1])
 
     assert "SettingsError: environment variable WSGI_COVERAGE_APP must lead to a WSGI " in said
     assert f"got {named!r}: it is async, an ASGI application" in said

@@ -137,14 +137,14 @@ from urllib.request import urlopen
 assert urlopen(f"http://127.0.0.1:{sys.argv[1]}/").read() == b"here"
 """
 SCRIPT = """
-import subprocess, sys
+import pathlib, subprocess, sys
 try:
     open("written", "w")
 except OSError as error:
     print(error.strerror, flush=True)
 if len(sys.argv) == 1:
     subprocess.run([sys.executable, __file__, "child"], check=True)
-    print("waiting", flush=True), open("go").read()
+    print("waiting", flush=True), pathlib.Path("go").read_text()
 else:
     print("child", flush=True)
 """

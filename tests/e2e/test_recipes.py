@@ -61,19 +61,17 @@ def folder(project):
 
 
 @pytest.fixture
-def run(project, folder):
+def run(project, folder, port):
     """Run a script in the project, in which `gunicorn` and `wsgi-coverage` are found."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def running(script, **env):
-        return subprocess.run(
+        return project.command(
             ["bash", "-e", "-c", script],
             cwd=folder,
-            env={**project.environment(env), "PATH": path},
-            capture_output=True,
-            text=True,
+            env={**env, "PATH": path},
+            port=port,
             timeout=PATIENCE,
-            check=False,
             stdin=subprocess.DEVNULL,
         )
 
@@ -197,14 +195,11 @@ def test_what_the_dockerfile_starts_works_on_a_read_only_root(project, folder, m
     server.wait_for_workers(2)
     assert server.get("/").status == 200
 
-    done = subprocess.run(
+    done = project.command(
         ["bash", "-e", "-c", collect.replace("8000", str(server.port))],
         cwd=checkout,
-        env={**project.environment({}), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
         timeout=PATIENCE,
-        check=False,
     )
 
     assert done.returncode == 0, done.stderr

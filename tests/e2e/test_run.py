@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -39,15 +38,7 @@ def run(project):
     """Run a command to its end in the project's folder."""
 
     def run(*command, env=None):
-        return subprocess.run(
-            [sys.executable, *command],
-            cwd=project.folder,
-            env=project.environment(env),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        return project.command([sys.executable, *command], cwd=project.folder, env=env, timeout=30)
 
     return run
 
@@ -187,8 +178,8 @@ def test_a_signal_ends_the_program_as_it_would_without_and_its_lines_are_saved(p
 def test_a_signal_that_a_program_has_blocked_waits_for_it(project):
     project.write(
         "script.py",
-        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
-        "print('ready', flush=True)\nopen('go').read()\n"
+        "import pathlib, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "print('ready', flush=True)\npathlib.Path('go').read_text()\n"
         "print('it was', signal.sigwait({signal.SIGTERM}).name)\n",
     )
     os.mkfifo(project.folder / "go")

@@ -14,7 +14,7 @@ JOBS = "\n".join(
     + [line for n in range(8) for line in (f"def job{n}(ready):", "    ready.release()")]
 )
 POOL = """
-import multiprocessing, sys
+import multiprocessing, pathlib, sys
 import jobs
 
 if __name__ == "__main__":
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 def test_one_get_shows_the_lines_of_eight_processes_that_still_run(project, method, option):
     project.coveragerc("source = .", option)
     project.write("jobs.py", JOBS)
-    project.write("pool.py", POOL.replace("sys.stdin.read()", "open('go').read()"))
+    project.write("pool.py", POOL.replace("sys.stdin.read()", "pathlib.Path('go').read_text()"))
     os.mkfifo(project.folder / "go")
     side = project.run_measured("pool.py", method)
     side.wait_for("ready")
@@ -301,7 +301,8 @@ def test_what_a_program_ran_before_it_crashed_was_saved_by_autosave(project, unt
     project.coveragerc("source = .")
     project.write(
         "script.py",
-        "import ctypes\nprint('ready', flush=True)\nopen('go').read()\nctypes.string_at(0)\n",
+        "import ctypes, pathlib\nprint('ready', flush=True)\n"
+        "pathlib.Path('go').read_text()\nctypes.string_at(0)\n",
     )
     os.mkfifo(project.folder / "go")
     side = project.run_measured("script.py", env={"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.1"})

@@ -104,7 +104,10 @@ def test_after_a_reset_only_what_runs_later_is_collected(hello, method):
 def test_where_nothing_that_is_measured_has_run_the_data_is_empty(project):
     project.coveragerc("include = nothing.py")
     os.mkfifo(project.folder / "go")
-    project.write("script.py", "print('ready', flush=True)\nopen('go').read()\n")
+    project.write(
+        "script.py",
+        "import pathlib\nprint('ready', flush=True)\npathlib.Path('go').read_text()\n",
+    )
     side = project.run_measured("script.py")
     side.wait_for("ready")
 

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -63,14 +62,11 @@ def test(project, command):
     """Run a `wsgi-coverage test` to its end."""
 
     def test(*tests, env=None, **more):
-        return subprocess.run(
+        return project.command(
             [sys.executable, *command(*tests, **more)],
             cwd=project.folder,
-            env=project.environment({"NO_COLOR": "1", **(env or {})}),
-            capture_output=True,
-            text=True,
+            env={"NO_COLOR": "1", **(env or {})},
             timeout=60,
-            check=False,
         )
 
     return test
@@ -155,11 +151,11 @@ def test_a_server_that_ends_at_once_is_said_with_its_last_lines(project, test):
 def test_a_server_that_never_answers_is_said_and_ended(project, test, until):
     project.write("deaf.py", "import time\nprint('deaf', flush=True)\ntime.sleep(60)\n")
 
-    done = test(server=f"{sys.executable} deaf.py", options=("--timeout", "1"))
+    done = test(server=f"{sys.executable} deaf.py", options=("--timeout", "5"))
 
     assert done.returncode == 3
     assert "the server did not answer at http://127.0.0.1:" in done.stderr
-    assert "within 1 seconds; its last lines:\n  deaf\n" in done.stderr
+    assert "within 5 seconds; its last lines:\n  deaf\n" in done.stderr
     until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 

@@ -114,6 +114,7 @@ def run_script(tmp_path: Path) -> RunScript:
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        assert "ResourceWarning" not in done.stderr, done.stderr
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     return run

@@ -59,15 +59,10 @@ def run(desk: Path, project: Any) -> Run:
     """Run a command on the desk, to its end."""
 
     def run_it(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments),
-            cwd=desk,
-            env=project.environment({**PASSWORD, **env}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
+        done: subprocess.CompletedProcess[str] = project.command(
+            command(*arguments), cwd=desk, env={**PASSWORD, **env}, timeout=PATIENCE
         )
+        return done
 
     return run_it
 

@@ -141,7 +141,9 @@ def run(
     )
     if check:
         assert ran.returncode == 0, ran.stderr + ran.stdout
+        # What is raised where an object goes, such as a warning of an open file, is only printed.
         assert "Traceback" not in ran.stderr, ran.stderr
+        assert "ResourceWarning" not in ran.stderr, ran.stderr
     return ran
 
 
