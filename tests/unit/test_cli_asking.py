@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage import cli
+from wsgi_coverage import cli, interrupt
 from wsgi_coverage.cli import asking, collect, gate, meter
 from wsgi_coverage.data import stamp
 
@@ -496,4 +496,4 @@ def test_formats_are_those_that_can_be_made() -> None:
 def test_the_exit_codes_of_a_gate_are_its_own() -> None:
     others = {asking.OK, asking.FAILED, asking.USAGE, asking.NO_ANSWER, asking.INCOMPLETE}
 
-    assert len(others | {gate.BELOW, gate.UNKNOWN, cli.INTERRUPTED}) == 8
+    assert len(others | {gate.BELOW, gate.UNKNOWN, interrupt.INTERRUPTED}) == 8
