@@ -2,9 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from child_scripts import SHOP, WRAPPED
+from coverage import CoverageData
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
@@ -17,17 +19,20 @@ def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(run_script, tm
     import os
     path = os.fsdecode(os.path.abspath(b"caf\\xe9.py"))
     names = {}
-    exec(compile(open(path).read(), path, "exec"), names)
+    with open(path) as file:
+        exec(compile(file.read(), path, "exec"), names)
     names["f"]()
     answers = [ask("POST", path, JSON) for path in ("/refresh", "/snapshot", "/refresh")]
     found = ask("GET", "/health", JSON).json()["diagnoses"]
     app._worker.save()
+    data = app._worker.engine._cov.get_data()
     print(json.dumps({
         "statuses": [each.status for each in answers],
         "warnings": answers[0].json()["warnings"],
         "executed": executed(app),
         "health": [each["text"] for each in found if each["name"] == "unmeasured-code"],
         "saved": len(app._worker.store.published()),
+        "lent": [os.path.basename(each) for each in data.measured_files()],
     }))
     """,
         {"shop.py": SHOP, ".coveragerc": "[run]\nsource = .\nomit = script.py\n"},
@@ -37,5 +42,9 @@ def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(run_script, tm
     assert any("caf\\udce9.py' is set aside" in each for each in told["warnings"])
     assert told["executed"]
     assert told["saved"] == 1
+    assert told["lent"] == ["shop.py"]
+    kept = CoverageData(str(*tmp_path.glob(".coverage.*")))  # written at the end
+    kept.read()
+    assert [Path(each).name for each in kept.measured_files()] == ["shop.py"]
     if sys.version_info >= (3, 12):
         assert any("its name is no UTF-8" in each for each in told["health"])

@@ -141,7 +141,7 @@ def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: 
             numbers = [number for number in range(bits.bit_length()) if bits >> number & 1]
             data.add_lines({claim.name: numbers})
     for context, record in reading.in_contexts(static):
-        if record.has_arcs == branch:
+        if record.has_arcs == branch and is_storable(record.name):
             data.set_context(context)
             if branch:
                 data.add_arcs({record.name: [ends_of(arc) for arc in record.numbers]})
@@ -179,5 +179,6 @@ def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) 
             has_run |= bool(record.numbers)
     if has_run:
         union.write()
-        stamp.put_fingerprints(target, versions)
+        storable = {name: versions[name] for name in versions if is_storable(name)}
+        stamp.put_fingerprints(target, storable)
     return has_run
