@@ -178,7 +178,7 @@ def last():
     return 1
 last()
 print("ready", flush=True)
-open("go").read()
+open("go").close()
 """
 
 
@@ -191,7 +191,7 @@ open("go").read()
         "os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])",
         "__import__('threading').Thread(\n"
         "        target=os.execl, args=[sys.executable, sys.executable, *sys.argv]\n"
-        "    ).start(); open('go').read()",
+        "    ).start(); open('go').close()",
     ],
     ids=["execv", "execvpe", "run again", "in a thread"],
 )
@@ -219,9 +219,9 @@ def test_a_forked_child_that_another_program_replaces_leaves_the_port_to_its_par
         "import os, sys\n"
         "if not os.fork():\n"
         "    os.execv(sys.executable, [sys.executable, 'child.py'])\n"
-        "open('go').read()\n",
+        "open('go').close()\n",
     )
-    project.write("child.py", "print('replaced', flush=True)\nopen('go').read()\n")
+    project.write("child.py", "print('replaced', flush=True)\nopen('go').close()\n")
     os.mkfifo(project.folder / "go")
     side = project.run_measured("script.py")
     side.wait_for("replaced")
@@ -238,7 +238,7 @@ def test_a_port_that_a_password_kept_is_not_served_again_without(project, passwo
         "import os, sys\n"
         "if os.environ.pop('WSGI_COVERAGE_PASSWORD', None):\n"
         f"    os.execv(sys.executable, [sys.executable, *{arguments}])\n"
-        "print('again', flush=True)\nopen('go').read()\n",
+        "print('again', flush=True)\nopen('go').close()\n",
     )
     os.mkfifo(project.folder / "go")
     side = project.run_measured("script.py", env=password)

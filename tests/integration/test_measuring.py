@@ -19,7 +19,8 @@ def run_shop(run_script):
 def test_all_formats_of_one_refresh_agree(run_shop) -> None:
     shown = run_shop("""
     assert executed(app) == [2, 3, 4]
-    open("exported", "wb").write(ask("GET", "/export").body)
+    with open("exported", "wb") as file:
+        file.write(ask("GET", "/export").body)
     data = coverage.CoverageData("exported")
     data.read()
     index = ask("GET", "/html/").text

@@ -165,7 +165,7 @@ class Monitoring:
         lines = {line}
         if code.co_name == "<module>" and (measured := self._classify(code.co_filename, frame)):
             lines |= ran_above(regular.read(measured.path), line)
-        for number in lines:
+        for number in lines - {0}:
             self._cell[0][1][chunk][at + number] = 1
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

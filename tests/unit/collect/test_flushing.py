@@ -340,6 +340,7 @@ reset()
 line = Line()
 
 def work():
+    alone()
     app.first()
     setattr(owner, NAME, killed_within)
     engine.flush()
