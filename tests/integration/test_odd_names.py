@@ -8,9 +8,14 @@ import pytest
 from child_scripts import SHOP, WRAPPED
 from coverage import CoverageData
 
+LATE = 7  # line
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
-def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(run_script, tmp_path) -> None:
+@pytest.mark.parametrize("branch", [False, True])
+def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(
+    run_script, tmp_path, branch
+) -> None:
     with open(os.fsencode(tmp_path) + b"/caf\xe9.py", "w") as file:
         file.write("def f():\n    return 1\n")
     told = run_script(
@@ -33,9 +38,13 @@ def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(run_script, tm
         "health": [each["text"] for each in found if each["name"] == "unmeasured-code"],
         "saved": len(app._worker.store.published()),
         "lent": [os.path.basename(each) for each in data.measured_files()],
-    }))
+    }), flush=True)
+    sys.modules["shop"].late()
     """,
-        {"shop.py": SHOP, ".coveragerc": "[run]\nsource = .\nomit = script.py\n"},
+        {
+            "shop.py": SHOP + "    def late():\n        return 1\n",
+            ".coveragerc": f"[run]\nsource = .\nomit = script.py\nbranch = {branch}\n",
+        },
     )
 
     assert told["statuses"] == [200, 200, 200]
@@ -46,5 +55,6 @@ def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(run_script, tm
     kept = CoverageData(str(*tmp_path.glob(".coverage.*")))  # written at the end
     kept.read()
     assert [Path(each).name for each in kept.measured_files()] == ["shop.py"]
+    assert LATE in kept.lines(kept.measured_files().pop())
     if sys.version_info >= (3, 12):
         assert any("its name is no UTF-8" in each for each in told["health"])
