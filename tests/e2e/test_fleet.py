@@ -283,7 +283,8 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(server, command, moun
     done = command(verb, server.url, "-o", target, within=within)
 
     assert done.returncode == 1, done.stderr
-    assert "no room on the disk" in error_of(done)
+    assert "no room on the disk" in done.stderr.decode().splitlines()[-1]
+    assert "Traceback" not in done.stderr.decode()
     assert done.stdout == b"beforetarget\n"
 
 

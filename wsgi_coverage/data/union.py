@@ -368,12 +368,14 @@ def is_storable(name: str) -> bool:
 def _create(path: Path, *, branch: bool) -> None:
     """An empty data file of the coverage.py that is installed."""
     data = CoverageData(no_disk=True)
-    if branch:
-        data.add_arcs({})
-    else:
-        data.add_lines({})
-    script = zlib.decompress(data.dumps()[1:]).decode()
-    data.close(force=True)
+    try:
+        if branch:
+            data.add_arcs({})
+        else:
+            data.add_lines({})
+        script = zlib.decompress(data.dumps()[1:]).decode()
+    finally:
+        data.close(force=True)
     path.unlink(missing_ok=True)
     owned.create(path)  # SQLite, and so coverage.py, would make it as the umask says
     with contextlib.closing(sqlite3.connect(path)) as connection:
