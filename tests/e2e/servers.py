@@ -46,7 +46,7 @@ GUNICORN = ["--bind", "fd://{fd}", "--graceful-timeout", "10"]
 if any(setting.name == "control_socket_disable" for setting in KNOWN_SETTINGS):
     GUNICORN.append("--no-control-socket")  # one socket for all the gunicorns of a user
 # A file that has no name any more, and no buffer: wsgi-coverage opens none to be written like that.
-WORKERS_FILE = re.compile(r"unclosed file <_io\.FileIO name=\d+ mode='rb\+'")
+SERVERS_OWN = re.compile(r"unclosed file <(_io\.FileIO name=\d+ mode='rb\+'|waitress\.)")
 
 
 def until(check: Callable[[], Any], what: str) -> Any:
@@ -241,11 +241,12 @@ def unclosed_in(output: str, *, port: int) -> list[str]:
     """The lines in which Python warns of a file, socket or connection that nobody has closed.
 
     What a server listens on, at this port, is its own affair: gunicorn opens it twice, and does
-    not close both. Nor does it close the file of a worker that could not start.
+    not close both. Nor does it close the file of a worker that could not start, and waitress leaves
+    its pipe open.
     """
     own = f"laddr=('127.0.0.1', {port})"
     warnings = [line for line in output.splitlines() if ": ResourceWarning: " in line]
-    return [line for line in warnings if own not in line and not WORKERS_FILE.search(line)]
+    return [line for line in warnings if own not in line and not SERVERS_OWN.search(line)]
 
 
 def fail_if_any(unclosed: list[str]) -> None:
