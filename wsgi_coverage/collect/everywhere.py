@@ -9,7 +9,7 @@ its next event.
 
 from __future__ import annotations
 
-import functools
+import ctypes
 import sys
 import threading
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def trace_everywhere(install: TraceFunction) -> None:
         install(frame, EVENTS[event], None)
         return 0
 
-    callback = _callback(once)
+    callback = _CALLBACK(once)
     _kept[:] = [callback]
     for state in _thread_states():
         set_trace(state, callback, None)
@@ -61,37 +61,24 @@ def trace_nowhere() -> None:
     set_trace = _set_trace()
     if set_trace is not None:
         for state in _thread_states():
-            set_trace(state, _callback(), None)
+            set_trace(state, _CALLBACK(), None)
 
 
-def _callback(*wrapped: Callable[..., int]) -> Any:
-    """What C calls; nothing wrapped is C's null."""
-    return _callback_type()(*wrapped)
-
-
-@functools.cache
-def _callback_type() -> Any:
-    import ctypes  # makes each fork slower, and is needed on Python 3.11 only
-
-    return ctypes.PYFUNCTYPE(
-        ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
-    )
+_CALLBACK = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
+)
 
 
 def _set_trace() -> Any:
     """Python 3.11's own way to set the trace function of another thread, if it can be called."""
-    import ctypes
-
     found = getattr(ctypes.pythonapi, "_PyEval_SetTrace", None)
     if found is not None:
-        found.argtypes = [ctypes.c_void_p, _callback_type(), ctypes.py_object]
+        found.argtypes = [ctypes.c_void_p, _CALLBACK, ctypes.py_object]
         found.restype = ctypes.c_int
     return found
 
 
 def _thread_states() -> list[int]:
-    import ctypes
-
     api = ctypes.pythonapi
     api.PyInterpreterState_Get.restype = ctypes.c_void_p
     for each in (api.PyInterpreterState_ThreadHead, api.PyThreadState_Next):

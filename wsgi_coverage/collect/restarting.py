@@ -11,6 +11,7 @@ call. Whatever another thread forks has threads of the application's.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -23,20 +24,17 @@ COUNTS_LATE = sys.implementation.name == "cpython" and (
 )
 
 _due: list[tuple[int, Callable[[], object]]] = []  # with the process that it is due in
-_kept: list[Any] = []  # what C holds without counting it
+# The parent's last hook, a partial: it asks for a pending call, or does nothing.
+_hook: Any = None
 
 
 def prepare() -> None:
     """Have `after_the_count` work: to be called once hooks that use it have been registered."""
-    if not COUNTS_LATE or not hasattr(os, "register_at_fork"):
-        return
-    import ctypes  # makes each fork slower, and is needed here only
-
-    call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(_go_on)
-    _kept.append(call)
-    # No function in Python: the call would be made at its end, amid the hooks.
-    add = partial(ctypes.pythonapi.Py_AddPendingCall, call, ctypes.c_size_t(len(_kept)))
-    os.register_at_fork(after_in_parent=add)
+    global _hook
+    if COUNTS_LATE and hasattr(os, "register_at_fork"):
+        # No function in Python: a call that it asked for would be made at its end, amid the hooks.
+        _hook = partial(int)
+        os.register_at_fork(after_in_parent=_hook)
 
 
 def after_the_count(start: Callable[[], object]) -> None:
@@ -46,16 +44,21 @@ def after_the_count(start: Callable[[], object]) -> None:
         start: starts what does not run; may be called at any time in the main thread.
     """
     # A monkey patch answers for `threading`; the first thread of a process has its number.
-    if _kept and threading.get_native_id() == os.getpid():
+    if _hook is not None and threading.get_native_id() == os.getpid():
         _due.append((os.getpid(), start))
+        _hook.__setstate__((ctypes.pythonapi.Py_AddPendingCall, (_CALL, None), {}, None))
     else:
         start()
 
 
-def _go_on(number: int) -> int:
-    if number == len(_kept):  # a call that an earlier hook asked for may be made amid later ones
-        due, _due[:] = _due[:], []
-        for pid, start in due:
-            if pid == os.getpid():
-                start()
+def _go_on(_: object) -> int:
+    if _hook is not None:
+        _hook.__setstate__((int, (), {}, None))
+    due, _due[:] = _due[:], []
+    for pid, start in due:
+        if pid == os.getpid():
+            start()
     return 0
+
+
+_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_go_on)

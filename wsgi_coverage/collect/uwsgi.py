@@ -12,6 +12,7 @@ Concurrency: `forget_threads_of_the_master` is called right after a fork, by the
 from __future__ import annotations
 
 import _imp
+import ctypes
 import sys
 import threading
 from collections.abc import Mapping
@@ -67,7 +68,5 @@ def forget_threads_of_the_master() -> None:
     those hooks: the threads that they have started would be forgotten while they run.
     """
     if len(sys._current_frames()) > 1 and not _imp.lock_held():  # noqa: SLF001  no other way
-        import ctypes  # makes each fork slower, and is needed here only
-
         _imp.acquire_lock()
         ctypes.pythonapi.PyOS_AfterFork_Child()
