@@ -74,8 +74,7 @@ library = Path(get_config_var("LIBDIR"), get_config_var("LDLIBRARY"))
 print(library if library.exists() else "")
 """
 QUIET = ("-p", "no:cacheprovider")
-# Twice as many at once as a machine of two cores has: tests wait for processes half of the time.
-RUN = ("pytest", "-n", "4", "--dist", "loadgroup", "--timeout", "180", "-q")
+RUN = ("pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "180", "-q")
 
 os.environ.pop("PYTHONPATH", None)
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -157,7 +156,10 @@ def servers(session: nox.Session) -> None:
     for name in builds:
         session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])
     results = f"--junitxml=.nox/servers-{session.python}.xml"  # for tests/servers_table.py
-    session.run(*RUN, *QUIET, "-m", "every_server", results, *(session.posargs or ["tests/e2e"]))
+    # Twice as many at once as two cores: these tests wait for servers to start and to end.
+    session.run(
+        *RUN, "-n", "4", *QUIET, "-m", "every_server", results, *(session.posargs or ["tests/e2e"])
+    )
 
 
 @nox.session(python=["3.11", "3.14"], default=False)
