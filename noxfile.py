@@ -16,8 +16,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 # A machine with one Python is enough; CI checks that none was left out.
 nox.options.error_on_missing_interpreters = False
-# What takes longer is run by name: nox -s servers (on each), nox -s sources, nox -s tests-3.12.
-nox.options.sessions = ["lint", "tests-3.11", "tests-3.13", "tests-3.14", "lowest", "servers-3.13"]
+# What takes longer is run by name: nox -s servers, nox -s sources, nox -s tests-3.12.
+nox.options.sessions = ["lint", "tests-3.11", "tests-3.13", "tests-3.14", "lowest"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 LOWEST = {
@@ -54,14 +54,27 @@ ENDED = tuple(
     f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run", "run_processes")
 )
 CHILD = "tests/integration/test_child_process.py"
+# What is measured behind a request; all else of HTTP is alike on all, and `lowest` runs it.
+REQUESTED = (
+    CHILD,
+    "tests/integration/test_endpoints.py",
+    "tests/integration/test_frameworks.py",
+    "tests/integration/test_health.py",
+    "tests/integration/test_imported_early.py",
+    "tests/integration/test_measuring.py",
+    "tests/integration/test_odd_names.py",
+    "tests/integration/test_passing_through.py",
+    "tests/integration/test_snapshots.py",
+    "tests/integration/test_starting.py",
+)
 # The whole pyramid takes ten minutes: one run shares it out among the oldest Python, which measures
 # by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
 # Where one of these is missing, each runs the whole.
 PARTS = {
     # Reports and pages are made alike on all: 3.14 tests what makes them, and so does `lowest`.
-    "3.11": (*MEASURING, "tests/integration", *TRACED, *ENDED),
+    "3.11": (*MEASURING, *REQUESTED, *TRACED, *ENDED),
     "3.13": ("tests/e2e", "tests/browser", *(f"--ignore={each}" for each in TRACED)),
-    # HTTP is asked for on 3.11 and 3.12; one of its tests needs gevent, which is here.
+    # One of HTTP's tests needs gevent, which is here.
     "3.14": (*BELOW[:2], CHILD, *TRACED),
 }
 PEER = "flask-coverage==0.2.1"
@@ -120,7 +133,7 @@ def tests(session: nox.Session) -> None:
     built = wheel(session)
     session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI)
     chosen = session.posargs or share(str(session.python))
-    if not chosen or not {*chosen} <= {*BELOW, *MEASURING, *TRACED, *ENDED, CHILD}:
+    if not chosen or not {*chosen} <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
         session.install(*CLIENTS)
     if session.python == "3.14":
         session.install(*BESIDE)
