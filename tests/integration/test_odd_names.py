@@ -56,5 +56,5 @@ def test_a_source_whose_name_is_no_utf_8_takes_no_other_line_away(
     kept.read()
     assert [Path(each).name for each in kept.measured_files()] == ["shop.py"]
     assert LATE in kept.lines(kept.measured_files().pop())
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) and not branch:  # under the first engine
         assert any("its name is no UTF-8" in each for each in told["health"])
