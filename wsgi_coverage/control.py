@@ -58,7 +58,7 @@ class Control:
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self._worker = worker
         self._config_file = settings.config_file
-        self.cache_dir = settings.cache_dir or worker.home / settings.default_cache_dir
+        self.cache_dir = settings.cache_folder(worker.home)
         self.snapshot_dir = settings.snapshot_dir or worker.home / settings.default_snapshot_dir
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage import ahead, callables
+from wsgi_coverage import callables
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
@@ -28,6 +28,7 @@ from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
+    from wsgi_coverage.collect.keeping import Meanwhile
     from wsgi_coverage.control import Control
     from wsgi_coverage.web.app import ControlApp
 
@@ -91,7 +92,7 @@ class CoverageMiddleware:
             worker = forking.start(
                 config_file=settings.config_file, branch=settings.branch, wraps=True
             )
-            worker.keep_ahead(partial(ahead.plan, worker, settings))
+            worker.keep_ahead(partial(_planned, worker, settings))
             worker.configure(settings.autosave_interval)  # may start the process that does so
             worker.begin_load()
             worker.keep_tidy(self._tidy)
@@ -239,6 +240,13 @@ class CoverageMiddleware:
             return app(environ, start_response)
 
         return application
+
+
+def _planned(worker: Worker, settings: Settings) -> Meanwhile | None:
+    """What is to be parsed ahead; imported by the worker that starts a process for it."""
+    from wsgi_coverage import ahead
+
+    return ahead.plan(worker, settings)
 
 
 def check_is_wsgi(app: object) -> None:

@@ -54,6 +54,14 @@ class Settings:
     default_cache_dir: str = ".wsgi-coverage-cache"
     default_snapshot_dir: str = ".wsgi-coverage-snapshots"
 
+    def cache_folder(self, home: Path) -> Path:
+        """Where reports and analyses go.
+
+        Args:
+            home: the data file's folder, where no other is set.
+        """
+        return self.cache_dir or home / self.default_cache_dir
+
     def require_auth(self) -> None:
         """Refuse to serve anybody when nothing says who may look.
 

@@ -15,8 +15,12 @@ import pytest
 
 DASHBOARD = "/debug/coverage"
 SYSMON = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")
-SYNC = ("-w", "2")
-GTHREAD = (*SYNC, "--worker-class", "gthread", "--threads", "4")
+CORES = [
+    pytest.param("ctrace"),
+    pytest.param("sysmon", marks=SYSMON),
+    pytest.param("", marks=SYSMON, id="memory"),  # none is named: lines are marked in memory
+]
+GTHREAD = ("--worker-class", "gthread", "--threads", "4")
 SECONDS = float(os.environ.get("E2E_LOAD_SECONDS", "0"))
 ROUNDS = 12  # of each client that changes something, where no time is given
 SLOWEST = 10.0  # seconds that an answer may take
@@ -74,16 +78,8 @@ class Load:
         return out
 
 
-@pytest.mark.parametrize(
-    ("core", "options"),
-    [
-        pytest.param("ctrace", GTHREAD, id="ctrace-gthread"),
-        pytest.param("sysmon", GTHREAD, marks=SYSMON, id="sysmon-gthread"),
-        # None is named: lines are marked in memory.
-        pytest.param("", GTHREAD, marks=SYSMON, id="memory-gthread"),
-        pytest.param("", SYNC, marks=SYSMON, id="memory-sync"),
-    ],
-)
+@pytest.mark.parametrize("options", [("-w", "2"), ("-w", "2", *GTHREAD)], ids=["sync", "gthread"])
+@pytest.mark.parametrize("core", CORES)
 def test_snapshots_and_refreshes_beside_traffic_disturb_nobody(
     project, routes, password, core, options
 ):

@@ -184,9 +184,9 @@ def say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
     Args:
         rows: the dashboard's answer, files or functions.
     """
-    early = {row["file"] for row in rows if "imported_early" in row}
-    if early:
-        say(imported.warning(early))
+    why = imported.warning({row["file"] for row in rows if "imported_early" in row})
+    if why is not None:
+        say(why)
 
 
 def gathered(answer: Mapping[str, Any]) -> int:

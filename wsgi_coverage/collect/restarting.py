@@ -19,9 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-COUNTS_LATE = sys.implementation.name == "cpython" and (
-    sys.version_info[:2] == (3, 13) or sys.version_info[:3] == (3, 14, 0)
-)
+COUNTS_LATE = sys.version_info[:2] == (3, 13) or sys.version_info[:3] == (3, 14, 0)
 
 _due: list[tuple[int, Callable[[], object]]] = []  # with the process that it is due in
 # The parent's last hook, a partial: it asks for a pending call, or does nothing.
@@ -52,8 +50,7 @@ def after_the_count(start: Callable[[], object]) -> None:
 
 
 def _go_on(_: object) -> int:
-    if _hook is not None:
-        _hook.__setstate__((int, (), {}, None))
+    _hook.__setstate__((int, (), {}, None))
     due, _due[:] = _due[:], []
     for pid, start in due:
         if pid == os.getpid():

@@ -55,12 +55,14 @@ def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
     return first_missing is None or (unseen.line is not None and first_missing >= unseen.line)
 
 
-def warning(files: Collection[str]) -> str:
-    """Why the figures of a report are not exact.
+def warning(files: Collection[str]) -> str | None:
+    """Why the figures of a report are not exact; None: they are.
 
     Args:
         files: those of which something may have run that was not seen.
     """
+    if not files:
+        return None
     one = len(files) == 1
     return (
         f"{len(files)} file{' was' if one else 's were'} imported before measuring began "

@@ -200,9 +200,8 @@ def check(path: Path) -> None:
     """
     try:
         with reading(path) as connection:
-            database.run(
-                connection, "select 1 from tracer"
-            )  # the last table that coverage.py makes
+            # The last table that coverage.py makes.
+            database.run(connection, "select 1 from tracer")
             verdict = database.first(connection, "pragma quick_check(1)")[0]
     except sqlite3.Error as error:
         raise OSError(f"{path} is not whole: {error}") from error

@@ -315,10 +315,10 @@ class DataUnion:
                     "insert into tracer (file_id, tracer) values (?, ?)",
                     ((files[name], tracer) for name, tracer in self._tracers.items()),
                 )
-            for context, found in self._found.items():
-                for name, value in found.items():
-                    row = files[name], contexts[context], self._as_written(value)
-                    database.run(connection, WRITE[self._branch], row)
+                for context, found in self._found.items():
+                    for name, value in found.items():
+                        row = files[name], contexts[context], self._as_written(value)
+                        cursor.execute(WRITE[self._branch], row)
 
     def _as_written(self, value: Any) -> bytes | str:
         if self._branch:

@@ -110,8 +110,8 @@ def _described(
             f"files that are no Python, templates for instance, are left out: {left_out}"
         )
     warnings += source.remarks
-    if cov.inexact:
-        warnings.append(imported.warning(cov.inexact))
+    if (why_inexact := imported.warning(cov.inexact)) is not None:
+        warnings.append(why_inexact)
     gathered = source.gathering
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"

@@ -85,7 +85,7 @@ def combine(
     for name, plugin in unexecuted:
         if (mapped := union.name(name)) not in left_out:
             union.touch(mapped, plugin or "")
-    cov.imported_early = {union.name(name): line for name, line in imported_early.items()}
+    cov.imported_early = {union.name(name): unseen for name, unseen in imported_early.items()}
     if union.files:
         union.write()
         warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]

@@ -184,7 +184,7 @@ class _Site:
             for file in self._files
             if self._reported.why_inexact(file.fr) is not None
         ]
-        self._say(self._index.filename, imported.warning(inexact) if inexact else None)
+        self._say(self._index.filename, imported.warning(inexact))
 
     def _say(self, name: str, why_inexact: str | None) -> None:
         """Say on a page, below its figure, why that is not exact, if it is not."""

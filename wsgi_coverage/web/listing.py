@@ -86,7 +86,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
         wanted=wanted,
         folder=folder,
         count=len(parts),
-        early=_why_inexact(part.path for part in parts if part.imported_early),
+        early=imported.warning({part.path for part in parts if part.imported_early}),
         rows=Pages.of(request, shown, FILES),
         branch=folders.branch(
             parts if view == "tree" else (),
@@ -171,8 +171,8 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
-        early=_why_inexact(
-            files.by_name[each["file"]].path for each in found if "imported_early" in each
+        early=imported.warning(
+            {files.by_name[each["file"]].path for each in found if "imported_early" in each}
         ),
         never=sum(each["ran"] == "never" for each in found),
         unknown=_why_unknown(report),
@@ -191,12 +191,6 @@ def _why_unknown(report: Report) -> str | None:
     """Why it is not known which functions ran at load only, if it is not."""
     counted = report.summary.get("load_only_functions", 0)
     return report.summary.get("runtime_reason") if counted is None else None
-
-
-def _why_inexact(early: Iterable[str]) -> str | None:
-    """Why some figures are not exact, by the files that were imported early; None: all are."""
-    names = {*early}
-    return imported.warning(names) if names else None
 
 
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
