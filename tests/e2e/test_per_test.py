@@ -22,7 +22,7 @@ WAYS = [
     pytest.param(("-w", "2", "--worker-class", "gthread", "--threads", "4"), id="gthread"),
 ]
 OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.05"}
-AT_ONCE = 12  # requests while one collects
+AT_ONCE = 6  # requests while one collects
 MARKS = sys.version_info >= (3, 12)  # lines are marked in memory
 
 

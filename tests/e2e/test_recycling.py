@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 import signal
 
+import pytest
+
 REQUESTS = 1_000
 EVERY = 20  # requests after which a worker is replaced
 FEW = 10  # data files
 
 
+@pytest.mark.parametrize("options", [(), ("--threads", "4")], ids=["sync", "gthread"])
 def test_recycling_every_20_of_1000_requests_keeps_every_hit_in_fewer_than_10_data_files(
-    project, routes, password
+    project, routes, password, options
 ):
     routes.write(project)
     server = project.gunicorn(
-        *("-w", "2", "--threads", "4", "--max-requests", str(EVERY), "served:application"),
-        env=password,
+        *("-w", "2", "--max-requests", str(EVERY), *options, "served:application"), env=password
     )
     paths = list(itertools.islice(itertools.cycle(routes.bodies), REQUESTS))
 
@@ -34,7 +36,7 @@ def test_recycled_workers_leave_a_handful_of_data_files_though_nobody_asks_for_a
     project, routes, password, until
 ):
     routes.write(project)
-    server = project.gunicorn("-w", "2", "--max-requests", "8", "served:application", env=password)
+    server = project.gunicorn("-w", "2", "--max-requests", "5", "served:application", env=password)
 
     answers = [server.get(path) for path in itertools.islice(itertools.cycle(routes.bodies), 120)]
     until(lambda: len(project.data_files()) < FEW, "the data files are folded")
