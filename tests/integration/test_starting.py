@@ -56,6 +56,23 @@ def test_one_flask_extension_on_two_applications_is_one_tracer_and_one_worker(ru
     assert shown == [True, 1, 1]
 
 
+@pytest.mark.parametrize("core", ["", "ctrace"])
+def test_starting_keeps_no_sources_in_the_memory_of_the_process(run_script, core: str) -> None:
+    shown = run_script(
+        f"""
+    import linecache
+    {START}
+    import shop
+    CoverageMiddleware(shop.app, debug=True)
+    print(json.dumps([*linecache.cache]))
+    """,
+        {"shop.py": SHOP},
+        env={"COVERAGE_CORE": core} if core else {},
+    )
+
+    assert shown == []
+
+
 @pytest.mark.parametrize("package", ["wsgi_coverage", "flask_coverage"])
 def test_start_early_returns_the_coverage_that_it_started_and_later_none(
     run_script, package: str

@@ -14,7 +14,6 @@ from coverage import Coverage
 from wsgi_coverage.collect import core, internals, live
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
-from wsgi_coverage.collect.tracing import Tracing
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -79,7 +78,9 @@ def _take_over(running: Coverage, branch: bool | None) -> Marking:
     return made
 
 
-def _tracing(cov: Coverage, why_not: str | None) -> Tracing:
+def _tracing(cov: Coverage, why_not: str | None) -> Engine:
+    from wsgi_coverage.collect.tracing import Tracing  # a fork takes longer with each module
+
     data_file = internals.data_file(cov)
     return Tracing(cov, why_not=why_not, open_memory=partial(open_memory, data_file))
 

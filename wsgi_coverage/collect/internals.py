@@ -14,6 +14,7 @@ live sets meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import sys
@@ -95,10 +96,29 @@ def prepare(cov: Coverage) -> None:
         cov._file_mapper = lambda filename: filename.removeprefix(folder)
     if not cov._inited_for_start:
         cov._inited_for_start = True
-        cov._init_for_start()
+        with _no_call_stack():
+            cov._init_for_start()
         classifier = _classifier(cov)
         classifier.omit_match = Omitted(classifier.omit_match)
     cov._post_init()
+
+
+@contextlib.contextmanager
+def _no_call_stack() -> Iterator[None]:
+    """Have no collector note where it is made, which only debugging coverage.py shows.
+
+    Python reads the source of every function on the stack for that, and keeps it in memory.
+    """
+    module: Any = sys.modules.get("coverage.collector")
+    original = getattr(module, "short_stack", None)
+    if original is None:
+        yield
+        return
+    module.short_stack = lambda: ""
+    try:
+        yield
+    finally:
+        module.short_stack = original
 
 
 def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] | None:
