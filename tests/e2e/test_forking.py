@@ -21,7 +21,7 @@ MANY = "".join(f"def f{number}():\n    return {number}\n" for number in range(FU
 FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "1000")), 8
 A_REQUEST = 25  # forks
 FORKING = f"""
-import json, os
+import json, os, sqlite3
 import many
 from wsgi_coverage import CoverageMiddleware
 
@@ -34,6 +34,7 @@ def plain(environ, start_response):
         pid = os.fork()
         if not pid:
             getattr(many, f"f{{(first + number) % {FUNCTIONS}}}")()
+            sqlite3.connect(":memory:").execute("select 1")  # has locks, and so had its parent
             os._exit(0)
         failed += os.waitpid(pid, 0)[1]
     return [json.dumps(failed).encode()]

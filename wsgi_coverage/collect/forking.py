@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wsgi_coverage.collect import core, modwsgi, restarting
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.data import forksafe
 
 _making = threading.RLock()
 _worker: Worker | None = None
@@ -65,9 +66,11 @@ def _before() -> None:
     global _is_to_go_on
     if _worker is not None and _worker.be_late is None and _worker.before_fork():
         _is_to_go_on = True
+    forksafe.before_fork()
 
 
 def _after_in_parent() -> None:
+    forksafe.after_fork_in_parent()
     if _is_to_go_on and _worker is not None:
         _worker.after_fork_in_parent()
 
@@ -75,5 +78,6 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global _making
     _making = threading.RLock()
+    forksafe.after_fork_in_child()
     if _worker is not None:
         (_worker.be_late or _worker.after_fork_in_child)()

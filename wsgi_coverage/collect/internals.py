@@ -33,7 +33,7 @@ from coverage import Coverage, CoverageData
 from wsgi_coverage.collect import packages
 from wsgi_coverage.collect.everywhere import trace_everywhere
 from wsgi_coverage.collect.ourselves import Omitted, is_ours
-from wsgi_coverage.data import start
+from wsgi_coverage.data import forksafe, start
 from wsgi_coverage.data.reading import arc_of, ends_of
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
@@ -292,10 +292,11 @@ def _flush_clone(collector: Any, seen: Live, data: Any) -> None:
 
 def _write(collector: Any, seen: Live, data: CoverageData) -> None:
     # coverage.py writes without a journal: 24 of 24 disks that ran full left a malformed file.
-    data._start_using()
-    with data._connect() as connection:
-        connection.execute_void("pragma journal_mode=memory")
-        _flush_clone(collector, seen, data)
+    with forksafe.no_fork():
+        data._start_using()
+        with data._connect() as connection:
+            connection.execute_void("pragma journal_mode=memory")
+            _flush_clone(collector, seen, data)
 
 
 def context_of(collector: Any) -> str | None:

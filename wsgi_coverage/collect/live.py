@@ -16,6 +16,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import core, internals
 from wsgi_coverage.collect.saving import add_to
+from wsgi_coverage.data import forksafe
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
@@ -75,8 +76,9 @@ class _Lent:
         with self._lock:
             if self._sums != sums:
                 data = CoverageData(basename=cov.config.data_file, no_disk=True)
-                for reading in readings:
-                    add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
+                with forksafe.no_fork():
+                    for reading in readings:
+                        add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
                 self._given.append(data)
                 old = self._given.pop(0) if len(self._given) > GIVEN else None
                 internals.give_data(cov, data, instead_of=old)

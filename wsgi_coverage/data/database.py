@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from wsgi_coverage.data import forksafe
+
 MOST = 512 << 20  # bytes of a data file, and of what is read of it
 # CPU time: neither other processes on the machine nor a slow disk use it up.
 SECONDS = 2.0
@@ -54,7 +56,7 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             also in the block, takes too long, or too much memory.
     """
     end = time.thread_time() + SECONDS + len(content) / BYTES_A_SECOND
-    with contextlib.ExitStack() as stack:
+    with forksafe.no_fork(), contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(_opened(content))
             del content  # SQLite has a copy

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wsgi_coverage.data import database, regular
+from wsgi_coverage.data import database, forksafe, regular
 from wsgi_coverage.errors import is_shortage
 
 TABLE = "wsgi_coverage"
@@ -217,7 +217,11 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
         OSError: there is no room, or the file is no data file.
     """
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        with (
+            forksafe.no_fork(),
+            contextlib.closing(sqlite3.connect(path)) as connection,
+            connection,
+        ):
             database.run(connection, "pragma journal_mode=memory")
             # Whoever changes a file takes its seal off.
             database.run(connection, "pragma user_version=0")

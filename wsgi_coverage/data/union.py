@@ -22,7 +22,7 @@ from typing import Any
 from coverage import CoverageData
 
 from wsgi_coverage import owned
-from wsgi_coverage.data import database, stamp
+from wsgi_coverage.data import database, forksafe, stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 
@@ -289,6 +289,7 @@ class DataUnion:
             if tracer:
                 self._tracers[name] = tracer
 
+    @forksafe.no_fork()
     def write(self) -> None:
         """Write it, once.
 
@@ -365,6 +366,7 @@ def is_storable(name: str) -> bool:
     return True
 
 
+@forksafe.no_fork()
 def _create(path: Path, *, branch: bool) -> None:
     """An empty data file of the coverage.py that is installed."""
     data = CoverageData(no_disk=True)

@@ -13,7 +13,7 @@ from typing import Any
 from coverage.plugin import FileReporter
 
 from wsgi_coverage import owned
-from wsgi_coverage.data import start
+from wsgi_coverage.data import forksafe, start
 from wsgi_coverage.report.analysis import (
     can_be_kept,
     name_of,
@@ -140,7 +140,8 @@ class Building:
         content = read_content(reporter.filename)
         source = name_of(content, self._rules)
         if not self._lend(source):
-            found = analysed(reporter.filename, content, self._rules)
+            with forksafe.forks():
+                found = analysed(reporter.filename, content, self._rules)
             reporter.remember(found)
             self._put(source, found)
             self.helpers.note(len(content))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from coverage import CoverageData
 
+from wsgi_coverage.data import forksafe
 from wsgi_coverage.report.build import Source
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
@@ -39,8 +40,9 @@ def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
             memory=source.memory,
         )
     data = CoverageData(basename=str(combined))
-    try:
-        data.read()
-        return data.dumps(), [*warnings, *source.remarks]
-    finally:
-        data.close(force=True)
+    with forksafe.no_fork():
+        try:
+            data.read()
+            return data.dumps(), [*warnings, *source.remarks]
+        finally:
+            data.close(force=True)

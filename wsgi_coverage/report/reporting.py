@@ -23,7 +23,7 @@ from coverage.plugin import CodeRegion, FileReporter
 from coverage.python import PythonFileReporter
 from coverage.results import analysis_from_file_reporter
 
-from wsgi_coverage.data import regular, start
+from wsgi_coverage.data import forksafe, regular, start
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
@@ -193,7 +193,8 @@ class ReportingCoverage(Coverage):
     def _note_progress(self, name: str) -> None:
         self._analysed.add(name)
         self._files = self._files or len(self.get_data().measured_files())
-        progress.note(len(self._analysed), self._files)
+        with forksafe.forks():
+            progress.note(len(self._analysed), self._files)
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
@@ -205,7 +206,7 @@ class ReportingCoverage(Coverage):
             ConfigurationError: coverage.py refuses its configuration.
         """
         try:
-            with refusing_configuration(), self._refusing_precision():
+            with forksafe.no_fork(), refusing_configuration(), self._refusing_precision():
                 yield
         except Exception as error:
             if self._shortage is not None:
@@ -278,8 +279,9 @@ class ReportingCoverage(Coverage):
 
     def close(self) -> None:
         """Close what reporting opened; coverage.py does that in an exit handler."""
-        for data in self._data_to_close:
-            data.close(force=True)
+        with forksafe.no_fork():
+            for data in self._data_to_close:
+                data.close(force=True)
 
 
 def check_source(filename: str) -> None:

@@ -1,0 +1,154 @@
+"""A fork waits for who is inside SQLite, and for nobody else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from wsgi_coverage.data import forksafe
+
+SOON = 10.0  # seconds
+NOT_YET = 0.05
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
+    """Threads, in a process where nobody is inside."""
+    monkeypatch.setattr(forksafe, "PATIENCE", SOON)
+    with ThreadPoolExecutor(3) as threads:
+        yield threads
+
+
+def hooks() -> None:
+    """What runs around a fork, in the parent."""
+    forksafe.before_fork()
+    forksafe.after_fork_in_parent()
+
+
+def is_waiting(call: Future[None]) -> bool:
+    try:
+        call.result(NOT_YET)
+    except TimeoutError:
+        return True
+    return False
+
+
+class Inside:
+    """A thread that is inside until it is told to go on, and then lets forks come once."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._is_in, self._is_out = threading.Event(), threading.Event()
+        self.go_on, self.end = threading.Event(), threading.Event()
+        self.call = pool.submit(self._run)
+        assert self._is_in.wait(SOON)
+
+    def _run(self) -> None:
+        with forksafe.no_fork():
+            self._is_in.set()
+            assert self.go_on.wait(SOON)
+            with forksafe.forks():
+                assert self.end.wait(SOON)
+
+
+def test_a_fork_waits_until_the_one_inside_lets_it_come(pool) -> None:
+    inside = Inside(pool)
+    fork = pool.submit(hooks)
+    assert is_waiting(fork)
+
+    inside.go_on.set()
+
+    fork.result(SOON)
+    inside.end.set()
+    inside.call.result(SOON)
+
+
+def test_the_one_inside_goes_on_when_the_fork_is_over(pool) -> None:
+    inside = Inside(pool)
+    inside.go_on.set()
+    forksafe.before_fork()
+    inside.end.set()
+    assert is_waiting(inside.call)
+
+    forksafe.after_fork_in_parent()
+
+    inside.call.result(SOON)
+
+
+def test_a_fork_comes_before_the_next_who_wants_in(pool) -> None:
+    order: list[str] = []
+
+    def come_in() -> None:
+        with forksafe.no_fork():
+            order.append("in")
+
+    def fork() -> None:
+        forksafe.before_fork()
+        order.append("fork")
+        forksafe.after_fork_in_parent()
+
+    inside = Inside(pool)
+    forking = pool.submit(fork)
+    assert is_waiting(forking)
+    coming = pool.submit(come_in)
+    inside.go_on.set()
+    forking.result(SOON)
+    coming.result(SOON)
+    inside.end.set()
+
+    assert order == ["fork", "in"]
+
+
+def test_the_thread_that_is_inside_may_fork_itself(pool) -> None:
+    def fork_inside() -> None:
+        with forksafe.no_fork():
+            hooks()
+
+    pool.submit(fork_inside).result(SOON)
+    pool.submit(hooks).result(SOON)
+
+
+def test_the_thread_that_is_inside_may_come_in_again_while_a_fork_waits(pool) -> None:
+    is_in, go_on = threading.Event(), threading.Event()
+
+    def come_in_twice() -> None:
+        with forksafe.no_fork():
+            is_in.set()
+            assert go_on.wait(SOON)
+            with forksafe.no_fork():
+                assert is_waiting(fork)
+
+    inside = pool.submit(come_in_twice)
+    assert is_in.wait(SOON)
+    fork = pool.submit(hooks)
+    assert is_waiting(fork)
+    go_on.set()
+
+    inside.result(SOON)
+    fork.result(SOON)
+
+
+def test_a_fork_waits_no_longer_than_it_may(pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = Inside(pool)
+    monkeypatch.setattr(forksafe, "PATIENCE", NOT_YET)
+
+    pool.submit(hooks).result(SOON)
+
+    inside.go_on.set()
+    inside.end.set()
+    inside.call.result(SOON)
+    pool.submit(hooks).result(SOON)
+
+
+def test_letting_forks_come_outside_does_nothing(pool) -> None:
+    inside = Inside(pool)
+    fork = pool.submit(hooks)
+
+    with forksafe.forks():
+        assert is_waiting(fork)
+
+    inside.go_on.set()
+    inside.end.set()
+    fork.result(SOON)
