@@ -21,7 +21,7 @@ MANY = "".join(f"def f{number}():\n    return {number}\n" for number in range(FU
 FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "1000")), 8
 A_REQUEST = 25  # forks
 FORKING = f"""
-import json, os, sqlite3
+import json, os
 import many
 from wsgi_coverage import CoverageMiddleware
 
@@ -34,7 +34,6 @@ def plain(environ, start_response):
         pid = os.fork()
         if not pid:
             getattr(many, f"f{{(first + number) % {FUNCTIONS}}}")()
-            sqlite3.connect(":memory:").execute("select 1")  # has locks, and so had its parent
             os._exit(0)
         failed += os.waitpid(pid, 0)[1]
     return [json.dumps(failed).encode()]
@@ -71,6 +70,52 @@ def test_forks_in_eight_threads_beside_everything_else_hang_none(project, passwo
     server.refresh()
     assert server.exported() == {"many.py": set(range(1, 2 * FUNCTIONS + 1))}
     assert "Traceback" not in server.output
+
+
+SQLITE = """
+import contextlib, os, signal, sqlite3
+from wsgi_coverage import CoverageMiddleware
+
+def fork():
+    pid = os.fork()
+    if not pid:
+        signal.alarm(5)  # ends what hangs
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("select 1").close()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+def plain(environ, start_response):
+    start_response("200 OK", [])
+    statuses = {fork() for _ in range(20)}
+    return [b"ended" if statuses == {0} else b"hung"]
+
+application = CoverageMiddleware(plain)
+"""
+
+
+def test_children_that_use_sqlite_do_so_beside_refreshes_too(project, password):
+    project.coveragerc("source = .")
+    project.write("served.py", SQLITE)
+    for number in range(60):  # more of SQLite
+        project.write(f"file{number}.py", "def add(x):\n    return x + 1\n" * 9)
+    server = project.gunicorn(*("-w", "1", "--threads", "4", "served:application"), env=password)
+    over = threading.Event()
+
+    def refresh() -> int:
+        count = 0
+        while not over.is_set():
+            assert server.post(f"{DASHBOARD}/refresh").status == 200
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(refresh)
+        shown = {server.get("/").text for _ in range(60)}
+        over.set()
+
+    assert shown == {"ended"}
+    assert refreshing.result() > 1
 
 
 POOLS = """
