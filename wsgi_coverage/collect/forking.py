@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wsgi_coverage.collect import core, modwsgi, restarting
 from wsgi_coverage.collect.worker import Worker
@@ -18,6 +20,10 @@ _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
 _is_to_go_on = False  # after a fork, in the parent; True once there has been anything to do
+# The hooks of the parent, which do nothing once its children are late: a function in Python would
+# write to pages of memory that a fork has them copied for.
+_before_hook: Any = partial(int)
+_after_hook: Any = partial(int)
 
 
 def start(
@@ -55,22 +61,32 @@ def current() -> Worker | None:
 def _hook() -> None:
     global _hooked
     if not _hooked and hasattr(os, "register_at_fork"):
+        _arm()
         os.register_at_fork(
-            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+            before=_before_hook,
+            after_in_parent=_after_hook,
+            after_in_child=_after_in_child,
         )
+        forksafe.register()
         restarting.prepare()
         _hooked = True
+
+
+def _arm() -> None:
+    _before_hook.__setstate__((_before, (), {}, None))
+    _after_hook.__setstate__((_after_in_parent, (), {}, None))
 
 
 def _before() -> None:
     global _is_to_go_on
     if _worker is not None and _worker.be_late is None and _worker.before_fork():
         _is_to_go_on = True
-    forksafe.before_fork()
+    if _worker is not None and _worker.be_late is not None:
+        _before_hook.__setstate__((int, (), {}, None))
+        _after_hook.__setstate__((int, (), {}, None))
 
 
 def _after_in_parent() -> None:
-    forksafe.after_fork_in_parent()
     if _is_to_go_on and _worker is not None:
         _worker.after_fork_in_parent()
 
@@ -79,5 +95,6 @@ def _after_in_child() -> None:
     global _making
     _making = threading.RLock()
     forksafe.after_fork_in_child()
+    _arm()
     if _worker is not None:
         (_worker.be_late or _worker.after_fork_in_child)()

@@ -4,24 +4,40 @@ SQLite holds locks of its own for moments. A child that another thread forks at 
 for ever at its own first call of SQLite, since nobody is there who would release them. So what is
 done with SQLite in a measured process is done inside of `no_fork`, and a fork waits for its end.
 
-Concurrency: `_turn` is held by the thread that is inside, or by the one that forks. `_gate` is held
-by who waits for it, and by who forks, so that the one inside cannot overtake them. Both are
-Python's own locks, which no monkey patch replaces, and their holder may take them again: it is not
-inside SQLite when a signal handler of its thread forks. A child makes them anew.
+Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
+which write to few, until a thread is inside.
+
+Concurrency: `_turn` is held by the thread that is inside. It first says that it is there, by
+`_hook`, and then looks whether somebody forks; who forks says so first, by `_forking`, and then
+calls `_hook`. So one of them sees the other at least, and goes back or waits. The lock is Python's
+own, which no monkey patch replaces, and who holds it may take it again: it is not inside SQLite
+when a signal handler of its thread forks. A child makes it anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from _thread import RLock, get_ident
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 PATIENCE = 1.0  # seconds that a fork waits at most: a disk that does not answer must not stop it
+PAUSE = 0.0005  # seconds
 
-_gate = RLock()
 _turn = RLock()
-_inside: list[int] = []  # the threads that are, which is one, as often as it has come in
-_held: dict[int, list[RLock]] = {}  # by the thread that forks
+_inside: list[int] = []  # the thread that is, as often as it has come in
+_forking: list[None] = []  # one for each thread that forks
+_hook: Any = partial(int)  # waits if a thread is inside, or does nothing
+
+
+def register() -> None:
+    """Have forks of this process wait, and children begin anew."""
+    os.register_at_fork(before=_hook)
+    # Before the other: the last that was registered comes first.
+    os.register_at_fork(before=partial(_forking.append, None), after_in_parent=_forking.pop)
 
 
 @contextlib.contextmanager
@@ -31,8 +47,7 @@ def no_fork() -> Iterator[None]:
     try:
         yield
     finally:
-        _inside.pop()
-        turn.release()
+        _leave(turn)
 
 
 @contextlib.contextmanager
@@ -44,39 +59,54 @@ def forks() -> Iterator[None]:
     if get_ident() not in _inside:
         yield
         return
-    _inside.pop()
-    _turn.release()
+    _leave(_turn)
     try:
         yield
     finally:
         _enter()
 
 
-def before_fork() -> None:
-    """In an at-fork hook: wait until no other thread is inside of `no_fork`."""
-    _held[get_ident()] = [lock for lock in (_gate, _turn) if lock.acquire(timeout=PATIENCE)]
-
-
-def after_fork_in_parent() -> None:
-    """In an at-fork hook: let the others go on."""
-    for lock in _held.pop(get_ident(), ()):
-        lock.release()
-
-
 def after_fork_in_child() -> None:
     """In an at-fork hook: no other thread is inside here."""
-    global _gate, _turn, _inside, _held
-    _gate, _turn, _held = RLock(), RLock(), {}
-    if get_ident() not in _inside:
-        _inside = []
+    global _turn
+    _forking.clear()
+    if _inside and get_ident() not in _inside:
+        _turn = RLock()
+        _inside.clear()
+        _hook.__setstate__((int, (), {}, None))
 
 
 def _enter() -> RLock:
     turn = _turn
-    if get_ident() in _inside:  # who waits at the gate waits for this thread
-        turn.acquire()
-    else:
-        with _gate:
-            turn.acquire()
+    turn.acquire()
     _inside.append(get_ident())
+    if len(_inside) == 1:
+        deadline = time.monotonic() + PATIENCE
+        _hook.__setstate__((_wait, (), {}, None))
+        while _forking and time.monotonic() < deadline:
+            _leave(turn)
+            time.sleep(PAUSE)
+            turn.acquire()
+            _inside.append(get_ident())
+            _hook.__setstate__((_wait, (), {}, None))
     return turn
+
+
+def _leave(turn: RLock) -> None:
+    _inside.pop()
+    if not _inside:
+        _hook.__setstate__((int, (), {}, None))
+    turn.release()
+
+
+def _wait() -> None:
+    """In an at-fork hook: wait until nobody is inside, and say again that somebody forks."""
+    turn = _turn
+    _forking.pop()
+    is_free = False
+    try:
+        is_free = turn.acquire(timeout=PATIENCE)
+    finally:
+        _forking.append(None)
+        if is_free:
+            turn.release()

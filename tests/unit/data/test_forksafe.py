@@ -22,10 +22,20 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
+def before_fork() -> None:
+    """What runs before a fork."""
+    forksafe._forking.append(None)
+    forksafe._hook()
+
+
+def after_fork() -> None:
+    """What runs after it in the parent."""
+    forksafe._forking.pop()
+
+
 def hooks() -> None:
-    """What runs around a fork, in the parent."""
-    forksafe.before_fork()
-    forksafe.after_fork_in_parent()
+    before_fork()
+    after_fork()
 
 
 def is_waiting(call: Future[None]) -> bool:
@@ -68,11 +78,11 @@ def test_a_fork_waits_until_the_one_inside_lets_it_come(pool) -> None:
 def test_the_one_inside_goes_on_when_the_fork_is_over(pool) -> None:
     inside = Inside(pool)
     inside.go_on.set()
-    forksafe.before_fork()
+    before_fork()
     inside.end.set()
     assert is_waiting(inside.call)
 
-    forksafe.after_fork_in_parent()
+    after_fork()
 
     inside.call.result(SOON)
 
@@ -85,9 +95,9 @@ def test_a_fork_comes_before_the_next_who_wants_in(pool) -> None:
             order.append("in")
 
     def fork() -> None:
-        forksafe.before_fork()
+        before_fork()
         order.append("fork")
-        forksafe.after_fork_in_parent()
+        after_fork()
 
     inside = Inside(pool)
     forking = pool.submit(fork)
