@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from browsing import CHROMIUM, launch, silent_page
+from browsing import CHROMIUM, Windows, launch
 
 from wsgi_coverage import clock
 from wsgi_coverage.demo.server import HOST, NOT_INHERITED, Server, bind
@@ -146,6 +146,11 @@ def chromium() -> Iterator["Browser"]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def windows(chromium: "Browser") -> Windows:
+    return Windows(chromium)
+
+
 @pytest.fixture(
     params=[
         {"size": "wide", "scheme": "light"},
@@ -153,16 +158,16 @@ def chromium() -> Iterator["Browser"]:
     ],
     ids=["wide", "narrow-without-scripts"],
 )
-def page(request: pytest.FixtureRequest, chromium: "Browser") -> Iterator["Page"]:
+def page(request: pytest.FixtureRequest, windows: Windows) -> Iterator["Page"]:
     """A page that has to stay silent, for what scripts are not needed for."""
-    with silent_page(chromium, **request.param) as opened:
+    with windows.silent_page(**request.param) as opened:
         yield opened
 
 
 @pytest.fixture
-def scripted(chromium: "Browser") -> Iterator["Page"]:
+def scripted(windows: Windows) -> Iterator["Page"]:
     """A wide page with scripts, for what only these do."""
-    with silent_page(chromium) as opened:
+    with windows.silent_page() as opened:
         yield opened
 
 

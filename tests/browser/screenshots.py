@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from browsing import CHROMIUM, SIZES, launch, silent_page
+from browsing import CHROMIUM, SIZES, Windows, launch
 
 from wsgi_coverage.demo import traffic
 from wsgi_coverage.demo.server import Server, bind
@@ -48,13 +48,14 @@ def main() -> int:
         server = stack.enter_context(Server(listening, folder, 2))
         let_customers_in(server.address)
         browser = launch(stack.enter_context(sync_playwright()))
+        windows = Windows(browser)
         dashboard = f"{server.address}/debug/coverage/"
-        take(browser, dashboard, arguments.folder / "dashboard.png")
+        take(windows, dashboard, arguments.folder / "dashboard.png")
         for name, path in PAGES.items() if arguments.all else ():
             for size in SIZES:
                 for scheme in ("light", "dark"):
                     picture = arguments.folder / f"{name}-{size}-{scheme}.png"
-                    take(browser, dashboard + path, picture, size=size, scheme=scheme)
+                    take(windows, dashboard + path, picture, size=size, scheme=scheme)
         browser.close()
     return 0
 
@@ -71,8 +72,8 @@ def let_customers_in(address: str) -> None:
     client.json("/debug/coverage/refresh", method="POST")
 
 
-def take(browser: Browser, address: str, path: Path, **window: str) -> None:
-    with silent_page(browser, **window) as page:
+def take(windows: Windows, address: str, path: Path, **window: str) -> None:
+    with windows.silent_page(**window) as page:
         page.goto(address)
         page.screenshot(path=path, full_page=True)
     print(path)

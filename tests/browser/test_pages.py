@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from browsing import silent_page, too_wide
+from browsing import too_wide
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright_api.expect
@@ -57,9 +57,9 @@ def address(furnished, path: str) -> str:
 )
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
 def test_a_page_fits_its_window_and_is_silent(
-    chromium, furnished, window: dict[str, Any], path: str
+    windows, furnished, window: dict[str, Any], path: str
 ) -> None:
-    with silent_page(chromium, **window) as page:
+    with windows.silent_page(**window) as page:
         answer = page.goto(address(furnished, path))
 
         assert answer.status == 200
@@ -69,10 +69,10 @@ def test_a_page_fits_its_window_and_is_silent(
 
 @pytest.mark.parametrize(("size", "scheme"), [("wide", "dark"), ("narrow", "light")])
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
-def test_axe_finds_no_violation(chromium, furnished, size: str, scheme: str, path: str) -> None:
+def test_axe_finds_no_violation(windows, furnished, size: str, scheme: str, path: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     # Axe is put into the page, which the page's policy does not allow.
-    with silent_page(chromium, size=size, scheme=scheme, bypass_csp=True) as page:
+    with windows.silent_page(size=size, scheme=scheme, bypass_csp=True) as page:
         page.goto(address(furnished, path))
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
 
@@ -83,9 +83,9 @@ def test_axe_finds_no_violation(chromium, furnished, size: str, scheme: str, pat
     )
 
 
-def test_axe_finds_no_violation_in_a_question(chromium, furnished, size: str, scheme: str) -> None:
+def test_axe_finds_no_violation_in_a_question(windows, furnished, size: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    with silent_page(chromium, size=size, scheme=scheme, bypass_csp=True) as page:
+    with windows.silent_page(size=size, scheme=scheme, bypass_csp=True) as page:
         page.goto(address(furnished, "snapshots"))
         page.get_by_role("button", name="Reset…").click()
 

@@ -30,48 +30,67 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False, args=QUIET)
 
 
-@contextlib.contextmanager
-def silent_page(
-    browser: Browser,
-    *,
-    size: str = "wide",
-    scheme: str = "light",
-    scripts: bool = True,
-    **more: Any,
-) -> Iterator[Page]:
-    """A page that has to stay silent: no console message, no error, no CSP violation.
+class Windows:
+    """Windows of one browser, one of each kind: to open one takes longer than most tests."""
 
-    Nor may it ask anybody but its own server for anything.
-    """
-    complaints: list[str] = []
-    width, height = SIZES[size]
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        java_script_enabled=scripts,
-        **more,
-    )
-    context.set_default_timeout(10_000)
-    if scripts:
-        context.expose_function("complain", lambda text: complaints.append(text))
-        context.add_init_script(REPORT_VIOLATIONS)
-    page = context.new_page()
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._opened: dict[str, tuple[Page, list[str]]] = {}
 
-    def listen(message: ConsoleMessage) -> None:
-        # Beside plain text a browser asks the application for an icon.
-        if not message.location["url"].endswith("/favicon.ico"):
-            complaints.append(f"console: {message.text} {message.location}")
+    @contextlib.contextmanager
+    def silent_page(self, **kind: Any) -> Iterator[Page]:
+        """A page that has to stay silent: no console message, no error, no CSP violation.
 
-    def check_host(address: str) -> None:
-        if not address.startswith(("http://127.0.0.1:", "data:", "blob:")):
-            complaints.append(f"request: {address}")
+        Nor may it ask anybody but its own server for anything.
 
-    page.on("console", listen)  # answers of 400 and above are told there too
-    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on("request", lambda request: check_host(request.url))
-    yield page
-    context.close()
-    assert not complaints, complaints
+        Args:
+            kind: `size` (wide or narrow), `scheme` (light or dark), `scripts` (whether there are
+                any), and what else a context of Playwright takes.
+        """
+        key = str(sorted(kind.items()))
+        if key not in self._opened:
+            self._opened[key] = self._open(**kind)
+        page, complaints = self._opened[key]
+        try:
+            yield page
+            page.unroute_all(behavior="ignoreErrors")
+            page.goto("about:blank")
+            page.context.clear_cookies()
+            assert not complaints, complaints
+        except BaseException:
+            self._opened.pop(key)[0].context.close()
+            raise
+
+    def _open(
+        self, *, size: str = "wide", scheme: str = "light", scripts: bool = True, **more: Any
+    ) -> tuple[Page, list[str]]:
+        complaints: list[str] = []
+        width, height = SIZES[size]
+        context = self._browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            java_script_enabled=scripts,
+            **more,
+        )
+        context.set_default_timeout(10_000)
+        if scripts:
+            context.expose_function("complain", lambda text: complaints.append(text))
+            context.add_init_script(REPORT_VIOLATIONS)
+        page = context.new_page()
+
+        def listen(message: ConsoleMessage) -> None:
+            # Beside plain text a browser asks the application for an icon.
+            if not message.location["url"].endswith("/favicon.ico"):
+                complaints.append(f"console: {message.text} {message.location}")
+
+        def check_host(address: str) -> None:
+            if not address.startswith(("http://127.0.0.1:", "data:", "blob:")):
+                complaints.append(f"request: {address}")
+
+        page.on("console", listen)  # answers of 400 and above are told there too
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("request", lambda request: check_host(request.url))
+        return page, complaints
 
 
 def too_wide(page: Page) -> list[str]:
