@@ -31,7 +31,6 @@ import coverage
 from coverage import Coverage, CoverageData
 
 from wsgi_coverage.collect import packages
-from wsgi_coverage.collect.everywhere import trace_everywhere
 from wsgi_coverage.collect.ourselves import Omitted, is_ours
 from wsgi_coverage.data import forksafe, start
 from wsgi_coverage.data.reading import arc_of, ends_of
@@ -428,6 +427,8 @@ def resume(collector: Any) -> None:
 
     setattr(collector, INSTALLS, install)
     _let_go_of_frames(old, None if collector.branch else install)
+    from wsgi_coverage.collect.everywhere import trace_everywhere  # loads ctypes
+
     trace_everywhere(install)
 
 

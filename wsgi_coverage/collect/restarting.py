@@ -11,7 +11,7 @@ call. Whatever another thread forks has threads of the application's.
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import os
 import sys
 import threading
@@ -44,7 +44,7 @@ def after_the_count(start: Callable[[], object]) -> None:
     # A monkey patch answers for `threading`; the first thread of a process has its number.
     if _hook is not None and threading.get_native_id() == os.getpid():
         _due.append((os.getpid(), start))
-        _hook.__setstate__((ctypes.pythonapi.Py_AddPendingCall, (_CALL, None), {}, None))
+        _hook.__setstate__((*_asking(), {}, None))
     else:
         start()
 
@@ -58,4 +58,10 @@ def _go_on(_: object) -> int:
     return 0
 
 
-_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_go_on)
+@functools.cache
+def _asking() -> tuple[Any, tuple[Any, None]]:
+    """What asks for a pending call, and its arguments."""
+    import ctypes  # a fork takes longer with each library that is loaded
+
+    call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_go_on)
+    return ctypes.pythonapi.Py_AddPendingCall, (call, None)

@@ -12,12 +12,14 @@ Concurrency: `forget_threads_of_the_master` is called right after a fork, by the
 from __future__ import annotations
 
 import _imp
-import ctypes
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+if "uwsgi" in sys.modules:  # a fork takes longer with each library that is loaded
+    import ctypes
 
 
 def is_here() -> bool:

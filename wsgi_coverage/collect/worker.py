@@ -34,7 +34,6 @@ from wsgi_coverage.collect import (
 )
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.before import Before, modules_now
-from wsgi_coverage.collect.everywhere import trace_nowhere
 from wsgi_coverage.collect.keeping import Meanwhile
 from wsgi_coverage.collect.member import Member
 from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
@@ -189,6 +188,8 @@ class Worker(Member):
         self.engine.catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
+            from wsgi_coverage.collect.everywhere import trace_nowhere
+
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
         is_first = self.engine.serves()
         self.engine.end_load()

@@ -10,7 +10,6 @@ Concurrency: functions without state. Two processes may make the same file at on
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import mmap
@@ -24,7 +23,6 @@ Mapped = memoryview  # of unsigned bytes; the map goes when nothing refers to it
 _HAS_TRACKFD = sys.version_info >= (3, 13)
 _PROT = 3  # PROT_READ | PROT_WRITE
 _SHARED = 1  # MAP_SHARED
-_FAILED = ctypes.c_void_p(-1).value
 
 
 def is_possible() -> bool:
@@ -79,8 +77,10 @@ def _map(fd: int, size: int) -> Mapped:
     libc = _libc()
     if libc is None:
         raise OSError(errno.ENOSYS, "this Python cannot map a file without a descriptor")
+    import ctypes
+
     address = libc.mmap(None, size, _PROT, _SHARED, fd, 0)
-    if address in (None, _FAILED):
+    if address in (None, ctypes.c_void_p(-1).value):  # MAP_FAILED
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return memoryview(_room(size).from_address(address)).cast("B")
@@ -93,6 +93,8 @@ def _libc() -> Any:
     """The C library's mmap and munmap; None where they cannot be called."""
     global _libc_found
     if _libc_found is None:
+        import ctypes  # a fork takes longer with each library that is loaded
+
         try:
             found = ctypes.CDLL(None, use_errno=True)
             found.mmap.restype = ctypes.c_void_p
@@ -109,6 +111,8 @@ def _libc() -> Any:
 
 def _room(size: int) -> Any:
     """A ctypes array that unmaps itself when nothing refers to it."""
+    import ctypes
+
     unmap, address_of = _libc().munmap, ctypes.addressof
 
     def unmapped(self: Any) -> None:
