@@ -9,9 +9,9 @@ which write to few, until a thread is inside.
 
 Concurrency: `_turn` is held by the thread that is inside. It first says that it is there, by
 `_hook`, and then looks whether somebody forks; who forks says so first, by `_forking`, and then
-calls `_hook`. So one of them sees the other at least, and goes back or waits. The lock is Python's
-own, which no monkey patch replaces, and who holds it may take it again: it is not inside SQLite
-when a signal handler of its thread forks. A child makes it anew.
+calls `_hook`. So one of them sees the other at least: who wants in goes back, who forks waits. The
+lock is Python's own, which no monkey patch replaces, and who holds it may take it again: it is not
+inside SQLite when a signal handler of its thread forks. A child makes it anew.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _enter() -> RLock:
     turn.acquire()
     _inside.append(get_ident())
     if len(_inside) == 1:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + 10 * PATIENCE
         _hook.__setstate__((_wait, (), {}, None))
         while _forking and time.monotonic() < deadline:
             _leave(turn)
@@ -93,20 +93,14 @@ def _enter() -> RLock:
 
 
 def _leave(turn: RLock) -> None:
-    _inside.pop()
+    if _inside:  # a greenlet may have forked amid another's work
+        _inside.pop()
     if not _inside:
         _hook.__setstate__((int, (), {}, None))
     turn.release()
 
 
 def _wait() -> None:
-    """In an at-fork hook: wait until nobody is inside, and say again that somebody forks."""
-    turn = _turn
-    _forking.pop()
-    is_free = False
-    try:
-        is_free = turn.acquire(timeout=PATIENCE)
-    finally:
-        _forking.append(None)
-        if is_free:
-            turn.release()
+    """In an at-fork hook: wait until nobody is inside; who comes then goes back."""
+    if _turn.acquire(timeout=PATIENCE):
+        _turn.release()
