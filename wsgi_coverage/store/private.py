@@ -183,11 +183,15 @@ def elsewhere(data_file: Path) -> list[Path]:
     if not namespace:
         return []  # there are none here
     found: list[Path] = []
+    alike = _digest(whose)
     for top in _own_tops():
         with contextlib.suppress(OSError):
-            found += [path for path in top.iterdir() if path not in own and _is_own(path)]
+            names = [name for name in os.listdir(top) if name.startswith(alike)]  # noqa: PTH208
+            found += [path for path in map(top.joinpath, names) if path not in own]
     # In this namespace it is what a folder has left that had this inode before.
-    return sorted(path for path in found if _is_of_another(path, whose, namespace))
+    return sorted(
+        path for path in found if _is_own(path) and _is_of_another(path, whose, namespace)
+    )
 
 
 def _is_of_another(folder: Path, whose: list[str], namespace: str) -> bool:
@@ -228,14 +232,19 @@ def _identity(data_file: Path) -> str:
     """Tells one application on one host from another.
 
     The inode of a pid namespace is used again, so the start of its first process belongs to it; two
-    containers may have another folder under the same path.
+    containers may have another folder under the same path. The first half tells one data file from
+    another, in all pid namespaces, so that `elsewhere` need not look into the folders of all
+    applications.
     """
-    known = [socket.gethostname(), str(data_file), *_system()]
+    known, whose = [socket.gethostname(), str(data_file), *_system()], [str(data_file)]
     with contextlib.suppress(OSError):
         owned.make_folder(data_file.parent)
-        status = data_file.parent.stat()
-        known += [str(status.st_dev), str(status.st_ino)]
-    return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[: len(IDENTITY)]
+        whose = _whose(data_file)
+    return _digest(whose) + _digest([*known, *whose])
+
+
+def _digest(known: list[str]) -> str:
+    return hashlib.sha256(os.fsencode("\0".join(known))).hexdigest()[: len(IDENTITY) // 2]
 
 
 def _system() -> Iterator[str]:

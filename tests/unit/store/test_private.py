@@ -14,6 +14,7 @@ from wsgi_coverage.store.private import (
     NAMES,
     elsewhere,
     in_first_place,
+    note,
     places,
     private_folder,
     refused,
@@ -214,3 +215,28 @@ def test_a_place_without_room_is_left_for_the_next_and_no_other_name_is_tried(
 
     assert in_first_place(data_file, use).parent == top_of(temporary)
     assert [path.name for path in memory.iterdir()] == [top_of(memory).name]
+
+
+def test_folders_of_other_pid_namespaces_are_found_without_a_look_into_other_applications(
+    memory: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_into: list[Path] = []
+    is_own = private._is_own
+
+    def looking(folder: Path) -> bool:
+        looked_into.append(folder)
+        return is_own(folder)
+
+    others = [private_folder(data_file.with_name(f"other{number}")) for number in range(3)]
+    here = private._system
+    with monkeypatch.context() as elsewhere_in:
+        elsewhere_in.setattr(private, "_system", lambda: iter([next(here()), "pid:[1]", "1"]))
+        folder = private_folder(data_file)
+        note(folder, data_file)
+    private_folder(data_file)
+    monkeypatch.setattr(private, "_is_own", looking)
+
+    found = elsewhere(data_file)
+
+    assert found == [folder]
+    assert not {*others} & {*looked_into}
