@@ -62,12 +62,10 @@ def _hook() -> None:
     global _hooked
     if not _hooked and hasattr(os, "register_at_fork"):
         _arm()
+        forksafe.register()  # hooks before a fork that were registered first are called last
         os.register_at_fork(
-            before=_before_hook,
-            after_in_parent=_after_hook,
-            after_in_child=_after_in_child,
+            before=_before_hook, after_in_parent=_after_hook, after_in_child=_after_in_child
         )
-        forksafe.register()
         restarting.prepare()
         _hooked = True
 
@@ -94,7 +92,6 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global _making
     _making = threading.RLock()
-    forksafe.after_fork_in_child()
     _arm()
     if _worker is not None:
         (_worker.be_late or _worker.after_fork_in_child)()

@@ -5,13 +5,12 @@ for ever at its own first call of SQLite, since nobody is there who would releas
 done with SQLite in a measured process is done inside of `no_fork`, and a fork waits for its end.
 
 Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
-which write to few, until a thread is inside.
+which write to few.
 
-Concurrency: `_turn` is held by the thread that is inside. It first says that it is there, by
-`_hook`, and then looks whether somebody forks; who forks says so first, by `_forking`, and then
-calls `_hook`. So one of them sees the other at least: who wants in goes back, who forks waits. The
-lock is Python's own, which no monkey patch replaces, and who holds it may take it again: it is not
-inside SQLite when a signal handler of its thread forks. A child makes it anew.
+Concurrency: `_turn` is held by the thread that is inside, and by one that forks. It is Python's own
+lock, which no monkey patch replaces, and its holder may take it again: it is not inside SQLite when
+a signal handler of its thread forks. Nobody waits for it for longer than `PATIENCE`: the
+application's hooks may wait for a thread that waits here.
 """
 
 from __future__ import annotations
@@ -19,35 +18,44 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from _thread import RLock, get_ident
+from _thread import RLock
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
-PATIENCE = 1.0  # seconds that a fork waits at most: a disk that does not answer must not stop it
-PAUSE = 0.0005  # seconds
+PATIENCE = 1.0  # seconds: a disk that does not answer must not stop forks
+PAUSE = 0.0001  # seconds, in which somebody who waits gets the lock
 
 _turn = RLock()
-_inside: list[int] = []  # the thread that is, as often as it has come in
-_forking: list[None] = []  # one for each thread that forks
-_hook: Any = partial(int)  # waits if a thread is inside, or does nothing
+_is_registered = False
 
 
 def register() -> None:
-    """Have forks of this process wait, and children begin anew."""
-    os.register_at_fork(before=_hook)
-    # Before the other: the last that was registered comes first.
-    os.register_at_fork(before=partial(_forking.append, None), after_in_parent=_forking.pop)
+    """Have forks of this process wait; to be called once."""
+    global _is_registered
+    os.register_at_fork(
+        before=partial(_turn.acquire, True, PATIENCE),
+        after_in_parent=_turn.release,
+        after_in_child=_turn._at_fork_reinit,  # type: ignore[attr-defined]  # noqa: SLF001  as logging does
+    )
+    _is_registered = True
 
 
 @contextlib.contextmanager
 def no_fork() -> Iterator[None]:
     """Have nothing fork this process inside, from any thread but this one."""
-    turn = _enter()
+    if not _is_registered:
+        yield
+        return
     try:
+        _turn.acquire(timeout=PATIENCE)
         yield
     finally:
-        _leave(turn)
+        # Not by a function in Python, where a handler of the application's may raise at its start.
+        try:
+            _turn.release()
+        except RuntimeError as error:
+            if not _is_not_held(error):
+                raise
 
 
 @contextlib.contextmanager
@@ -56,51 +64,27 @@ def forks() -> Iterator[None]:
 
     Outside of it this does nothing.
     """
-    if get_ident() not in _inside:
+    try:
+        if _is_registered:
+            _turn.release()
+        was_inside = _is_registered
+    except RuntimeError as error:
+        if not _is_not_held(error):
+            raise
+        was_inside = False
+    if not was_inside:
         yield
         return
-    _leave(_turn)
     try:
+        time.sleep(PAUSE)
         yield
     finally:
-        _enter()
+        _turn.acquire(timeout=PATIENCE)
 
 
-def after_fork_in_child() -> None:
-    """In an at-fork hook: no other thread is inside here."""
-    global _turn
-    _forking.clear()
-    if _inside and get_ident() not in _inside:
-        _turn = RLock()
-        _inside.clear()
-        _hook.__setstate__((int, (), {}, None))
+def _is_not_held(error: RuntimeError) -> bool:
+    """Tell whether a lock was not this thread's to release, from what a handler raises.
 
-
-def _enter() -> RLock:
-    turn = _turn
-    turn.acquire()
-    _inside.append(get_ident())
-    if len(_inside) == 1:
-        deadline = time.monotonic() + 10 * PATIENCE
-        _hook.__setstate__((_wait, (), {}, None))
-        while _forking and time.monotonic() < deadline:
-            _leave(turn)
-            time.sleep(PAUSE)
-            turn.acquire()
-            _inside.append(get_ident())
-            _hook.__setstate__((_wait, (), {}, None))
-    return turn
-
-
-def _leave(turn: RLock) -> None:
-    if _inside:  # a greenlet may have forked amid another's work
-        _inside.pop()
-    if not _inside:
-        _hook.__setstate__((int, (), {}, None))
-    turn.release()
-
-
-def _wait() -> None:
-    """In an at-fork hook: wait until nobody is inside; who comes then goes back."""
-    if _turn.acquire(timeout=PATIENCE):
-        _turn.release()
+    It was waited for in vain, or a handler has raised before it was taken.
+    """
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,19 +21,20 @@ NOT_YET = 0.05
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
     """Threads, in a process where nobody is inside."""
     monkeypatch.setattr(forksafe, "PATIENCE", SOON)
+    monkeypatch.setattr(forksafe, "_is_registered", True)
     with ThreadPoolExecutor(3) as threads:
         yield threads
 
 
 def before_fork() -> None:
     """What runs before a fork."""
-    forksafe._forking.append(None)
-    forksafe._hook()
+    forksafe._turn.acquire(timeout=forksafe.PATIENCE)
 
 
 def after_fork() -> None:
     """What runs after it in the parent."""
-    forksafe._forking.pop()
+    with contextlib.suppress(RuntimeError):  # it was waited for in vain
+        forksafe._turn.release()
 
 
 def hooks() -> None:
@@ -87,28 +91,15 @@ def test_the_one_inside_goes_on_when_the_fork_is_over(pool) -> None:
     inside.call.result(SOON)
 
 
-def test_a_fork_comes_before_the_next_who_wants_in(pool) -> None:
-    order: list[str] = []
-
-    def come_in() -> None:
-        with forksafe.no_fork():
-            order.append("in")
-
-    def fork() -> None:
-        before_fork()
-        order.append("fork")
-        after_fork()
-
+def test_where_nothing_can_fork_nobody_waits(pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forksafe, "_is_registered", False)
     inside = Inside(pool)
-    forking = pool.submit(fork)
-    assert is_waiting(forking)
-    coming = pool.submit(come_in)
-    inside.go_on.set()
-    forking.result(SOON)
-    coming.result(SOON)
-    inside.end.set()
 
-    assert order == ["fork", "in"]
+    pool.submit(hooks).result(SOON)
+
+    inside.go_on.set()
+    inside.end.set()
+    inside.call.result(SOON)
 
 
 def test_the_thread_that_is_inside_may_fork_itself(pool) -> None:
@@ -150,6 +141,39 @@ def test_a_fork_waits_no_longer_than_it_may(pool, monkeypatch: pytest.MonkeyPatc
     inside.end.set()
     inside.call.result(SOON)
     pool.submit(hooks).result(SOON)
+
+
+def test_a_handler_that_raises_at_any_moment_leaves_nobody_inside(pool) -> None:
+    class RaisedError(Exception):
+        pass
+
+    def handle(number: int, frame: object) -> None:
+        raise RaisedError
+
+    def send(*, later: float) -> None:
+        assert is_at_it.wait(SOON)
+        is_at_it.clear()
+        time.sleep(later)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    def come_in() -> None:
+        is_at_it.set()
+        while True:
+            with forksafe.no_fork(), forksafe.forks():
+                pass
+
+    is_at_it = threading.Event()
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        for number in range(300):
+            sending = pool.submit(send, later=number % 17 / 9_973)
+            with pytest.raises(RaisedError):
+                come_in()
+            sending.result(SOON)
+            pool.submit(hooks).result(SOON)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_letting_forks_come_outside_does_nothing(pool) -> None:
