@@ -75,6 +75,29 @@ print(json.dumps([hooks, other]))
     assert other
 
 
+@pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
+def test_under_gevent_large_jobs_and_large_results_come_through(run_script: RunScript) -> None:
+    sizes = run_script(
+        f"""
+from gevent import monkey
+monkey.patch_all()
+import json
+{CALL}
+import jobs
+
+print(json.dumps([call(jobs.size, bytes(3_000_000)), len(call(bytes, 3_000_000))]))
+""",
+        {
+            "jobs.py": """
+                def size(content):
+                    return len(content)
+                """
+        },
+    )
+
+    assert sizes == [3_000_000, 3_000_000]
+
+
 def test_it_does_not_outlive_a_worker_that_is_killed(run_script: RunScript) -> None:
     ended = run_script(
         f"""{CALL}

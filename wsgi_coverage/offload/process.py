@@ -44,7 +44,7 @@ class Process:
         self._tail = b""
         self._status: int | None = None  # as waitpid has it
         self._gone = False  # ended and reaped, by us or by somebody else
-        self.socket, channel = socket.socketpair()
+        self.socket, channel = _pair()
         self.stderr, stderr = os.pipe()
         try:
             self.pid = _spawn(command, env, channel.fileno(), stderr)
@@ -142,7 +142,7 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
     Raises:
         OSError: it cannot be started.
     """
-    here, channel = socket.socketpair()
+    here, channel = _pair()
     try:
         with _above_stdio(channel.fileno()) as fd:
             pid = _posix.posix_spawn(
@@ -168,6 +168,13 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
         os.waitpid(pid, 0)
     here.setblocking(False)
     return here
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """The worker's end of a channel, and the other process's, which waits for what it reads."""
+    here, there = socket.socketpair()
+    os.set_blocking(there.fileno(), True)  # where gevent has patched `socket`, none is
+    return here, there
 
 
 def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int) -> int:
