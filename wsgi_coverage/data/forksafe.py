@@ -24,9 +24,11 @@ from functools import partial
 
 PATIENCE = 1.0  # seconds: a disk that does not answer must not stop forks
 PAUSE = 0.0001  # seconds, in which somebody who waits gets the lock
+EVERY = 0.002  # seconds between two pauses, at least
 
 _turn = RLock()
 _is_registered = False
+_since = 0.0  # when the lock was taken last, by a thread that is inside
 
 
 def register() -> None:
@@ -43,11 +45,13 @@ def register() -> None:
 @contextlib.contextmanager
 def no_fork() -> Iterator[None]:
     """Have nothing fork this process inside, from any thread but this one."""
+    global _since
     if not _is_registered:
         yield
         return
     try:
         _turn.acquire(timeout=PATIENCE)
+        _since = time.monotonic()
         yield
     finally:
         # Not by a function in Python, where a handler of the application's may raise at its start.
@@ -64,6 +68,7 @@ def forks() -> Iterator[None]:
 
     Outside of it this does nothing.
     """
+    global _since
     try:
         if _is_registered:
             _turn.release()
@@ -80,6 +85,14 @@ def forks() -> Iterator[None]:
         yield
     finally:
         _turn.acquire(timeout=PATIENCE)
+        _since = time.monotonic()
+
+
+def pause() -> None:
+    """Inside of `no_fork`, between two steps: let a fork come, if none could for a while."""
+    if _is_registered and time.monotonic() > _since + EVERY:
+        with forks():
+            pass
 
 
 def _is_not_held(error: RuntimeError) -> bool:

@@ -193,8 +193,8 @@ class ReportingCoverage(Coverage):
     def _note_progress(self, name: str) -> None:
         self._analysed.add(name)
         self._files = self._files or len(self.get_data().measured_files())
-        with forksafe.forks():
-            progress.note(len(self._analysed), self._files)
+        progress.note(len(self._analysed), self._files)
+        forksafe.pause()
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:

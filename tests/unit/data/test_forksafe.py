@@ -91,6 +91,24 @@ def test_the_one_inside_goes_on_when_the_fork_is_over(pool) -> None:
     inside.call.result(SOON)
 
 
+def test_a_fork_comes_at_a_pause_of_the_one_inside(pool) -> None:
+    is_in, has_forked = threading.Event(), threading.Event()
+
+    def work_in_steps() -> None:
+        with forksafe.no_fork():
+            is_in.set()
+            while not has_forked.is_set():
+                forksafe.pause()
+
+    inside = pool.submit(work_in_steps)
+    assert is_in.wait(SOON)
+
+    pool.submit(hooks).result(SOON)
+
+    has_forked.set()
+    inside.result(SOON)
+
+
 def test_where_nothing_can_fork_nobody_waits(pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forksafe, "_is_registered", False)
     inside = Inside(pool)
