@@ -21,7 +21,7 @@ WATCHED = """
         global connections
         if event == "sqlite3.connect":
             connections += 1
-            if not forksafe._turn._is_owned():
+            if not forksafe._owner:
                 outside.append(traceback.format_stack())
 
     sys.addaudithook(watch)

@@ -5,12 +5,14 @@ for ever at its own first call of SQLite, since nobody is there who would releas
 done with SQLite in a measured process is done inside of `no_fork`, and a fork waits for its end.
 
 Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
-which write to few.
+which write to few, until a thread is inside.
 
-Concurrency: `_turn` is held by the thread that is inside, and by one that forks. It is Python's own
-lock, which no monkey patch replaces, and its holder may take it again: it is not inside SQLite when
-a signal handler of its thread forks. Nobody waits for it for longer than `PATIENCE`: the
-application's hooks may wait for a thread that waits here.
+Concurrency: `_turn` is held by the thread that is inside, which has `_hook` wait for it. `_forking`
+counts the forks that do not wait: who comes in waits until there is none. Who forks is counted
+before it calls `_hook`, and who comes in sets `_hook` before it looks at the count, so that one of
+them sees the other. The lock is Python's own, which no monkey patch replaces, and its holder may
+take it again: it is not inside SQLite when a signal handler of its thread forks. Nobody waits for
+longer than `PATIENCE`: the application's hooks may wait for a thread that waits here.
 """
 
 from __future__ import annotations
@@ -18,48 +20,67 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from _thread import RLock
+from _thread import RLock, get_ident
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 PATIENCE = 1.0  # seconds: a disk that does not answer must not stop forks
 PAUSE = 0.0001  # seconds, in which somebody who waits gets the lock
 EVERY = 0.002  # seconds between two pauses, at least
+IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
 
 _turn = RLock()
+_forking: list[None] = []  # one for each
+_hook: Any = partial(int)
+_owner = 0  # the thread that is inside
+_since = 0.0  # when it came in
 _is_registered = False
-_since = 0.0  # when the lock was taken last, by a thread that is inside
 
 
 def register() -> None:
     """Have forks of this process wait; to be called once."""
     global _is_registered
+    # Hooks before a fork that were registered first are called last.
+    os.register_at_fork(before=_hook, after_in_child=partial(_hook.__setstate__, IDLE))
     os.register_at_fork(
-        before=partial(_turn.acquire, True, PATIENCE),
-        after_in_parent=_turn.release,
-        after_in_child=_turn._at_fork_reinit,  # type: ignore[attr-defined]  # noqa: SLF001  as logging does
+        before=partial(_forking.append, None),
+        # As `pop`, which fails for a fork that had begun before this was registered.
+        after_in_parent=partial(_forking.__delitem__, slice(-1, None)),
+        after_in_child=_forking.clear,
     )
+    renew = _turn._at_fork_reinit  # type: ignore[attr-defined]  # noqa: SLF001  as logging does
+    os.register_at_fork(after_in_child=renew)
     _is_registered = True
 
 
 @contextlib.contextmanager
 def no_fork() -> Iterator[None]:
     """Have nothing fork this process inside, from any thread but this one."""
-    global _since
+    global _owner
     if not _is_registered:
         yield
         return
+    me = get_ident()
+    is_outermost = _owner != me
+    # A handler of the application's may raise at any call, and where a function in Python begins.
     try:
-        _turn.acquire(timeout=PATIENCE)
-        _since = time.monotonic()
+        if _turn.acquire(timeout=PATIENCE) and is_outermost:
+            _owner = me
+            _come_in()
         yield
     finally:
-        # Not by a function in Python, where a handler of the application's may raise at its start.
         try:
-            _turn.release()
-        except RuntimeError as error:
-            if not _is_not_held(error):
-                raise
+            if is_outermost and _owner == me:
+                _hook.__setstate__(IDLE)
+        finally:
+            if is_outermost and _owner == me:
+                _owner = 0
+            try:
+                _turn.release()
+            except RuntimeError as error:
+                if not _is_not_held(error):
+                    raise
 
 
 @contextlib.contextmanager
@@ -68,31 +89,52 @@ def forks() -> Iterator[None]:
 
     Outside of it this does nothing.
     """
-    global _since
-    try:
-        if _is_registered:
-            _turn.release()
-        was_inside = _is_registered
-    except RuntimeError as error:
-        if not _is_not_held(error):
-            raise
-        was_inside = False
-    if not was_inside:
+    global _owner
+    me = get_ident()
+    if _owner != me:
         yield
         return
     try:
+        _hook.__setstate__(IDLE)
+        _owner = 0
+        _turn.release()
         time.sleep(PAUSE)
         yield
     finally:
-        _turn.acquire(timeout=PATIENCE)
-        _since = time.monotonic()
+        if _turn.acquire(timeout=PATIENCE):
+            _owner = me
+            _come_in()
 
 
 def pause() -> None:
     """Inside of `no_fork`, between two steps: let a fork come, if none could for a while."""
-    if _is_registered and time.monotonic() > _since + EVERY:
+    if _owner == get_ident() and time.monotonic() > _since + EVERY:
         with forks():
             pass
+
+
+def _come_in() -> None:
+    """Have forks wait, and wait for those that do not."""
+    global _since
+    _hook.__setstate__((_wait, (), {}, None))
+    deadline = time.monotonic() + PATIENCE
+    while _forking and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+    _since = time.monotonic()
+
+
+def _wait() -> None:
+    """In an at-fork hook: wait until nobody is inside; until then this fork does not count."""
+    del _forking[-1:]
+    try:
+        _turn.acquire(timeout=PATIENCE)
+    finally:
+        _forking.append(None)
+        try:
+            _turn.release()
+        except RuntimeError as error:
+            if not _is_not_held(error):
+                raise
 
 
 def _is_not_held(error: RuntimeError) -> bool:

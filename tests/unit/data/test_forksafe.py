@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 import time
@@ -28,13 +27,13 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
 
 def before_fork() -> None:
     """What runs before a fork."""
-    forksafe._turn.acquire(timeout=forksafe.PATIENCE)
+    forksafe._forking.append(None)
+    forksafe._hook()
 
 
 def after_fork() -> None:
     """What runs after it in the parent."""
-    with contextlib.suppress(RuntimeError):  # it was waited for in vain
-        forksafe._turn.release()
+    del forksafe._forking[-1:]
 
 
 def hooks() -> None:
