@@ -18,7 +18,11 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
 # What takes longer is run by name: nox -s sources, nox -s tests-3.12.
 nox.options.sessions = [
-    *("lint", "tests-3.11", "tests-3.13", "tests-3.14", "lowest"),
+    "lint",
+    "tests-3.11",
+    "tests-3.13",
+    "tests-3.14",
+    "lowest",
     "servers-3.13",  # on one Python; nox -s servers: on all
 ]
 

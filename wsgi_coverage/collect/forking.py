@@ -19,9 +19,8 @@ from wsgi_coverage.data import forksafe
 _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
-_is_to_go_on = False  # after a fork, in the parent; True once there has been anything to do
-# The hooks of the parent, which do nothing once its children are late: a function in Python would
-# write to pages of memory that a fork has them copied for.
+# The hooks of the parent. A function in Python would write to pages of memory, each of which a fork
+# has copied: so they do nothing once children are late, and until there is something to do.
 _before_hook: Any = partial(int)
 _after_hook: Any = partial(int)
 
@@ -61,7 +60,7 @@ def current() -> Worker | None:
 def _hook() -> None:
     global _hooked
     if not _hooked and hasattr(os, "register_at_fork"):
-        _arm()
+        _before_hook.__setstate__((_before, (), {}, None))
         forksafe.register()  # hooks before a fork that were registered first are called last
         os.register_at_fork(
             before=_before_hook, after_in_parent=_after_hook, after_in_child=_after_in_child
@@ -70,28 +69,19 @@ def _hook() -> None:
         _hooked = True
 
 
-def _arm() -> None:
-    _before_hook.__setstate__((_before, (), {}, None))
-    _after_hook.__setstate__((_after_in_parent, (), {}, None))
-
-
 def _before() -> None:
-    global _is_to_go_on
-    if _worker is not None and _worker.be_late is None and _worker.before_fork():
-        _is_to_go_on = True
-    if _worker is not None and _worker.be_late is not None:
-        _before_hook.__setstate__((int, (), {}, None))
-        _after_hook.__setstate__((int, (), {}, None))
-
-
-def _after_in_parent() -> None:
-    if _is_to_go_on and _worker is not None:
-        _worker.after_fork_in_parent()
+    if _worker is None:
+        return
+    if _worker.be_late is None and _worker.before_fork():
+        # For good: another thread may fork at the same time.
+        _after_hook.__setstate__((_worker.after_fork_in_parent, (), {}, None))
+    if _worker.be_late is not None:
+        _before_hook.__setstate__(forksafe.IDLE)
 
 
 def _after_in_child() -> None:
     global _making
     _making = threading.RLock()
-    _arm()
+    _before_hook.__setstate__((_before, (), {}, None))
     if _worker is not None:
         (_worker.be_late or _worker.after_fork_in_child)()

@@ -79,9 +79,9 @@ class _Lent:
                 with forksafe.no_fork():
                     for reading in readings:
                         add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
-                self._given.append(data)
-                old = self._given.pop(0) if len(self._given) > GIVEN else None
-                internals.give_data(cov, data, instead_of=old)
+                    self._given.append(data)
+                    old = self._given.pop(0) if len(self._given) > GIVEN else None
+                    internals.give_data(cov, data, instead_of=old)
                 self._sums = sums
             return self._given[-1]
 

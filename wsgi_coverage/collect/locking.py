@@ -12,6 +12,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from wsgi_coverage.data.forksafe import is_not_held
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -38,8 +40,7 @@ def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
             try:
                 lock.release()
             except RuntimeError as error:
-                if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-                    raise  # a handler's
-                # else a handler has raised while the lock was waited for
+                if not is_not_held(error):
+                    raise
 
     return holding

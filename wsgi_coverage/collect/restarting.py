@@ -19,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from wsgi_coverage.data.forksafe import IDLE
+
 COUNTS_LATE = sys.version_info[:2] == (3, 13) or sys.version_info[:3] == (3, 14, 0)
 
 _due: list[tuple[int, Callable[[], object]]] = []  # with the process that it is due in
@@ -50,7 +52,7 @@ def after_the_count(start: Callable[[], object]) -> None:
 
 
 def _go_on(_: object) -> int:
-    _hook.__setstate__((int, (), {}, None))
+    _hook.__setstate__(IDLE)
     due, _due[:] = _due[:], []
     for pid, start in due:
         if pid == os.getpid():

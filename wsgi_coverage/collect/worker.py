@@ -188,7 +188,7 @@ class Worker(Member):
         self.engine.catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
-            from wsgi_coverage.collect.everywhere import trace_nowhere
+            from wsgi_coverage.collect.everywhere import trace_nowhere  # loads ctypes
 
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
         is_first = self.engine.serves()

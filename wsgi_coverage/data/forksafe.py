@@ -79,7 +79,7 @@ def no_fork() -> Iterator[None]:
             try:
                 _turn.release()
             except RuntimeError as error:
-                if not _is_not_held(error):
+                if not is_not_held(error):
                     raise
 
 
@@ -133,11 +133,11 @@ def _wait() -> None:
         try:
             _turn.release()
         except RuntimeError as error:
-            if not _is_not_held(error):
+            if not is_not_held(error):
                 raise
 
 
-def _is_not_held(error: RuntimeError) -> bool:
+def is_not_held(error: RuntimeError) -> bool:
     """Tell whether a lock was not this thread's to release, from what a handler raises.
 
     It was waited for in vain, or a handler has raised before it was taken.

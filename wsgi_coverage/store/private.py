@@ -236,11 +236,11 @@ def _identity(data_file: Path) -> str:
     another, in all pid namespaces, so that `elsewhere` need not look into the folders of all
     applications.
     """
-    known, whose = [socket.gethostname(), str(data_file), *_system()], [str(data_file)]
+    whose = [str(data_file)]
     with contextlib.suppress(OSError):
         owned.make_folder(data_file.parent)
         whose = _whose(data_file)
-    return _digest(whose) + _digest([*known, *whose])
+    return _digest(whose) + _digest([socket.gethostname(), *_system(), *whose])
 
 
 def _digest(known: list[str]) -> str:
