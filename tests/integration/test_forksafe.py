@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from child_scripts import SHOP, WRAPPED
+from child_scripts import SHOP, START, WRAPPED
 
 CORES = ["ctrace", *([""] if sys.version_info >= (3, 12) else [])]
 WATCHED = """
@@ -59,3 +59,39 @@ def test_no_fork_comes_while_this_process_uses_sqlite(run_script, core: str) -> 
     )
 
     assert shown == [True, []]
+
+
+def test_in_a_child_nobody_is_inside_whoever_was_in_its_parent(run_script) -> None:
+    shown = run_script(
+        f"""{START}
+    import os
+    import shop
+    from wsgi_coverage.data import forksafe
+    CoverageMiddleware(shop.app, debug=True)
+    forksafe.PATIENCE = 0.05
+    is_in, may_go = threading.Event(), threading.Event()
+
+    def stay_inside():
+        with forksafe.no_fork():
+            is_in.set()
+            may_go.wait(30)
+
+    thread = threading.Thread(target=stay_inside)
+    thread.start()
+    assert is_in.wait(30)
+    reading, writing = os.pipe()
+    warnings.simplefilter("ignore", DeprecationWarning)  # of threads at a fork
+    pid = os.fork()
+    if not pid:
+        is_free = forksafe._turn.acquire(blocking=False)
+        os.write(writing, json.dumps([is_free, forksafe._hook(), forksafe._forking]).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    may_go.set()
+    thread.join()
+    print(os.read(reading, 100).decode())
+    """.replace("    import json\n", "    import json\n    import warnings\n", 1),
+        {"shop.py": SHOP},
+    )
+
+    assert shown == [True, 0, []]
