@@ -401,16 +401,11 @@ class Engine(ABC):
     def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
         """In a child that has run nothing new, and is in no table yet: be late no more."""
 
-    def being_late(
-        self,
-        begin: Callable[[], object],  # noqa: ARG002
-        forget: Callable[[], object],  # noqa: ARG002
-    ) -> Callable[[], None] | None:
+    def being_late(self, begin: Callable[[], object]) -> Callable[[], None] | None:  # noqa: ARG002
         """In the parent: what its children are to call right after the fork, instead of all else.
 
         Args:
             begin: does that, and is called before anything new is marked in such a child.
-            forget: lets go of what is the parent's, right after the fork.
 
         Returns:
             None: they cannot be late.

@@ -109,11 +109,9 @@ class Marking(Engine):
     def catch_up(self) -> None:
         self._monitoring.catch_up()
 
-    def being_late(
-        self, begin: Callable[[], object], forget: Callable[[], object]
-    ) -> Callable[[], None]:
+    def being_late(self, begin: Callable[[], object]) -> Callable[[], None]:
         self.memory.note_late_children()
-        return self._monitoring.being_late(self.attention, begin, forget)
+        return self._monitoring.being_late(self.attention, begin)
 
     def after_fork(self) -> None:
         self._monitoring.after_fork()

@@ -197,10 +197,6 @@ class Service:
         self._thread = None
         self.let_go()
 
-    def forgetting(self) -> Callable[[], object]:
-        """In the parent, which has no thread: what a child calls first, and `forget` later."""
-        return self._listener.letting_go() if self._listener is not None else list
-
     def let_go(self) -> None:
         """Be reachable no more, until `listen`; no thread runs."""
         listener, self._listener = self._listener, None  # first: a thread may look at it

@@ -124,10 +124,9 @@ class Worker(Member):
             folder=self._private_folder,
             answer=self._answer,
             autosave=lambda: self._attempt("autosave", self._look),
-            flush=self._flush if self.engine.holds else None,
+            flush=self._flush if self.engine.holds and self.engine.measuring.lossless else None,
             note=self._note,
         )
-        self._service.listen(self._identity())
         self.announce()
         self.engine.lend(readings=self.readings, publish=self.save)
         self.engine.hear()
@@ -571,7 +570,6 @@ class Worker(Member):
             with self._taking_turns():
                 self._service.stop()
                 self._service.let_go()  # who has called meanwhile hears that nobody answers
-                self._service.listen(self._identity())
             self.engine.listens(does=False)
 
     # Forks
@@ -588,7 +586,7 @@ class Worker(Member):
         holds = self.engine.holds
         self.engine.catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
-            self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
+            self.be_late = self.engine.being_late(self._begin_late)
             return False
         if holds:
             ending.before_fork()

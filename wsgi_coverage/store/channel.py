@@ -86,19 +86,6 @@ class Listener:
             connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
 
-    def letting_go(self) -> Callable[[], None]:
-        """In the parent: what a forked child calls to close its copy of the socket."""
-        fd, inode, fstat, close = self._socket.fileno(), self._inode, os.fstat, os.close
-
-        def let_go() -> None:
-            try:
-                if fstat(fd).st_ino == inode:  # else it is somebody else's by now
-                    close(fd)
-            except OSError:
-                pass
-
-        return let_go
-
     @property
     def is_open(self) -> bool:
         """False once it is closed, also by whoever closes descriptors that are not theirs."""

@@ -1,7 +1,10 @@
 """Several workers as one: who answers, who does not, and what a reset does to each."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 Measure = Callable[..., dict[str, Any]]
 LOADED = [1, 5, 9]
@@ -53,6 +56,50 @@ tell(
     assert told["complete"] == [False, True]
     assert told["silent"] == [True]
     assert told["fresh"] == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a worker has a thread there")
+def test_a_worker_that_begins_to_serve_while_others_are_asked_is_up_to_date(
+    measure: Measure,
+) -> None:
+    told = measure(
+        """
+import subprocess
+start_early()
+import app
+worker = forking.current()
+Path("serving.py").write_text('''
+from wsgi_coverage import CoverageMiddleware
+from wsgi_coverage.collect.early import start_early
+start_early()
+CoverageMiddleware(lambda environ, start_response: [], debug=True)
+print("serves", flush=True)
+input()
+''')
+look, begun = worker._silent, []
+
+def look_and_begin(*args, **options):
+    found = look(*args, **options)
+    begun.append(
+        subprocess.Popen(
+            [sys.executable, "serving.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    )
+    begun[0].stdout.readline()
+    return found
+
+worker._silent = look_and_begin
+gathering = worker.gather("publish", wait=1)
+begun[0].communicate(b"end")
+tell(
+    fresh={str(each.pid): [each.fresh, each.error] for each in gathering.workers},
+    pids=sorted([os.getpid(), begun[0].pid]),
+)
+""",
+        core=None,
+    )
+
+    assert told["fresh"] == {str(pid): [True, None] for pid in told["pids"]}
 
 
 def test_a_reset_that_a_worker_misses_still_hides_what_it_ran_before(measure: Measure) -> None:
