@@ -89,7 +89,7 @@ class Control:
                 published; the old report stands.
         """
         self._sweep()
-        gathering = self._worker.gather("publish", wait=wait)
+        gathering = self._worker.ask_all("publish", wait=wait)
         return self._publisher.refresh(
             gathering, lambda folder: self._fold_and_build(gathering, folder)
         )
@@ -128,10 +128,10 @@ class Control:
         if published <= FOLD_ABOVE:
             return
         with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
-            self._fold(self._worker.gather("status", wait=TIDY_WAIT))
+            self._fold(self._worker.ask_all("status", wait=TIDY_WAIT))
 
     def _fold(self, gathering: Gathering) -> None:
-        live = {worker.id for worker in gathering.workers} | self._worker.memory_ids()
+        live = {worker.id for worker in gathering.workers} | self._worker.memories.ids()
         self._worker.store.fold(live=live, union=union)
 
     def snapshot(
@@ -182,7 +182,7 @@ class Control:
     @contextlib.contextmanager
     def _gathered(self, wait: float) -> Iterator[Source]:
         """What every live worker has executed up to now."""
-        gathering = self._worker.gather("publish", wait=wait)
+        gathering = self._worker.ask_all("publish", wait=wait)
         with self._publisher.lock():  # coverage.py does one thing at a time
             yield self._source(gathering)
 
@@ -195,9 +195,9 @@ class Control:
             with self._publisher.lock():
                 remarks = self._remarks()
                 self._publisher.check_removable()
-                self._worker.make_room()
+                self._worker.memories.make_room()
                 epoch = store.begin_epoch(collecting=True)
-            gathering = self._worker.gather("collect", wait=wait)
+            gathering = self._worker.ask_all("collect", wait=wait)
             with self._publisher.lock():
                 source = self._source(gathering, before=epoch)
                 yield replace(source, remarks=remarks)
@@ -208,10 +208,10 @@ class Control:
         store = self._worker.store
         failed = any(worker.state == "failed" for worker in source.gathering.workers)
         store.discard(source.data_files)
-        self._worker.end_epochs(epoch, counted=source.memory)
+        self._worker.memories.end_epochs(epoch, counted=source.memory)
         if not failed:
             store.end_collecting()  # else what those still have would be lost
-            self._worker.announce()
+            self._worker.memories.announce()
         self._publisher.withdraw()
         self._history.begin_anew(clock.now_iso())
 
@@ -227,14 +227,14 @@ class Control:
         self._worker.engine.check_is_ours("a reset")
         with self._publisher.lock():
             self._publisher.check_removable()
-            self._worker.make_room()
+            self._worker.memories.make_room()
             epoch = self._worker.store.begin_epoch()
             self._worker.store.erase()
-            self._worker.announce()
-            self._worker.end_epochs(epoch)
+            self._worker.memories.announce()
+            self._worker.memories.end_epochs(epoch)
             self._publisher.withdraw()
             self._history.begin_anew(clock.now_iso())
-        return self._worker.gather("reset", wait=wait)
+        return self._worker.ask_all("reset", wait=wait)
 
     def pause(self, *, wait: float) -> Gathering:
         """Have every live worker note nothing until `resume`; reports name the gap.
@@ -245,20 +245,20 @@ class Control:
         with self._publisher.lock():
             self._worker.engine.check_can_pause()
             self._worker.store.begin_pause()
-        return self._worker.gather("pause", wait=wait)
+        return self._worker.ask_all("pause", wait=wait)
 
     def resume(self, *, wait: float) -> Gathering:
         """Have every live worker measure again."""
         with self._publisher.lock():
             self._worker.store.end_pause()
-        return self._worker.gather("resume", wait=wait)
+        return self._worker.ask_all("resume", wait=wait)
 
     def _source(self, gathering: Gathering, *, before: int | None = None) -> Source:
         """What a report is built from; `before` an epoch, where not all of it counts."""
         engine = self._worker.engine
         # The memory before the files: the last process that marks there writes it to one, and
         # then takes it away.
-        memory = self._worker.readings(before=before)
+        memory = self._worker.memories.readings(before=before)
         collected = clock.now()
         return Source(
             collected=collected,
@@ -298,18 +298,12 @@ class Control:
         Raises:
             NoReportError: nothing is published.
         """
-        live = self._live()
+        live = self._worker.live_ids()
         return self._publisher.read(lambda folder: origin.differences(folder, live=live))
-
-    def _live(self) -> set[str] | None:
-        """Ids of the workers of this host that live; None where that cannot be told."""
-        if not channel.HAS_SOCKETS:
-            return None
-        return self._worker.live_ids()
 
     def count_workers(self) -> int | None:
         """How many workers of this host listen; None where that cannot be told. None is asked."""
-        live = self._live()
+        live = self._worker.live_ids()
         return None if live is None else len(live)
 
     def points(self, last: int) -> list[Point]:
@@ -334,7 +328,7 @@ class Control:
 
     def health(self, *, wait: float) -> JsonObject:
         """What is measured, by which core and why, every worker, and what is the matter."""
-        gathering = self._worker.gather("status", wait=wait)
+        gathering = self._worker.ask_all("status", wait=wait)
         measuring = self._worker.engine.measuring
         problems: list[Any] = list(self._worker.problems)
         if (problem := heavy.problem()) is not None:
@@ -382,7 +376,7 @@ class Control:
 
     def workers(self, *, wait: float) -> Gathering:
         """Every live worker of this host; those that do not answer in time are silent."""
-        return self._worker.gather("status", wait=wait)
+        return self._worker.ask_all("status", wait=wait)
 
     @property
     def measuring(self) -> Measuring:

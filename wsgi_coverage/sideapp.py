@@ -59,7 +59,7 @@ class ProgramControl(Control):
         Raises:
             RefreshBusyError, StorageError: nothing could be collected; nothing is lost.
         """
-        gathering = self._program.gather("publish", wait=wait)
+        gathering = self._program.ask_all("publish", wait=wait)
         with (
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._program.private) as folder,
@@ -75,7 +75,7 @@ class ProgramControl(Control):
 
     def save(self, *, wait: float) -> JsonObject:
         """Have every live process publish what it has executed."""
-        gathering = self._program.gather("publish", wait=wait)
+        gathering = self._program.ask_all("publish", wait=wait)
         self._program.save()
         return {**self.about_data(), **gathering.as_json()}
 

@@ -305,7 +305,7 @@ def test_what_the_system_refuses_to_write_is_507_wherever_it_shows(
     def refuse(verb: str, *, wait: float) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(site.worker, "gather", refuse)
+    monkeypatch.setattr(site.worker, "ask_all", refuse)
 
     answer = site.post(path, JSON)
 

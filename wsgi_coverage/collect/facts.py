@@ -116,7 +116,7 @@ def gather(
         "threads_lost": lambda: engine.threads_lost,
         "private_folder": lambda: str(engine.memory.folder),
         "refused_folders": lambda: tuple(refused(engine.data_file, engine.memory.folder)),
-        "other_namespaces": lambda: worker.other_namespaces,
+        "other_namespaces": lambda: len(worker.memories.distant()),
         "why_no_channel": lambda: channel.why_not(worker.private),
         "hides_children": lambda: worker.memory.hides_children,
         "autosave_interval": lambda: worker.autosave_interval,

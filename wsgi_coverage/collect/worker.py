@@ -15,9 +15,10 @@ import atexit
 import contextlib
 import logging
 import os
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from wsgi_coverage import clock, interrupt
 from wsgi_coverage.collect import (
     ending,
     engine,
+    gathering,
     keeping,
     live,
     modwsgi,
@@ -35,44 +37,37 @@ from wsgi_coverage.collect import (
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.before import Before, modules_now
 from wsgi_coverage.collect.keeping import Meanwhile
-from wsgi_coverage.collect.member import Member
-from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
+from wsgi_coverage.collect.memories import HostMemories
+from wsgi_coverage.collect.others import LOSES, worker_id
 from wsgi_coverage.collect.service import Service
-from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import WsgiCoverageError, storage_error
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
 from wsgi_coverage.patience import tick
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
-from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, tell
-from wsgi_coverage.store.channel import why_not as why_not_reached
+from wsgi_coverage.store.channel import call_all, tell
 from wsgi_coverage.store.files import FilesStore
-from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.private import elsewhere, places, private_folder
-from wsgi_coverage.store.processes import Entry
+from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.private import private_folder
 
 log = logging.getLogger("wsgi_coverage")
 
 PROBLEMS_KEPT = 10  # for /health
-MISSED = (
-    "another host has reset, and this one heard of it only now: what ran here in between is not "
-    "told apart from what ran before, and is not counted"
+TRACE_LOST = (
+    "somebody has set another trace function in {} of its threads (sys.settrace), "
+    "so that what runs there is not measured"
 )
-CUT_OFF = "no other worker can be reached, and there may be some: {}"
-HIDDEN = (
-    "there is no /proc here to find children by that this process has forked since it serves; one "
-    "that does nothing new hears of it only when it does"
+BEHIND = (
+    "its Coverage belongs to somebody else, and is not reset: what had run there before the last "
+    "reset is not counted when it runs again"
 )
-STARTING = 0.25  # seconds for a forked child to have its thread
-REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
-AGAIN = 0.005  # seconds between two looks
 TURN_PATIENCE = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
 
 
-class Worker(Member):
+class Worker:
     """What this process has executed, and the means to keep and to hand it over.
 
     Args:
@@ -87,7 +82,8 @@ class Worker(Member):
     def __init__(
         self, *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
     ) -> None:
-        self.wraps = wraps
+        self.wraps = wraps  # whether an application is wrapped in this process
+        self.server: str | None = None  # as it calls itself; None before the first request
         self._starting = threading.Lock()
         self._forkers: set[int] = set()  # threads that are about to fork
         self._noticing = threading.Lock()
@@ -118,6 +114,7 @@ class Worker(Member):
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine = engine.start(config_file=config_file, branch=branch)
         self.engine.at_start = there
+        self.memories = HostMemories(self.engine, lambda: self.store)
         self._name_anew()
         self._settle()
         self._service = Service(
@@ -127,8 +124,8 @@ class Worker(Member):
             flush=self._flush if self.engine.holds and self.engine.measuring.lossless else None,
             note=self._note,
         )
-        self.announce()
-        self.engine.lend(readings=self.readings, publish=self.save)
+        self.memories.announce()
+        self.engine.lend(readings=self.memories.readings, publish=self.save)
         self.engine.hear()
         if self.engine.holds:
             ending.heed(self.close_in_time, flush_of=self._have_flushed)
@@ -150,7 +147,37 @@ class Worker(Member):
     def _private_folder(self) -> Path:
         return private_folder(self.engine.data_file)
 
-    # What can be asked of it
+    # Who it is
+
+    def _name_anew(self) -> None:
+        self.pid = os.getpid()
+        self.host = socket.gethostname()
+
+    @property
+    def id(self) -> str:
+        """Of this worker, for programs; another one in another memory."""
+        return worker_id(self.host, self.pid, self.engine.token)
+
+    def name_server(self, name: str | None) -> None:
+        """Note what the server calls itself, where it does."""
+        self.server = name
+        if name is not None:
+            self.engine.name_server(name)
+
+    @property
+    def requests(self) -> int | None:
+        """Requests of this process; None where no application of it is wrapped."""
+        return int(self.engine.attention.requests[0]) if self.wraps else None
+
+    def _identity(self) -> JsonObject:
+        return {"id": self.id, "host": self.host, "pid": self.pid}
+
+    @property
+    def memory(self) -> Memory:
+        """Where this process has what it executes."""
+        return self.engine.memory
+
+    # From the load to the first request
 
     def note_branch(self, branch: bool | None) -> None:
         """Whether branches are measured was settled at the beginning; say where that differs."""
@@ -226,7 +253,7 @@ class Worker(Member):
             self._keeper = None
             if keeper.error is not None:
                 self._note(f"autosave failed: {keeper.error}")
-        self.announce()  # another host may have reset
+        self.memories.announce()  # another host may have reset
         if self.autosave_interval:
             self._see_to_keeping()
 
@@ -304,7 +331,7 @@ class Worker(Member):
         """The same in this process, which ends, or has no Python to start."""
         self.publish()
         with contextlib.suppress(saving.GoneError), self._writing(), saving.saving(self.memory):
-            readings = [each.read() for each in self._own()]
+            readings = [each.read() for each in self.memories.own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)
             self.memory.note_saved(readings[0].checksum())
@@ -327,8 +354,10 @@ class Worker(Member):
         """
         self._ahead = self._ahead or plan
 
-    def gather(self, verb: str, *, wait: float) -> Gathering:
-        """Have every live worker of this host, this one included, do one thing.
+    # What it is asked, and answers
+
+    def ask_all(self, verb: str, *, wait: float) -> Gathering:
+        """Have every live worker of this host, this one included, do one thing: see `gathering`.
 
         Args:
             verb: publish, reset, collect, pause, resume or status.
@@ -337,162 +366,119 @@ class Worker(Member):
         Raises:
             WsgiCoverageError: this worker itself could not.
         """
-        self.announce()
-        mine = self._as_it_is(self._verbs()[verb](), verb)
-        silent = self._silent(verb, patience=min(wait, STARTING))  # of these nobody is called
-        but = {self.pid, *(each.pid for each in silent.values())}
-        cut_off = why_not_reached(self.private)
-        answers = [] if cut_off else call_all(self.private, verb, wait=wait, but=but)
-        workers = [mine, *self._beside(verb, answers, patience=min(wait, REACHING))]
-        workers += self._late(verb, {worker.pid for worker in workers})
-        return Gathering(
-            workers=tuple(sorted(workers, key=lambda worker: (worker.host, worker.pid))),
-            ended_at=clock.now(),
-        )
+        return gathering.ask_all(self, verb, wait=wait)
 
-    def _beside(
-        self, verb: str, answers: list[JsonObject], *, patience: float
-    ) -> list[WorkerState]:
-        """All workers but this one, some of which have answered.
+    def live_ids(self) -> set[str] | None:
+        """Ids of this host's workers that live, none of which is asked; None: cannot be told."""
+        return gathering.live_ids(self)
 
-        Those whose sockets are gone have made them anew within a second, and are asked then. Some
-        have stopped to answer since they were called.
-        """
-        deadline = time.monotonic() + patience
-        while True:
-            reached, state = {int(answer["pid"]) for answer in answers}, self.memory.state()
-            beside = [each for each in self._living(self.memory) if each.pid not in reached]
-            missing = unreached(beside, host=self.host)
-            left = deadline - time.monotonic()
-            if not missing or left <= 0 or why_not_reached(self.private):
-                silent = others(beside, state, verb, host=self.host)
-                return [*map(_state_of, answers), *silent.values(), *missing]
-            time.sleep(AGAIN)
-            for each in missing:
-                answers += call_all(self.private, verb, wait=left, only=each.pid)
-
-    def _late(self, verb: str, noted: set[int]) -> list[WorkerState]:
-        """Children that have run nothing new yet, and may hear of nothing until then."""
-        late = self.memory.late(noted)
-        return [*others(late, self.memory.state(), verb, host=self.host).values()]
-
-    def _living(self, memory: Memory) -> list[Entry]:
-        """The live processes of a memory beside this one."""
-        return [each for each in memory.table.living() if each.pid != self.pid]
-
-    def _silent(self, verb: str, *, patience: float) -> dict[str, WorkerState]:
-        """The processes that answer no call; one that has just been forked is about to do so."""
-        deadline = time.monotonic() + patience
-        while True:
-            state = self.memory.state()
-            found = others(self._living(self.memory), state, verb, host=self.host)
-            starting = any(each.error == HOLDS for each in found.values())
-            if not starting or time.monotonic() >= deadline:
-                return found
-            time.sleep(AGAIN)
-
-    def _as_it_is(self, mine: WorkerState, verb: str) -> WorkerState:
-        """This worker's state, where what it stands for is not all there, or may not be."""
-        error = MISSED if self.memory.has_missed else None
-        if error is None and (why_not := why_not_reached(self.private)) is not None:
-            error = CUT_OFF.format(why_not)
-        if error is None and verb not in READS and self.memory.hides_children:
-            error = HIDDEN
-        return mine if error is None else replace(mine, fresh=False, error=error)
-
-    # The memory of this host
-
-    @property
-    def memory(self) -> Memory:
-        """Where the processes of this host have what they execute."""
-        return self.engine.memory
-
-    def announce(self) -> None:
-        """Have the processes of this host hear of what the store says."""
-        for memory in self._memories():
-            if not self.store.announce(memory):
-                epoch = memory.state().epoch
-                memory.end_epochs(epoch)
-                memory.miss(epoch)
-
-    def _memories(self) -> list[Memory]:
-        return [*self._own(), *self._distant()]
-
-    def _own(self) -> list[Memory]:
-        """Memories of this host and pid namespace."""
-        self.engine.catch_up()
-        self.engine.look_after()
-        known = [self.memory, *self.engine.held]
-        folders = {each.folder for each in known}
-        found = (
-            open_if_there(each) for each in places(self.engine.data_file) if each not in folders
-        )
-        return [*known, *(each for each in found if each is not None)]
-
-    def _distant(self) -> list[Memory]:
-        """Memories of other pid namespaces of this host: which of their processes live is unknown.
-
-        Their bytes are as good as ours.
-        """
-        found = (open_if_there(each) for each in elsewhere(self.engine.data_file))
-        return [each for each in found if each is not None]
-
-    @property
-    def other_namespaces(self) -> int:
-        """Memories of other pid namespaces of this host with the same data file."""
-        return len(self._distant())
-
-    def make_room(self) -> None:
-        """Allocate what the next epoch needs, before anybody hears of it.
+    def publish(self) -> WorkerState:
+        """Have everything in the memory that this process has executed up to now.
 
         Raises:
-            StorageError: it cannot be had.
+            StorageError: it cannot be written; nothing is lost, the next one has it all.
         """
-        for memory in self._memories():
-            try:
-                memory.make_room(self.store.epoch() + 1)
-            except OSError as error:
-                what = f"{memory.folder} does not take what will run"
-                if (refused := storage_error(error, what)) is not None:
-                    raise refused from error
+        try:
+            self.engine.flush()
+        except OSError as error:
+            what = f"{self.private} does not take what has run"
+            if (refused := storage_error(error, what)) is not None:
+                raise refused from error
+            raise
+        return self._state()
 
-    def readings(self, *, before: int | None = None) -> list[Reading]:
-        """What is marked in this host's memory up to now.
+    def reset(self) -> WorkerState:
+        """Begin the epoch that has been announced.
 
-        Args:
-            before: only what belongs to older epochs than this, and the load.
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
         """
-        return [each.read(before=before) for each in self._memories()]
+        self.engine.check_is_ours("a reset")
+        self.engine.hear()
+        return self._state()
 
-    def end_epochs(self, before: int, counted: Sequence[Reading] = ()) -> None:
-        """What is marked in epochs older than this counts no more; what comes late does.
+    def collect(self) -> WorkerState:
+        """Hand over what ran in the epoch that has ended, and begin the new one.
 
-        Args:
-            before: the epoch that has begun.
-            counted: what was read of them; else what they hold now.
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            StorageError: it cannot be written; nothing is lost or forgotten.
         """
-        known = {reading.id: reading for reading in counted}
-        for memory in self._memories():
-            with contextlib.suppress(OSError):
-                memory.end_epochs(before, known.get(memory.id))
-        for memory in self._own():
-            with contextlib.suppress(OSError):
-                memory.sweep()
+        self.engine.check_is_ours("a reset")
+        self.engine.hear()
+        return self.publish()
 
-    def live_ids(self) -> set[str]:
-        """Ids of this host's workers that live; none of them is asked."""
-        found = {self.id, *listening(self.private)} if HAS_SOCKETS else {self.id}
-        for memory in self._own():
-            found.update(others(self._living(memory), memory.state(), "status", host=self.host))
-        return found
+    def store_is_paused(self) -> bool:
+        """Tell whether workers are to note nothing at present."""
+        pauses = self.store.pauses()
+        return bool(pauses) and pauses[-1].ended_at is None
 
-    def memory_ids(self) -> set[str]:
-        """Ids of this host's memories: those of their data files."""
-        return {name for memory in self._memories() for name in saving.data_files_of(memory.id)}
+    def pause(self) -> WorkerState:
+        """Note nothing from now on; while the application is being loaded, from then on.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            CannotPauseError: measuring could not go on afterwards as it was before.
+        """
+        self.engine.check_can_pause()
+        self.engine.hear()
+        return self._state()
+
+    def resume(self) -> WorkerState:
+        """Note again what runs."""
+        self.engine.hear()
+        return self._state()
+
+    def status(self) -> WorkerState:
+        """Say that this worker is there, and what of it."""
+        return replace(
+            self._state(),
+            server=self.server,
+            core=self.engine.measuring.core,
+            requests=self.requests,
+        )
+
+    def end_load_too(self) -> WorkerState:
+        """A forked child has had a request: what this process goes on to run is runtime."""
+        self.engine.end_load()
+        return self._state()
+
+    def does(self, verb: str) -> WorkerState:
+        """Do one thing of those that every worker of a host is asked at once."""
+        return {
+            "publish": self.publish,
+            "reset": self.reset,
+            "collect": self.collect,
+            "pause": self.pause,
+            "resume": self.resume,
+            "status": self.status,
+            "end-load": self.end_load_too,
+        }[verb]()
+
+    def _state(self, *, error: str | None = None) -> WorkerState:
+        lost = self._loss
+        return WorkerState(
+            id=self.id,
+            host=self.host,
+            pid=self.pid,
+            state="failed" if error else "paused" if self.engine.is_paused else "measuring",
+            published_at=clock.now_iso(),
+            fresh=error is None and lost is None,
+            error=error or lost,
+        )
+
+    @property
+    def _loss(self) -> str | None:
+        """Why some of what runs here is not measured, or was not; None: all of it is."""
+        if lost := self.engine.threads_lost:
+            return TRACE_LOST.format(lost)
+        if self.engine.is_behind:
+            return BEHIND
+        return LOSES if self.engine.loses else None
 
     def _answer(self, verb: str) -> JsonObject:
         try:
-            return self._verbs()[verb]().as_json()
+            return self.does(verb).as_json()
         except Exception as error:  # noqa: BLE001  the caller is told, the thread goes on
             log.warning("%s failed: %s", verb, error)
             return self._state(error=f"{type(error).__name__}: {error}").as_json()
@@ -735,19 +721,3 @@ class Worker(Member):
 
 def _user() -> int:
     return os.geteuid() if hasattr(os, "geteuid") else 0
-
-
-def _state_of(answer: JsonObject) -> WorkerState:
-    answered = bool(answer["answered"])
-    return WorkerState(
-        id=answer["id"],
-        host=answer["host"],
-        pid=answer["pid"],
-        state=answer["state"] if answered else "silent",
-        published_at=answer.get("published_at"),
-        fresh=answered and answer["fresh"],
-        error=answer.get("error") if answered else "no answer in time",
-        server=answer.get("server"),
-        core=answer.get("core"),
-        requests=answer.get("requests"),
-    )

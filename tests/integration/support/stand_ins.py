@@ -103,6 +103,13 @@ class StandInWorker:
             check_is_ours=lambda what: None,
             check_can_pause=lambda: None,
         )
+        self.memories = SimpleNamespace(
+            announce=lambda: None,
+            make_room=lambda: None,
+            readings=lambda *, before=None: [],
+            end_epochs=lambda before, counted=(): None,
+            ids=set,
+        )
         self.store = SimpleNamespace(
             published=lambda *, before=None: [home / ".coverage.h.1.aa"],
             begin_epoch=lambda *, collecting=False: 1,
@@ -134,23 +141,8 @@ class StandInWorker:
     def name_server(self, name: str | None) -> None:
         self.server = name
 
-    def announce(self) -> None:
-        """There is no memory to say it in."""
-
     def check_user(self) -> None:
         """It stays who it is."""
-
-    def make_room(self) -> None:
-        """It needs none."""
-
-    def end_epochs(self, before: int, counted: object = ()) -> None:
-        """There is no memory to forget."""
-
-    def readings(self, *, before: int | None = None) -> list[Any]:
-        return []
-
-    def memory_ids(self) -> set[str]:
-        return set()
 
     def live_ids(self) -> set[str]:
         return {self.id}
@@ -167,7 +159,7 @@ class StandInWorker:
     def check_pid(self) -> None:
         self.pid_checks += 1
 
-    def gather(self, verb: str, *, wait: float) -> Gathering:
+    def ask_all(self, verb: str, *, wait: float) -> Gathering:
         self.asked.append((verb, wait))
         return Gathering(workers=self.workers, ended_at=clock.now())
 

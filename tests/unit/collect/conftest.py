@@ -32,7 +32,7 @@ from wsgi_coverage.store.private import private_folder
 def measured():
     "(file name, context, lines) of all that counts: in the memory, and in data files."
     worker = forking.current()
-    for reading in worker.readings() if worker else ():
+    for reading in worker.memories.readings() if worker else ():
         static = worker.engine.config.context
         for claim, lines in reading.executed():
             for context, bits in by_context(lines, static).items():

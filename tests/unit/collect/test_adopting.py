@@ -293,7 +293,7 @@ def test_a_child_is_a_worker_of_its_own_and_the_parent_goes_on(measure: Measure)
         if pid == 0:
             app.second()
             forking.current().publish()
-            pids = [each.pid for each in forking.current().gather("status", wait=30).workers]
+            pids = [each.pid for each in forking.current().ask_all("status", wait=30).workers]
             tell(two=sorted(pids) == sorted([os.getpid(), os.getppid()]),
                  child=forking.current().pid == os.getpid())
             os._exit(0)
@@ -328,7 +328,7 @@ def test_a_fork_without_hooks_is_noticed(measure: Measure) -> None:
         os.waitpid(pid, 0)
         app.first()
         worker.publish()
-        tell(lines=published(), workers=len(worker.gather("status", wait=5).workers))
+        tell(lines=published(), workers=len(worker.ask_all("status", wait=5).workers))
         """
     )
 

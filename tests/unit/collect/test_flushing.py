@@ -895,7 +895,7 @@ pid = fork(work)
 line.wait()
 for path in worker.private.glob(f"{pid}-*"):
     path.unlink()
-gathering = worker.gather("publish", wait=30)
+gathering = worker.ask_all("publish", wait=30)
 lines = published()["app.py"]
 line.go_on()
 tell(code=ended(pid), complete=gathering.complete, lines=lines,
@@ -923,7 +923,7 @@ remove(worker.private)
 worker.publish()
 line.go_on()
 line.wait()
-told = [len(worker.gather(verb, wait=30).workers) for verb in ("status", "publish")]
+told = [len(worker.ask_all(verb, wait=30).workers) for verb in ("status", "publish")]
 line.go_on()
 line.wait()
 line.go_on()
@@ -1301,7 +1301,7 @@ worker.publish()
 tell(ownership=engine.measuring.ownership,
      lines=sorted({
          line
-         for reading in worker.readings()
+         for reading in worker.memories.readings()
          for claim, found in reading.executed() if claim.name.endswith("app.py")
          for bits in found.values() for line in range(bits.bit_length()) if bits >> line & 1
      } | {end for arc in arcs() for end in arc if end > 0}))

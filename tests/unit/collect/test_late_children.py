@@ -65,7 +65,7 @@ def noted():
     return [each.pid for each in worker.memory.table.living()]
 
 def seen(verb):
-    return {each.pid: each for each in worker.gather(verb, wait=5).workers}
+    return {each.pid: each for each in worker.ask_all(verb, wait=5).workers}
 """
 )
 

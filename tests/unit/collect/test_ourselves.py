@@ -24,10 +24,13 @@ app.first()
 worker = forking.current()
 worker.publish()
 executed = [
-    claim.name for reading in worker.readings() for claim, lines in reading.executed() if lines
+    claim.name
+    for reading in worker.memories.readings()
+    for claim, lines in reading.executed()
+    if lines
 ]
 executed += [
-    record.name for reading in worker.readings() for _, record in reading.in_contexts(None)
+    record.name for reading in worker.memories.readings() for _, record in reading.in_contexts(None)
 ]
 tell(
     folder=os.getcwd(),

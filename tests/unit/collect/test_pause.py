@@ -181,7 +181,7 @@ def test_with_branches_no_arc_is_noted_that_was_not_taken(measure: Measure, tmp_
         worker.publish()
         arcs = [
             ends_of(arc)
-            for reading in worker.readings()
+            for reading in worker.memories.readings()
             for _, record in reading.in_contexts(None)
             for arc in record.numbers
             if record.name.endswith("app.py")
@@ -230,7 +230,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
             start_early()
             worker = forking.current()
             worker.store.begin_pause()
-            worker.announce()
+            worker.memories.announce()
             worker.publish()  # as one does that was not told
             Path("second").touch()
             subprocess.run([sys.executable, "script.py"], check=True)

@@ -123,7 +123,7 @@ for pid in children:
 worker.publish()
 lines = published()
 wrong = [i for i in range(MODULES) if lines.get(f"m{i}.py") != expected(True)]
-left = worker.gather("status", wait=5)
+left = worker.ask_all("status", wait=5)
 tell(wrong=wrong, combined=combined, problems=problems, left=len(left.workers))
 """,
         core=core,

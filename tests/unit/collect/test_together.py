@@ -41,9 +41,9 @@ def test_a_worker_that_is_stopped_is_named(measure: Measure) -> None:
         SETUP
         + """
 os.kill(child, signal.SIGSTOP)
-gathering = worker.gather("publish", wait=0.3)
+gathering = worker.ask_all("publish", wait=0.3)
 os.kill(child, signal.SIGCONT)
-after = worker.gather("publish", wait=30)
+after = worker.ask_all("publish", wait=30)
 end_child()
 tell(
     complete=[gathering.complete, after.complete],
@@ -65,6 +65,7 @@ def test_a_worker_that_begins_to_serve_while_others_are_asked_is_up_to_date(
     told = measure(
         """
 import subprocess
+from wsgi_coverage.collect import gathering
 start_early()
 import app
 worker = forking.current()
@@ -76,7 +77,7 @@ CoverageMiddleware(lambda environ, start_response: [], debug=True)
 print("serves", flush=True)
 input()
 ''')
-look, begun = worker._silent, []
+look, begun = gathering._silent, []
 
 def look_and_begin(*args, **options):
     found = look(*args, **options)
@@ -88,11 +89,11 @@ def look_and_begin(*args, **options):
     begun[0].stdout.readline()
     return found
 
-worker._silent = look_and_begin
-gathering = worker.gather("publish", wait=1)
+gathering._silent = look_and_begin
+workers = worker.ask_all("publish", wait=1).workers
 begun[0].communicate(b"end")
 tell(
-    fresh={str(each.pid): [each.fresh, each.error] for each in gathering.workers},
+    fresh={str(each.pid): [each.fresh, each.error] for each in workers},
     pids=sorted([os.getpid(), begun[0].pid]),
 )
 """,
@@ -106,16 +107,16 @@ def test_a_reset_that_a_worker_misses_still_hides_what_it_ran_before(measure: Me
     told = measure(
         SETUP
         + """
-worker.gather("publish", wait=30)
+worker.ask_all("publish", wait=30)
 before = published()["app.py"]
 os.kill(child, signal.SIGSTOP)
 complete = control.reset(wait=0.3).complete
 os.kill(child, signal.SIGCONT)
-worker.gather("publish", wait=30)
+worker.ask_all("publish", wait=30)
 late = [str(path) for path in worker.store.published()]
 os.write(go_out, b"g")
 os.read(ready_in, 1)
-worker.gather("publish", wait=30)
+worker.ask_all("publish", wait=30)
 after = published()["app.py"]
 end_child()
 tell(before=before, complete=complete, late=late, after=after)
@@ -132,7 +133,7 @@ def test_a_reset_forgets_what_workers_ran_that_have_ended(measure: Measure) -> N
     told = measure(
         SETUP
         + """
-worker.gather("publish", wait=30)
+worker.ask_all("publish", wait=30)
 os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 gathering = control.reset(wait=5)

@@ -263,7 +263,7 @@ def test_no_warning_and_no_thread_of_ours_is_there_when_the_application_forks(
             if pid == 0:
                 os._exit(0)
             os.waitpid(pid, 0)
-        time_left = worker.gather("status", wait=5)
+        time_left = worker.ask_all("status", wait=5)
         tell(complete=time_left.complete, workers=len(time_left.workers))
         """
     )

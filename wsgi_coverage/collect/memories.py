@@ -1,0 +1,105 @@
+"""The memories of one host that hold what has run of one application.
+
+There is one for each user and pid namespace: this process marks lines in one, reports are made of
+all, and what the store says is told to all.
+
+Concurrency: no state of its own; the engine and each memory keep their rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from wsgi_coverage.collect import saving
+from wsgi_coverage.collect.base import Engine
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.errors import storage_error
+from wsgi_coverage.store.base import Store
+from wsgi_coverage.store.memory import Memory, open_if_there
+from wsgi_coverage.store.private import elsewhere, places
+
+
+class HostMemories:
+    """All memories of this host that belong to this process's data file.
+
+    Args:
+        engine: of this process.
+        store: gives the store that this process publishes to.
+    """
+
+    def __init__(self, engine: Engine, store: Callable[[], Store]) -> None:
+        self._engine = engine
+        self._store = store
+
+    def announce(self) -> None:
+        """Have the processes of this host hear of the store's epoch and pauses."""
+        store = self._store()
+        for memory in self._all():
+            if not store.announce(memory):
+                epoch = memory.state().epoch
+                memory.end_epochs(epoch)
+                memory.miss(epoch)
+
+    def _all(self) -> list[Memory]:
+        return [*self.own(), *self.distant()]
+
+    def own(self) -> list[Memory]:
+        """Those of this pid namespace, this process's first."""
+        self._engine.catch_up()
+        self._engine.look_after()
+        known = [self._engine.memory, *self._engine.held]
+        folders = {each.folder for each in known}
+        found = (
+            open_if_there(each) for each in places(self._engine.data_file) if each not in folders
+        )
+        return [*known, *(each for each in found if each is not None)]
+
+    def distant(self) -> list[Memory]:
+        """Those of other pid namespaces: which of their processes live is unknown.
+
+        Their bytes are as good as ours.
+        """
+        found = (open_if_there(each) for each in elsewhere(self._engine.data_file))
+        return [each for each in found if each is not None]
+
+    def make_room(self) -> None:
+        """Allocate what the next epoch needs, before anybody hears of it.
+
+        Raises:
+            StorageError: it cannot be had.
+        """
+        for memory in self._all():
+            try:
+                memory.make_room(self._store().epoch() + 1)
+            except OSError as error:
+                what = f"{memory.folder} does not take what will run"
+                if (refused := storage_error(error, what)) is not None:
+                    raise refused from error
+
+    def readings(self, *, before: int | None = None) -> list[Reading]:
+        """What is marked up to now, a reading of each memory.
+
+        Args:
+            before: only what belongs to older epochs than this, and the load.
+        """
+        return [each.read(before=before) for each in self._all()]
+
+    def end_epochs(self, before: int, counted: Sequence[Reading] = ()) -> None:
+        """What is marked in epochs older than this counts no more; what comes late does.
+
+        Args:
+            before: the epoch that has begun.
+            counted: what was read of them; else what they hold now.
+        """
+        known = {reading.id: reading for reading in counted}
+        for memory in self._all():
+            with contextlib.suppress(OSError):
+                memory.end_epochs(before, known.get(memory.id))
+        for memory in self.own():
+            with contextlib.suppress(OSError):
+                memory.sweep()
+
+    def ids(self) -> set[str]:
+        """The ids under which their data files are published."""
+        return {name for memory in self._all() for name in saving.data_files_of(memory.id)}
