@@ -24,7 +24,7 @@ from wsgi_coverage.cli import (
     gate,
     health,
     pause,
-    reaching,
+    pods,
     refresh,
     report,
     reset,
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        with reaching.reached(arguments, say):
+        with pods.reached(arguments, say):
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ClientError as error:

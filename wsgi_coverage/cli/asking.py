@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wsgi_coverage.cli import reaching
+from wsgi_coverage.cli import pods
 from wsgi_coverage.client import BadAddressError, Client
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
 from wsgi_coverage.client.credentials import DEFAULT_USERNAME
@@ -37,7 +37,7 @@ def command(
     description: str = "",
     *,
     ends: str = ENDS,
-    pods: bool = True,
+    takes_pods: bool = True,
 ) -> argparse.ArgumentParser:
     """Declare a command that asks one dashboard.
 
@@ -47,7 +47,7 @@ def command(
         what: what it does, without a capital letter.
         description: more about that.
         ends: its exit codes.
-        pods: whether a pod can be named instead of an address.
+        takes_pods: whether a pod can be named instead of an address.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -59,13 +59,13 @@ def command(
     parser.add_argument(
         "url",
         type=address,
-        nargs="?" if pods else None,
+        nargs="?" if takes_pods else None,
         metavar="URL",
         help="http://127.0.0.1:8000/debug/coverage",
     )
     add_access(parser)
-    if pods:
-        reaching.add(parser)
+    if takes_pods:
+        pods.add(parser)
     return parser
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import owned
-from wsgi_coverage.cli import asking, reaching
+from wsgi_coverage.cli import asking, pods
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 DATA_FILE = ".coverage"
@@ -67,7 +67,7 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
         help="http://127.0.0.1:8000/debug/coverage",
     )
     asking.add_access(parser)
-    reaching.add(parser, many=True)
+    pods.add(parser, many=True)
     asking.add_wait(parser)
     parser.add_argument(
         "--rcfile", default=True, metavar="FILE", help="coverage.py's configuration"
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 def tell(collection: Any, arguments: argparse.Namespace) -> int:
     """Say what went wrong; return the exit code for that."""
     for message in (*collection.warnings, *(each.message for each in collection.failures)):
-        asking.say(reaching.named(arguments, message))
+        asking.say(pods.named(arguments, message))
     if collection.failures:
         return int(collection.failures[0].exit_code)
     if not collection.result.combined:

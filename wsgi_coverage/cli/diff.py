@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     what = "show the lines that only one of two reports has"
     # With A and B after it, a URL that may be left out could not be told from A.
-    parser = asking.command(commands, "diff", what, DESCRIPTION, pods=False)
+    parser = asking.command(commands, "diff", what, DESCRIPTION, takes_pods=False)
     parser.add_argument("a", metavar="A", help="a snapshot's id, or current")
     parser.add_argument("b", metavar="B", nargs="?", default="current", help="default: current")
     asking.add_json(parser)

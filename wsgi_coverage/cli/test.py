@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.cli.served import TICK, Served, ServedError, is_listened_at
+from wsgi_coverage.cli.server import TICK, Served, ServedError, is_listened_at
 from wsgi_coverage.collect import children, saving
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
