@@ -30,11 +30,11 @@ TAIL = 20_000  # bytes that are looked at for them
 Stopped = Callable[[], bool]  # whether somebody wants this to end
 
 
-class ServedError(Exception):
+class ServerError(Exception):
     """The server is not as it has to be; the text says why."""
 
 
-class Served:
+class Server:
     """A server process.
 
     Args:
@@ -43,7 +43,7 @@ class Served:
         log: where its output goes.
 
     Raises:
-        ServedError: it cannot be started.
+        ServerError: it cannot be started.
     """
 
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
@@ -60,7 +60,7 @@ class Served:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise ServedError(
+            raise ServerError(
                 f"the server {command[0]!r} cannot be started: {error.strerror or error}"
             ) from None
 
@@ -73,16 +73,16 @@ class Served:
             stopped: asked now and then; true ends the waiting.
 
         Raises:
-            ServedError: the server has ended, or the time is over.
+            ServerError: the server has ended, or the time is over.
         """
         deadline = time.monotonic() + patience
         refused = 0
         while not stopped():
             if (ending := self.ending()) is not None:
-                raise ServedError(f"the server {ending} before it answered at {url}")
+                raise ServerError(f"the server {ending} before it answered at {url}")
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ServedError(f"the server did not answer at {url} within {patience:g} seconds")
+                raise ServerError(f"the server did not answer at {url} within {patience:g} seconds")
             if answers(url, timeout=min(left, ANSWER_PATIENCE), really=refused > POLITE):
                 return
             refused += is_listened_at(url)
@@ -103,10 +103,10 @@ class Served:
         """After the tests: it runs, or they have ended it in order.
 
         Raises:
-            ServedError: it has ended with another exit code than 0.
+            ServerError: it has ended with another exit code than 0.
         """
         if self._process.poll():
-            raise ServedError(f"the server {self.ending()} while it was tested")
+            raise ServerError(f"the server {self.ending()} while it was tested")
 
     def end(self, *, patience: float, hurried: Stopped) -> bool:
         """End it, and all that it has started in its session; return whether it did so in order.

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.cli.server import TICK, Served, ServedError, is_listened_at
+from wsgi_coverage.cli.server import TICK, Server, ServerError, is_listened_at
 from wsgi_coverage.collect import children, saving
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
@@ -103,7 +103,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    server = _server(arguments)
+    server_command = _server_command(arguments)
     if not command:
         arguments.usage_error("name the command that tests the server, after --")
     settings = settings_module.load({}, env=os.environ)
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         private = private_folder(data_file)
         try:
-            code, is_well = _serve_and_test(arguments, server, command, env, folder, stop)
+            code, is_well = _serve_and_test(arguments, server_command, command, env, folder, stop)
             if code is None:
                 return NO_SERVER
             if stop.number is not None:
@@ -166,7 +166,7 @@ def _work_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _serve_and_test(
     arguments: argparse.Namespace,
-    server: list[str],
+    server_command: list[str],
     command: list[str],
     env: dict[str, str],
     folder: Path,
@@ -177,31 +177,31 @@ def _serve_and_test(
         _say(f"somebody else listens at {arguments.url} already")
         return None, False
     try:
-        served = Served(server, env, folder / "server.log")
-    except ServedError as error:
+        server = Server(server_command, env, folder / "server.log")
+    except ServerError as error:
         _say(str(error))
         return None, False
     code, is_well = None, True
     try:
-        served.wait_until_it_answers(arguments.url, patience=arguments.timeout, stopped=stop)
+        server.wait_until_it_answers(arguments.url, patience=arguments.timeout, stopped=stop)
         if not stop():
             code = _run(command, stop)
-            served.check_that_it_is_well()
+            server.check_that_it_is_well()
         if not stop():
             _publish(private_folder(folder / ".coverage"))
-    except ServedError as error:
+    except ServerError as error:
         is_well = False
-        _say(f"{error}; {served.last_lines()}")
+        _say(f"{error}; {server.last_lines()}")
     finally:
         hurry = _Stop()
         with _noting(hurry):
-            is_in_order = served.end(patience=arguments.timeout, hurried=hurry)
+            is_in_order = server.end(patience=arguments.timeout, hurried=hurry)
     stop.number = stop.number or hurry.number
     if not is_in_order and not hurry():
         is_well = False
         _say(
             f"the server did not end within {arguments.timeout:g} seconds, neither by SIGINT nor "
-            f"by SIGTERM, and was killed; {served.last_lines()}"
+            f"by SIGTERM, and was killed; {server.last_lines()}"
         )
     return (128 + stop.number if stop.number is not None else code), is_well
 
@@ -268,7 +268,7 @@ def _noting(stop: _Stop) -> Iterator[None]:
             signal.signal(number, former)
 
 
-def _server(arguments: argparse.Namespace) -> list[str]:
+def _server_command(arguments: argparse.Namespace) -> list[str]:
     try:
         words = shlex.split(arguments.server)
     except ValueError as error:
