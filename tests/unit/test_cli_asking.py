@@ -14,7 +14,7 @@ import pytest
 from coverage import CoverageData
 
 from wsgi_coverage import cli, interrupt
-from wsgi_coverage.cli import asking, collect, gate, meter
+from wsgi_coverage.cli import asking, collect, gate, output
 from wsgi_coverage.data import stamp
 
 Output = pytest.CaptureFixture[str]
@@ -247,7 +247,7 @@ def test_on_a_terminal_progress_is_shown_and_goes(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
-    with meter.on_terminal() as show:
+    with output.progress_on_terminal() as show:
         assert show is not None
         show(3, None)
         show(3, 7)
@@ -257,7 +257,7 @@ def test_on_a_terminal_progress_is_shown_and_goes(
 
 
 def test_elsewhere_no_progress_is_shown(capsys: Output) -> None:
-    with meter.on_terminal() as show:
+    with output.progress_on_terminal() as show:
         assert show is None
 
     assert capsys.readouterr().err == ""

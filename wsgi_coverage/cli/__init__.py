@@ -34,7 +34,7 @@ from wsgi_coverage.cli import (
     snapshots,
     test,
 )
-from wsgi_coverage.cli.asking import say
+from wsgi_coverage.cli.output import say
 from wsgi_coverage.client import ClientError
 from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
 

@@ -1,4 +1,4 @@
-"""What the commands that ask a dashboard have in common: arguments, tables, exit codes. No state.
+"""What the commands that ask a dashboard have in common: arguments and exit codes. No state.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, refused, or no dashboard at the address;
 4 done, but a worker did not take part.
@@ -7,18 +7,15 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, refused, or no dashboa
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from wsgi_coverage.cli import pods
+from wsgi_coverage.cli import output, pods
 from wsgi_coverage.client import BadAddressError, Client
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
 from wsgi_coverage.client.credentials import DEFAULT_USERNAME
 from wsgi_coverage.client.transport import split
-from wsgi_coverage.data import imported
 
 OK, FAILED, USAGE, NO_ANSWER, INCOMPLETE = range(5)
 
@@ -130,74 +127,15 @@ def client(arguments: argparse.Namespace, url: str | None = None) -> Client:
     )
 
 
-def show(text: str) -> None:
-    """Print lines on stdout that can do nothing to a terminal."""
-    for line in text.split("\n"):
-        print(plain(line))
-
-
-def show_json(answer: object) -> None:
-    """Print an answer as JSON."""
-    print(json.dumps(answer, indent=1))
-
-
-def say(text: object) -> None:
-    """Print one line on stderr."""
-    print(f"wsgi-coverage: {plain(text, sys.stderr)}", file=sys.stderr)
-
-
-def table(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, left: Sequence[str] = ()
-) -> None:
-    """Print a table.
-
-    Args:
-        rows: what to show.
-        columns: the key of each column, and its heading.
-        left: keys of the columns of text; the others hold numbers.
-    """
-    cells = [[plain(_cell(row.get(key))) for key in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns.values(), *cells, strict=True)]
-    for line in ([*columns.values()], *cells):
-        shown = [
-            cell.ljust(width) if key in left else cell.rjust(width)
-            for key, cell, width in zip(columns, line, widths, strict=True)
-        ]
-        print("  ".join(shown).rstrip())
-
-
-def say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
-    """Say on stderr why files or functions are neither at load only nor at runtime.
-
-    Args:
-        rows: the dashboard's answer.
-        reason: the key of why a figure of load and runtime is null.
-    """
-    unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
-    if unknown:
-        say(f"not known whether {len(unknown)} of these ran at load only: {unknown[0].get(reason)}")
-
-
-def say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Say on stderr of which files more may have run than the figures tell.
-
-    Args:
-        rows: the dashboard's answer, files or functions.
-    """
-    why = imported.warning({row["file"] for row in rows if "imported_early" in row})
-    if why is not None:
-        say(why)
-
-
 def gathered(answer: Mapping[str, Any]) -> int:
     """Say which workers did not take part, and return the exit code for that."""
     late = [worker for worker in answer.get("workers") or () if not worker.get("fresh")]
     for worker in late:
         why = worker.get("error") or worker.get("state")
-        say(f"worker {worker.get('pid')} on {worker.get('host')} did not take part: {why}")
+        output.say(f"worker {worker.get('pid')} on {worker.get('host')} did not take part: {why}")
     if answer.get("complete") is True:
         return OK
-    say(
+    output.say(
         f"not complete: {len(late)} of {len(answer.get('workers') or ())} workers did not take part"
     )
     return INCOMPLETE
@@ -207,34 +145,11 @@ def done(answer: Mapping[str, Any], what: str, *, as_json: bool) -> int:
     """Print what became of a call to all workers, and return the exit code."""
     workers = answer.get("workers") or ()
     if as_json:
-        show_json(answer)
+        output.show_json(answer)
     else:
         took_part = sum(1 for worker in workers if worker.get("fresh"))
-        show(f"{what} {plural(took_part, 'worker')}")
+        output.show(f"{what} {output.plural(took_part, 'worker')}")
     return gathered(answer)
-
-
-def plural(count: int, what: str) -> str:
-    """`1 worker`, `2 workers`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def ranges(lines: Sequence[int]) -> str:
-    """`3-5, 8`."""
-    out: list[list[int]] = []
-    for line in lines:
-        if out and out[-1][1] == line - 1:
-            out[-1][1] = line
-        else:
-            out.append([line, line])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in out)
-
-
-def plain(text: object, stream: Any = None) -> str:
-    """Text that can do nothing to a terminal, and that the stream, or stdout, can take."""
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text))
-    encoding = (stream or sys.stdout).encoding or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def address(raw: str) -> str:
@@ -272,9 +187,3 @@ def _number(raw: str) -> float:
         return float(raw)
     except ValueError:
         return math.nan
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)

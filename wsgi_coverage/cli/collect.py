@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import owned
-from wsgi_coverage.cli import asking, pods
+from wsgi_coverage.cli import asking, output, pods
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 DATA_FILE = ".coverage"
@@ -80,11 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     from wsgi_coverage.report.checkout import Checkout
     from wsgi_coverage.report.targets import drafting
 
-    output = arguments.output or Path(DATA_FILE)
-    with drafting(output) as draft:
+    target = arguments.output or Path(DATA_FILE)
+    with drafting(target) as draft:
         collection = collect(
             [asking.client(arguments, url) for url in arguments.urls],
-            output,
+            target,
             private=arguments.output is None,
             checkout=Checkout(Path(), arguments.rcfile),
             append=arguments.append,
@@ -96,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         code = tell(collection, arguments)
         result = collection.result
         if result.combined:
-            instances = asking.plural(len(result.combined), "instance")
-            asking.say(f"{asking.plural(result.files, 'file')} in {output}, of {instances}")
+            instances = output.plural(len(result.combined), "instance")
+            output.say(f"{output.plural(result.files, 'file')} in {target}, of {instances}")
             if arguments.format is not None:
                 _report(draft, arguments)
     return code
@@ -106,14 +106,14 @@ def run(arguments: argparse.Namespace) -> int:
 def tell(collection: Any, arguments: argparse.Namespace) -> int:
     """Say what went wrong; return the exit code for that."""
     for message in (*collection.warnings, *(each.message for each in collection.failures)):
-        asking.say(pods.named(arguments, message))
+        output.say(pods.named(arguments, message))
     if collection.failures:
         return int(collection.failures[0].exit_code)
     if not collection.result.combined:
-        asking.say("no instance has measured anything yet: nothing is written")
+        output.say("no instance has measured anything yet: nothing is written")
         return asking.FAILED
     if not collection.complete:
-        asking.say("not complete: a worker did not take part")
+        output.say("not complete: a worker did not take part")
         return asking.INCOMPLETE
     return asking.OK
 
@@ -127,12 +127,12 @@ def _report(data_file: Path, arguments: argparse.Namespace) -> None:
         if arguments.to is None:
             owned.make_folder(folder)
         paper.html(data_file, folder, arguments.rcfile)
-        asking.say(f"the report is {folder / 'index.html'}")
+        output.say(f"the report is {folder / 'index.html'}")
         return
     text = paper.text(data_file, arguments.format, arguments.rcfile)
     if arguments.to is None:
         if arguments.format == "text":
-            asking.show(text.rstrip("\n"))
+            output.show(text.rstrip("\n"))
         else:
             sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         return

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 from wsgi_coverage.client import Diff
 
 DESCRIPTION = """\
@@ -30,10 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     answer = asking.client(arguments).diff(arguments.a, arguments.b)
     if arguments.json:
-        asking.show_json(answer)
+        output.show_json(answer)
     else:
         for line in _lines(answer):
-            asking.show(line)
+            output.show(line)
     return asking.OK
 
 
@@ -47,7 +47,7 @@ def _lines(answer: Diff) -> Iterator[str]:
                 yield f"  cannot be compared: {file.get('reason')}"
                 break
             if only["lines"]:
-                yield f"  only in {name}: {asking.ranges(only['lines'])}"
+                yield f"  only in {name}: {output.ranges(only['lines'])}"
             if only.get("branches"):
                 branches = ", ".join(f"{start}->{end}" for start, end in only["branches"])
                 yield f"  only in {name}, branches: {branches}"

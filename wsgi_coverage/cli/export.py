@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 FORMATS = ("coverage", "json", "xml", "lcov", "html")
 BINARY = ("coverage", "html")
@@ -34,10 +34,10 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
-    output = arguments.output
-    if output is None and arguments.format in BINARY and sys.stdout.isatty():
-        asking.say("that is nothing for a terminal: name a file with -o")
+    file = arguments.output
+    if file is None and arguments.format in BINARY and sys.stdout.isatty():
+        output.say("that is nothing for a terminal: name a file with -o")
         return asking.USAGE
-    target = sys.stdout.buffer if output is None else output
+    target = sys.stdout.buffer if file is None else file
     asking.client(arguments).export(target, format=arguments.format, snapshot=arguments.snapshot)
     return asking.OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 COLUMNS = {
     "file": "file",
@@ -33,14 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     found = asking.client(arguments).files(snapshot=arguments.snapshot)
     if arguments.json:
-        asking.show_json(found)
+        output.show_json(found)
         return asking.OK
     there = {key for each in found for key in each}
     columns = {key: name for key, name in COLUMNS.items() if key in there or key == "file"}
-    asking.table(found, columns, left=["file", "ran"])
-    asking.say_what_is_not_exact(found)
-    asking.say_what_is_unknown(found, "runtime_reason")
+    output.table(found, columns, left=["file", "ran"])
+    output.say_what_is_not_exact(found)
+    output.say_what_is_unknown(found, "runtime_reason")
     for each in found:
         if each["statements"] is None:
-            asking.say(f"{each['file']} has no figures: {each.get('reason')}")
+            output.say(f"{each['file']} has no figures: {each.get('reason')}")
     return asking.OK

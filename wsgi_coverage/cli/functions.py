@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 COLUMNS = {
     "file": "file",
@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     client = asking.client(arguments)
     found = client.functions(unused=arguments.unused, snapshot=arguments.snapshot)
     if arguments.json:
-        asking.show_json(found)
+        output.show_json(found)
     else:
-        asking.table(found, COLUMNS, left=["file", "name", "ran"])
-        asking.say_what_is_not_exact(found)
-        asking.say_what_is_unknown(found, "reason")
+        output.table(found, COLUMNS, left=["file", "name", "ran"])
+        output.say_what_is_not_exact(found)
+        output.say_what_is_unknown(found, "reason")
     return asking.OK

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 from wsgi_coverage.cli.collect import add_instances, tell
 
 BELOW, UNKNOWN = 5, 6
@@ -86,7 +86,7 @@ def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
     is_below = percent is not None and percent < arguments.fail_under
     unknown = [each for each in judged if each.state == "unknown"]
     if arguments.json:
-        asking.show_json(
+        output.show_json(
             {
                 "percent": None if percent is None else round(percent, 2),
                 "statements": statements,
@@ -100,7 +100,7 @@ def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
         rows = [
             {
                 **each.as_json(),
-                "missing": asking.ranges(each.missing) or each.reason or _word(each.state),
+                "missing": output.ranges(each.missing) or each.reason or _word(each.state),
             }
             for each in judged
         ]
@@ -111,10 +111,10 @@ def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
             "missing": "missing",
         }
         if rows:
-            asking.table(rows, columns, left=["file", "missing"])
-        asking.show(_sentence(percent, covered, statements, arguments.fail_under))
+            output.table(rows, columns, left=["file", "missing"])
+        output.show(_sentence(percent, covered, statements, arguments.fail_under))
     if unknown:
-        asking.say(f"{asking.plural(len(unknown), 'changed file')} cannot be judged")
+        output.say(f"{output.plural(len(unknown), 'changed file')} cannot be judged")
     if is_below:
         return BELOW
     return UNKNOWN if unknown else asking.OK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 from wsgi_coverage.client import Health, Worker
 
 DESCRIPTION = """\
@@ -35,10 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     client = asking.client(arguments)
     health = client.health()
     if arguments.json:
-        asking.show_json(health)
+        output.show_json(health)
     else:
         for line in _lines(client.url, health):
-            print(asking.plain(line))
+            print(output.plain(line))
     return asking.OK if health["status"] == "ok" else asking.FAILED
 
 

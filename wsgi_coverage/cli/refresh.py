@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking, meter
+from wsgi_coverage.cli import asking, output
 
 
 def add(commands: Any) -> None:
@@ -23,14 +23,14 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
-    with meter.on_terminal() as progress:
+    with output.progress_on_terminal() as progress:
         answer = asking.client(arguments).refresh(wait=arguments.wait, progress=progress)
     if arguments.json:
-        asking.show_json(answer)
+        output.show_json(answer)
     else:
-        asking.show(_sentence(answer["summary"]))
+        output.show(_sentence(answer["summary"]))
     for warning in answer["warnings"]:
-        asking.say(warning)
+        output.say(warning)
     return asking.gathered(answer)
 
 
@@ -38,5 +38,5 @@ def _sentence(summary: dict[str, Any]) -> str:
     percent = summary.get("percent")
     if percent is None:
         return f"no figures: {summary.get('reason') or 'no data yet'}"
-    statements = asking.plural(summary["statements"], "statement")
-    return f"{percent:.2f} % of {statements} in {asking.plural(summary['files'], 'file')}"
+    statements = output.plural(summary["statements"], "statement")
+    return f"{percent:.2f} % of {statements} in {output.plural(summary['files'], 'file')}"

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 DESCRIPTION = """\
 Print the published report, as `coverage report` would. `wsgi-coverage refresh` makes a new one.
@@ -27,10 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     client = asking.client(arguments)
     if not arguments.json:
-        asking.show(client.report(snapshot=arguments.snapshot).rstrip("\n"))
+        output.show(client.report(snapshot=arguments.snapshot).rstrip("\n"))
         return asking.OK
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "report.json")
         client.export(target, format="json", snapshot=arguments.snapshot)
-        asking.show_json(json.loads(target.read_bytes()))
+        output.show_json(json.loads(target.read_bytes()))
     return asking.OK

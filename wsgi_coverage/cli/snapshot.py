@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 DESCRIPTION = """\
 Keep a report of everything executed up to now, and print its id. The published report stays as it
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         label=arguments.label, reset=arguments.reset, wait=arguments.wait
     )
     if arguments.json:
-        asking.show_json(answer)
+        output.show_json(answer)
     else:
-        asking.show(answer["id"])
+        output.show(answer["id"])
     return asking.gathered(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wsgi_coverage.cli import asking
+from wsgi_coverage.cli import asking, output
 
 COLUMNS = {"id": "id", "taken_at": "taken at", "size": "bytes", "label": "label"}
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         return asking.OK
     found = client.snapshots()
     if arguments.json:
-        asking.show_json(found)
+        output.show_json(found)
     else:
-        asking.table(found, COLUMNS, left=["id", "taken_at", "label"])
+        output.table(found, COLUMNS, left=["id", "taken_at", "label"])
     return asking.OK
