@@ -319,6 +319,21 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: Output) -> Non
     assert "usage: wsgi-coverage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [[], ["--format", "html"]])
+def test_what_is_no_text_is_not_printed_on_a_terminal(
+    dashboard: Dashboard, capsys: Output, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert cli.main(["export", dashboard.url, *option]) == asking.USAGE == 2
+
+    assert dashboard.asked == []
+    assert capsys.readouterr() == (
+        "",
+        "wsgi-coverage: that is nothing for a terminal: name a file with -o\n",
+    )
+
+
 def test_snapshots_are_deleted_one_after_another(dashboard: Dashboard, capsys: Output) -> None:
     dashboard.answers["DELETE /cov/snapshots/1"] = (200, {"status": "deleted", "id": "1"})
 

@@ -1,8 +1,8 @@
-"""Front door for the terminal: `wsgi-coverage`.
+"""The command `wsgi-coverage`: its arguments, what it prints where, and how it ends.
 
 What was asked for goes to stdout, narration and errors to stderr. Exit codes: 0 done, 1 failed, 2
-wrong usage; a command that has more says so. Each command is a module with `add`, which declares
-its arguments, and `run`, which returns the exit code. Runs once, in the main thread.
+wrong usage; a command that has more says so. The commands that ask one dashboard are a table;
+each other one is a module. Runs once, in the main thread.
 """
 
 from __future__ import annotations
@@ -14,48 +14,19 @@ from collections.abc import Sequence
 
 import wsgi_coverage
 from wsgi_coverage import interrupt
-from wsgi_coverage.cli import (
-    collect,
-    demo,
-    diff,
-    export,
-    files,
-    functions,
-    gate,
-    health,
-    pause,
-    pods,
-    refresh,
-    report,
-    reset,
-    resume,
-    run,
-    snapshot,
-    snapshots,
-    test,
-)
+from wsgi_coverage.cli import collect, dashboard, demo, gate, pods, run, test
 from wsgi_coverage.cli.output import say
 from wsgi_coverage.client import ClientError
 from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
 
+# What declares each: its arguments, and `run`, which returns the exit code. In the help's order.
 COMMANDS = (
-    demo,
-    run,
-    test,
-    refresh,
-    report,
-    files,
-    functions,
-    export,
-    snapshot,
-    snapshots,
-    diff,
-    reset,
-    pause,
-    resume,
-    health,
-    collect,
-    gate,
+    demo.add,
+    run.add,
+    test.add,
+    *(command.add for command in dashboard.COMMANDS),
+    collect.add,
+    gate.add,
 )
 
 
@@ -112,6 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    for add in COMMANDS:
+        add(commands)
     return parser

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from wsgi_coverage.cli import output, pods
-from wsgi_coverage.client import BadAddressError, Client
+from wsgi_coverage.cli import output
+from wsgi_coverage.client import BadAddressError, Client, ClientError
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
 from wsgi_coverage.client.credentials import DEFAULT_USERNAME
 from wsgi_coverage.client.transport import split
@@ -26,44 +26,29 @@ ENDS = "exit code: 0 done, 1 failed, 2 wrong usage, 3 no answer, refused, or no 
 ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
 MAX_WAIT = 300.0  # seconds
 
+Declare = Callable[[argparse.ArgumentParser], object]  # of an argument
 
-def command(
-    commands: Any,
-    name: str,
-    what: str,
-    description: str = "",
-    *,
-    ends: str = ENDS,
-    takes_pods: bool = True,
-) -> argparse.ArgumentParser:
-    """Declare a command that asks one dashboard.
 
-    Args:
-        commands: where.
-        name: its name.
-        what: what it does, without a capital letter.
-        description: more about that.
-        ends: its exit codes.
-        takes_pods: whether a pod can be named instead of an address.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=what,
-        description=(description or f"{what[0].upper()}{what[1:]}.\n") + ABOUT_URL,
-        epilog=ends,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+class WrongUsageError(ClientError):
+    """Arguments that do not go together; the message says why."""
+
+    exit_code = USAGE
+
+
+def argument(*names: str, **options: Any) -> Declare:
+    """Return what declares an argument; the parameters are those of `add_argument`."""
+    return lambda parser: parser.add_argument(*names, **options)
+
+
+def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> None:
+    """Declare the address of a dashboard, or several."""
     parser.add_argument(
-        "url",
-        type=address,
-        nargs="?" if takes_pods else None,
+        name,
+        type=_address,
+        nargs=nargs,
         metavar="URL",
         help="http://127.0.0.1:8000/debug/coverage",
     )
-    add_access(parser)
-    if takes_pods:
-        pods.add(parser)
-    return parser
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +112,7 @@ def client(arguments: argparse.Namespace, url: str | None = None) -> Client:
     )
 
 
-def gathered(answer: Mapping[str, Any]) -> int:
+def completeness(answer: Mapping[str, Any]) -> int:
     """Say which workers did not take part, and return the exit code for that."""
     late = [worker for worker in answer.get("workers") or () if not worker.get("fresh")]
     for worker in late:
@@ -141,18 +126,7 @@ def gathered(answer: Mapping[str, Any]) -> int:
     return INCOMPLETE
 
 
-def done(answer: Mapping[str, Any], what: str, *, as_json: bool) -> int:
-    """Print what became of a call to all workers, and return the exit code."""
-    workers = answer.get("workers") or ()
-    if as_json:
-        output.show_json(answer)
-    else:
-        took_part = sum(1 for worker in workers if worker.get("fresh"))
-        output.show(f"{what} {output.plural(took_part, 'worker')}")
-    return gathered(answer)
-
-
-def address(raw: str) -> str:
+def _address(raw: str) -> str:
     """A dashboard's address, for argparse."""
     try:
         split(raw)

@@ -59,13 +59,7 @@ def add(commands: Any) -> None:
 
 def add_instances(parser: argparse.ArgumentParser) -> None:
     """Declare whose data is wanted, and which sources it is about."""
-    parser.add_argument(
-        "urls",
-        type=asking.address,
-        nargs="*",
-        metavar="URL",
-        help="http://127.0.0.1:8000/debug/coverage",
-    )
+    asking.add_url(parser, "urls", "*")
     asking.add_access(parser)
     pods.add(parser, many=True)
     asking.add_wait(parser)

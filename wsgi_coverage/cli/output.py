@@ -15,13 +15,42 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsgi_coverage import terminal
+from wsgi_coverage.client import Diff, File, Function, Health, Refreshed, Snapshot, Status, Worker
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
 
+FILE_COLUMNS = {
+    "file": "file",
+    "statements": "statements",
+    "missing": "missing",
+    "branches": "branches",
+    "missing_branches": "missing",
+    "percent": "percent",
+    "load_only": "load only",
+    "runtime": "at runtime",
+    "runtime_percent": "percent",
+    "ran": "ran",
+}
+FUNCTION_COLUMNS = {
+    "file": "file",
+    "line": "line",
+    "name": "function",
+    "statements": "statements",
+    "covered": "covered",
+    "runtime": "at runtime",
+    "ran": "ran",
+}
+SNAPSHOT_COLUMNS = {"id": "id", "taken_at": "taken at", "size": "bytes", "label": "label"}
+
 
 def show(text: str) -> None:
-    """Print lines on stdout that can do nothing to a terminal."""
-    for line in text.split("\n"):
+    """Print a text on stdout, so that it can do nothing to a terminal."""
+    show_lines(text.split("\n"))
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout that can do nothing to a terminal; a newline in one is escaped."""
+    for line in lines:
         print(plain(line))
 
 
@@ -53,29 +82,6 @@ def table(
             for key, cell, width in zip(columns, line, widths, strict=True)
         ]
         print("  ".join(shown).rstrip())
-
-
-def say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
-    """Say on stderr why files or functions are neither at load only nor at runtime.
-
-    Args:
-        rows: the dashboard's answer.
-        reason: the key of why a figure of load and runtime is null.
-    """
-    unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
-    if unknown:
-        say(f"not known whether {len(unknown)} of these ran at load only: {unknown[0].get(reason)}")
-
-
-def say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Say on stderr of which files more may have run than the figures tell.
-
-    Args:
-        rows: the dashboard's answer, files or functions.
-    """
-    why = imported.warning({row["file"] for row in rows if "imported_early" in row})
-    if why is not None:
-        say(why)
 
 
 @contextlib.contextmanager
@@ -122,3 +128,134 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+# Answers of a dashboard
+
+
+def refreshed(answer: Refreshed) -> None:
+    """Print the total of a new report."""
+    summary = answer["summary"]
+    percent = summary.get("percent")
+    if percent is None:
+        show(f"no figures: {summary.get('reason') or 'no data yet'}")
+        return
+    statements = plural(summary["statements"], "statement")
+    show(f"{percent:.2f} % of {statements} in {plural(summary['files'], 'file')}")
+
+
+def took_part(answer: Status, what: str) -> None:
+    """Print in how many workers something was done.
+
+    Args:
+        answer: to a call to all workers.
+        what: was done, up to the number: `paused in`.
+    """
+    fresh = [worker for worker in answer["workers"] or () if worker.get("fresh")]
+    show(f"{what} {plural(len(fresh), 'worker')}")
+
+
+def files(found: Sequence[File]) -> None:
+    """Print the figures of files, of which a dashboard tells some only."""
+    there = {key for each in found for key in each}
+    columns = {key: name for key, name in FILE_COLUMNS.items() if key in there or key == "file"}
+    table(found, columns, left=["file", "ran"])
+    _say_what_is_not_exact(found)
+    _say_what_is_unknown(found, "runtime_reason")
+    for each in found:
+        if each["statements"] is None:
+            say(f"{each['file']} has no figures: {each.get('reason')}")
+
+
+def functions(found: Sequence[Function]) -> None:
+    """Print the figures of functions."""
+    table(found, FUNCTION_COLUMNS, left=["file", "name", "ran"])
+    _say_what_is_not_exact(found)
+    _say_what_is_unknown(found, "reason")
+
+
+def snapshots(found: Sequence[Snapshot]) -> None:
+    """Print a list of snapshots."""
+    table(found, SNAPSHOT_COLUMNS, left=["id", "taken_at", "label"])
+
+
+def diff(answer: Diff) -> None:
+    """Print the lines that only one of two reports has."""
+    show_lines(_diff_lines(answer))
+
+
+def health(answer: Health) -> None:
+    """Print how an application is measured, and what is the matter."""
+    show_lines(_health_lines(answer))
+
+
+def _say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
+    """Say on stderr why files or functions are neither at load only nor at runtime.
+
+    Args:
+        rows: the dashboard's answer.
+        reason: the key of why a figure of load and runtime is null.
+    """
+    unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
+    if unknown:
+        say(f"not known whether {len(unknown)} of these ran at load only: {unknown[0].get(reason)}")
+
+
+def _say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Say on stderr of which files more may have run than the figures tell.
+
+    Args:
+        rows: the dashboard's answer, files or functions.
+    """
+    why = imported.warning({row["file"] for row in rows if "imported_early" in row})
+    if why is not None:
+        say(why)
+
+
+def _diff_lines(answer: Diff) -> Iterator[str]:
+    a, b = _report_name(answer["a"]), _report_name(answer["b"])
+    for file in answer["files"]:
+        yield file["file"]
+        for name, only in ((a, file["only_a"]), (b, file["only_b"])):
+            if only is None:
+                yield f"  cannot be compared: {file.get('reason')}"
+                break
+            if only["lines"]:
+                yield f"  only in {name}: {ranges(only['lines'])}"
+            if only.get("branches"):
+                branches = ", ".join(f"{start}->{end}" for start, end in only["branches"])
+                yield f"  only in {name}, branches: {branches}"
+    if not answer["files"]:
+        yield f"{a} and {b} have executed the same"
+
+
+def _report_name(report: dict[str, Any]) -> str:
+    return str(report["id"]) if report["label"] is None else f"{report['id']} ({report['label']})"
+
+
+def _health_lines(health: Health) -> list[str]:
+    workers = health["workers"]
+    out = []
+    if "engine" in health:
+        out.append(f"engine:       {health['engine']} ({health['engine_reason']})")
+    out += [
+        f"core:         {health['core']} ({health.get('core_reason')})",
+        f"coverage.py:  {health.get('coverage_version')}",
+        f"measured:     {'branches' if health.get('branch') else 'statements'}",
+        f"data folder:  {health.get('data_folder')}",
+        f"workers:      {len(workers)}",
+        *(f"  {_worker(worker)}" for worker in workers),
+    ]
+    if isinstance(report := health.get("report"), dict):
+        out += [f"report:       {sentence}" for sentence in report.get("outdated") or ()]
+    if health["problems"]:
+        out += ["problems:", *(f"  {problem}" for problem in health["problems"])]
+    for diagnosis in health["diagnoses"]:
+        out += [f"{diagnosis['name']}: {diagnosis['text']}", f"  Remedy: {diagnosis['remedy']}"]
+    return out
+
+
+def _worker(worker: Worker) -> str:
+    line = f"{worker.get('host')} {worker.get('pid')} {worker.get('state')}"
+    line += f", published {worker.get('published_at') or 'nothing yet'}"
+    return f"{line}: {worker['error']}" if worker.get("error") else line

@@ -1,0 +1,294 @@
+"""The commands that ask one dashboard, as a table: COMMANDS, at the end. No state."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.cli import asking, output, pods
+from wsgi_coverage.cli.asking import FAILED, OK, Declare, add_json, add_snapshot, add_wait, argument
+from wsgi_coverage.client import Client, Health, Refreshed, Snapshot
+
+FORMATS = ("coverage", "json", "xml", "lcov", "html")
+BINARY = ("coverage", "html")
+
+
+def _done(_: object) -> int:
+    return OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that asks one dashboard.
+
+    Attributes:
+        name: the command's.
+        what: what it does, without a capital letter.
+        about: what its help says of that; empty: `what`.
+        arguments: what declares its own, in the order of its help.
+        ask: what is asked, given the arguments; returns the answer, None where nothing is left to
+            print.
+        show: prints the answer where no JSON is wanted.
+        exit_code: of the answer; also says on stderr what is the matter with it.
+        ends: the exit codes, as its help tells them.
+        takes_pods: whether a pod can be named instead of an address.
+    """
+
+    name: str
+    what: str
+    about: str = ""
+    arguments: tuple[Declare, ...]
+    ask: Callable[[Client, argparse.Namespace], Any]
+    show: Callable[[Any], None] = output.show
+    exit_code: Callable[[Any], int] = _done
+    ends: str = asking.ENDS
+    takes_pods: bool = True
+
+    def add(self, commands: Any) -> None:
+        """Declare the command."""
+        parser = commands.add_parser(
+            self.name,
+            help=self.what,
+            description=(self.about or f"{self.what[0].upper()}{self.what[1:]}.\n")
+            + asking.ABOUT_URL,
+            epilog=self.ends,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        asking.add_url(parser, "url", "?" if self.takes_pods else None)
+        asking.add_access(parser)
+        if self.takes_pods:
+            pods.add(parser)
+        for declare in self.arguments:
+            declare(parser)
+        parser.set_defaults(run=self.run)
+
+    def run(self, given: argparse.Namespace) -> int:
+        """Run it; return the exit code."""
+        answer = self.ask(asking.client(given), given)
+        if answer is None:
+            return OK
+        if given.json:
+            output.show_json(answer)
+        else:
+            self.show(answer)
+        return self.exit_code(answer)
+
+
+def _add_which_functions(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--unused",
+        action="store_const",
+        const=True,
+        default=False,
+        help="only those that never ran, neither at load nor at runtime",
+    )
+    which.add_argument(
+        "--not-at-runtime",
+        dest="unused",
+        action="store_const",
+        const="runtime",
+        help="only those that never ran, and those that ran at load only",
+    )
+
+
+def _refresh(client: Client, given: argparse.Namespace) -> Refreshed:
+    with output.progress_on_terminal() as progress:
+        return client.refresh(wait=given.wait, progress=progress)
+
+
+def _warnings_and_completeness(answer: Refreshed) -> int:
+    for warning in answer["warnings"]:
+        output.say(warning)
+    return asking.completeness(answer)
+
+
+def _report(client: Client, given: argparse.Namespace) -> Any:
+    """The text report; with --json coverage.py's."""
+    if not given.json:
+        return client.report(snapshot=given.snapshot).rstrip("\n")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "report.json")
+        client.export(target, format="json", snapshot=given.snapshot)
+        return json.loads(target.read_bytes())
+
+
+def _export(client: Client, given: argparse.Namespace) -> None:
+    if given.output is None and given.format in BINARY and sys.stdout.isatty():
+        raise asking.WrongUsageError("that is nothing for a terminal: name a file with -o")
+    target = sys.stdout.buffer if given.output is None else given.output
+    client.export(target, format=given.format, snapshot=given.snapshot)
+
+
+def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | None:
+    for identity in given.delete:
+        client.delete_snapshot(identity)
+    return None if given.delete else client.snapshots()
+
+
+def _health(client: Client, given: argparse.Namespace) -> Health:
+    health = client.health()
+    if not given.json:  # the client has found out where the dashboard is
+        output.show_lines([f"{client.url}: {health['status']}"])
+    return health
+
+
+COMMANDS = (
+    Command(
+        name="refresh",
+        what="have every worker publish, and a new report made",
+        arguments=(add_wait, add_json),
+        ask=_refresh,
+        show=output.refreshed,
+        exit_code=_warnings_and_completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    ),
+    Command(
+        name="report",
+        what="print the published report",
+        about="""\
+Print the published report, as `coverage report` would. `wsgi-coverage refresh` makes a new one.
+""",
+        arguments=(
+            add_snapshot,
+            argument("--json", action="store_true", help="print coverage.py's JSON report"),
+        ),
+        ask=_report,
+    ),
+    Command(
+        name="files",
+        what="list the published report's figures, file by file",
+        arguments=(add_snapshot, add_json),
+        ask=lambda client, given: client.files(snapshot=given.snapshot),
+        show=output.files,
+    ),
+    Command(
+        name="functions",
+        what="list the published report's figures, function by function",
+        arguments=(_add_which_functions, add_snapshot, add_json),
+        ask=lambda client, given: client.functions(unused=given.unused, snapshot=given.snapshot),
+        show=output.functions,
+    ),
+    Command(
+        name="export",
+        what="download the published report",
+        about="""\
+Download the published report: the combined .coverage file, coverage.py's JSON, XML (Cobertura) or
+LCOV report, or its HTML report as a zip archive. A file that is given is there whole afterwards, or
+as it was before.
+""",
+        arguments=(
+            argument(
+                "--format",
+                choices=FORMATS,
+                default="coverage",
+                help="default: coverage, the data file",
+            ),
+            argument(
+                "-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)"
+            ),
+            add_snapshot,
+        ),
+        ask=_export,
+    ),
+    Command(
+        name="snapshot",
+        what="keep a report of everything executed up to now",
+        about="""\
+Keep a report of everything executed up to now, and print its id. The published report stays as it
+is.
+""",
+        arguments=(
+            argument("--label", help="is kept with it"),
+            argument("--reset", action="store_true", help="and forget all of it, in the same step"),
+            add_wait,
+            add_json,
+        ),
+        ask=lambda client, given: client.snapshot(
+            label=given.label, reset=given.reset, wait=given.wait
+        ),
+        show=lambda answer: output.show(answer["id"]),
+        exit_code=asking.completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    ),
+    Command(
+        name="snapshots",
+        what="list the snapshots, or delete some",
+        arguments=(
+            argument(
+                "--delete",
+                action="append",
+                default=[],
+                metavar="ID",
+                help="delete this one; may be given again",
+            ),
+            add_json,
+        ),
+        ask=_snapshots,
+        show=output.snapshots,
+    ),
+    Command(
+        name="diff",
+        what="show the lines that only one of two reports has",
+        about="""\
+Show the lines, and branches, that only one of two reports has, per file. A and B are ids of
+snapshots, or `current` for the published report.
+""",
+        # With A and B after it, a URL that may be left out could not be told from A.
+        takes_pods=False,
+        arguments=(
+            argument("a", metavar="A", help="a snapshot's id, or current"),
+            argument("b", metavar="B", nargs="?", default="current", help="default: current"),
+            add_json,
+        ),
+        ask=lambda client, given: client.diff(given.a, given.b),
+        show=output.diff,
+    ),
+    Command(
+        name="reset",
+        what="forget every line executed so far, in every worker",
+        arguments=(add_wait, add_json),
+        ask=lambda client, given: client.reset(wait=given.wait),
+        show=lambda answer: output.took_part(answer, "forgotten by"),
+        exit_code=asking.completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    ),
+    Command(
+        name="pause",
+        what="measure nothing until 'resume'",
+        arguments=(add_wait, add_json),
+        ask=lambda client, given: client.pause(wait=given.wait),
+        show=lambda answer: output.took_part(answer, "paused in"),
+        exit_code=asking.completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    ),
+    Command(
+        name="resume",
+        what="measure again after a pause",
+        arguments=(add_wait, add_json),
+        ask=lambda client, given: client.resume(wait=given.wait),
+        show=lambda answer: output.took_part(answer, "measuring in"),
+        exit_code=asking.completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    ),
+    Command(
+        name="health",
+        what="show how a running application is measured, and what is the matter",
+        about="""\
+Show how an application is measured, by which core and why, every worker, what is the matter, and
+what to do about it.
+""",
+        arguments=(add_json,),
+        ask=_health,
+        show=output.health,
+        exit_code=lambda health: OK if health["status"] == "ok" else FAILED,
+        ends="exit code: 0 all is well, 1 something is the matter, 2 wrong usage, "
+        "3 no answer, refused, or no dashboard there",
+    ),
+)
