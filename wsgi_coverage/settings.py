@@ -9,7 +9,6 @@ shared freely between threads.
 from __future__ import annotations
 
 import importlib
-import math
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from wsgi_coverage import callables
+from wsgi_coverage import bounds, callables
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
 from wsgi_coverage.owned import make_folder
 
@@ -266,23 +265,11 @@ def is_writable(folder: Path) -> bool:
 
 
 def _interval(raw: object) -> float:
-    return _number(raw, MAX_INTERVAL, f"must be 0 to {MAX_INTERVAL:.0f} seconds")
-
-
-def _number(raw: object, most: float, rule: str) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
-        raise ValueError(rule)
-    try:
-        number = float(raw)
-    except (ValueError, OverflowError):
-        raise ValueError(rule) from None
-    if not math.isfinite(number) or not 0 <= number <= most:
-        raise ValueError(rule)
-    return number
+    return bounds.number(raw, 0, MAX_INTERVAL, "seconds")
 
 
 def _load(raw: object) -> float:
-    return _number(raw, MAX_LOAD, f"must be 0 to {MAX_LOAD:.0f}")
+    return bounds.number(raw, 0, MAX_LOAD)
 
 
 def _store(raw: object) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from wsgi_coverage import bounds
 from wsgi_coverage.cli import output
 from wsgi_coverage.client import BadAddressError, Client, ClientError
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
@@ -25,7 +27,9 @@ URL is the dashboard's address, or the site's root where the dashboard is at /de
 ENDS = "exit code: 0 done, 1 failed, 2 wrong usage, 3 no answer, refused, or no dashboard there"
 ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
 MAX_WAIT = 300.0  # seconds
+MAX_RETRIES = 100
 
+T = TypeVar("T")
 Declare = Callable[[argparse.ArgumentParser], object]  # of an argument
 
 
@@ -38,6 +42,23 @@ class WrongUsageError(ClientError):
 def argument(*names: str, **options: Any) -> Declare:
     """Return what declares an argument; the parameters are those of `add_argument`."""
     return lambda parser: parser.add_argument(*names, **options)
+
+
+def number(lowest: float, highest: float, unit: str = "") -> Callable[[str], float]:
+    """Return an argument's type: a number within these bounds."""
+    return lambda raw: _checked(raw, bounds.number, lowest, highest, unit)
+
+
+def whole_number(lowest: int, highest: int, what: str = "number") -> Callable[[str], int]:
+    """Return an argument's type: a whole number within these bounds."""
+    return lambda raw: _checked(raw, bounds.whole_number, lowest, highest, what)
+
+
+def _checked(raw: str, rule: Callable[..., T], *of_rule: object) -> T:
+    try:
+        return rule(raw, *of_rule)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, got {raw!r}") from None
 
 
 def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> None:
@@ -64,14 +85,14 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=_seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help=f"for a connection, and for each part of an answer (default: {TIMEOUT:g})",
     )
     parser.add_argument(
         "--retries",
-        type=_count,
+        type=whole_number(0, MAX_RETRIES),
         default=RETRIES,
         metavar="N",
         help="how often to try again where there is no connection, or where it breaks and nothing "
@@ -88,7 +109,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     """Declare --wait."""
     parser.add_argument(
         "--wait",
-        type=_wait,
+        type=number(0, MAX_WAIT, "seconds"),
         metavar="SECONDS",
         help="for the workers, at most (default: the dashboard's, 5)",
     )
@@ -135,29 +156,9 @@ def _address(raw: str) -> str:
     return raw
 
 
-def seconds(raw: str) -> float:
-    """A number of seconds above 0, for argparse."""
-    found = _number(raw)
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {raw!r}")
-    return found
-
-
-def _wait(raw: str) -> float:
-    found = _number(raw)
-    if not 0 <= found <= MAX_WAIT:
-        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_WAIT:g} seconds, got {raw!r}")
-    return found
-
-
-def _count(raw: str) -> int:
-    if not (raw.isascii() and raw.isdigit() and int(raw) <= 100):
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 100, got {raw!r}")
-    return int(raw)
-
-
-def _number(raw: str) -> float:
+def _seconds(raw: str) -> float:
     try:
-        return float(raw)
+        return bounds.number(raw, math.ulp(0), sys.float_info.max)
     except ValueError:
-        return math.nan
+        message = f"must be a number of seconds above 0, got {raw!r}"
+        raise argparse.ArgumentTypeError(message) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.demo import run as demo_run
 
 MAX_WORKERS = 32
@@ -28,13 +29,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=whole_number(0, 65_535),
         metavar="N",
         help="where to serve on 127.0.0.1; 0 takes any free port (default: 8000 if it is free)",
     )
     parser.add_argument(
         "--workers",
-        type=_workers,
+        type=whole_number(1, MAX_WORKERS),
         default=2,
         metavar="N",
         help=f"gunicorn's worker processes, 1 to {MAX_WORKERS} (default: 2)",
@@ -45,20 +46,3 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     return demo_run.run(arguments.port, arguments.workers)
-
-
-def _port(raw: str) -> int:
-    return _number(raw, 0, 65_535)
-
-
-def _workers(raw: str) -> int:
-    return _number(raw, 1, MAX_WORKERS)
-
-
-def _number(raw: str, lowest: int, highest: int) -> int:
-    number = int(raw) if raw.isascii() and raw.isdigit() else -1
-    if not lowest <= number <= highest:
-        raise argparse.ArgumentTypeError(
-            f"must be a number from {lowest} to {highest}, got {raw!r}"
-        )
-    return number

@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--fail-under",
-        type=_percent,
+        type=asking.number(0, 100),
         default=100.0,
         metavar="PERCENT",
         help="of the changed statements that have to have run (default: 100)",
@@ -132,13 +132,3 @@ def _sentence(percent: float | None, covered: int, statements: int, fail_under: 
 
 def _word(state: str) -> str:
     return "" if state == "judged" else state
-
-
-def _percent(raw: str) -> float:
-    try:
-        found = float(raw)
-    except ValueError:
-        found = -1
-    if not 0 <= found <= 100:
-        raise argparse.ArgumentTypeError(f"must be 0 to 100, got {raw!r}")
-    return found

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.client.errors import BadAddressError
 from wsgi_coverage.client.pods import CONTAINER_PORT, forwarded
 
@@ -37,7 +38,7 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     )
     group.add_argument(
         "--container-port",
-        type=_port,
+        type=whole_number(1, 65_535, "port"),
         default=CONTAINER_PORT,
         metavar="N",
         help=f"in the pod (default: {CONTAINER_PORT})",
@@ -123,9 +124,3 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for each in replaced:
             signal.signal(each, signal.SIG_DFL)
-
-
-def _port(raw: str) -> int:
-    if not (raw.isascii() and raw.isdigit() and 1 <= int(raw) <= 65535):
-        raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535, got {raw!r}")
-    return int(raw)

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from wsgi_coverage import beside, interrupt, sideport
+from wsgi_coverage import beside, bounds, interrupt, sideport
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
@@ -116,9 +116,10 @@ def _port(given: str | None) -> int:
     if raw is None or not raw.strip():
         return DEFAULT_PORT
     raw = raw.strip()
-    if not (raw.isascii() and raw.isdigit() and int(raw) <= 65_535):
-        raise SettingsError(f"{source} must be a number from 0 to 65535, got {raw!r}")
-    return int(raw)
+    try:
+        return bounds.whole_number(raw, 0, 65_535)
+    except ValueError as error:
+        raise SettingsError(f"{source} {error}, got {raw!r}") from None
 
 
 def _address(listening: socket.socket) -> str:

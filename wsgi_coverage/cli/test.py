@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
+from wsgi_coverage.cli.asking import number
 from wsgi_coverage.cli.server import TICK, Server, ServerError, is_listened_at
 from wsgi_coverage.collect import children, saving
 from wsgi_coverage.data import stamp
@@ -36,6 +37,7 @@ from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 
 NOT_ENOUGH, NO_SERVER = 2, 3
 TIMEOUT = 60.0  # seconds
+TIMEOUTS = (0.1, 86_400.0)  # seconds, from and to
 PUBLISH_PATIENCE = 10.0  # seconds for all processes of the server to publish
 COMMAND_PATIENCE = 5.0  # seconds for the command to end after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,7 +82,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=number(*TIMEOUTS, "seconds"),
         default=TIMEOUT,
         metavar="SECONDS",
         help=f"that the server may take to answer, and to end (default: {TIMEOUT:g})",
@@ -90,7 +92,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--fail-under",
-        type=_percent,
+        type=number(0, 100, "percent"),
         metavar="PERCENT",
         help="how much has to be executed (default: coverage.py's configuration)",
     )
@@ -292,21 +294,6 @@ def _url(raw: str) -> str:
             f"must be an address such as http://127.0.0.1:8000/, got {raw!r}"
         )
     return raw
-
-
-def _seconds(raw: str) -> float:
-    return _number(raw, 0.1, 86_400, "seconds")
-
-
-def _percent(raw: str) -> float:
-    return _number(raw, 0, 100, "percent")
-
-
-def _number(raw: str, lowest: float, highest: float, unit: str) -> float:
-    with contextlib.suppress(ValueError):
-        if lowest <= float(raw) <= highest:
-            return float(raw)
-    raise argparse.ArgumentTypeError(f"must be {lowest:g} to {highest:g} {unit}, got {raw!r}")
 
 
 def _say(text: str) -> None:

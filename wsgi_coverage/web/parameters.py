@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
+from wsgi_coverage import bounds
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 
 WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
 MAX_WAIT = 300.0
+MAX_NUMBER = 999_999_999
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 T = TypeVar("T")
@@ -24,12 +25,9 @@ def wait(request: Request, default: float = WAIT) -> float:
     if raw is None:
         return default
     try:
-        seconds = float(raw)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= MAX_WAIT:
-        raise BadParameterError(f"wait must be 0 to {MAX_WAIT:.0f} seconds, got {raw!r}")
-    return seconds
+        return bounds.number(raw, 0, MAX_WAIT, "seconds")
+    except ValueError as error:
+        raise BadParameterError(f"wait {error}, got {raw!r}") from None
 
 
 def report_id(request: Request, name: str) -> str | None:
@@ -71,9 +69,11 @@ def number(request: Request, name: str, default: int) -> int:
     raw = request.args.get(name)
     if not raw:
         return default
-    if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and int(raw)):
-        raise BadParameterError(f"{name} must be a whole number from 1 on, got {raw!r}")
-    return int(raw)
+    try:
+        return bounds.whole_number(raw, 1, MAX_NUMBER)
+    except ValueError:
+        message = f"{name} must be a whole number from 1 on, got {raw!r}"
+        raise BadParameterError(message) from None
 
 
 def choice(request: Request, name: str, choices: Sequence[str]) -> str:
