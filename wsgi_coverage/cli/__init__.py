@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        with pods.reached(arguments, say):
+        with pods.resolved(arguments, say):
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ClientError as error:

@@ -1,7 +1,7 @@
-"""What the commands that ask a dashboard have in common: arguments and exit codes. No state.
+"""What commands have in common, above all those that ask a dashboard: arguments and exit codes.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, refused, or no dashboard at the address;
-4 done, but a worker did not take part.
+4 done, but a worker did not take part. No state.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def reached(arguments: argparse.Namespace, say: Callable[[str], None]) -> Iterator[None]:
+def resolved(arguments: argparse.Namespace, say: Callable[[str], None]) -> Iterator[None]:
     """Put local addresses into the arguments where pods are named there, while the block lasts.
 
     Args:

@@ -20,7 +20,7 @@ from wsgi_coverage import interrupt
 from wsgi_coverage.collect import monitoring
 from wsgi_coverage.errors import WsgiCoverageError
 
-_kept: list[ModuleType] = []  # the former __main__, whose globals are still in use
+_former: list[ModuleType] = []  # the former __main__, whose globals are still in use
 
 Load = Callable[[], tuple[ModuleType, CodeType]]
 Show = Callable[[type[BaseException], BaseException, TracebackType | None], object]
@@ -58,7 +58,7 @@ class Program:
             if ctrl_c.release(to_python=True):
                 interrupt.end()
             main, code = self._load()
-            _kept.append(sys.modules["__main__"])
+            _former.append(sys.modules["__main__"])
             sys.modules["__main__"] = main
             exec(code, main.__dict__)  # noqa: S102  that is what it is for
         except (SystemExit, NoProgramError):
