@@ -117,12 +117,14 @@ def wheel(session: nox.Session) -> str:
 
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
-    """Formatting, rules, types, layers."""
-    session.install("-e", ".[flask]", "ruff", "mypy", "import-linter", "nox", "pytest")
+    """Formatting, rules, types, layers, the changelog's fragments."""
+    tools = ("ruff", "mypy", "import-linter", "towncrier", "nox", "pytest")
+    session.install("-e", ".[flask]", *tools)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
     session.run("lint-imports", "--no-cache")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 
 
 def share(version: str) -> tuple[str, ...]:

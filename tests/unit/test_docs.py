@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 from command_names import COMMAND_NAMES
 
-from wsgi_coverage import errors, settings
+from wsgi_coverage import __version__, errors, settings
 from wsgi_coverage.collect.diagnoses import CHECKS
 from wsgi_coverage.web.glossary import GLOSSARY
 from wsgi_coverage.web.routes import URL_MAP
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "changes/README.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)
 
 
@@ -110,6 +113,13 @@ def test_every_figure_of_the_dashboard_is_explained_in_the_same_words(figure: st
 @pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_every_command_is_documented(name: str) -> None:
     assert f"## `wsgi-coverage {name}" in text("reference/cli.md")
+
+
+def test_the_readme_links_to_the_changes_of_every_version_and_of_this_one() -> None:
+    linked = set(re.findall(r"\(docs/changes/(.+?)\.md\)", PAGES[0].read_text(encoding="utf-8")))
+
+    assert linked == {page.stem for page in (DOCS / "changes").iterdir()}
+    assert __version__ in linked
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
