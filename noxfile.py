@@ -35,7 +35,16 @@ LOWEST = {
     "flask": "3.0.0",
     "gunicorn": "22.0.0",
 }
-TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout"]
+LINTERS = ["ruff", "mypy", "import-linter", "towncrier"]
+# .pre-commit-config.yaml runs the same, and has ruff write the format.
+LINT = (
+    "ruff format --check .",
+    "ruff check .",
+    "mypy",
+    "lint-imports --no-cache",
+    "towncrier build --draft --version next",
+)
+TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout", "pyyaml"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81"]
 ASGI = ["fastapi", "uvicorn"]
@@ -45,7 +54,6 @@ CLIENTS = [
     "httpbin",
     "playwright>=1.49",
     "axe-playwright-python",
-    "pyyaml",
     "kubernetes",
     "trustme",
     "pytest-cov",
@@ -118,13 +126,9 @@ def wheel(session: nox.Session) -> str:
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Formatting, rules, types, layers, the changelog's fragments."""
-    tools = ("ruff", "mypy", "import-linter", "towncrier", "nox", "pytest")
-    session.install("-e", ".[flask]", *tools)
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
-    session.run("lint-imports", "--no-cache")
-    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+    session.install("-e", ".[flask]", *LINTERS, "nox", "pytest")
+    for command in LINT:
+        session.run(*command.split())
 
 
 def share(version: str) -> tuple[str, ...]:

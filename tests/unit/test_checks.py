@@ -1,0 +1,77 @@
+"""The commit hooks, CI and nox check the same."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOXFILE = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+
+
+def loaded(name: str) -> Any:
+    yaml = pytest.importorskip("yaml", reason="pyyaml is not installed")
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def constant(name: str) -> Any:
+    """What is assigned to a name, or to an attribute of `nox`, in noxfile.py."""
+    [value] = [
+        node.value
+        for node in NOXFILE.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    ]
+    return ast.literal_eval(value)
+
+
+def pythons() -> Iterator[str]:
+    """The Pythons that the default sessions are for."""
+    functions = {node.name: node for node in NOXFILE.body if isinstance(node, ast.FunctionDef)}
+    for session in constant("nox.options.sessions"):
+        name, _, version = session.partition("-")
+        [decorator] = functions[name].decorator_list
+        yield version or re.findall(r"python='([\d.]+)'", ast.unparse(decorator))[0]
+
+
+def test_the_commit_hooks_run_what_lint_runs() -> None:
+    [repository] = loaded(".pre-commit-config.yaml")["repos"]
+
+    assert repository["repo"] == "local"
+    assert [hook["entry"] for hook in repository["hooks"]] == [
+        command.replace(" --check", "") for command in constant("LINT")
+    ]
+
+
+def test_the_commit_hooks_need_no_network() -> None:
+    [repository] = loaded(".pre-commit-config.yaml")["repos"]
+
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+
+
+def test_contributors_are_told_of_every_tool_that_the_commit_hooks_call() -> None:
+    [told] = re.findall(
+        r"pip install pre-commit (.*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    )
+
+    assert told.split() == constant("LINTERS")
+
+
+def test_ci_runs_the_one_script_that_everything_runs_by() -> None:
+    [job] = loaded(".github/workflows/ci.yml")["jobs"].values()
+
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_ci_has_every_python_that_the_default_sessions_are_for() -> None:
+    [job] = loaded(".github/workflows/ci.yml")["jobs"].values()
+    [versions] = [
+        step["with"]["python-version"]
+        for step in job["steps"]
+        if "python-version" in step.get("with", {})
+    ]
+
+    assert set(versions.split()) >= set(pythons())
