@@ -26,7 +26,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.sideapp import ProgramControl, SideApp
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder at the start
 AUTH = f"{settings_module.ENV_PREFIX}AUTH"

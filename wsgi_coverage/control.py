@@ -58,14 +58,16 @@ class Control:
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self._worker = worker
         self._config_file = settings.config_file
-        self.cache_dir = settings.cache_folder(worker.home)
-        self.snapshot_dir = settings.snapshot_dir or worker.home / settings.default_snapshot_dir
+        self.cache_dir: Path = settings.cache_folder(worker.home)
+        self.snapshot_dir: Path = (
+            settings.snapshot_dir or worker.home / settings.default_snapshot_dir
+        )
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
         self._building = Building(self.cache_dir)
         self._history = History(self.cache_dir)
         self._started_at = worker.started_at
-        self.library = Library(self._publisher, self._snapshots)
+        self.library: Library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
         worker.keep_ahead(partial(ahead.plan, worker, settings))
         self._sweep()

@@ -255,7 +255,7 @@ REFUSALS: dict[int, type[StorageError]] = {
     errno.ENFILE: NoDescriptorsError,
     **dict.fromkeys((errno.EIO, errno.EFBIG, errno.ESTALE), StorageError),
 }
-OF_SQLITE = {
+OF_SQLITE: dict[str, int | None] = {
     "SQLITE_FULL": errno.ENOSPC,
     "SQLITE_READONLY": errno.EROFS,
     "SQLITE_CANTOPEN": None,

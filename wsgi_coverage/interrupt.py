@@ -32,7 +32,7 @@ def _ignore(number: int, frame: object) -> None:
 class Hold:
     """From its making to its release, Ctrl-C is noted only."""
 
-    came = False
+    came: bool = False
 
     def __init__(self) -> None:
         former = _signal.getsignal(_signal.SIGINT)

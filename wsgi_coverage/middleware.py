@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wsgi_coverage.control import Control
     from wsgi_coverage.web.app import ControlApp
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 

@@ -35,7 +35,7 @@ from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
 from wsgi_coverage.web.negotiation import as_json, finish
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 PREFIX = "/debug/coverage"
 WAIT = 5.0  # seconds to wait for all processes

@@ -45,7 +45,7 @@ class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.0"
     timeout = IDLE
 
-    def log(self, *_: Any) -> None:
+    def log(self, *_: Any, **__: Any) -> None:
         pass
 
 
@@ -82,10 +82,10 @@ class _Server(BaseWSGIServer):
             with self._counting:
                 self.connections -= 1
 
-    def log(self, *_: Any) -> None:
+    def log(self, *_: Any, **__: Any) -> None:
         pass
 
-    def handle_error(self, *_: Any) -> None:
+    def handle_error(self, *_: Any, **__: Any) -> None:
         pass
 
 

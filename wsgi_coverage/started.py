@@ -10,7 +10,7 @@ import os
 
 from wsgi_coverage import interrupt
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 def begin() -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wsgi_coverage import callables
 from wsgi_coverage.collect.early import loading, start_early
@@ -64,8 +64,7 @@ def find_application(named: str) -> WsgiApplication:
         raise _refusal(named, f"{found!r} is not callable")
     if callables.is_async(found):
         raise _refusal(named, ASGI)
-    application: WsgiApplication = found
-    return application
+    return cast("WsgiApplication", found)
 
 
 def _evaluate(module: Any, expression: str, named: str) -> object:
@@ -122,4 +121,5 @@ def __getattr__(name: str) -> CoverageMiddleware:
 
 
 if VARIABLE in os.environ:  # uWSGI and mod_wsgi look into the module's dict
-    application = app = load_application(os.environ)
+    application: CoverageMiddleware = load_application(os.environ)
+    app: CoverageMiddleware = application

@@ -222,9 +222,9 @@ def _diff_lines(answer: Diff) -> Iterator[str]:
                 break
             if only["lines"]:
                 yield f"  only in {name}: {ranges(only['lines'])}"
-            if only.get("branches"):
-                branches = ", ".join(f"{start}->{end}" for start, end in only["branches"])
-                yield f"  only in {name}, branches: {branches}"
+            if branches := only.get("branches"):
+                shown = ", ".join(f"{start}->{end}" for start, end in branches)
+                yield f"  only in {name}, branches: {shown}"
     if not answer["files"]:
         yield f"{a} and {b} have executed the same"
 
@@ -237,7 +237,7 @@ def _health_lines(health: Health) -> list[str]:
     workers = health["workers"]
     out = []
     if "engine" in health:
-        out.append(f"engine:       {health['engine']} ({health['engine_reason']})")
+        out.append(f"engine:       {health['engine']} ({health.get('engine_reason')})")
     out += [
         f"core:         {health['core']} ({health.get('core_reason')})",
         f"coverage.py:  {health.get('coverage_version')}",
@@ -258,4 +258,4 @@ def _health_lines(health: Health) -> list[str]:
 def _worker(worker: Worker) -> str:
     line = f"{worker.get('host')} {worker.get('pid')} {worker.get('state')}"
     line += f", published {worker.get('published_at') or 'nothing yet'}"
-    return f"{line}: {worker['error']}" if worker.get("error") else line
+    return f"{line}: {error}" if (error := worker.get("error")) else line

@@ -19,9 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
@@ -271,14 +271,15 @@ def _noting(stop: _Stop) -> Iterator[None]:
 
 
 def _server_command(arguments: argparse.Namespace) -> list[str]:
+    usage_error: Callable[[str], NoReturn] = arguments.usage_error
     try:
         words = shlex.split(arguments.server)
     except ValueError as error:
-        arguments.usage_error(f"--server cannot be read: {error}")
+        usage_error(f"--server cannot be read: {error}")
     if not words:
-        arguments.usage_error("--server must name a command")
+        usage_error("--server must name a command")
     if "run" in words and any(Path(word).name == "coverage" for word in words[:3]):
-        arguments.usage_error("--server is measured anyway: name it without 'coverage run'")
+        usage_error("--server is measured anyway: name it without 'coverage run'")
     return words
 
 

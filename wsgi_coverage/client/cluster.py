@@ -64,9 +64,11 @@ class Cluster(Protocol):
 
     def pods(self, which: Which) -> list[Pod]:
         """The pods that there are, in the cluster's order."""
+        ...
 
     def forward(self, name: str, port: int) -> AbstractContextManager[Forward]:
         """Lead connections to a port of this machine to the pod's, for as long as the block."""
+        ...
 
 
 def described(manifest: dict[str, Any]) -> Pod:

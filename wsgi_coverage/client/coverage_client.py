@@ -36,7 +36,7 @@ from wsgi_coverage.report.collected import Brought, combine
 
 NOT_IN_A_NAME = re.compile(r"[/\\%\0-\x1f\x7f]")
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 class CoverageClient:
@@ -62,7 +62,7 @@ class CoverageClient:
         password: str | None = None,
     ) -> None:
         self.namespace = namespace
-        self.output_dir = Path(output_dir)
+        self.output_dir: Path = Path(output_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self._access = (username, password)
 

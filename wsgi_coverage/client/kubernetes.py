@@ -27,10 +27,10 @@ try:
     from kubernetes.client.exceptions import ApiException
     from kubernetes.config.config_exception import ConfigException
     from kubernetes.stream import stream
-except ModuleNotFoundError as error:
-    if error.name != "kubernetes":
+except ModuleNotFoundError as _error:
+    if _error.name != "kubernetes":
         raise
-    raise MissingExtraError("kubernetes", needed_for="reaching pods without kubectl") from error
+    raise MissingExtraError("kubernetes", needed_for="reaching pods without kubectl") from _error
 
 CHUNK = 1 << 16  # bytes
 GRACE = 1.0  # seconds for the threads to end
@@ -193,12 +193,13 @@ def _splice(local: socket.socket, pod: websocket.WebSocket, problems: list[str])
     to_skip = {DATA: PORT_SIZE, ERROR: PORT_SIZE}
     with selectors.DefaultSelector() as selector:
         selector.register(local, selectors.EVENT_READ)
-        selector.register(pod.sock, selectors.EVENT_READ)
+        pod_socket: Any = pod.sock
+        selector.register(pod_socket, selectors.EVENT_READ)
         while True:
             # What TLS has decrypted already cannot be seen by a selector.
-            is_waiting = isinstance(pod.sock, ssl.SSLSocket) and pod.sock.pending() > 0
+            is_waiting = isinstance(pod_socket, ssl.SSLSocket) and pod_socket.pending() > 0
             ready = {key.fileobj for key, _ in selector.select(0 if is_waiting else None)}
-            if is_waiting or pod.sock in ready:
+            if is_waiting or pod_socket in ready:
                 opcode, frame = pod.recv_data_frame(control_frame=True)
                 if opcode == websocket.ABNF.OPCODE_CLOSE:
                     return
@@ -242,7 +243,7 @@ def _configure(configuration: Any) -> str:
 def _reason(error: ApiException) -> str:
     """What the API server said: it is in the answer's JSON, wherever the package has put that."""
     _, _, tail = (error.reason or "").rpartition("-+-+- ")
-    for raw in (error.body, tail):
+    for raw in (error.body or "", tail):
         with contextlib.suppress(ValueError, TypeError):
             answer = json.loads(raw)
             if isinstance(answer, dict) and isinstance(answer.get("message"), str):

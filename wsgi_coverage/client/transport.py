@@ -36,13 +36,19 @@ def split(url: str) -> SplitResult:
     Raises:
         BadAddressError: it is not one that can be asked.
     """
+    parts: SplitResult | None
     try:
         parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname)
         _ = parts.port  # raises where it is no port
     except ValueError:
-        is_good = False
-    if not is_good or any(character <= " " for character in url) or not url.isascii():
+        parts = None
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not url.isascii()
+        or any(character <= " " for character in url)
+    ):
         raise BadAddressError(
             f"must be an address such as http://127.0.0.1:8000/debug/coverage, got {url!r}"
         )
@@ -66,7 +72,7 @@ class Transport:
         self._credentials = credentials
         self._timeout = timeout
         self._retries = retries
-        self.host = parts.netloc.rpartition("@")[2]
+        self.host: str = parts.netloc.rpartition("@")[2]
 
     def url(self, target: str) -> str:
         """A path on the host, as an address to show."""

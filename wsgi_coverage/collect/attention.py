@@ -21,7 +21,8 @@ class Attention:
 
     def __init__(self) -> None:
         self.begin(memoryview(bytearray(8)).cast("Q"), None)
-        self.heard = 0  # the turn that this process last heard of; ALWAYS: to look at each request
+        # The turn that this process last heard of; ALWAYS: to look at each request.
+        self.heard: int = 0
 
     def begin(self, turn: Any, requests: Any | None) -> None:
         """Look at this turn, and count here, from now on.
@@ -30,5 +31,5 @@ class Attention:
             turn: one word, which somebody may change.
             requests: one word; None: one of this process alone.
         """
-        self.turn = turn
-        self.requests = memoryview(bytearray(8)).cast("Q") if requests is None else requests
+        self.turn: Any = turn
+        self.requests: Any = memoryview(bytearray(8)).cast("Q") if requests is None else requests

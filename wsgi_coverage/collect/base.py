@@ -18,6 +18,7 @@ import time
 from _thread import RLock
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from coverage import Coverage
@@ -36,7 +37,7 @@ from wsgi_coverage.store import processes
 from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, marked
 from wsgi_coverage.store.processes import Slot
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 CLAIM_TRIES = 500
 CLAIM_PAUSE = 0.002  # seconds
@@ -53,11 +54,13 @@ class Engine(ABC):
         OSError: there is no room for a memory.
     """
 
-    flags = 0  # as in the table of processes
-    can_reset = True  # False where the Coverage belongs to somebody else
-    is_lost = False  # the memory was found to be gone, or full
+    memory: Memory
+    token: int  # tells this process from others of its id
+    flags: int = 0  # as in the table of processes
+    can_reset: bool = True  # False where the Coverage belongs to somebody else
+    is_lost: bool = False  # the memory was found to be gone, or full
     sees_running = False  # modules whose import had begun when measuring did
-    at_start = Before()  # what was there when measuring began
+    at_start: Before = Before()  # what was there when measuring began
     threads_lost = 0  # in which somebody has taken the trace function away
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
@@ -65,16 +68,16 @@ class Engine(ABC):
         self._open = open_memory
         self._lock = RLock()
         # Now, because the application may change its working directory.
-        self.data_file = internals.data_file(cov)
-        self.attention = Attention()
+        self.data_file: Path = internals.data_file(cov)
+        self.attention: Attention = Attention()
         self.held: list[Memory] = []  # left by this process, and still marked in by others
         self.phase: Phase | None = None  # of what runs now; None: nobody tells
-        self.paused = False
+        self.paused: bool = False
         self._heard = 0  # turn
         self._is_closed = False
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
-        self.epoch = self.memory.state().epoch
+        self.epoch: int = self.memory.state().epoch
         self.is_behind = False  # a reset was not followed: what runs again is not seen
         # A pause that was there before this process: what may turn out to be its load counts.
         self._began_in_pause = self.memory.state().paused

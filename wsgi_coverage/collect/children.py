@@ -30,7 +30,7 @@ from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 VARIABLE = "WSGI_COVERAGE_CHILDREN"
 

@@ -15,7 +15,7 @@ from wsgi_coverage.collect.facts import Facts
 from wsgi_coverage.data.imported import NAMED, REMEDY, named
 from wsgi_coverage.model import Diagnosis
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 MANY_CODE_OBJECTS = 2_000
 # KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.

@@ -19,7 +19,7 @@ from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import in_first_place, note
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 WHY = "it costs next to nothing, and what runs is in memory that outlives the process"
 

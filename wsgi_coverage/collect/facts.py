@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wsgi_coverage.collect.base import Engine
     from wsgi_coverage.collect.worker import Worker
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 RELOADER_CHILDREN = ("WERKZEUG_RUN_MAIN", "RUN_MAIN")  # set by werkzeug's and Django's reloader
 # Where coverage.py looks for its configuration, and what says that a file holds some.

@@ -525,7 +525,9 @@ def is_process_start(cov: Coverage) -> bool:
 
 def start_folder() -> str:
     """The folder that a Coverage that runs takes relative names to be about."""
-    return os.path.normpath(coverage.files.relative_directory())
+    from coverage.files import relative_directory
+
+    return os.path.normpath(relative_directory())
 
 
 def version() -> str:

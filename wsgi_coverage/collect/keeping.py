@@ -37,9 +37,11 @@ class Meanwhile(Protocol):
 
     def is_time(self) -> bool:
         """Tell whether it can be done now."""
+        ...
 
     def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
         """Do it, with a tick a few times a second; what that raises ends it."""
+        ...
 
 
 class _OverError(Exception):

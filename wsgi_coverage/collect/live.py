@@ -20,7 +20,7 @@ from wsgi_coverage.data import forksafe
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 GIVEN = 8  # data sets that were handed out and stay open
 

@@ -40,6 +40,9 @@ class Marking(Engine):
     """
 
     sees_running = True
+    phase: Phase | None
+    epoch: int
+    paused: bool
     ownership = Ownership.OURS
 
     def __init__(self, cov: MarkedCoverage, reason: str, open_memory: Callable[[], Memory]) -> None:
@@ -98,12 +101,12 @@ class Marking(Engine):
     def _go_on_in(self, new: Memory) -> None:
         self._monitoring.move(new)
 
-    @property
+    @property  # of what marks lines, where it is a value of the engine elsewhere
     def is_lost(self) -> bool:
         return self._monitoring.is_lost
 
     @is_lost.setter
-    def is_lost(self, value: bool) -> None:
+    def is_lost(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._monitoring.is_lost = value
 
     def catch_up(self) -> None:

@@ -97,7 +97,7 @@ class Monitoring:
     """
 
     def __init__(self, memory: Memory, classify: Classify) -> None:
-        self.memory = memory
+        self.memory: Memory = memory
         self._classify = classify
         self._lock = RLock()
         self._began = time.time()
@@ -107,11 +107,11 @@ class Monitoring:
         # What lines are marked in; and, in a child that is late, what they were.
         self._cell: list[tuple[Marks, Chunks]] = [({}, [None] * MOST_CHUNKS), LATE]
         self.phase: Phase | None = None
-        self.epoch = memory.state().epoch
-        self.paused = False
+        self.epoch: int = memory.state().epoch
+        self.paused: bool = False
         self.unmeasured: dict[str, str] = {}  # source, or code: why it cannot be measured
         self.problem: str | None = None  # what went wrong last
-        self.is_lost = False  # the memory is gone or full: what runs now may not be marked
+        self.is_lost: bool = False  # the memory is gone or full: what runs now may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
         self._begin_late: Callable[[], object] = list  # called before something new is marked
         self._heard = 0  # turn, before the fork

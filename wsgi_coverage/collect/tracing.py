@@ -38,7 +38,7 @@ from wsgi_coverage.store import processes
 from wsgi_coverage.store.log import Known
 from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, epoch_of, plane_of
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 class _Seen(NamedTuple):
@@ -63,6 +63,9 @@ class Tracing(Engine):
     """
 
     flags = processes.HOLDS
+    phase: Phase | None
+    epoch: int
+    paused: bool
 
     def __init__(
         self, cov: Coverage, *, why_not: str | None, open_memory: Callable[[], Memory]
@@ -75,14 +78,14 @@ class Tracing(Engine):
         self._thread = threading.local()
         adopted = Coverage.current() is cov
         if isinstance(cov, live.LiveCoverage) and not adopted:
-            self.ownership = Ownership.OURS
+            self.ownership: Ownership = Ownership.OURS
             self._reason = live.choose_core(cov)
         else:
             self._reason = "chosen before measuring was taken over"
             self.ownership = (
                 Ownership.PROCESS_START if internals.is_process_start(cov) else Ownership.FOREIGN
             )
-        self.can_reset = self.ownership is not Ownership.FOREIGN
+        self.can_reset: bool = self.ownership is not Ownership.FOREIGN
         try:
             self._start(adopted=adopted)
         except BaseException:

@@ -16,9 +16,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-if "uwsgi" in sys.modules:  # a fork takes longer with each library that is loaded
+if TYPE_CHECKING or "uwsgi" in sys.modules:  # a fork takes longer with each library that is loaded
     import ctypes
 
 

@@ -35,6 +35,7 @@ from wsgi_coverage.collect import (
     uwsgi,
 )
 from wsgi_coverage.collect.attention import ALWAYS
+from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.before import Before, modules_now
 from wsgi_coverage.collect.keeping import Meanwhile
 from wsgi_coverage.collect.memories import HostMemories
@@ -51,7 +52,7 @@ from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 PROBLEMS_KEPT = 10  # for /health
 TRACE_LOST = (
@@ -82,7 +83,7 @@ class Worker:
     def __init__(
         self, *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
     ) -> None:
-        self.wraps = wraps  # whether an application is wrapped in this process
+        self.wraps: bool = wraps  # whether an application is wrapped in this process
         self.server: str | None = None  # as it calls itself; None before the first request
         self._starting = threading.Lock()
         self._forkers: set[int] = set()  # threads that are about to fork
@@ -98,7 +99,7 @@ class Worker:
         self._ahead: Callable[[], Meanwhile | None] | None = None
         self._keeper: child.Begun | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
-        self.started_at = clock.now_iso()
+        self.started_at: str = clock.now_iso()
         self._last_failure: str | None = None  # of a flush
         self._writer: int | None = None  # the thread that writes a data file
         self._ending_by: int | None = None  # a signal that came meanwhile
@@ -112,7 +113,7 @@ class Worker:
             raise
 
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
-        self.engine = engine.start(config_file=config_file, branch=branch)
+        self.engine: Engine = engine.start(config_file=config_file, branch=branch)
         self.engine.at_start = there
         self.memories = HostMemories(self.engine, lambda: self.store)
         self._name_anew()
@@ -134,9 +135,9 @@ class Worker:
     def _settle(self) -> None:
         """Find the places where this process's user may write."""
         self._user = _user()
-        self.private = self._private_folder()
+        self.private: Path = self._private_folder()
         files = FilesStore(self.engine.data_file, fallback=self.private, is_first=True)
-        self.home = files.folder  # the cache and the snapshots go there by default
+        self.home: Path = files.folder  # the cache and the snapshots go there by default
         self.store: Store = files
 
     def check_user(self) -> None:
@@ -150,8 +151,8 @@ class Worker:
     # Who it is
 
     def _name_anew(self) -> None:
-        self.pid = os.getpid()
-        self.host = socket.gethostname()
+        self.pid: int = os.getpid()
+        self.host: str = socket.gethostname()
 
     @property
     def id(self) -> str:

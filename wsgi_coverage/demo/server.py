@@ -60,7 +60,7 @@ class Server:
     """
 
     def __init__(self, listening: socket.socket, folder: Path, workers: int) -> None:
-        self.address = f"http://{HOST}:{listening.getsockname()[1]}"
+        self.address: str = f"http://{HOST}:{listening.getsockname()[1]}"
         self._listening = listening
         self._log = folder / "server.log"
         self._data_file = folder / ".coverage"
@@ -68,7 +68,7 @@ class Server:
         self._database = folder / "shop.sqlite"
         gunicorn, why_not = _gunicorn_options()
         if gunicorn is None:
-            self.description = f"werkzeug's server, 1 process with threads ({why_not})"
+            self.description: str = f"werkzeug's server, 1 process with threads ({why_not})"
             self._command = ["wsgi_coverage.demo.serve", str(listening.fileno())]
         else:
             self.description = f"gunicorn, {workers} worker{'' if workers == 1 else 's'}"

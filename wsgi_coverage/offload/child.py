@@ -27,7 +27,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
 from wsgi_coverage.offload.process import CHUNK, Process, start_apart
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SCRIPT = Path(child_main.__file__)
 TICK = 0.2  # seconds between signs of life while the child is waited for

@@ -44,6 +44,9 @@ class Process:
         self._tail = b""
         self._status: int | None = None  # as waitpid has it
         self._gone = False  # ended and reaped, by us or by somebody else
+        self.socket: socket.socket
+        self.stderr: int
+        self.pid: int
         self.socket, channel = _pair()
         self.stderr, stderr = os.pipe()
         try:

@@ -81,7 +81,7 @@ class Building:
         self._has_new = False
         self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
         self._known = {} if whole else _figures(kept.get(FIGURES))
-        self.helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
+        self.helpers: Helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
 
     def _parsed_here(self) -> Iterator[str]:
         """The sources that there are analyses of, in the order of reports."""

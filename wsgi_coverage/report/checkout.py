@@ -33,12 +33,12 @@ class Checkout:
     """
 
     def __init__(self, folder: Path, config_file: str | bool = True) -> None:
-        self.folder = folder.resolve()
+        self.folder: Path = folder.resolve()
         if not self.folder.is_dir():
             raise SettingsError(f"the checkout must be a folder, got {str(folder)!r}")
         with reading_config():
             self.config: Any = Coverage(data_file=None, config_file=config_file).config
-        self.relative = bool(self.config.relative_files)
+        self.relative: bool = bool(self.config.relative_files)
         self._files: list[str] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._by_version: dict[str, dict[str, list[str]]] = {}  # by name and fingerprint

@@ -73,7 +73,7 @@ class KnownAnalysis:
     """What coverage.py's text report and index pages ask of an analysis, from figures."""
 
     def __init__(self, figures: Figures, precision: int) -> None:
-        self.numbers = figures.numbers(precision)
+        self.numbers: Numbers = figures.numbers(precision)
         self._figures = figures
 
     def missing_formatted(self, branches: bool = False) -> str:

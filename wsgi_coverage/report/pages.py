@@ -29,7 +29,7 @@ from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
 from wsgi_coverage.report.reporting import ReportingCoverage
 
-NEEDED = {
+NEEDED: dict[str, tuple[str, ...]] = {
     "HtmlReporter": (
         "new_index_page",
         "should_report",

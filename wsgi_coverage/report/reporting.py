@@ -110,7 +110,7 @@ class ReportingCoverage(Coverage):
             for name in vars(self.config).keys() & config.keys():
                 setattr(self.config, name, config[name])
         else:
-            self.config = config.copy()
+            self.config: Any = config.copy()
         # coverage.py reads a list without any path, and fails on it later.
         self.config.paths = {name: paths for name, paths in self.config.paths.items() if paths}
         self.config.data_file = str(data_file)
@@ -131,7 +131,7 @@ class ReportingCoverage(Coverage):
         self._analysed: set[str] = set()
         self._files = 0  # in the combined data
         self._aliases: Any = None
-        self.remapped = False  # the data that is reported on is not the data file's any more
+        self.remapped: bool = False  # the data that is reported on is not the data file's any more
 
     def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
         self.notices.append(msg)

@@ -34,9 +34,11 @@ class Store(Protocol):
 
     def epoch(self) -> int:
         """The current epoch; it goes up with every reset."""
+        ...
 
     def oldest(self) -> int:
         """The oldest epoch whose lines still count: the current one, if nobody collects."""
+        ...
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
         """Begin a new epoch and return it; callers take turns by a lock of their own.
@@ -47,6 +49,7 @@ class Store(Protocol):
         Raises:
             DiskFullError: there is no room; the old epoch goes on.
         """
+        ...
 
     def end_collecting(self) -> None:
         """Hide what is older than the current epoch.
@@ -54,9 +57,11 @@ class Store(Protocol):
         Raises:
             DiskFullError: there is no room; it still counts.
         """
+        ...
 
     def pauses(self) -> Sequence[Pause]:
         """When workers noted nothing in this epoch; the last one may be going on."""
+        ...
 
     def begin_pause(self) -> None:
         """Note that workers pause from now on; nothing happens if they do already.
@@ -64,6 +69,7 @@ class Store(Protocol):
         Raises:
             DiskFullError: there is no room; workers go on measuring.
         """
+        ...
 
     def end_pause(self) -> None:
         """Note that workers measure again.
@@ -71,6 +77,7 @@ class Store(Protocol):
         Raises:
             DiskFullError: there is no room; the pause goes on.
         """
+        ...
 
     def announce(self, memory: Memory) -> bool:
         """Have the processes that mark lines in a memory hear of the epoch and of pauses.
@@ -78,6 +85,7 @@ class Store(Protocol):
         Returns:
             False where they hear too late: another host, or pid namespace, began the epoch.
         """
+        ...
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
         """Replace what this worker has published by a copy of the data file.
@@ -90,6 +98,7 @@ class Store(Protocol):
         Raises:
             DiskFullError: there is no room; what was published before is still there.
         """
+        ...
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
         """The data files to combine: every memory's, and what lay there before.
@@ -99,6 +108,7 @@ class Store(Protocol):
         Args:
             before: an epoch; only what is older than that, or of no known epoch.
         """
+        ...
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
         """Replace the data of this host's workers that have ended by its union.
@@ -111,15 +121,20 @@ class Store(Protocol):
                 loses nothing: it is published again.
             union: see wsgi_coverage.report.fold.
         """
+        ...
 
     def withdraw(self, worker_id: str) -> None:
         """Take this worker's data away; nothing happens if there is none."""
+        ...
 
     def erase(self) -> None:
         """Take all data away."""
+        ...
 
     def discard(self, published: Sequence[Path]) -> None:
         """Take data files away that `published` named, and that nobody is going to replace."""
+        ...
 
     def describe(self) -> str:
         """Where the data is, for people."""
+        ...

@@ -34,7 +34,7 @@ from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
 from wsgi_coverage.store.memory import Memory
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
 HALF_WRITTEN = re.compile(r"\.wsgi-coverage-[a-z0-9_]{8}")  # as tempfile names them

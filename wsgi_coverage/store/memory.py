@@ -67,8 +67,9 @@ MOST_LINES = 1 << 24  # of one source
 PAGE = 4096
 CONTROL_MAGIC = 0x0001_6F63_6773_7721  # of this layout; another one's memory is left alone
 CHUNK_FILE = re.compile(r"(load|run|none|flushed|untold)(?:-(\d+))?-(\d+)\.(lines|counted)")
-MARKED = {Phase.RUNTIME: "run", None: "none"}  # the beginning of a plane's name
-FLUSHED = {Phase.RUNTIME: "flushed", None: "untold"}
+# The beginning of a plane's name.
+MARKED: dict[Phase | None, str] = {Phase.RUNTIME: "run", None: "none"}
+FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
 
 # Words of the control page.
@@ -125,14 +126,15 @@ class Memory:
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
         self.folder = folder
-        self.user = os.geteuid()
+        self.user: int = os.geteuid()
         self._read = _Read(0, 0, 0, 1)
         self._known: dict[tuple[str, str], _Known] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
         self._page = map_file(folder / "control", PAGE, make=make)
         self._control = self._page.cast("Q")
-        self.turn = self._page[8 * TURN : 8 * TURN + 8].cast("Q")  # to compare at each request
+        # To compare at each request.
+        self.turn: memoryview[int] = self._page[8 * TURN : 8 * TURN + 8].cast("Q")
         if self._control[LAYOUT] not in (0, CONTROL_MAGIC):
             raise MemoryGoneError(errno.EINVAL, "another layout's memory is there", str(folder))
         self._control[LAYOUT] = CONTROL_MAGIC
@@ -142,7 +144,7 @@ class Memory:
             self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
         if make:  # for its mode, which a file object does not take
             owned.create(folder / "index")
-        self.table = Table(folder / "processes", make=make)
+        self.table: Table = Table(folder / "processes", make=make)
 
     @property
     def id(self) -> str:

@@ -71,7 +71,7 @@ class Slot:
     def __init__(self, view: Mapped, *, token: int) -> None:
         self.token = token
         self._view = view
-        self.requests = view[REQUESTS].cast("Q")
+        self.requests: memoryview[int] = view[REQUESTS].cast("Q")
         self._turn = view[TURN].cast("Q")
         self._epoch = view[EPOCH].cast("Q")
 

@@ -31,7 +31,7 @@ from wsgi_coverage.web import auth, negotiation
 from wsgi_coverage.web.heartbeat import Heartbeat
 from wsgi_coverage.web.routes import URL_MAP
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 NOT_ASCII = re.compile(rb"[^\x00-\x7f]")
 MAX_BODY = 65_536  # bytes; what is sent here is a label at most
@@ -40,15 +40,17 @@ MAX_BODY = 65_536  # bytes; what is sent here is a label at most
 class ControlRequest(Request):
     """A request whose body has a limit, and whose query is ASCII as the standard wants it."""
 
-    max_content_length = MAX_BODY
-    max_form_memory_size = MAX_BODY
+    max_content_length: int | None = MAX_BODY
+    max_form_memory_size: int | None = MAX_BODY
     max_form_parts = 20
 
     def __init__(self, environ: Environ) -> None:
         super().__init__(environ)
         # Some servers hand on the raw bytes of a link from a page in latin-1, for one; werkzeug
         # takes them for UTF-8, and fails where they are none.
-        self.query_string = NOT_ASCII.sub(lambda raw: b"%%%02X" % ord(raw[0]), self.query_string)
+        self.query_string: bytes = NOT_ASCII.sub(
+            lambda raw: b"%%%02X" % ord(raw[0]), self.query_string
+        )
 
 
 class ControlApp:

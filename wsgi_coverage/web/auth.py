@@ -28,7 +28,7 @@ from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ,
 from wsgi_coverage.web.parameters import received
 from wsgi_coverage.web.verdict import ask
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE = frozenset({"same-origin", "none"})

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 EVERY = 0.25  # seconds; gunicorn's shortest timeout is 1 second
 WORKERS = "gunicorn.workers"

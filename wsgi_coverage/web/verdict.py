@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
 
-log = logging.getLogger("wsgi_coverage")
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 VIEW_VALUES = (str, bytes, bytearray, tuple, list, dict)  # Flask makes responses of these
 NO_VERDICTS = (*VIEW_VALUES, Awaitable, Iterator, AsyncIterator, BaseException)

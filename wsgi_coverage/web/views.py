@@ -17,7 +17,7 @@ from wsgi_coverage.web import comparison, listing, parameters, state
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 # Format: its type, and the name that it is saved under; JSON is shown.
-EXPORTS = {
+EXPORTS: dict[str, tuple[str, str | None]] = {
     "coverage": ("application/octet-stream", ".coverage"),
     "html": ("application/zip", "coverage-html.zip"),
     "json": ("application/json", None),
