@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_contributors_are_told_of_every_tool_that_the_commit_hooks_call() -> Non
         r"pip install pre-commit (.*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     )
 
-    assert told.split() == constant("LINTERS")
+    assert shlex.split(told) == constant("LINTERS")
 
 
 def test_ci_runs_the_one_script_that_everything_runs_by() -> None:
