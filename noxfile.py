@@ -19,6 +19,7 @@ nox.options.error_on_missing_interpreters = False
 # What takes longer is run by name: nox -s sources, nox -s tests-3.12.
 nox.options.sessions = [
     "lint",
+    "docs",
     "tests-3.11",
     "tests-3.13",
     "tests-3.14",
@@ -133,6 +134,13 @@ def lint(session: nox.Session) -> None:
     session.install("-e", ".[flask,kubernetes]", *LINTERS, "nox", "pytest")
     for command in LINT:
         session.run(*command.split())
+
+
+@nox.session(python="3.13")
+def docs(session: nox.Session) -> None:
+    """The documentation as a site in build/site; a link that leads nowhere is an error."""
+    session.install("mkdocs-material")
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 def share(version: str) -> tuple[str, ...]:
