@@ -1,0 +1,133 @@
+"""What the documentation calls can be called like that: commands, options, functions, imports."""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import inspect
+import io
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+PYTHON_API = (ROOT / "docs/reference/python-api.md").read_text(encoding="utf-8")
+OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][a-z-]*")
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    [commands] = [each for each in cli._parser()._actions if isinstance(each.choices, dict)]
+    return commands.choices
+
+
+def sections() -> dict[str, str]:
+    """The text about each command, with its heading."""
+    found = re.findall(r"^## `wsgi-coverage (\w+)(.*?)(?=^## |\Z)", CLI, re.M | re.S)
+    return dict(found)
+
+
+def common() -> set[str]:
+    """The options of commands that ask a dashboard, and of what stands for its address."""
+    asking = CLI.partition("\n## Commands that ask a dashboard\n")[2].partition("\n## ")[0]
+    pods = CLI.partition("\n## `--pod ")[2].partition("\n## ")[0]
+    return set(OPTION.findall(asking)) | set(OPTION.findall(pods)) | {"--pod"}
+
+
+@pytest.mark.parametrize("name", parsers())
+def test_every_option_of_a_command_is_documented(name: str) -> None:
+    told = set(OPTION.findall(sections()[name])) | common()
+
+    for action in parsers()[name]._actions:
+        if action.option_strings and "--help" not in action.option_strings:
+            assert told & set(action.option_strings), action.option_strings
+
+
+@pytest.mark.parametrize("name", parsers())
+def test_a_command_has_the_options_that_its_heading_names(name: str) -> None:
+    heading = sections()[name].partition("\n")[0]
+    known = {each for action in parsers()[name]._actions for each in action.option_strings}
+
+    assert set(OPTION.findall(heading)) <= known
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Each `wsgi-coverage …` that a page has somebody run, as arguments."""
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^ *```(?:sh|console)\n(.*?)^ *```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            for found in re.findall(r"(?:^|/|&& |\$ )wsgi-coverage (.*)", line.strip()):
+                lexer = shlex.shlex(found, posix=True, punctuation_chars=True)
+                lexer.whitespace_split = True
+                words = list(lexer)
+                ends = [n for n, word in enumerate(words) if word in ("|", "&", "&&", ";", ">")]
+                yield words[: min(ends, default=len(words))]
+
+
+ALL = [(page, words) for page in PAGES for words in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), ALL, ids=lambda each: getattr(each, "name", None))
+def test_every_command_that_the_documentation_runs_is_understood(
+    page: Path, words: list[str]
+) -> None:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            cli._parser().parse_args(words)
+    except SystemExit:
+        pytest.fail(f"{page}: {shlex.join(words)}: {complaint.getvalue()}")
+
+
+def test_commands_are_found_in_the_documentation() -> None:
+    assert {words[0] for _, words in ALL} >= {"run", "test", "collect", "gate", "demo"}
+
+
+def plain(parameter: inspect.Parameter) -> str:
+    shown = str(parameter.replace(annotation=inspect.Parameter.empty))
+    return shown.replace("'", '"')
+
+
+@pytest.mark.parametrize("call", re.findall(r"^## `([\w.]+\(.*\))`$", PYTHON_API, re.M))
+def test_a_signature_that_is_documented_is_the_signature(call: str) -> None:
+    path, _, told = call.removesuffix(")").partition("(")
+    module, _, name = path.rpartition(".")
+    found: Any = getattr(importlib.import_module(module), name)
+    parameters = inspect.signature(found).parameters
+
+    for each in re.split(r", (?![^()]*\))", told):
+        if each == "*":
+            continue
+        key, _, default = each.partition("=")
+        if key.startswith("**"):
+            assert any(p.kind is p.VAR_KEYWORD for p in parameters.values()), call
+            continue
+        assert key in parameters, call
+        assert not default or plain(parameters[key]) == each, call
+    kinds = {p.kind for p in parameters.values()}
+    assert ("*" in told.split(", ")) <= (inspect.Parameter.KEYWORD_ONLY in kinds), call
+
+
+def imports() -> Iterator[tuple[Path, str, str]]:
+    """What the Python examples import of ours: page, module, name."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for example in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+            for line in re.findall(
+                r"^ *(from (?:wsgi|flask)_coverage[\w.]* import [^(\n]+)", example, re.M
+            ):
+                [statement] = ast.parse(line).body
+                assert isinstance(statement, ast.ImportFrom)
+                yield from ((page, str(statement.module), each.name) for each in statement.names)
+
+
+@pytest.mark.parametrize(("module", "name"), sorted({each[1:] for each in imports()}))
+def test_what_the_examples_import_is_there(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
