@@ -26,6 +26,7 @@ class WorkerState:
     requests: int | None = None  # handed on to the application since it started
 
     def as_json(self) -> JsonObject:
+        """An entry of `workers` in answers; optional fields only where they are known."""
         known = asdict(self)
         del known["id"]
         optional = ("error", "server", "core", "requests")
@@ -45,6 +46,7 @@ class Gathering:
         return all(worker.fresh for worker in self.workers)
 
     def as_json(self) -> JsonObject:
+        """`complete` and `workers`, as answers have them."""
         return {"complete": self.complete, "workers": [w.as_json() for w in self.workers]}
 
 
@@ -101,6 +103,7 @@ class Diagnosis:
     remedy: str  # what to do
 
     def as_json(self) -> JsonObject:
+        """An entry of `diagnoses` in GET /health."""
         return asdict(self)
 
 
@@ -178,6 +181,7 @@ class FileSummary:
     branches: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
+        """An entry of GET /files; reasons only where there is one."""
         out: JsonObject = {
             "file": self.file,
             "statements": self.statements,

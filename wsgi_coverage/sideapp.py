@@ -85,6 +85,11 @@ class ProgramControl(Control):
         return {"data_dir": store.describe(), "coverage_files": len(store.published())}
 
     def health(self, *, wait: float) -> JsonObject:
+        """As `Control.health`, with the reason why load is not told from runtime here.
+
+        Args:
+            wait: seconds to wait for the other processes, at most.
+        """
         health = super().health(wait=wait)
         if health["phase"] is None and health["phase_reason"] is None:
             health["phase_reason"] = NO_PHASES

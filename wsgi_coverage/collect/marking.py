@@ -64,6 +64,7 @@ class Marking(Engine):
 
     @property
     def measuring(self) -> Measuring:
+        """How this process is measured: by marking statements in shared memory."""
         return Measuring(
             engine="memory",
             engine_reason=self._reason,
@@ -80,6 +81,7 @@ class Marking(Engine):
 
     @property
     def unmeasured(self) -> dict[str, str]:
+        """Sources, or code in them, that cannot be measured, each with the reason."""
         return dict(self._monitoring.unmeasured)
 
     def mark(self, seen: Iterable[tuple[str, str, set[int]]]) -> None:
@@ -103,6 +105,7 @@ class Marking(Engine):
 
     @property  # of what marks lines, where it is a value of the engine elsewhere
     def is_lost(self) -> bool:
+        """True where there was no room, or no memory, for some of what has run."""
         return self._monitoring.is_lost
 
     @is_lost.setter
@@ -110,12 +113,19 @@ class Marking(Engine):
         self._monitoring.is_lost = value
 
     def catch_up(self) -> None:
+        """In a forked child that has run nothing new yet: register it; see `Engine.catch_up`."""
         self._monitoring.catch_up()
 
     def being_late(self, begin: Callable[[], object]) -> Callable[[], None]:
+        """Return what makes a forked child register itself only when it runs something new.
+
+        Args:
+            begin: registers the child; called before anything new is marked in it.
+        """
         self.memory.note_late_children()
         return self._monitoring.being_late(self.attention, begin)
 
     def after_fork(self) -> None:
+        """In a child: renew the locks, and register the child in the table of processes."""
         self._monitoring.after_fork()
         super().after_fork()

@@ -166,6 +166,7 @@ class Tracing(Engine):
 
     @property
     def measuring(self) -> Measuring:
+        """How this process is measured: by one of coverage.py's own cores."""
         return Measuring(
             engine="coverage",
             engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
@@ -196,6 +197,11 @@ class Tracing(Engine):
 
     @locked
     def flush(self) -> bool:
+        """Move what coverage.py has seen into the memory; tell whether any of it is new there.
+
+        Raises:
+            OSError: there is no room; nothing is lost, the next flush has it all.
+        """
         if self._is_closed:
             return False
         try:
@@ -340,6 +346,7 @@ class Tracing(Engine):
 
     @property
     def tells_phases(self) -> bool:
+        """False with contexts of the user's own, and where coverage.py is not as expected."""
         return self._why_no_phases is None
 
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
@@ -374,6 +381,13 @@ class Tracing(Engine):
         """What is still to be flushed goes there."""
 
     def check_can_pause(self) -> None:
+        """Refuse a pause that could not be ended again.
+
+        Raises:
+            NotOursError: the Coverage belongs to somebody else.
+            CannotPauseError: coverage.py is not as expected, or this Python cannot set the trace
+                function of a running thread.
+        """
         super().check_can_pause()
         if self._problem is not None:
             raise CannotPauseError(f"coverage.py is not as expected: {self._problem}")
@@ -383,6 +397,11 @@ class Tracing(Engine):
     # Threads whose trace function is gone
 
     def attend(self) -> bool:
+        """Before a request: check this thread's trace function, and hear of a reset or a pause.
+
+        Returns:
+            False: the thread looks after the memory.
+        """
         self._look_at_thread()
         if self.attention.turn[0] != self._heard:
             self.hear()
@@ -411,6 +430,10 @@ class Tracing(Engine):
     # Ends
 
     def note_unexecuted_files(self) -> None:
+        """Register the files that could have run and did not, for reports to list them at 0 %.
+
+        With branches they become records without arcs, because a data file has lines or arcs.
+        """
         if self._problem is not None:
             return
         if not self._branch:
@@ -424,6 +447,7 @@ class Tracing(Engine):
             self.memory.append(self._plane, records)
 
     def after_fork(self) -> None:
+        """In a child: renew the locks, and take over the Coverage that patch=fork made."""
         super().after_fork()
         if self._problem is not None:
             return

@@ -16,7 +16,7 @@ class QuietRequestHandler(WSGIRequestHandler):
     """Logs errors, and no line for each request."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
+        """Log nothing."""
 
 
 def main() -> None:

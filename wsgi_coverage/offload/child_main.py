@@ -42,11 +42,17 @@ class Worker:
         self._due = 0.0
 
     def tell(self, kind: str, **message: Any) -> None:
+        """Send a message: a line of JSON with its `kind` and the other fields.
+
+        Raises:
+            OSError: the worker has closed the channel.
+        """
         line = json.dumps({"kind": kind, **message}).encode() + b"\n"
         while line:
             line = line[os.write(self._out, line) :]
 
     def tell_files(self, done: int, total: int) -> None:
+        """Send how many files are done; at most ten messages a second, and the last one always."""
         now = time.monotonic()
         if now >= self._due or done == total:
             self._due = now + EVERY

@@ -91,6 +91,7 @@ class Building:
                 yield name
 
     def reporter(self, name: str) -> FileReporter | None:
+        """The file reporter of a measured file; None: coverage.py's own."""
         if not can_be_kept() or self._executed.tracers.get(name):
             found = self._cov.own_reporter(name)
         else:
@@ -99,6 +100,15 @@ class Building:
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        """The figures of a file, counted unless the last report had the same; or the full analysis.
+
+        Args:
+            reporter: of the file.
+            full: makes coverage.py's own analysis.
+
+        Raises:
+            CoverageException: the source cannot be read or parsed.
+        """
         if self._whole:
             if isinstance(reporter, KeptFileReporter) and reporter.source_name is None:
                 self._keep(reporter)

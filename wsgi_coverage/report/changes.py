@@ -33,9 +33,11 @@ class Judged:
 
     @property
     def covered(self) -> int:
+        """How many of the statements were executed."""
         return self.statements - len(self.missing)
 
     def as_json(self) -> dict[str, Any]:
+        """An entry of `files` in the JSON of `wsgi-coverage gate`."""
         out = {
             "file": self.file,
             "state": self.state,

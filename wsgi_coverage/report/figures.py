@@ -77,6 +77,11 @@ class KnownAnalysis:
         self._figures = figures
 
     def missing_formatted(self, branches: bool = False) -> str:
+        """The lines that did not run, as coverage.py's text report has them.
+
+        Args:
+            branches: must be True where branches are measured: only that text is stored.
+        """
         if not branches and self.numbers.n_branches:
             raise NotImplementedError
         return self._figures.missing

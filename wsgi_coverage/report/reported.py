@@ -53,6 +53,7 @@ class Reported:
         self._names: dict[str, str] = {}
 
     def reporter(self, name: str) -> FileReporter | None:
+        """The file reporter of a measured file, which answers from the report's stored analysis."""
         entry = self.files.get(name)
         if entry is None or entry["source"] is None:
             found = self._cov.own_reporter(name)
@@ -64,6 +65,11 @@ class Reported:
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        """The analysis of a file; with `figures_only` one that is made of its figures.
+
+        Raises:
+            CoverageException: the report has no figures of it, and why.
+        """
         name = self._names[reporter.filename]
         if name in self.failures or name not in self.files:
             raise CoverageException(self.failures.get(name, "it was not there at the refresh"))

@@ -216,6 +216,7 @@ class ReportingCoverage(Coverage):
             raise self._shortage
 
     def report(self, *args: Any, **options: Any) -> float:
+        """As `Coverage.report`; a negative `precision` is a ConfigError with every coverage.py."""
         with self._refusing_precision():
             return super().report(*args, **options)
 
@@ -323,12 +324,14 @@ class KeptFileReporter(PythonFileReporter):
 
     @property
     def kept(self) -> dict[str, Any]:
+        """The stored analysis, loaded when it is first asked for."""
         if self._kept is None:
             self._kept = self._load(self)
         return self._kept
 
     @property
     def parser(self) -> PythonParser:
+        """coverage.py's parser in the state that it has after its work."""
         if self._parser is None:
             self._parser = parser_of(self.kept, self.filename, self._rules)
         return self._parser
@@ -342,10 +345,13 @@ class KeptFileReporter(PythonFileReporter):
         self._kept = self._parser = None
 
     def source(self) -> str:
+        """The text of the source as it was when it was analysed."""
         return str(self.kept["text"])
 
     def no_branch_lines(self) -> set[int]:
+        """Lines that are excluded from branch measurement (`partial_branches`)."""
         return set(self.kept["no_branch"])
 
     def code_regions(self) -> Iterable[CodeRegion]:
+        """The functions and classes of the source."""
         return regions_of(self.kept)

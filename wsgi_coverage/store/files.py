@@ -79,12 +79,22 @@ class FilesStore:
         return self._fallback
 
     def epoch(self) -> int:
+        """The current epoch, from the epoch file; 0 before the first reset."""
         return self._standing().epoch
 
     def oldest(self) -> int:
+        """The oldest epoch whose lines still count, from the epoch file."""
         return self._standing().oldest
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
+        """Begin a new epoch, by replacing the epoch file, and return its number.
+
+        Args:
+            collecting: older epochs count until `end_collecting`.
+
+        Raises:
+            StorageError: the epoch file cannot be written; the old epoch goes on.
+        """
         now = self._standing()
         goes_on = _goes_on(now.pauses)
         pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
@@ -94,10 +104,16 @@ class FilesStore:
         return epoch
 
     def end_collecting(self) -> None:
+        """Let only the current epoch count.
+
+        Raises:
+            StorageError: the epoch file cannot be written; older epochs still count.
+        """
         now = self._standing()
         self._stand(now._replace(oldest=now.epoch))
 
     def pauses(self) -> Sequence[Pause]:
+        """The pauses of the current epoch, from the epoch file, in the order of time."""
         return self._standing().pauses
 
     def announce(self, memory: Memory) -> bool:
@@ -114,12 +130,22 @@ class FilesStore:
         return before.epoch >= now.epoch or now.begun_by in ("", self._fallback.name)
 
     def begin_pause(self) -> None:
+        """Write the beginning of a pause into the epoch file, unless one goes on already.
+
+        Raises:
+            StorageError: the epoch file cannot be written; there is no pause.
+        """
         now = self._standing()
         if not _goes_on(now.pauses):
             pause = Pause(began_at=clock.now_iso(), ended_at=None)
             self._stand(now._replace(pauses=[*now.pauses, pause]))
 
     def end_pause(self) -> None:
+        """Write the end of the current pause into the epoch file, if there is one.
+
+        Raises:
+            StorageError: the epoch file cannot be written; the pause goes on.
+        """
         now = self._standing()
         if _goes_on(now.pauses):
             ended = replace(now.pauses[-1], ended_at=clock.now_iso())
@@ -141,6 +167,11 @@ class FilesStore:
             temporary.write_text(json.dumps(standing), encoding="utf-8")
 
     def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
+        """Copy a data file into the folder, stamped and sealed, and rename it into place.
+
+        Raises:
+            StorageError: it cannot be written; what was published before is still there.
+        """
         host = socket.gethostname()
         with self._replacing(self._path(worker_id)) as temporary:
             shutil.copyfile(data_file, temporary)
@@ -172,6 +203,11 @@ class FilesStore:
             raise
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
+        """The data files of epochs that count, or of no known epoch, in the order of their names.
+
+        Args:
+            before: only those of older epochs than this, or of no known epoch.
+        """
         oldest = self.oldest()
         return [path for path in sorted(self._all()) if self._counts(path, oldest, before)]
 
@@ -182,6 +218,15 @@ class FilesStore:
         return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
     def fold(self, *, live: Collection[str], union: Union) -> None:
+        """Replace data files of this host, of workers that have ended, by their union.
+
+        Args:
+            live: ids of memories whose data files stay.
+            union: writes the union of some data files to another; returns those that it has read.
+
+        Raises:
+            StorageError: it cannot be written; all data files are as they were.
+        """
         owned.sweep(self._folder, HALF_WRITTEN.fullmatch)
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
@@ -214,17 +259,29 @@ class FilesStore:
         return sorted(path for path in self._all() if path != self._data_file)
 
     def withdraw(self, worker_id: str) -> None:
+        """Remove the data file of one worker."""
         self._path(worker_id).unlink(missing_ok=True)
 
     def erase(self) -> None:
+        """Remove the configured data file and all that workers have published beside it.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
         for path in self._all():
             path.unlink(missing_ok=True)
 
     def discard(self, published: Sequence[Path]) -> None:
+        """Remove data files.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
         for path in published:
             path.unlink(missing_ok=True)
 
     def describe(self) -> str:
+        """The folder of the data files, as a path."""
         return str(self._folder)
 
     def _path(self, worker_id: str) -> Path:

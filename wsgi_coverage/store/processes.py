@@ -62,6 +62,7 @@ class Entry:
     server: str | None
 
     def has(self, flag: int) -> bool:
+        """Tell whether a flag is set."""
         return bool(self.flags & flag)
 
 

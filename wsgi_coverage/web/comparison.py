@@ -19,6 +19,7 @@ FORMATS = {"json": "JSON", "xml": "XML", "lcov": "LCOV", "html": "HTML (zip)"}
 
 
 def snapshots(request: Request, control: Control) -> Response:
+    """GET /snapshots as a page: every snapshot, newest first."""
     listed = control.snapshots()
     return page(
         request,

@@ -60,6 +60,12 @@ BRANCHES = (
 
 
 def files(request: Request, control: Control, identity: str | None) -> Response:
+    """GET /files as a page.
+
+    Raises:
+        NoReportError, UnknownSnapshotError: there is no such report.
+        BadParameterError: `view`, `sort`, `order` or `page` has another value than it may.
+    """
     listed = tree.listed(control.library.files(identity))
     columns = (FILE, *PLAIN, *(BRANCHES if listed.has_branches else ()))
     view = parameters.choice(request, "view", ("tree", "list"))
@@ -109,6 +115,16 @@ class Pages(NamedTuple):
 
     @classmethod
     def of(cls, request: Request, rows: Sequence[Any], size: int) -> Pages:
+        """The page that `page` in the query asks for; the last one where there are fewer.
+
+        Args:
+            request: has `page`, counted from 1.
+            rows: all of them.
+            size: rows on a page.
+
+        Raises:
+            BadParameterError: `page` is no whole number from 1 on.
+        """
         last = max((len(rows) - 1) // size, 0) + 1
         number = min(parameters.number(request, "page", 1), last)
         start = (number - 1) * size
@@ -155,6 +171,12 @@ def ordered(parts: Iterable[Part], sort: str, order: str) -> list[Part]:
 
 
 def functions(request: Request, control: Control, identity: str | None) -> Response:
+    """GET /functions as a page.
+
+    Raises:
+        NoReportError, UnknownSnapshotError: there is no such report.
+        BadParameterError: `unused` or `page` has another value than it may.
+    """
     unused = parameters.unused(request)
     report = control.library.report(identity)
     files = tree.listed(control.library.files(identity))

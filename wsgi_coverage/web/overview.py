@@ -37,6 +37,7 @@ class Card(NamedTuple):
 
 
 def overview(request: Request, control: Control) -> Response:
+    """GET /: the figures of the published report, the treemap and the chart over time."""
     try:
         report, outdated = control.report(), control.outdated()
         files = tree.listed(control.library.files())

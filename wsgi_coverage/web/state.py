@@ -26,6 +26,7 @@ OWNERSHIP = {
 
 
 def workers(request: Request, control: Control, gathering: Gathering) -> Response:
+    """GET /workers as a page."""
     return page(
         request,
         control,
@@ -38,6 +39,7 @@ def workers(request: Request, control: Control, gathering: Gathering) -> Respons
 
 
 def health(request: Request, control: Control, found: JsonObject) -> Response:
+    """GET /health as a page."""
     return page(
         request,
         control,

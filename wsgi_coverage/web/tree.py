@@ -39,6 +39,7 @@ class Part:
 
     @property
     def is_folder(self) -> bool:
+        """Tell a folder from a file."""
         return bool(self.parts)
 
     @property
@@ -60,6 +61,7 @@ class Part:
 
     @property
     def branch_percent(self) -> float | None:
+        """Branches taken, of all, in per cent; None where branches are not measured."""
         return share(self.covered_branches, self.branches)
 
     @property

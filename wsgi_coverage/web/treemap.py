@@ -19,6 +19,7 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> float:
+        """Width times height, in square units of the treemap."""
         return self.width * self.height
 
     def inside(self, margin: float, *, above: float = 0.0) -> Box:

@@ -28,16 +28,19 @@ MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"
 
 
 def report(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
+    """GET /report: the text report."""
     return Response(control.library.text(identity), mimetype="text/plain")
 
 
 def files(request: Request, control: Control, identity: str | None = None) -> Response:
+    """GET /files: the figures of every file, as JSON or a page."""
     if wants_page(request):
         return listing.files(request, control, identity)
     return as_json(control.library.files(identity))
 
 
 def functions(request: Request, control: Control, identity: str | None = None) -> Response:
+    """GET /functions: functions by when they ran, as JSON, CSV or a page."""
     if request.args.get("format") == "csv":
         found = listing.wanted_functions(request, control, identity)
         body = listing.as_csv(found).encode("utf-8", "backslashreplace")
@@ -49,12 +52,14 @@ def functions(request: Request, control: Control, identity: str | None = None) -
 
 
 def diff(request: Request, control: Control) -> Response:
+    """GET /diff: the lines and branches that only one of two reports has executed."""
     a, b = parameters.report_id(request, "a"), parameters.report_id(request, "b")
     found = control.library.diff(a, b)
     return comparison.diff(request, control, found) if wants_page(request) else as_json(found)
 
 
 def export(request: Request, control: Control, identity: str | None = None) -> Response:
+    """GET /export: the report as a data file, JSON, XML, LCOV or zipped HTML."""
     wanted = request.args.get("format", "coverage")
     body = control.library.export(wanted, identity)
     mimetype, name = EXPORTS[wanted]
@@ -73,31 +78,37 @@ def html(
     path: str = "index.html",
     identity: str | None = None,
 ) -> Response:
+    """GET /html/...: a file of coverage.py's HTML report."""
     body = control.library.html(path, identity)
     return html_page(body, _mime_type(path))
 
 
 def refresh(request: Request, control: Control) -> Response:
+    """POST /refresh: publish a new report."""
     report = control.refresh(wait=parameters.wait(request))
     return done(request, report.as_json(), notice="refreshed")
 
 
 def reset(request: Request, control: Control) -> Response:
+    """POST /reset: forget every line executed so far, but the load."""
     gathering = control.reset(wait=parameters.wait(request))
     return done(request, {"status": "reset", **gathering.as_json()}, notice="reset")
 
 
 def pause(request: Request, control: Control) -> Response:
+    """POST /pause: have every worker measure nothing."""
     gathering = control.pause(wait=parameters.wait(request))
     return done(request, {"status": "paused", **gathering.as_json()}, notice="paused")
 
 
 def resume(request: Request, control: Control) -> Response:
+    """POST /resume: have every worker measure again."""
     gathering = control.resume(wait=parameters.wait(request))
     return done(request, {"status": "measuring", **gathering.as_json()}, notice="resumed")
 
 
 def snapshot(request: Request, control: Control) -> Response:
+    """POST /snapshot: store a report; with `keep=0` answer with it only."""
     label = request.args.get("label") or parameters.form(request).get("label")
     keep, wants_lines = (
         parameters.flag(request, "keep", default="1"),
@@ -119,26 +130,31 @@ def snapshot(request: Request, control: Control) -> Response:
 
 
 def snapshots(request: Request, control: Control) -> Response:
+    """GET /snapshots: every snapshot, newest first."""
     if wants_page(request):
         return comparison.snapshots(request, control)
     return as_json([each.as_snapshot() for each in control.snapshots()])
 
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
+    """GET /snapshots/ID: the snapshot's combined data file."""
     return download(control.library.export("coverage", identity), f"{identity}.coverage")
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
+    """DELETE /snapshots/ID, and POST /snapshots/ID/delete: remove a snapshot."""
     control.delete_snapshot(identity)
     return done(request, {"status": "deleted", "id": identity}, notice="deleted")
 
 
 def health(request: Request, control: Control) -> Response:
+    """GET /health: how this process is measured, every worker, and the diagnoses."""
     found = control.health(wait=parameters.wait(request))
     return state.health(request, control, found) if wants_page(request) else as_json(found)
 
 
 def workers(request: Request, control: Control) -> Response:
+    """GET /workers: every live worker of this host."""
     found = control.workers(wait=parameters.wait(request))
     return (
         state.workers(request, control, found) if wants_page(request) else as_json(found.as_json())
@@ -146,10 +162,16 @@ def workers(request: Request, control: Control) -> Response:
 
 
 def building(request: Request, control: Control) -> Response:  # noqa: ARG001
+    """GET /building: how far the report is that is being made; null where none is."""
     return as_json({"building": control.building()})
 
 
 def static(request: Request, control: Control, name: str) -> Response:  # noqa: ARG001
+    """A stylesheet or script of the dashboard.
+
+    Raises:
+        NotFoundError: there is no file of this name.
+    """
     found = _static_files().get(name)
     if found is None:
         raise NotFoundError("there is no such file")

@@ -22,6 +22,7 @@ COOKIE = "basket"
 
 
 def shelf(request: Request, kind: str = "") -> Response:
+    """All products, or those of one kind; 404 for a kind that there is not."""
     products = catalogue.of_kind(kind) if kind else list(catalogue.PRODUCTS)
     if not products:
         raise NotFound
@@ -29,11 +30,13 @@ def shelf(request: Request, kind: str = "") -> Response:
 
 
 def product(request: Request, slug: str) -> Response:
+    """One product, and how many of it are left."""
     shown = _product(slug)
     return page(request, "product.html", product=shown, left=stock.left(slug))
 
 
 def search(request: Request) -> Response:
+    """Products by the words of `q`; redirects to the product where there is only one."""
     words = request.args.get("q", "")
     found = catalogue.search(words)
     if len(found) == 1:
@@ -42,6 +45,7 @@ def search(request: Request) -> Response:
 
 
 def basket(request: Request) -> Response:
+    """The basket and its price, with the discount code of `code`."""
     code = request.args.get("code", "")
     held = _basket(request)
     return page(
@@ -50,18 +54,21 @@ def basket(request: Request) -> Response:
 
 
 def add(request: Request, slug: str) -> Response:
+    """Put one of a product into the basket."""
     held = _basket(request)
     held.add(_product(slug))
     return _with_basket(redirect("/basket", 303), held)
 
 
 def take_out(request: Request, slug: str) -> Response:
+    """Take all of a product out of the basket."""
     held = _basket(request)
     held.take_out(_product(slug))
     return _with_basket(redirect("/basket", 303), held)
 
 
 def checkout(request: Request) -> Response:
+    """Order what is in the basket; 409 where something is sold out."""
     held = _basket(request)
     if not len(held):
         return redirect("/basket", 303)
@@ -76,16 +83,19 @@ def checkout(request: Request) -> Response:
 
 
 def sales_report(request: Request) -> Response:
+    """The owner's page on sales."""
     return page(request, "sales.html", **sales.report())
 
 
 def sales_file(request: Request) -> Response:  # noqa: ARG001
+    """All orders as CSV."""
     response = Response(sales.as_csv(stock.orders()), mimetype="text/csv")
     response.headers["Content-Disposition"] = "attachment; filename=sales.csv"
     return response
 
 
 def restock(request: Request, slug: str) -> Response:
+    """Put `count` more of a product on the shelf; 400 unless that is a number above 0."""
     shown = _product(slug)
     try:
         stock.restock(slug, int(request.form.get("count", "")))
