@@ -121,7 +121,7 @@ def test_the_map_can_be_read_as_a_table(page, shop) -> None:
     make_report(page, shop)
     section = page.get_by_role("region", name="The code")
 
-    section.get_by_text("The same as a table").click()
+    section.get_by_text("Show as a table").click()
 
     expect(section.get_by_role("row", name=re.compile(r"sales\.py"))).to_be_visible()
     assert too_wide(page) == []
@@ -138,7 +138,7 @@ def test_a_line_is_drawn_from_the_second_report_on(page, shop) -> None:
     press(page, "Refresh")
     expect(figure).not_to_have_text(before)
 
-    region.get_by_text("The same as a table").click()
+    region.get_by_text("Show as a table").click()
 
     first, second, third = region.locator("tbody tr").all_inner_texts()[:3]
     assert [each.split("\t")[1] for each in (first, second, third)] == [
@@ -203,7 +203,7 @@ def test_deleting_a_snapshot_asks_first(page, shop) -> None:
     page.get_by_role("button", name=re.compile("^Delete the snapshot")).click()
     question = page.get_by_role("dialog", name="Delete this snapshot?")
     expect(question).to_contain_text("short-lived")
-    question.get_by_role("button", name="Keep everything").click()
+    question.get_by_role("button", name="Cancel").click()
     expect(question).to_be_hidden()
     assert len(shop.client.json("/debug/coverage/snapshots")) == 1
 
@@ -235,17 +235,17 @@ def test_reset_asks_first_then_withdraws_the_report_and_counts_anew(page, shop) 
     make_report(page, shop)
 
     press(page, "Reset…")
-    question = page.get_by_role("dialog", name="Forget everything that ran?")
+    question = page.get_by_role("dialog", name="Reset coverage?")
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     assert shop.client.json("/debug/coverage/files")
     press(page, "Reset…")
     if not page.locator("html.scripted").count():
         page.keyboard.press("Tab")
-    expect(question.get_by_role("button", name="Keep everything")).to_be_focused()
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
     question.get_by_role("button", name="Reset").click()
 
-    expect(notice(page)).to_have_text(re.compile("Everything is forgotten"))
+    expect(notice(page)).to_have_text(re.compile("Coverage is reset"))
     expect(page.get_by_text("There is no report yet")).to_be_visible()
     assert too_wide(page) == []
 
@@ -258,7 +258,7 @@ def test_pause_and_resume_reach_every_worker(page, shop) -> None:
     expect(notice(page)).to_have_text(re.compile("Measuring is paused"))
     expect(page.locator("#workers .state")).to_have_text(["paused", "paused"])
     press(page, "Resume")
-    expect(notice(page)).to_have_text("Measuring goes on.")
+    expect(notice(page)).to_have_text("Measuring is resumed.")
     expect(page.locator("#workers .state")).to_have_text(["measuring", "measuring"])
 
 
@@ -280,14 +280,14 @@ def test_every_worker_is_listed_with_its_server_core_and_requests(page, shop) ->
 
 def test_health_says_what_is_the_matter_and_what_to_do(page, shop) -> None:
     page.goto(f"{shop.dashboard}health")
-    expect(page.get_by_text("Nothing is the matter.")).to_be_visible()
+    expect(page.get_by_text("No problems found.")).to_be_visible()
 
     press(page, "Pause")
 
     diagnosis = page.locator("article.diagnosis").filter(has_text="paused")
     expect(diagnosis).to_contain_text("What to do:")
     press(page, "Resume")
-    expect(page.get_by_text("Nothing is the matter.")).to_be_visible()
+    expect(page.get_by_text("No problems found.")).to_be_visible()
     assert too_wide(page) == []
 
 

@@ -142,7 +142,7 @@ def test_the_functions_are_one_press_away_from_csv(page, reported) -> None:
 
     unused = reported.client.json("/debug/coverage/functions?unused=1")
     assert {row["name"] for row in rows} == {each["name"] for each in unused}
-    page.get_by_text("The same as CSV, to copy").click()
+    page.get_by_text("CSV to copy").click()
     expect(page.get_by_label("Functions as CSV")).to_have_value(text.replace("\r\n", "\n"))
 
 

@@ -38,7 +38,7 @@ def test_a_refresh_shows_a_bar_that_moves_and_ends_in_a_message(scripted, shop, 
     scripted.get_by_role("button", name="Make the first report").click()
 
     expect(bar).to_be_visible()
-    expect(scripted.get_by_text("Putting the workers' data together")).to_be_visible()
+    expect(scripted.get_by_text("Combining the workers' data")).to_be_visible()
     for done in (100, 300):
         held.done = done
         expect(bar).to_have_attribute("value", str(done))

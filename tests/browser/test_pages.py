@@ -143,7 +143,7 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(scripted, furnished
     scripted.goto(address(furnished, "files"))
 
     scripted.keyboard.press("Tab")
-    expect(scripted.locator(":focus")).to_have_text("To the content")
+    expect(scripted.locator(":focus")).to_have_text("Skip to content")
     scripted.keyboard.press("Enter")
     scripted.keyboard.press("Tab")
 

@@ -296,7 +296,7 @@ def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
     files = site.get("/files?view=list", BROWSER).text
 
     assert "not known" in overview
-    assert "this report does not have it" in overview
+    assert "this report lacks this figure" in overview
     assert "not known" in files
     assert "None" not in overview + files
 

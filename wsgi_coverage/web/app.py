@@ -86,9 +86,7 @@ class ControlApp:
             ) is not None:
                 return self._problem(request, refused)
             log.exception("%r %r failed", request.method, request.path)
-            return self._problem(
-                request, WsgiCoverageError("something went wrong here; the server's log has it")
-            )
+            return self._problem(request, WsgiCoverageError("internal error: see the server's log"))
 
     def _dispatch(self, request: Request) -> Response:
         if not request.environ.get("PATH_INFO") and request.root_path:
@@ -117,7 +115,7 @@ class ControlApp:
             del response.headers["Content-Type"]
             return response
         raise MethodNotAllowedError(
-            f"{request.method} does not apply here; {', '.join(allowed)} do", allowed=allowed
+            f"{request.method} is not allowed here; use {', '.join(allowed)}", allowed=allowed
         )
 
     def _problem(self, request: Request, error: WsgiCoverageError) -> Response:

@@ -61,7 +61,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
         if not has_credentials(request, settings.username, settings.password):
             raise UnauthorizedError("the dashboard needs a user name and a password")
     elif not settings.debug:  # construction refuses this; nobody gets in by accident
-        raise UnauthorizedError("nothing says who may come in")
+        raise UnauthorizedError("access to the dashboard is not configured")
     if changes or request.method not in SAFE_METHODS:
         _check_site(request, settings)
     return None
@@ -88,7 +88,7 @@ def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
             verdict.headers.setdefault("WWW-Authenticate", CALLBACK)
         return verdict
     if not verdict:
-        raise UnauthorizedError("the auth callback said no")
+        raise UnauthorizedError("the auth callback denied the request")
     return None
 
 
@@ -158,7 +158,7 @@ def _check_site(request: Request, settings: Settings) -> None:
     else:
         return  # not a browser
     if not same:
-        raise CrossSiteError("a page of another site may not change anything here")
+        raise CrossSiteError("a page of another site asked for this change, which is refused")
 
 
 def _is_own_origin(origin: str, request: Request, settings: Settings) -> bool:

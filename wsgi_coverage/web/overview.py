@@ -70,7 +70,7 @@ def _cards(report: Report, live: int | None) -> list[Card]:
         return [Card("Executed", "no data yet", "nothing that is measured has run"), files, workers]
     statements, covered = summary["statements"], summary["covered"]
     runtime, load = summary.get("runtime"), summary.get("load")
-    reason = summary.get("runtime_reason") or "this report does not have it"
+    reason = summary.get("runtime_reason") or "this report lacks this figure"
     at_least = "at least " if summary.get("imported_early_files") else ""
     return [
         Card(
@@ -155,7 +155,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
             each for each in picture.LEGEND if each[0] in shades or each[0] not in picture.RARE
         ],
         "knows_runtime": knows_runtime,
-        "reason": whole.runtime_reason or "this report does not have it",
+        "reason": whole.runtime_reason or "this report lacks this figure",
         "folder": folder,
         "above": _above(whole, folder),
         "key": "runtime_percent" if knows_runtime else "percent",

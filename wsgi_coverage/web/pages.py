@@ -18,20 +18,45 @@ from wsgi_coverage.web.glossary import GLOSSARY
 # A message is named in the address, never carried there.
 NOTICES = {
     "refreshed": "The report is refreshed: it shows everything executed up to now.",
-    "reset": "Everything is forgotten but the load: what runs from now on is counted.",
+    "reset": "Coverage is reset to what ran at load; what runs from now on is counted.",
     "paused": "Measuring is paused: nothing that runs from now on is counted.",
-    "resumed": "Measuring goes on.",
-    "collected": "Collected; nothing was kept.",
+    "resumed": "Measuring is resumed.",
+    "collected": "A report was made for the answer; no snapshot is stored.",
     "snapshot": "The snapshot is taken.",
     "deleted": "The snapshot is deleted.",
 }
-TITLES = {401: "Who are you?", 403: "Not from there", 404: "Nothing here", 409: "Not now"}
+TITLES = {  # by slug
+    "unauthorized": "Authentication required",
+    "untrusted-host": "Host not allowed",
+    "cross-site": "Cross-site request refused",
+    "not-found": "Not found",
+    "no-report": "No report yet",
+    "report-refused": "Published report refused",
+    "unknown-snapshot": "Snapshot not found",
+    "method-not-allowed": "Method not allowed",
+    "bad-request": "Malformed request",
+    "bad-parameter": "Invalid parameter",
+    "body-too-large": "Request body too large",
+    "no-data": "Nothing measured yet",
+    "not-ours": "Coverage not started by wsgi-coverage",
+    "cannot-pause": "Measuring cannot be paused",
+    "configuration": "Invalid coverage.py configuration",
+    "snapshot-limit": "Too many snapshots",
+    "build-failed": "Report could not be made",
+    "refresh-busy": "Another report is in progress",
+    "not-measuring": "Measuring could not be started",
+    "storage": "File cannot be opened or written",
+    "disk-full": "Disk full",
+    "read-only": "File system is read-only",
+    "access-denied": "Permission denied",
+    "no-descriptors": "Too many open files",
+}
 FULL = 50  # steps of a bar
 
 
 def problem(error: WsgiCoverageError, *, root: str) -> str:
     """An error's page."""
-    title = TITLES.get(error.status, "That did not work")
+    title = TITLES.get(error.slug, "Internal error")
     return render("problem.html", title=title, error=error, root=root)
 
 

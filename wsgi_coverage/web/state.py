@@ -21,7 +21,7 @@ FACTS = (
 OWNERSHIP = {
     "ours": "wsgi-coverage started it",
     "process-start": "coverage.py started it with the process, for wsgi-coverage to use",
-    "foreign": "it belongs to coverage run or a test runner: it can be read, and not be reset",
+    "foreign": "coverage run or a test runner started it: it can be read, but not paused or reset",
 }
 
 

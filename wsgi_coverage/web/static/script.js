@@ -60,7 +60,7 @@
     let done = false;
     const data = new URLSearchParams(new FormData(form));
     buttons.forEach((button) => { button.disabled = true; });
-    const watching = watch(() => done, "Putting the workers' data together");
+    const watching = watch(() => done, "Combining the workers' data");
     try {
       const answer = await fetch(form.action, {
         method: "POST", body: data, headers: { Accept: "application/json" },
@@ -79,7 +79,7 @@
     } catch {
       done = true;
       await watching;
-      fail("The server did not answer. What was there is untouched; try again.");
+      fail("The server did not answer. The last report is unchanged; try again.");
     }
     buttons.forEach((button) => { button.disabled = false; });
   }
@@ -96,7 +96,7 @@
     while (building) {
       await pause(POLL);
       building = await progress().catch(() => null);
-      if (building) show(building, "Putting the workers' data together");
+      if (building) show(building, "Combining the workers' data");
     }
     location.reload();
   }
