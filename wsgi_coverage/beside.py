@@ -99,7 +99,9 @@ def _settings_again(port: JsonObject) -> Settings:
         # The program's modules cannot be imported before its sys.path is there.
         settings = dataclasses.replace(settings, auth=_auth_of_the_environment)
     if port["guarded"] and not _is_guarded(settings):
-        raise SettingsError("a password or auth= kept it, and the environment names none")
+        raise SettingsError(
+            "it was protected by a password or auth=, and the environment has neither"
+        )
     return admitting(settings, port["host"], insecure=port["insecure"])
 
 
@@ -152,7 +154,7 @@ def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
         return dataclasses.replace(settings, auth=lambda _: True)
     if not _is_loopback(host):
         raise SettingsError(
-            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or say --insecure"
+            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass --insecure"
         )
     return dataclasses.replace(settings, debug=True)
 

@@ -156,7 +156,9 @@ class CoverageMiddleware:
             if self._worker is not None:
                 self._worker.attend()
         except Exception:
-            log.exception("what others have asked for could not be done; the application goes on")
+            log.exception(
+                "a reset, pause or autosave that was due has failed; the application goes on"
+            )
 
     def _owns(self, path: str) -> bool:
         return path == self._prefix or path.startswith(self._below)
@@ -190,7 +192,7 @@ class CoverageMiddleware:
                 self._home = self._worker.home
                 self._control_app = None
         except Exception:
-            log.exception("the places of another user cannot be had")
+            log.exception("the folders of reports cannot be set up after a change of user")
 
     def _note_server(self, environ: Environ) -> None:
         if self._worker is not None and self._worker.server is None:

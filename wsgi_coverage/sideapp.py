@@ -40,7 +40,7 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 PREFIX = "/debug/coverage"
 WAIT = 5.0  # seconds to wait for all processes
 DEFAULT_LABEL = "session"
-NO_PHASES = "a side port sees no requests, so nothing here ends the load"
+NO_PHASES = "a side port sees no requests of the application, so it cannot tell where the load ends"
 
 
 class ProgramControl(Control):
@@ -129,7 +129,7 @@ class SideApp:
             if (refused := storage_error(error, f"{path} needs to open files")) is not None:
                 return self._problem(refused)
             log.exception("%r %r failed", request.method, path)
-            return self._problem(WsgiCoverageError("something went wrong here; the log has it"))
+            return self._problem(WsgiCoverageError("internal error: see the program's log"))
 
     def _dispatch(self, request: Request, path: str) -> Response:
         if path == "/":
@@ -139,7 +139,7 @@ class SideApp:
         allowed = ("GET", "HEAD", "POST") if path in CHANGING else ("GET", "HEAD")
         if request.method not in allowed:
             raise MethodNotAllowedError(
-                f"{request.method} does not apply here; {', '.join(allowed)} do", allowed=allowed
+                f"{request.method} is not allowed here; use {', '.join(allowed)}", allowed=allowed
             )
         return as_json(VIEWS[path](request, self._control))
 

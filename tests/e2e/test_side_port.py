@@ -198,7 +198,7 @@ def test_other_machines_are_let_in_with_a_password_or_insecurely_only(project, h
 
     assert refused.popen.wait(30) == 1
     assert refused.output == (
-        f"wsgi-coverage: --host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or say "
+        f"wsgi-coverage: --host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass "
         "--insecure\n"
     )
 

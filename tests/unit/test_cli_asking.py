@@ -291,7 +291,7 @@ def test_an_endpoint_that_the_server_lacks_is_one_line_and_exit_code_1(
     _, err = capsys.readouterr()
     assert err == (
         f"wsgi-coverage: the dashboard does not know {dashboard.url}/functions: "
-        "it is of another version of wsgi-coverage\n"
+        "it runs another version of wsgi-coverage\n"
     )
 
 

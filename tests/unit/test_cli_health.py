@@ -237,7 +237,7 @@ def test_credentials_are_sent_nowhere_else(well: Dashboard, capsys: Output) -> N
     assert cli.main(["health", "--password", "s", well.url]) == 3
 
     assert [path for path, _ in well.asked] == ["/debug/coverage/health", "/health"]
-    assert f"leads on to {well.url}/elsewhere" in capsys.readouterr().err
+    assert f"redirects to {well.url}/elsewhere" in capsys.readouterr().err
 
 
 # What goes wrong

@@ -118,7 +118,7 @@ class Dashboard:
         ):
             raise VersionMismatchError(
                 f"what {self.url}{path} answers is not understood: "
-                "it is of another version of wsgi-coverage"
+                "it runs another version of wsgi-coverage"
             )
         return answer
 
@@ -196,12 +196,12 @@ class Dashboard:
             remark = f" ({self._credentials.remark})" if self._credentials.remark else ""
             return RefusedError(f"{url} refuses ({status}){hint}{remark}")
         if 300 <= status < 400:
-            return NotADashboardError(f"{url} leads on to {location}: ask there")
+            return NotADashboardError(f"{url} redirects to {location}: use that address")
         is_ours = isinstance(error, str) and isinstance(message, str)
         if status in (404, 405) and (not is_ours or error in ("not-found", "method-not-allowed")):
             if is_found:
                 return VersionMismatchError(
-                    f"the dashboard does not know {url}: it is of another version of wsgi-coverage"
+                    f"the dashboard does not know {url}: it runs another version of wsgi-coverage"
                 )
             return NotADashboardError(f"there is no dashboard at {url} ({status})")
         if isinstance(error, str) and is_ours:

@@ -143,7 +143,7 @@ class _Output:
     def port(self, timeout: float, name: str) -> int:
         """The local port, when it is there."""
         if not self._ready.wait(timeout):
-            raise PodError(f"kubectl: no way to pod {name} within {timeout:g} s")
+            raise PodError(f"kubectl: no connection to pod {name} within {timeout:g} s")
         if self._port is None:
             raise PodError(f"kubectl: {_reason([*self._lines])}")
         return self._port

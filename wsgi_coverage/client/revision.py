@@ -99,9 +99,11 @@ def _git(folder: Path, *arguments: str) -> bytes:
             env=environment,
         )
     except FileNotFoundError:
-        raise RevisionError("there is no git here, which is to say what has changed") from None
+        raise RevisionError(
+            "git is not installed, and is needed to tell which lines have changed"
+        ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RevisionError(f"git does not say what has changed: {error}") from None
+        raise RevisionError(f"git cannot tell which lines have changed: {error}") from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()
         raise RevisionError(f"git: {said.splitlines()[0]}" if said else "")

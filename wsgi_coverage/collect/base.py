@@ -97,7 +97,9 @@ class Engine(ABC):
             except FileNotFoundError:  # its last process took it away just now
                 memory = self._open()
         else:
-            raise MemoryGoneError(errno.ENOENT, "the memory goes all the time", str(memory.folder))
+            raise MemoryGoneError(
+                errno.ENOENT, "the shared memory is removed again and again", str(memory.folder)
+            )
         self.memory, self._slot, self.token = memory, slot, token
         self.attention.begin(memory.turn, slot.requests)
 
@@ -294,7 +296,7 @@ class Engine(ABC):
                     copy_lines(old, self.memory)
                     self.held.remove(old)
         except OSError as error:
-            log.warning("the memory of executed lines cannot be made anew: %s", error)
+            log.warning("the shared memory of executed lines cannot be created again: %s", error)
 
     @locked
     def _go_elsewhere(self) -> None:
@@ -427,7 +429,7 @@ class Engine(ABC):
             else:  # its last process but this one has ended since
                 self._move()
         except OSError:  # full, gone, or another user's
-            log.warning("this process is not noted among those that are measured", exc_info=True)
+            log.warning("this process cannot be registered as one that is measured", exc_info=True)
             self.attention.begin(self.memory.turn, None)
             return
         self._slot.hear(self._heard, self.epoch)

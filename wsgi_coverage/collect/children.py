@@ -201,7 +201,9 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
             "port": None if told.get("port") is None else dict(told["port"]),
         }
     except (ValueError, KeyError, TypeError):
-        log.warning("the environment variable %s is not as it was made", VARIABLE)
+        log.warning(
+            "the environment variable %s was changed since it was set, and is ignored", VARIABLE
+        )
         return None
 
 

@@ -273,7 +273,7 @@ def trace_changed(facts: Facts) -> Finding | None:
     if not facts.threads_lost:
         return None
     return (
-        f"somebody has set another trace function (sys.settrace) in {facts.threads_lost} "
+        f"another trace function was set (sys.settrace) in {facts.threads_lost} "
         f"thread{'' if facts.threads_lost == 1 else 's'} that {facts.core} measured: what runs "
         "there since is not counted",
         "take the debugger, profiler or sys.settrace(None) out; or, where only statements are "

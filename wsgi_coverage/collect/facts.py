@@ -131,7 +131,9 @@ def gather(
         try:
             known[name] = source()
         except Exception as error:  # noqa: BLE001  /health tells what it can
-            log.warning("the fact %s cannot be had: %s: %s", name, type(error).__name__, error)
+            log.warning(
+                "%s cannot be determined for /health: %s: %s", name, type(error).__name__, error
+            )
     return Facts(**known)
 
 

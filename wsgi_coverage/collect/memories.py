@@ -73,7 +73,7 @@ class HostMemories:
             try:
                 memory.make_room(self._store().epoch() + 1)
             except OSError as error:
-                what = f"{memory.folder} does not take what will run"
+                what = f"{memory.folder} cannot store the lines of a new epoch"
                 if (refused := storage_error(error, what)) is not None:
                     raise refused from error
 

@@ -109,7 +109,7 @@ class Tracing(Engine):
 
     def _find_why_no_phases(self) -> str | None:
         if self.ownership is Ownership.FOREIGN:
-            return "the Coverage belongs to somebody else"
+            return "the Coverage was started by 'coverage run' or a test runner"
         if self._problem is not None:
             return "coverage.py is not as expected"
         if self._cov.get_option("run:dynamic_context") not in (None, "none"):
@@ -140,7 +140,7 @@ class Tracing(Engine):
         try:
             self.flush()
         except OSError as error:
-            log.warning("what has run is still to be flushed: %s", error)
+            log.warning("executed lines could not be flushed yet: %s", error)
         if self.can_reset or not taken:
             return False
         internals.hand_over(self._collector, taken, self._collector.covdata)
@@ -392,7 +392,9 @@ class Tracing(Engine):
         if self._problem is not None:
             raise CannotPauseError(f"coverage.py is not as expected: {self._problem}")
         if not can_trace_everywhere():
-            raise CannotPauseError("this Python cannot measure threads again that run already")
+            raise CannotPauseError(
+                "this Python cannot set the trace function of a running thread, as a resume must"
+            )
 
     # Threads whose trace function is gone
 

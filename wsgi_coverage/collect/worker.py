@@ -56,12 +56,12 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 PROBLEMS_KEPT = 10  # for /health
 TRACE_LOST = (
-    "somebody has set another trace function in {} of its threads (sys.settrace), "
+    "another trace function was set (sys.settrace) in {} of its threads, "
     "so that what runs there is not measured"
 )
 BEHIND = (
-    "its Coverage belongs to somebody else, and is not reset: what had run there before the last "
-    "reset is not counted when it runs again"
+    "its Coverage was started by 'coverage run' or a test runner, and is not reset: what had run "
+    "there before the last reset is not counted when it runs again"
 )
 TURN_PATIENCE = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
@@ -232,7 +232,7 @@ class Worker:
         """Do what a request found to be due, before it goes on; see Attention."""
         self.engine.catch_up()
         if self.engine.attend():
-            self._attempt("looking after the memory", self._look)
+            self._attempt("checking the shared memory", self._look)
 
     def _look_soon(self) -> None:
         """Look after the memory at the next request; now, where it may be that none comes."""
@@ -265,7 +265,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
             failure = f"{type(error).__name__}: {error}"
             if failure != self._last_failure:
-                self._note(f"what has run is still to be flushed: {failure}")
+                self._note(f"executed lines could not be flushed yet: {failure}")
             self._last_failure = failure
             return False
         self._last_failure = None
@@ -382,7 +382,7 @@ class Worker:
         try:
             self.engine.flush()
         except OSError as error:
-            what = f"{self.private} does not take what has run"
+            what = f"{self.private} cannot store the executed lines"
             if (refused := storage_error(error, what)) is not None:
                 raise refused from error
             raise
@@ -699,7 +699,7 @@ class Worker:
         """The last process of a memory writes it to a data file, and takes it away."""
         if not self.engine.close():
             return
-        self._attempt("noting what never ran", self.engine.note_unexecuted_files)
+        self._attempt("recording files that never ran", self.engine.note_unexecuted_files)
         if self._is_forked:
             # A thread of the parent's may have been inside SQLite, which would be so for ever here.
             self._save_elsewhere()

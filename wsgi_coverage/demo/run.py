@@ -140,13 +140,13 @@ def _await(server: Server, stop: _Stop) -> None:
             if Browser(server.address).open("/") == 200:
                 return
         stop.check(0.05)
-    raise RuntimeError("the server does not answer; its last words:")
+    raise RuntimeError("the server does not answer; the end of its log:")
 
 
 def _wait(server: Server, stop: _Stop) -> None:
     while not server.has_ended():
         stop.check(1.0)
-    raise RuntimeError("the server has ended by itself; its last words:")
+    raise RuntimeError("the server has ended by itself; the end of its log:")
 
 
 def _findings(

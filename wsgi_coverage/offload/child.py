@@ -77,7 +77,7 @@ def call(
             return value
         except _WrongInterpreterError as error:
             reasons.append(f"{executable} {error}")
-    raise NoInterpreterError("; ".join(reasons) or "there is none where Python is installed")
+    raise NoInterpreterError("; ".join(reasons) or "no interpreter was found")
 
 
 def begin(function: Callable[..., object], *arguments: Any) -> Begun:
@@ -97,7 +97,7 @@ def begin(function: Callable[..., object], *arguments: Any) -> Begun:
         command = interpreter.command(executable, SCRIPT)
         with contextlib.suppress(OSError):
             return Begun(start_apart(command, interpreter.environment(os.environ)), job)
-    raise NoInterpreterError("there is none where Python is installed")
+    raise NoInterpreterError("no interpreter was found")
 
 
 class Begun:
@@ -207,7 +207,7 @@ class _Conversation:
                                 return message["value"]
                     elif ended or chunk is not None:
                         raise self._failure(f"{process.ending()} before it was done")
-        raise self._failure(f"said nothing for {time.monotonic() - heard:.0f} seconds")
+        raise self._failure(f"sent no message for {time.monotonic() - heard:.0f} seconds")
 
     def _messages(self, chunk: bytes) -> Iterator[JsonObject]:
         """The messages that are whole now; those that call for nothing more are dealt with."""
@@ -217,11 +217,11 @@ class _Conversation:
             del self._received[: end + 1]
             message = _parsed(line)
             if message is None:
-                raise self._failure(f"wrote what is no message ({line[:80]!r})")
+                raise self._failure(f"sent an invalid message ({line[:80]!r})")
             self._attend_to(message)
             yield message
         if len(self._received) > MAX_LINE:
-            raise self._failure(f"wrote what is no message ({bytes(self._received[:80])!r})")
+            raise self._failure(f"sent an invalid message ({bytes(self._received[:80])!r})")
 
     def _attend_to(self, message: JsonObject) -> None:
         if message["kind"] == "hello":

@@ -107,7 +107,7 @@ def _described(
     if cov.not_python:
         left_out = imported.named(cov.not_python)
         warnings.append(
-            f"files that are no Python, templates for instance, are left out: {left_out}"
+            f"files that are not Python, templates for instance, are left out: {left_out}"
         )
     warnings += source.remarks
     if (why_inexact := imported.warning(cov.inexact)) is not None:

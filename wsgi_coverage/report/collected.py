@@ -145,7 +145,7 @@ class _Finder:
         for path, candidates in found.ambiguous.items():
             out.warnings.append(
                 f"{path}, from {brought.name}, may be {' or '.join(candidates[:NAMED])}: "
-                "not guessed; say so under [paths] in coverage.py's configuration"
+                "not guessed; map it under [paths] in coverage.py's configuration"
             )
         missing = [path for path in left if path not in here and path not in found.ambiguous]
         if missing:

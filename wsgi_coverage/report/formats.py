@@ -159,7 +159,8 @@ def _turn(folder: Path, name: str) -> Iterator[None]:
             held.enter_context(working_on(folder.parent, work, TURN))
         except TimeoutError:
             raise BuildFailedError(
-                f"somebody else has been rendering {name} for {TURN:.0f} seconds; try again later"
+                f"another process or thread has been rendering {name} for {TURN:.0f} seconds; "
+                "try again later"
             ) from None
         yield
 

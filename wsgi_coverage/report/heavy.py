@@ -87,7 +87,10 @@ def call_somewhere(
             result = child.call(function, tick=tick, plugins=plugins)
         except child.NoInterpreterError as error:
             _why_inside = str(error)
-            log.warning("no Python to make a large report in: %s", error)
+            log.warning(
+                "a large report is made in the worker, because no child process can be started: %s",
+                error,
+            )
         else:
             _why_inside = None
             return result
@@ -97,16 +100,16 @@ def call_somewhere(
 def problem() -> str | None:
     """Why large reports are made in this process, where requests feel it; None: they are not."""
     if not process.IS_POSSIBLE:
-        why = "this system cannot start one"
+        why = "this system has no posix_spawn"
     elif _why_inside is not None:
         why = _why_inside
     elif not interpreter.candidates():
-        why = "there is none where Python is installed"
+        why = "no interpreter was found"
     else:
         return None
     return (
-        f"no Python was found for a child process ({why}): large reports are made in the worker, "
-        "whose requests are slower meanwhile"
+        f"no child process can be started ({why}): large reports are made in the worker, whose "
+        "requests are slower meanwhile"
     )
 
 

@@ -91,7 +91,7 @@ class Reported:
         if kept is None:
             content = read_content(reporter.filename)
             if name_of(content, self._rules) != reporter.source_name:
-                raise NoSource(f"what was kept of {reporter.filename} is damaged")
+                raise NoSource(f"the stored analysis of {reporter.filename} is damaged")
             text = text_of(reporter.filename, content)
             kept = analyse(text, reporter.filename, self._rules)
         return dict(kept)

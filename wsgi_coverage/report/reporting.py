@@ -81,7 +81,7 @@ def refusing_configuration() -> Iterator[None]:
         raise ConfigurationError(f"coverage.py refuses its configuration: {error}") from error
     except re.error as error:
         raise ConfigurationError(
-            f"coverage.py's configuration has a regular expression that is none: {error}: "
+            f"coverage.py's configuration has an invalid regular expression: {error}: "
             f"{error.pattern!r}"
         ) from error
 

@@ -136,7 +136,7 @@ class Memory:
         # To compare at each request.
         self.turn: memoryview[int] = self._page[8 * TURN : 8 * TURN + 8].cast("Q")
         if self._control[LAYOUT] not in (0, CONTROL_MAGIC):
-            raise MemoryGoneError(errno.EINVAL, "another layout's memory is there", str(folder))
+            raise MemoryGoneError(errno.EINVAL, "the memory there has another layout", str(folder))
         self._control[LAYOUT] = CONTROL_MAGIC
         self._inode = os.stat(folder / "control").st_ino  # noqa: PTH116
         if not self._page[IDENTITY.start]:
@@ -261,7 +261,7 @@ class Memory:
                 self._catch_up(index)
         found = self._known.get(key)
         if found is None:
-            raise OSError(errno.EIO, "the index was changed by somebody else", str(self.folder))
+            raise OSError(errno.EIO, "the index was changed by another program", str(self.folder))
         return found
 
     def _open_index(self) -> FileIO:
@@ -323,7 +323,7 @@ class Memory:
             size = HEADER + self.size_of(number)
             whole = self._with_reserve(lambda: map_file(path, size))
             if bytes(whole[:HEADER]) not in (MAGIC, bytes(HEADER)):
-                raise OSError(errno.EINVAL, "what is there holds no lines", f"{plane}-{number}")
+                raise OSError(errno.EINVAL, "the file there holds no lines", f"{plane}-{number}")
             whole[:HEADER] = MAGIC
             found = chunks[number] = whole[HEADER:]
         return found

@@ -157,7 +157,7 @@ def test_a_wrong_password_at_the_dashboard_below_the_root_is_said(stand_in: Any)
         (404, {"error": "no-report", "message": "refresh"}, FailedError, "(no-report): refresh"),
         (507, {"error": "disk-full", "message": "no room"}, FailedError, "(disk-full): no room"),
         (502, b"<html>", NotADashboardError, "answers 502"),
-        (302, b"", NotADashboardError, "leads on to http://other/: ask there"),
+        (302, b"", NotADashboardError, "redirects to http://other/: use that address"),
         (200, b"<html>", VersionMismatchError, "not understood"),
         (200, {"files": []}, VersionMismatchError, "not understood"),
         (200, [1], VersionMismatchError, "not understood"),
@@ -191,7 +191,7 @@ def test_no_redirect_is_followed(stand_in: Any) -> None:
     stand_in.put("POST /cov/reset", (307, b""))
     stand_in.headers = {"Location": f"{stand_in.url}/elsewhere"}
 
-    with pytest.raises(NotADashboardError, match="leads on to"):
+    with pytest.raises(NotADashboardError, match="redirects to"):
         Client(stand_in.url, password="s").reset()
 
     assert stand_in.asked_for == ["POST /cov/reset"]

@@ -177,7 +177,7 @@ def test_no_repository_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_no_git_is_one_line(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
-    with pytest.raises(RevisionError, match="there is no git here"):
+    with pytest.raises(RevisionError, match="git is not installed"):
         changed_lines(checkout, "main")
 
 
@@ -191,5 +191,5 @@ def test_git_that_hangs_is_not_waited_for_for_ever(
     monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
     monkeypatch.setattr(revision, "TIMEOUT", 0.2)
 
-    with pytest.raises(RevisionError, match="does not say what has changed"):
+    with pytest.raises(RevisionError, match="cannot tell which lines have changed"):
         changed_lines(checkout, "main")

@@ -167,7 +167,7 @@ def test_a_fact_that_cannot_be_had_is_logged_and_the_others_are_gathered(
 
     assert (found.core, found.flush_problem, found.autosave_interval) == ("pytrace", "odd", 0.0)
     assert found.plugins == ()
-    assert "the fact plugins cannot be had: AttributeError" in caplog.text
+    assert "plugins cannot be determined for /health: AttributeError" in caplog.text
 
 
 def hubs(hub: object) -> dict[str, object]:

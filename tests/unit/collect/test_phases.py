@@ -266,7 +266,7 @@ tell(contexts=sorted({context for _, context, lines in measured() if lines}))
     ("config", "command", "switch", "reason"),
     [
         ("dynamic_context = test_function", (), "", "dynamic_context is set"),
-        ("", ("-m", "coverage", "run"), "", "belongs to somebody else"),
+        ("", ("-m", "coverage", "run"), "", "was started by 'coverage run' or a test runner"),
         ("", (), "worker.engine.coverage.switch_context('mine')", "switch_context"),
     ],
 )

@@ -262,7 +262,7 @@ def test_one_that_hangs_up_is_given_up(jobs: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_that_says_nothing_is_given_up(jobs: Any) -> None:
-    with pytest.raises(BuildFailedError, match="said nothing for 1 seconds"):
+    with pytest.raises(BuildFailedError, match="sent no message for 1 seconds"):
         call(time.sleep, 60, silence=1)
 
 
@@ -277,14 +277,14 @@ def test_one_that_says_nothing_is_given_up(jobs: Any) -> None:
     ],
 )
 def test_garbage_on_the_pipe_is_an_error(jobs: Any, garbage: bytes) -> None:
-    with pytest.raises(BuildFailedError, match="wrote what is no message"):
+    with pytest.raises(BuildFailedError, match="sent an invalid message"):
         call(jobs.write_garbage, garbage)
 
 
 def test_garbage_without_an_end_is_an_error(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "MAX_LINE", 1000)
 
-    with pytest.raises(BuildFailedError, match="wrote what is no message"):
+    with pytest.raises(BuildFailedError, match="sent an invalid message"):
         call(jobs.write_garbage, b"x" * 2000)
 
 

@@ -214,7 +214,7 @@ def test_somebody_else_who_renders_for_too_long_is_an_error_that_says_so(
         pool.submit(formats.read, out, formats.XML)
         assert started.wait(30)
 
-        with pytest.raises(BuildFailedError, match="somebody else has been rendering"):
+        with pytest.raises(BuildFailedError, match="another process or thread has been rendering"):
             formats.read(out, formats.XML)
 
         go_on.set()

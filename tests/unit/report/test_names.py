@@ -138,7 +138,7 @@ def test_files_that_are_no_python_are_set_aside_by_name(
     report = build_report(data_file(".coverage.a", {"app.py": [1], **{n: [1] for n in names}}))
 
     (warning,) = report.warnings
-    assert warning.startswith("files that are no Python, templates for instance, are left out: ")
+    assert warning.startswith("files that are not Python, templates for instance, are left out: ")
     assert warning.endswith("2.html and 2 more")
     assert str(project / "0.html") in warning
 
