@@ -1,1 +1,1 @@
-"""Running code in, executed lines out, in one worker."""
+"""Measure: note in this process which lines run, and hand them to the store."""

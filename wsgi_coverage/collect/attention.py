@@ -1,7 +1,7 @@
-"""What a request looks at before it reaches the application, and the count of requests.
+"""Two words of shared memory that every request touches: the turn number, and its count.
 
-Both are bytes of the host's memory, where there is one: whoever resets or pauses writes a new turn,
-and the count is seen by every process.
+A reset or a pause writes a new turn number, so a request sees that something is due; the count of
+requests is read by every process.
 
 Concurrency: the interpreter's lock is not given away within one of these steps, so that threads
 lose no request and take no lock.
@@ -15,7 +15,7 @@ ALWAYS = -1  # is no turn
 
 
 class Attention:
-    """One process's; a fork begins its own."""
+    """The turn number that a process has heard of, and its count of requests."""
 
     __slots__ = ("heard", "requests", "turn")
 
@@ -25,11 +25,11 @@ class Attention:
         self.heard: int = 0
 
     def begin(self, turn: Any, requests: Any | None) -> None:
-        """Look at this turn, and count here, from now on.
+        """Compare with this turn number, and count requests here, from now on.
 
         Args:
-            turn: one word, which somebody may change.
-            requests: one word; None: one of this process alone.
+            turn: one word of shared memory, which a reset or a pause changes.
+            requests: one word, in the table of processes; None: one of this process alone.
         """
         self.turn: Any = turn
         self.requests: Any = memoryview(bytearray(8)).cast("Q") if requests is None else requests

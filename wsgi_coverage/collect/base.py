@@ -1,8 +1,8 @@
-"""What both engines are: a measured process that has a place in its host's memory.
+"""What both engines have in common: a measured process, registered in its host's memory.
 
-It is one of the processes of the memory, hears of resets and pauses there, and goes on elsewhere
-where the memory is gone or its user has changed. What is measured, and how it gets into the memory,
-is the engine's own (wsgi_coverage.collect.marking, wsgi_coverage.collect.tracing).
+It hears of resets and pauses there, and changes to another memory where its own was removed or its
+user has changed. What is measured, and how it gets into the memory, is the engine's own
+(wsgi_coverage.collect.marking, wsgi_coverage.collect.tracing).
 
 Concurrency: `_lock` guards a switch to another epoch, phase or memory, for which requests that
 begin meanwhile wait. It is renewed in a fork, and is no name that a monkey patch replaces.
@@ -44,11 +44,11 @@ CLAIM_PAUSE = 0.002  # seconds
 
 
 class Engine(ABC):
-    """One process, measured.
+    """One measured process.
 
     Args:
         cov: says what is measured.
-        open_memory: gives the memory of this process's user, made if there is none.
+        open_memory: returns the memory of this process's user, made if there is none.
 
     Raises:
         OSError: there is no room for a memory.
@@ -83,7 +83,7 @@ class Engine(ABC):
         self._began_in_pause = self.memory.state().paused
 
     def _claim(self, memory: Memory) -> None:
-        """Be one of the processes of a memory."""
+        """Register this process in the table of processes of a memory."""
         token = int.from_bytes(os.urandom(4), "little")
         for _ in range(CLAIM_TRIES):
             try:
@@ -107,7 +107,7 @@ class Engine(ABC):
 
     @property
     def coverage(self) -> Coverage:
-        """The Coverage, for those who want to ask it something."""
+        """The Coverage that measures this process, for callers that want to ask it something."""
         return self._cov
 
     @property
@@ -127,17 +127,17 @@ class Engine(ABC):
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether nothing is noted now; while an application loads, from its end on."""
+        """True where nothing is measured now; during the load, where nothing will be after it."""
         return self.paused or (self.phase is Phase.LOAD and self.memory.state().paused)
 
     @property
     def loses(self) -> bool:
-        """Tell whether there was no room, or no memory, for some of what has run."""
+        """True where there was no room, or no memory, for some of what has run."""
         return bool(self.flags & processes.LOSES)
 
     @property
     def holds(self) -> bool:
-        """Tell whether what runs is in the memory only once it was flushed."""
+        """True where executed lines reach the memory only by a flush."""
         return bool(self.flags & processes.HOLDS)
 
     def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -151,12 +151,12 @@ class Engine(ABC):
         return [(name, plugin) for _, name, plugin in self._could_run(executed)]
 
     def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
-        """The same, and files that were imported early: path, name in data files, plugin."""
+        """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
         yield from internals.unexecuted_files(self._cov, map(start.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 
     def imported_early(self) -> dict[str, Unseen]:
-        """Files of which something had run when measuring began, by name in data files."""
+        """Files that had begun to run when measuring began, by their names in data files."""
         return {
             name: Unseen(begun is None, begun.line if begun and self.sees_running else None)
             for _, name, begun in self._early()
@@ -166,13 +166,13 @@ class Engine(ABC):
         return before.early(self._cov, self.at_start).values()
 
     def check_is_ours(self, what: str) -> None:
-        """Refuse what would take something away from somebody else.
+        """Refuse what would take data away from the owner of a foreign Coverage.
 
         Args:
-            what: a reset, or a pause.
+            what: "a reset" or "a pause", for the message.
 
         Raises:
-            NotOursError: the Coverage belongs to somebody else.
+            NotOursError: 'coverage run' or a test runner started the Coverage.
         """
         if not self.can_reset:
             raise NotOursError(
@@ -182,16 +182,16 @@ class Engine(ABC):
             )
 
     def check_can_pause(self) -> None:
-        """Refuse a pause before anybody is told of it.
+        """Refuse a pause before any worker is told of it.
 
         Raises:
-            NotOursError: the Coverage belongs to somebody else.
-            CannotPauseError: measuring could not go on afterwards as it was before.
+            NotOursError: 'coverage run' or a test runner started the Coverage.
+            CannotPauseError: measuring could not be resumed as it was before.
         """
         self.check_is_ours("a pause")
 
     def lend(self, *, readings: Callable[[], list[Reading]], publish: Callable[[], object]) -> None:
-        """Have the Coverage give what is executed when it is asked.
+        """Have `Coverage.get_data` and `Coverage.save` return and write what is in the memory.
 
         Args:
             readings: reads what is in the memory now.
@@ -203,17 +203,17 @@ class Engine(ABC):
     # Hearing of changes
 
     def attend(self) -> bool:
-        """Do what a request found to be due, before it goes on; see Attention.
+        """Before a request: do what is due in this process, as `Attention` has told.
 
         Returns:
-            Whether it is to look after the memory, too: no thread does.
+            True where the request is to check the memory, too, because no thread does.
         """
         self.hear()
         return True
 
     @locked
     def hear(self) -> None:
-        """Do what others have asked of all processes since this one last looked.
+        """Do what was asked of all processes since this one last looked: reset, pause or resume.
 
         Raises:
             OSError: there is no room for the new epoch; lines go on to be marked in the old one.
@@ -229,7 +229,7 @@ class Engine(ABC):
         self._rest()
 
     def _rest(self) -> None:
-        """Requests need not look until something has changed."""
+        """Let requests pass without a look until the turn number changes."""
         self.attention.heard = self._heard
 
     def _follow(self, state: State) -> None:
@@ -245,7 +245,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
-        """What runs from now on is of another phase or epoch, or does not count.
+        """Mark what runs from now on in another phase or epoch, or not at all.
 
         Raises:
             OSError: there is no room; all is as it was.
@@ -253,7 +253,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _go_on_in(self, new: Memory) -> None:
-        """What runs from now on goes to another memory.
+        """Mark what runs from now on in another memory.
 
         Raises:
             OSError: there is no room.
@@ -264,7 +264,7 @@ class Engine(ABC):
         return self.memory.user != os.geteuid() or not self.memory.is_there
 
     def _move(self) -> None:
-        """Go on in the memory that is there for this user now, and keep what is in the old one."""
+        """Change to the memory that this user has now; copy the lines of the old one into it."""
         old, old_slot = self.memory, self._slot
         is_gone = old.user == os.geteuid()
         new = self._open()
@@ -285,7 +285,7 @@ class Engine(ABC):
         copy_lines(old, new)
 
     def look_after(self) -> None:
-        """Notice whether the memory is still there, which only a look tells; raises nothing."""
+        """Check whether the memory is still there, and change to another if not; raises nothing."""
         if self._is_closed:
             return
         try:
@@ -307,12 +307,12 @@ class Engine(ABC):
 
     @property
     def tells_phases(self) -> bool:
-        """Tell whether load can be told from runtime here."""
+        """True where load can be told from runtime in this process."""
         return True
 
     @locked
     def begin_load(self) -> None:
-        """An application is being wrapped: what ran so far, and what runs now, is its load."""
+        """An application is being wrapped: what has run, and what runs now, is its load."""
         if self.phase is None and self.tells_phases:
             state = self.memory.state()._replace(epoch=self.epoch)
             self._begin(Phase.LOAD, state, paused=False)
@@ -324,7 +324,7 @@ class Engine(ABC):
 
     @locked
     def end_load(self) -> None:
-        """A first request has come: what runs from now on is runtime, lines of the load too."""
+        """The first request has come: what runs from now on is runtime, lines of the load too."""
         self.hear()
         if self.phase is not Phase.RUNTIME and self.tells_phases:
             self.begin_load()
@@ -333,24 +333,24 @@ class Engine(ABC):
         self._lower(processes.LOADING)
 
     def serves(self) -> bool:
-        """A request has come to this process; tell whether it is the first."""
+        """Note that a request has come to this process; tell whether it is the first."""
         is_first = not self.flags & processes.SERVES
         self._raise(processes.SERVES)
         return is_first
 
     def loading_parent(self) -> int | None:
-        """The process that forked this one while it loaded the application, if it still does."""
+        """The id of the process that forked this one during the load, if it still loads."""
         parent, self._parent = self._parent, None
         if parent is None or not parent.has(processes.LOADING):
             return None
         return parent.pid
 
     def listens(self, *, does: bool) -> None:
-        """Whether a thread of this process answers the channel."""
+        """Note whether a thread of this process answers the channel."""
         (self._raise if does else self._lower)(processes.LISTENS)
 
     def name_server(self, name: str) -> None:
-        """What the server calls itself."""
+        """Note the name of the server: `SERVER_SOFTWARE`, for instance."""
         self._slot.name_server(name)
 
     def _raise(self, flag: int) -> None:
@@ -364,7 +364,7 @@ class Engine(ABC):
     # Data
 
     def flush(self) -> bool:
-        """Move what is held back into the memory; tell whether anything of it is new there.
+        """Move lines that are not in the memory yet there; tell whether any of them is new there.
 
         Raises:
             OSError: there is no room; nothing is lost, the next flush has it all.
@@ -372,7 +372,7 @@ class Engine(ABC):
         return False
 
     def note_unexecuted_files(self) -> None:
-        """Have data files name what could have run and did not, for reports to show it at 0."""
+        """Register files that could have run and did not, for reports to list them at 0 %."""
         for path, name, plugin in self._unnoted_files():
             with contextlib.suppress(OSError, ValueError):
                 if not plugin:
@@ -380,14 +380,14 @@ class Engine(ABC):
                     self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
 
     def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
-        """The same that are not in the memory: path, name in data files, plugin."""
+        """Those of `unexecuted_files` that the memory lacks: path, name in data files, plugin."""
         known = {*self.memory.read().names()}
         for path, name, plugin in self._could_run(known):
             if name not in known:
                 yield path, name, plugin
 
     def reopen(self) -> bool:
-        """After the end, which exit handlers have come after: be in a memory once more.
+        """After `close`, where exit handlers have run measured lines: register in a memory again.
 
         Returns:
             False where nothing has run since that is not in it.
@@ -395,7 +395,7 @@ class Engine(ABC):
         return False
 
     def is_free_within(self, seconds: float) -> bool:
-        """Tell whether no thread is at work here for longer than that."""
+        """Tell whether the lock can be had within some seconds."""
         if not self._lock.acquire(timeout=seconds):
             return False
         self._lock.release()
@@ -404,21 +404,21 @@ class Engine(ABC):
     # Forks
 
     def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
-        """In a child that has run nothing new, and is in no table yet: be late no more."""
+        """In a forked child that has run nothing new yet: register it in the table of processes."""
 
     def being_late(self, begin: Callable[[], object]) -> Callable[[], None] | None:  # noqa: ARG002
-        """In the parent: what its children are to call right after the fork, instead of all else.
+        """In the parent: what its children call right after the fork, instead of `after_fork`.
 
         Args:
-            begin: does that, and is called before anything new is marked in such a child.
+            begin: registers the child; called before anything new is marked in it.
 
         Returns:
-            None: they cannot be late.
+            None: children of this engine register at once.
         """
         return None
 
     def after_fork(self) -> None:
-        """In a child: another process, in the same bytes."""
+        """In a child: renew the lock, and register in the table of processes."""
         self._lock = RLock()
         self._is_closed = False
         self._parent = self._slot if self.flags & processes.LOADING else None
@@ -441,7 +441,7 @@ class Engine(ABC):
         return all(entry.pid == os.getpid() for entry in self.memory.table.living())
 
     def close(self) -> bool:
-        """This process ends; tell whether it is the last in its memory."""
+        """The process ends: give its entry back; tell whether it was the last in its memory."""
         self._is_closed = True
         with contextlib.suppress(OSError):
             self._slot.free()
@@ -451,7 +451,7 @@ class Engine(ABC):
 
 
 def copy_lines(old: Memory, new: Memory) -> None:
-    """Have in one memory what this process has mapped, or read, of another."""
+    """Copy into one memory the lines that this process has mapped, or read, of another."""
     held = old.held()
     for claim in old.known():
         place = new.place(claim.name, claim.version, claim.place.room)

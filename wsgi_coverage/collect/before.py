@@ -1,4 +1,4 @@
-"""What of the application had run before measuring began, and so was not seen.
+"""Which modules of the application had run before measuring began, and so were not seen.
 
 Concurrency: reads only; what changes meanwhile is copied first.
 """
@@ -23,7 +23,7 @@ COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Matc
 
 
 class Begun(NamedTuple):
-    """A module whose import had begun, and not ended."""
+    """A module whose import had begun and not ended when measuring began."""
 
     line: int  # that it had come to
     defines: bool  # functions or classes
@@ -31,14 +31,14 @@ class Begun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The modules that were there when measuring began, by name."""
+    """The modules that were imported, or being imported, when measuring began, by name."""
 
     modules: frozenset[str] = frozenset()
     begun: frozenset[tuple[str, Begun]] = frozenset()
 
 
 class Early(NamedTuple):
-    """A file that is measured, and of which something had run when measuring began."""
+    """A measured file of which something had run when measuring began."""
 
     path: str
     name: str  # in data files
@@ -46,9 +46,9 @@ class Early(NamedTuple):
 
 
 def modules_now() -> Before:
-    """The modules that are there now; call it right before measuring begins.
+    """The modules that are imported now; to be called right before measuring begins.
 
-    None where a Coverage runs already: what was there before it cannot be told any more.
+    None where a Coverage runs already: what was imported before it cannot be told any more.
     """
     if Coverage.current() is not None:
         return Before()
@@ -66,7 +66,7 @@ def _names_of(module: object) -> object:
 
 
 def _running() -> Iterator[tuple[int, Begun]]:
-    """Each module that runs just now, in any thread, by the id of its global names."""
+    """The modules whose code runs now, in any thread, by the id of their globals."""
     for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
         at: FrameType | None = frame
         while at is not None:
@@ -84,7 +84,7 @@ def _is_definition(constant: object) -> bool:
 
 @functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms
 def early(cov: Coverage, before: Before) -> Mapping[str, Early]:
-    """Of these modules those that the Coverage measures, by name; its own doing is left out."""
+    """Those of these modules that the Coverage measures, by name; its own imports are left out."""
     begun = dict(before.begun)
     found: dict[int, tuple[str, Early]] = {}
     for name in sorted({*before.modules, *begun}):
@@ -98,13 +98,13 @@ def early(cov: Coverage, before: Before) -> Mapping[str, Early]:
 
 
 def ran_above(content: bytes, line: int) -> set[int]:
-    """Lines of a module's own statements that have run for certain when it has come to a line.
+    """Lines of a module's top-level statements that have run when execution has reached a line.
 
     One statement runs after the other, but for those inside of others.
 
     Args:
         content: the module's source.
-        line: that it has come to.
+        line: that it has reached.
     """
     try:
         return {each for each in _straight(ast.parse(content).body, line) if each < line}

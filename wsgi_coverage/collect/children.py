@@ -2,8 +2,7 @@
 
 `begin` puts into the environment what they need to know; the line in `children.pth`, which is
 installed beside the packages, has `wsgi_coverage.started` call `start` at the start of every
-Python that finds it there. So nothing is written anywhere, and a child with an environment of its
-own making is not measured.
+Python that finds it there. A child that gets an environment without it is not measured.
 
 Concurrency: runs in the main thread, before the program's first line.
 """
@@ -44,7 +43,7 @@ def begin(
     branch: bool | None,
     interval: float,
 ) -> Worker:
-    """Measure this process, and the Python processes that get this environment.
+    """Announce that this process, and Python processes that inherit its environment, are measured.
 
     Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
     have another working directory.
@@ -74,7 +73,7 @@ def announce_only(
     data_file: Path,
     interval: float,
 ) -> Coverage:
-    """Have the Python processes that get this environment measured; this one is not.
+    """Announce to the Python processes that get this environment; this one is not measured.
 
     Args:
         env: an environment for them.
@@ -120,11 +119,11 @@ def _announce(env: MutableMapping[str, str], config: str, interval: float) -> No
 
 
 def announce_port(env: MutableMapping[str, str], port: JsonObject) -> None:
-    """Note where this process serves a side port, for a program that takes this process over.
+    """Note in the environment where this process serves a side port, for what runs after an exec.
 
     Args:
         env: this process's environment, in which `begin` has announced.
-        port: what it needs to know.
+        port: host, number and policy, as JSON.
     """
     told = _told(env)
     if told is not None:
@@ -136,24 +135,24 @@ def _tell(env: MutableMapping[str, str], **told: Any) -> None:
 
 
 def is_below_another(env: MutableMapping[str, str]) -> bool:
-    """Tell whether another process that still runs announced."""
+    """Tell whether another process, which still runs, wrote the announcement."""
     told = _told(env)
     return told is not None and told["pid"] != os.getpid() and _runs(told)
 
 
 def announced_port(env: MutableMapping[str, str]) -> JsonObject | None:
-    """What `announce_port` noted, if this process did so, in the program that it ran before."""
+    """What `announce_port` noted in this process, before an exec; else None."""
     told = _told(env)
     return told["port"] if told is not None and told["pid"] == os.getpid() and _runs(told) else None
 
 
 def _runs(told: JsonObject) -> bool:
-    """Tell whether the process that announced runs; another may have its process id since."""
+    """Tell whether the process that announced still runs, and not another with its process id."""
     return processes.is_noted_process(told["pid"], told["at"])
 
 
 def start() -> Worker | None:
-    """Begin to measure this process, if it is the child of one that announced; never raises.
+    """Measure this process if its environment has an announcement; never raises.
 
     Returns:
         The worker that was made; None: there was one already, or it cannot be measured.
@@ -178,7 +177,7 @@ def start() -> Worker | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of what is so for the parent too, which has said it."""
+    """Log nothing that the parent has logged already."""
     level = log.level
     log.setLevel(logging.ERROR)
     try:
@@ -208,7 +207,7 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
 
 
 def _publish_before_exec() -> None:
-    """Where another program takes this process over, which runs no exit handlers."""
+    """Before an exec, which runs no exit handlers: flush, and write the data file."""
     global _exec_is_ours
     if _exec_is_ours:
         return

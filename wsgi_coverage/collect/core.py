@@ -1,4 +1,4 @@
-"""Choose the engine, and coverage.py's measuring core where that measures; say why.
+"""Choose the engine, and the core of coverage.py if that measures; and say why.
 
 Decided once, before the Coverage starts; no state.
 """
@@ -30,7 +30,7 @@ class CoreChoice:
 
 
 def check_python() -> None:
-    """Refuse a Python by which nothing can be measured that would be right.
+    """Refuse a Python that cannot measure correctly.
 
     Raises:
         UnsupportedPythonError: it is not CPython, or runs without the GIL.
@@ -67,12 +67,12 @@ def choose(cov: Coverage) -> CoreChoice:
 
 
 def why_not_marking(cov: Coverage, *, branch: bool | None, with_children: bool) -> str | None:
-    """Why statements cannot be marked by our own tool of sys.monitoring; None: they can.
+    """Why the first engine cannot measure here; None: it can.
 
     Args:
         cov: whose configuration holds.
         branch: whether branches are measured; None: as the configuration says.
-        with_children: whether the processes that this one starts are measured by us.
+        with_children: whether the processes that this one starts are measured by wsgi-coverage.
     """
     if why_not := monitoring.why_not():
         return why_not

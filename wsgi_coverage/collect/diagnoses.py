@@ -1,7 +1,7 @@
-"""What can be the matter with how a process is measured, and what to do about it.
+"""Diagnoses: known problems with how a process is measured, each with its remedy.
 
-Each diagnosis is a pure function of facts (wsgi_coverage.collect.facts), listed in CHECKS under its
-name, which is its anchor in docs/reference/diagnoses.md. No state.
+Each is a pure function of facts (wsgi_coverage.collect.facts), listed in CHECKS under its name,
+which is its anchor in docs/reference/diagnoses.md. No state.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def can_mark_statements() -> bool:
 
 
 def diagnose(facts: Facts) -> list[Diagnosis]:
-    """Everything that is the matter; a diagnosis that fails is logged and left out."""
+    """Every problem that the facts show; a diagnosis that fails is logged and left out."""
     out = []
     for name, check in CHECKS.items():
         try:
@@ -61,7 +61,7 @@ def imported_early(facts: Facts) -> Finding | None:
 
 
 def gevent_without_concurrency(facts: Facts) -> Finding | None:
-    """Greenlets share a thread, and the core takes them for one."""
+    """gevent's greenlets share a thread, and the core cannot tell one from another."""
     if not facts.gevent or facts.core in SEES_ALL or GREENLETS & facts.concurrency:
         return None
     return (
@@ -74,7 +74,7 @@ def gevent_without_concurrency(facts: Facts) -> Finding | None:
 
 
 def greenlets_under_tracer(facts: Facts) -> Finding | None:
-    """A trace function is told of calls and returns, and a switch between greenlets is neither."""
+    """A trace function is called for calls and returns, not for a switch between greenlets."""
     if facts.core in SEES_ALL or not facts.greenlets or facts.gevent:
         return None
     if GREENLETS & facts.concurrency:
@@ -101,7 +101,7 @@ def plugins_disabled(facts: Facts) -> Finding | None:
 
 
 def unseen_threads(facts: Facts) -> Finding | None:
-    """A trace function is set by the threading module, in the threads that it makes."""
+    """coverage.py's tracers reach only threads that the threading module makes."""
     if facts.core in SEES_ALL or facts.native_threads is None:
         return None
     return (
@@ -125,7 +125,7 @@ def reloader_parent(facts: Facts) -> Finding | None:
 
 
 def uwsgi_without_hooks(facts: Facts) -> Finding | None:
-    """uWSGI forks in C after the application was imported."""
+    """uWSGI forks in C after the application was imported, without Python's at-fork hooks."""
     if not facts.uwsgi_without_hooks:
         return None
     return (
@@ -138,7 +138,7 @@ def uwsgi_without_hooks(facts: Facts) -> Finding | None:
 
 
 def uwsgi_hard_end(facts: Facts) -> Finding | None:
-    """uWSGI runs no exit handlers where a worker is in a request."""
+    """uWSGI runs no exit handlers in a worker that it ends during a request."""
     if not facts.uwsgi_hard_end or facts.engine == "memory":
         return None
     return (
@@ -150,7 +150,7 @@ def uwsgi_hard_end(facts: Facts) -> Finding | None:
 
 
 def dynamic_code(facts: Facts) -> Finding | None:
-    """sysmon keeps every code object that it has seen, for ever."""
+    """sysmon never frees a code object that it has seen."""
     if facts.core != "sysmon" or facts.dynamic_code <= MANY_CODE_OBJECTS:
         return None
     size = facts.dynamic_code * CODE_OBJECT_SIZE / 1000
@@ -185,7 +185,7 @@ def configuration_ignored(facts: Facts) -> Finding | None:
 
 
 def lossy_flush(facts: Facts) -> Finding | None:
-    """coverage.py's private parts are not as expected."""
+    """coverage.py's internals are not as expected, so a flush may lose lines."""
     if facts.flush_problem is None:
         return None
     return (
@@ -197,7 +197,7 @@ def lossy_flush(facts: Facts) -> Finding | None:
 
 
 def private_folder_taken(facts: Facts) -> Finding | None:
-    """Anybody may make folders in shared memory, also of our names."""
+    """Anybody may make folders in shared memory, also with the names that this project uses."""
     if not facts.refused_folders:
         return None
     return (
@@ -210,7 +210,7 @@ def private_folder_taken(facts: Facts) -> Finding | None:
 
 
 def no_channel(facts: Facts) -> Finding | None:
-    """Workers are asked over Unix sockets."""
+    """Workers are called over Unix sockets, which cannot be used here."""
     if facts.why_no_channel is None:
         return None
     return (
@@ -222,7 +222,7 @@ def no_channel(facts: Facts) -> Finding | None:
 
 
 def hidden_children(facts: Facts) -> Finding | None:
-    """A forked child that does nothing new is found by what it maps."""
+    """Without /proc a forked child that runs nothing new cannot be found."""
     if not facts.hides_children:
         return None
     return (
@@ -234,7 +234,7 @@ def hidden_children(facts: Facts) -> Finding | None:
 
 
 def autosave_off(facts: Facts) -> Finding | None:
-    """Only what is published outlives a process."""
+    """Without autosave nothing is written until the last process ends."""
     if facts.autosave_interval:
         return None
     return (
@@ -245,7 +245,7 @@ def autosave_off(facts: Facts) -> Finding | None:
 
 
 def paused(facts: Facts) -> Finding | None:
-    """A pause outlives the workers that began it."""
+    """A pause stays until it is resumed, also when the workers that it began in have ended."""
     if facts.paused_since is None:
         return None
     return (
@@ -269,7 +269,7 @@ def unmeasured_code(facts: Facts) -> Finding | None:
 
 
 def trace_changed(facts: Facts) -> Finding | None:
-    """A thread has one trace function, and anybody may set it."""
+    """A thread has one trace function, and another one was set."""
     if not facts.threads_lost:
         return None
     return (
@@ -282,7 +282,7 @@ def trace_changed(facts: Facts) -> Finding | None:
 
 
 def branches_cost(facts: Facts) -> Finding | None:
-    """Before Python 3.14 only coverage.py's ctrace tells branches."""
+    """Before Python 3.14 only coverage.py's ctrace measures branches."""
     if not facts.branch or facts.core != "ctrace" or not can_mark_statements():
         return None
     return (
@@ -295,7 +295,7 @@ def branches_cost(facts: Facts) -> Finding | None:
 
 
 def other_namespaces(facts: Facts) -> Finding | None:
-    """A process id means another process there."""
+    """A process id of another pid namespace means another process here."""
     count = facts.other_namespaces
     if not count:
         return None
@@ -308,7 +308,7 @@ def other_namespaces(facts: Facts) -> Finding | None:
 
 
 def not_writable(facts: Facts) -> Finding | None:
-    """Lines go on to be noted in memory; what has to be written is refused."""
+    """Lines go on to be marked in memory; what has to be written to a file is refused."""
     if not facts.not_writable:
         return None
     named = "; ".join(f"{folder} ({why})" for folder, why in facts.not_writable.items())

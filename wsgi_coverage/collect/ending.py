@@ -1,13 +1,14 @@
-"""Ends that run no exit handlers, where an engine holds back what has run: SIGTERM, and os._exit.
+"""Flush before a process ends without exit handlers: by SIGTERM, os._exit or multiprocessing.
 
-SIGTERM is heeded in the process alone that has started a server or a program, where nobody else
-does so. A forked child that inherits a handler in Python loses a signal that comes before Python
-has set itself up there, and `multiprocessing.Pool.terminate()` then waits for it for ever. So
-SIGTERM is blocked over a fork, and has its default action in the child before it is let through.
-Whoever ends a process of multiprocessing has it flush first what it holds back.
+For the second engine, which holds lines back. SIGTERM is caught only in the process that has
+started a server or a program, where nothing else catches it. A forked child that inherits a handler
+in Python loses a signal that comes before Python has set itself up there, and
+`multiprocessing.Pool.terminate()` then waits for it for ever. So SIGTERM is blocked over a fork,
+and has its default action in the child before it is unblocked. A process that ends another one
+through multiprocessing has that flush first.
 
-Concurrency: the handler runs on the main thread between any two steps of it, also of our own. What
-the mask of a forking thread was is kept for each thread.
+Concurrency: the handler runs on the main thread between any two steps of it, also of our own. The
+signal mask of a forking thread is stored for each thread.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ _masks: dict[int, set[Any]] = {}  # of threads that fork just now, before we blo
 
 
 def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
-    """Have `at_end` called before SIGTERM, or os._exit, ends this process.
+    """Have `at_end` called before SIGTERM or os._exit ends this process.
 
     Args:
-        at_end: given the signal's number, or None before os._exit; raises nothing that matters.
-            False: it is in the midst of something, and calls `die` afterwards.
+        at_end: given the signal's number, or None before os._exit. Returns False where it cannot
+            finish now and will call `die` itself.
         flush_of: has a process flush; called before this one ends it by `Process.terminate` or
             `kill`.
     """
@@ -53,7 +54,7 @@ def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
 
 
 def before_fork() -> None:
-    """In the parent: a SIGTERM to the child waits until it has its default action there.
+    """In the parent: block SIGTERM until the child has its default action for it.
 
     A handler of the application's may raise at any step here and in `after_fork_in_parent`.
     """
@@ -64,7 +65,7 @@ def before_fork() -> None:
 
 
 def after_fork_in_parent() -> None:
-    """In the parent: SIGTERM comes through again."""
+    """In the parent: unblock SIGTERM."""
     try:
         _restore()
     finally:
@@ -79,7 +80,7 @@ def _restore() -> None:
 
 
 def after_fork_in_child() -> None:
-    """In a forked child: SIGTERM is as if we were not there."""
+    """In a forked child: give SIGTERM the action that it has without wsgi-coverage."""
     with contextlib.suppress(ValueError, OSError):
         if signal.getsignal(signal.SIGTERM) is _on_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -88,9 +89,9 @@ def after_fork_in_child() -> None:
 
 
 def _has_started_it() -> bool:
-    """Tell whether this is nobody's child that is measured because its parent is.
+    """Tell whether a user or a server has started this process, and not a measured parent.
 
-    Whoever has started such a child, by multiprocessing or not, may end it by SIGTERM, and wait.
+    A parent that has started a child, by multiprocessing or not, may end it by SIGTERM, and wait.
     """
     if live.inherited is not None:
         return False
@@ -113,13 +114,13 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def die(number: int) -> None:
-    """End this process by a signal that was held up."""
+    """End this process by a signal whose handling was put off."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def _heed_exit() -> None:
-    """So end the processes of requests (werkzeug's ``processes``), and children by fork of 3.11."""
+    """os._exit ends werkzeug's request processes (``processes``), and forked children on 3.11."""
     global _exit_is_ours
     if _exit_is_ours:
         return
@@ -138,7 +139,7 @@ def _heed_exit() -> None:
 
 
 def _heed_children() -> None:
-    """So end the processes of a pool, and daemons of multiprocessing."""
+    """multiprocessing ends the processes of a pool, and its daemons, by a signal."""
     global _children_are_ours
     if _children_are_ours:
         return

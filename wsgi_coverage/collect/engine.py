@@ -1,4 +1,4 @@
-"""Which engine measures this process: lines marked in shared memory, or coverage.py's tracer.
+"""Start the engine that measures this process: marks in shared memory, or coverage.py's tracer.
 
 No state; called once a process, under the lock that makes the worker.
 """
@@ -29,7 +29,7 @@ def start(
     config_file: Path | None,
     branch: bool | None,
 ) -> Engine:
-    """Start to measure this process.
+    """Start to measure this process, by the first engine unless it cannot.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
@@ -71,7 +71,7 @@ def _why_not(cov: Coverage, branch: bool | None = None) -> str | None:
 
 
 def _take_over(running: Coverage, branch: bool | None) -> Marking:
-    """Go on from a Coverage that COVERAGE_PROCESS_START made, which is stopped for good."""
+    """Replace a Coverage that COVERAGE_PROCESS_START made, keeping what it has measured."""
     cov = live.make(live.MarkedCoverage, None, branch=branch, config=live.for_children(running))
     made = _marking(cov)
     made.mark(internals.end_for_good(running))

@@ -32,10 +32,10 @@ def can_trace_everywhere() -> bool:
 
 
 def trace_everywhere(install: TraceFunction) -> None:
-    """Have each thread that runs, this one too, call `install` with its next event.
+    """Have each running thread, this one included, call a function at its next event.
 
     Args:
-        install: what `sys.settrace` takes; it installs what shall stay.
+        install: what `sys.settrace` takes; it installs the trace function that is to stay.
     """
     if sys.version_info >= (3, 12):
         hook = threading.gettrace()
@@ -57,7 +57,7 @@ def trace_everywhere(install: TraceFunction) -> None:
 
 
 def trace_nowhere() -> None:
-    """Take the trace functions of all threads away, on Python 3.11."""
+    """Remove the trace functions of all threads, on Python 3.11."""
     set_trace = _set_trace()
     if set_trace is not None:
         for state in _thread_states():

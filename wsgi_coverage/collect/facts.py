@@ -1,4 +1,4 @@
-"""What is so in this process, for wsgi_coverage.collect.diagnoses to judge.
+"""Facts about this process that wsgi_coverage.collect.diagnoses judges.
 
 Concurrency: reads only, without the worker's lock; what changes meanwhile is copied first.
 """
@@ -40,7 +40,7 @@ SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is so; each default is a fact that nothing is the matter with."""
+    """Facts about one process; with its default, none of them is a problem."""
 
     engine: str = "coverage"
     core: str = "ctrace"
@@ -80,7 +80,7 @@ def gather(
     measured: Collection[int] = (),
     folders: Collection[Path] = (),
 ) -> Facts:
-    """Find out what is so; a fact that cannot be had is logged, and stays at its default.
+    """Find the facts out; one that cannot be determined is logged, and has its default.
 
     Args:
         worker: this process's worker.
@@ -138,15 +138,15 @@ def gather(
 
 
 def paused_since(pauses: Sequence[Pause]) -> str | None:
-    """When the pause that goes on began."""
+    """When the present pause began."""
     return pauses[-1].began_at if pauses and pauses[-1].ended_at is None else None
 
 
 def imported_early(engine: Engine) -> tuple[str, ...]:
-    """Modules that are measured, and of which something had run unseen when measuring began.
+    """Measured modules of which something had run unseen when measuring began.
 
-    The first engine knows what ran of one whose import had begun; else that is missing where it
-    defines functions or classes, and a module that starts measuring is to do nothing else.
+    The first engine knows what ran of a module whose import had begun. Under the second one such a
+    module is named if it defines functions or classes: one that starts measuring does nothing else.
     """
     found = before.early(engine.coverage, engine.at_start)
     return tuple(
@@ -179,7 +179,7 @@ def file_tracers(cov: Coverage) -> tuple[str, ...]:
 
 
 def native_threads(modules: Mapping[str, Any]) -> str | None:
-    """The server that runs this process on threads that the threading module did not make."""
+    """The server, where it runs this process on threads that the threading module did not make."""
     if "mod_wsgi" in modules:
         return "mod_wsgi"
     if "granian" in modules:
@@ -199,7 +199,7 @@ def uwsgi_without_hooks(modules: Mapping[str, Any]) -> bool:
 
 
 def uwsgi_hard_end(modules: Mapping[str, Any]) -> bool:
-    """Tell whether uWSGI, ended by a signal, ends its workers in the midst of requests."""
+    """Tell whether uWSGI, ended by a signal, ends its workers during requests."""
     options = uwsgi.options(modules)
     return bool(options) and "gracefully_kill_them_all" not in options.get("hook-master-start", "")
 
@@ -225,7 +225,7 @@ def _is_reloading() -> bool:
 
 
 def kept_code(cov: Coverage) -> list[CodeType]:
-    """The code objects that the tracers keep; only sysmon's do."""
+    """The code objects that the tracers hold; only sysmon's do."""
     tracers: list[Any] = internals.collector_of(cov).tracers
     return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]
 
@@ -244,7 +244,7 @@ def _is_dynamic(filename: str) -> bool:
 
 
 def unused(config_file: Path | None, read: str | None) -> str | None:
-    """The configuration that a setting names, if it is not the one that was read."""
+    """The configuration that a setting names, if another one was read."""
     if config_file is None or (read is not None and Path(read) == config_file):
         return None
     return str(config_file)
@@ -255,7 +255,7 @@ def ignored_configurations(read: str | None, *, named: bool, folder: Path) -> tu
 
     Args:
         read: the one that was read.
-        named: a setting named it; then none of the others was looked for.
+        named: a setting named it; then coverage.py looked for no other.
         folder: where to look, besides the folder of the one that was read.
     """
     if named or (read is not None and Path(read).name not in CONFIGURATIONS):

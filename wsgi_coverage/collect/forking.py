@@ -1,4 +1,4 @@
-"""The one worker of this process, and what a child must make anew.
+"""The worker of this process, made once; and what a forked child renews.
 
 Concurrency: `_making` guards `_worker` and is held while the first caller makes it, so that two
 threads make one. It is new in every child.
@@ -28,7 +28,7 @@ _after_hook: Any = partial(int)
 def start(
     *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
 ) -> Worker:
-    """This process's worker; made at the first call, whose configuration holds.
+    """Return this process's worker, made by the first call; later configurations are ignored.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.

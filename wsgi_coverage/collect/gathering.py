@@ -75,7 +75,7 @@ def live_ids(worker: Worker) -> set[str] | None:
 def _beside(
     worker: Worker, verb: str, answers: list[JsonObject], *, patience: float
 ) -> list[WorkerState]:
-    """All workers but this one, some of which have answered.
+    """The states of all workers but this one, some of which have answered.
 
     Those whose sockets are gone have made them anew within a second, and are asked then. Some have
     stopped to answer since they were called.
@@ -95,7 +95,7 @@ def _beside(
 
 
 def _late(worker: Worker, verb: str, noted: set[int]) -> list[WorkerState]:
-    """Children that have run nothing new yet, and may hear of nothing until then."""
+    """Forked children that have not registered yet, and may hear of nothing until then."""
     late = worker.memory.late(noted)
     return [*others(late, worker.memory.state(), verb, host=worker.host).values()]
 
@@ -106,7 +106,7 @@ def _living(worker: Worker, memory: Memory) -> list[Entry]:
 
 
 def _silent(worker: Worker, verb: str, *, patience: float) -> dict[str, WorkerState]:
-    """The processes that answer no call; one that has just been forked is about to do so."""
+    """The processes that answer no call; one just forked may have no thread yet."""
     deadline = time.monotonic() + patience
     while True:
         state = worker.memory.state()
@@ -118,7 +118,7 @@ def _silent(worker: Worker, verb: str, *, patience: float) -> dict[str, WorkerSt
 
 
 def _described(worker: Worker, mine: WorkerState, verb: str) -> WorkerState:
-    """This worker's state, where what it stands for is not all there, or may not be."""
+    """This worker's state, with an error where its lines are not all there, or may not be."""
     error = MISSED if worker.memory.has_missed else None
     if error is None and (cut_off := why_not(worker.private)) is not None:
         error = CUT_OFF.format(cut_off)

@@ -1,13 +1,13 @@
-"""The process that outlives a worker: it writes the memory to a data file when it is time.
+"""The process that outlives a worker: it waits, and writes the memory to a data file.
 
 One is started after a request, at most one a host at a time. It waits until the autosave interval
-has passed, or until the worker that started it has ended, whatever way that ends. Until then it has
-imported next to nothing; if nothing new has run, it never does. It goes on for another interval
-where something ran while it wrote, or where nothing may be written before a collection has ended.
+has passed, or until the worker that started it has ended in any way. Until then it has imported
+next to nothing; if nothing new has run, it never does. It waits for another interval where lines
+ran while it wrote, or where nothing may be written before a collection has ended.
 
-Meanwhile it may have something else done, by a child process that ends when the wait does.
+Meanwhile it may run other work (wsgi_coverage.ahead), in a child process that ends with the wait.
 
-Concurrency: alone in its process. The memory may go, or be written by another, at any moment.
+Concurrency: alone in its process. The memory may be removed, or written by another, at any moment.
 """
 
 from __future__ import annotations
@@ -33,19 +33,24 @@ PAUSE = 0.05  # seconds between them
 
 
 class Meanwhile(Protocol):
-    """What can be done while there is nothing to do; pickled, and light to import."""
+    """Work that can be done during the wait; pickled, and light to import."""
 
     def is_time(self) -> bool:
-        """Tell whether it can be done now."""
+        """Tell whether the work may begin now."""
         ...
 
     def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
-        """Do it, with a tick a few times a second; what that raises ends it."""
+        """Do the work.
+
+        Args:
+            reading: of the host's memory.
+            tick: to be called a few times a second; what it raises ends the work.
+        """
         ...
 
 
 class _OverError(Exception):
-    """There is something else to do."""
+    """The wait is over, so other work ends."""
 
 
 def keep(
@@ -56,7 +61,7 @@ def keep(
     seconds: float,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """Wait, and write what is new; go on where something ran while that was written.
+    """Wait, then write what is new to the data file; go on where lines ran while it was written.
 
     Args:
         folder: the private folder.
@@ -64,7 +69,7 @@ def keep(
         static: coverage.py's static context.
         pid: the process id of the worker that started this process.
         seconds: how long to wait at most.
-        meanwhile: what can be done until then.
+        meanwhile: work for the time of the wait.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -129,7 +134,7 @@ class _Wait:
         """Wait; tell whether the worker has ended.
 
         Args:
-            meanwhile: done once, as soon as it can be.
+            meanwhile: work that is done once, as soon as it may begin.
         """
         while self._goes_on(LOOK):
             if meanwhile is not None and self._left > LEAST and meanwhile.is_time():
@@ -144,7 +149,7 @@ class _Wait:
         return self._deadline - time.monotonic()
 
     def _goes_on(self, seconds: float) -> bool:
-        """Wait for so long; tell whether there is more to wait for."""
+        """Wait for some seconds; tell whether the wait goes on after that."""
         left = self._left
         if self._has_ended or left <= 0 or not self._memory.is_there:
             return False
@@ -162,7 +167,7 @@ class _Wait:
 
 
 def _take_away(memory: Memory) -> None:
-    """Where that worker was the last process: see the memory off, as its end would have done."""
+    """Where that worker was the last process: remove the memory, as its own end would have done."""
     for _ in range(TRIES):
         if not memory.table.living():
             from wsgi_coverage.collect import saving

@@ -1,4 +1,4 @@
-"""Make the Coverage that measures this process, where none runs yet.
+"""Make the Coverage that measures this process, unless one runs already.
 
 No state; called once a process, under the lock that makes the worker.
 """
@@ -48,17 +48,17 @@ T = TypeVar("T", bound=LiveCoverage)
 
 
 class MarkedCoverage(LiveCoverage):
-    """A Coverage that traces nothing: others do that."""
+    """A Coverage that traces nothing, because the first engine measures."""
 
     def start(self) -> None:
-        """Nothing: measuring goes on, by other means."""
+        """Do nothing: the first engine measures."""
 
     def stop(self) -> None:
-        """Nothing: measuring goes on."""
+        """Do nothing: the first engine goes on to measure."""
 
 
 class _Lent:
-    """What a Coverage answers with that records nothing by itself."""
+    """Answers `get_data` for a Coverage that records nothing by itself."""
 
     def __init__(self, cov: Any, readings: Callable[[], list[Reading]]) -> None:
         self._cov = cov
@@ -68,7 +68,7 @@ class _Lent:
         self._given: list[CoverageData] = []  # data of it, and before; who has asked may read on
 
     def get_data(self) -> CoverageData:
-        """What has been executed up to now, in a data set of its own, which is kept in memory."""
+        """What has been executed up to now, in a CoverageData of its own, without a file."""
         cov = self._cov
         type(cov).get_data(cov)  # has the configuration settled, and what runs flushed
         readings = self._readings()
@@ -89,7 +89,7 @@ class _Lent:
 def lend(
     cov: Coverage, readings: Callable[[], list[Reading]], publish: Callable[[], object]
 ) -> None:
-    """Have a Coverage give what is executed when it is asked for its data, or to save it.
+    """Have a Coverage return what is in the memory when it is asked for its data, or to save it.
 
     Args:
         cov: it records nothing by itself.
@@ -108,10 +108,10 @@ def make(
     branch: bool | None = None,
     config: str | None = None,
 ) -> T:
-    """A Coverage of our own, not yet started, whose core is still to be chosen.
+    """A new Coverage, not yet started, whose core is still to be chosen.
 
     Args:
-        kind: what is made.
+        kind: its class.
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
         config: another Coverage's, from `for_children`, instead of a file.
@@ -140,7 +140,7 @@ def make(
 
 
 def choose_core(cov: LiveCoverage) -> str:
-    """Have a Coverage measure by the core that costs least; say why it is this one."""
+    """Have a Coverage measure by the core that costs least; return why."""
     choice = core.choose(cov)
     if choice.core is not None:
         cov.set_option("run:core", choice.core)
@@ -149,7 +149,7 @@ def choose_core(cov: LiveCoverage) -> str:
 
 
 def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:
-    """A Coverage's configuration for `inherited`, with absolute paths, and no core of our choice.
+    """A Coverage's configuration for child processes: absolute paths, and no core of our choice.
 
     A child may have another working directory, and another Python.
 

@@ -3,7 +3,7 @@
 From Python 3.14 on, `with` lets a handler's exception in between taking a lock and its own `try`:
 the lock would be held for ever (98 of 22,690 signals).
 
-Concurrency: what it is for. The lock is an attribute `_lock` of the object, re-entrant.
+Concurrency: the lock is an attribute `_lock` of the object, re-entrant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class HasLock(Protocol):
-    """An object whose methods take turns."""
+    """An object whose `locked` methods run in one thread at a time."""
 
     _lock: Any
 
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=HasLock)
 
 
 def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Have one thread at a time in this method, and in the others of the object."""
+    """Have one thread at a time in this method, and in the other locked ones of the object."""
 
     @functools.wraps(method)
     def holding(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:

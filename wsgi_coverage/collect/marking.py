@@ -1,7 +1,7 @@
 """The first engine: statements, marked in the host's memory by a tool of sys.monitoring.
 
-Nothing has to be flushed or published: a line is where every process of the host finds it in the
-moment in which it has run. coverage.py says which sources are measured, and traces nothing.
+Nothing has to be flushed or published: every process of the host sees a line as soon as it has run.
+coverage.py says which sources are measured, and traces nothing.
 
 Concurrency: see wsgi_coverage.collect.base.
 """
@@ -31,8 +31,8 @@ class Marking(Engine):
 
     Args:
         cov: says what is measured; it is never started.
-        reason: why lines are marked here, for people.
-        open_memory: gives the memory of this process's user, made if there is none.
+        reason: why this engine measures, for /health.
+        open_memory: returns the memory of this process's user, made if there is none.
 
     Raises:
         OSError: there is no room for a memory.
@@ -85,7 +85,7 @@ class Marking(Engine):
         return dict(self._monitoring.unmeasured)
 
     def mark(self, seen: Iterable[tuple[str, str, set[int]]]) -> None:
-        """Go on from a Coverage that ran before, by what it has seen.
+        """Mark what another Coverage has measured in this process before.
 
         Args:
             seen: sources, their names in data files, and lines.

@@ -58,16 +58,16 @@ class HostMemories:
     def distant(self) -> list[Memory]:
         """Those of other pid namespaces: which of their processes live is unknown.
 
-        Their bytes are as good as ours.
+        Their lines count as this namespace's do.
         """
         found = (open_if_there(each) for each in elsewhere(self._engine.data_file))
         return [each for each in found if each is not None]
 
     def make_room(self) -> None:
-        """Allocate what the next epoch needs, before anybody hears of it.
+        """Allocate the memory of the next epoch, before any process hears of it.
 
         Raises:
-            StorageError: it cannot be had.
+            StorageError: there is no room.
         """
         for memory in self._all():
             try:
@@ -86,11 +86,11 @@ class HostMemories:
         return [each.read(before=before) for each in self._all()]
 
     def end_epochs(self, before: int, counted: Sequence[Reading] = ()) -> None:
-        """What is marked in epochs older than this counts no more; what comes late does.
+        """Let lines of epochs older than this no longer count, but for those that are marked later.
 
         Args:
             before: the epoch that has begun.
-            counted: what was read of them; else what they hold now.
+            counted: what was read of them; None: what they hold now.
         """
         known = {reading.id: reading for reading in counted}
         for memory in self._all():

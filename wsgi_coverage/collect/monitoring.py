@@ -53,7 +53,7 @@ LATE: Any = ()  # instead of marks and chunks, in a child that has run nothing n
 
 
 class Measured(NamedTuple):
-    """A source that is measured."""
+    """A measured source: its path, and its name in data files."""
 
     path: str  # where it is read
     name: str  # in data files
@@ -66,7 +66,7 @@ class _Source(NamedTuple):
 
 
 class _Code(weakref.ref[CodeType]):
-    """A code object whose lines are marked; its mark goes with it, as its id may come again."""
+    """A code object whose lines are marked, held weakly: its id may be used again."""
 
     __slots__ = ("filename", "key")
     key: int
@@ -83,7 +83,7 @@ def why_not() -> str | None:
 
 
 def free_tool() -> int | None:
-    """A tool id of sys.monitoring that nobody uses."""
+    """A tool id of sys.monitoring that is not used; None: all are."""
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
     return next((each for each in TOOL_IDS if monitoring.get_tool(each) is None), None)
 
@@ -143,7 +143,7 @@ class Monitoring:
         set(weakref.WeakSet())
 
     def _go_on(self) -> None:
-        """Mark lines of functions and modules that run already, from where they are."""
+        """Mark lines of functions and modules that run already, from the present line on."""
         for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
             at: FrameType | None = frame
             while at is not None:
@@ -206,7 +206,7 @@ class Monitoring:
         return start, line
 
     def _begin(self, code: CodeType, frame: FrameType) -> None:
-        """A code object runs: have its lines reported, if they are measured."""
+        """A code object begins to run: have its lines reported, if they are measured."""
         if self._cell[0] is LATE:
             if self._sources.get(code.co_filename, self) is None:
                 return
@@ -256,7 +256,7 @@ class Monitoring:
         return source
 
     def _has_room(self, code: CodeType, source: _Source) -> bool:
-        """A line number beyond the source's room is another source's byte."""
+        """False for a line number beyond the source's room: that byte is another source's."""
         highest = max((line or 0 for _, _, line in code.co_lines()), default=0)
         if highest < source.place.room:
             return True
@@ -283,7 +283,7 @@ class Monitoring:
         marks[key] = (number, place.at)
 
     def _drop(self) -> None:
-        """Drop the marks of code that is gone."""
+        """Drop the marks of code objects that have been freed."""
         gone = self._gone
         while gone:
             ref: Any = gone.pop()
@@ -298,7 +298,7 @@ class Monitoring:
         return self.memory.chunk(self.phase, self.epoch, number)
 
     def _failed(self, code: CodeType, error: Exception) -> bool:
-        """Note what went wrong; False where it is not ours: a signal handler raised it."""
+        """Note an error of a callback; False where a signal handler has raised it."""
         if type(error).__module__.partition(".")[0] not in _KINDS:
             return False
         trace = error.__traceback__
@@ -329,11 +329,11 @@ class Monitoring:
     # Switching
 
     def switch(self, phase: Phase | None, epoch: int, *, paused: bool = False) -> None:
-        """Mark lines in other bytes from now on, and have every line reported anew.
+        """Mark lines in the bytes of another phase or epoch, and have every line reported again.
 
         Args:
-            phase: of what runs from now on; None: nobody tells.
-            epoch: of it.
+            phase: of what runs from now on; None: unknown.
+            epoch: of what runs from now on.
             paused: mark nothing that counts.
 
         Raises:
@@ -411,7 +411,7 @@ class Monitoring:
                 monitoring.set_local_events(self._tool, code, line)
 
     def mark(self, name: str, path: str, lines: set[int]) -> None:
-        """Mark lines that somebody else has seen run.
+        """Mark lines of a source that another measurement has seen run.
 
         Raises:
             OSError: there is no room, or the source cannot be read.
@@ -428,14 +428,14 @@ class Monitoring:
                 chunk[place.at + number] = 1
 
     def being_late(self, attention: Attention, begin: Callable[[], object]) -> Callable[[], None]:
-        """In the parent: what a child calls to be late.
+        """In the parent: what a forked child calls to register itself only when it runs new lines.
 
         Each page of memory that a child touches has to be copied first, which takes longer than
         anything that is done with it; this touches few.
 
         Args:
             attention: has the first request looked at.
-            begin: called before anything new is marked.
+            begin: registers the child; called before anything new is marked.
         """
         self._begin_late = begin
         cell, late, always = self._cell, LATE, ALWAYS
@@ -449,7 +449,7 @@ class Monitoring:
         return be_late
 
     def catch_up(self) -> None:
-        """In a child that is late: be so no more."""
+        """In a child that has not registered yet: register it."""
         if self._cell[0] is LATE:
             # First: what runs in here is reported, too. Another thread may have held the lock.
             self._lock = RLock()
@@ -457,7 +457,7 @@ class Monitoring:
             self._begin_late()
 
     def _is_old(self, code: CodeType, number: int) -> bool:
-        """Tell whether another process has marked the line; else be late no more."""
+        """Tell whether another process has marked the line; if not, register this child."""
         marks, chunks = self._cell[1]
         chunk, at = marks[id(code)]
         if self.memory.turn[0] == self._heard and chunks[chunk][at + number]:
@@ -466,12 +466,12 @@ class Monitoring:
         return False
 
     def after_fork(self) -> None:
-        """In a child: what another thread of the parent was about is not completed."""
+        """In a child: renew the lock, and drop what another thread of the parent had begun."""
         self._lock = RLock()
 
 
 def _suspended_codes() -> Iterator[CodeType]:
-    """The code of every frame of every greenlet that does not run just now."""
+    """The code of every frame of every greenlet that is suspended."""
     kind: Any = sys.modules["greenlet"].greenlet
     for each in gc.get_objects():
         if isinstance(each, kind):
@@ -494,7 +494,7 @@ _KINDS = sys.stdlib_module_names | {"wsgi_coverage", "coverage"}
 
 
 def _is_ours(filename: str) -> bool:
-    """Tell whether an error that comes through there may be ours; no file of an application is."""
+    """Tell whether an error with this file in its traceback may be ours, not the application's."""
     if filename.startswith((*_PACKAGES, "<frozen ")):
         return True
     return filename.startswith(_LIBRARY) and not _INSTALLED.search(filename)

@@ -1,7 +1,7 @@
-"""The processes that are measured beside this one and answer no call, as workers.
+"""The state of measured processes that answer no call, from the table of processes.
 
-What they are asked stands in the memory, where each finds it at its next request. So nobody waits
-for them: they are told of, and named where they cannot hear, or hold back what they have run.
+They see a reset or a pause in the memory at their next request, so no caller waits for them. They
+are named where they cannot see it, or have lines that are not flushed.
 
 Concurrency: functions of what the table of processes held; no state.
 """
@@ -25,14 +25,14 @@ LOSES = "there was no room in its memory for some of what it ran, which is not c
 
 
 def worker_id(host: str, pid: int, token: int) -> str:
-    """The id of a process that marks lines."""
+    """The id of a process that marks lines: host, process id, random."""
     return f"{host}.{pid}.{token:08x}"
 
 
 def others(
     living: Iterable[Entry], state: State, verb: str, *, host: str
 ) -> dict[str, WorkerState]:
-    """The state of each process that need not be called, by its id.
+    """The states of processes that need not be called, by id.
 
     Args:
         living: the live processes of a memory, but for this one.
@@ -49,7 +49,7 @@ def others(
 
 
 def unreached(living: Iterable[Entry], *, host: str) -> list[WorkerState]:
-    """The processes that answer calls, and whose end of the channel was not found.
+    """The states of processes that answer calls, but could not be called.
 
     Args:
         living: the live processes of a memory that were not reached.
@@ -71,7 +71,7 @@ def unreached(living: Iterable[Entry], *, host: str) -> list[WorkerState]:
 
 
 def _is_called(entry: Entry, verb: str) -> bool:
-    """Tell whether a process answers by itself."""
+    """Tell whether a process has a thread that answers calls."""
     if not entry.has(processes.LISTENS):
         return False
     return verb not in READS or entry.has(processes.HOLDS)

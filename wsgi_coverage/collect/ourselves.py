@@ -1,4 +1,4 @@
-"""Our own files, which are in nobody's figures, whatever `source` and `include` say.
+"""This project's own files: never measured, whatever `source` and `include` say.
 
 No state.
 """
@@ -22,19 +22,19 @@ def is_ours(path: str) -> bool:
 
 
 class Omitted:
-    """Stands in for coverage.py's matcher of `omit`, and leaves our files out, too.
+    """A matcher in the place of coverage.py's for `omit`, which omits this project's files, too.
 
     Args:
-        theirs: coverage.py's own; None: nothing is omitted.
+        theirs: coverage.py's own; None: nothing else is omitted.
     """
 
     def __init__(self, theirs: Any) -> None:
         self._theirs = theirs
 
     def match(self, path: str) -> bool:
-        """Tell whether a file, named in full, is left out."""
+        """Tell whether a file, named in full, is omitted."""
         return is_ours(path) or (self._theirs is not None and bool(self._theirs.match(path)))
 
     def info(self) -> list[str]:
-        """What is left out, for `coverage debug sys` and Coverage.sys_info()."""
+        """The omitted patterns, for `coverage debug sys` and Coverage.sys_info()."""
         return [*_OURS, *(self._theirs.info() if self._theirs is not None else ())]

@@ -1,4 +1,4 @@
-"""Whose the Coverage is that measures a process. No state."""
+"""Who started the Coverage that measures a process. No state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Ownership(StrEnum):
-    """It decides what may be done to a Coverage."""
+    """Who started the Coverage, which decides whether it may be reset or paused."""
 
     OURS = "ours"
     PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: nobody else is waiting for its data

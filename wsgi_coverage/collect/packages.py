@@ -1,4 +1,4 @@
-"""Where a package of `source` lies that this process has not imported; nothing is imported for it.
+"""Find packages of `source` that this process has not imported, without importing them.
 
 No state.
 """
@@ -66,7 +66,7 @@ def _spec(name: str, path: Any) -> ModuleSpec | None:
 
 
 def _executed(name: str, executed: Iterable[str]) -> str | None:
-    """The source of a package or module that another process has found."""
+    """The source of a package or module, from the files that other processes have executed."""
     below = "/" + name.replace(".", "/")
     ends = (f"{below}/{INIT}", f"{below}.py")
     return next((each for each in executed if each.replace(os.sep, "/").endswith(ends)), None)

@@ -1,4 +1,4 @@
-"""Start threads after a fork once Python has counted those that the process had at it.
+"""Start threads after a fork only when Python has counted those that the process had at the fork.
 
 Python 3.12 and later warn where a process with threads forks. Python 3.13, and 3.14.0, count them
 after the parent's at-fork hooks, in which ours are started again: the application would hear of a
@@ -6,7 +6,7 @@ thread that was not there. A pending call of Python's is made when `os.fork()` h
 the application goes on.
 
 Concurrency: `_due` is appended to by the main thread in a hook, and emptied by it in a pending
-call. Whatever another thread forks has threads of the application's.
+call. A process whose other threads fork has threads of the application's, and so is warned anyway.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _hook: Any = None
 
 
 def prepare() -> None:
-    """Have `after_the_count` work: to be called once hooks that use it have been registered."""
+    """Register the hooks that `after_the_count` needs; to be called after the hooks that use it."""
     global _hook
     if COUNTS_LATE and hasattr(os, "register_at_fork"):
         # No function in Python: a call that it asked for would be made at its end, amid the hooks.
@@ -62,7 +62,7 @@ def _go_on(_: object) -> int:
 
 @functools.cache
 def _asking() -> tuple[Any, tuple[Any, None]]:
-    """What asks for a pending call, and its arguments."""
+    """The function that requests a pending call, and its arguments."""
     import ctypes  # a fork takes longer with each library that is loaded
 
     call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_go_on)

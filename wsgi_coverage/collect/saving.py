@@ -1,8 +1,8 @@
-"""Write what is marked in a host's memory to a data file, as coverage.py's, for it to outlive that.
+"""Write the executed lines of a host's memory to a data file of coverage.py.
 
 Concurrency: functions without state; in a child process at an autosave, in the last process of a
-memory when that ends. They take turns by a lock, so that an older reading never takes the place of
-a newer one.
+memory when that ends. A lock serialises writers, so that an older reading never replaces a newer
+one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PATIENCE = 10.0  # seconds to wait for it
 
 
 class GoneError(Exception):
-    """Somebody who came before has written the memory, and taken it away."""
+    """Another process has written the memory to its data file and removed it."""
 
 
 def save_in(folder: Path, data_file: Path, static: str | None) -> None:
-    """The same of the memory in a folder, if there still is one."""
+    """As `save`, for the memory in a private folder; nothing where there is none."""
     memory = open_if_there(folder)
     if memory is not None:
         save(memory, data_file, static)
@@ -55,11 +55,11 @@ def save(memory: Memory, data_file: Path, static: str | None) -> None:
 
 @contextlib.contextmanager
 def saving(memory: Memory) -> Iterator[None]:
-    """Write a memory to its data file inside: what is read later is written later.
+    """Hold the lock of a memory's data file: what is read later is written later.
 
     Raises:
-        GoneError: there is nothing to be written, and less to be read than was written.
-        TimeoutError: somebody else does so for too long.
+        GoneError: the memory was removed.
+        TimeoutError: another process has held the lock for too long.
     """
     lock = memory.folder / LOCK
     with contextlib.ExitStack() as held:
@@ -77,14 +77,14 @@ def saving(memory: Memory) -> Iterator[None]:
 
 
 def take_away(memory: Memory) -> bool:
-    """Remove a memory that nobody marks in, and of which nothing is new; tell whether it was."""
+    """Remove a memory that no process marks lines in, if all is saved; tell whether it went."""
     with contextlib.suppress(GoneError), saving(memory):
         return memory.remove(only_saved=True)
     return False
 
 
 def discard(folder: Path) -> None:
-    """Remove a memory that has been read: from then on nobody writes it to a data file."""
+    """Remove a memory that has been read, so that it is never written to a data file."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # it is gone, or somebody writes for too long
             held.enter_context(turn(folder / LOCK, PATIENCE))
@@ -123,15 +123,15 @@ def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | 
 
 
 def data_files_of(memory_id: str) -> tuple[str, str]:
-    """The names of a memory's data files: of statements, and of branches where some measure them.
+    """The names of a memory's data files: one of statements, one of branches if some are measured.
 
-    coverage.py has no data file of both.
+    A data file of coverage.py holds one or the other.
     """
     return memory_id, f"{memory_id}.branches"
 
 
 def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: bool) -> None:
-    """Add what was read of a memory to a data set of coverage.py's, which is of one mode."""
+    """Add a reading to a CoverageData, which holds lines or arcs."""
     for claim, lines in () if branch else reading.executed():
         if not is_storable(claim.name):
             continue
@@ -152,7 +152,7 @@ def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: 
 
 
 def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) -> bool:
-    """Write what a reading holds of one mode; False where nothing has run."""
+    """Write the lines, or the arcs, of a reading to a data file; False where there are none."""
     union = DataUnion(target, branch=branch)
     versions: dict[str, str] = {}
     now = Versions(union.name)

@@ -1,11 +1,11 @@
-"""The worker's one thread: it answers calls on the channel, autosaves, and flushes.
+"""The worker's thread: it answers calls on the channel, autosaves, and flushes.
 
-It waits on the channel until the next of these is due: no signals. An engine that holds back what
-has run is flushed every moment while something new comes, so that an end without a word loses next
-to nothing. There is no thread in a process that uWSGI will fork (wsgi_coverage.collect.uwsgi).
+It waits on the channel until the next of these is due; no signals are used. An engine that holds
+lines back is flushed often while new ones come, so that a kill loses next to nothing. A process
+that uWSGI will fork has no thread (wsgi_coverage.collect.uwsgi).
 
-Concurrency: `start`, `stop` and `close` are called by one thread at a time, which the worker sees
-to; `interval` is set from any.
+Concurrency: the worker calls `start`, `stop` and `close` from one thread at a time; `interval` is
+set from any.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
 
 
 def leave_signals_alone() -> None:
-    """Have signals to the process go to the application's threads, some of which may wait for them.
+    """In a thread of ours: block all signals, so that the application's threads get them.
 
     A thread that does not block a signal takes it from one that waits for it in sigwait. What
     gevent calls a thread runs in the application's own, which has to go on to hear them.
@@ -74,7 +74,7 @@ def signals_held() -> Iterator[None]:
 
 
 def _is_the_main_thread() -> bool:
-    """Ask the system, because a monkey patch answers for Python."""
+    """Ask the system, because a monkey patch may have replaced Python's answer."""
     try:
         thread, process = (
             Path(f"/proc/{name}").readlink().name for name in ("thread-self", "self")
@@ -85,14 +85,14 @@ def _is_the_main_thread() -> bool:
 
 
 class Service:
-    """Answers the channel and autosaves, on a daemon thread.
+    """Answers the channel, autosaves and flushes, on a daemon thread.
 
     Args:
-        folder: gives the private folder, made anew if it has gone.
+        folder: returns the private folder, made again if it was removed.
         answer: does what a call asks for.
         autosave: called every `interval` seconds; raises nothing.
-        flush: called every moment, tells whether anything was new; raises nothing. None: nothing is
-            held back.
+        flush: called often, tells whether anything was new; raises nothing. None: the engine holds
+            nothing back.
         note: told of what goes wrong.
     """
 
@@ -132,7 +132,7 @@ class Service:
             self._wake()
 
     def listen(self, identity: JsonObject) -> None:
-        """Be reachable under this identity from now on, if this process is not yet."""
+        """Be reachable under this identity, unless this process is already."""
         if not HAS_SOCKETS or self.is_waiting or self._listener is not None:
             return
         self._identity = identity
@@ -149,7 +149,7 @@ class Service:
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether `listen` and `start` would do nothing, because uWSGI is still to fork."""
+        """True where `listen` and `start` would do nothing, because uWSGI is still to fork."""
         return not self._is_forked and uwsgi.is_to_fork()
 
     @property
@@ -177,7 +177,7 @@ class Service:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, for `start` to start another; calls that come meanwhile wait."""
+        """Stop the thread; the next one, by `start`, answers calls that come meanwhile."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -192,19 +192,19 @@ class Service:
             time.sleep(0)
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's socket; its thread is not here."""
+        """In a forked child: close the copy of the parent's socket, whose thread is not here."""
         self._is_forked = True
         self._thread = None
         self.let_go()
 
     def let_go(self) -> None:
-        """Be reachable no more, until `listen`; no thread runs."""
+        """Close the socket, until `listen`; to be called when no thread runs."""
         listener, self._listener = self._listener, None  # first: a thread may look at it
         if listener is not None:
             listener.close()
 
     def close(self) -> None:
-        """Be reachable no more, without waiting for the thread."""
+        """Close the socket, without waiting for the thread."""
         self._stopping.set()
         if self._listener is not None:
             self._listener.close()
@@ -247,13 +247,13 @@ class Service:
                 self._autosaved = time.monotonic()
 
     def _is_removed(self, listener: Listener | None) -> bool:
-        """Tell whether somebody else has removed the private folder."""
+        """Tell whether the private folder, or the socket in it, was removed."""
         if listener is None or listener is not self._listener or listener.is_reachable:
             return False
         return not self._stopping.is_set()  # last: the end sets it before it removes the socket
 
     def _mended(self, old: Listener | None, stopping: threading.Event) -> Listener | None:
-        """A new listener where somebody has closed or removed the old one, if one can be made."""
+        """A new listener where the old one's socket was closed or removed, if one can be made."""
         if old is None or (old.is_open and old.is_reachable):
             return old
         try:

@@ -1,7 +1,7 @@
-"""The second engine: coverage.py's own cores, whose findings are moved into the host's memory.
+"""The second engine: coverage.py's own cores, whose lines are moved into the host's memory.
 
 For what the first one cannot do: Python 3.11, branches, plugins, dynamic contexts, a core that the
-user has named, a Coverage that runs already. What coverage.py has seen lies in its live sets until
+user has named, a Coverage that runs already. What coverage.py has seen stays in its live sets until
 it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
 
 Concurrency: every method takes `_lock`, as do coverage.py's own calls to the flush that is
@@ -42,7 +42,7 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 class _Seen(NamedTuple):
-    """What was seen of one phase, epoch and context, and is not in the memory yet."""
+    """Lines or arcs of one phase, epoch and context that are not in the memory yet."""
 
     plane: str
     context: str | None
@@ -50,12 +50,12 @@ class _Seen(NamedTuple):
 
 
 class Tracing(Engine):
-    """One process's Coverage, and what it has seen that is not in the memory yet.
+    """One process, measured by coverage.py's own core.
 
     Args:
         cov: one that runs already, which is adopted; or one that was made for this process.
-        why_not: why lines are not marked in memory here; None: the Coverage ran already.
-        open_memory: gives the memory of this process's user, made if there is none.
+        why_not: why the first engine does not measure; None: the Coverage ran already.
+        open_memory: returns the memory of this process's user, made if there is none.
 
     Raises:
         SettingsError: the configuration cannot be used; coverage.py's own message.
@@ -131,7 +131,7 @@ class Tracing(Engine):
 
     @locked
     def _asked_to_flush(self) -> bool:
-        """coverage.py asks, for a data set that nobody looks at; a foreign one's is its owner's.
+        """coverage.py asks for a flush: a foreign Coverage gets the lines too, for its data file.
 
         What is seen from now on may be of another context.
         """
@@ -148,11 +148,11 @@ class Tracing(Engine):
         return True
 
     def _saw(self, filename: str) -> None:
-        """A source is being loaded, to be measured: remember which version."""
+        """A measured source is being loaded: remember its version."""
         self._version_of(self._collector.cached_mapped_file(filename), filename)
 
     def _on_context_switch(self) -> None:
-        """Somebody names contexts of their own: they are kept, and phases are told no more."""
+        """The application switches contexts itself: they are stored, and phases are unknown."""
         self._why_no_phases = "Coverage.switch_context() was called"
         self.phase = None
 
@@ -192,7 +192,7 @@ class Tracing(Engine):
 
     @property
     def _plane(self) -> str:
-        """Where what runs now goes."""
+        """The plane of the memory that lines which run now belong to."""
         return plane_of(self.phase, self.epoch, flushed=True)
 
     @locked
@@ -241,7 +241,7 @@ class Tracing(Engine):
         return new
 
     def _set_aside(self, seen: internals.Live) -> None:
-        """What was seen is still to be flushed, whatever is begun now.
+        """Put what was seen among what is to be flushed, before another phase or epoch begins.
 
         It is in two places for a moment, never in none: a signal may end the process.
         """
@@ -262,7 +262,7 @@ class Tracing(Engine):
         return internals.convert(self._collector, seen)
 
     def _flush_by_the_book(self) -> bool:
-        """By what is public, where coverage.py is not as expected."""
+        """Flush by coverage.py's public functions, where its internals are not as expected."""
         data = Coverage.get_data(self._cov)
         new = False
         for context, found in internals.saved(data):
@@ -272,7 +272,7 @@ class Tracing(Engine):
         return new
 
     def _write(self, plane: str, context: str | None, found: internals.Converted) -> bool:
-        """Put into the memory what was found; tell whether anything of it is new there.
+        """Put lines or arcs into the memory; tell whether any of them is new there.
 
         In the static context its phase says what it is of.
         """
@@ -302,7 +302,7 @@ class Tracing(Engine):
         return new
 
     def _version_of(self, name: str, path: str | None = None) -> tuple[str | None, int]:
-        """Fingerprint and room of a source, as it was when this was first asked.
+        """Fingerprint and number of lines of a source, as it was when it was first asked for.
 
         Args:
             name: in data files.
@@ -378,7 +378,7 @@ class Tracing(Engine):
             internals.restart_events(self._collector)
 
     def _go_on_in(self, new: Memory) -> None:
-        """What is still to be flushed goes there."""
+        """Do nothing: what is still to be flushed goes to the new memory."""
 
     def check_can_pause(self) -> None:
         """Refuse a pause that could not be ended again.
@@ -414,7 +414,7 @@ class Tracing(Engine):
         self.attention.heard = ALWAYS if watches else self._heard
 
     def _look_at_thread(self) -> None:
-        """Notice where somebody has taken the trace function of this thread away."""
+        """Notice where the trace function of this thread was replaced."""
         thread = self._thread
         if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
             return
@@ -465,7 +465,7 @@ class Tracing(Engine):
 
     @locked
     def reopen(self) -> bool:
-        """After the end, which exit handlers have come after: be in a memory once more.
+        """After `close`, where exit handlers have run measured lines: register in a memory again.
 
         Returns:
             False where nothing has run since.

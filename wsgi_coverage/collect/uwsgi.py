@@ -1,6 +1,6 @@
-"""What uWSGI does that Python is not told of: it imports the application, then forks in C.
+"""uWSGI's workers: it imports the application, then forks in C, without Python's at-fork hooks.
 
-No hooks run at such a fork, and nobody takes the GIL for it. Measured with uWSGI 2.0.31:
+Nothing takes the GIL for such a fork either. Measured with uWSGI 2.0.31:
 
 - A worker that is forked while a thread of the master holds the GIL waits for it for ever.
 - A thread of the master is not there in a worker, and Python keeps its state, with frames on a
@@ -28,7 +28,7 @@ def is_here() -> bool:
 
 
 def is_to_fork() -> bool:
-    """Tell whether this process imports the application for processes that are to be forked.
+    """Tell whether this process imports the application and is to fork workers.
 
     True, too, in one that will serve by itself and has not begun to.
     """
@@ -37,7 +37,7 @@ def is_to_fork() -> bool:
 
 
 def check_threads() -> None:
-    """In a worker that may have threads: refuse where Python still knows one that is not there.
+    """In a worker that may have threads: refuse to go on where Python knows a thread of the master.
 
     Raises:
         RuntimeError: there is one.
@@ -53,7 +53,7 @@ def check_threads() -> None:
 
 
 def options(modules: Mapping[str, Any]) -> dict[str, str]:
-    """uWSGI's options; they are there in its processes only."""
+    """uWSGI's options; empty in a process that uWSGI does not run."""
     found = getattr(modules.get("uwsgi"), "opt", {})
     return {_text(name): _text(value) for name, value in found.items()}
 
@@ -63,11 +63,11 @@ def _text(raw: object) -> str:
 
 
 def forget_threads_of_the_master() -> None:
-    """In a worker that has no threads yet: have Python forget those that the fork left behind.
+    """In a worker that has no threads yet: have Python drop the state of the master's threads.
 
-    Python's own way after a fork, which runs the at-fork hooks as well. It takes the import lock to
-    be held; where a thread that is gone holds it, nothing is done. Never after a fork that ran
-    those hooks: the threads that they have started would be forgotten while they run.
+    By Python's own function after a fork, which runs the at-fork hooks as well. It takes the import
+    lock to be held; where a thread that is gone holds it, nothing is done. Never after a fork that
+    ran those hooks: the threads that they have started would be forgotten while they run.
     """
     if len(sys._current_frames()) > 1 and not _imp.lock_held():  # noqa: SLF001  no other way
         _imp.acquire_lock()

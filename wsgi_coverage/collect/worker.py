@@ -1,11 +1,11 @@
-"""This process's worker: its engine, its end of the channel, and what it does when it ends.
+"""This process's worker: its engine, its socket of the channel, and what it does at its end.
 
 There is one worker a process, however many applications are wrapped in it.
 
 Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
 under it, and nothing is held over a fork. `_starting` is held while the thread is started or
 stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or
-thread, that looks after the memory. One daemon thread (wsgi_coverage.collect.service), where one is
+thread, that checks the memory. One daemon thread (wsgi_coverage.collect.service), where one is
 needed, answers calls, flushes and autosaves.
 """
 
@@ -69,7 +69,7 @@ END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
 
 
 class Worker:
-    """What this process has executed, and the means to keep and to hand it over.
+    """What this process has executed: measured, stored and handed over.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
@@ -133,7 +133,7 @@ class Worker:
         self._start_service()
 
     def _settle(self) -> None:
-        """Find the places where this process's user may write."""
+        """Choose the folders that this process's user may write to."""
         self._user = _user()
         self.private: Path = self._private_folder()
         files = FilesStore(self.engine.data_file, fallback=self.private, is_first=True)
@@ -141,7 +141,7 @@ class Worker:
         self.store: Store = files
 
     def check_user(self) -> None:
-        """Notice that a server has given up its user since, as gunicorn does after --preload."""
+        """Choose the folders again where the process's user has changed, as gunicorn's does."""
         if _user() != self._user:
             self._settle()
 
@@ -156,7 +156,7 @@ class Worker:
 
     @property
     def id(self) -> str:
-        """Of this worker, for programs; another one in another memory."""
+        """The worker's id in answers: host, process id, random; another one in another memory."""
         return worker_id(self.host, self.pid, self.engine.token)
 
     def name_server(self, name: str | None) -> None:
@@ -167,7 +167,7 @@ class Worker:
 
     @property
     def requests(self) -> int | None:
-        """Requests of this process; None where no application of it is wrapped."""
+        """Requests that this process has handed on; None where no application of it is wrapped."""
         return int(self.engine.attention.requests[0]) if self.wraps else None
 
     def _identity(self) -> JsonObject:
@@ -181,7 +181,7 @@ class Worker:
     # From the load to the first request
 
     def note_branch(self, branch: bool | None) -> None:
-        """Whether branches are measured was settled at the beginning; say where that differs."""
+        """Note a problem where an application wants another `branch` than the first one."""
         if branch is not None and branch is not self.engine.measuring.branch:
             self._note(f"branch={branch} is ignored: measuring had begun without it")
 
@@ -208,9 +208,9 @@ class Worker:
         self._stop_service()
 
     def end_load(self) -> None:
-        """A first request has come: what runs from now on is runtime.
+        """The first request has come: what runs from now on is runtime.
 
-        From then on each request looks whether there is something to hear of.
+        From then on each request checks whether a reset or a pause is due.
         """
         self.engine.catch_up()
         self.check_user()
@@ -229,20 +229,20 @@ class Worker:
         self._look_soon()
 
     def attend(self) -> None:
-        """Do what a request found to be due, before it goes on; see Attention."""
+        """Before a request: do what is due in this process, as `Attention` has told."""
         self.engine.catch_up()
         if self.engine.attend():
             self._attempt("checking the shared memory", self._look)
 
     def _look_soon(self) -> None:
-        """Look after the memory at the next request; now, where it may be that none comes."""
+        """Have the next request check the memory; do it now where perhaps none comes."""
         if self._service.has_thread:
             self._attempt("autosave", self._look)
         if not self.engine.holds:  # else the thread does
             self.engine.attention.heard = ALWAYS  # until it has been heard of
 
     def _look(self) -> None:
-        """See whether the memory is there, and have it written to a data file where that is due."""
+        """Check that the memory is there, and have it written to a data file where that is due."""
         if self._looking.acquire(blocking=False):  # other requests, and the thread, go on
             try:
                 self._look_alone()
@@ -259,7 +259,7 @@ class Worker:
             self._see_to_keeping()
 
     def _flush(self) -> bool:
-        """Flush what is held back; tell whether anything was new. Failures are noted once."""
+        """Flush what the engine holds back; tell whether anything was new. Failures are noted."""
         try:
             new = self.engine.flush()
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
@@ -272,11 +272,11 @@ class Worker:
         return new
 
     def _have_flushed(self, pid: int) -> None:
-        """A child is about to be ended, by this process: what it holds back is flushed before."""
+        """This process is about to end a child: have that flush first."""
         call_all(self.private, "publish", wait=FLUSH_PATIENCE, only=pid)
 
     def _see_to_keeping(self) -> None:
-        """Have a process wait to write what is new, where none does, or one for too long."""
+        """Start a process that waits for the autosave, where none does or one has for too long."""
         now, memory = time.monotonic(), self.memory
         until = now + self.autosave_interval + keeping.PATIENCE
         if now < memory.kept_until <= until:
@@ -304,7 +304,7 @@ class Worker:
         return static
 
     def save(self) -> None:
-        """Write what is in the memory to a data file.
+        """Write the lines in the memory to a data file.
 
         In a child process, so that no fork of the application meets SQLite at work here.
 
@@ -329,7 +329,7 @@ class Worker:
         child.call(saving.save_in, folder, data_file, self._static, tick=tick)
 
     def save_here(self) -> None:
-        """The same in this process, which ends, or has no Python to start."""
+        """As `save`, in this process, which ends, or has no Python to start."""
         self.publish()
         with contextlib.suppress(saving.GoneError), self._writing(), saving.saving(self.memory):
             readings = [each.read() for each in self.memories.own()]
@@ -343,15 +343,15 @@ class Worker:
         return self._service.interval
 
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
-        """Have something done by the last process to end: see Control.tidy."""
+        """Set what the last process to end is to call: `Control.tidy`."""
         self._tidy = tidy
 
     def keep_ahead(self, plan: Callable[[], Meanwhile | None]) -> None:
-        """Have something done while a process waits for the autosave: see wsgi_coverage.ahead.
+        """Set the work for the time that a process waits for the autosave: see wsgi_coverage.ahead.
 
         Args:
-            plan: says what, when such a process is started, which calls it. Of two applications,
-                the first one's holds.
+            plan: returns the work, when such a process is started. Of two applications, the first
+                one's holds.
         """
         self._ahead = self._ahead or plan
 
@@ -374,7 +374,7 @@ class Worker:
         return gathering.live_ids(self)
 
     def publish(self) -> WorkerState:
-        """Have everything in the memory that this process has executed up to now.
+        """Flush: have everything that this process has executed up to now in the memory.
 
         Raises:
             StorageError: it cannot be written; nothing is lost, the next one has it all.
@@ -399,7 +399,7 @@ class Worker:
         return self._state()
 
     def collect(self) -> WorkerState:
-        """Hand over what ran in the epoch that has ended, and begin the new one.
+        """Flush what ran in the epoch that has ended, and begin the new one.
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
@@ -410,28 +410,28 @@ class Worker:
         return self.publish()
 
     def store_is_paused(self) -> bool:
-        """Tell whether workers are to note nothing at present."""
+        """True while workers are to measure nothing."""
         pauses = self.store.pauses()
         return bool(pauses) and pauses[-1].ended_at is None
 
     def pause(self) -> WorkerState:
-        """Note nothing from now on; while the application is being loaded, from then on.
+        """Measure nothing from now on; where the application is loading, from the end of that on.
 
         Raises:
             NotOursError: the Coverage belongs to somebody else.
-            CannotPauseError: measuring could not go on afterwards as it was before.
+            CannotPauseError: measuring could not be resumed as it was before.
         """
         self.engine.check_can_pause()
         self.engine.hear()
         return self._state()
 
     def resume(self) -> WorkerState:
-        """Note again what runs."""
+        """Measure again."""
         self.engine.hear()
         return self._state()
 
     def status(self) -> WorkerState:
-        """Say that this worker is there, and what of it."""
+        """The worker's state, for GET /workers: server, core, requests."""
         return replace(
             self._state(),
             server=self.server,
@@ -440,7 +440,7 @@ class Worker:
         )
 
     def end_load_too(self) -> WorkerState:
-        """A forked child has had a request: what this process goes on to run is runtime."""
+        """A forked child has had a request: what this process runs from now on is runtime, too."""
         self.engine.end_load()
         return self._state()
 
@@ -497,7 +497,7 @@ class Worker:
             self._remember(f"{what} failed: {type(error).__name__}: {error}")
 
     def _note_once(self, problem: str) -> None:
-        """Note what each request may meet again."""
+        """Note a problem that each request may meet again, once."""
         if not (self.problems and self.problems[-1].endswith(f" {problem}")):
             self._note(problem)
 
@@ -511,7 +511,7 @@ class Worker:
     # The thread
 
     def _needs_thread(self) -> bool:
-        """Tell whether nothing but a thread can tell this process of a reset, or flush.
+        """Tell whether this process needs a thread to hear of a reset, or to flush.
 
         A process that serves looks itself; one that loads an application will; a forked child that
         does neither is told only below `wsgi-coverage run`.
@@ -531,7 +531,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _taking_turns(self) -> Iterator[None]:
-        """Have one thread at a time start or stop ours, and nobody wait for one that never ends.
+        """Have one thread at a time start or stop ours, without waiting for one that never ends.
 
         A handler of the application's that raises just after the lock was taken leaves it taken.
         """
@@ -584,7 +584,7 @@ class Worker:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """In the parent: go on, also where a handler of the application's raises meanwhile."""
+        """In the parent: start the thread again, also where an application's handler raises."""
         try:
             if self.engine.holds:
                 ending.after_fork_in_parent()
@@ -616,7 +616,7 @@ class Worker:
             self._start_service()
 
     def _begin_late(self) -> None:
-        """In a child that is late: be a process that is measured."""
+        """In a forked child that runs something new for the first time: register it."""
         self.after_fork_in_child()
         self.engine.hear()
 
@@ -626,7 +626,7 @@ class Worker:
         return self.pid == os.getpid()
 
     def check_pid(self) -> None:
-        """Notice a fork that ran no hooks, or that the one waited for did not come: see `uwsgi`.
+        """Notice a fork that ran no hooks, or that the one expected did not come: see `uwsgi`.
 
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
@@ -644,7 +644,7 @@ class Worker:
     # The end
 
     def close(self) -> None:
-        """Have all that has run in the memory, and leave no trace; the process ends."""
+        """The process ends: flush, save where it is the last, and remove its socket and entry."""
         self.engine.catch_up()
         if self._closed or self.pid != os.getpid():
             return
@@ -657,7 +657,7 @@ class Worker:
             self._leave_no_folder()
 
     def close_in_time(self, number: int | None) -> bool:
-        """The same, where nothing may keep the process from ending for long.
+        """As `close`, within a bounded time.
 
         Args:
             number: of the signal that ends the process; None: it does so by itself.
@@ -675,7 +675,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Let a signal that ends the process wait until a data file is written."""
+        """Put off a signal that ends the process until a data file is written."""
         outermost = self._writer is None
         if outermost:
             self._writer = threading.get_ident()
@@ -689,14 +689,14 @@ class Worker:
             ending.die(self._ending_by)
 
     def publish_before_exec(self) -> None:
-        """Another program takes this process over, which runs no exit handlers."""
+        """Before an exec, which runs no exit handlers: flush and save."""
         self.engine.catch_up()
         self.publish()
         if self.engine.is_alone():
             (self._save_elsewhere if self._is_forked else self.save_here)()
 
     def _leave(self) -> None:
-        """The last process of a memory writes it to a data file, and takes it away."""
+        """The last process of a memory: write it to a data file, and remove it."""
         if not self.engine.close():
             return
         self._attempt("recording files that never ran", self.engine.note_unexecuted_files)
@@ -710,7 +710,7 @@ class Worker:
         saving.take_away(self.memory)
 
     def _save_after_the_end(self) -> None:
-        """Exit handlers that ran after `close` may have run measured lines: one more data file."""
+        """Exit handlers that ran after `close` may have run measured lines: save once more."""
         if self.engine.reopen():
             self._attempt("the last save", self._leave)
             self._leave_no_folder()
