@@ -1,12 +1,12 @@
-"""Parse the sources of a large application before anybody asks for a report on it.
+"""Parse the sources of a large application before the first report on it is asked for.
 
-The first report of a large application takes seconds, most of which go into parsing. So the process
-that waits for the autosave (wsgi_coverage.collect.keeping) has the sources parsed meanwhile, once
-the load is over and the host is idle: in a child process of its own, of the lowest priority, one a
-host. What each source could execute is then in the cache that reports take it from.
+The first report of a large application takes seconds, most of them for parsing. So the process that
+waits for the autosave (wsgi_coverage.collect.keeping) parses the sources meanwhile, once the load
+is over and the host is idle: in a child process of the lowest priority, one a host. The analyses go
+to the cache that reports read.
 
 Concurrency: `Ahead` is a value, made in a worker; it is called in the process that waits, alone
-there, with a lock of the host's that is not waited for.
+there, under a lock of the host that is never waited for.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NICENESS = 19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """What is to be parsed, and when."""
+    """Which sources are parsed ahead, and when."""
 
     folder: Path  # where analyses are kept
     load: float  # of a core; parsing begins below it
@@ -54,7 +54,7 @@ class Ahead:
         return capacity.load() < self.load and capacity.room() > ROOM
 
     def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
-        """Have parsed what is not yet, if it is much, and nobody else has it parsed.
+        """Parse what the cache lacks, if it is much and no other process does so.
 
         Args:
             reading: of the host's memory, which names what has been executed.
@@ -72,7 +72,7 @@ class Ahead:
             child.call(parse, self, names, state, tick=tick)
 
     def places(self, names: Sequence[str]) -> list[str]:
-        """The folders, and single modules, of `source`, in full; nothing is imported for it.
+        """The folders, and single modules, of `source`, as full paths; nothing is imported for it.
 
         Args:
             names: of files that have been executed.
@@ -83,7 +83,7 @@ class Ahead:
 
 
 def plan(worker: Worker, settings: Settings) -> Ahead | None:
-    """What is to be parsed ahead for an application; None: nothing."""
+    """What is to be parsed ahead for an application; None: nothing is."""
     if not settings.parse_ahead_load:
         return None
     config = worker.engine.config
@@ -137,12 +137,12 @@ def _below(places: Sequence[str]) -> Iterator[str | None]:
 
 
 def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
-    """Parse, in a process of its own.
+    """Parse, in a child process.
 
     Args:
-        ahead: what is to be parsed.
+        ahead: which sources are parsed.
         names: of files that have been executed.
-        state: noted when all is done.
+        state: replaced when all is done.
     """
     from wsgi_coverage.report import parsing  # imports coverage.py: 0.1 s, 15 MB
 

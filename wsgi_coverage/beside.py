@@ -1,7 +1,7 @@
-"""The side port of a program: served from its start, and again where it takes itself over (exec).
+"""The side port of a program: served from its start, and again after an exec.
 
-An exec closes the port, and what runs afterwards is the same process: it gets the same port. What
-is needed for that stands in the environment, beside what the processes need that it starts.
+An exec closes the port and keeps the process, so the next program of the process serves the same
+port. The environment holds what that needs, beside what child processes need.
 
 Concurrency: runs in the main thread, before the program's first line; see sideport.py for the rest.
 """
@@ -38,14 +38,14 @@ _lost_its_guard = False  # and so is served no more
 def serve(
     worker: Worker, settings: Settings, listening: socket.socket, *, host: str, insecure: bool
 ) -> None:
-    """Serve the side port of this process to its end, and of the program that takes it over.
+    """Serve the side port of this process to its end, and after an exec again.
 
     Args:
         worker: of this process.
         settings: of the dashboard.
-        listening: the socket; handed over.
-        host: as it was asked for.
-        insecure: let everybody in, where nothing else says who may come in.
+        listening: the socket; owned by the side port from now on.
+        host: as the command line named it.
+        insecure: let everybody in, where neither a password nor `auth` is configured.
     """
     port = {
         "host": host,
@@ -73,7 +73,7 @@ def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: J
 
 
 def serve_again(worker: Worker) -> None:
-    """Serve where this process did so in the program that it ran before, if it did.
+    """After an exec: serve the port that this process served before, if it did.
 
     Where it cannot, the program goes on, measured, and the log says why.
     """
@@ -119,7 +119,7 @@ def _nobody(environ: Environ) -> object:  # noqa: ARG001
 
 
 def leave(host: str, number: int, *, insecure: bool) -> bool:
-    """Make way for another side port of this process, unless there is the same, or is to be none.
+    """Close the side port of this process, so that another can be opened, unless it is the same.
 
     Args:
         host: where to serve.
@@ -127,7 +127,7 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
         insecure: whether everybody may come in.
 
     Returns:
-        Whether there is none now, and may be one.
+        False where the same port is served already, or none may be served any more.
     """
     global _served
     if _served is None:
@@ -143,10 +143,15 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
 
 
 def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
-    """Who may come in: nobody but local callers, unless something says so.
+    """The settings with who may come in: local callers only, unless a password or `auth` is set.
+
+    Args:
+        settings: of the dashboard.
+        host: where the port is served.
+        insecure: let everybody in.
 
     Raises:
-        SettingsError: nothing does, and other machines reach the address.
+        SettingsError: other machines reach the host, and nothing says who may come in.
     """
     if _is_guarded(settings):
         return settings

@@ -1,4 +1,4 @@
-"""What a call would give, told without calling: a coroutine, a generator, or a result.
+"""Tell what a call would return, without calling: a coroutine, a generator, or a result.
 
 Looks at types and code flags alone, never at attributes of an object that is not a function: an
 application that loads itself when it is first touched stays unloaded. No state.
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def is_async(called: object) -> bool:
-    """Tell whether a call gives a coroutine or an async generator.
+    """Tell whether a call returns a coroutine or an async generator.
 
     False where that cannot be told: a class, a function that returns another one's coroutine.
     """
@@ -22,7 +22,7 @@ def is_async(called: object) -> bool:
 
 
 def is_generator(called: object) -> bool:
-    """Tell whether a call gives a generator; False where that cannot be told."""
+    """Tell whether a call returns a generator; False where that cannot be told."""
     return inspect.isgeneratorfunction(_function(called))
 
 

@@ -14,7 +14,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def now_iso() -> str:
-    """Now, ISO 8601 in UTC with microseconds."""
+    """The current time, ISO 8601 in UTC with microseconds."""
     return iso(time.time())
 
 
@@ -24,7 +24,7 @@ def iso(timestamp: float) -> str:
 
 
 def now() -> Moment:
-    """Now, on the clock that all processes of this boot share and nobody sets."""
+    """The current moment on the clock that all processes of this boot share and nobody sets."""
     return Moment(_boot(), time.monotonic())
 
 

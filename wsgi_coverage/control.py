@@ -1,6 +1,6 @@
-"""The desk: one method for each thing that can be asked, whatever door it came through.
+"""`Control`: one method for each thing that can be asked, by every entry point.
 
-No HTTP and no argparse here. Readers get what is published and never touch the tracer.
+No HTTP and no argparse here. Reading methods return what is published and never touch the tracer.
 
 Concurrency: no state of its own; the worker, the publisher and the snapshots each keep their rule.
 """
@@ -190,7 +190,7 @@ class Control:
 
     @contextlib.contextmanager
     def _collected(self, wait: float) -> Iterator[Source]:
-        """The same, which is forgotten afterwards unless something fails inside."""
+        """As `_gathered`, and what was read is forgotten afterwards, unless the block raises."""
         store = self._worker.store
         self._worker.engine.check_is_ours("a reset")
         with self._publisher.collecting():
@@ -292,10 +292,10 @@ class Control:
         return self._publisher.current()
 
     def outdated(self) -> list[str]:
-        """What is no longer as it was when the published report was made, as sentences.
+        """Why the published report is out of date, as sentences; empty where it is not.
 
-        That a source has changed, or that all its workers have ended. Only looked up: nothing is
-        parsed, and no worker is asked.
+        A source has changed, or all workers that it was made of have ended. Only looked up: nothing
+        is parsed, and no worker is asked.
 
         Raises:
             NoReportError: nothing is published.
@@ -304,12 +304,16 @@ class Control:
         return self._publisher.read(lambda folder: origin.differences(folder, live=live))
 
     def count_workers(self) -> int | None:
-        """How many workers of this host listen; None where that cannot be told. None is asked."""
+        """How many workers of this host listen, without asking them; None: it cannot be told."""
         live = self._worker.live_ids()
         return None if live is None else len(live)
 
     def points(self, last: int) -> list[Point]:
-        """The last refreshes, resets and snapshots, in the order of time."""
+        """The last refreshes, resets and snapshots, the oldest first.
+
+        Args:
+            last: how many, at most.
+        """
         return in_order(self._history.read(), self._snapshots.newest(last), last)
 
     # Snapshots
@@ -329,7 +333,11 @@ class Control:
     # About
 
     def health(self, *, wait: float) -> JsonObject:
-        """What is measured, by which core and why, every worker, and what is the matter."""
+        """GET /health: what is measured, by which core and why, every worker, and the diagnoses.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+        """
         gathering = self._worker.ask_all("status", wait=wait)
         measuring = self._worker.engine.measuring
         problems: list[Any] = list(self._worker.problems)
@@ -377,7 +385,11 @@ class Control:
             raise
 
     def workers(self, *, wait: float) -> Gathering:
-        """Every live worker of this host; those that do not answer in time are silent."""
+        """Every live worker of this host; one that does not answer in time has the state `silent`.
+
+        Args:
+            wait: seconds to wait for answers, at most.
+        """
         return self._worker.ask_all("status", wait=wait)
 
     @property
@@ -391,10 +403,13 @@ class Control:
         return self._worker.store_is_paused()
 
     def building(self) -> JsonObject | None:
-        """`files_done`, `files_total` and `started_at` of a build that is under way."""
+        """Progress of the report that is being made; None: there is none.
+
+        `files_done`; `files_total`, None until the data is combined; `started_at`, ISO 8601 in UTC.
+        """
         return self._building.read()
 
     @property
     def can_reset(self) -> bool:
-        """False where the running Coverage belongs to somebody else."""
+        """False where 'coverage run' or a test runner started the Coverage."""
         return self._worker.engine.can_reset

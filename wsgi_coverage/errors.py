@@ -55,7 +55,7 @@ class SettingsError(WsgiCoverageError, ValueError):
 
 
 class AuthNotConfiguredError(SettingsError, RuntimeError):
-    """Nothing says who may see the dashboard, so nobody may: refused at construction."""
+    """No password, no auth callback, and debug is off: refused at construction."""
 
     slug = "auth-not-configured"
 
@@ -72,7 +72,7 @@ class MissingExtraError(WsgiCoverageError, RuntimeError):
 
 
 class UnsupportedPythonError(WsgiCoverageError, RuntimeError):
-    """Nothing can be measured by this Python that would be right: refused at construction."""
+    """This Python cannot measure correctly: it is not CPython, or runs without the GIL."""
 
     slug = "unsupported-python"
 
@@ -105,7 +105,7 @@ class UntrustedHostError(RequestError):
 
 
 class CrossSiteError(RequestError):
-    """A page of another site asked a browser to change something here."""
+    """A browser sent a changing request that a page of another site had made."""
 
     slug = "cross-site"
     status = 403
@@ -119,13 +119,13 @@ class NotFoundError(RequestError):
 
 
 class NoReportError(NotFoundError):
-    """No report has been published yet, or the last one was reset away."""
+    """No report has been published yet, or a reset has withdrawn it."""
 
     slug = "no-report"
 
 
 class RefusedReportError(NoReportError):
-    """What names the published report in the cache leads out of it: somebody has planted it."""
+    """The cache names a published report outside of itself: it was planted there."""
 
     slug = "report-refused"
 
@@ -162,21 +162,21 @@ class NoDataError(WsgiCoverageError):
 
 
 class NotOursError(WsgiCoverageError):
-    """The running Coverage belongs to somebody else, who would lose what a reset drops."""
+    """'coverage run' or a test runner started the Coverage, and would lose its data by a reset."""
 
     slug = "not-ours"
     status = 409
 
 
 class CannotPauseError(WsgiCoverageError):
-    """Measuring could not go on afterwards as it was before."""
+    """Measuring could not be resumed as it was before the pause."""
 
     slug = "cannot-pause"
     status = 409
 
 
 class ConfigurationError(WsgiCoverageError):
-    """coverage.py refuses a part of its configuration, which it looks at for a report only."""
+    """coverage.py refuses a part of its configuration that it checks for reports only."""
 
     slug = "configuration"
     status = 409
@@ -190,7 +190,7 @@ class SnapshotLimitError(WsgiCoverageError):
 
 
 class BuildFailedError(WsgiCoverageError):
-    """The process that made a report did not get done; what was published before stands."""
+    """The process that made a report failed or died; what was published before stands."""
 
     slug = "build-failed"
 
@@ -232,7 +232,7 @@ class ReadOnlyError(StorageError):
 
 
 class AccessDeniedError(StorageError):
-    """This process's user may not."""
+    """This process's user may not read or write the file."""
 
     slug = "access-denied"
     why = "permission denied"
@@ -281,7 +281,7 @@ def refusal(error: BaseException | None) -> int | None:
 
 
 def storage_error(error: BaseException, what: str) -> StorageError | None:
-    """The error that says why the system refused it; None: it did not.
+    """The StorageError of this project for an error of the system; None: it is another error.
 
     Args:
         error: what was raised.

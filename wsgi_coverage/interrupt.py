@@ -30,7 +30,7 @@ def _ignore(number: int, frame: object) -> None:
 
 
 class Hold:
-    """From its making to its release, Ctrl-C is noted only."""
+    """From its construction until `release`, Ctrl-C is only recorded."""
 
     came: bool = False
 
@@ -43,7 +43,7 @@ class Hold:
         self.came = True
 
     def release(self, *, to_python: bool = False) -> bool:
-        """Have Ctrl-C do again what it did; tell whether it came.
+        """Restore what Ctrl-C did before; tell whether one came meanwhile.
 
         Args:
             to_python: have it raise KeyboardInterrupt each time, as Python does by itself.

@@ -1,12 +1,12 @@
-"""Front door: wrap a WSGI application and its coverage is at ``/debug/coverage/``.
+"""Entry point: wrap a WSGI application, and its coverage is at ``/debug/coverage/``.
 
     application = CoverageMiddleware(application)
 
 A request that is not ours costs one comparison and reaches the application untouched: the same
 environ, the same iterable, the same exceptions.
 
-Concurrency: immutable after construction, but that the first request takes the look out of the way
-that ends the load.
+Concurrency: immutable after construction, but for the first request, which replaces the wrapper
+that ends the load by the application itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CoverageMiddleware:
 
     @classmethod
     def with_settings(cls, app: WsgiApplication, settings: Settings) -> CoverageMiddleware:
-        """Wrap an application under settings that a front door has settled already."""
+        """Wrap an application under settings that an entry point has loaded already."""
         self = cls.__new__(cls)
         self._start(app, settings)
         return self
@@ -151,7 +151,7 @@ class CoverageMiddleware:
         return dashboard(self._mounted(environ, path), start_response)
 
     def _attend(self) -> None:
-        """Something is to be done before a request goes on: a reset, or an autosave."""
+        """Before a request: do what is due in this process, a reset or an autosave for instance."""
         try:
             if self._worker is not None:
                 self._worker.attend()
@@ -183,7 +183,7 @@ class CoverageMiddleware:
             self._go_on_without(error)
 
     def _notice_user(self) -> None:
-        """Where another user may not write where reports were to go, they go elsewhere."""
+        """After a change of user: choose the folders for reports anew, where this one may write."""
         if self._worker is None:
             return
         try:

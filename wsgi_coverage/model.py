@@ -1,4 +1,4 @@
-"""The values that travel between rooms. All frozen: made once, read by any thread."""
+"""The values that packages hand to each other. All frozen: made once, read by any thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """One process that is measured, as it answered, or did not answer, a call to all workers."""
+    """The answer of one process to a call to all workers, or that there was none."""
 
     id: str  # part of its data file's name; not shown
     host: str
@@ -35,14 +35,14 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathering:
-    """What became of one call to all live workers of this host."""
+    """The result of one call to all live workers of this host."""
 
     workers: tuple[WorkerState, ...]
     ended_at: Moment  # what ran before the call, by a fresh worker, was published by then
 
     @property
     def complete(self) -> bool:
-        """True when every live worker did what it was asked."""
+        """True where every live worker did what it was asked."""
         return all(worker.fresh for worker in self.workers)
 
     def as_json(self) -> JsonObject:
@@ -52,14 +52,14 @@ class Gathering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A time during which nothing was noted, on purpose."""
+    """A time during which nothing was measured, because somebody asked for a pause."""
 
     began_at: str  # ISO 8601, UTC
     ended_at: str | None  # None: it goes on
 
     @property
     def warning(self) -> str:
-        """What a report says about it."""
+        """A sentence about the pause, for a report."""
         until = f"to {self.ended_at}" if self.ended_at else "on"
         return f"measuring was paused from {self.began_at} {until}: what ran then is not counted"
 
@@ -96,7 +96,7 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One thing that is the matter with how this process is measured."""
+    """One problem with how this process is measured."""
 
     name: str  # its anchor in docs/reference/diagnoses.md
     text: str  # what is the matter, with figures where there are some
@@ -136,7 +136,7 @@ class Report:
         }
 
     def as_snapshot(self) -> JsonObject:
-        """The same as an entry of GET /snapshots."""
+        """An entry of GET /snapshots, and the answer to POST /snapshot."""
         return {
             "id": self.id,
             "label": self.label,

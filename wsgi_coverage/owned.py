@@ -1,4 +1,4 @@
-"""Files and folders for the own user alone, whatever the umask.
+"""Make files and folders for this process's user alone, whatever the umask.
 
 The umask is the application's, and one for all its threads, so it is left as it is: what is made
 here has its mode from the first moment. Folders that are there already keep theirs.
@@ -20,7 +20,7 @@ ABANDONED = 600.0  # seconds since it was written to; writing one takes less tha
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file is called as it is until it is whole."""
+    """Tell whether a file has the name of one that is still being written."""
     return name.startswith(TEMPORARY)
 
 
@@ -94,6 +94,6 @@ def sweep(folder: Path, matches: Callable[[str], object] = is_temporary) -> None
 
 
 def restrict(folder: Path) -> None:
-    """Give a folder, and all that others have written in it, these modes."""
+    """Give a folder, and all that others have written in it, modes for this user alone."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(FOLDER if path.is_dir() else FILE)

@@ -1,4 +1,4 @@
-"""Front door for PasteDeploy: ``use = egg:wsgi-coverage`` in a filter section.
+"""Entry point for PasteDeploy: ``use = egg:wsgi-coverage`` in a filter section.
 
 The options of that section are the settings. Those of ``[DEFAULT]`` are not looked at: a ``debug``
 that stands there is meant for the application. No state.

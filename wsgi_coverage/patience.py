@@ -1,9 +1,9 @@
-"""While a request waits, or works for long: a sign of life to the server, now and then.
+"""Tell the server now and then that the worker is alive, while a request waits or works for long.
 
-Whoever knows the server hands down what to do (`during`); every loop that may wait for seconds
-calls `tick`. Nothing here knows what a server is.
+`web` passes down what tells it (`during`); every loop that may wait for seconds calls `tick`. This
+module does not know which server that is.
 
-Concurrency: what was handed down holds in the thread, or the task, that handed it down.
+Concurrency: what was passed down holds in the thread, or the task, that passed it down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ _beat: ContextVar[Beat | None] = ContextVar("wsgi_coverage_beat", default=None)
 
 @contextlib.contextmanager
 def during(beat: Beat) -> Iterator[None]:
-    """Have this called by every `tick` inside."""
+    """Have every `tick` inside call this.
+
+    Args:
+        beat: tells the server; called often, so it limits itself.
+    """
     token = _beat.set(beat)
     try:
         yield
@@ -28,6 +32,6 @@ def during(beat: Beat) -> Iterator[None]:
 
 
 def tick() -> None:
-    """Give a sign of life, if somebody wants one."""
+    """Tell the server that this worker is alive, if `during` was given something to call."""
     if (beat := _beat.get()) is not None:
         beat()

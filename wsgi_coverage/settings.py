@@ -1,4 +1,4 @@
-"""What can be set, where each value came from, and which values are refused.
+"""Every setting: its sources, its rule, and the error for a value that is refused.
 
 A setting is a keyword argument, an environment variable (``WSGI_COVERAGE_<NAME>``) or a paste
 option, in that order of precedence; an empty environment variable or paste option counts as not
@@ -54,15 +54,15 @@ class Settings:
     default_snapshot_dir: str = ".wsgi-coverage-snapshots"
 
     def cache_folder(self, home: Path) -> Path:
-        """Where reports and analyses go.
+        """The folder of reports and analyses.
 
         Args:
-            home: the data file's folder, where no other is set.
+            home: the data file's folder, which it is in unless `cache_dir` is set.
         """
         return self.cache_dir or home / self.default_cache_dir
 
     def require_auth(self) -> None:
-        """Refuse to serve anybody when nothing says who may look.
+        """Refuse to serve without a policy of who may see the dashboard.
 
         Raises:
             AuthNotConfiguredError: there is no auth callback, no password, and debug is off.
@@ -82,7 +82,7 @@ def load(
     env_names: Mapping[str, str] | None = None,
     defaults: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Settle every setting from its sources.
+    """Read every setting from its sources.
 
     Args:
         keywords: keyword arguments as given; a value of None counts as not given.
@@ -167,7 +167,7 @@ def _auth(raw: object) -> AuthCallback:
 
 
 def check_callback(found: object) -> Callable[..., object]:
-    """Refuse an auth callback that cannot say yes or no when it is called.
+    """Refuse an auth callback whose result cannot be a verdict.
 
     Raises:
         ValueError: it is not callable, or it is an async or a generator function.

@@ -44,7 +44,7 @@ NO_PHASES = "a side port sees no requests of the application, so it cannot tell 
 
 
 class ProgramControl(Control):
-    """The desk of a program that wraps no application."""
+    """`Control` of a program that wraps no application, with py-coverage-http's requests."""
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         super().__init__(worker, settings)
@@ -101,7 +101,7 @@ class SideApp:
 
     Args:
         settings: who may come in; its url_prefix is not looked at.
-        control: the desk.
+        control: what the endpoints call.
     """
 
     def __init__(self, settings: Settings, control: ProgramControl) -> None:

@@ -1,11 +1,11 @@
-"""Front door: the control app on a port of its own, in the process of a program that goes on.
+"""Entry point: the control app on a port of its own, in the process of a program that goes on.
 
 The port belongs to the process that opened it: a fork closes its copy and serves nothing.
 
 Concurrency: one thread accepts, and each request has a thread. They are made below `threading`, so
 that no core traces them, no program waits for them at its end, and a monkey patch does not reach
-them. None of them accepts while the process forks, and a fork waits a moment for requests that are
-being answered.
+them. None of them accepts while the process forks, and a fork waits up to a second for requests
+that are being answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A line on a terminal that takes its own place again and again, as progress does.
+"""Show progress as one line of a terminal that is overwritten.
 
 Concurrency: functions without state.
 """
@@ -12,9 +12,13 @@ BEGIN = "\r\x1b[K"  # to the line's beginning, and erase it
 
 
 def show(text: str, *, end: str = "") -> None:
-    """Show a text in the place of the last one, on stderr; of one that is too long, the beginning.
+    """Overwrite the last line on stderr; of a text that is too long only the beginning is shown.
 
-    A line that wrapped would not be taken away by the next one.
+    A line that wrapped would not be overwritten by the next one.
+
+    Args:
+        text: the line.
+        end: follows it; the default leaves the cursor there.
     """
     sys.stderr.write(f"{BEGIN}{text[: _room()]}{end}")
     sys.stderr.flush()

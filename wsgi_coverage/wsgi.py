@@ -1,4 +1,4 @@
-"""Front door without a line of code: name the application in the environment.
+"""Entry point without a line of code: name the application in the environment.
 
     WSGI_COVERAGE_APP=myapp:app gunicorn wsgi_coverage.wsgi:application
 

@@ -1,4 +1,4 @@
-"""Front door for Flask: ``FlaskCoverage(app)``.
+"""Entry point for Flask: ``FlaskCoverage(app)``.
 
 Translates Flask's idea of configuration and authorization into wsgi_coverage's, and decides nothing
 itself. Concurrency: immutable after construction, but for the applications that `init_app` wraps.

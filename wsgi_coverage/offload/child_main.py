@@ -119,7 +119,7 @@ def _prepare_imports(header: dict[str, Any]) -> None:
         for path in header["path"]:
             if Path(path).name in ("site-packages", "dist-packages"):
                 site.addsitedir(path)
-    # The package without its __init__, which imports the front doors and werkzeug: 60 ms.
+    # The package without its __init__, which imports the entry points and werkzeug: 60 ms.
     package = types.ModuleType("wsgi_coverage")
     package.__path__ = [header["package"]]
     sys.modules["wsgi_coverage"] = package
