@@ -1,4 +1,4 @@
-"""Which data files can be one: those of one mode that know no two versions of a source.
+"""Group data files that can be combined: of one mode, and without two versions of a source.
 
 Concurrency: one instance belongs to one thread.
 """
@@ -14,10 +14,10 @@ from wsgi_coverage.data.union import has_branches
 
 
 class Alike:
-    """Data files in groups, each file in the first one that it goes with.
+    """Data files in groups, each file in the first group that it can be combined with.
 
-    What is known of each source is kept for all groups at once, as an integer of which bit n stands
-    for group n: so the work does not grow with the square of the number of files.
+    What is known of each source is stored for all groups at once, as an integer of which bit n
+    stands for group n: so the work does not grow with the square of the number of files.
     """
 
     def __init__(self) -> None:
@@ -51,5 +51,5 @@ class Alike:
             self._versions[version] = self._versions.get(version, 0) | bit
 
     def groups(self) -> Iterator[Sequence[Path]]:
-        """Those of more than one file."""
+        """The groups of more than one file."""
         return (group for group in self._groups if len(group) > 1)

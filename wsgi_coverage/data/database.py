@@ -49,7 +49,7 @@ class TooLongError(sqlite3.OperationalError):
 
 @contextlib.contextmanager
 def connected(content: bytes) -> Iterator[sqlite3.Connection]:
-    """What a data file holds.
+    """Open the content of a data file as an SQLite connection.
 
     Raises:
         sqlite3.Error: it is no database, or one that coverage.py would not write; or reading it,
@@ -89,7 +89,7 @@ def _opened(content: bytes) -> Iterator[sqlite3.Connection]:
 
 
 def run(connection: sqlite3.Connection, statement: str, arguments: Sequence[Any] = ()) -> None:
-    """Run a statement to its end: one that is under way keeps a transaction open.
+    """Run a statement to its end, because one that is under way keeps a transaction open.
 
     Without reference counts (PyPy) it would be under way until its cursor is collected.
 
@@ -147,10 +147,10 @@ def fetch(
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Refuse what would compute something when it is read.
+    """Refuse views, triggers, virtual tables and generated columns, and too many tables.
 
     Raises:
-        sqlite3.DatabaseError: there is something, or very much.
+        sqlite3.DatabaseError: there are some.
     """
     with contextlib.closing(connection.execute(SCHEMA)) as cursor:
         rows = cursor.fetchmany(TABLES + 1)

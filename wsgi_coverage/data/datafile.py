@@ -1,10 +1,10 @@
 """Open one data file to read it, or say why it cannot be used.
 
-It is read at once, and what was read is what is looked at. A sealed file is whole. Any other may
-belong to a `coverage run` that goes on, so it is read again if it changed meanwhile, and looked
-through for damage first.
+The whole file is read at once, and queries run on that copy. A sealed file is whole. Any other may
+belong to a `coverage run` that goes on, so it is read again if it changed meanwhile, and checked
+for damage first.
 
-Concurrency: nothing that lies there is ever changed.
+Concurrency: no file is changed here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class UnusableError(Exception):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A data file to read; it is not changed.
+    """Open a data file to read it.
 
     Raises:
         UnusableError: it cannot be used; what goes wrong in the block that reads it becomes one.
@@ -81,7 +81,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _content(path: Path) -> bytes:
-    """What a data file holds, whole and sound."""
+    """The content of a data file, complete and undamaged."""
     problem = None
     for attempt in range(TRIES):
         if attempt:

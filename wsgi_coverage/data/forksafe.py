@@ -1,18 +1,19 @@
-"""No fork of this process while one of its threads is inside SQLite for us.
+"""Prevent a fork of this process while one of its threads is inside SQLite for us.
 
 SQLite holds locks of its own for moments. A child that another thread forks at such a moment waits
-for ever at its own first call of SQLite, since nobody is there who would release them. So what is
-done with SQLite in a measured process is done inside of `no_fork`, and a fork waits for its end.
+for ever at its own first call of SQLite, because no thread there releases them. So code that uses
+SQLite in a measured process runs inside of `no_fork`, and a fork waits for its end.
 
 Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
 which write to few, until a thread is inside.
 
 Concurrency: `_turn` is held by the thread that is inside, which has `_hook` wait for it. `_forking`
-counts the forks that do not wait: who comes in waits until there is none. Who forks is counted
-before it calls `_hook`, and who comes in sets `_hook` before it looks at the count, so that one of
-them sees the other. The lock is Python's own, which no monkey patch replaces, and its holder may
-take it again: it is not inside SQLite when a signal handler of its thread forks. Nobody waits for
-longer than `PATIENCE`: the application's hooks may wait for a thread that waits here.
+counts the forks that do not wait: a thread that enters waits until there is none. A forking thread
+is counted before it calls `_hook`, and an entering one sets `_hook` before it looks at the count,
+so that one of them sees the other. The lock is Python's own, which no monkey patch replaces, and
+its holder may take it again: it is not inside SQLite when a signal handler of its thread forks. No
+thread waits for longer than `PATIENCE`: the application's hooks may wait for a thread that waits
+here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _is_registered = False
 
 
 def register() -> None:
-    """Have forks of this process wait; to be called once."""
+    """Register the at-fork hooks; to be called once."""
     global _is_registered
     # Hooks before a fork that were registered first are called last.
     os.register_at_fork(before=_hook, after_in_child=partial(_hook.__setstate__, IDLE))
@@ -56,7 +57,7 @@ def register() -> None:
 
 @contextlib.contextmanager
 def no_fork() -> Iterator[None]:
-    """Have nothing fork this process inside, from any thread but this one."""
+    """Keep other threads of this process from forking inside of the block."""
     global _owner
     if not _is_registered:
         yield
@@ -85,7 +86,7 @@ def no_fork() -> Iterator[None]:
 
 @contextlib.contextmanager
 def forks() -> Iterator[None]:
-    """Inside of `no_fork`, where this thread uses no SQLite for a while: a fork may come here.
+    """Inside of `no_fork`: a block without SQLite, in which forks may happen.
 
     Outside of it this does nothing.
     """
@@ -107,7 +108,7 @@ def forks() -> Iterator[None]:
 
 
 def pause() -> None:
-    """Inside of `no_fork`, between two steps: let a fork come, if none could for a while."""
+    """Inside of `no_fork`, between two steps: let a fork happen, if none could for a while."""
     if _owner == get_ident() and time.monotonic() > _since + EVERY:
         with forks():
             pass
@@ -138,7 +139,7 @@ def _wait() -> None:
 
 
 def is_not_held(error: RuntimeError) -> bool:
-    """Tell whether a lock was not this thread's to release, from what a handler raises.
+    """Tell from a release's exception whether the lock was not this thread's.
 
     It was waited for in vain, or a handler has raised before it was taken.
     """

@@ -1,4 +1,4 @@
-"""What ran before measuring began, in words: for /health, each report, and each file in it.
+"""Sentences about files that were imported before measuring began: for /health, reports and files.
 
 No state.
 """
@@ -18,7 +18,7 @@ REMEDY = (
 
 
 class Unseen(NamedTuple):
-    """What had run of a module when measuring began."""
+    """How far a module had run when measuring began."""
 
     has_ended: bool  # its import
     line: int | None  # that it had come to, and from which on it is seen; None: from nowhere on
@@ -46,11 +46,12 @@ def reason(unseen: Unseen) -> str:
 
 
 def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
-    """Tell whether all that ran of a file is known.
+    """Tell whether all lines that ran of a file are known.
 
     Args:
         unseen: of its module.
-        first_missing: line, outside of functions; None: there is none.
+        first_missing: number of its first line, outside of functions, that did not run; None:
+            there is none.
     """
     return first_missing is None or (unseen.line is not None and first_missing >= unseen.line)
 
@@ -72,6 +73,6 @@ def warning(files: Collection[str]) -> str | None:
 
 
 def named(names: Collection[str]) -> str:
-    """The first of some names, as a sentence has them, and how many there are besides."""
+    """Some names for a sentence: the first few, and the number of the others."""
     shown = ", ".join(sorted(names)[:NAMED])
     return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown

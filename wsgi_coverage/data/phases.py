@@ -1,8 +1,8 @@
 """Load and runtime, told apart by the contexts of a data file.
 
-What ran while the application was being imported lies in the context ``load``, what ran after the
-first request in ``runtime``; after a static context of the user's own, joined as coverage.py joins
-contexts: ``nightly|load``. A line in any other context is of a phase that nobody told.
+Lines that ran while the application was being imported are in the context ``load``, those that ran
+after the first request in ``runtime``; after a static context of the user's own, joined as
+coverage.py joins contexts: ``nightly|load``. The phase of a line in any other context is unknown.
 
 Concurrency: values, and functions without state.
 """
@@ -17,7 +17,7 @@ JOIN = "|"  # coverage.py's own, between a static and a dynamic context
 
 
 class Phase(StrEnum):
-    """When a line ran; the value is the name of its context."""
+    """The phase in which a line ran; the value is the name of its context."""
 
     LOAD = "load"
     RUNTIME = "runtime"
@@ -32,7 +32,7 @@ class Ran(StrEnum):
 
     @classmethod
     def of(cls, covered: int, runtime: int | None) -> Ran | None:
-        """When it ran; None: it did, and nobody told in which phase.
+        """When it ran; None: it did, in an unknown phase.
 
         Args:
             covered: statements that ran at all.
@@ -52,7 +52,7 @@ def count_load_only(states: Iterable[str | None]) -> int | None:
 
 
 def context_of(phase: Phase, static: str | None) -> str:
-    """The context of what runs in a phase."""
+    """The context of lines that run in a phase."""
     return f"{static}{JOIN}{phase}" if static else str(phase)
 
 

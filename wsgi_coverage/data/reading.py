@@ -1,4 +1,4 @@
-"""What a host's memory of executed lines held at one moment, as plain data and as integers.
+"""The content of a host's memory of executed lines at one moment, as plain data and as integers.
 
 Concurrency: values, made once.
 """
@@ -19,7 +19,7 @@ ARC_MIDDLE = 1 << (ARC_BITS - 1)
 
 
 class Place(NamedTuple):
-    """Where the lines of one source version lie."""
+    """Where the bytes of one source version's lines are: chunk, offset, number of lines."""
 
     chunk: int
     at: int  # of line 0, from the beginning of the chunk's lines
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One source version that has a place."""
+    """One source version and its place in the memory."""
 
     name: str  # as in data files
     version: str  # fingerprint of its content, or stamp.CHANGED
@@ -40,7 +40,7 @@ def room_of(content: bytes) -> int:
 
 
 class Record(NamedTuple):
-    """What does not fit a byte a line, of one source version."""
+    """Arcs, or lines, of one source version that are not stored as a byte a line."""
 
     name: str  # as in data files
     version: str | None  # fingerprint of its content; None: not known
@@ -54,18 +54,18 @@ Lines = Mapping[Phase | None, int]  # by phase (None: nobody told); bit n is lin
 
 
 def arc_of(start: int, end: int) -> int:
-    """An arc as one integer, both of its line numbers in it; they may be negative."""
+    """An arc as one integer that holds both line numbers, which may be negative."""
     return (start << ARC_BITS) + end + ARC_MIDDLE
 
 
 def ends_of(arc: int) -> tuple[int, int]:
-    """The two line numbers of an arc."""
+    """The two line numbers of an arc from `arc_of`."""
     return arc >> ARC_BITS, (arc & (2 * ARC_MIDDLE - 1)) - ARC_MIDDLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a memory held at one moment."""
+    """The content of a memory at one moment."""
 
     id: str  # of the memory: host, process id of its maker, random
     host: str
@@ -82,7 +82,7 @@ class Reading:
         return not self.sources and not any(self.records.values())
 
     def names(self) -> Iterator[str]:
-        """The sources, as in data files; one may come more than once."""
+        """The names of the sources, as in data files; one may come more than once."""
         yield from (claim.name for claim in self.sources)
         yield from (record.name for records in self.records.values() for record in records)
 
@@ -116,7 +116,7 @@ class Reading:
                 yield record.context or context_in(phase, static), record
 
     def checksum(self) -> int:
-        """Tells one state from another: of the same epoch, sources and lines."""
+        """A checksum of the epoch, sources and lines, to tell one state from another."""
         out = zlib.crc32(repr((self.epoch, len(self.sources))).encode())
         for phase in sorted(self.planes, key=str):
             for number, chunk in sorted(self.planes[phase].items()):
@@ -127,7 +127,7 @@ class Reading:
 
 
 def by_context(lines: Lines, static: str | None) -> dict[str, int]:
-    """The same lines by coverage.py's contexts.
+    """Lines by phase as lines by coverage.py's contexts.
 
     Args:
         lines: by phase.
@@ -137,5 +137,5 @@ def by_context(lines: Lines, static: str | None) -> dict[str, int]:
 
 
 def context_in(phase: Phase | None, static: str | None) -> str:
-    """The context of a phase in a data file; where nobody told it, the static one."""
+    """The context of a phase in a data file; for an unknown phase the static one."""
     return context_of(phase, static) if phase is not None else static or ""

@@ -1,10 +1,10 @@
-"""Read regular files, and nothing that would keep the reader waiting or never ends.
+"""Read regular files of a bounded size, and refuse pipes, devices and anything endless.
 
-A name may be anybody's: that of a measured file in a data file, or that of a file which somebody
-has put beside the data files. Behind it may be a pipe, a device, or a file of any size.
+A name may come from a stranger: the name of a measured file in a data file, or of a file beside the
+data files. What it leads to may be a pipe, a device, or a file of any size.
 
-Concurrency: functions without state. What is checked is what was opened: the name may lead to
-something else a moment later.
+Concurrency: functions without state. The opened file is checked, because a moment later the name
+may lead to something else.
 """
 
 from __future__ import annotations
@@ -23,29 +23,33 @@ for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last is Windows', th
 
 
 class UnreadableError(OSError):
-    """What has a name is not to be read; ``strerror`` says why."""
+    """A file is not regular or too large; ``strerror`` says which."""
 
 
 class Content(NamedTuple):
-    """What a file held."""
+    """The content of a file."""
 
     raw: bytes
     is_whole: bool  # nobody wrote to it meanwhile
 
 
 def read(path: str | Path, most: int = MOST) -> bytes:
-    """What a regular file holds.
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
 
     Raises:
-        UnreadableError: it is none, or holds more.
+        UnreadableError: it is not regular, or larger.
         OSError: it cannot be read.
-        ValueError: that is no name.
+        ValueError: the path is none, because of a NUL for instance.
     """
     return load(path, most).raw
 
 
 def load(path: str | Path, most: int = MOST) -> Content:
-    """The same, and whether it was written to meanwhile."""
+    """As `read`, and whether the file was written to meanwhile."""
     check(path, most)  # a device may do something when it is opened
     fd = os.open(path, FLAGS)
     with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  it is open already
@@ -61,12 +65,16 @@ def load(path: str | Path, most: int = MOST) -> Content:
 
 
 def check(path: str | Path, most: int = MOST) -> None:
-    """Refuse what somebody else is going to read by the same name, as `read` does.
+    """Refuse a file that `read` would refuse, before other code reads it by the same name.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
 
     Raises:
-        UnreadableError: it is no regular file, or holds more.
-        OSError: there is nothing of this name.
-        ValueError: that is no name.
+        UnreadableError: it is not regular, or larger.
+        OSError: there is no such file.
+        ValueError: the path is none, because of a NUL for instance.
     """
     # Reports look at thousands: a Path for each of them takes twice the time.
     _checked(os.stat(path), path, most)  # noqa: PTH116

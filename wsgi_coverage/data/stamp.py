@@ -1,7 +1,7 @@
-"""What a published data file says about itself, in a table of its own beside coverage.py's.
+"""The stamp of a published data file: whose it is, its epoch, and its sources' fingerprints.
 
-Written into the same SQLite file as the lines, so that the two are replaced together; coverage.py
-reads past tables that it does not know.
+In tables of its own beside coverage.py's, in the same SQLite file, so that lines and stamp are
+replaced together; coverage.py ignores tables that it does not know.
 
 A stamped file is sealed: it holds a checksum of itself. SQLite has none, so a flipped bit would be
 one more line; and looking through a file for damage takes longer than reading it.
@@ -37,7 +37,7 @@ Fingerprints = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Whose data a published file holds, and of which epoch."""
+    """Which worker published a data file, on which host, and in which epoch."""
 
     worker_id: str
     host: str
@@ -45,7 +45,7 @@ class Stamp:
 
 
 class BrokenSealError(ValueError):
-    """A file is not what it was when it was sealed."""
+    """A file has changed since it was sealed."""
 
 
 def put(path: Path, stamp: Stamp) -> None:
@@ -73,7 +73,7 @@ def _seal(path: Path) -> None:
 
 
 def is_sealed(content: bytes) -> bool:
-    """Tell whether a file is just what it was when it was stamped; False if it never was.
+    """Tell whether a file is unchanged since it was stamped; False if it never was.
 
     Raises:
         BrokenSealError: it has changed since.
@@ -87,14 +87,14 @@ def is_sealed(content: bytes) -> bool:
 
 
 def _checksum(content: bytes) -> tuple[bytes, bytes]:
-    """The checksum that a file holds, and that of all the rest of it, never 0."""
+    """The checksum that a file holds, and that of all its other bytes, never 0."""
     rest = memoryview(content)[SEAL.stop :]
     checksum = zlib.crc32(rest, zlib.crc32(content[: SEAL.start]))
     return content[SEAL], (checksum or 1).to_bytes(4, "big")
 
 
 def read(path: Path) -> Stamp | None:
-    """The stamp on a data file; None if it has none, or is no data file of ours."""
+    """The stamp on a data file; None if it has none, or is no data file."""
     with contextlib.suppress(sqlite3.Error), reading(path) as connection:
         return stamp_in(connection)
     return None
@@ -116,7 +116,7 @@ def _is_name(name: object) -> bool:
 
 
 def fingerprint(source: str | Path) -> str | None:
-    """What tells one version of a source from another; None if it cannot be read.
+    """A hash that tells one version of a source from another; None if it cannot be read.
 
     Raises:
         OSError: no descriptor is left to read it by.
@@ -130,12 +130,12 @@ def fingerprint(source: str | Path) -> str | None:
 
 
 def fingerprint_of(content: bytes) -> str:
-    """What tells one version of a source, of this content, from another."""
+    """The fingerprint of a source with this content."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
-    """Add, to a data file that nobody else has open, which version of each file was loaded.
+    """Add which version of each file was loaded, to a data file that no other process has open.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -153,14 +153,14 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
 
 
 def read_fingerprints(path: Path) -> dict[str, str]:
-    """Which version of each file was loaded; empty where nothing is known of that."""
+    """The fingerprint of the version that was loaded of each file; empty where none is stored."""
     with contextlib.suppress(sqlite3.Error), reading(path) as connection:
         return fingerprints_of(fingerprints_in(connection))
     return {}
 
 
 def measured_files(path: Path) -> list[str]:
-    """The files that a published data file knows (coverage.py documents its tables).
+    """The measured files of a published data file (coverage.py documents its tables).
 
     Raises:
         sqlite3.Error: it is no data file.
@@ -170,7 +170,7 @@ def measured_files(path: Path) -> list[str]:
 
 
 def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
-    """What an open data file says of that, as it is: the same for many workers.
+    """The stored fingerprints of an open data file, as text; equal for workers with equal sources.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -187,16 +187,16 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
 
 
 def fingerprints_of(text: Fingerprints) -> dict[str, str]:
-    """Which version of each file was loaded."""
+    """The fingerprint of each file, from what `fingerprints_in` returned."""
     paths, versions = text
     return dict(zip(paths.split("\0"), versions.split(","), strict=True)) if paths else {}
 
 
 def check(path: Path) -> None:
-    """Read a data file that nobody writes to, to see whether it is whole.
+    """Check that a data file that nothing writes to is complete and undamaged.
 
     Raises:
-        OSError: it is not: it is damaged, or tables are missing.
+        OSError: it is damaged, or tables are missing.
     """
     try:
         with reading(path) as connection:
@@ -232,7 +232,7 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """What a data file holds, whoever writes to it meanwhile.
+    """Open a data file to read it, also while other processes write to it.
 
     Raises:
         sqlite3.Error: it cannot be read, or is none.
@@ -251,10 +251,10 @@ def _content(path: Path) -> bytes:
 
 
 def check_number(files: int) -> None:
-    """Refuse more files than any application has.
+    """Refuse a data file with more files than any application has.
 
     Raises:
-        sqlite3.DataError: these are more.
+        sqlite3.DataError: there are more.
     """
     if files > FILES:
         raise sqlite3.DataError(f"it names {files:,} files, and no more than {FILES:,} are read")

@@ -1,9 +1,10 @@
-"""The folder that relative names of files are relative to: where this process was at its start.
+"""The folder that relative file names refer to: this process's working directory at its start.
 
-An application may go elsewhere, when it is imported or in a request; what `relative_files`,
-patterns and reports name stays where it was. A child process that works for a worker begins there.
+An application may change the working directory, when it is imported or in a request; that leaves
+the meaning of `relative_files`, patterns and names in reports as it was. A child process that works
+for a worker begins there.
 
-Concurrency: set when measuring starts, and by a fork inherited; read by every thread.
+Concurrency: set when measuring starts, and inherited by a fork; read by every thread.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ _folder: str | None = None
 
 
 def note(folder: str | None = None) -> None:
-    """Measuring starts.
+    """Remember the folder, when measuring starts.
 
     Args:
-        folder: where it did; None: in the folder that the process is in.
+        folder: where it did; None: the present working directory.
     """
     global _folder
     try:
@@ -27,17 +28,17 @@ def note(folder: str | None = None) -> None:
 
 
 def folder() -> str | None:
-    """That folder, as an absolute path; None: where the process is at the moment."""
+    """The folder, as an absolute path; None: the present working directory."""
     return _folder
 
 
 def here(name: str) -> str:
-    """Where a file is that is named relative to that folder, or in full."""
+    """The full path of a file that is named relative to the folder, or in full."""
     return name if _folder is None else os.path.join(_folder, name)  # noqa: PTH118  of thousands
 
 
 def has_moved() -> bool:
-    """Tell whether the application has gone elsewhere since."""
+    """Tell whether the working directory is another one now."""
     try:
         return _folder is not None and os.getcwd() != _folder  # noqa: PTH109
     except OSError:

@@ -1,8 +1,8 @@
 """The union of many data files, one row per file and context.
 
-What `coverage combine` makes of them, in a tenth of the time: it joins one file after another in
-SQL, which writes every row again for each; here lines are ORed as integers (coverage.py documents
-its numbits and its tables) and written once.
+As `coverage combine` makes it, in a tenth of the time: that joins one file after another in SQL,
+which writes every row again for each; here lines are ORed as integers (coverage.py documents its
+numbits and its tables) and written once.
 
 Concurrency: one instance belongs to one thread.
 """
@@ -63,7 +63,7 @@ Names = tuple[Sequence[str], Mapping[int, str]]  # of files: in the data file, a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What one data file holds; its rows' ids mean nothing in another."""
+    """The content of one data file; its rows' ids mean nothing in another."""
 
     paths: Sequence[str]  # the names of its files, in the order of `names`
     names: Mapping[int, str]  # and what they are here
@@ -73,12 +73,12 @@ class Part:
 
 
 class DataUnion:
-    """What many data files hold together.
+    """The union of the content of data files.
 
     Args:
         target: where it is to be written; becomes an empty data file at once.
         branch: whether it is of branches; data files that differ are refused.
-        path_map: where a measured file is here.
+        path_map: maps the name of a measured file to its name here.
         look: called with the names in a data file before any of them is mapped.
 
     Raises:
@@ -111,7 +111,7 @@ class DataUnion:
 
     @property
     def branch(self) -> bool:
-        """Whether it is of branches."""
+        """True for arcs, False for lines."""
         return self._branch
 
     @property
@@ -130,7 +130,7 @@ class DataUnion:
         return known
 
     def read(self, connection: sqlite3.Connection) -> Part:
-        """All that a data file holds.
+        """The content of a data file.
 
         Raises:
             UnusableError: it is of another coverage.py, or of the other mode, or not sound.
@@ -195,10 +195,10 @@ class DataUnion:
             raise UnusableError("it holds both lines and branches")
 
     def add(self, part: Part, *, without: Collection[str] = ()) -> None:
-        """Add what a data file holds.
+        """Add the content of a data file.
 
         Args:
-            part: what it holds.
+            part: the content.
             without: files to leave out, by their names in it.
 
         Raises:
@@ -249,7 +249,7 @@ class DataUnion:
         """Add lines that have run of one file.
 
         Args:
-            name: what it is here.
+            name: the file's name here.
             lines: by context; bit n is line n.
         """
         self._files.setdefault(name)
@@ -259,12 +259,12 @@ class DataUnion:
             found[name] = found.get(name, 0) | bits
 
     def add_record(self, name: str, context: str, record: Record) -> None:
-        """Add what a record of a memory holds, which is of this union's mode.
+        """Add the arcs or lines of a record of a memory, which are of this union's mode.
 
         Args:
-            name: what its file is here.
-            context: in which.
-            record: what it holds.
+            name: the file's name here.
+            context: in which they ran.
+            record: the arcs or lines.
         """
         self.touch(name, record.tracer)
         self._contexts.setdefault(context)
@@ -278,12 +278,12 @@ class DataUnion:
             found[name] = found.get(name, 0) | int.from_bytes(bits, "little")
 
     def forget(self, name: str) -> None:
-        """Take out what was added of one file."""
+        """Remove what was added of one file."""
         for found in self._found.values():
             found.pop(name, None)
 
     def touch(self, name: str, tracer: str) -> None:
-        """Have a file in the union that may not have run."""
+        """Add a file, of which nothing may have run."""
         if name not in self._files:
             self._files[name] = None
             if tracer:
@@ -291,7 +291,7 @@ class DataUnion:
 
     @forksafe.no_fork()
     def write(self) -> None:
-        """Write it, once.
+        """Write the union; to be called once.
 
         Raises:
             sqlite3.Error: it cannot be written.
@@ -329,7 +329,7 @@ class DataUnion:
 
 
 def has_branches(connection: sqlite3.Connection) -> bool:
-    """Tell whether a data file is of branches.
+    """Tell whether a data file holds arcs.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -358,7 +358,7 @@ def _by_context(rows: Iterable[tuple[int, int, Any]]) -> Rows:
 
 
 def is_storable(name: str) -> bool:
-    """False for a file name that is no UTF-8: SQLite takes no lone surrogates."""
+    """False for a file name that is not UTF-8: SQLite takes no lone surrogates."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -368,7 +368,7 @@ def is_storable(name: str) -> bool:
 
 @forksafe.no_fork()
 def _create(path: Path, *, branch: bool) -> None:
-    """An empty data file of the coverage.py that is installed."""
+    """Write an empty data file of the coverage.py that is installed."""
     data = CoverageData(no_disk=True)
     try:
         if branch:

@@ -1,4 +1,4 @@
-"""Which version of a source is there now, and who has loaded another.
+"""Compare the versions of sources that workers have loaded with those on disk.
 
 Concurrency: a `Versions` belongs to one thread; what is known of a source is shared by all threads
 of a process, in a dict of which no entry is ever changed.
@@ -20,10 +20,10 @@ _known: dict[str, tuple[tuple[int, int, int], str]] = {}
 
 
 class Versions:
-    """Compares what workers have loaded with what is there now, each source once.
+    """Compares loaded versions with those on disk, reading each source once.
 
     Args:
-        name: where a measured file is here.
+        name: maps the name of a measured file to its name here.
     """
 
     def __init__(self, name: Callable[[str], str]) -> None:
@@ -32,9 +32,12 @@ class Versions:
         self._now: dict[str, str | None] = {}
 
     def changed(self, loaded: stamp.Fingerprints) -> list[str]:
-        """Of what a worker has loaded, the files that are now of another version.
+        """The files that a worker has loaded in another version than there is now.
 
         A file that cannot be read is not among them.
+
+        Args:
+            loaded: the worker's, from `stamp.fingerprints_in`.
         """
         if loaded not in self._answers:
             self._answers[loaded] = sorted(
@@ -45,7 +48,7 @@ class Versions:
         return self._answers[loaded]
 
     def is_current(self, name: str, version: str) -> bool:
-        """Tell whether this version of a source is there now, or none that can be read."""
+        """Tell whether a source is of this version now, or cannot be read."""
         return self._current(name) in (None, version)
 
     def _current(self, name: str) -> str | None:
