@@ -1,1 +1,1 @@
-"""A function called in a child process, and how far it has come."""
+"""Call functions in a child process, and follow their progress."""

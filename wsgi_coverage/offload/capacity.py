@@ -1,6 +1,6 @@
-"""How many processes there is room for beside what runs on this host.
+"""How many processes the host has cores and memory for, beside what runs on it.
 
-Concurrency: functions without state; what they tell may be otherwise a moment later.
+Concurrency: functions without state; the answers may differ a moment later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def processes(memory: int) -> int:
 
 
 def room() -> int:
-    """Bytes of memory that work may take which can as well be done later."""
+    """Bytes of memory that work which is not urgent may take."""
     return min(_free_memory(), default=UNKNOWN) // PART
 
 
@@ -44,7 +44,7 @@ def cores() -> int:
 
 
 def load() -> float:
-    """Processes of this host that run or wait for a core, for each core; 0.0 if nothing tells."""
+    """Processes of this host that run or wait for a core, for each core; 0.0 where unknown."""
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):
@@ -52,7 +52,7 @@ def load() -> float:
 
 
 def _free_memory() -> Iterator[int]:
-    """What the host and the container have left, in bytes, as far as they tell."""
+    """Free memory of the host and the container in bytes, as far as it is known."""
     with contextlib.suppress(OSError, ValueError):
         for line in MEMINFO.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

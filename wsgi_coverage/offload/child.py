@@ -1,7 +1,7 @@
-"""Have a child process do what is too much for a worker: start it, watch it, read the result.
+"""Call a function in a child process: start it, watch it, read the result.
 
-The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Whether it
-succeeded is told by what it wrote, never by how it ended.
+The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Its
+messages tell whether it succeeded; its exit code does not.
 
 Concurrency: a call belongs to one thread. The child ends when the call does, or the worker.
 """
@@ -40,11 +40,11 @@ Tick = Callable[[], object]
 
 
 class NoInterpreterError(Exception):
-    """None of the interpreters that were found is this Python, or none can be started."""
+    """No interpreter was found that is this Python and can be started."""
 
 
 class _WrongInterpreterError(Exception):
-    """It did not get as far as to say that it is this Python."""
+    """The child has not said that it is this Python."""
 
 
 def call(
@@ -81,9 +81,9 @@ def call(
 
 
 def begin(function: Callable[..., object], *arguments: Any) -> Begun:
-    """Have a function called in a process that is no child of this one, and that may outlive it.
+    """Call a function in a process that is no child of this one, and that may outlive it.
 
-    It is for the function to see when this process ends: by the end of its standard input.
+    The function sees by the end of its standard input that this process has ended.
 
     Args:
         function: of a module of this package; its arguments are pickled.
@@ -101,11 +101,11 @@ def begin(function: Callable[..., object], *arguments: Any) -> Begun:
 
 
 class Begun:
-    """A call in another process that nobody waits for; look at it now and then, until it is done.
+    """A call by `begin`, to be looked at now and then until it is done.
 
     Args:
-        channel: leads to the process.
-        job: what it is to do.
+        channel: the socket that leads to the process.
+        job: function and arguments, pickled.
     """
 
     def __init__(self, channel: socket.socket, job: bytes) -> None:
@@ -121,7 +121,7 @@ class Begun:
                 self._left = self._left[self._channel.send(self._left) :]
 
     def is_done(self) -> bool:
-        """Look; once this is True, nothing of it is left."""
+        """Look at the process; once this is True, it has ended and the socket is closed."""
         self._send()
         try:
             while chunk := self._channel.recv(CHUNK):
@@ -142,7 +142,7 @@ class Begun:
         return True
 
     def let_go(self) -> None:
-        """Close what leads to it: in a forked child, whose parent it belongs to."""
+        """In a forked child: close the socket, which belongs to the parent."""
         self._channel.close()
 
 
@@ -171,7 +171,7 @@ def _call(executable: str, job: bytes, *, tick: Tick, silence: float) -> Any:
 
 
 class _Conversation:
-    """What is said between a worker and its child."""
+    """The messages between a worker and its child."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -210,7 +210,7 @@ class _Conversation:
         raise self._failure(f"sent no message for {time.monotonic() - heard:.0f} seconds")
 
     def _messages(self, chunk: bytes) -> Iterator[JsonObject]:
-        """The messages that are whole now; those that call for nothing more are dealt with."""
+        """The complete messages so far, after those about progress have been passed on."""
         self._received += chunk
         while (end := self._received.find(b"\n")) >= 0:
             line = bytes(self._received[:end])
@@ -252,7 +252,7 @@ class _Conversation:
 
 
 def _parsed(line: bytes) -> JsonObject | None:
-    """A message that is as it should be; a value is unpickled."""
+    """A valid message, with its value unpickled; None: it is not valid."""
     try:
         found: JsonObject = json.loads(line)
         match found:

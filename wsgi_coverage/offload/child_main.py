@@ -33,7 +33,7 @@ MOST_FDS = 65536
 
 
 class Worker:
-    """The end of the channel that leads to the worker."""
+    """The child's end of the channel to the worker."""
 
     def __init__(self) -> None:
         _close_all_above(2)
@@ -60,7 +60,7 @@ class Worker:
 
 
 def main() -> None:
-    """Do the job that comes in, and end."""
+    """Do the job that the worker sends, and end."""
     worker = Worker()
     given = sys.stdin.buffer
     header = json.loads(given.readline())
@@ -133,7 +133,10 @@ def _be_modest() -> None:
 
 
 def _end_with_the_worker(parent: int) -> None:
-    """Nothing more comes in but the end; a fork of the worker's may hold the socket open longer."""
+    """End when the worker does: its socket closes, or this process gets another parent.
+
+    A fork of the worker's may hold the socket open longer.
+    """
     while os.getppid() == parent:
         if select.select([0], [], [], 1.0)[0]:
             break
@@ -141,7 +144,7 @@ def _end_with_the_worker(parent: int) -> None:
 
 
 def _close_all_above(highest: int) -> None:
-    """A server's C code opens files that every child inherits: listening sockets, for one."""
+    """Close descriptors that a server's C code has left open: listening sockets, for one."""
     try:
         open_ones = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208
     except OSError:
@@ -153,7 +156,7 @@ def _close_all_above(highest: int) -> None:
 
 
 def python_version() -> str:
-    """What must be the same on both sides for pickles and extension modules to fit."""
+    """What must be equal on both sides for pickles and extension modules to work."""
     return f"{sys.implementation.cache_tag} {sys.hexversion >> 16:x} {getattr(sys, 'abiflags', '')}"
 
 

@@ -1,8 +1,8 @@
-"""Find a Python for a child process, and give it nothing of the measured environment.
+"""Find a Python interpreter for a child process, and its command line and environment.
 
 In a server that embeds Python, `sys.executable` is the server (uWSGI), empty, or something else
-that must not be started; so only what is called python is looked at, and whether one really is this
-very Python is seen by the child's first message (wsgi_coverage.offload.child).
+that must not be started; so only a file called python is considered, and the child's first message
+tells whether it is this very Python (wsgi_coverage.offload.child).
 
 Concurrency: functions without state.
 """
@@ -23,7 +23,7 @@ NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a
 
 
 def candidates() -> list[str]:
-    """Interpreters that are here, the likeliest first; none of them has been run."""
+    """Paths of interpreters that exist here, the likeliest first; none of them has been run."""
     found: dict[str, str] = {}  # by what a link leads to: one of several names is enough
     for place in _places():
         if PYTHON.fullmatch(place.name) and os.access(place, os.X_OK):
@@ -43,7 +43,7 @@ def _places() -> Iterator[Path]:
 
 
 def command(executable: str, script: Path) -> list[str]:
-    """The command line: isolated (-I) and without site (-S), so that nobody's hooks run there."""
+    """The command line: isolated (-I) and without site (-S), so that no hooks run there."""
     more = ["-B"] if sys.dont_write_bytecode else []
     if sys.pycache_prefix:
         more += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
@@ -52,7 +52,7 @@ def command(executable: str, script: Path) -> list[str]:
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What the child gets of this process's environment variables."""
+    """Those of this process's environment variables that the child gets."""
     return {name: value for name, value in env.items() if not name.startswith(NOT_FOR_THE_CHILD)}
 
 

@@ -1,9 +1,9 @@
-"""A child process, started and reaped so that nothing of the server is disturbed.
+"""Start, watch and reap a child process without any effect on the server.
 
 Started by posix_spawn: no fork of this process in Python, so no at-fork hooks, neither ours nor
-gevent's. A server's or an application's SIGCHLD handler may reap it before we do: then how it ended
-is not known, and its process id is not touched any more. It is in a process group of its own, so
-that Ctrl-C ends the server first.
+gevent's. A server's or an application's SIGCHLD handler may reap it first: then its exit code is
+not known, and its process id is not used any more. It is in a process group of its own, so that
+Ctrl-C ends the server first.
 
 Concurrency: a process belongs to one thread.
 """
@@ -34,7 +34,7 @@ TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
 
 class Process:
-    """A child process, a socket to it (its stdin and stdout), and the end of what it complains of.
+    """A child process, the socket that is its stdin and stdout, and a pipe from its stderr.
 
     Raises:
         OSError: it cannot be started.
@@ -61,7 +61,7 @@ class Process:
         os.set_blocking(self.stderr, False)
 
     def send(self, data: memoryview) -> int:
-        """Send what goes through; return how much that was, or all of it where nobody reads."""
+        """Send what the socket takes; return how many bytes, or all of them where it is closed."""
         try:
             return self.socket.send(data[:CHUNK], getattr(socket, "MSG_NOSIGNAL", 0))
         except BlockingIOError:
@@ -70,7 +70,7 @@ class Process:
             return len(data)  # it has ended: what it wrote before, or did not, tells why
 
     def receive(self) -> bytes | None:
-        """What is there to read; empty at the end; None where there is nothing yet."""
+        """Bytes that can be read now; empty at the end; None where there are none yet."""
         try:
             return self.socket.recv(CHUNK)
         except BlockingIOError:
@@ -79,7 +79,7 @@ class Process:
             return b""
 
     def read_stderr(self) -> bool:
-        """Read what it complains of; return False at the end."""
+        """Read what it wrote to stderr; return False at the end."""
         try:
             chunk = os.read(self.stderr, CHUNK)
         except BlockingIOError:
@@ -96,7 +96,7 @@ class Process:
         return " | ".join(lines[-LAST_LINES:])
 
     def ending(self) -> str:
-        """How it ended, as far as that can be known; it has hung up."""
+        """How it ended, as a phrase for a message; to be asked when it has closed its socket."""
         deadline = time.monotonic() + REAP_PATIENCE
         while not self.has_ended() and time.monotonic() < deadline:
             time.sleep(0.01)  # it ends right now
@@ -110,7 +110,7 @@ class Process:
         return f"was killed by signal {-code}"
 
     def has_ended(self) -> bool:
-        """Look whether it runs no more."""
+        """Tell whether it has ended."""
         if not self._gone:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -122,7 +122,7 @@ class Process:
         return self._gone
 
     def close(self) -> None:
-        """End it, if it has not ended, and leave no zombie."""
+        """Kill it if it runs, and reap it."""
         if not self.has_ended():  # so the process id is its own still
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -136,11 +136,11 @@ class Process:
 
 
 def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
-    """Start a process that is nobody's child here, and return a socket to its standard streams.
+    """Start a process that is no child of this one, and return a socket to its stdin and stdout.
 
     A child would be seen by an application that waits for any child of its own. So a shell starts
-    it and ends at once, and whoever adopts orphans has it. Where this is the first process of a
-    container, which adopts them itself, there is no difference.
+    it and ends at once, and the system gives it another parent. Where this is the first process of
+    a container, which adopts orphans itself, there is no difference.
 
     Raises:
         OSError: it cannot be started.
@@ -174,7 +174,7 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
-    """The worker's end of a channel, and the other process's, which waits for what it reads."""
+    """Both ends of a channel: the worker's, and the other process's, which blocks when it reads."""
     here, there = socket.socketpair()
     os.set_blocking(there.fileno(), True)  # where gevent has patched `socket`, none is
     return here, there
@@ -200,7 +200,7 @@ def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int
 
 @contextlib.contextmanager
 def _above_stdio(fd: int) -> Iterator[int]:
-    """A duplicate that no standard stream is put over: a server may have closed its own."""
+    """A duplicate above the standard descriptors, which a server may have closed."""
     import fcntl  # not everywhere, as posix_spawn
 
     duplicate = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)

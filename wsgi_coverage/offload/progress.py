@@ -1,10 +1,10 @@
-"""How far a build is: told by whoever analyses files, read by whoever asks.
+"""The progress of a build: noted by code that analyses files, read for /health and the dashboard.
 
     cache_dir/
         building.json   which process builds, since when, and how many files are done of how many
 
-Any worker may be asked while another builds, so it is a file; it lies beside the build's lock,
-whose holder alone writes it.
+It is a file because any worker may be asked while another builds. Only the holder of the build lock
+writes it.
 
 Concurrency: `note` reaches the listener of its own thread; the file is replaced by renaming.
 """
@@ -34,7 +34,7 @@ _listener: ContextVar[Listener | None] = ContextVar("wsgi_coverage_progress", de
 
 @contextlib.contextmanager
 def told_to(listener: Listener) -> Iterator[None]:
-    """Have this told of every `note` inside."""
+    """Have a listener called by every `note` inside."""
     token = _listener.set(listener)
     try:
         yield
@@ -43,20 +43,20 @@ def told_to(listener: Listener) -> Iterator[None]:
 
 
 def note(done: int, total: int) -> None:
-    """Say that so many files are done; call it often, it is cheap."""
+    """Tell the listener how many files are done of how many; cheap, so call it often."""
     if (listener := _listener.get()) is not None:
         listener(done, total)
 
 
 class Building:
-    """The build that is under way for one cache folder, if there is one."""
+    """The build that is under way in one cache folder, if there is one."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = cache_dir / "building.json"
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[Progress]:
-        """Show a build until it ends; call it under the build's lock."""
+        """Write the progress file until the block ends; call it under the build lock."""
         progress = Progress(self._path)
         try:
             with told_to(progress.files):
@@ -82,7 +82,7 @@ class Building:
 
 
 class Progress:
-    """Writes the file a few times a second at most: a short build writes none."""
+    """Writes the progress file a few times a second at most: a short build writes none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,12 +92,12 @@ class Progress:
         self._due = time.monotonic() + EVERY
 
     def files(self, done: int, total: int) -> None:
-        """So many files are done."""
+        """Write how many files are done of how many."""
         self._done, self._total = done, total
         self.tick()
 
     def tick(self) -> None:
-        """It goes on."""
+        """Write the file again if that is due, because the build goes on."""
         patience.tick()
         if time.monotonic() < self._due:
             return
