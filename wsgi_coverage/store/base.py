@@ -41,7 +41,7 @@ class Store(Protocol):
         ...
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
-        """Begin a new epoch and return it; callers take turns by a lock of their own.
+        """Begin a new epoch and return it; callers serialise themselves by a lock of their own.
 
         Args:
             collecting: what ran before still counts, until `end_collecting`.
@@ -80,7 +80,7 @@ class Store(Protocol):
         ...
 
     def announce(self, memory: Memory) -> bool:
-        """Have the processes that mark lines in a memory hear of the epoch and of pauses.
+        """Have the processes that mark lines in a memory see the epoch and the pauses.
 
         Returns:
             False where they hear too late: another host, or pid namespace, began the epoch.
@@ -101,7 +101,7 @@ class Store(Protocol):
         ...
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
-        """The data files to combine: every memory's, and what lay there before.
+        """The data files to combine: those of every memory, and others that were there before.
 
         Only those of epochs that still count, and those of which no epoch is known.
 
@@ -114,7 +114,7 @@ class Store(Protocol):
         """Replace the data of this host's workers that have ended by its union.
 
         Idempotent, and safe at every point where it may be interrupted: the union is there before
-        what it was made of goes. Data of older epochs just goes.
+        the data that it was made of is removed. Data of older epochs is removed.
 
         Args:
             live: ids of memories whose data is not touched. One that is missing here by mistake
@@ -124,17 +124,17 @@ class Store(Protocol):
         ...
 
     def withdraw(self, worker_id: str) -> None:
-        """Take this worker's data away; nothing happens if there is none."""
+        """Remove this worker's data; nothing happens if there is none."""
         ...
 
     def erase(self) -> None:
-        """Take all data away."""
+        """Remove all data."""
         ...
 
     def discard(self, published: Sequence[Path]) -> None:
-        """Take data files away that `published` named, and that nobody is going to replace."""
+        """Remove data files that `published` returned and that no process is going to replace."""
         ...
 
     def describe(self) -> str:
-        """Where the data is, for people."""
+        """The place of the data, for messages."""
         ...

@@ -1,8 +1,8 @@
-"""Reach every live worker of the host at once, over one Unix-domain socket a worker.
+"""Call every live worker of the host at once, over one Unix-domain socket a worker.
 
 A worker listens in the private folder; a caller connects to every socket there, sends one line of
-JSON, and reads one line back from each until a deadline. A refused connection is a dead worker,
-whose traces are swept away. No polling and no signals.
+JSON, and reads one line back from each until a deadline. A refused connection means that the worker
+has died, and its files are removed. No polling and no signals.
 
 Concurrency: `Listener` belongs to its worker's one thread, but for `close`; `call_all` keeps no
 state and may run in any number of threads.
@@ -39,7 +39,7 @@ BACKLOG = 64
 
 
 class Listener:
-    """A worker's end: its socket, and the record of who it is.
+    """A worker's socket, and the record of who it is.
 
     Args:
         folder: the private folder.
@@ -88,7 +88,7 @@ class Listener:
 
     @property
     def is_open(self) -> bool:
-        """False once it is closed, also by whoever closes descriptors that are not theirs."""
+        """False once it is closed, also by application code that closes all descriptors."""
         try:
             return os.fstat(self._socket.fileno()).st_ino == self._inode
         except OSError:
@@ -96,7 +96,7 @@ class Listener:
 
     @property
     def is_reachable(self) -> bool:
-        """False once somebody has removed its file."""
+        """False once its file was removed."""
         return self._path.exists()
 
     def wake(self) -> None:
@@ -107,7 +107,7 @@ class Listener:
                 connection.connect(address)
 
     def close(self) -> None:
-        """Stop listening and leave no trace; in a forked child, only let go of the parent's."""
+        """Close the socket and remove its files; in a forked child, only close the copy."""
         is_own = os.getpid() == self._pid
         if is_own:
             self._path.unlink(missing_ok=True)
@@ -124,14 +124,14 @@ class Listener:
 def call_all(
     folder: Path, verb: str, *, wait: float, but: Collection[int] = (), only: int | None = None
 ) -> list[JsonObject]:
-    """Ask every live worker at once; return an entry for each, answered or not.
+    """Call every live worker at once; return an entry for each, answered or not.
 
     Args:
         folder: the private folder.
-        verb: what to do.
+        verb: publish, reset, collect, pause, resume or status.
         wait: seconds until the deadline.
         but: process ids to leave out: of the caller itself, and of those that do not answer.
-        only: the process id of the one to ask.
+        only: the process id of the one to call.
 
     Returns:
         Each worker's record joined with its answer; ``answered`` tells whether one came in time.
@@ -173,12 +173,12 @@ def call_all(
 
 
 def tell(folder: Path, pid: int, verb: str) -> None:
-    """Have one process do something, without waiting for its answer; nothing if it does not listen.
+    """Call one process without waiting for its answer; nothing happens if it does not listen.
 
     Args:
         folder: the private folder.
         pid: its process id.
-        verb: what to do.
+        verb: as for `call_all`.
     """
     for path in folder.glob(f"{pid}-*{SUFFIX}"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
@@ -189,17 +189,17 @@ def tell(folder: Path, pid: int, verb: str) -> None:
 
 
 def listening(folder: Path) -> set[str]:
-    """The ids of the workers that have a socket in the folder; none of them is asked.
+    """The ids of the workers that have a socket in the folder; none of them is called.
 
-    One that was killed and whose process id somebody else has now is among them until a call
-    sweeps its traces away.
+    A killed one whose process id was given to another process is among them until a call removes
+    its files.
     """
     records = [_record_of(path) for path in folder.glob(f"*{SUFFIX}")]
     return {str(each.get("id")) for each in records if each and is_alive(each.get("pid", 0))}
 
 
 def why_not(folder: Path) -> str | None:
-    """Why no worker can be reached by a socket in the folder; None: they can.
+    """Why no worker can be called in the folder; None: they can.
 
     Args:
         folder: the private folder.
@@ -213,7 +213,7 @@ def why_not(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def address_of(path: Path) -> Iterator[str]:
-    """A socket's address; where the path is too long for one, by way of its open folder (Linux).
+    """A socket's address; a path that is too long is given by way of its open folder (Linux).
 
     Raises:
         OSError: the path is too long, and there is no other way (ENAMETOOLONG).
@@ -231,7 +231,7 @@ def address_of(path: Path) -> Iterator[str]:
 
 
 def _receive(connection: socket.socket, received: bytearray) -> bool:
-    """Read what is there; return True at the end of the answer."""
+    """Read what can be read now; return True at the end of the answer."""
     try:
         chunk = connection.recv(MAX_LINE)
     except OSError:
@@ -248,7 +248,7 @@ def _join(entry: JsonObject, received: bytearray) -> None:
 
 
 def _record_of(path: Path) -> JsonObject | None:
-    """Who listens at this socket; None if it has just gone."""
+    """The record of the worker that listens at this socket; None if it has just gone."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -263,7 +263,7 @@ def _sweep(path: Path) -> None:
 
 
 def sweep_dead(folder: Path) -> None:
-    """Remove what killed processes left in the private folder but for what they ran.
+    """Remove the sockets and records of killed processes from the private folder; not their lines.
 
     Nothing of living ones; raises nothing.
     """

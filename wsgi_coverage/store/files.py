@@ -1,10 +1,10 @@
 """The default store: data files in a folder, `.coverage.<host>.<pid>.<random>`.
 
-They lie next to the configured data file, where ``coverage combine`` finds them too; where that
+They are next to the configured data file, where ``coverage combine`` finds them too; where that
 folder cannot be written to, in the private folder.
 
-Concurrency: whoever writes a memory's file holds its turn (wsgi_coverage.collect.saving); files are
-put in place by renaming.
+Concurrency: a memory's file is written under that memory's lock (wsgi_coverage.collect.saving);
+files are put in place by renaming.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HALF_WRITTEN = re.compile(r"\.wsgi-coverage-[a-z0-9_]{8}")  # as tempfile names 
 
 
 class Standing(NamedTuple):
-    """Where the workers of one application stand."""
+    """The content of the epoch file: epoch, oldest that counts, pauses, and who began the epoch."""
 
     epoch: int
     oldest: int  # epoch whose data still counts
@@ -55,7 +55,7 @@ class FilesStore:
     Args:
         data_file: as configured in coverage.py.
         fallback: the private folder, used where the data file's folder cannot be written to.
-        is_first: whether that is to be logged.
+        is_first: log where the fallback is used.
     """
 
     def __init__(self, data_file: Path, *, fallback: Path, is_first: bool = False) -> None:
@@ -70,12 +70,12 @@ class FilesStore:
 
     @property
     def folder(self) -> Path:
-        """Where this process publishes, and where its cache and snapshots go by default."""
+        """The folder where this process publishes; cache and snapshots are there by default."""
         return self._folder
 
     @property
     def scratch(self) -> Path:
-        """Where files may lie while they are written."""
+        """The folder for files that are being written."""
         return self._fallback
 
     def epoch(self) -> int:
@@ -117,7 +117,7 @@ class FilesStore:
         return self._standing().pauses
 
     def announce(self, memory: Memory) -> bool:
-        """Have the processes that mark lines in a memory hear of where the workers stand.
+        """Have the processes that mark lines in a memory see the epoch and the pauses.
 
         Returns:
             False where they hear too late: another host, or pid namespace, began the epoch.
@@ -255,7 +255,7 @@ class FilesStore:
                     path.unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
-        """The data files but for the configured one, which is nobody's in particular."""
+        """The data files but for the configured one."""
         return sorted(path for path in self._all() if path != self._data_file)
 
     def withdraw(self, worker_id: str) -> None:
@@ -307,12 +307,12 @@ def _is_data_file(entry: os.DirEntry[str], name: str) -> bool:
 
 
 def _is_no_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether something is there: what is no regular file is set aside by name."""
+    """True for a file, and for a pipe or device, which is set aside by name later."""
     return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
 
 
 def _looks(path: Path) -> tuple[int, int, int] | None:
-    """Tells a data file from another one in its place; None: it is gone."""
+    """What tells a data file from another one in its place; None: it was removed."""
     try:
         status = path.stat()
     except FileNotFoundError:

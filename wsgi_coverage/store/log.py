@@ -1,14 +1,13 @@
-"""What does not fit a byte a line: arcs, and lines in contexts or of files that plugins trace.
+"""Records: arcs, and lines in contexts or of files that plugins trace.
 
 Beside the chunks of a memory (wsgi_coverage.store.memory), one file a plane, to which records are
 appended, a JSON line each: [name, version, tracer, context, has_arcs, "number,number,..."].
 
-A process reads what others have appended before it appends what is new, so that the same arcs of
-many workers are there about once. A torn line is passed over by all.
+A process reads the records of others before it appends new ones, so that the same arcs of many
+workers are there about once. All readers skip an incomplete line.
 
-Concurrency: appended in one step, by whoever comes, under a record lock that is shared and never
-waited for: it tells whoever takes a file away that somebody is about to append. Records that are
-there twice are no harm.
+Concurrency: a record is appended in one step, under a record lock that is shared and never waited
+for: it tells a process that removes a file that another is about to append. Duplicates do no harm.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Known = dict[Record, set[int]]  # by a record without numbers
 
 
 class _Read(NamedTuple):
-    """What is known of one plane's file."""
+    """What this process has read of one plane's file."""
 
     head: bytes  # tells the file from one that has come in its place
     end: int  # bytes that have been read
@@ -43,7 +42,7 @@ class _Read(NamedTuple):
 
 
 class LogFullError(OSError):
-    """There is no place for another record, by the bound that is set."""
+    """The records have reached the size that they may have."""
 
 
 class Log:
@@ -58,14 +57,14 @@ class Log:
         self._planes: dict[str, _Read] = {}
 
     def append(self, plane: str, found: Known) -> bool:
-        """Append what is not there yet; tell whether that was anything.
+        """Append records that are not there yet; tell whether there were any.
 
         Args:
             plane: of the memory.
             found: numbers by record.
 
         Raises:
-            LogFullError: there is no place for more.
+            LogFullError: there may be no more records.
             OSError: there is no room.
         """
         with self._open(plane) as file:
@@ -88,7 +87,7 @@ class Log:
 
     @contextlib.contextmanager
     def _open(self, plane: str) -> Iterator[FileIO]:
-        """The file of a plane, which is not taken away meanwhile: see `call_it`."""
+        """Open the file of a plane, which is not removed meanwhile: see `call_it`."""
         path = self._folder / f"{plane}.log"
         for _ in range(TRIES):
             with FileIO(path, "ab+", opener=_opened) as file:
@@ -98,12 +97,12 @@ class Log:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), f"{plane}.log")
 
     def catch_up(self, plane: str) -> None:
-        """Know what others have appended."""
+        """Read the records that others have appended to a plane."""
         with contextlib.suppress(OSError), FileIO(self._folder / f"{plane}.log") as file:
             self._catch_up(plane, file)
 
     def _catch_up(self, plane: str, file: FileIO) -> Known:
-        """Read what has been appended since this process last looked."""
+        """Read what was appended since this process last read."""
         size, head = os.fstat(file.fileno()).st_size, os.pread(file.fileno(), HEAD, 0)
         read = self._planes.get(plane)
         if read is None or read.head != head or size < read.end:  # it was made anew
@@ -117,17 +116,21 @@ class Log:
         return read.known
 
     def held(self) -> dict[str, Known]:
-        """What this process knows of each plane, also where the files are gone."""
+        """The records of each plane that this process has read, of removed files too."""
         return {plane: read.known for plane, read in self._planes.copy().items()}
 
     def forget(self, plane: str) -> None:
-        """Let go of a plane that this process has left."""
+        """Drop what was read of a plane that this process has left."""
         self._planes.pop(plane, None)
 
     def call_it(self, plane: str, of: str) -> None:
-        """Have all records of a plane belong to another one from now on.
+        """Move all records of a plane to another one.
 
-        Who is about to append to the old file has its records read with the new plane's.
+        Records that a process is about to append to the old file are read with the new plane's.
+
+        Args:
+            plane: that they belong to from now on.
+            of: the plane that they belong to now.
         """
         aside = self._folder / f"{plane}.{os.urandom(4).hex()}.log"
         with contextlib.suppress(FileNotFoundError):
@@ -139,7 +142,7 @@ class Log:
         self.forget(of)
 
     def planes(self) -> Iterator[tuple[str, Path]]:
-        """The planes that there are records of, each with its file."""
+        """The planes that have records, each with its file."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
             for entry in sorted(entries, key=lambda each: each.name):
                 if match := LOG_FILE.fullmatch(entry.name):
@@ -156,27 +159,27 @@ def read_records(path: Path) -> list[Record]:
 
 
 def with_numbers(known: Known) -> list[Record]:
-    """Records, with their numbers."""
+    """What was read, as records with their numbers."""
     return [record._replace(numbers=tuple(sorted(n))) for record, n in known.items()]
 
 
 def write_whole(fd: int, data: bytes) -> None:
-    """Write in one step.
+    """Write all of some bytes in one step.
 
     Raises:
-        OSError: there is no room for all of it (ENOSPC).
+        OSError: there is no room for all of them (ENOSPC).
     """
     if os.write(fd, data) < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_shared(file: FileIO) -> bool:
-    """Have nobody take this file away until it is closed; False: somebody does just now."""
+    """Keep other processes from removing this file until it is closed; False: one does so."""
     return _try_lock(file, "LOCK_SH")
 
 
 def _is_exclusive(file: FileIO) -> bool:
-    """Have nobody append to this file until it is closed; False: somebody does just now."""
+    """Keep other processes from appending to this file until it is closed; False: one does so."""
     return _try_lock(file, "LOCK_EX")
 
 
@@ -214,14 +217,14 @@ def _as_line(record: Record, numbers: Iterable[int]) -> bytes:
 
 
 def _learn(known: Known, raw: bytes) -> Known:
-    """Add what lines hold to what is known."""
+    """Add the records of some lines to what was read."""
     for record, numbers in _parsed(raw):
         known.setdefault(record, set()).update(numbers)
     return known
 
 
 def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]]]:
-    """The records that are as they should be."""
+    """The valid records."""
     for line in raw.splitlines():
         if not line.startswith(b"["):
             continue

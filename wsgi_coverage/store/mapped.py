@@ -1,8 +1,8 @@
 """Files that several processes map: allocated in full, shared with forks, without a descriptor.
 
-A descriptor that stays open is at the mercy of the application: a daemon that closes all of them
-leaves its number to the next file that the application opens. Python's own mmap keeps one before
-3.13, so that there the C library is called.
+An application may close a descriptor that stays open: after a daemon has closed all of them, the
+number belongs to the next file that the application opens. Python's own mmap keeps one before 3.13,
+so that there the C library is called.
 
 Concurrency: functions without state. Two processes may make the same file at once.
 """
@@ -26,12 +26,12 @@ _SHARED = 1  # MAP_SHARED
 
 
 def is_possible() -> bool:
-    """Tell whether this system maps files as it is needed here."""
+    """Tell whether this system can map files as `map_file` does."""
     return os.name == "posix" and (_HAS_TRACKFD or _libc() is not None)
 
 
 def map_file(path: Path, size: int, *, make: bool = True) -> Mapped:
-    """Map a file of this size, made if it is not there, shared with all who map it.
+    """Map a file of this size, shared with all processes that map it.
 
     Args:
         path: of the file; its room is allocated before it is mapped, so that a full disk is an
@@ -52,7 +52,7 @@ def map_file(path: Path, size: int, *, make: bool = True) -> Mapped:
 
 
 def _allocate(fd: int, size: int) -> None:
-    """Take room for the whole file; what it holds stays."""
+    """Allocate the whole file; its content stays."""
     if hasattr(os, "posix_fallocate"):
         with contextlib.suppress(InterruptedError):
             try:
@@ -65,7 +65,7 @@ def _allocate(fd: int, size: int) -> None:
 
 
 def _append_zeros(fd: int, size: int) -> None:
-    """Lengthen a file; another process that does so too may have marked lines in it already."""
+    """Lengthen a file; a process that does so too may have marked lines in it already."""
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
     while (missing := size - os.fstat(fd).st_size) > 0:
         os.write(fd, bytes(min(missing, 1 << 16)))
@@ -110,7 +110,7 @@ def _libc() -> Any:
 
 
 def _room(size: int) -> Any:
-    """A ctypes array that unmaps itself when nothing refers to it."""
+    """A ctypes array that is unmapped when it is no longer referred to."""
     import ctypes
 
     unmap, address_of = _libc().munmap, ctypes.addressof

@@ -81,7 +81,7 @@ T = TypeVar("T")
 
 
 class State(NamedTuple):
-    """What the control page says."""
+    """The content of the control page."""
 
     turn: int
     epoch: int
@@ -97,7 +97,7 @@ class _Known(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """How far the index has been read, and where the next source goes."""
+    """How far the index has been read, and the place of the next source."""
 
     end: int  # bytes
     chunk: int
@@ -106,7 +106,7 @@ class _Read(NamedTuple):
 
 
 class MemoryFullError(OSError):
-    """There is no place for another source, by the bound that is set or by the system's."""
+    """There is no place for another source, within the size that a memory may have."""
 
 
 class MemoryGoneError(OSError):
@@ -163,7 +163,13 @@ class Memory:
                 return state
 
     def announce(self, *, epoch: int, oldest: int, paused: bool) -> None:
-        """Have all processes hear of this at their next look."""
+        """Have all processes see this epoch and pause at their next look.
+
+        Args:
+            epoch: the current one.
+            oldest: the oldest epoch that counts.
+            paused: whether workers measure nothing.
+        """
         control = self._control
         if (control[EPOCH], control[OLDEST], bool(control[PAUSED])) == (epoch, oldest, paused):
             return
@@ -171,30 +177,30 @@ class Memory:
         self.begin_turn()
 
     def begin_turn(self) -> None:
-        """Have all processes look; a turn is a time, so that two at once are different."""
+        """Change the turn number, so that all processes look; a time, so that no two are equal."""
         self._control[TURN] = max(time.monotonic_ns(), self._control[TURN] + 1)
 
     def miss(self, epoch: int) -> None:
-        """Note that nobody here heard in time when this epoch began."""
+        """Note that processes here learned too late that this epoch began."""
         self._control[MISSED] = epoch
 
     @property
     def has_missed(self) -> bool:
-        """Tell whether what ran here at the beginning of the epoch is not known to belong to it."""
+        """True where lines of this epoch's beginning may have run before it."""
         missed = self._control[MISSED]
         return bool(missed) and missed == self._control[EPOCH]
 
     @property
     def has_late_children(self) -> bool:
-        """Tell whether there may be processes that map this and are not in the table."""
+        """True where processes may map this memory that are not in the table."""
         return bool(self._control[LATE])
 
     def note_late_children(self) -> None:
-        """Some process is about to fork others that note themselves once they run something new."""
+        """Note that its processes fork children that register only when they run new lines."""
         self._control[LATE] = 1
 
     def late(self, noted: Container[int]) -> list[Entry]:
-        """Those that have not.
+        """The processes that map this memory and are not in the table.
 
         Args:
             noted: process ids that need not be looked at.
@@ -203,16 +209,16 @@ class Memory:
 
     @property
     def hides_children(self) -> bool:
-        """Tell whether there may be such that cannot be found: there is no /proc."""
+        """True where such processes may exist and cannot be found: there is no /proc."""
         return self.has_late_children and not can_look()
 
     @property
     def is_left(self) -> bool:
-        """Tell whether its processes are to go to the memory that is in the folder now."""
+        """True where its processes are to change to the memory that is in the folder now."""
         return bool(self._control[MOVED])
 
     def leave(self) -> None:
-        """Have all its processes go to the memory that is in the folder now."""
+        """Have all its processes change to the memory that is in the folder now."""
         self._control[MOVED] = 1
         self.begin_turn()
 
@@ -225,13 +231,13 @@ class Memory:
             return False
 
     def is_in_place_of(self, other: Memory) -> bool:
-        """False where this is the very memory that the other is."""
+        """Tell whether another memory is in the other's folder; False where both are the same."""
         return self._inode != other._inode
 
     # Places
 
     def place(self, name: str, version: str, room: int) -> Place:
-        """Where the lines of a source lie; claimed, if nobody has done so.
+        """The place of a source's lines; claimed, if no process has done so.
 
         Args:
             name: of the source, as in data files.
@@ -271,7 +277,7 @@ class Memory:
         return FileIO(self.folder / "index", "ab+")
 
     def _catch_up(self, index: FileIO) -> None:
-        """Read what others have claimed meanwhile."""
+        """Read the claims that others have appended."""
         read = self._read
         fd = index.fileno()
         raw = os.pread(fd, max(os.fstat(fd).st_size - read.end, 0), read.end)
@@ -299,7 +305,7 @@ class Memory:
         return self.known()
 
     def known(self) -> list[Claim]:
-        """The sources that this process has heard of."""
+        """The sources that this process has read from the index."""
         return [Claim(*key, known.place) for key, known in self._known.copy().items()]
 
     # Chunks
@@ -313,7 +319,7 @@ class Memory:
         return self.chunk_of_plane(plane_of(phase, epoch), number)
 
     def chunk_of_plane(self, plane: str, number: int) -> Mapped:
-        """The same, of a plane by its name."""
+        """As `chunk`, for a plane by its name."""
         chunks = self._chunks.setdefault(plane, {})
         found = chunks.get(number)
         if found is None:
@@ -329,7 +335,7 @@ class Memory:
         return found
 
     def _with_reserve(self, action: Callable[[], T]) -> T:
-        """Do something that needs room; where there is none, give back what was set aside."""
+        """Run an action that needs room; where there is none, free the reserve and try again."""
         try:
             return action()
         except OSError as error:
@@ -342,7 +348,7 @@ class Memory:
             raise MemoryFullError(error.errno, error.strerror) from error
 
     def make_room(self, epoch: int) -> None:
-        """Allocate what the processes that mark lines will need in an epoch.
+        """Allocate the chunks that processes will need in an epoch.
 
         Raises:
             OSError: there is no room.
@@ -360,23 +366,23 @@ class Memory:
         return max(CHUNK, *rooms) if rooms else CHUNK
 
     def forget_epoch(self, epoch: int) -> None:
-        """Unmap an epoch that this process has left."""
+        """Unmap the chunks of an epoch that this process has left."""
         for kind in (*MARKED.values(), *FLUSHED.values()):
             self.forget_plane(f"{kind}-{epoch}")
 
     def forget_plane(self, plane: str) -> None:
-        """Unmap what this process puts nothing into any more."""
+        """Unmap the chunks of a plane that this process writes to no more."""
         self._chunks.pop(plane, None)
         self._log.forget(plane)
 
     def held(self) -> dict[str, dict[int, Mapped]]:
-        """What this process has mapped, by plane and chunk."""
+        """The chunks that this process has mapped, by plane and number."""
         return {plane: dict(chunks) for plane, chunks in self._chunks.copy().items()}
 
     # Records
 
     def append(self, plane: str, found: Known) -> bool:
-        """Append records to a plane that are not there yet; tell whether there were any.
+        """Append records to a plane that it does not have yet; tell whether there were any.
 
         Raises:
             OSError: there is no room.
@@ -389,11 +395,11 @@ class Memory:
             raise MemoryFullError(errno.ENOSPC, error.strerror) from error
 
     def catch_up(self, plane: str) -> None:
-        """Know what others have appended to a plane."""
+        """Read the records that others have appended to a plane."""
         self._log.catch_up(plane)
 
     def held_records(self) -> dict[str, Known]:
-        """The records that this process knows of, by plane."""
+        """The records that this process has read, by plane."""
         return self._log.held()
 
     # Reading
@@ -486,7 +492,7 @@ class Memory:
     # Epochs
 
     def end_epochs(self, before: int, counted: Reading | None = None) -> None:
-        """Forget what was marked in older epochs up to now; what is marked there later counts.
+        """Let lines of older epochs no longer count, but for those that are marked later.
 
         Args:
             before: the epoch that has begun.
@@ -512,7 +518,7 @@ class Memory:
     def sweep(self) -> None:
         """Remove epochs that no process is in any more; what was marked there late still counts.
 
-        Callers take turns by the lock that builds take turns by.
+        Call it under the build lock.
         """
         state = self.state()
         self.claims()  # tells how large the chunk of a large source is
@@ -535,7 +541,7 @@ class Memory:
                 path.unlink(missing_ok=True)
 
     def call_it_load(self, epoch: int, *, flushed: bool = False) -> None:
-        """What nobody told the phase of, up to now, ran at load."""
+        """Move lines of unknown phase, up to now, to the load."""
         untold, load = plane_of(None, epoch, flushed=flushed), plane_of(Phase.LOAD, epoch)
         numbers = [n for _, plane, n, kind in self._files() if (plane, kind) == (untold, "lines")]
         for number in numbers:
@@ -550,11 +556,11 @@ class Memory:
 
     @property
     def kept_until(self) -> float:
-        """Until when a process waits to write this to a data file (CLOCK_MONOTONIC); 0: none."""
+        """When the wait for the autosave ends, in seconds of CLOCK_MONOTONIC; 0: there is none."""
         return self._control[KEPT_UNTIL] / 1e9
 
     def keep_until(self, moment: float) -> None:
-        """Note until when a process waits to write this to a data file."""
+        """Note when the wait for the autosave ends, in seconds of CLOCK_MONOTONIC."""
         self._control[KEPT_UNTIL] = int(moment * 1e9)
 
     @property
@@ -563,14 +569,14 @@ class Memory:
         return self._control[SAVED_SUM]
 
     def note_saved(self, checksum: int) -> None:
-        """A reading with this checksum is in a data file."""
+        """Note the checksum of a reading that was written to a data file."""
         self._control[SAVED_SUM] = checksum
 
     def remove(self, *, only_saved: bool = False) -> bool:
-        """Remove it if no process marks lines here; tell whether that was so.
+        """Remove the memory if no process marks lines in it; tell whether that was so.
 
         Args:
-            only_saved: not if something is here that is in no data file.
+            only_saved: not if some of it is in no data file.
         """
         with self.table.closed() as closed:
             if not closed or not self.is_there or self.table.has_living():
@@ -594,7 +600,7 @@ class Memory:
 
 
 def open_if_there(folder: Path) -> Memory | None:
-    """The memory in a private folder, which is not made.
+    """The memory in a private folder; None where there is none.
 
     Raises:
         OSError: no descriptor is left to open it by.
@@ -608,10 +614,10 @@ def open_if_there(folder: Path) -> Memory | None:
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:
-    """The beginning of the names of a phase's files.
+    """The name of a plane, which its files begin with.
 
     Args:
-        phase: of the lines; None: nobody told.
+        phase: of the lines; None: unknown.
         epoch: that they belong to, if they did not run at load.
         flushed: whether they come of a process that holds lines back.
     """
@@ -621,12 +627,12 @@ def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:
 
 
 def epoch_of(plane: str) -> int | None:
-    """The epoch of a plane; None: it is of every one."""
+    """The epoch of a plane; None: the load, which belongs to every epoch."""
     return int(plane.rpartition("-")[2]) if "-" in plane else None
 
 
 def phase_of_plane(plane: str) -> Phase | None:
-    """The phase of a plane; None: nobody told."""
+    """The phase of a plane; None: unknown."""
     if plane == "load":
         return Phase.LOAD
     return None if plane.startswith(UNTOLD) else Phase.RUNTIME
@@ -638,7 +644,7 @@ def is_flushed(plane: str) -> bool:
 
 
 def _parsed(line: bytes) -> tuple[str, str, int] | None:
-    """A claim that is as it should be; all processes have to agree on which are."""
+    """A valid claim; all processes agree on which are."""
     if not line.startswith(b"["):
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -649,7 +655,7 @@ def _parsed(line: bytes) -> tuple[str, str, int] | None:
 
 
 def _following(read: _Read, room: int) -> tuple[Place, _Read]:
-    """Where a source lies that is claimed next, and what follows it."""
+    """The place of the source that is claimed next, and of the one after it."""
     if room > CHUNK:  # a chunk of its own; the one that is being filled goes on
         return Place(read.chunks, 0, room), read._replace(chunks=read.chunks + 1)
     chunk, at = read.chunk, read.at
@@ -662,7 +668,7 @@ def _following(read: _Read, room: int) -> tuple[Place, _Read]:
 def _counting(
     raw: Mapping[tuple[str, int, str], bytes], state: State, before: int | None
 ) -> dict[Phase | None, dict[int, bytes]]:
-    """What counts of all epochs, by phase and chunk."""
+    """The lines of all epochs that count, by phase and chunk."""
     out: dict[Phase | None, dict[int, bytes]] = {}
     for (plane, number, kind), lines in raw.items():
         epoch = epoch_of(plane)
@@ -681,7 +687,7 @@ def _counting(
 
 
 def _belongs(epoch: int | None, state: State, before: int | None) -> bool:
-    """False for an epoch that is asked for no more, or that began while the rest was being read."""
+    """False for an epoch that was not asked for, or that began during the reading."""
     return epoch is None or (epoch <= state.epoch and (before is None or epoch < before))
 
 
@@ -712,12 +718,12 @@ def _without(lines: bytes, counted: bytes) -> bytes:
 
 
 def _late(lines: bytes, counted: bytes) -> list[int]:
-    """What was marked after an epoch had ended; nothing where that was not noted."""
+    """Lines that were marked after an epoch had ended; none where its end is not recorded."""
     return list(marked(_without(lines, counted))) if counted else []
 
 
 def marked(lines: bytes) -> Iterable[int]:
-    """Where lines are marked."""
+    """The indexes of marked bytes."""
     at = lines.find(1)
     while at >= 0:
         yield at

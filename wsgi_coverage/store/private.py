@@ -1,12 +1,12 @@
-"""The private folder: memory of lines, and sockets, for the own user only.
+"""The private folder: memory of lines, and sockets, for this process's user only.
 
-In memory (``/dev/shm``) where there is such a place, else in the temporary folder, or in ``/tmp``
+In shared memory (``/dev/shm``) where there is some, else in the temporary folder, or in ``/tmp``
 where the former's name is too long for the address of a socket. One folder for each configured data
 file, found again by all processes of one host that measure into it: of one boot, and of one pid
 namespace, because elsewhere a process id means another process.
 
-Others may make folders of our names first, where anybody may make one. What is not this user's
-alone is never used or read: the folder is the first of some names that is, for all processes alike.
+Other users may make folders with these names first. A folder that is not this user's alone is never
+used or read: the first of several names that is gets used, by all processes alike.
 
 Concurrency: functions without state; folders are made so that two makers do not disturb each other.
 """
@@ -43,22 +43,22 @@ def private_folder(data_file: Path) -> Path:
     """The private folder of the application with this data file, made if need be.
 
     Raises:
-        PermissionError: others made the folders of all our names first.
+        PermissionError: other users made folders of all these names first.
         OSError: no folder can be made at all.
     """
     return in_first_place(data_file, lambda folder: folder)
 
 
 def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
-    """What comes of using the private folder in the first place where that works.
+    """Call a function with each private folder in turn, until one works; return its result.
 
     Args:
         data_file: of the application.
-        use: raises OSError where a folder, which is made before, does not do.
+        use: raises OSError where the folder, which is made before, cannot be used.
 
     Raises:
-        PermissionError: others made the folders of all our names first.
-        OSError: none does; the first one's error.
+        PermissionError: other users made folders of all these names first.
+        OSError: none works; the first one's error.
     """
     identity = _identity(data_file)
     failure: OSError | None = None
@@ -71,16 +71,16 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
 
 
 def places(data_file: Path) -> list[Path]:
-    """The private folders of the application that are there, the best place first.
+    """The existing private folders of the application, the preferred one first.
 
-    There is more than one where a place had no room for some process, or was somebody else's.
+    There is more than one where a place had no room for some process, or was another user's.
     """
     identity = _identity(data_file)
     return [top / identity for top in _own_tops() if _is_own(top / identity)]
 
 
 def refused(data_file: Path, used: Path) -> list[str]:
-    """Folders that would be used if they were this user's alone, each with why they are not.
+    """Folders that are not used because they are not this user's alone, each with the reason.
 
     Args:
         data_file: of the application.
@@ -103,7 +103,7 @@ def _made(base: Path, identity: str) -> Path:
     """The private folder in one place, made if need be: the first that is this user's alone.
 
     Raises:
-        PermissionError: others made the folders of all our names first.
+        PermissionError: other users made folders of all these names first.
         OSError: it cannot be made.
     """
     # What is there goes first: it may be used, and a folder that was in its way be gone since.
@@ -127,7 +127,7 @@ def _is_made(folder: Path) -> bool:
 
 
 def _tops(base: Path) -> list[Path]:
-    """What the user's private folders in one place are in, by any of our names."""
+    """The folders in one place that hold a user's private folders, by each of the names."""
     return [base / _name(number) for number in range(NAMES)]
 
 
@@ -141,12 +141,12 @@ def _name(number: int = 0) -> str:
 
 
 def _is_own(folder: Path) -> bool:
-    """Tell whether a folder is there, and nobody else can have put anything into it."""
+    """Tell whether a folder exists that no other user can have put anything into."""
     return _fault(folder) == ""
 
 
 def _fault(folder: Path) -> str | None:
-    """Why a folder is not this user's alone; None: there is none."""
+    """Why a folder is not this user's alone; None: it is."""
     try:
         status = folder.lstat()
     except OSError:
@@ -164,7 +164,7 @@ def _fault(folder: Path) -> str | None:
 
 
 def note(folder: Path, data_file: Path) -> None:
-    """Note in a private folder whose it is, for `elsewhere` to find it.
+    """Write into a private folder whose it is, for `elsewhere` to find it.
 
     Raises:
         OSError: there is no room.
@@ -209,7 +209,7 @@ def _whose(data_file: Path) -> list[str]:
 
 
 def _namespace() -> str:
-    """Tells one pid namespace of a host from another; empty where there are none."""
+    """A name of this pid namespace, unique on the host; empty where there are none."""
     return " ".join([*_system()][1:])
 
 
@@ -224,14 +224,14 @@ def _bases() -> Iterator[Path]:
 
 
 def takes_sockets(folder: Path) -> bool:
-    """Tell whether a socket in a folder can have an address."""
+    """Tell whether the path of a socket in a folder is short enough for an address."""
     return len(os.fsencode(folder)) + 1 + SOCKET_NAME <= MAX_ADDRESS or OWN_FILES.is_dir()
 
 
 def _identity(data_file: Path) -> str:
-    """Tells one application on one host from another.
+    """A name of one application on one host.
 
-    The inode of a pid namespace is used again, so the start of its first process belongs to it; two
+    The inode of a pid namespace is used again, so the start of its first process is part of it; two
     containers may have another folder under the same path. The first half tells one data file from
     another, in all pid namespaces, so that `elsewhere` need not look into the folders of all
     applications.
@@ -248,7 +248,7 @@ def _digest(known: list[str]) -> str:
 
 
 def _system() -> Iterator[str]:
-    """The boot, the pid namespace and the start of its first process, as far as they are told."""
+    """The boot, the pid namespace and the start of its first process, as far as they are known."""
     with contextlib.suppress(OSError):
         yield BOOT_ID.read_text(encoding="ascii").strip()
     with contextlib.suppress(OSError):
@@ -258,7 +258,7 @@ def _system() -> Iterator[str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that nobody has waited for yet has ended."""
+    """Tell whether a process runs; a zombie does not."""
     with contextlib.suppress(OSError):
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return False

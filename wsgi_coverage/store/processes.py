@@ -1,8 +1,8 @@
-"""The processes that mark lines in one memory: who they are, and of which turn each has heard.
+"""The table of the processes that mark lines in one memory: ids, flags, turn numbers, requests.
 
-A table of fixed slots in a mapped file, so that a process is there from a fork on for the price of
-some microseconds, and stays readable whatever happens to it. What a killed process leaves there is
-told by its process id and by the time at which it was noted: a process that began later is another.
+Fixed slots in a mapped file, so that a process is there from a fork on for the price of some
+microseconds, and stays readable whatever happens to it. A killed process's entry is recognised by
+its process id and by the time at which it was noted: a process that began later is another.
 
 Concurrency: a slot belongs to one process; it is claimed under a record lock of its own
 (``fcntl.lockf``), which no fork inherits and which is never waited for.
@@ -50,7 +50,7 @@ STRIDE = 37  # between two slots that a process tries; odd, so that it comes to 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One process of the table."""
+    """The entry of one process."""
 
     pid: int
     flags: int
@@ -89,7 +89,7 @@ class Slot:
 
     @property
     def pid(self) -> int:
-        """Whose it is; 0 once it was given back."""
+        """The process id of the entry; 0 once it was given back."""
         return int.from_bytes(self._view[PID], "little")
 
     def has(self, flag: int) -> bool:
@@ -97,7 +97,7 @@ class Slot:
         return bool(int.from_bytes(self._view[FLAGS], "little") & flag)
 
     def name_server(self, server: str) -> None:
-        """Note what the server calls itself."""
+        """Note the name of the server."""
         room = NAME.stop - NAME.start
         self._view[NAME] = server.encode("utf-8", "replace")[:room].ljust(room, b"\0")
 
@@ -127,11 +127,11 @@ class Table:
         self._inode = os.stat(path).st_ino  # noqa: PTH116
 
     def claim(self, *, flags: int, turn: int, epoch: int, token: int) -> Slot:
-        """Note this process, and return its entry.
+        """Enter this process, and return its entry.
 
         Raises:
             FileNotFoundError: the table's file is gone, or another is in its place.
-            BlockingIOError: somebody keeps it closed for a moment.
+            BlockingIOError: another process holds the table closed for a moment.
             OSError: the table is full (ENOSPC).
         """
         pid = os.getpid()
@@ -166,7 +166,7 @@ class Table:
         raise OSError(errno.ENOSPC, f"{SLOTS} processes mark lines already")
 
     def entries(self) -> list[Entry]:
-        """Every process that is noted, whether it lives or not."""
+        """Every entry, of living processes or not."""
         raw = bytes(self._map)
         out = []
         for at in range(0, len(raw), SIZE):
@@ -190,7 +190,7 @@ class Table:
         return out
 
     def living(self) -> list[Entry]:
-        """The processes that run and still map this memory; entries of others are given back."""
+        """The processes that run and still map this memory; other entries are freed."""
         out = []
         for entry in self.entries():
             if self._is_living(entry):
@@ -200,7 +200,7 @@ class Table:
         return out
 
     def has_living(self) -> bool:
-        """Tell whether any does; closes no descriptor of the table, which would end `closed`."""
+        """Tell whether there is one; closes no descriptor of the table, as `closed` demands."""
         return any(self._is_living(entry) for entry in self.entries())
 
     def _is_living(self, entry: Entry) -> bool:
@@ -212,7 +212,7 @@ class Table:
         return is_noted_process(pid, noted / 1e9)
 
     def _maps(self, pid: int) -> bool:
-        """False for a process that runs another program since."""
+        """False for a process that has run another program by exec."""
         if pid == os.getpid():
             return True
         try:
@@ -221,7 +221,7 @@ class Table:
             return True  # another user's
 
     def _give_back(self, entry: Entry) -> None:
-        """Free the slot of a process that is no more, unless another has claimed it meanwhile."""
+        """Free the entry of a process that has ended, unless another has claimed it meanwhile."""
         with contextlib.suppress(OSError):
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -237,7 +237,7 @@ class Table:
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[bool]:
-        """Let nobody claim a slot inside; yields False where somebody is doing so just now.
+        """Let no process claim an entry in the block; yields False where one is just doing so.
 
         Nothing inside may open and close the table's file: that lets go of the lock (POSIX).
         """
@@ -258,14 +258,14 @@ class Table:
 
 
 def can_look() -> bool:
-    """Tell whether processes can be found that no table has: there is a /proc."""
+    """Tell whether there is a /proc, by which processes are found that are in no table."""
     return OWN_STAT.exists()
 
 
 def mapping_processes(folder: Path, noted: Container[int]) -> list[Entry]:
-    """The processes of this user that mark lines in a folder's files, whatever any table says.
+    """The processes of this user that map a memory's chunks of lines, whether in a table or not.
 
-    A fork inherits what its parent has mapped. Who only reads lines maps none of their files.
+    A fork inherits what its parent has mapped. A process that only reads lines maps no chunk.
 
     Args:
         folder: of the memory.
@@ -303,9 +303,9 @@ def _boot_ns() -> int:
 
 
 def is_noted_process(pid: int, noted_at: float) -> bool:
-    """Tell whether the process runs that had this id when it was noted.
+    """Tell whether the process still runs that had this id when it was noted.
 
-    One that nobody has waited for yet has ended.
+    A zombie does not.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  called for each process

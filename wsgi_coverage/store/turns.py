@@ -1,7 +1,7 @@
-"""Take turns with other processes, with signs of life to the server while one waits.
+"""File locks between processes, whose waiting tells the server that the worker is alive.
 
 By a record lock where the system has them (``fcntl.lockf``): a fork does not inherit it, and the
-system takes it back from whoever ends. filelock, which does the same and more, is imported only
+system releases it when its process ends. filelock, which does the same and more, is imported only
 where there are none: its at-fork and audit hooks have threads of the application that fork at once
 fail with a RuntimeError (tests/e2e/test_memory.py).
 
@@ -35,14 +35,14 @@ _held: dict[tuple[int, str], object] = {}  # by process id and path
 
 @contextlib.contextmanager
 def turn(path: Path, patience: float) -> Iterator[None]:
-    """Hold a lock.
+    """Hold a file lock.
 
     Args:
         path: of its file; whoever holds the lock may remove it.
         patience: seconds to wait for it.
 
     Raises:
-        TimeoutError: somebody else has held it for as long.
+        TimeoutError: another process or thread has held it for as long.
         OSError: its file cannot be made.
     """
     deadline = time.monotonic() + patience
@@ -60,7 +60,7 @@ def turn(path: Path, patience: float) -> Iterator[None]:
 
 
 def _try(path: Path) -> contextlib.ExitStack | None:
-    """The lock, to be let go of at the end of a with statement; None: somebody else holds it."""
+    """Take the lock, to be released by a with statement; None: it is held."""
     mine = object()
     key = (os.getpid(), os.path.abspath(path))  # noqa: PTH100  links stay links
     if _held.setdefault(key, mine) is not mine:

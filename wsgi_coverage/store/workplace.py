@@ -1,12 +1,12 @@
-"""Folders to work in, and the sweeping of those that killed processes have left.
+"""Working folders, and the removal of those that killed processes have left.
 
-    .building-<random>         the folder, until it gets its name, or goes
-    .building-<random>.lock    held by whoever works there, and gone with the folder
+    .building-<random>         the folder, until it is renamed or removed
+    .building-<random>.lock    held by the process that works there, and removed with the folder
 
-The lock tells the living from the dead: the system takes it back from whoever ends, whatever way,
-and the processes of other containers and hosts that share the folder see it. A process id would
-tell nothing there. Some network file systems keep locks to each host: in folders that hosts may
-share without another lock between them, what was written to a short while ago stays, too.
+The lock tells the living from the dead: the system releases it when its process ends, and
+processes of other containers and hosts that share the folder see it. A process id would tell
+nothing there. Some network file systems keep locks to each host: in folders that hosts may share
+without another lock between them, a folder that was written to a short while ago stays, too.
 
 Concurrency: any number of processes may work and sweep in the same folder at once.
 """
@@ -31,11 +31,11 @@ PATIENCE = 10.0  # seconds; somebody who sweeps may hold the lock of a folder th
 
 @contextlib.contextmanager
 def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
-    """A folder to work in; it is gone afterwards unless it was renamed.
+    """A working folder, removed at the end of the block unless it was renamed.
 
     Args:
         parent: the folder that it is made in, and on whose disk.
-        prefix: what its name begins with; whoever sweeps names the same.
+        prefix: of its name; `sweep` is given the same.
 
     Raises:
         OSError: there is no room, or no such parent.
@@ -51,10 +51,10 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def working_on(parent: Path, name: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the lock of a name, which nobody sweeps meanwhile, nor works on.
+    """Hold the lock of a name, so that it is neither swept nor worked on elsewhere.
 
     Raises:
-        TimeoutError: somebody else has worked on it for as long.
+        TimeoutError: another process or thread has worked on it for as long.
         OSError: there is no room, or no such parent.
     """
     lock = parent / f"{name}{LOCK}"
@@ -67,11 +67,11 @@ def working_on(parent: Path, name: str, patience: float = PATIENCE) -> Iterator[
 
 
 def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
-    """Remove what processes left that were killed, and nothing of living ones; raises nothing.
+    """Remove working folders of killed processes, and none of living ones; raises nothing.
 
     Args:
         parent: the folder.
-        prefix: what names begin with.
+        prefix: of their names.
         age: seconds since the last change; what is younger stays.
     """
     with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
 
 
 def _changed_at(path: Path) -> float:
-    """When a folder, its lock or what is in it was changed last."""
+    """When a folder, its lock or its content was changed last, as a Unix time."""
     times = [0.0]
     for each in (path, path.with_name(f"{path.name}{LOCK}")):
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Why files cannot be made in a folder, or opened at all. Only looked at: nothing is written.
+"""Why files cannot be made in a folder, or opened at all. Nothing is written for it.
 
 Concurrency: functions without state.
 """
@@ -20,7 +20,7 @@ from wsgi_coverage.errors import (
 
 
 def check_removable(folder: Path) -> None:
-    """See that what is in a folder can be taken away.
+    """Check that the content of a folder can be removed.
 
     Raises:
         StorageError: it cannot, as far as can be told without trying.
@@ -31,7 +31,7 @@ def check_removable(folder: Path) -> None:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, or in the one that it has to be made in; None: one can.
+    """Why no file can be made in a folder, which may have to be made first; None: one can.
 
     As far as can be told without trying.
     """
