@@ -1,1 +1,1 @@
-"""Executed lines in, something to read out."""
+"""Combine executed lines, and report on them."""

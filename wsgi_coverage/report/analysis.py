@@ -1,8 +1,8 @@
-"""What a source could execute, by coverage.py's own parser, as plain data that can be kept.
+"""What a source could execute, from coverage.py's parser, as plain data that can be stored.
 
-A parser is taken apart after its work and put together again later, so that every question about
-lines and arcs is still answered by coverage.py's code. That touches attributes of its parser; if
-they are not as expected, nothing is kept, and coverage.py parses each source each time.
+The state of a parser is stored after its work and put into another parser later, so that the
+code of coverage.py answers every question about lines and arcs. That touches attributes of its
+parser; if they are not as expected, nothing is stored, and coverage.py parses each source anew.
 
 Concurrency: functions without state.
 """
@@ -43,7 +43,7 @@ PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an analysis depends on, besides the source."""
+    """The rules that an analysis depends on, besides the source."""
 
     exclude: str
     partial: str
@@ -65,18 +65,18 @@ def rules_of(config: Any, *, branch: bool) -> Rules:
 
 
 def name_of(content: bytes, rules: Rules) -> str:
-    """The name that the analysis of a source is kept under."""
+    """The name under which the cache has the analysis of a source."""
     return digest(content, rules.as_bytes())
 
 
 @cache
 def can_be_kept() -> bool:
-    """Tell whether coverage.py's parser has the parts that are kept of it."""
+    """Tell whether coverage.py's parser has the attributes that are stored."""
     return vars(PythonParser(text="", filename="x")).keys() >= PARTS
 
 
 def read_content(filename: str) -> bytes:
-    """What tells one version of a source from another.
+    """The bytes of a source, which tell one version from another.
 
     Raises:
         NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
@@ -98,7 +98,7 @@ def text_of(filename: str, content: bytes) -> str:
 
     Args:
         filename: of the source.
-        content: what `read_content` gave.
+        content: from `read_content`.
 
     Raises:
         NoSource, SyntaxError: as coverage.py's own.
@@ -111,7 +111,7 @@ def text_of(filename: str, content: bytes) -> str:
 
 
 def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:
-    """Parse a source, and take the result apart.
+    """Parse a source, and return the parser's state as plain data.
 
     Raises:
         coverage.exceptions.NotPython: it cannot be parsed.
@@ -145,7 +145,7 @@ def _regions(parser: PythonParser) -> Sequence[CodeRegion]:
 
 
 def parser_of(kept: dict[str, Any], filename: str, rules: Rules) -> PythonParser:
-    """Put a parser together again, as it was after its work."""
+    """A parser in the state that it had after its work."""
     parser = PythonParser(text=kept["text"], filename=filename, exclude=rules.exclude)
     parser.statements = set(kept["statements"])
     parser.excluded = set(kept["excluded"])
@@ -168,7 +168,7 @@ def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
 
 
 def _tuples(value: Any) -> Any:
-    """What was made of tuples before it went through JSON."""
+    """Lists as the tuples that they were before JSON."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

@@ -26,7 +26,7 @@ from wsgi_coverage.report.reporting import ReportingCoverage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What a report is built from."""
+    """The data that a report is built from."""
 
     config: Any  # the running Coverage's configuration
     branch: bool
@@ -68,7 +68,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
 
 
 def build_detail(source: Source, folder: Path, *, label: str | None = None) -> Report:
-    """Write nothing but what detail.read reads, and return the metadata, without figures."""
+    """Write only what detail.read reads, and return the metadata, without figures."""
     started = time.monotonic()
     with _combined(source, folder) as (cov, warnings):
         detail.write(cov, folder, source.analysis_dir)
@@ -77,7 +77,7 @@ def build_detail(source: Source, folder: Path, *, label: str | None = None) -> R
 
 @contextlib.contextmanager
 def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
-    """All data in one file in the folder, to be reported on; and the warnings."""
+    """Combine all data into one file in the folder; return a Coverage on it, and the warnings."""
     cov = ReportingCoverage(source.config, folder / DATA)
     with contextlib.closing(cov), cov.whole():
         warnings = combine(

@@ -1,4 +1,4 @@
-"""The analyst of a new report: parses what is new, and works out figures where they changed.
+"""The analyst of a new report: parses sources that are new, and counts figures that have changed.
 
 Concurrency: one instance belongs to one build.
 """
@@ -25,21 +25,23 @@ from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
 from wsgi_coverage.report.parsing import Helpers, analysed
 from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage, filter_of
 
-FORM = b"2"  # of figures; those of another one are worked out anew
+FORM = b"2"  # version of the stored figures; those of another one are counted anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a report keeps of one file."""
+    """What a report stores of one file, besides its source."""
 
     filename: str  # as coverage.py's reporter calls it
     shown: str  # as reports show it
-    source: str | None  # the name of its kept analysis; None: coverage.py's own, or a plugin's
-    known_as: str | None  # what the figures were computed from; None: more than can be told
+    source: (
+        str | None
+    )  # the name of its stored analysis; None: coverage.py's or a plugin's reporter
+    known_as: str | None  # hash of what the figures were computed from; None: not known
     figures: Figures
 
     def as_plain(self) -> dict[str, Any]:
-        """As it is kept."""
+        """The entry as it is stored with the report: JSON types only."""
         return {
             "filename": self.filename,
             "shown": self.shown,
@@ -50,13 +52,13 @@ class Entry:
 
 
 class Building:
-    """Answers for every source of a report that is being made.
+    """Provides reporters and analyses for the sources of a report that is being made.
 
     Args:
-        cov: what is reported on.
+        cov: reports on the data.
         executed: the same data, read at once.
-        kept: analyses of this application's sources.
-        sources: the folder of those that this report is made of.
+        kept: the analysis cache of this application.
+        sources: the folder of the report's own copies of analyses.
         whole: answer with coverage.py's own analyses, where figures would not do.
     """
 
@@ -84,7 +86,7 @@ class Building:
         self.helpers: Helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
 
     def _parsed_here(self) -> Iterator[str]:
-        """The sources that there are analyses of, in the order of reports."""
+        """The sources that this project analyses, in the order of reports."""
         is_reported = filter_of(self._cov.config)
         for name in sorted(self._cov.get_data().measured_files()):
             if not self._executed.tracers.get(name) and is_reported(start.here(name)):
@@ -126,7 +128,7 @@ class Building:
         return dict(read(self._sources / str(reporter.source_name)))
 
     def tidy(self) -> None:
-        """Bound what is kept, if this report added to it."""
+        """Bound the size of the analysis cache, if this report added to it."""
         if self._has_new:
             self._kept.prune(self._used | {FIGURES})
 
@@ -146,7 +148,7 @@ class Building:
         )
 
     def _keep(self, reporter: KeptFileReporter) -> str:
-        """See that what a source could execute lies in the report; return its name."""
+        """Store a source's analysis in the report; return its name."""
         content = read_content(reporter.filename)
         source = name_of(content, self._rules)
         if not self._lend(source):
@@ -178,7 +180,7 @@ class Building:
 
 
 def _figures(last: Any) -> Mapping[str, Figures]:
-    """Figures of the last report, by what they were computed from."""
+    """Figures of the last report, by the hash of what they were computed from."""
     try:
         return {
             entry["known_as"]: Figures.from_plain(entry["figures"])

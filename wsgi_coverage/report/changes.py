@@ -1,4 +1,4 @@
-"""Judge some lines of a checkout by a data file: which of them can run, and which did.
+"""Judge some lines of a checkout by a data file: which of them are statements, and which ran.
 
 Concurrency: one call belongs to one thread.
 """
@@ -23,7 +23,7 @@ JUDGED, UNKNOWN, NOT_MEASURED = "judged", "unknown", "not measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The lines of one file."""
+    """The verdict on some lines of one file."""
 
     file: str
     state: str  # judged; unknown: of another version; not measured: not in the data
@@ -63,8 +63,8 @@ def judge(
         unknown: files of which it is not known whether they are what was measured, and why.
 
     Returns:
-        Of each Python file what is known, in the order of their names. Lines that cannot run do not
-        count; a line inside a statement counts as that statement.
+        The verdict on each Python file, in the order of their names. Lines that are no statements
+        do not count; a line inside a statement counts as that statement.
     """
     cov = ReportingCoverage(checkout.config, data_file)
     with contextlib.closing(cov):

@@ -1,4 +1,4 @@
-"""The sources that data from elsewhere is to be about: where they are, and of which version.
+"""A checkout: the sources that collected data is mapped to, and their versions.
 
 Concurrency: one instance belongs to one thread.
 """
@@ -22,7 +22,7 @@ TELLING = 32  # bytes; many sources that are shorter have the same content
 
 
 class Checkout:
-    """The sources here.
+    """The sources below one folder.
 
     Args:
         folder: its root.
@@ -46,13 +46,13 @@ class Checkout:
 
     @property
     def files(self) -> list[str]:
-        """All of them, relative to the root."""
+        """All of its files, relative to the root."""
         if self._files is None:
             self._files = remap.files_of(self.folder)
         return self._files
 
     def is_version(self, file: str, fingerprint: str | None) -> bool | None:
-        """Tell whether a source here is of a version, line ends aside.
+        """Tell whether a source of the checkout is of a version, line ends aside.
 
         Args:
             file: its name, relative to the root or not.
@@ -67,7 +67,12 @@ class Checkout:
         return fingerprint in fingerprints if fingerprints else None
 
     def alike(self, path: str, fingerprint: str | None) -> Sequence[str]:
-        """The files that have the name of a path, and are of a version that tells them apart."""
+        """The files that have the name and the version of a measured path.
+
+        Args:
+            path: elsewhere.
+            fingerprint: of the measured version; None: not known.
+        """
         name = path.replace("\\", "/").rpartition("/")[2]
         if fingerprint is None:
             return ()
@@ -88,7 +93,7 @@ class Checkout:
         return self._versions[file]
 
     def name(self, file: str) -> str:
-        """What a file of the checkout is called in a data file."""
+        """The name of a file of the checkout in a data file."""
         return file if self.relative else str(self.folder / file)
 
 
@@ -105,7 +110,7 @@ def _version_of(source: Path) -> tuple[int, Collection[str]]:
 
 @contextlib.contextmanager
 def reading_config() -> Iterator[None]:
-    """Turn what coverage.py says of its configuration into an error of ours."""
+    """Turn coverage.py's errors about its configuration into a SettingsError."""
     try:
         yield
     except (CoverageException, OSError, ValueError) as error:

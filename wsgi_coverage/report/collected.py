@@ -1,9 +1,9 @@
 """Combine data files from other places into one about this checkout.
 
 Unlike a worker's, such a file may hold anybody's paths, and be of any version of a source: what was
-recorded of another version than the checkout's is left out, and named.
+measured of another version than the checkout's is left out, and named.
 
-Concurrency: works in a folder of its own; the target is replaced at once, at the end.
+Concurrency: works in a folder of its own; the target is replaced in one step, at the end.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ from wsgi_coverage.report.reporting import ReportingCoverage
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A data file from somewhere else."""
+    """A data file to combine, and where it is from."""
 
-    name: str  # of where it is from
+    name: str  # of its instance or file, for messages
     path: Path
-    is_own: bool = False  # made here: its names are those of this checkout
+    is_own: bool = False  # it is about this checkout already
 
 
 @dataclass(slots=True, kw_only=True)
 class Collected:
-    """What became of it."""
+    """The result of combining data files."""
 
-    combined: list[str] = field(default_factory=list)  # names of what is in it
-    set_aside: dict[str, str] = field(default_factory=dict)  # and of what is not: why
+    combined: list[str] = field(default_factory=list)  # names of data files in the union
+    set_aside: dict[str, str] = field(
+        default_factory=dict
+    )  # name of a data file: why it is not in the union
     warnings: list[str] = field(default_factory=list)
-    files: int = 0
+    files: int = 0  # measured files in the union
     unknown: dict[str, str] = field(default_factory=dict)  # file: why it cannot be judged
 
 
@@ -62,17 +64,17 @@ def combine(
     """Write the union of data files to a file.
 
     Args:
-        brought: what to combine; one that cannot be used, is of the other mode than the first that
+        brought: the data files; one that cannot be used, is of the other mode than the first that
             can, or of another coverage.py, is set aside.
         target: is replaced.
         checkout: whose sources the result is about.
         workspace: a folder on the target's disk.
-        label: a context for all lines that are not our own.
-        mode: of the target.
+        label: a context for all lines, but for those of files with `is_own`.
+        mode: of the target, as for chmod.
 
     Raises:
         DiskFullError: there is no room; the target is as it was.
-        BuildFailedError: a file of our own cannot be used; the target is as it was.
+        BuildFailedError: a file with `is_own` cannot be used; the target is as it was.
     """
     out = Collected()
     draft = workspace / "union"
@@ -114,7 +116,7 @@ def combine(
 
 
 class _Finder:
-    """Finds measured files in the checkout: by `[paths]`, else by itself."""
+    """Finds measured files in the checkout: by `[paths]`, else by their paths and versions."""
 
     def __init__(self, checkout: Checkout, data_file: Path) -> None:
         self._checkout = checkout
@@ -126,7 +128,7 @@ class _Finder:
     def find(
         self, brought: Brought, paths: Sequence[str], loaded: Mapping[str, str], out: Collected
     ) -> dict[str, str]:
-        """What each measured path is called here; adds to the warnings."""
+        """The name in the checkout of each measured path; adds to the warnings."""
         here: dict[str, str] = {}
         left = []
         for path in paths:
@@ -156,7 +158,7 @@ class _Finder:
         return {path: here.get(path, path) for path in paths}
 
     def _inside(self, path: str) -> str | None:
-        """A path that is one of the checkout as it stands."""
+        """A path that leads into the checkout as it is; None: it does not."""
         with contextlib.suppress(ValueError, OSError):
             file = Path(path)
             if not file.is_absolute() and (self._checkout.folder / file).is_file():
@@ -167,7 +169,7 @@ class _Finder:
 
 
 class _Versions:
-    """What is known of the versions that were measured."""
+    """The versions of the checkout's files that were measured."""
 
     def __init__(self, checkout: Checkout) -> None:
         self._checkout = checkout
@@ -178,7 +180,7 @@ class _Versions:
     def judge(
         self, brought: Brought, here: Mapping[str, str], loaded: Mapping[str, str], out: Collected
     ) -> list[str]:
-        """The measured paths that are of another version than here; adds to the warnings."""
+        """The measured paths that are of another version than the checkout's; adds warnings."""
         stale = []
         for path, name in here.items():
             if not os.path.isfile(self._checkout.folder / name):  # noqa: PTH113  or no name at all
@@ -199,7 +201,7 @@ class _Versions:
         return stale
 
     def verdict(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Files with the fingerprint of all that was recorded of them; and others, and why."""
+        """The fingerprints of files that were measured in one version; and why others were not."""
         same = {name: known for name, known in self._same.items() if name not in self._unsaid}
         unknown = {**self._others, **self._unsaid}
         return same, {name: why for name, why in unknown.items() if name not in same}

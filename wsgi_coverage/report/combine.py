@@ -1,6 +1,6 @@
-"""The union of all published data files; what cannot be used is set aside by name.
+"""Combine all published data files into one; a file that cannot be used is set aside by name.
 
-Non-destructive: nothing that lies there is ever changed.
+No data file is changed.
 
 Concurrency: writes to a data file of its own; any number may run at once.
 """
@@ -39,9 +39,9 @@ def combine(
         cov: what to combine into.
         data_files: what to combine; none of them is changed.
         branch: whether this application measures branches; files that differ are set aside.
-        unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
+        unexecuted: files that could have run, each with its plugin's name, to be shown at 0 %.
         imported_early: files of which something had run when measuring began.
-        memory: what is marked in memories of this host, and in no data file yet.
+        memory: readings of this host's memories, of lines that are in no data file yet.
 
     Returns:
         A warning for each file that was set aside, or of which something was left out.
@@ -94,7 +94,7 @@ def combine(
 
 
 def first(warnings: list[str]) -> list[str]:
-    """As many warnings as anybody reads."""
+    """The first warnings, and how many more there are."""
     more = len(warnings) - MOST
     return warnings if more <= 0 else [*warnings[:MOST], f"and {more:,} more warnings like these"]
 
@@ -105,10 +105,10 @@ def failures_of(cov: ReportingCoverage) -> list[str]:
 
 
 class _Names:
-    """Where measured files are here: by `[paths]`, and where another release's are in this one.
+    """Maps names of measured files: by `[paths]`, and from other releases to the current one.
 
     Args:
-        mapped: where a file is by `[paths]`.
+        mapped: maps a name by `[paths]`.
     """
 
     def __init__(self, mapped: Callable[[str], str]) -> None:
@@ -118,20 +118,20 @@ class _Names:
             self._releases = Releases(str(release.parent), release.name)
 
     def look(self, names: Iterable[str]) -> None:
-        """See which releases there are, before any of these files is asked for."""
+        """Find the releases, before any of these files is mapped."""
         if self._releases is not None:
             self._releases.look(names)
 
     def here(self, name: str) -> str:
-        """Where a measured file is here."""
+        """The name of a measured file here."""
         return self._mapped(self._current(name) or name)
 
     def is_of_another_release(self, name: str) -> bool:
-        """Tell whether a measured file is one of a release that is not the current one."""
+        """Tell whether a measured file is in the folder of another release than the current one."""
         return self._current(name) is not None
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether it is, and the current release has it no more."""
+        """Tell whether it is, and the current release does not have that file."""
         return self._releases is not None and self._releases.is_gone(name)
 
     def _current(self, name: str) -> str | None:
@@ -141,7 +141,7 @@ class _Names:
 def _add(
     union: DataUnion, reading: Reading, versions: Versions, names: _Names, static: str | None
 ) -> tuple[list[str], list[str]]:
-    """Add what is marked in a memory; return warnings, and the files of which some is left out."""
+    """Add a reading of a memory; return warnings, and the files of which some is left out."""
     warnings = list(reading.problems)
     kinds = {record.has_arcs for _, record in reading.in_contexts(static)}
     if any(lines for _, lines in reading.executed()):
@@ -174,7 +174,7 @@ def _add(
 
 
 class _Stale:
-    """Sources of which a reading holds what another version of them has executed."""
+    """Sources whose executed lines in a reading are of another version."""
 
     def __init__(self, reading: Reading) -> None:
         self.names: dict[str, None] = {}

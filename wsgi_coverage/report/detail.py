@@ -1,6 +1,6 @@
-"""coverage.py's JSON report of a finished report, and what ran at load or since: for one answer.
+"""coverage.py's JSON report, with contexts for each file, for one answer: `detail=lines`.
 
-As the file of that name, but that each file has `contexts`: for each line, the contexts in which it
+As coverage.py writes it, but that each file has `contexts`: for each line, the contexts in which it
 ran (coverage.py, told to show contexts, repeats them for every function and class).
 
 Concurrency: reads a report's folder, in which nothing changes.
@@ -32,7 +32,7 @@ DETAIL = "detail.json"
 
 
 def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
-    """Write it into the folder of a report that is being built, of which nothing else is wanted.
+    """Write it into the folder of a report of which only this is wanted.
 
     Raises:
         OSError: there is no room.
@@ -50,7 +50,7 @@ def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
 
 
 def read(folder: Path) -> JsonObject | None:
-    """What `write` wrote; None where there was no data."""
+    """The JSON that `write` wrote; None where there was no data."""
     try:
         found: JsonObject = json.loads((folder / DETAIL).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -59,7 +59,7 @@ def read(folder: Path) -> JsonObject | None:
 
 
 def of_finished(folder: Path) -> JsonObject | None:
-    """The same of a finished report.
+    """The JSON of a finished report.
 
     Raises:
         FileNotFoundError: there is no report.
@@ -72,7 +72,7 @@ def of_finished(folder: Path) -> JsonObject | None:
 
 
 def _report(cov: ReportingCoverage) -> JsonObject:
-    """What JsonReporter.report does, without writing it: that takes as long as all the rest."""
+    """As JsonReporter.report, without writing a file: that takes as long as all the rest."""
     if not hasattr(JsonReporter, "report_one_file"):
         return _by_itself(cov)
     reporter = JsonReporter(cov)

@@ -1,4 +1,4 @@
-"""What one finished report has executed and another has not, file by file.
+"""Compare two finished reports: what one has executed and the other has not, file by file.
 
 Lines and branches are those of coverage.py's JSON report (`executed_lines`, `executed_branches`),
 so a difference is set arithmetic on two exported files.
@@ -23,7 +23,7 @@ from wsgi_coverage.report.reporting import ReportingCoverage
 
 
 class Executed(NamedTuple):
-    """What a report says that ran of one file."""
+    """The executed lines and branches of one file in one report."""
 
     lines: frozenset[int] = frozenset()
     branches: frozenset[tuple[int, int]] = frozenset()
@@ -47,7 +47,7 @@ def diff(a: Path, b: Path) -> JsonObject:
 
 
 def compare(a: Path, b: Path) -> JsonObject:
-    """The same, here."""
+    """As `diff`, in this process."""
     with opened(a) as first, opened(b) as second:
         sides = [_Side(*first), _Side(*second)]
         branch = all(side.branch for side in sides)
@@ -70,12 +70,12 @@ class _Side:
         self.names = {*reported.files, *reported.failures}
 
     def known_as(self, name: str) -> str | None:
-        """What the figures of a file were computed from; None: that cannot be told."""
+        """The hash of what the figures of a file were computed from; None: not known."""
         entry = self._reported.files.get(name)
         return None if entry is None else entry["known_as"]
 
     def executed(self, name: str) -> Executed:
-        """What ran of a file.
+        """The executed lines and branches of a file.
 
         Raises:
             CoverageException: the report has no figures of it.
@@ -93,7 +93,7 @@ class _Side:
 
 
 def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:
-    """What only one of the two has; None if both have the same."""
+    """An entry of `files` of `diff`; None if both have executed the same."""
     if a.known_as(name) is not None and a.known_as(name) == b.known_as(name):
         return None
     try:

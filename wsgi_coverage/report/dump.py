@@ -1,4 +1,4 @@
-"""The union of all data files, as `CoverageData.dumps` gives it.
+"""The union of all data, as `CoverageData.dumps` returns it.
 
 Concurrency: works in a folder of its own.
 """
@@ -18,10 +18,10 @@ from wsgi_coverage.report.reporting import ReportingCoverage
 
 
 def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
-    """Combine, and return the bytes for `CoverageData.loads`, and what is to be known of them.
+    """Combine; return the bytes for `CoverageData.loads`, and the warnings.
 
     Args:
-        source: what to combine.
+        source: the data to combine.
         workspace: a folder to work in.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Figures of one file: coverage.py's numbers, load and runtime, its functions and classes.
+"""The figures of one file: coverage.py's numbers, load and runtime, its functions and classes.
 
-Small enough to hold those of every file at once, and plain, so that they are kept with a report:
+Small enough to hold those of every file at once, and plain, so that they are stored with a report:
 the text report, the list of files and the HTML index pages are made of them alone.
 
 Concurrency: frozen values, and functions without state.
@@ -29,7 +29,7 @@ Counts = Sequence[int]  # statements, excluded, missing, branches, partial and m
 
 
 class Region(NamedTuple):
-    """A function, a class, or (without a name) what lies outside of all of one kind."""
+    """A function, a class, or (with an empty name) the code outside of all of that kind."""
 
     kind: str
     name: str
@@ -40,7 +40,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a report says of one file."""
+    """The figures of one file."""
 
     counts: Counts
     missing: str  # as coverage.py formats it, branches included
@@ -52,25 +52,29 @@ class Figures:
     first_missing: int | None = None  # line, outside of functions; None: there is none
 
     def as_plain(self) -> dict[str, Any]:
-        """As it is kept."""
+        """The figures as they are stored: JSON types only."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Figures:
-        """Figures that were kept.
+        """Figures from their stored form.
 
         Raises:
-            TypeError: these are of another form.
+            TypeError: they were stored in another form.
         """
         return cls(**plain)
 
     def numbers(self, precision: int) -> Numbers:
-        """The same as coverage.py's own."""
+        """As coverage.py's Numbers.
+
+        Args:
+            precision: digits after the point of percentages.
+        """
         return numbers(self.counts, precision)
 
 
 class KnownAnalysis:
-    """What coverage.py's text report and index pages ask of an analysis, from figures."""
+    """Stands in for coverage.py's analysis in its text report and index pages, made of figures."""
 
     def __init__(self, figures: Figures, precision: int) -> None:
         self.numbers: Numbers = figures.numbers(precision)
@@ -93,7 +97,7 @@ def numbers(counts: Counts, precision: int) -> Numbers:
 
 
 def counts_of(of: Numbers) -> Counts:
-    """What is kept of coverage.py's numbers."""
+    """coverage.py's Numbers as counts."""
     return (
         of.n_statements,
         of.n_excluded,
@@ -105,10 +109,10 @@ def counts_of(of: Numbers) -> Counts:
 
 
 class Executed:
-    """What a data file says of each file, read at once (coverage.py documents its tables).
+    """The content of a data file by measured file, read at once (coverage.py documents its tables).
 
     Args:
-        path: nobody writes to it.
+        path: of a data file that nothing writes to.
         contexts: patterns, as in coverage.py's configuration; None: all contexts.
     """
 
@@ -140,7 +144,7 @@ class Executed:
             self._untold = contexts_there[0]
 
     def digest(self, name: str) -> bytes:
-        """Tells apart what was executed of a file from anything else."""
+        """A hash of all that was executed of a file."""
         rows = self._rows.get(name, ())
         parts = [part if isinstance(part, bytes) else part.encode() for row in rows for part in row]
         if not rows and self._untold is not None:
@@ -150,7 +154,7 @@ class Executed:
     def phases(self, name: str) -> tuple[set[int], set[int], str | None]:
         """The lines of a file that ran at load and at runtime, and the first context of neither.
 
-        A file of which nothing ran has that of the others, where nobody tells phases at all.
+        A file of which nothing ran has the context of the others, where no phase is known at all.
         """
         ran: dict[Phase, set[int]] = {Phase.LOAD: set(), Phase.RUNTIME: set()}
         rows = self._rows.get(name)
@@ -206,7 +210,7 @@ def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
 
 
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
-    """Of some lines, those that run when a module is imported."""
+    """Those of some lines that run when the module is imported."""
     inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
     return lines.difference(*inside)
 
@@ -214,7 +218,7 @@ def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
 def _regions(
     analysis: Analysis, reporter: FileReporter, runtime: set[int] | None
 ) -> Iterable[Region]:
-    """The figures of coverage.py's function and class index pages, in their order."""
+    """The functions and classes of coverage.py's index pages, in their order."""
     kinds = [kind for kind, _ in reporter.code_region_kinds()]
     if not kinds:
         return

@@ -1,6 +1,6 @@
-"""The report of a run that has ended: one data file, and coverage.py's own reports of it.
+"""The report of a run that has ended: one data file, and coverage.py's own reports on it.
 
-Concurrency: works in a folder of its own; nobody writes to the data files any more.
+Concurrency: works in a folder of its own; no process writes to the data files any more.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from wsgi_coverage.report.targets import is_special, pour
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of it."""
+    """The result of a run's report."""
 
-    percent: float | None  # of what could have been executed; None: nothing was measured
+    percent: float | None  # covered, as Coverage.report returns it; None: nothing measured
     is_enough: bool = True
-    shortage: str = ""  # why it is not enough
+    shortage: str = ""  # a sentence for when it is not enough
     warnings: list[str] = field(default_factory=list)
 
 
@@ -50,12 +50,12 @@ def conclude(
         config: coverage.py's; its data file is replaced.
         data_files: what to combine.
         workspace: an empty folder to work in.
-        text: where the text report goes.
-        html: a folder for coverage.py's HTML.
-        required: percent that have to be executed; None: by coverage.py's configuration. What
-            counts is what the report shows, as for `coverage report`.
-        unexecuted: files that could have run, each with its plugin's name, to be shown at 0.
-        memory: what processes have marked and nobody has written to a data file.
+        text: where the text report is written.
+        html: a folder for coverage.py's HTML; None: none is made.
+        required: per cent that must be covered; None: `fail_under` of coverage.py's configuration.
+            Branches count as in the report, as for `coverage report`.
+        unexecuted: files that could have run, each with its plugin's name, to be shown at 0 %.
+        memory: readings of memories, of lines that are in no data file.
 
     Raises:
         ConfigurationError: coverage.py refuses `[paths]`.
@@ -98,7 +98,7 @@ def conclude(
 
 
 def _put(source: Path, target: Path) -> None:
-    """Replace a file in one step; the two may lie on different disks."""
+    """Replace a file in one step; the two may be on different disks."""
     if is_special(target):
         pour(source, target)
         return

@@ -1,7 +1,7 @@
-"""The union of data files of workers that have ended, so that recycling leaves a handful of them.
+"""Fold data files of workers that have ended into their union, so that recycling leaves few files.
 
-Concurrency: callers hold the build lock; the files that are read are published, so nobody writes to
-them.
+Concurrency: callers hold the build lock; the files that are read are published, so no process
+writes to them.
 """
 
 from __future__ import annotations

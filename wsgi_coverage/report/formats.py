@@ -1,9 +1,9 @@
-"""coverage.py's own formats of a finished report, rendered when first asked for and kept beside it.
+"""coverage.py's formats of a finished report: rendered when first asked for, then stored beside it.
 
-What is much work is done in a child process, once, whoever asks for it at the same time.
+Rendering that is much work is done in a child process, once for all who ask at the same time.
 
-Concurrency: a rendered file appears by renaming; two who ask first for the same page of a file both
-render it.
+Concurrency: a rendered file appears by renaming; two requests that ask first for the same page of a
+file both render it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: there is no report (any more).
-        BuildFailedError: the child process failed; and what the function raises here.
+        BuildFailedError: the child process failed; and what the function raises in this one.
     """
     statements = read_meta(folder).summary["statements"] or 0
     plain = kept.read(folder / kept.FIGURES) or {"config": {}}
@@ -152,7 +152,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 
 @contextmanager
 def _turn(folder: Path, name: str) -> Iterator[None]:
-    """Have one thread of one process render a thing; the others wait for it."""
+    """Have one thread of one process render a file; the others wait for it."""
     work = f"{BUILDING}{kept.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:
         try:

@@ -35,7 +35,7 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
     Args:
         folder: the report's.
         unused: True: only those that never ran. "runtime": those, and those that ran at load only;
-            one that ran, nobody told in which phase, is not among them.
+            one that ran in an unknown phase is not among them.
 
     Raises:
         FileNotFoundError: there is no report, or it has no data.
@@ -49,7 +49,7 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
 
 
 def _from_figures(folder: Path) -> list[JsonObject]:
-    """The functions of a report of an older version, which kept no list of them."""
+    """The functions of a report of an older version, which has no list of them."""
     plain = read(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
@@ -60,16 +60,16 @@ def _from_figures(folder: Path) -> list[JsonObject]:
 def keep(
     folder: Path, files: Iterable[tuple[str, Figures]], inexact: Mapping[str, str]
 ) -> JsonObject:
-    """Keep the list with a report that is being made.
+    """Store the list with a report that is being made.
 
     Args:
         folder: the report's.
         files: their figures.
-        inexact: those of which something may have run that was not seen, and why.
+        inexact: files whose lines were not all seen to run, and why.
 
     Returns:
         How many functions there are, how many never ran, the largest of these, and how many ran at
-        load only; None for the last where nobody told the phase in which one of them ran.
+        load only; None for the last where the phase of one of them is unknown.
 
     Raises:
         OSError: there is no room.
@@ -90,7 +90,7 @@ def keep(
 
 
 def _functions(files: Iterable[tuple[str, Figures]]) -> list[JsonObject]:
-    """Those of all files, the largest first."""
+    """The functions of all files, the largest first."""
     found = [each for name, figures in files for each in _functions_of(name, figures)]
     return sorted(found, key=_rank)
 
@@ -117,7 +117,7 @@ def _functions_of(name: str, figures: Figures) -> Iterator[JsonObject]:
 
 
 def _told(function: JsonObject) -> JsonObject:
-    """The same with what follows from it: how much of it ran at load only, and when it ran."""
+    """A function with `load_only` and `ran`, which follow from its other figures."""
     covered, runtime = function["covered"], function["runtime"]
     load_only = None if runtime is None else covered - runtime
     return {**function, "load_only": load_only, "ran": Ran.of(covered, runtime)}

@@ -1,8 +1,8 @@
-"""Build and render in this process where that is little work, else in a child process.
+"""Offloading: build and render in this process if that is little work, else in a child process.
 
-A child costs 0.1 s to start, and then neither the interpreter's lock nor memory of the worker.
+A child takes 0.1 s to start, and then neither the interpreter's lock nor memory of the worker.
 
-Concurrency: builds are called under the build's lock. `_why_inside` is only ever replaced.
+Concurrency: builds are called under the build lock. `_why_inside` is only ever replaced.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def build_somewhere(
     label: str | None,
     building: Building,
 ) -> Report:
-    """Build a report where it does the least harm.
+    """Build a report, in a child process if it is large.
 
     Args:
         build: wsgi_coverage.report.build.build, which is pickled by its name.
-        source: what the report is built from.
-        folder: where its files go.
+        source: the data that the report is built from.
+        folder: where its files are written.
         label: for a snapshot.
         building: shows the progress.
 
     Raises:
-        BuildFailedError: the child process failed; nothing of it is of use.
+        BuildFailedError: the child process failed; the folder is of no use.
     """
     started = time.monotonic()
     source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
@@ -69,7 +69,7 @@ def build_somewhere(
 def call_somewhere(
     function: Callable[[], T], *, is_large: bool, tick: child.Tick, plugins: bool
 ) -> T:
-    """Call a function in a child process if it is much work and there can be one, else here.
+    """Call a function, in a child process if it is much work and one can be started.
 
     Args:
         function: a `partial` of one of this package, which is pickled by its name.
@@ -78,7 +78,7 @@ def call_somewhere(
         plugins: whether modules from outside this package will be imported by name.
 
     Raises:
-        BuildFailedError, OSError: as `child.call`; and what the function raises here.
+        BuildFailedError, OSError: as `child.call`; and what the function raises in this process.
     """
     global _why_inside
     # coverage.py takes relative names, and patterns, to be about the folder that it is in.
@@ -98,7 +98,7 @@ def call_somewhere(
 
 
 def problem() -> str | None:
-    """Why large reports are made in this process, where requests feel it; None: they are not."""
+    """Why large reports are made in this process, which slows requests down; None: they are not."""
     if not process.IS_POSSIBLE:
         why = "this system has no posix_spawn"
     elif _why_inside is not None:

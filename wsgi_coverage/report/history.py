@@ -1,9 +1,9 @@
-"""What is remembered of reports that are gone: their percentages, and since when data is counted.
+"""The history of reports that are gone: their percentages, and since when data is counted.
 
     cache_dir/
         history.json    since when, and a point for each of the last refreshes and resets
 
-Concurrency: written by whoever holds the build's lock, and replaced by renaming; readers take none.
+Concurrency: written under the build lock, and replaced by renaming; readers take no lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEPT = 200  # points
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """What the file says."""
+    """The content of the file."""
 
     since: str | None = None  # ISO 8601, UTC: what ran from then on is in the data
     points: tuple[Point, ...] = ()  # in the order of time
@@ -37,7 +37,7 @@ class History:
         self._path = cache_dir / "history.json"
 
     def read(self) -> Past:
-        """What is remembered; nothing, where there is none or it cannot be read."""
+        """The content of the file; an empty one where there is none or it cannot be read."""
         try:
             found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             return Past(
@@ -49,18 +49,18 @@ class History:
             return Past()
 
     def since(self, started_at: str) -> str:
-        """Since when data is counted; this process's own start, where nothing is remembered.
+        """Since when data is counted, ISO 8601 in UTC; without a history this process's start.
 
-        Other processes may have begun before it: then the data goes back further than is said.
+        Other processes may have begun before it: then the data goes back further than that.
         """
         return self.read().since or started_at
 
     def add(self, report: Report, *, since: str) -> None:
-        """Remember a published report; call it under the build's lock."""
+        """Add a point for a published report; call it under the build lock."""
         self._write(since, [*self.read().points, point_of(report, "refresh")])
 
     def begin_anew(self, at: str) -> None:
-        """Remember a reset; call it under the build's lock."""
+        """Add a reset, since which data is counted; call it under the build lock."""
         points = self.read().points
         if not points or points[-1].kind == "reset":
             self._write(at, points)
@@ -68,7 +68,7 @@ class History:
             self._write(at, [*points, Point(at=at, kind="reset")])
 
     def forget_since(self) -> None:
-        """The data was taken away by somebody else; call it under the build's lock."""
+        """The data was removed by hand: begin anew; call it under the build lock."""
         past = self.read()
         if past.since is not None:
             self._write(None, past.points)
@@ -81,7 +81,7 @@ class History:
 
 
 def point_of(report: Report, kind: str) -> Point:
-    """A report as a point of the line of coverage."""
+    """A report as a point of the chart over time."""
     summary = report.summary
     return Point(
         at=report.refreshed_at,
@@ -93,6 +93,12 @@ def point_of(report: Report, kind: str) -> Point:
 
 
 def in_order(past: Past, snapshots: Iterable[Report], last: int) -> list[Point]:
-    """The last refreshes, resets and snapshots, in the order of time."""
+    """The last refreshes, resets and snapshots, the oldest first.
+
+    Args:
+        past: from `History.read`.
+        snapshots: reports, in any order.
+        last: how many points, at most.
+    """
     points = [*past.points, *(point_of(each, "snapshot") for each in snapshots)]
     return sorted(points, key=lambda point: point.at)[-last:]

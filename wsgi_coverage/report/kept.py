@@ -1,14 +1,14 @@
-"""Plain data kept on disk under a name made of what it was computed from.
+"""The analysis cache: plain data on disk, named by a hash of what it was computed from.
 
     cache_dir/analysis/<name>      one version of one source: its text, and what it could execute
     cache_dir/analysis/figures     the figures of the last report
-    <report>/sources/<name>        the same files again, those that this report is made of
+    <report>/sources/<name>        links to the analyses that this report is made of
 
-A report has links of its own to what it needs, so nothing that is pruned from the cache is missed
-by a report or snapshot, and an unchanged source takes its room once.
+A report has links of its own to what it needs, so reports and snapshots lose nothing when the cache
+is pruned, and an unchanged source takes its room once.
 
 Concurrency: files appear by renaming and never change, so any number of processes may read and
-write at once; what is not whole, whatever the reason, is as good as not there.
+write at once; an incomplete or damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
 
 
 def digest(*parts: bytes) -> str:
-    """A name for what was computed from these parts."""
+    """A hash of some parts, as a name."""
     out = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         out.update(len(part).to_bytes(8, "big"))
@@ -43,13 +43,13 @@ def digest(*parts: bytes) -> str:
 
 
 def pack(value: Any) -> bytes:
-    """Plain data as it lies on disk."""
+    """Plain data as bytes of a file, with a checksum."""
     content = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
     return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
 
 
 def read(path: Path) -> Any:
-    """What was packed into a file; None if it is not there or not whole."""
+    """The data of a packed file; None if it is missing, incomplete or damaged."""
     content = _content(path)
     return None if content is None else json.loads(zlib.decompress(content))
 
@@ -66,25 +66,25 @@ def _content(path: Path) -> bytes | None:
 
 
 class Kept:
-    """A folder of kept data, bounded in size.
+    """One folder of the cache, bounded in size.
 
     Args:
-        folder: is made when something is put there.
+        folder: is made when something is stored there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str) -> Any:
-        """What is kept under a name; None if there is nothing."""
+        """The data of a name; None if there is none."""
         return read(self.folder / name)
 
     def has(self, name: str) -> bool:
-        """Tell whether anything is kept under a name."""
+        """Tell whether there is data of a name."""
         return _content(self.folder / name) is not None
 
     def put(self, name: str, value: Any) -> None:
-        """Keep plain data under a name.
+        """Store data under a name.
 
         Raises:
             OSError: there is no room.
@@ -93,7 +93,7 @@ class Kept:
         replace(self.folder / name, pack(value))
 
     def take(self, name: str, folder: Path) -> None:
-        """Keep a file of another folder, in the place of what was kept under its name.
+        """Link a file of another folder into this one, in the place of the one of its name.
 
         Raises:
             OSError: there is no room.
@@ -107,7 +107,7 @@ class Kept:
             temporary.unlink(missing_ok=True)
 
     def lend(self, name: str, folder: Path) -> bool:
-        """Put what is kept under a name into another folder; False if there is nothing.
+        """Link a file of this folder into another one; False if there is none.
 
         Raises:
             OSError: there is no room.
@@ -121,11 +121,11 @@ class Kept:
         return True
 
     def prune(self, used: Collection[str], limit: int = MAX_BYTES) -> None:
-        """Remove what was not used for longest, above a limit, and what killed writers left.
+        """Remove the files that were not used for longest, and what killed writers left.
 
         Args:
             used: names that were used just now; they stay.
-            limit: bytes.
+            limit: bytes that all files together may have.
         """
         entries = []
         sweep(self.folder)
@@ -147,7 +147,7 @@ class Kept:
 
 
 def link(source: Path, target: Path) -> None:
-    """Have a file under a second name, as a copy where the file system knows no links.
+    """Link a file to a second name, or copy it where the file system has no hard links.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,10 +1,10 @@
-"""Every finished report, the published one and the snapshots, and all that is read of them.
+"""`Library`: everything that can be read of finished reports, the published one and snapshots.
 
 What is read was written when the report was made, or is rendered from the report's own folder when
 it is first asked for; no worker is asked, and no tracer is touched.
 
-Concurrency: no state of its own. A folder that vanishes while it is read is one that was replaced
-or deleted, and is told from one that was never there.
+Concurrency: no state of its own. A folder that vanishes while it is read was replaced or deleted,
+and the error tells that from one that never existed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Library:
-    """What can be read of the finished reports of one application.
+    """The finished reports of one application.
 
     Everywhere `identity` is a snapshot's id, or None for the published report.
     """
@@ -56,7 +56,7 @@ class Library:
         self._snapshots = snapshots
 
     def read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
-        """Read in the folder of a snapshot, or (None) of the published report.
+        """Call a reader with the folder of a report.
 
         Raises:
             NoReportError, UnknownSnapshotError: there is none.
@@ -86,8 +86,8 @@ class Library:
         """Functions and methods, the largest first.
 
         Args:
-            identity: see above.
-            unused: True: those that never ran; "runtime": and those that ran at load only.
+            identity: a snapshot's id; None: the published report.
+            unused: True: those that never ran; "runtime": those, and those that ran at load only.
         """
         return self.read(identity, partial(functions, unused=unused))
 
@@ -109,7 +109,7 @@ class Library:
         return self.read(a, lambda first: self.read(b, lambda second: compare(first, second)))
 
     def export(self, wanted: str, identity: str | None = None) -> bytes:
-        """The report in another format, rendered when it is asked for first.
+        """The report in another format, rendered when it is first asked for.
 
         Args:
             wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
@@ -132,7 +132,7 @@ class Library:
             raise NoDataError(NOTHING_RAN) from None
 
     def html(self, path: str, identity: str | None = None) -> bytes:
-        """A file of coverage.py's HTML report, rendered when it is asked for first.
+        """A file of coverage.py's HTML report, rendered when it is first asked for.
 
         Raises:
             NoDataError: nothing was measured.

@@ -28,7 +28,7 @@ def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
 
 
 def page_name(shown: str) -> str:
-    """The name of a source's page: coverage.py's, where a file, and a link, can have it."""
+    """The name of a source's page: coverage.py's, where that can be a file name and a link."""
     name = f"{flat_rootname(shown)}.html"
     if len(os.fsencode(name)) <= LONGEST and name.isprintable() and NOT_IN_LINKS.isdisjoint(name):
         return name

@@ -1,8 +1,8 @@
-"""What a report was made of: which workers, which versions of the sources; and what still is so.
+"""Staleness: which workers and source versions a report was made of, and which have changed since.
 
-Noted beside the report when it is built, and compared when it is read. A source whose times and
-size are as they were is taken for unchanged without being opened, unless it was so young that one
-more edit could have left them as they are.
+Written beside the report when it is built, and compared when it is read. A source whose times and
+size are unchanged is not opened, unless it was so young then that one more edit could have left
+them as they are.
 
 Concurrency: `note` writes into a folder that belongs to one build; `differences` only reads.
 """
@@ -30,7 +30,7 @@ Version = list[Any]  # as `_times`, then the fingerprint
 
 
 def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
-    """Write down what a report is made of.
+    """Write the workers and source versions that a report is made of.
 
     Call it before the sources are parsed: an edit from then on is a difference.
 
@@ -50,7 +50,7 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
 
 
 def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
-    """What a reader of a report has to know about the time since it was made, as sentences.
+    """Why a report is out of date, as sentences; empty where it is not.
 
     Args:
         folder: the report's.
@@ -88,7 +88,7 @@ def _version(name: str) -> Version | None:
 
 
 def _times(name: str) -> tuple[int, int, int] | None:
-    """Times of modification and of change, in ns, and the size.
+    """Times of modification and of change, in ns, and the size in bytes.
 
     The time of change tells of an edit even if the time of modification was set back.
     """

@@ -1,7 +1,7 @@
-"""coverage.py's HTML report, one page at a time.
+"""coverage.py's HTML report, rendered one page at a time.
 
-The one place that touches the parts of coverage.py's HTML reporter. If they are not as expected,
-the whole site is rendered when its first page is asked for.
+The one place that touches the internals of coverage.py's HTML reporter. If they are not as
+expected, the whole site is rendered when its first page is asked for.
 
 Concurrency: writes into a folder that belongs to one rendering.
 """
@@ -99,7 +99,7 @@ def _tidy(target: Path) -> None:
 
 
 class _Site:
-    """The order of things in HtmlReporter.report, with each step on its own."""
+    """The steps of HtmlReporter.report, each on its own."""
 
     def __init__(
         self, cov: ReportingCoverage, reported: Reported, folder: Path, target: Path
@@ -123,7 +123,7 @@ class _Site:
                     reporter.index_pages[noun] = reporter.new_index_page(noun, plural)
 
     def page(self, name: str) -> None:
-        """Write one page, if there is one of this name."""
+        """Write the page of this name, if there is one."""
         nouns = {page.filename: noun for noun, page in self._reporter.index_pages.items()}
         if nouns.get(name) == "file":
             self._write_index()
@@ -143,7 +143,7 @@ class _Site:
             self._write_index() if noun == "file" else self._write_regions(noun)
 
     def _date(self, when: datetime) -> None:
-        """The pages show when the report was made, not when they were rendered."""
+        """Have the pages show when the report was made, not when they were rendered."""
         shown = {"time_stamp": format_local_datetime(when.astimezone().replace(tzinfo=None))}
         for template in (self._reporter.index_tmpl, self._reporter.source_tmpl):
             template.context.update(shown)
@@ -187,7 +187,7 @@ class _Site:
         self._say(self._index.filename, imported.warning(inexact))
 
     def _say(self, name: str, why_inexact: str | None) -> None:
-        """Say on a page, below its figure, why that is not exact, if it is not."""
+        """Put on a page, below its figure, why that is not exact, if it is not."""
         if why_inexact is not None:
             page = Path(self._reporter.directory) / name
             note = f'{END_OF_FIGURE}\n<p class="text">{escape(why_inexact)}</p>'
@@ -227,14 +227,14 @@ class _Site:
 
 
 class _Known:
-    """What is asked of a region's analysis."""
+    """Stands in for a region's analysis."""
 
     def __init__(self, of: Any) -> None:
         self.numbers = of
 
 
 class _Nothing:
-    """Instead of coverage.py's record of what it wrote last time."""
+    """Stands in for coverage.py's record of what it wrote last time."""
 
     def can_skip_file(self, *_: Any) -> bool:
         return False
@@ -249,7 +249,7 @@ def _escape(text: str) -> str:
 
 
 def _file_of(file: Any) -> str:
-    """As HtmlReporter gives it to the template, which escapes it."""
+    """A file as HtmlReporter passes it to the template, which escapes it."""
     shown = str(file.fr.relative_filename())
     # coverage.py 7.14 has an `escape` of its own, and calls it here once too often.
     return _escape(shown) if vars(html)["escape"].__module__ == html.__name__ else shown

@@ -1,4 +1,4 @@
-"""A report on a data file that is about this checkout, in any of coverage.py's formats.
+"""Checkout reports: a data file that is about this checkout, in any of coverage.py's formats.
 
 Concurrency: one call belongs to one thread.
 """
@@ -27,7 +27,7 @@ def text(data_file: Path, wanted: str, config_file: str | bool = True) -> str:
     """A report as text.
 
     Args:
-        data_file: what to report on.
+        data_file: the data to report on.
         wanted: text, json, xml or lcov.
         config_file: coverage.py's; True: the one that it finds in the current folder.
 
@@ -49,17 +49,22 @@ def text(data_file: Path, wanted: str, config_file: str | bool = True) -> str:
 
 
 def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
-    """coverage.py's HTML report in a folder.
+    """Write coverage.py's HTML report into a folder.
+
+    Args:
+        data_file: the data to report on.
+        folder: is made if it is not there.
+        config_file: as for `text`.
 
     Raises:
-        as `text`.
+        NoDataError, BuildFailedError, DiskFullError, SettingsError: as for `text`.
     """
     with _loaded(data_file, config_file) as cov:
         cov.html_report(directory=str(folder), ignore_errors=True)
 
 
 class _Coverage(Coverage):
-    """Opens no source that is named in data from elsewhere, and that never ends."""
+    """Opens only regular files of a bounded size, because collected data may name any path."""
 
     def _analyze(self, morf: Any, *more: Any, **named: Any) -> Any:
         check_source(str(getattr(morf, "filename", morf)))

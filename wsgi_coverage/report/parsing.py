@@ -1,13 +1,13 @@
-"""Parse many sources, by several processes: what each could execute is kept for whoever reports.
+"""Parse many sources in several processes; the analyses go to the cache that reports read.
 
-Whoever needs the sources begins with the first of them; the others help from the last on, and skip
-what is kept already. Where they meet, all is done: nobody waits for anybody, and a process that
-fails leaves its part to the others.
+The process that needs them begins with the first source; the others begin with the last, and skip
+what the cache has. Where they meet, all is done: no process waits for another, and the part of one
+that fails is done by the others.
 
 Memory: each process holds one source at a time, and no results; the first alone parses the largest.
 
 Concurrency: `Helpers` belongs to one thread, and has one for each process. Any number of processes
-may parse the same sources at once; what they keep is the same.
+may parse the same sources at once; their analyses are equal.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ ROOM = 30_000_000 + LARGEST * PER_BYTE  # bytes of memory that a process takes a
 
 
 class _StopError(Exception):
-    """Nobody needs it any more."""
+    """The analyses are needed no more."""
 
 
 class Helpers:
-    """Other processes that parse the same sources, once it is known that there is much to parse.
+    """Other processes that parse the same sources, started once there is much to parse.
 
     Args:
         names: the sources, in the order in which this process needs them.
-        rules: what their analyses depend on.
-        folder: where these are kept.
+        rules: of their analyses.
+        folder: the analysis cache.
     """
 
     def __init__(self, names: Iterable[str], rules: Rules, folder: Path) -> None:
@@ -71,7 +71,7 @@ class Helpers:
             thread.join()
 
     def note(self, size: int) -> None:
-        """This process had to parse a source of so many bytes itself."""
+        """Note that this process had to parse a source of so many bytes."""
         self._alone += size
         if self._threads is None and self._alone > ALONE:
             self._threads = []
@@ -92,7 +92,7 @@ class Helpers:
 
 
 def shares(names: Sequence[str], most: int) -> list[Sequence[str]]:
-    """Sources dealt out to so many processes at most, that each has enough to do."""
+    """Divide sources among at most so many processes that each has enough to do."""
     sizes = {name: size for name in names if (size := size_of(name)) <= LARGEST}
     number = min(sum(sizes.values()) // SHARE, most)
     return [[*sizes][index::number] for index in range(number)]
@@ -107,22 +107,22 @@ def size_of(name: str) -> int:
 
 
 def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
-    """Have kept what each of some sources could execute; by several processes, if it is much.
+    """Put the analyses of sources into the cache; in several processes, if there are many.
 
     Args:
         names: the sources.
-        rules: what their analyses depend on.
-        folder: where these are kept.
+        rules: of their analyses.
+        folder: the analysis cache.
 
     Returns:
-        The names that these are kept under.
+        The names of the analyses in the cache.
     """
     with Helpers(names, rules, folder) as helpers:
         return _parse(names, rules, Kept(folder), helpers)
 
 
 def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
-    """The same by one process, which does nothing else and ends then."""
+    """As `fill`, in this one process, which does nothing else and ends then."""
     _parse(names, rules, Kept(folder), None)
 
 
@@ -145,7 +145,7 @@ def _parse(names: Sequence[str], rules: Rules, kept: Kept, helpers: Helpers | No
 
 
 def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
-    """What a source could execute.
+    """The analysis of a source.
 
     Raises:
         CoverageException, SyntaxError: it cannot be parsed.
@@ -156,17 +156,17 @@ def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
 def parse_ahead(
     config: Any, places: Iterable[str], names: Iterable[str], folder: Path, *, branch: bool
 ) -> set[str]:
-    """Parse what a report is going to be about, but for what takes too much memory.
+    """Parse the sources that the next report will be about, unless they take too much memory.
 
     Args:
         config: coverage.py's.
         places: folders and modules of `source`.
         names: of files that have been executed.
-        folder: where analyses are kept.
+        folder: the analysis cache.
         branch: whether branches are measured.
 
     Returns:
-        The names that these are kept under.
+        The names of the analyses in the cache.
     """
     if not can_be_kept():
         return set()

@@ -2,10 +2,10 @@
 
     cache_dir/
         reports/<id>/   data.coverage report.txt files.json functions.json figures sources/
-                        meta.json, and what was rendered of these: coverage.json html/ and more
+                        meta.json, and formats rendered later: coverage.json html/ and more
         current         the id of the published report
-        build.lock      held by whoever builds
-        collect.lock    held by whoever collects: reads and resets in one step
+        build.lock      held by the process that builds
+        collect.lock    held by the process that collects: reads and resets in one step
 
 Concurrency: builds of all processes are serialised by the lock; readers take none. A reader that
 loses a race against the removal of an old report finds the new one on its next try.
@@ -48,13 +48,13 @@ T = TypeVar("T")
 
 
 def new_id() -> str:
-    """A name that sorts by time and never collides."""
+    """An id that sorts by time and never collides."""
     stamp = clock.now_iso().replace("-", "").replace(":", "").replace("+0000", "Z")
     return f"{stamp}-{os.urandom(4).hex()}"
 
 
 def read_meta(folder: Path) -> Report:
-    """The metadata beside a report's files.
+    """The metadata of a finished report.
 
     Raises:
         OSError, ValueError, TypeError, KeyError: there is none, or it cannot be read.
@@ -67,7 +67,7 @@ def read_meta(folder: Path) -> Report:
 
 @contextlib.contextmanager
 def building(parent: Path) -> Iterator[Path]:
-    """A folder to build in; it is gone afterwards unless it was renamed.
+    """A folder to build in, removed at the end of the block unless it was renamed.
 
     Raises:
         StorageError: it cannot be written to.
@@ -84,7 +84,7 @@ def building(parent: Path) -> Iterator[Path]:
 
 
 def write_meta(folder: Path, report: Report) -> None:
-    """Make a folder that all else is in a finished report's."""
+    """Write the metadata, the last file of a report, which makes it a finished one."""
     owned.write(folder / META, json.dumps(asdict(report)))
 
 
@@ -98,7 +98,7 @@ class Publisher:
 
     @contextlib.contextmanager
     def lock(self, patience: float | None = None) -> Iterator[None]:
-        """Hold the lock that builds and resets take turns by.
+        """Hold the build lock, which serialises builds and resets.
 
         Args:
             patience: seconds to wait for it; None: two minutes.
@@ -130,9 +130,9 @@ class Publisher:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Hold the lock that collections take turns by, each of which begins an epoch.
+        """Hold the collect lock, which serialises collections, each of which begins an epoch.
 
-        Unlike the other, it is held while workers are waited for; reports are built meanwhile.
+        Unlike the build lock, it is held while workers are waited for; reports are built meanwhile.
 
         Raises:
             RefreshBusyError, StorageError: as `lock`.
@@ -141,11 +141,11 @@ class Publisher:
             yield
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
-        """Publish a new report, or share one that already has all that was gathered.
+        """Publish a new report, or return one that already has all that was gathered.
 
         Args:
             gathering: what the report has to contain.
-            build: writes all formats into a folder, and returns the metadata.
+            build: writes a report into a folder, and returns the metadata.
 
         Raises:
             RefreshBusyError, StorageError: as `lock` and `building`.
@@ -167,7 +167,7 @@ class Publisher:
             return report
 
     def check_removable(self) -> None:
-        """See that `withdraw` will work, before anything is forgotten.
+        """Check that `withdraw` will work, before anything is forgotten.
 
         Raises:
             StorageError: it would not.
@@ -175,7 +175,7 @@ class Publisher:
         check_removable(self._cache_dir)
 
     def withdraw(self) -> None:
-        """Take the published report away; call it under the lock."""
+        """Remove the published report; call it under the lock."""
         self._current.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             for path in list(self._reports.iterdir()):
@@ -192,7 +192,7 @@ class Publisher:
         return self.read(read_meta)
 
     def read(self, reader: Callable[[Path], T]) -> T:
-        """Call a reader with the published report's folder; again if it vanished meanwhile.
+        """Call a reader with the published report's folder; again if it was replaced meanwhile.
 
         Raises:
             NoReportError: nothing is published.
@@ -212,7 +212,7 @@ class Publisher:
 
         Raises:
             NoReportError: nothing is published.
-            RefusedReportError: a link, or a name of another form, is where we put none.
+            RefusedReportError: there is a link, or a name of another form, which we never write.
         """
         folder = self._reports / self._identity()
         self._check_is_inside(self._reports)
@@ -246,12 +246,12 @@ class Publisher:
         return identity
 
     def sweep(self) -> None:
-        """Remove what killed processes have left half-made; raises nothing."""
+        """Remove working folders of killed processes; raises nothing."""
         sweep(self._reports, age=0.0)
         owned.sweep(self._cache_dir)
 
     def _prune(self, current: str) -> None:
-        """Remove old reports, and what killed builds left."""
+        """Remove old reports, and working folders of killed processes."""
         self.sweep()
         finished = sorted(
             path for path in self._reports.iterdir() if not path.name.startswith(BUILDING)
@@ -263,10 +263,10 @@ class Publisher:
 
 
 def remove(folder: Path) -> None:
-    """Remove a report at once, however long it takes: who reads it misses all of it, not a part.
+    """Remove a report in one step, however long it takes: a reader misses all of it, not a part.
 
     Raises:
-        OSError: it is not there, or cannot be taken away.
+        OSError: it is not there, or cannot be removed.
     """
     doomed = folder.with_name(f"{BUILDING}deleted-{folder.name}")
     folder.rename(doomed)

@@ -1,7 +1,7 @@
-"""Release folders: of one application, each deploy has its sources in another folder.
+"""Release folders: each deploy of an application has its sources in another folder.
 
-`current` is a symbolic link to `releases/12`, and that is where the application runs. What an
-earlier release recorded, in data files that lie elsewhere, is about the same files.
+`current` is a symbolic link to `releases/12`, and that is where the application runs. Data files of
+earlier releases name their own folders, and are about the same files.
 
 No state.
 """
@@ -20,8 +20,8 @@ MOST = 2_000  # names in a folder that are looked at
 class Releases:
     """The release that runs, and the others.
 
-    A folder beside it is another release if it holds the same application: half of what is first
-    known of it, or more, has the same path in the current one.
+    A folder beside it is another release if it holds the same application: half of the names that
+    are known of it first, or more, have the same path in the current one.
 
     Args:
         folder: of all releases.
@@ -35,7 +35,7 @@ class Releases:
         self._others: dict[str, bool] = {current: False}  # whether that is another release
 
     def look(self, names: Iterable[str]) -> None:
-        """See which folders are releases, by full names of files that some process knows."""
+        """Find out which folders are releases, from full names of files that some process knows."""
         found: dict[str, list[bool]] = {}
         for name in {*names}:
             release, below = self._split(name)
@@ -57,14 +57,14 @@ class Releases:
         return self._exists[name]
 
     def name(self, name: str) -> str | None:
-        """What a file of another release is in the current one; None: it is of no other release."""
+        """The name that another release's file has in the current one; None: it is of none."""
         release, below = self._split(name)
         if not below or not self._others.get(release):
             return None
         return os.path.join(self._folder, self._current, below)  # noqa: PTH118
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether a file is of another release, and the current one has it no more."""
+        """Tell whether a file is of another release, and the current one does not have it."""
         release, below = self._split(name)
         return bool(below and self._others.get(release)) and not self._has(below)
 

@@ -1,7 +1,7 @@
-"""Where a file that was measured elsewhere is in this checkout.
+"""Find measured files of another place in a checkout.
 
-Told by the tail that two paths have in common, by content where that is known, and by what the
-other files of the same place say. What could be two files is not guessed.
+By the tail that two paths have in common, by content where that is known, and by the folders of the
+other files of the same place. A path that could be several files is not mapped.
 
 Concurrency: functions without state.
 """
@@ -30,14 +30,14 @@ Root = tuple[File, File]  # a folder elsewhere, and the one that it is here
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remapped:
-    """What was found; a path that is in neither is not in the checkout."""
+    """The result of `remap`; a path that is in neither field is not in the checkout."""
 
     files: dict[str, str] = field(default_factory=dict)  # measured path: file of the checkout
     ambiguous: dict[str, list[str]] = field(default_factory=dict)  # what a path could be
 
 
 def files_of(root: Path) -> list[str]:
-    """The files of a checkout, relative to it: those that git knows or would add, else all."""
+    """The files of a checkout, relative to it: what git knows or would add; without git all."""
     command = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
@@ -71,7 +71,7 @@ def remap(paths: Collection[str], files: Iterable[str], alike: Alike) -> Remappe
     Args:
         paths: names of files that were measured together, in one place.
         files: of the checkout, relative to it.
-        alike: the files of the checkout that are known to have the content of a measured path.
+        alike: returns the files of the checkout that have the content of a measured path.
     """
     index = _Index(files, {_split(path)[-1:] for path in paths})
     found = [_Found(path, index, alike(path)) for path in paths]
@@ -122,7 +122,7 @@ class _Index:
 
 
 class _Found:
-    """One measured path, and what it could be."""
+    """One measured path, and the files that it could be."""
 
     def __init__(self, path: str, index: _Index, alike: Collection[str]) -> None:
         self.path = path
@@ -141,17 +141,17 @@ class _Found:
         self.is_certain = len(self.candidates) == 1 and (is_alike or self._longest > 1)
 
     def may_be(self, file: File) -> bool:
-        """Tell whether this is a file of the checkout that it could be."""
+        """Tell whether it could be this file of the checkout."""
         return file in self._index.files and _tail(self.parts, file) >= self._shortest
 
     @property
     def root(self) -> Root:
-        """The folders that differ, elsewhere and here."""
+        """The leading folders that differ, elsewhere and here."""
         file = self.candidates[0]
         return self.parts[: -self._longest], file[: len(file) - self._longest]
 
     def below(self, roots: Collection[Root]) -> set[File]:
-        """What it would be here, by folders that are known."""
+        """Its name here, by leading folders that are known."""
         return {
             here + self.parts[len(there) :]
             for there, here in roots
@@ -160,13 +160,13 @@ class _Found:
 
 
 def _split(path: str) -> File:
-    """The parts of a path of whatever system."""
+    """The parts of a path of any operating system."""
     slashes = path.replace("\\", "/") if WINDOWS.search(path) else path
     return tuple(part for part in slashes.split("/") if part not in ("", "."))
 
 
 def _without_contradictions(roots: Collection[Root]) -> set[Root]:
-    """Only those of a folder that would be one folder here."""
+    """The known folders, without those that would be two folders here."""
     places: dict[File, set[File]] = {}
     for there, here in roots:
         places.setdefault(there, set()).add(here)

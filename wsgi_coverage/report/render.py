@@ -1,4 +1,4 @@
-"""What a refresh writes: the text, the list of files, the figures, and the sources of these.
+"""What a refresh writes: the text report, the list of files, the figures, and the analyses.
 
 Every other format is rendered from these when it is first asked for (formats.py, pages.py).
 
@@ -70,7 +70,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
 
 
 def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Files of which something may have run before measuring began, and is missing: why."""
+    """Files that were imported early and have missing lines that may have run; each with why."""
     early = {cov.local_name(name): unseen for name, unseen in cov.imported_early.items()}
     return {
         name: imported.reason(early[name])
@@ -80,7 +80,7 @@ def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, 
 
 
 def executed(cov: ReportingCoverage, folder: Path) -> Executed:
-    """All data at once, under the names that reports use."""
+    """All data of the combined data file at once, under the names that reports use."""
     contexts = cov.config.report_contexts
     if not cov.remapped:
         return Executed(Path(cov.config.data_file), contexts)
@@ -94,7 +94,7 @@ def executed(cov: ReportingCoverage, folder: Path) -> Executed:
 
 
 def _reported(cov: ReportingCoverage) -> Numbers | None:
-    """Have every file analysed that is to be reported on; the sum, or None if there is none."""
+    """Analyse every file that is to be reported on; return the sum, or None if there is none."""
     numbers: Numbers | None = None
     cov.get_data().set_query_contexts(cov.config.report_contexts)
     with contextlib.suppress(NoDataError):
@@ -113,7 +113,7 @@ def _text(cov: ReportingCoverage) -> str:
 
 
 def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: Kept) -> None:
-    """Keep what other formats are rendered from, and the next report's figures with it."""
+    """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
         "config": plain_config(cov.config),
         "files": {name: entry.as_plain() for name, entry in entries.items()},
@@ -162,7 +162,7 @@ def _file(
 
 
 def _ran(numbers: Numbers, figures: Figures, *, is_exact: bool) -> Ran | None:
-    """When a file ran; that it was imported is known, though nothing of it was seen."""
+    """When a file ran; one that was imported early ran at load, though nothing of it was seen."""
     if is_exact or numbers.n_executed:
         return Ran.of(numbers.n_executed, figures.runtime)
     return None if figures.runtime is None else Ran.AT_LOAD_ONLY
@@ -178,7 +178,7 @@ def _branches(numbers: Numbers) -> dict[str, int]:
 
 
 def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
-    """What ran at load and at runtime; null, and a reason, where that of one file is not known."""
+    """Sums of what ran at load and at runtime; null, and a reason, if one file's are not known."""
     load = load_only = runtime = could = 0
     for name, of in files:
         if of.load is None or of.load_only is None or of.runtime is None:
@@ -207,7 +207,7 @@ def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
 
 
 def _is_unrun(file: tuple[str, Figures]) -> bool:
-    """Of files of which nothing is known, one that ran tells why."""
+    """Tell whether nothing of a file ran; a file that ran tells why phases are not known."""
     statements, missing = file[1].counts[0], file[1].counts[2]
     return statements == missing
 
@@ -227,7 +227,7 @@ def _summary(
     *,
     branch: bool,
 ) -> dict[str, Any]:
-    """Headline figures; null, and a reason, where there are none."""
+    """The figures of the whole report; null, and a reason, where there are none."""
     if numbers is None or not numbers.n_statements:
         return {
             "percent": None,

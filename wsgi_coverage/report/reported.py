@@ -1,8 +1,8 @@
-"""A finished report's folder as a Coverage: what every format that comes later is rendered from.
+"""A finished report's folder as a Coverage, from which later formats are rendered.
 
 Everything is in the folder: the data, the configuration of the refresh, the figures, the sources
 as they were. So a report does not change when a source does, or the application is configured anew,
-and whoever renders needs no running Coverage.
+and rendering needs no running Coverage.
 
 Concurrency: one instance belongs to one rendering; folders are only added to.
 """
@@ -33,10 +33,10 @@ from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
 
 
 class Reported:
-    """Answers for every source of a finished report.
+    """Provides reporters and analyses for the sources of a finished report.
 
     Args:
-        cov: what renders.
+        cov: renders.
         folder: the report's.
         plain: its figures.
     """
@@ -86,7 +86,7 @@ class Reported:
         return self._inexact.get(self._names[reporter.filename])
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
-        """A source's analysis; if it is damaged, made again if the source is still the same."""
+        """The stored analysis of a source; if it is damaged, a new one of an unchanged source."""
         kept = read(self._folder / SOURCES / str(reporter.source_name))
         if kept is None:
             content = read_content(reporter.filename)
@@ -99,10 +99,10 @@ class Reported:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
-    """A finished report, to render from.
+    """Open a finished report, to render from it.
 
     Raises:
-        FileNotFoundError: the folder, or what makes it a report, is not there.
+        FileNotFoundError: the folder, or its metadata, is not there.
     """
     plain = read(folder / FIGURES)
     if plain is None:

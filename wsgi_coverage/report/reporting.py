@@ -50,7 +50,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _anchored(patterns: list[str] | None) -> list[str] | None:
-    """Patterns of files, as coverage.py takes them in the folder at the start."""
+    """Patterns of files, as coverage.py reads them in the folder that measuring began in."""
     if not patterns or not start.has_moved():
         return patterns
     return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
@@ -70,10 +70,10 @@ def filter_of(config: Any) -> Callable[[str], bool]:
 
 @contextlib.contextmanager
 def refusing_configuration() -> Iterator[None]:
-    """Turn what coverage.py says of its configuration into an error of ours.
+    """Turn coverage.py's errors about its configuration into a ConfigurationError.
 
-    What it reads it checks in part only: patterns of files and some numbers when they are used,
-    and expressions for contexts never.
+    When it reads the configuration it checks a part only: patterns of files and some numbers when
+    they are used, and expressions for contexts never.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def refusing_configuration() -> Iterator[None]:
 
 
 class Analyst(Protocol):
-    """Who answers for the sources of a report."""
+    """Provides reporters and analyses for the sources of a report."""
 
     def reporter(self, name: str) -> FileReporter | None:
         """The reporter of a measured file; None: coverage.py's own."""
@@ -137,7 +137,7 @@ class ReportingCoverage(Coverage):
         self.notices.append(msg)
 
     def _init(self) -> None:
-        """Each Coverage of a process sets the folder that relative names are about, for all."""
+        """Each Coverage of a process sets the folder that relative names refer to, for all."""
         super()._init()
         if start.has_moved():
             files.RELATIVE_DIR = start.here("")
@@ -147,7 +147,7 @@ class ReportingCoverage(Coverage):
         self.map_names()
 
     def map_names(self) -> None:
-        """Have data under the names that `[paths]` gives them, which combining has mostly done."""
+        """Rename files of the data by `[paths]`, which combining has mostly done."""
         if any(self.local_name(name) != name for name in self.get_data().measured_files()):
             super()._prepare_data_for_reporting()
             self.remapped = True
@@ -165,7 +165,7 @@ class ReportingCoverage(Coverage):
         return super()._get_file_reporter(start.here(morf) if isinstance(morf, str) else morf)
 
     def _analyze(self, morf: Any, file_reporter: FileReporter | None = None) -> Any:
-        """Fail for every format alike.
+        """Analyse a file once, so that all formats fail alike.
 
         coverage.py's parser, asked a second time about a source that it could not parse, says that
         there are no statements in it.
@@ -198,12 +198,13 @@ class ReportingCoverage(Coverage):
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
-        """See that no source is left out inside for want of room or of a descriptor.
+        """Raise where, in the block, a source cannot be read for want of room or of a descriptor.
 
-        coverage.py goes on with the others; the report would lack it, and be kept so.
+        coverage.py goes on with the other sources, and the report would be stored without it.
 
         Raises:
             ConfigurationError: coverage.py refuses its configuration.
+            OSError: there is no room, or no descriptor is left.
         """
         try:
             with forksafe.no_fork(), refusing_configuration(), self._refusing_precision():
@@ -234,7 +235,7 @@ class ReportingCoverage(Coverage):
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
-        """Ask the data file inside by one connection: each question would open one of its own."""
+        """Use one connection to the data file in the block, where each query would open its own."""
         connect = getattr(self.get_data(), "_connect", contextlib.nullcontext)
         with connect():
             yield
@@ -261,7 +262,7 @@ class ReportingCoverage(Coverage):
         return self._analyze(name, reporter), reporter.source()
 
     def local_name(self, name: str) -> str:
-        """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
+        """The name of a measured file here, by the `[paths]` of coverage.py's configuration."""
         if not self.config.paths:
             return name
         if self._aliases is None:
@@ -269,7 +270,7 @@ class ReportingCoverage(Coverage):
         return str(self._aliases.map(name))
 
     def path_map(self) -> Callable[[str], str]:
-        """What `coverage combine` does to the names of measured files.
+        """The function by which `coverage combine` maps the names of measured files.
 
         Raises:
             ConfigurationError: coverage.py refuses `[paths]`.
@@ -286,10 +287,10 @@ class ReportingCoverage(Coverage):
 
 
 def check_source(filename: str) -> None:
-    """Refuse a source that coverage.py, or a plugin of it, would not get done reading.
+    """Refuse a source that is not a regular file of a bounded size, before coverage.py reads it.
 
     Raises:
-        NoSource: it is such.
+        NoSource: it is not.
     """
     try:
         regular.check(filename)
@@ -300,13 +301,13 @@ def check_source(filename: str) -> None:
 
 
 class KeptFileReporter(PythonFileReporter):
-    """Answers from a kept analysis, by the code of coverage.py's own reporter.
+    """coverage.py's reporter of a Python file, with a stored analysis instead of a parsed source.
 
     Args:
         name: the measured file.
         coverage: whose configuration holds.
-        rules: what the analysis was made by.
-        load: returns the kept analysis; called when something is asked for.
+        rules: of the analysis.
+        load: returns the stored analysis; called when something is asked for.
     """
 
     def __init__(
@@ -337,11 +338,11 @@ class KeptFileReporter(PythonFileReporter):
         return self._parser
 
     def remember(self, kept: dict[str, Any]) -> None:
-        """Answer from an analysis that is at hand."""
+        """Use an analysis that has just been made or read."""
         self._kept = kept
 
     def forget(self) -> None:
-        """Give the memory back; what is asked for next is loaded again."""
+        """Free the memory of the analysis; it is loaded again when it is asked for."""
         self._kept = self._parser = None
 
     def source(self) -> str:

@@ -1,7 +1,7 @@
-"""A data file from what `CoverageData.dumps` gave elsewhere. No state.
+"""Write a data file from what `CoverageData.dumps` returned elsewhere. No state.
 
-What that gives is SQL, and `CoverageData.loads` runs whatever it is handed; here it can write to
-the new data file and to nothing else, for a time that depends on its length.
+That is SQL, and `CoverageData.loads` runs any statement; here it can write to the new data file and
+to nothing else, for a time that depends on its length.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write(dumped: bytes, target: Path) -> None:
     """Write a data file; it is there whole afterwards, or as it was.
 
     Args:
-        dumped: what `CoverageData.dumps` gave.
+        dumped: from `CoverageData.dumps`.
         target: the data file.
 
     Raises:
@@ -75,6 +75,6 @@ def _script(dumped: bytes) -> str:
 
 
 def _authorize(end: float, action: int, *_: str | None) -> int:
-    """Allow what fills a data file, and each statement only in time."""
+    """Allow the statements that fill a data file, each in a bounded time, and no other."""
     is_allowed = action in ALLOWED and time.thread_time() <= end
     return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY

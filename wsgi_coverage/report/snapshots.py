@@ -1,4 +1,4 @@
-"""Reports that stay: list, take, find, delete.
+"""Snapshots: reports that are stored until they are deleted.
 
 A snapshot is a folder like a published report, with a label in its metadata; its id is made here
 and never from what a client sent.
@@ -33,14 +33,14 @@ class Snapshots:
     def taking(
         self, build: Callable[[Path], Report], *, keep: bool = True
     ) -> Iterator[tuple[Report, Path]]:
-        """Make a report, and keep it unless something fails inside.
+        """Make a report, and store it unless the block raises.
 
         Args:
             build: writes it into a folder.
-            keep: False: it is there inside only.
+            keep: False: the report exists in the block only.
 
         Raises:
-            SnapshotLimitError: there are as many as may be kept.
+            SnapshotLimitError: there are as many as may be stored.
             StorageError: it cannot be written; nothing half-written is listed.
         """
         if keep and self._count() >= MAX_SNAPSHOTS:
@@ -56,15 +56,19 @@ class Snapshots:
                 folder.rename(self._folder / report.id)
 
     def all(self) -> list[Report]:
-        """Every snapshot, newest first; what is not whole is not listed."""
+        """Every snapshot, newest first, without incomplete ones."""
         return self.newest(None)
 
     def newest(self, count: int | None) -> list[Report]:
-        """So many of them at most; None: all."""
+        """The newest snapshots, newest first.
+
+        Args:
+            count: how many at most; None: all.
+        """
         return list(itertools.islice(self._whole(sorted(self._names(), reverse=True)), count))
 
     def _names(self) -> Iterator[str]:
-        """What is called as a snapshot is; a link may lead out of the folder, and is none."""
+        """The folders with a snapshot's name; a link may lead elsewhere, and is left out."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 if ID.fullmatch(entry.name) and not entry.is_symlink():
@@ -103,7 +107,7 @@ class Snapshots:
             raise UnknownSnapshotError("there is no snapshot with this id") from None
 
     def sweep(self) -> None:
-        """Remove what killed processes have left half-made, or half-deleted; raises nothing."""
+        """Remove what killed processes left: working folders, half-deleted snapshots."""
         sweep(self._folder, age=ABANDONED)
 
     def _count(self) -> int:

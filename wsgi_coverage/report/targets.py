@@ -1,4 +1,4 @@
-"""What a file is written to that need not be a file: a device or a pipe is never replaced.
+"""Write to a path that may be a device or a pipe, which is never replaced by a file.
 
 Concurrency: functions without state.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def is_special(target: Path) -> bool:
-    """Tell whether a path is a device, a pipe or a socket: what a file cannot take the place of."""
+    """Tell whether a path is a device, a pipe or a socket, which a file must not replace."""
     try:
         mode = target.stat().st_mode
     except OSError:
@@ -24,7 +24,7 @@ def is_special(target: Path) -> bool:
 
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """Where to make a file: the target itself, or a file that is poured into it afterwards.
+    """Where to make a file: the target itself, or a temporary file for `pour` to copy.
 
     Raises:
         OSError: there is no temporary folder.
@@ -37,7 +37,7 @@ def drafting(target: Path) -> Iterator[Path]:
 
 
 def pour(draft: Path, target: Path) -> None:
-    """Write what was drafted into the target, if that is something else.
+    """Copy the draft into the target, if they are different files.
 
     Raises:
         OSError: it cannot be written.
