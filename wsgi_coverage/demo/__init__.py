@@ -1,1 +1,1 @@
-"""A small real shop, and what `wsgi-coverage demo` runs."""
+"""`wsgi-coverage demo`: a small shop, served, visited and measured."""

@@ -1,4 +1,4 @@
-"""What `wsgi-coverage demo` does: serve the shop, send customers in, show what ran.
+"""`wsgi-coverage demo`: serve the shop, send it requests, print what ran.
 
 Concurrency: one thread. A signal leaves a byte in a pipe, which every wait here looks at; so the
 server is ended at one place only, and in order.
@@ -81,7 +81,7 @@ def run(port: int | None, workers: int) -> int:
 
 
 class _Stop:
-    """Tells whether a signal has come."""
+    """Whether a signal has come."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -120,7 +120,7 @@ def _signals() -> Iterator[_Stop]:
 
 
 def _visit(server: Server, stop: _Stop) -> None:
-    """Wait for the shop, send the customers in, refresh, and print what there is to see."""
+    """Wait for the shop, send the requests, refresh, and print the findings."""
     _await(server, stop)
     for made in drive(server.address):
         stop.check()
@@ -152,7 +152,7 @@ def _wait(server: Server, stop: _Stop) -> None:
 def _findings(
     address: str, report: dict[str, Any], files: list[Any], functions: list[Any]
 ) -> list[str]:
-    """What is printed; every figure is one that the dashboard's endpoints give."""
+    """The text that is printed; every figure is from the dashboard's endpoints."""
     summary = report["summary"]
     workers = len(report["workers"])
     ranked = sorted(
@@ -179,7 +179,7 @@ def _findings(
 
 
 def _by_file(functions: list[Any], ran: str) -> list[str]:
-    """The names of functions that ran then, a line for each file."""
+    """The names of functions with a value of `ran`, a line for each file."""
     found: dict[str, list[str]] = {}
     for each in functions:
         if each["ran"] == ran:
@@ -197,7 +197,7 @@ def _some(names: list[str]) -> str:
 
 
 def _progress(made: int) -> None:
-    """A line that grows on a terminal; elsewhere a line for each quarter."""
+    """Show the number of requests: a line that grows on a terminal, else one for each quarter."""
     if sys.stderr.isatty():
         bar = "#" * (30 * made // TOTAL)
         end = "\n" if made == TOTAL else ""

@@ -1,4 +1,7 @@
-"""The werkzeug server, for where there is no gunicorn: `python -m wsgi_coverage.demo.serve FD`."""
+"""Serve the shop by werkzeug's server, where there is no gunicorn.
+
+`python -m wsgi_coverage.demo.serve FD`
+"""
 
 from __future__ import annotations
 

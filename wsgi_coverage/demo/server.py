@@ -1,4 +1,4 @@
-"""A real server around the shop: gunicorn where there is one, else werkzeug's.
+"""The server of the demo: gunicorn if it is installed, else werkzeug's.
 
 Concurrency: one thread; the server is a process group of its own, so that a Ctrl-C in the terminal
 reaches the demo alone, which then ends the server in order.
@@ -32,7 +32,7 @@ def bind(port: int | None) -> socket.socket:
     """A listening socket on the loopback interface.
 
     Args:
-        port: 0 for any free one; None for the favourite one, or any where that is taken.
+        port: 0 for any free one; None for FAVOURITE_PORT, or any where that is taken.
 
     Raises:
         OSError: the port is taken, or may not be used.
@@ -125,7 +125,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the server, in order if it lets us, and remove what it keeps in memory."""
+        """End the server, by SIGTERM first, and remove what it has in memory."""
         self._process.terminate()
         try:
             self._process.wait(END_PATIENCE)
@@ -136,7 +136,7 @@ class Server:
 
 
 def _gunicorn_options() -> tuple[list[str] | None, str]:
-    """Options that this gunicorn needs; None and the reason where it cannot be had."""
+    """Options for this gunicorn; None and the reason where it cannot be used."""
     try:
         config = importlib.import_module("gunicorn.config")
     except ImportError as error:

@@ -1,1 +1,1 @@
-"""HTTP in, control, HTTP out."""
+"""The dashboard over HTTP: requests to `Control`, and its answers as JSON or pages."""

@@ -58,8 +58,8 @@ class ControlApp:
 
     Args:
         settings: who may come in.
-        control: the desk; None when measuring could not be started.
-        why_not: why there is no desk.
+        control: what the views call; None when measuring could not be started.
+        why_not: why there is no `control`.
     """
 
     def __init__(self, settings: Settings, control: Control | None, why_not: str = "") -> None:
@@ -68,7 +68,7 @@ class ControlApp:
         self._why_not = why_not
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer; SCRIPT_NAME and PATH_INFO are split where the prefix ends."""
+        """Answer a request; SCRIPT_NAME ends, and PATH_INFO begins, where the prefix does."""
         request = ControlRequest(environ)
         with patience.during(Heartbeat()):
             response = negotiation.finish(self._respond(request))
@@ -126,7 +126,7 @@ class ControlApp:
 
 
 def _to_folder(request: Request) -> Response:
-    """The dashboard's address ends with a slash, so that links on it can be relative."""
+    """Redirect to the dashboard's address with a slash, so that links on it can be relative."""
     query = request.query_string.decode("latin-1")
     location = f"{quote(request.root_path.rpartition('/')[2])}/{'?' if query else ''}{query}"
     return Response(status=308, headers={"Location": location})

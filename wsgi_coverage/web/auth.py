@@ -1,6 +1,6 @@
-"""Who may come in: fail-closed policy, HTTP Basic, trusted hosts, no cross-site changes.
+"""Authorization: the policy (fail closed), HTTP Basic, trusted hosts, no cross-site changes.
 
-Decided before routing, so that an unknown path tells a stranger nothing. No state.
+Checked before routing, so that an unknown path tells a stranger nothing. No state.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme that makes no browser as
 
 
 def admit(request: Request, settings: Settings, *, changes: bool = False) -> Response | None:
-    """Let a request in by returning None, or answer it by returning a response.
+    """Return None for a request that is admitted, or the response to one that is not.
 
     The first of these that is configured decides: the auth callback, the password, debug.
 
     Args:
-        request: what to let in.
+        request: to be admitted.
         settings: who may come in.
         changes: whether it changes something by a method that usually does not.
 
@@ -68,7 +68,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
 
 
 def challenge(settings: Settings) -> str:
-    """What a 401 says about how to get in."""
+    """The `WWW-Authenticate` header of a 401."""
     return BASIC if settings.auth is None else CALLBACK
 
 
@@ -93,7 +93,7 @@ def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
 
 
 def _environ_for_callback(request: Request) -> Environ:
-    """The environ as the application would see it, with a body that can be read once more."""
+    """The application's environ, with a body that can be read once more."""
     body = (
         b"" if request.method in SAFE_METHODS else received(partial(request.get_data, cache=True))
     )

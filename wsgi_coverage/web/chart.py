@@ -1,4 +1,4 @@
-"""The line of coverage over the last refreshes and snapshots, as coordinates for a template.
+"""The chart of coverage over time, as coordinates for a template.
 
 Pure functions.
 """
@@ -16,7 +16,7 @@ STEPS = (1, 2, 5, 10, 25, 50)  # per cent between two lines of the grid
 
 
 class Mark(NamedTuple):
-    """One report, as it is drawn."""
+    """The point of one report in the chart."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class Mark(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One figure over all reports."""
+    """One percentage over all reports."""
 
     name: str
     shade: str
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """The whole, ready to be drawn."""
+    """The chart, with all that the template draws."""
 
     width: float
     height: float
@@ -45,7 +45,12 @@ class Chart(NamedTuple):
 
 
 def draw(points: Sequence[Point], *, width: float, height: float) -> Chart | None:
-    """A chart of reports in the order of time; None where there are fewer than two."""
+    """A chart; None where there are fewer than two points.
+
+    Args:
+        points: reports and resets, the oldest first.
+        width, height: of the chart, in SVG units.
+    """
     shown = [each for each in points if each.kind == "reset" or each.percent is not None]
     if sum(each.kind != "reset" for each in shown) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Snapshots, and two reports compared, as pages.
+"""The pages of the snapshots and of a comparison of two reports.
 
 Concurrency: made for one answer.
 """
@@ -34,7 +34,13 @@ def snapshots(request: Request, control: Control) -> Response:
 
 
 def diff(request: Request, control: Control, found: JsonObject) -> Response:
-    """The page of what `Library.diff` has found."""
+    """GET /diff as a page.
+
+    Args:
+        request: what is answered.
+        control: what the page shows besides.
+        found: from `Library.diff`.
+    """
     common = tree.common_folder(each["file"] for each in found["files"])
     return page(
         request,
@@ -73,7 +79,7 @@ def _lines(file: JsonObject, side: str) -> int:
 
 
 def ranges(lines: Sequence[int]) -> str:
-    """Line numbers as people write them: 3, 5-8, 12."""
+    """Line numbers as ranges: 3, 5-8, 12."""
     out: list[list[int]] = []
     for line in lines:
         if out and line == out[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""The tree on the page of files: which folders show what is in them, so that few rows are sent.
+"""The folders on the page of files, of which few show their content, so that few rows are sent.
 
 Concurrency: made for one answer.
 """
@@ -18,7 +18,7 @@ Order = Callable[[Iterable[Part]], Sequence[Part]]
 
 
 class Row(NamedTuple):
-    """A file or a folder; a folder has its rows, or is a link to them."""
+    """A file, or a folder that has its rows or is a link to them."""
 
     part: Part
     depth: int
@@ -34,13 +34,13 @@ class Branch(NamedTuple):
 
 
 def branch(parts: Sequence[Part], path: str, order: Order, *, is_open: bool) -> Branch:
-    """What is below a folder.
+    """The rows below a folder.
 
     Args:
         parts: files, all of them below it.
         path: the folder's; empty for the common one.
         order: puts folders, or files, in order.
-        is_open: show what is in folders from the start, if that is little.
+        is_open: show the content of folders from the start, if that is little.
     """
     whole = tree.folder_of(parts)
     top = (tree.find(whole, path) if path else None) or whole
@@ -66,7 +66,7 @@ def _opened(row: Row, *, deeply: bool) -> Row:
 
 
 def _rows(folder: Part, depth: int, order: Order) -> list[Row]:
-    """Folders first."""
+    """The rows of a folder, its folders first."""
     inner = order(part for part in folder.parts if part.is_folder)
     files = order(part for part in folder.parts if not part.is_folder)
     return [Row(part, depth, [], is_open=False) for part in (*inner, *files)]

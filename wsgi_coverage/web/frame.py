@@ -1,4 +1,4 @@
-"""What surrounds every page of the dashboard, and where its forms lead back to.
+"""The page layout: what every page of the dashboard has, such as tabs and buttons.
 
 Concurrency: made for one answer.
 """
@@ -39,10 +39,10 @@ def page(
 
     Args:
         request: what is answered.
-        control: the desk.
+        control: what the layout shows.
         name: the template.
         tab: which tab it belongs to.
-        identity: of the snapshot that it shows.
+        identity: of the snapshot that it shows; None: the published report.
         **values: what else the template needs.
     """
     root = negotiation.root(request)
@@ -64,7 +64,7 @@ def page(
 
 
 def report(control: Control) -> Report | None:
-    """The published report, if there is one."""
+    """The published report's metadata; None: there is none."""
     with contextlib.suppress(NoReportError):
         return control.report()
     return None

@@ -1,5 +1,7 @@
-"""What every figure on the dashboard means, in one sentence each; shown on hover and at the end of
-each page. docs/how-to/dashboard.md has them all, too. No state."""
+"""The meaning of every figure on the dashboard, in one sentence each.
+
+Shown on hover and at the end of each page; docs/how-to/dashboard.md has them all, too. No state.
+"""
 
 from __future__ import annotations
 

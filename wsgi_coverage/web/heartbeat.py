@@ -1,8 +1,8 @@
-"""Tell the server that the worker is alive while a request waits.
+"""Tell gunicorn that its worker is alive while a request waits.
 
 gunicorn kills a sync worker that gave no sign of life for `--timeout` seconds, and a sync worker
-gives one between requests only. The worker object stands on the stack of the request's own thread,
-in the frames of gunicorn's modules. Other servers end no worker by default; uWSGI's harakiri and
+gives one between requests only. The worker object is found on the stack of the request's thread, in
+the frames of gunicorn's modules. Other servers end no worker by default; uWSGI's harakiri and
 mod_wsgi's request-timeout cannot be put off from Python.
 
 Concurrency: one Heartbeat belongs to one request, and so to one thread.
@@ -22,7 +22,7 @@ WORKERS = "gunicorn.workers"
 
 
 class Heartbeat:
-    """Called often, it notifies the server's worker at most every EVERY seconds; never raises."""
+    """To be called often; notifies the worker at most every EVERY seconds. Never raises."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + EVERY
@@ -46,7 +46,7 @@ class Heartbeat:
 
 
 def _gunicorn_worker() -> Callable[[], object] | None:
-    """How the gunicorn worker that serves this request says that it is alive."""
+    """The `notify` of the gunicorn worker that serves this request; None: there is none."""
     worker_class = getattr(sys.modules.get(f"{WORKERS}.base"), "Worker", None)
     if worker_class is None:
         return None

@@ -1,7 +1,6 @@
-"""Files and functions of a report, as pages: sorted, filtered, in folders.
+"""The pages of files and functions of a report: sorted, filtered, in folders.
 
-Everything that the script does to these pages in the browser the server does as well, by the same
-parameters.
+The server sorts and filters by the same parameters as the script in the browser does.
 
 Concurrency: made for one answer.
 """
@@ -105,7 +104,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
 
 
 class Pages(NamedTuple):
-    """Some of many rows, and where the others are."""
+    """The rows of one page of a long list, and the numbers of its neighbours."""
 
     rows: Sequence[Any]
     first: int  # counted from 1
@@ -138,13 +137,13 @@ class Pages(NamedTuple):
 
 
 def _matcher(wanted: str) -> Callable[[str], bool]:
-    """Tell whether a text has every one of the words."""
+    """A function that tells whether a text contains every one of some words."""
     words = wanted.lower().split()
     return lambda text: all(word in text for word in words)
 
 
 def _linker(request: Request) -> Callable[..., str]:
-    """Make links to the same page with some parameters changed; None takes one away."""
+    """A function that makes links to this page with other parameters; None removes one."""
     given = {
         name: value
         for name, value in request.args.items()
@@ -160,7 +159,7 @@ def _linker(request: Request) -> Callable[..., str]:
 
 
 def ordered(parts: Iterable[Part], sort: str, order: str) -> list[Part]:
-    """By one column; where that is not known, last."""
+    """Files or folders sorted by one column; those whose value is not known come last."""
     if sort == "file":
         return sorted(parts, key=lambda part: part.path.lower(), reverse=order == "desc")
     known = [part for part in parts if getattr(part, sort) is not None]
@@ -210,7 +209,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
 
 
 def _why_unknown(report: Report) -> str | None:
-    """Why it is not known which functions ran at load only, if it is not."""
+    """Why it is not known which functions ran at load only; None: it is."""
     counted = report.summary.get("load_only_functions", 0)
     return report.summary.get("runtime_reason") if counted is None else None
 
@@ -225,7 +224,7 @@ def wanted_functions(request: Request, control: Control, identity: str | None) -
 
 
 def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:
-    """Grouped by file, the file with the most statements in these functions first."""
+    """Functions grouped by file, the file with the most statements in them first."""
     groups: dict[str, list[JsonObject]] = {}
     for each in found:
         groups.setdefault(each["file"], []).append(each)

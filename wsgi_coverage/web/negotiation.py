@@ -1,6 +1,6 @@
-"""JSON or a page, or a 303 with a message; the headers that every answer has.
+"""Choose JSON or a page for an answer, or a 303 with a message; set the headers of every answer.
 
-Links and redirects are relative to the page that they stand on, so that they are right behind any
+Links and redirects are relative to the page that they are on, so that they are right behind any
 mount and any proxy that strips a prefix. No state.
 """
 
@@ -38,7 +38,7 @@ INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
 
 
 def finish(response: Response) -> Response:
-    """Put the headers on that every answer has."""
+    """Set the headers that every answer has."""
     for name, value in HEADERS.items():
         response.headers[name] = value
     response.headers.setdefault("Content-Security-Policy", CSP.format(scripts="'self'"))
@@ -57,10 +57,10 @@ def wants_json(request: Request, *, default: bool) -> bool:
 
 
 def wants_page(request: Request) -> bool:
-    """Tell whether to answer with a page of the dashboard what is JSON else.
+    """Tell whether to answer with a page instead of JSON.
 
-    Only for those who name text/html and do not prefer JSON; `format` overrules `Accept`, for
-    links.
+    Only a client that names text/html and does not prefer JSON gets one; `format` overrules
+    `Accept`, for links.
     """
     wanted = request.args.get("format")
     if wanted is not None:
@@ -81,7 +81,7 @@ def as_json(body: object, status: int = 200) -> Response:
 
 
 def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
-    """The answer to a POST or DELETE: JSON for those who ask for it, else 303 and a message."""
+    """The answer to a POST or DELETE: JSON if the client wants it, else 303 with a message."""
     if wants_json(request, default=False):
         return as_json(dict(body))
     back = request.args.get("back", "")
@@ -91,7 +91,7 @@ def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
 
 
 def root(request: Request) -> str:
-    """The way from this page to the dashboard, as a relative reference."""
+    """The relative link from this page to the dashboard."""
     depth = request.path.lstrip("/").count("/")
     return "../" * depth or "./"
 
@@ -117,7 +117,7 @@ def download(body: bytes, name: str, mimetype: str = "application/octet-stream")
 
 
 def problem(request: Request, error: WsgiCoverageError) -> Response:
-    """An error: a page for browsers, JSON for everybody else."""
+    """The answer to an error: a page for browsers, JSON for all other clients."""
     if wants_json(request, default=True):
         response = as_json({"error": error.slug, "message": str(error)}, error.status)
     else:

@@ -1,6 +1,6 @@
-"""The first page: what of the application runs, at a glance.
+"""The overview page: the figures of the published report, the treemap, the chart over time.
 
-Concurrency: made for one answer, of what is published.
+Concurrency: made for one answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHARTS = (("wide", 1180.0, 180.0), ("narrow", 358.0, 170.0))
 
 
 class Card(NamedTuple):
-    """One figure."""
+    """One headline figure."""
 
     name: str  # in the glossary
     value: str
@@ -124,7 +124,7 @@ def _workers(live: int | None, report: Report) -> Card:
 
 
 def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict[str, Any] | None:
-    """The picture of the code, or of a folder in it; None where there is nothing to draw."""
+    """The treemap of the sources, or of a folder; None where no statement is measured."""
     whole = tree.folder_of(parts)
     folder = tree.find(whole, request.args.get("in", "")) or whole
     if report is None or report.summary["percent"] is None or not folder.statements:
@@ -164,7 +164,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
 
 
 def _above(whole: Part, folder: Part) -> list[Part]:
-    """The folders that lead to a folder, itself included."""
+    """The folders on the path to a folder, itself included."""
     out = []
     at: Part | None = whole
     while at is not None and at is not folder:

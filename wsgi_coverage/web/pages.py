@@ -1,4 +1,4 @@
-"""Templates and what all of them can use; nothing here knows a request.
+"""Templates, and the filters that they use; nothing here knows a request.
 
 Templates autoescape, know no undefined names, and hold no logic beyond loops and tests. The
 environment is made once and only read after that.
@@ -55,13 +55,18 @@ FULL = 50  # steps of a bar
 
 
 def problem(error: WsgiCoverageError, *, root: str) -> str:
-    """An error's page."""
+    """The page of an error."""
     title = TITLES.get(error.slug, "Internal error")
     return render("problem.html", title=title, error=error, root=root)
 
 
 def render(name: str, **values: Any) -> str:
-    """A page; the template says which values it needs."""
+    """A page from a template.
+
+    Args:
+        name: of the template.
+        **values: those that the template's first line names.
+    """
     text = _environment().get_template(name).render(**values)
     return text.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8
 
@@ -103,9 +108,9 @@ def _seconds(number: float) -> str:
 
 
 def _step(percent: float) -> int:
-    """The length of a bar, in steps of which the stylesheet has one each.
+    """The length of a bar in steps, each of which has a class in the stylesheet.
 
-    Empty and full only where it is exact, as the number beside it.
+    0 % and 100 % only where they are exact, as the number beside it.
     """
     if percent in (0, 100):
         return int(percent) * FULL // 100

@@ -1,4 +1,4 @@
-"""What a request asks for: its query and its form, read and checked. No state."""
+"""Read and check the parameters of a request: its query and its form. No state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ T = TypeVar("T")
 
 
 def wait(request: Request, default: float = WAIT) -> float:
-    """Seconds to wait for the other workers."""
+    """Seconds to wait for the other workers, 0 to MAX_WAIT.
+
+    Raises:
+        BadParameterError: another value.
+    """
     raw = request.args.get("wait")
     if raw is None:
         return default
@@ -31,7 +35,11 @@ def wait(request: Request, default: float = WAIT) -> float:
 
 
 def report_id(request: Request, name: str) -> str | None:
-    """A snapshot's id; None for the published report."""
+    """A snapshot's id; None for the published report (`current`).
+
+    Raises:
+        BadParameterError: the parameter is missing.
+    """
     raw = request.args.get(name)
     if not raw:
         raise BadParameterError(f"{name} must be a snapshot's id, or current: it is missing")
@@ -39,7 +47,11 @@ def report_id(request: Request, name: str) -> str | None:
 
 
 def wants_lines(request: Request) -> bool:
-    """Tell whether the answer is to have coverage.py's JSON report."""
+    """Tell whether the answer is to have coverage.py's JSON report (`detail=lines`).
+
+    Raises:
+        BadParameterError: `detail` has another value.
+    """
     raw = request.args.get("detail")
     if raw not in (None, "lines"):
         raise BadParameterError(f"detail must be lines, got {raw!r}")
@@ -47,7 +59,11 @@ def wants_lines(request: Request) -> bool:
 
 
 def flag(request: Request, name: str, *, default: str = "0") -> bool:
-    """A parameter that is 1 or 0."""
+    """A parameter that is 1 or 0.
+
+    Raises:
+        BadParameterError: another value.
+    """
     raw = request.args.get(name, default)
     if raw not in FLAGS:
         raise BadParameterError(f"{name} must be 1 or 0, got {raw!r}")
@@ -55,7 +71,11 @@ def flag(request: Request, name: str, *, default: str = "0") -> bool:
 
 
 def unused(request: Request) -> bool | Literal["runtime"]:
-    """Which functions are asked for: never run, those and at load only (runtime), or all."""
+    """Which functions are asked for: never run, these and those at load only ("runtime"), or all.
+
+    Raises:
+        BadParameterError: `unused` is not 1, runtime or 0.
+    """
     raw = request.args.get("unused", "")
     if raw == "runtime":
         return "runtime"
@@ -65,7 +85,11 @@ def unused(request: Request) -> bool | Literal["runtime"]:
 
 
 def number(request: Request, name: str, default: int) -> int:
-    """A whole number from 1 on."""
+    """A whole number, 1 or more.
+
+    Raises:
+        BadParameterError: another value.
+    """
     raw = request.args.get(name)
     if not raw:
         return default
@@ -77,7 +101,11 @@ def number(request: Request, name: str, default: int) -> int:
 
 
 def choice(request: Request, name: str, choices: Sequence[str]) -> str:
-    """One of several values; the first where the parameter is missing."""
+    """One of several values; the first where the parameter is missing.
+
+    Raises:
+        BadParameterError: another value.
+    """
     raw = request.args.get(name) or choices[0]
     if raw not in choices:
         raise BadParameterError(f"{name} must be one of {', '.join(choices)}, got {raw!r}")
@@ -90,12 +118,12 @@ def form(request: Request) -> dict[str, str]:
 
 
 def received(read: Callable[[], T]) -> T:
-    """What reads a request's body, called.
+    """Call a function that reads a request's body, and turn its errors into ours.
 
     Raises:
         BodyTooLargeError: the body is over the limit.
-        RequestError: it is malformed, or the client went away half-way. About a chunk that is
-            none each server raises an error of its own.
+        RequestError: it is malformed, or the client disconnected during it. Each server raises an
+            error of its own about an invalid chunk.
     """
     try:
         return read()

@@ -1,8 +1,8 @@
-"""The picture of the code: a treemap of files and folders, as plain boxes for a template.
+"""The treemap view: files and folders as boxes for a template.
 
-Area is statements, shade is what ran. Few enough boxes to be drawn and read, however many files
-there are: the largest folders are opened first, the others are one box each, and so is what is too
-small to be seen.
+Area is statements, shade is the share that ran. Few enough boxes to be drawn and read, however many
+files there are: the largest folders are opened first, the others are one box each, and so are all
+parts that are too small to be seen.
 
 Concurrency: made for one answer.
 """
@@ -39,7 +39,7 @@ RARE = ("sl", "sn")  # in the legend only where they are in the picture
 
 
 class Tile(NamedTuple):
-    """One box of the picture."""
+    """One box of the treemap."""
 
     box: Box
     shade: str
@@ -51,7 +51,7 @@ class Tile(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A treemap, ready to be drawn."""
+    """A treemap, with all that the template draws."""
 
     width: float
     height: float
@@ -72,14 +72,14 @@ Share = Callable[[Part], float | None]
 def draw(
     root: Part, *, width: float, height: float, limit: int, share: Share, root_path: str
 ) -> Picture:
-    """A treemap of what is in a folder.
+    """A treemap of the content of a folder.
 
     Args:
         root: the folder.
-        width, height: in units of the picture.
+        width, height: of the treemap, in SVG units.
         limit: boxes at most.
-        share: what the shade shows, in per cent; None: not known.
-        root_path: the way from the page to the dashboard.
+        share: the percentage that decides a box's shade; None: not known.
+        root_path: the relative link from the page to the dashboard.
     """
     nodes = _chosen(root, width * height, limit)
     tiles: list[Tile] = []
@@ -88,7 +88,7 @@ def draw(
 
 
 def shade_of(part: Part, percent: float | None) -> str:
-    """The class of a box."""
+    """The CSS class of a box."""
     if part.is_all_at_load:
         return "sl"
     if percent is None:
@@ -97,7 +97,7 @@ def shade_of(part: Part, percent: float | None) -> str:
 
 
 def _chosen(root: Part, area: float, limit: int) -> list[_Node]:
-    """What is drawn: the largest folder is opened until there are boxes enough."""
+    """The parts that get a box: the largest folder is opened until there are boxes enough."""
     unit = area / max(root.statements or 0, 1)
     top = _Node(root, float(root.statements or 0))
     top.parts = _nodes(root, limit, unit)
@@ -117,7 +117,7 @@ def _chosen(root: Part, area: float, limit: int) -> list[_Node]:
 
 
 def _nodes(folder: Part, limit: int, unit: float) -> list[_Node]:
-    """A folder's parts that have statements; small ones together."""
+    """A folder's parts that have statements; small ones as one."""
     parts = [part for part in folder.parts if part.statements]
     shown = [part for part in parts[:limit] if (part.statements or 0) * unit >= SMALLEST]
     rest = parts[len(shown) :]
@@ -153,7 +153,7 @@ def _together(parts: Sequence[Part], folder: Part) -> Part:
 
 @dataclass(slots=True)
 class _Ink:
-    """How a part is shown."""
+    """Colours, labels and links of boxes."""
 
     share: Share
     root_path: str

@@ -1,4 +1,4 @@
-"""Workers and health, as pages.
+"""The pages of the workers and of /health.
 
 Concurrency: made for one answer.
 """

@@ -1,6 +1,6 @@
-"""The files of a report as folders: sums of their figures, and what is below a path.
+"""The files of a report in folders: sums of figures, and the files below a path.
 
-Concurrency: what is kept between answers is only read; folders are made for one answer.
+Concurrency: cached lists are only read; folders are made for one answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """A file, or a folder with the sums of its files. What is not known is None."""
+    """A file, or a folder with the sums of its files; a figure that is not known is None."""
 
     name: str  # within its folder; of a chain of folders that hold one folder each, all of them
     path: str  # from the common folder, with slashes
@@ -44,17 +44,17 @@ class Part:
 
     @property
     def quoted(self) -> str:
-        """The path, for an address."""
+        """The path, quoted for a URL."""
         return quoted(self.path)
 
     @property
     def percent(self) -> float | None:
-        """Statements that ran, of all."""
+        """Statements that ran, in per cent of all; None where not known."""
         return share(self.covered, self.statements)
 
     @property
     def runtime_percent(self) -> float | None:
-        """Statements that ran at runtime, of all that did not run at load only."""
+        """Statements that ran at runtime, in per cent of all that did not run at load only."""
         if self.runtime is None or self.missing is None:
             return None
         return share(self.runtime, self.runtime + self.missing)
@@ -66,7 +66,7 @@ class Part:
 
     @property
     def is_all_at_load(self) -> bool:
-        """Everything in it ran when it was imported: nothing is left for later."""
+        """True where everything ran when it was imported, so that nothing can run at runtime."""
         return bool(self.statements) and self.runtime == 0 and self.missing == 0
 
 
@@ -95,7 +95,7 @@ def common_folder(names: Iterable[str]) -> str:
 
 
 class Listed(NamedTuple):
-    """A report's list of files."""
+    """The files of one report."""
 
     common: str  # the folder that all are in, with a slash at its end
     parts: Sequence[Part]  # one for each, in the order of the list
@@ -105,7 +105,7 @@ class Listed(NamedTuple):
 
 @functools.lru_cache(maxsize=2)  # 1 KB a file; the published report, and one to compare with it
 def listed(as_json: bytes) -> Listed:
-    """The list of files, as /files answers it; its parts are not to be changed."""
+    """The files of a report, from the JSON of /files; cached, so not to be changed."""
     files = json.loads(as_json)
     common = common_folder(each["file"] for each in files)
     parts = tuple(_part(each, common) for each in files)
@@ -136,7 +136,7 @@ def _counts(file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(parts: Iterable[Part]) -> Part:
-    """All parts in their folders, below one without a name; the largest first, folders summed."""
+    """The root folder of some files: folders with their sums, the largest first."""
     root = Part(name="", path="")
     folders = {"": root}
     for part in parts:
@@ -171,7 +171,7 @@ def _sum_up(folder: Part) -> None:
 
 
 def _with_figures(parts: Iterable[Part]) -> Iterator[Part]:
-    """A source that cannot be parsed has no figures, and takes them from nobody else."""
+    """The parts with figures: a source that cannot be parsed leaves others' sums as they are."""
     return (part for part in parts if part.statements is not None)
 
 
@@ -185,7 +185,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 
 def quoted(name: str) -> str:
-    """A name for an address; one that is no UTF-8 has lone surrogates."""
+    """A name quoted for a URL; one that is not UTF-8 has lone surrogates."""
     return quote(name, errors="surrogateescape")
 
 
@@ -201,7 +201,7 @@ def find(root: Part, path: str) -> Part | None:
 
 
 def share(part: int | None, whole: int | None) -> float | None:
-    """Per cent, with two digits, but 0 and 100 only where they are exact."""
+    """A percentage with two digits; 0 and 100 only where they are exact."""
     if part is None or not whole:
         return None
     exact = 100.0 * part / whole

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Box(NamedTuple):
-    """A rectangle; the origin is the upper left."""
+    """A rectangle; x and y are its upper left corner."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Box(NamedTuple):
         return self.width * self.height
 
     def inside(self, margin: float, *, above: float = 0.0) -> Box:
-        """What a margin on each side, and a heading above, leave of it."""
+        """The rectangle without a margin on each side, and without a heading above."""
         return Box(
             self.x + margin,
             self.y + margin + above,
@@ -33,11 +33,11 @@ class Box(NamedTuple):
 
 
 def squarify(weights: Sequence[float], box: Box) -> list[Box]:
-    """Divide a box among weights; one box for each, in their order.
+    """Divide a box among weights; return one box for each, in their order.
 
     Args:
         weights: positive, the largest first, else the boxes are less square.
-        box: what is divided; nothing is left of it.
+        box: is divided completely.
     """
     total = sum(weights)
     if not weights or box.area <= 0:
@@ -71,7 +71,7 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 
 def _lay(row: Sequence[float], box: Box) -> tuple[list[Box], Box]:
-    """Put a row along the shorter side of a box; its boxes, and what is left."""
+    """Put a row along the shorter side of a box; return its boxes, and the rest of the box."""
     along_height = box.width >= box.height
     side = box.height if along_height else box.width
     thickness = sum(row) / side

@@ -1,7 +1,7 @@
-"""What an auth callback says: yes, no, or a response in place of both. No state.
+"""The verdict of an auth callback: yes, no, or a response to be sent instead. No state.
 
-A result counts by its truth. That of a coroutine, a generator, a text or a response says nothing,
-because it is true whatever was decided: such a result lets nobody in.
+A result counts by its truth. A coroutine, a generator, a text or a response is true whatever was
+decided, so it admits nobody.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def ask(
     *,
     answers: tuple[type, ...] = (),
 ) -> bool | Response:
-    """Call an auth callback: does it let in, or what is to be sent instead?
+    """Call an auth callback; return whether it admits the request, or the response to be sent.
 
     Args:
         callback: what to call.
@@ -65,6 +65,6 @@ def _is_no_verdict(result: object) -> bool:
 
 
 def _is_a_response(result: object) -> bool:
-    """Tell Django's responses, Starlette's and httpx's; those of requests have a truth."""
+    """True for Django's, Starlette's and httpx's responses; requests' have a truth value."""
     has_truth = any(hasattr(type(result), name) for name in ("__bool__", "__len__"))
     return not has_truth and hasattr(result, "status_code")

@@ -1,4 +1,4 @@
-"""A few lines an endpoint: read the request, ask the desk, answer.
+"""The views, a few lines each: read the request, call `Control`, answer.
 
 No state; a view runs in the thread of the request that it answers.
 """
@@ -67,7 +67,7 @@ def export(request: Request, control: Control, identity: str | None = None) -> R
 
 
 def html_folder(request: Request, control: Control, **_: str) -> Response:  # noqa: ARG001
-    """Links inside the report are relative to the folder."""
+    """Redirect to the folder's address with a slash, which the report's links are relative to."""
     location = "./" if request.path.endswith("/") else "html/"
     return Response(status=308, headers={"Location": location})
 

@@ -122,7 +122,7 @@ URLS = Map(
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The shop."""
+    """The shop as a WSGI application."""
     request = Request(environ)
     try:
         view, arguments = URLS.bind_to_environ(environ).match()
@@ -136,7 +136,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
-    """Fill in a template; every page knows the basket and the kinds."""
+    """Render a template; every page has the number of products in the basket and the kinds."""
     held = _basket(request)
     text = TEMPLATES.get_template(template).render(
         in_basket=len(held), kinds=catalogue.kinds(), **values

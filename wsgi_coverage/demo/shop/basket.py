@@ -1,6 +1,6 @@
-"""The customer's basket. It travels in a cookie, so every worker of the server knows it.
+"""The customer's basket, stored in a cookie, so that every worker of the server has it.
 
-A cookie comes from outside: what makes no sense in it is left out.
+A cookie comes from outside: entries that are not valid are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Basket:
 
     @classmethod
     def from_cookie(cls, cookie: str) -> Basket:
-        """Read a basket as `to_cookie` wrote it; anything else is an empty one."""
+        """Read a basket from `to_cookie`; anything else is an empty one."""
         if not cookie:
             return cls({})
         try:
@@ -38,7 +38,7 @@ class Basket:
         )
 
     def to_cookie(self) -> str:
-        """Write the basket down."""
+        """The basket as the value of a cookie."""
         return json.dumps(self._counts, separators=(",", ":"))
 
     def add(self, product: Product) -> None:

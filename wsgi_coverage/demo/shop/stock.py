@@ -1,4 +1,4 @@
-"""What is on the shelf, and every order: one SQLite file that all workers share.
+"""Stock and orders: one SQLite file that all workers share.
 
 Concurrency: each call opens a connection of its own; an order is one transaction.
 """
@@ -31,7 +31,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
 
 
 def prepare() -> None:
-    """Make the tables and fill the shelf, unless another worker has."""
+    """Create the tables and fill the shelf, unless another worker has."""
     with _opened() as shop:
         shop.execute("create table if not exists shelf (slug text primary key, left integer)")
         shop.execute("create table if not exists orders (at text, slug text, count integer)")
