@@ -46,15 +46,15 @@ class FlaskCoverage:
             own; ``abort()`` works; an exception denies. Neither async nor a generator function.
         config_file: coverage.py's configuration. Unless set, coverage.py looks where it always
             does, then for a ``pyproject.toml`` above the application's folder.
-        snapshot_dir: where snapshots go; ``.flask-coverage-snapshots`` beside the data file unless
-            set.
-        cache_dir: where reports go; ``.flask-coverage-cache`` beside the data file unless set.
+        snapshot_dir: the folder of snapshots; ``.flask-coverage-snapshots`` beside the data file
+            unless set.
+        cache_dir: the folder of reports; ``.flask-coverage-cache`` beside the data file unless set.
         autosave_interval: seconds between two saves of a worker; 30 unless set; 0 turns it off.
         debug: serve without credentials, to local host names only; ``app.debug`` unless set.
         settings: the others of docs/reference/settings.md.
 
     Raises:
-        AuthNotConfiguredError: a RuntimeError; nothing says who may look.
+        AuthNotConfiguredError: a RuntimeError; no password, no `auth`, and debug is off.
         SettingsError: a ValueError; a setting is wrong.
     """
 
@@ -88,7 +88,7 @@ class FlaskCoverage:
         """Wrap an application; any number of applications can share one FlaskCoverage.
 
         Raises:
-            AuthNotConfiguredError: a RuntimeError; nothing says who may look.
+            AuthNotConfiguredError: a RuntimeError; no password, no `auth`, and debug is off.
             SettingsError: a ValueError; a setting is wrong.
         """
         check_is_wsgi(app)  # Quart's applications look like Flask's
@@ -142,7 +142,7 @@ def start_early(config_file: str | Path | None = None) -> Coverage | None:
 
 
 def in_request_context(app: Flask, auth: Callable[[], object]) -> AuthCallback:
-    """Make a callback that takes an environ of one that wants a request context."""
+    """Turn a callback that needs a request context into one that takes an environ."""
 
     def respond(answer: Any) -> Response:
         has_status = isinstance(answer, (BaseResponse, HTTPException, tuple))

@@ -1,4 +1,4 @@
-"""What a dashboard answers, as types; the values are its JSON, unchanged (docs/reference/http.md).
+"""The dashboard's answers as types; the values are its JSON, unchanged (docs/reference/http.md).
 
 No state.
 """
@@ -22,7 +22,7 @@ class Worker(TypedDict):
 
 
 class Gathered(TypedDict):
-    """What became of a call to all workers; `complete` is false if one did not do it in time."""
+    """The result of a call to all workers; `complete` is false if one did not do it in time."""
 
     complete: bool
     workers: list[Worker]
@@ -45,7 +45,7 @@ class Status(Gathered):
 
 
 class Snapshot(Gathered):
-    """A report that stays."""
+    """The metadata of a snapshot."""
 
     id: str  # null in the answer to `snapshot` with keep=False
     label: str | None
@@ -82,7 +82,7 @@ class Function(TypedDict):
 
 
 class Side(TypedDict):
-    """What only one of two reports has of a file; null, and a reason, where it is not known."""
+    """The lines and branches of a file that only one of two reports has; or null, and a reason."""
 
     lines: list[int]
     branches: NotRequired[list[list[int]]]
@@ -107,7 +107,7 @@ class Diff(TypedDict):
 
 
 class Health(Gathered):
-    """How the application is measured, and what is the matter; docs/reference/http.md has more."""
+    """How the application is measured, and its diagnoses; docs/reference/http.md has more."""
 
     status: str  # ok, degraded
     engine: NotRequired[str]
@@ -124,7 +124,7 @@ class Health(Gathered):
 
 
 def is_health(answer: object) -> bool:
-    """Tell a dashboard's answer from whatever else a /health may say."""
+    """Tell the answer of a dashboard from that of another /health."""
     if not isinstance(answer, dict):
         return False
     if not isinstance(answer.get("core"), str) or not isinstance(answer.get("status"), str):

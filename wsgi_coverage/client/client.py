@@ -1,7 +1,7 @@
-"""A dashboard, from afar: one method for each thing that it can be asked.
+"""`Client`: a dashboard on another process or machine, one method for each request.
 
-Concurrency: any thread may call any method; each request has a connection of its own. What is kept
-is where the dashboard is, found out with the first request.
+Concurrency: any thread may call any method; each request has a connection of its own. The address
+of the dashboard is found by the first request, and remembered.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ class Client:
 
     @property
     def data_folder(self) -> str | None:
-        """Where the application's data files are, on its machine; None until it was asked."""
+        """The application's folder of data files, on its machine; None before the first request."""
         return self._dashboard.data_folder
 
     @property
     def url(self) -> str:
-        """The dashboard's address, without credentials; the one given until it was found."""
+        """The dashboard's address, without credentials; the given one until the first request."""
         return self._dashboard.url
 
     # Asking all workers
@@ -92,40 +92,64 @@ class Client:
         Args:
             wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
             progress: called from another thread while the report is made, with the number of files
-                done and of all (None while it is not known).
+                that are done and of all (None while it is not known).
 
         Returns:
-            The dashboard's answer; `complete` is false if a worker was not heard.
+            The dashboard's answer; `complete` is false if a worker did not answer.
         """
         with watching(progress, self._dashboard.building):
             return cast(Refreshed, self._change("POST", "/refresh", REFRESHED, wait=wait))
 
     def reset(self, *, wait: float | None = None) -> Status:
-        """Forget every line executed so far; snapshots stay."""
+        """Forget every line executed so far, but the load; snapshots stay.
+
+        Args:
+            wait: as for `refresh`.
+        """
         return cast(Status, self._change("POST", "/reset", GATHERED, wait=wait))
 
     def pause(self, *, wait: float | None = None) -> Status:
-        """Measure nothing until `resume`."""
+        """Have every worker measure nothing until `resume`.
+
+        Args:
+            wait: as for `refresh`.
+        """
         return cast(Status, self._change("POST", "/pause", GATHERED, wait=wait))
 
     def resume(self, *, wait: float | None = None) -> Status:
-        """Measure again."""
+        """Have every worker measure again.
+
+        Args:
+            wait: as for `refresh`.
+        """
         return cast(Status, self._change("POST", "/resume", GATHERED, wait=wait))
 
     def health(self, *, wait: float | None = None) -> Health:
-        """How the application is measured, every worker, and what is the matter."""
+        """How the application is measured, every worker, and the diagnoses.
+
+        Args:
+            wait: as for `refresh`.
+        """
         return self._dashboard.health(wait)
 
     # Reading a report: the published one, or a snapshot's
 
     def report(self, *, snapshot: str | None = None) -> str:
-        """The text report."""
+        """The text report.
+
+        Args:
+            snapshot: of which snapshot; None: of the published report.
+        """
         path = _below(snapshot, "/report")
         raw: bytes = self._dashboard.ask("GET", path, {}, download.body)
         return raw.decode("utf-8", "replace")
 
     def files(self, *, snapshot: str | None = None) -> list[File]:
-        """The figures of every file."""
+        """The figures of every file.
+
+        Args:
+            snapshot: of which snapshot; None: of the published report.
+        """
         path = _below(snapshot, "/files")
         return cast(list[File], self._dashboard.json("GET", path, {}, list, FILE))
 
@@ -189,7 +213,7 @@ class Client:
         return cast(int, size)
 
     def diff(self, a: str, b: str = "current") -> Diff:
-        """The lines that only one of two reports has, per file.
+        """The lines and branches that only one of two reports has, per file.
 
         Args:
             a: a snapshot's id, or ``current`` for the published report.
@@ -208,10 +232,10 @@ class Client:
         detail: str | None = None,
         wait: float | None = None,
     ) -> Snapshot:
-        """Keep a report of everything executed up to now.
+        """Store a report of everything executed up to now.
 
         Args:
-            label: is kept with it, unchanged.
+            label: is stored with it, unchanged.
             reset: also forget all of it, in the same step: nothing is lost in between.
             keep: False: store nothing; of use with `detail`.
             detail: ``lines``: have coverage.py's JSON report in the answer.
@@ -233,7 +257,7 @@ class Client:
         return cast(list[Snapshot], self._dashboard.json("GET", "/snapshots", {}, list, SNAPSHOT))
 
     def delete_snapshot(self, identity: str) -> None:
-        """Remove a snapshot."""
+        """Delete a snapshot."""
         self._change("DELETE", _below(identity, ""), ())
 
     def _change(

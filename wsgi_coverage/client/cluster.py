@@ -1,4 +1,4 @@
-"""What is known of pods, and how a cluster is talked to: the protocol behind `forwarded`.
+"""The protocol of a Kubernetes cluster, which `forwarded` works with.
 
 Values only: any thread may use them.
 """
@@ -23,20 +23,20 @@ class PodError(ClientError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What is known of a pod."""
+    """The name and the state of a pod."""
 
     name: str
     state: str  # Running, or in a few words why it does not
 
     @property
     def is_running(self) -> bool:
-        """Whether its containers may answer."""
+        """True where its containers may answer."""
         return self.state == RUNNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Which:
-    """Which pods: one by its name, or all that a label selector finds.
+    """The pods that are asked for: one by its name, or all that a label selector finds.
 
     Attributes:
         namespace: None: the one that the kubeconfig's context names.
@@ -53,26 +53,26 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of this machine that leads to a pod's."""
+    """A port of this machine that is forwarded to a pod's."""
 
     port: int
     problem: Callable[[], str]  # what the forward has said of its failure so far, or ""
 
 
 class Cluster(Protocol):
-    """Talks to a cluster; every failure is a `PodError`."""
+    """A cluster; every failure is a `PodError`."""
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that there are, in the cluster's order."""
+        """The pods that are asked for, in the cluster's order."""
         ...
 
     def forward(self, name: str, port: int) -> AbstractContextManager[Forward]:
-        """Lead connections to a port of this machine to the pod's, for as long as the block."""
+        """Forward a port of this machine to the pod's, until the block ends."""
         ...
 
 
 def described(manifest: dict[str, Any]) -> Pod:
-    """A pod, from what the API server says of it."""
+    """A pod, from its manifest."""
     metadata, status = manifest.get("metadata") or {}, manifest.get("status") or {}
     if metadata.get("deletionTimestamp"):
         return Pod(metadata["name"], "Terminating")
@@ -87,6 +87,6 @@ def described(manifest: dict[str, Any]) -> Pod:
 
 
 def one_line(text: str) -> str:
-    """Text from elsewhere, so that it can do nothing to a terminal."""
+    """A text from elsewhere on one line, without control characters that change a terminal."""
     shown = " ".join(text.split())
     return "".join(character if character.isprintable() else "?" for character in shown)

@@ -1,6 +1,6 @@
-"""Bring the data of any number of instances home, as one data file about this checkout.
+"""Collect the data of any number of instances into one data file about this checkout.
 
-Concurrency: instances are asked at once, each in a thread of its own.
+Concurrency: instances are asked at the same time, each in a thread of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_DATA = {"no-data", "no-report"}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the data of an instance is not there."""
+    """An instance whose data could not be collected, and why."""
 
     url: str
     message: str
@@ -37,7 +37,7 @@ class Failure:
 
 @dataclass(slots=True, kw_only=True)
 class Collection:
-    """What became of it."""
+    """The result of collecting from instances."""
 
     result: Collected
     failures: list[Failure] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Collection:
 
 @dataclass(slots=True)
 class _Fetched:
-    """What was got from one instance."""
+    """What was downloaded from one instance."""
 
     client: Client
     path: Path
@@ -75,25 +75,24 @@ def collect(
 ) -> Collection:
     """Collect what instances have executed up to now into one data file.
 
-    Their files are found in the checkout, whatever folder they were in. What was recorded of a
+    Their files are found in the checkout, whatever folder they were in. What was measured of a
     source that is not the checkout's version of it is left out and named.
 
     Args:
         clients: the instances.
         target: the data file; written if any instance gave data, else as it was.
         checkout: whose sources it is to be about.
-        append: keep what is in the data file.
+        append: keep the present content of the data file.
         reset: have each instance forget what it gives, in one step, so that nothing is lost in
             between. It gives it as a snapshot, which stays there until its data is in the file.
         label: a context for the lines, and the label of the snapshots of `reset`.
         wait: seconds to wait for an instance's workers, at most; None: its default, 5.
-        private: the file is for the own user alone; else for whom the umask says.
-        draft: where the data file is made that a target which is a device or a pipe gets, as
-            `targets.drafting` gives it; None: in a temporary folder.
+        private: the file is for this user alone; else its mode is by the umask.
+        draft: where the file is made before it is copied to a target that is a device or a pipe,
+            from `targets.drafting`; None: in a temporary folder.
 
     Returns:
-        What became of it; an instance that failed is in `failures`, and does not keep the others'
-        data out.
+        The result; an instance that failed is in `failures`, and the others' data is collected.
 
     Raises:
         DiskFullError, ClientError: the file cannot be written; it is as it was.
@@ -129,7 +128,7 @@ def collect(
 
 
 def _at_once(do: Callable[[_Fetched], None], those: Sequence[_Fetched]) -> None:
-    """Do something for all, in daemon threads: whoever interrupts this one waits for none."""
+    """Call a function for each, in daemon threads, so that Ctrl-C waits for none of them."""
     left = list(reversed(those))  # pop is atomic
     errors: list[BaseException] = []
 
@@ -193,7 +192,7 @@ def _get(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:  
 
 
 def _take(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:
-    """Have an instance set its data aside and begin anew, and download that."""
+    """Have an instance move its data to a snapshot and begin anew, and download that."""
     try:
         answer = fetched.client.snapshot(label=label, reset=True, wait=wait)
     except FailedError as error:
@@ -224,14 +223,14 @@ def _download(fetched: _Fetched) -> None:
 
 
 def _still_there(fetched: Sequence[_Fetched]) -> str:
-    """Where data is that was taken out of what is measured, and is not here."""
+    """A sentence on data that was reset at instances, is not here, and is in snapshots there."""
     kept = [f"snapshot {each.snapshot} of {each.client.url}" for each in fetched if each.snapshot]
     return f"; nothing is lost: it is kept as {', '.join(kept)}" if kept else ""
 
 
 @contextlib.contextmanager
 def _workspace(target: Path) -> Iterator[Path]:
-    """A folder on the target's disk, which goes at the end."""
+    """A folder on the target's disk, removed at the end."""
     with contextlib.ExitStack() as made:
         with saying_why_not(target):
             if target.is_dir():

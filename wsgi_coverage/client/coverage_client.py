@@ -1,4 +1,4 @@
-"""py-coverage-http's client, in its shape: collect from a pod's side port, and report here.
+"""A client like py-coverage-http's: collect from a pod's side port, and report here.
 
 Works with `wsgi-coverage run` in the pod and with py-coverage-http's own server. Concurrency: one
 thread at a time for each test's name.
@@ -135,7 +135,7 @@ class CoverageClient:
         timeout: float = pods.TIMEOUT,
         use_kubectl: bool = True,
     ) -> bool:
-        """Have the program in a pod forget what it has executed; True.
+        """Have the program in a pod forget what it has executed; return True.
 
         Raises:
             PodError, ClientError: as for `collect_coverage_from_pod`.
@@ -180,7 +180,7 @@ class CoverageClient:
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def _path(self, prefix: str, name: str) -> Path:
-        """A file of a test, whatever its name is made of."""
+        """The path of a file of a test, whose name may hold any characters."""
         plain = NOT_IN_A_NAME.sub(lambda found: f"%{ord(found[0]):02X}", name)
         return self.output_dir / f"{prefix}{plain}"
 
@@ -218,7 +218,7 @@ class CoverageClient:
 
     @contextlib.contextmanager
     def _about(self, test_name: str, checkout: Path, remap_paths: bool) -> Iterator[Path]:
-        """The data of a test, about the files of a checkout."""
+        """The data of a test, mapped to the files of a checkout."""
         path = self._path(".coverage_", test_name)
         if not path.is_file():
             raise ClientError(f"nothing was collected as {test_name!r}: there is no {path}")

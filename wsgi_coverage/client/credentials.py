@@ -1,4 +1,4 @@
-"""Where the user name and the password for a dashboard come from.
+"""Find the user name and the password for a dashboard.
 
 No state; may be called from any thread.
 """
@@ -19,7 +19,7 @@ NETRC_FILES = ("~/.netrc", "~/_netrc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What HTTP Basic needs; without a password nothing is sent."""
+    """A user name and a password for HTTP Basic; without a password nothing is sent."""
 
     username: str = DEFAULT_USERNAME
     password: str | None = None
@@ -27,7 +27,7 @@ class Credentials:
 
     @property
     def header(self) -> str | None:
-        """The value of `Authorization`; None without a password."""
+        """The `Authorization` header; None without a password."""
         if not self.password:
             return None
         raw = f"{self.username}:{self.password}".encode("utf-8", "surrogateescape")
@@ -37,13 +37,13 @@ class Credentials:
 def find(parts: SplitResult, username: str | None, password: str | None) -> Credentials:
     """The credentials for an address.
 
-    A user name and a password come, each by itself, from the first of these that has one: what was
-    given, the address, the environment; if that gives no password, both from netrc (the file that
-    NETRC names, or ~/.netrc).
+    A user name and a password come, each by itself, from the first of these that has one: the
+    arguments, the address, the environment; if there is no password, both come from netrc (the file
+    that NETRC names, or ~/.netrc).
 
     Args:
         parts: the address.
-        username: as given; None or empty: not given.
+        username: None or empty: not given.
         password: likewise.
     """
     in_url = [None if part is None else unquote(part) for part in (parts.username, parts.password)]

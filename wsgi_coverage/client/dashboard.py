@@ -1,6 +1,6 @@
-"""Where a dashboard is, what to ask it, and what its answers mean.
+"""Find a dashboard, send requests to it, and turn its errors into a `ClientError`.
 
-Concurrency: any thread may ask; what is kept is where the dashboard is, found out once.
+Concurrency: any thread may ask; the address of the dashboard is found once, and remembered.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Reader = Callable[[http.client.HTTPResponse], Any]
 
 
 class Dashboard:
-    """A dashboard at an address, or at `/debug/coverage` below it.
+    """The dashboard at an address, or at `/debug/coverage` below it.
 
     Args:
         url: the address.
-        username, password: as given; see `credentials.find`.
+        username, password: see `credentials.find`.
         timeout: seconds for a connection and for each part of an answer.
         retries: how often to try again.
 
     Raises:
-        BadAddressError: the address is none.
+        BadAddressError: it is no address of an HTTP server.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Dashboard:
 
     @property
     def url(self) -> str:
-        """The dashboard's address, without credentials; the one given until it was found."""
+        """The dashboard's address, without credentials; the given one until it was found."""
         return self._transport.url(self._given if self._root is None else self._root)
 
     def ask(
@@ -71,18 +71,18 @@ class Dashboard:
         patience: float = 0.0,
         once: bool = False,
     ) -> Any:
-        """Send a request to the dashboard, and have a good answer read.
+        """Send a request to the dashboard, and read its answer, unless that is an error.
 
         Args:
             method: in upper case.
             path: below the dashboard's address.
             query: its parameters.
-            read: takes the answer.
+            read: reads the answer; its result is returned.
             patience: seconds that the answer may take beyond the time limit.
             once: do not try again.
 
         Raises:
-            ClientError: there is no good answer.
+            ClientError: there is no answer, or it is an error.
         """
         if self._root is None:
             self._find(wait=0)
@@ -106,7 +106,7 @@ class Dashboard:
         Args:
             method, path, query, patience: as for `ask`.
             kind: list, of objects, or dict.
-            keys: that the object, or each of them, has.
+            keys: that the object, or each of them, must have.
 
         Raises:
             VersionMismatchError: the answer is something else.
@@ -123,13 +123,13 @@ class Dashboard:
         return answer
 
     def health(self, wait: float | None) -> Health:
-        """What `/health` answers."""
+        """The answer of GET /health."""
         if self._root is None:
             return self._find(wait)
         return self._health(self._root, wait)
 
     def building(self) -> dict[str, Any] | None:
-        """What `/health` says of a report that is being made; None where that cannot be had now."""
+        """The report that is being made, as /building answers; None where that is not known."""
         path = f"{self._root or ''}/health"
         read = self._checked(path, download.body)
         try:
@@ -140,7 +140,7 @@ class Dashboard:
         return building if isinstance(building, dict) else None
 
     def _find(self, wait: float | None) -> Health:
-        """Find out where on its host the dashboard is.
+        """Find the address of the dashboard.
 
         A site's root is asked last: what answers there is the application, and is measured.
         """
@@ -170,7 +170,7 @@ class Dashboard:
         return cast(Health, answer)
 
     def _checked(self, path: str, read: Reader, *, is_found: bool = True) -> Reader:
-        """What reads an answer, or raises what it says went wrong."""
+        """A function that reads an answer, or raises what it means."""
 
         def reading(answer: http.client.HTTPResponse) -> Any:
             if 200 <= answer.status < 300:
@@ -212,7 +212,7 @@ class Dashboard:
 
 
 def parsed(raw: bytes) -> Any:
-    """What a body holds as JSON; None if it holds something else."""
+    """The JSON of a body; None if it is something else."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):

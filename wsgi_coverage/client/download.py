@@ -1,4 +1,4 @@
-"""Read an answer's body into memory, or into a file that is there whole or not at all.
+"""Read an answer's body into memory, or into a file that is complete or does not exist.
 
 No state; two downloads to one file have a temporary file each, and the last one stays.
 """
@@ -25,11 +25,15 @@ MOST = 256_000_000  # bytes; what is larger is to go to a file
 
 
 def body(answer: http.client.HTTPResponse, most: int = MOST) -> bytes:
-    """A whole body.
+    """The whole body.
+
+    Args:
+        answer: to be read.
+        most: bytes that it may have.
 
     Raises:
         BrokenAnswerError: it breaks off.
-        ClientError: it is over the limit.
+        ClientError: it is larger.
     """
     found = answer.read(most + 1)
     if len(found) > most:
@@ -39,9 +43,9 @@ def body(answer: http.client.HTTPResponse, most: int = MOST) -> bytes:
 
 
 def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
-    """Write a body to a file: first to a temporary one beside it, which then takes its place.
+    """Write a body to a temporary file beside a target, and rename it to the target.
 
-    What is there and is no regular file, a pipe or /dev/null for instance, is written to as it is.
+    A target that is no regular file, a pipe or /dev/null for instance, is written to directly.
 
     Returns:
         Its size in bytes.
@@ -97,9 +101,9 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file that takes the target's place at the end, unless the block raises.
+    """A temporary file that replaces the target at the end, unless the block raises.
 
-    What is no regular file is written to instead.
+    A target that is no regular file is written to instead.
 
     Raises:
         DiskFullError, ClientError: it cannot be written; the target is as it was.
@@ -127,7 +131,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def saying_why_not(target: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that names the file."""
+    """Turn an error of the file system into an error of one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -154,9 +158,9 @@ def _check_whole(answer: http.client.HTTPResponse) -> None:
 
 
 def usual_mode() -> int:
-    """The mode of a file that a user asks for: as the umask says.
+    """The mode of a new file by the umask.
 
-    It is read from /proc, because asking the system for it sets it.
+    It is read from /proc, because asking the system for the umask sets it.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")

@@ -1,10 +1,10 @@
-"""What a client of a dashboard raises, each with the exit code that a command ends with.
+"""The errors of a client of a dashboard, each with the exit code of a command.
 
     ClientError                 1
-    ├── BadAddressError         2   the address is none
-    ├── UnreachableError        3   no answer, or half of one
+    ├── BadAddressError         2   no address of an HTTP server
+    ├── UnreachableError        3   no answer, or an incomplete one
     ├── RefusedError            3   401 or 403
-    ├── NotADashboardError      3   whatever is there, it is no dashboard
+    ├── NotADashboardError      3   another server answers
     ├── FailedError             1   the dashboard's own error: its slug, its status
     └── VersionMismatchError    1   the dashboard, or its data, is of another version
 
@@ -21,7 +21,7 @@ FAILED, USAGE, NO_ANSWER = 1, 2, 3
 
 
 class ClientError(WsgiCoverageError):
-    """What was asked of a dashboard was not done, or not wholly; the message says why.
+    """A request to a dashboard failed, wholly or in part; the message says why.
 
     The message is one line and names the address, without credentials.
     """
@@ -31,13 +31,13 @@ class ClientError(WsgiCoverageError):
 
 
 class BadAddressError(ClientError, ValueError):
-    """An address is not one that can be asked."""
+    """A URL, a pod or a port that cannot exist."""
 
     exit_code = USAGE
 
 
 class UnreachableError(ClientError):
-    """Nobody answers, or the answer breaks off.
+    """There is no answer, or an incomplete one.
 
     Attributes:
         arrived: whether the request may have arrived; False: it certainly did not.
@@ -57,7 +57,7 @@ class RefusedError(ClientError):
 
 
 class NotADashboardError(ClientError):
-    """Whatever is at the address, it is not a dashboard of wsgi-coverage."""
+    """The server at the address is not a dashboard of wsgi-coverage."""
 
     exit_code = NO_ANSWER
 
@@ -77,4 +77,4 @@ class FailedError(ClientError):
 
 
 class VersionMismatchError(ClientError):
-    """The dashboard lacks what was asked for, or its data is of another version of coverage.py."""
+    """The dashboard lacks the endpoint, or its data is of another version of coverage.py."""

@@ -1,4 +1,4 @@
-"""A cluster by way of the kubectl binary, with its kubeconfig, its plugins and its context.
+"""A cluster by the kubectl binary, with its kubeconfig, its plugins and its context.
 
 No shell; what came from a user is never an argument of its own. Concurrency: `forward` has one
 daemon thread that reads what kubectl writes; kubectl is ended, by its process id, with the block.
@@ -29,7 +29,7 @@ LAST_LINES = 20
 
 
 class Kubectl:
-    """Runs kubectl.
+    """A cluster that kubectl is run for.
 
     Args:
         namespace: None: the context's.
@@ -48,7 +48,7 @@ class Kubectl:
         self._timeout = timeout
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that there are."""
+        """The pods that are asked for."""
         if which.name is None:
             what = ("pods", f"--selector={which.selector}")
         else:
@@ -78,7 +78,7 @@ class Kubectl:
 
     @contextlib.contextmanager
     def forward(self, name: str, port: int) -> Iterator[Forward]:
-        """Lead connections to a port of this machine to the pod's, for as long as the block."""
+        """Forward a port of this machine to the pod's, until the block ends."""
         command = [self._kubectl, "port-forward", "--address=127.0.0.1", *self._namespace]
         command += [f"--pod-running-timeout={self._timeout:g}s", f"pod/{name}", f":{port}"]
         with _started(command, stderr=subprocess.STDOUT) as process:
@@ -93,7 +93,7 @@ class Kubectl:
 
 @contextlib.contextmanager
 def _started(command: list[str], *, stderr: int) -> Iterator[subprocess.Popen[str]]:
-    """Run kubectl, and have nothing of it left afterwards.
+    """Run kubectl, and end it with the block.
 
     It has a process group of its own: what is called kubectl may be a program that starts it.
     """
@@ -117,7 +117,7 @@ def _started(command: list[str], *, stderr: int) -> Iterator[subprocess.Popen[st
 
 
 class _Output:
-    """What kubectl writes: it is read to the end, so that kubectl never waits for a reader."""
+    """The output of kubectl, read to the end, so that kubectl never waits for a reader."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -141,7 +141,7 @@ class _Output:
         self._ready.set()
 
     def port(self, timeout: float, name: str) -> int:
-        """The local port, when it is there."""
+        """The local port, once kubectl has told it."""
         if not self._ready.wait(timeout):
             raise PodError(f"kubectl: no connection to pod {name} within {timeout:g} s")
         if self._port is None:
@@ -149,7 +149,7 @@ class _Output:
         return self._port
 
     def problem(self) -> str:
-        """Why connections lead nowhere, as far as kubectl has said."""
+        """Why connections fail, as far as kubectl has said."""
         # kubectl ends after the first connection that failed, having written why.
         self._ended.wait(0.5)
         lines = [*self._lines]
@@ -158,7 +158,7 @@ class _Output:
         return next(iter(refusals + last), "")
 
     def is_read(self) -> bool:
-        """Wait a moment until all is read; tell whether it is."""
+        """Wait a moment for the end of the output; tell whether it has come."""
         self._thread.join(GRACE)
         return not self._thread.is_alive()
 
@@ -174,7 +174,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def refusal(line: str) -> str:
-    """Why a connection failed, from a line of kubectl's log; empty if it is of something else."""
+    """Why a connection failed, from a line of kubectl's log; empty for other lines."""
     if not FAILED.search(line):
         return ""
     if quoted := QUOTED.search(line):
@@ -184,7 +184,7 @@ def refusal(line: str) -> str:
 
 
 def _reason(lines: list[str]) -> str:
-    """The last line that kubectl wrote: what comes before repeats it, with a time and a place."""
+    """The last line of kubectl's output: those before repeat it, with a time and a place."""
     said = [line for line in map(_line, lines) if line]
     return said[-1] if said else "it failed and did not say why"
 

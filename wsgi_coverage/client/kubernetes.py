@@ -1,6 +1,6 @@
-"""A cluster by way of the `kubernetes` package (the extra `kubernetes`): no binary is needed.
+"""A cluster by the `kubernetes` package (the extra `kubernetes`): no binary is needed.
 
-Concurrency: a forward has one daemon thread that takes connections and one for each connection,
+Concurrency: a forward has one daemon thread that accepts connections and one for each connection,
 which alone touches its WebSocket; all end with the block.
 """
 
@@ -41,7 +41,7 @@ BROKEN = (OSError, websocket.WebSocketException)
 
 
 class Kubernetes:
-    """Talks to the API server itself.
+    """A cluster whose API server is called directly.
 
     Args:
         namespace: None: the context's.
@@ -62,7 +62,7 @@ class Kubernetes:
         self._timeout = timeout
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that there are."""
+        """The pods that are asked for."""
         limits = (self._timeout, self._timeout)  # a float alone was ignored once
         asked: dict[str, Any] = {"_preload_content": False, "_request_timeout": limits}
         with self._client() as api:
@@ -93,7 +93,7 @@ class Kubernetes:
 
     @contextlib.contextmanager
     def forward(self, name: str, port: int) -> Iterator[Forward]:
-        """Lead connections to a port of this machine to the pod's, for as long as the block."""
+        """Forward a port of this machine to the pod's, until the block ends."""
         listener = _Listener(lambda: self._open(name, port))
         try:
             yield Forward(listener.port, listener.problem)
@@ -123,7 +123,7 @@ class Kubernetes:
 
 
 class _Listener:
-    """Takes connections on a port of this machine, and leads each one to the pod."""
+    """Accepts connections on a port of this machine, and forwards each one to the pod."""
 
     def __init__(self, open_: Any) -> None:
         self._open = open_
@@ -144,7 +144,7 @@ class _Listener:
         self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def problem(self) -> str:
-        """Why connections lead nowhere, as far as the API server has said."""
+        """Why connections fail, as far as the API server has said."""
         return self._problems[0] if self._problems else ""
 
     def _accept(self) -> None:
@@ -174,7 +174,7 @@ class _Listener:
                 connection.close()
 
     def close(self) -> None:
-        """Take no more connections, and end those that there are."""
+        """Accept no more connections, and end the open ones."""
         with self._lock:
             self._is_closed = True
             threads = self._threads
@@ -227,7 +227,7 @@ def _splice(local: socket.socket, pod: websocket.WebSocket, problems: list[str])
 
 
 def _configure(configuration: Any) -> str:
-    """Fill a configuration, as kubectl would; return the namespace that goes with it."""
+    """Fill a configuration as kubectl would; return the namespace of its context."""
     named = os.environ.get("KUBECONFIG") or "~/.kube/config"
     if not any(Path(each).expanduser().is_file() for each in named.split(os.pathsep) if each):
         try:
@@ -241,7 +241,7 @@ def _configure(configuration: Any) -> str:
 
 
 def _reason(error: ApiException) -> str:
-    """What the API server said: it is in the answer's JSON, wherever the package has put that."""
+    """The API server's message, from the JSON of its answer."""
     _, _, tail = (error.reason or "").rpartition("-+-+- ")
     for raw in (error.body or "", tail):
         with contextlib.suppress(ValueError, TypeError):

@@ -1,7 +1,7 @@
-"""Pods of a Kubernetes cluster: find them, and reach a port of theirs at a local address.
+"""Find pods of a Kubernetes cluster, and forward a local port to a port of each.
 
-The one way in is `forwarded`. Concurrency: call from one thread; what runs besides lasts no longer
-than the block.
+The one entry point is `forwarded`. Concurrency: call from one thread; threads that it starts end
+with the block.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def forwarded(
 ) -> Iterator[list[tuple[str, str]]]:
     """Find running pods and forward a port of each, for as long as the block lasts.
 
-    A port is handed over when something has answered behind it. A `ClientError` that leaves the
+    A forward is yielded when something has answered through it. A `ClientError` that leaves the
     block is given the name of the pod whose address it names.
 
     Args:
@@ -53,14 +53,14 @@ def forwarded(
         how: by the ``kubectl`` binary, or by the ``kubernetes`` package.
         all_matching: False: the first running one alone.
         timeout: seconds for each step: the list, the forward, the first answer.
-        passed_over: is told, in a sentence, of each pod found that does not run.
+        passed_over: called with a sentence for each pod found that does not run.
 
     Yields:
         Each pod's name, with the local address that leads to it: ``http://127.0.0.1:49152``.
 
     Raises:
         PodError: there is no such pod, none runs, or one cannot be reached.
-        BadAddressError: the selector, the namespace or the port can be none.
+        BadAddressError: the selector, the namespace or the port is invalid.
         MissingExtraError: the ``kubernetes`` package is not installed.
     """
     which = parse(selector, namespace)
@@ -77,10 +77,10 @@ def forwarded(
 
 
 def parse(selector: str, namespace: str | None = None) -> Which:
-    """Which pods a text means; ``pod/NAME`` is a name, too.
+    """The pods that a text means; ``pod/NAME`` is a name, too.
 
     Raises:
-        BadAddressError: it can be neither a name nor a selector, or the namespace can be none.
+        BadAddressError: it is neither a name nor a selector, or the namespace is invalid.
     """
     if namespace is not None and not NAMESPACE.fullmatch(namespace):
         raise BadAddressError(f"no namespace can be called {namespace!r}")
@@ -145,7 +145,7 @@ def _reached(cluster: Cluster, name: str, port: int, timeout: float) -> Iterator
 
 
 def _probe(forward: Forward, name: str, port: int, timeout: float) -> None:
-    """Have something answer, whatever it says: a forward takes connections that lead nowhere."""
+    """Send a request through a forward, and have anything answer: a forward may lead nowhere."""
     there = f"port {port} of pod {name}"
     connection = http.client.HTTPConnection("127.0.0.1", forward.port, timeout=timeout)
     with contextlib.closing(connection):

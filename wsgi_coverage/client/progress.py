@@ -1,6 +1,6 @@
-"""Tell somebody how far a report is while it is made.
+"""Report the progress of a report while it is made.
 
-Concurrency: one daemon thread while there is something to wait for; it calls nobody after the end.
+Concurrency: one daemon thread while there is something to wait for; it makes no call after the end.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Progress = Callable[[int, int | None], None]  # files done, and of how many
 def watching(
     progress: Progress | None, building: Callable[[], dict[str, Any] | None]
 ) -> Iterator[None]:
-    """Call `progress` now and then, until the block ends.
+    """Call `progress` every INTERVAL seconds while a report is made, until the block ends.
 
     Args:
-        progress: whom to tell; None: nobody.
-        building: asks how far it is.
+        progress: what to call; None: nothing.
+        building: returns `files_done` and `files_total`; None: no report is being made.
     """
     if progress is None:
         yield

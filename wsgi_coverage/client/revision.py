@@ -1,4 +1,4 @@
-"""The lines of a checkout that have changed since a revision, as Git tells.
+"""The lines of a checkout that have changed since a revision, by `git diff`.
 
 Whatever the user's configuration of Git says, no external diff runs, and the output has one form.
 
@@ -29,19 +29,18 @@ Changed = dict[
 
 
 class RevisionError(ClientError):
-    """Git cannot tell what has changed."""
+    """Git cannot tell which lines have changed."""
 
 
 def changed_lines(folder: Path, base: str) -> Changed:
-    """The lines that are not as they were where the checkout left a revision.
+    """The lines that differ from the merge base of the checkout and a revision.
 
-    Lines of sources that Git does not know yet count, unless it ignores them; those that were taken
-    away do not, nor those of a file that was only moved.
+    Lines of sources that Git does not know yet count, unless it ignores them; removed lines do not,
+    nor those of a file that was only moved.
 
     Args:
         folder: of the checkout; only what is below it counts.
-        base: a branch, a tag or a commit. Where it has gone on since the checkout left it, what it
-            got meanwhile does not count.
+        base: a branch, a tag or a commit. Its commits since the merge base do not count.
 
     Raises:
         RevisionError: there is no Git, no repository, or no such revision.
@@ -134,13 +133,13 @@ def _parsed(patch: bytes) -> Iterator[tuple[str, set[int]]]:
 
 
 def _length(hunk: bytes) -> int:
-    """How many lines a hunk takes away."""
+    """How many lines a hunk removes."""
     old = hunk.split(b" ", 2)[1]
     return int(old.partition(b",")[2] or 1)
 
 
 def _name(raw: bytes) -> str:
-    """A file's name from a patch: with `b/` before it, and quoted where it is unusual."""
+    """A file's name from a patch: with `b/` before it, quoted if it has unusual characters."""
     raw = raw.removesuffix(b"\t")  # behind a name with a space
     if raw.startswith(b'"') and raw.endswith(b'"'):
         raw = ESCAPE.sub(

@@ -1,7 +1,7 @@
-"""One HTTP request at a time to one host: proxies, TLS, time limits, and trying again.
+"""Send HTTP requests to one host: proxies, TLS, time limits, and retries.
 
-What has certainly not arrived is sent again; what may have arrived only if it changes nothing. No
-redirect is followed: the credentials are for the address that was given.
+A request that has certainly not arrived is sent again; one that may have arrived only if it changes
+nothing. No redirect is followed: the credentials are for the address that was given.
 
 Concurrency: immutable; each request has a connection of its own, so any thread may send.
 """
@@ -34,7 +34,7 @@ def split(url: str) -> SplitResult:
     """The parts of a dashboard's address.
 
     Raises:
-        BadAddressError: it is not one that can be asked.
+        BadAddressError: it is no address of an HTTP server.
     """
     parts: SplitResult | None
     try:
@@ -75,7 +75,7 @@ class Transport:
         self.host: str = parts.netloc.rpartition("@")[2]
 
     def url(self, target: str) -> str:
-        """A path on the host, as an address to show."""
+        """A URL on the host, without credentials, for messages."""
         return urlunsplit((self._parts.scheme, self.host, target.partition("?")[0], "", ""))
 
     def exchange(
@@ -87,18 +87,18 @@ class Transport:
         patience: float = 0.0,
         once: bool = False,
     ) -> T:
-        """Send a request and have its answer read.
+        """Send a request and read its answer.
 
         Args:
             method: in upper case.
             target: path and query.
-            read: takes the answer, of whatever status; called again if the connection broke while
+            read: reads the answer, of whatever status; called again if the connection broke while
                 it read the answer to a request that changes nothing.
             patience: seconds that the answer may take beyond the time limit.
             once: do not try again.
 
         Raises:
-            UnreachableError: no answer, or half of one.
+            UnreachableError: there is no answer, or an incomplete one.
         """
         pause = PAUSE
         for left in range(0 if once else self._retries, -1, -1):
@@ -141,7 +141,7 @@ class Transport:
     def _connected(
         self, target: str
     ) -> Iterator[tuple[http.client.HTTPConnection, str, dict[str, str]]]:
-        """A connection, the request's target on it, and its headers."""
+        """A connection, the request target on it, and its headers."""
         connection, address, headers = self._prepared(target)
         with contextlib.closing(connection):
             try:
@@ -195,11 +195,11 @@ class Transport:
 
 
 class BrokenAnswerError(Exception):
-    """An answer breaks off; raised by whoever reads it."""
+    """An answer breaks off; raised by the function that reads it."""
 
 
 class _AgainError(Exception):
-    """A request failed in a way that may pass."""
+    """A request failed in a way that may pass, so it is tried again."""
 
     def __init__(self, error: UnreachableError) -> None:
         super().__init__(error)
@@ -207,7 +207,7 @@ class _AgainError(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Tell whether a host is the loopback interface."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
