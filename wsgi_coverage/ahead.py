@@ -110,7 +110,7 @@ def is_worth(places: Sequence[str], names: Sequence[str]) -> bool:
     size, seen = 0, set()
     for path in chain(map(os.path.abspath, names), _below(places)):
         if path is None:
-            return True  # whoever parses may look for longer
+            return True  # the process that parses looks through the rest
         if path not in seen:
             seen.add(path)
             with contextlib.suppress(OSError, ValueError):

@@ -119,8 +119,8 @@ class Control:
     def tidy(self) -> None:
         """Sweep; and fold the data files of processes that have ended, if there are many.
 
-        Nothing is folded while somebody builds. The last process of a host to end does this, so
-        that restarts leave a handful of files even where nobody ever asks for a report.
+        Nothing is folded during a build. The last process of a host to end does this, so that
+        restarts leave few files even where no report is ever made.
         """
         self._sweep()
         published = len(self._worker.store.published())
@@ -161,7 +161,7 @@ class Control:
         Raises:
             BadParameterError: the label is too long.
             NoDataError: there is nothing to keep, because nothing was measured yet.
-            NotOursError: a reset of what belongs to somebody else.
+            NotOursError: `reset`, and 'coverage run' or a test runner started the Coverage.
             SnapshotLimitError, BuildFailedError, StorageError: nothing was kept, or forgotten.
         """
         if label is not None and len(label) > MAX_LABEL:
@@ -223,7 +223,7 @@ class Control:
         The published report is withdrawn; snapshots stay.
 
         Raises:
-            NotOursError: the running Coverage belongs to somebody else.
+            NotOursError: 'coverage run' or a test runner started the Coverage.
             StorageError: nothing is forgotten.
         """
         self._worker.engine.check_is_ours("a reset")

@@ -18,8 +18,8 @@ class WorkerState:
     pid: int
     state: str  # measuring, paused, silent (no answer in time), failed (answered with an error)
     published_at: str | None  # ISO 8601, UTC: everything executed up to then is published
-    fresh: bool  # did it do what it was asked, just now
-    error: str | None = None  # why not, where it said so
+    fresh: bool  # it did what it was asked in time
+    error: str | None = None  # why not fresh, where it said so
     # Only where its status was asked for, and it answered:
     server: str | None = None  # as the server calls itself; None before the first request
     core: str | None = None
@@ -52,7 +52,7 @@ class Gathering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A time during which nothing was measured, because somebody asked for a pause."""
+    """A time during which nothing was measured, because a pause was requested."""
 
     began_at: str  # ISO 8601, UTC
     ended_at: str | None  # None: it goes on
@@ -90,7 +90,7 @@ class Measuring:
     lossless: bool  # False: coverage.py's private parts are not as expected
     problem: str | None  # why not lossless
     data_file: str  # as configured; published data files lie beside it
-    phase: str | None = None  # load or runtime: of what runs now; None: nobody tells
+    phase: str | None = None  # load or runtime: of what runs now; None: unknown
     phase_reason: str | None = None  # why load is not told from runtime here, where it is not
 
 
@@ -99,7 +99,7 @@ class Diagnosis:
     """One problem with how this process is measured."""
 
     name: str  # its anchor in docs/reference/diagnoses.md
-    text: str  # what is the matter, with figures where there are some
+    text: str  # the problem, with figures where there are some
     remedy: str  # what to do
 
     def as_json(self) -> JsonObject:

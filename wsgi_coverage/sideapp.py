@@ -3,7 +3,7 @@
     GET /coverage?name=…         everything executed so far, by every process
     GET, POST /coverage/reset    forget it
     GET, POST /coverage/save     have every process publish what it has executed
-    GET /health                  is anybody there
+    GET /health                  whether it runs, and where its data is
 
 Concurrency: immutable after construction; a request runs in whatever thread the server gives it.
 """

@@ -151,7 +151,7 @@ class SidePort:
             try:
                 self._accept(waking)
             except (OSError, ValueError):
-                pass  # somebody has closed every file that was open
+                pass  # the application has closed every open file
             finally:
                 waking.close()
                 self._server.ended.append(get_native_id())

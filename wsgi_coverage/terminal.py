@@ -25,7 +25,7 @@ def show(text: str, *, end: str = "") -> None:
 
 
 def _room() -> int | None:
-    """The columns but the last, which would move the cursor on; None: nobody knows."""
+    """The columns but the last, which would move the cursor on; None: not known."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):

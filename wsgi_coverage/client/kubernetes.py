@@ -210,7 +210,7 @@ def _splice(local: socket.socket, pod: websocket.WebSocket, problems: list[str])
                     if channel == DATA:
                         try:
                             local.sendall(received[skipped:])
-                        except OSError:  # whoever asked has heard enough
+                        except OSError:  # the client has closed its end
                             return
                     elif channel == ERROR and received[skipped:]:
                         said = received[skipped:].decode("utf-8", "replace")

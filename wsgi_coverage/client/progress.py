@@ -30,7 +30,7 @@ def watching(
         return
     told = progress
     ended = threading.Event()
-    lock = threading.Lock()  # guards the end: nobody is told afterwards
+    lock = threading.Lock()  # guards the end: no call comes afterwards
 
     def watch() -> None:
         while not ended.wait(INTERVAL):

@@ -57,11 +57,11 @@ class Engine(ABC):
     memory: Memory
     token: int  # tells this process from others of its id
     flags: int = 0  # as in the table of processes
-    can_reset: bool = True  # False where the Coverage belongs to somebody else
+    can_reset: bool = True  # False where 'coverage run' or a test runner started the Coverage
     is_lost: bool = False  # the memory was found to be gone, or full
     sees_running = False  # modules whose import had begun when measuring did
     at_start: Before = Before()  # what was there when measuring began
-    threads_lost = 0  # in which somebody has taken the trace function away
+    threads_lost = 0  # whose trace function was replaced
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
         self._cov = cov
@@ -71,7 +71,7 @@ class Engine(ABC):
         self.data_file: Path = internals.data_file(cov)
         self.attention: Attention = Attention()
         self.held: list[Memory] = []  # left by this process, and still marked in by others
-        self.phase: Phase | None = None  # of what runs now; None: nobody tells
+        self.phase: Phase | None = None  # of what runs now; None: unknown
         self.paused: bool = False
         self._heard = 0  # turn
         self._is_closed = False
@@ -316,7 +316,7 @@ class Engine(ABC):
         if self.phase is None and self.tells_phases:
             state = self.memory.state()._replace(epoch=self.epoch)
             self._begin(Phase.LOAD, state, paused=False)
-            with contextlib.suppress(OSError):  # what has no room now is called so by nobody later
+            with contextlib.suppress(OSError):  # lines that find no room stay of unknown phase
                 self.flush()
             self.memory.call_it_load(self.epoch, flushed=self.holds)
         if self.phase is Phase.LOAD:

@@ -24,7 +24,7 @@ CODE_OBJECT_SIZE = 2.4
 SEES_ALL = frozenset({"sysmon", "monitoring"})  # every thread, every greenlet
 GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # any of them tells greenlets apart
 
-Finding: TypeAlias = tuple[str, str]  # what is the matter, and the remedy
+Finding: TypeAlias = tuple[str, str]  # the problem, and the remedy
 
 
 def can_mark_statements() -> bool:

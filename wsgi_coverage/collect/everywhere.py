@@ -40,7 +40,7 @@ def trace_everywhere(install: TraceFunction) -> None:
     if sys.version_info >= (3, 12):
         hook = threading.gettrace()
         threading.settrace_all_threads(install)
-        threading.settrace(hook)  # type: ignore[arg-type]  # new threads are somebody else's matter
+        threading.settrace(hook)  # type: ignore[arg-type]  # new threads get theirs elsewhere
         return
     set_trace = _set_trace()
     if set_trace is None:

@@ -61,7 +61,7 @@ class Facts:
     flush_problem: str | None = None
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
     branch: bool = False  # branches are measured
-    threads_lost: int = 0  # in which somebody has taken the trace function away
+    threads_lost: int = 0  # whose trace function was replaced
     private_folder: str = ""  # where executed lines are
     refused_folders: tuple[str, ...] = ()  # not this user's alone, else it would be there; and why
     other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file

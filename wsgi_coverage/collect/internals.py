@@ -324,7 +324,7 @@ def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:
 
 
 def watch_context_switches(collector: Any, switched: Callable[[], None]) -> None:
-    """Call `switched` when somebody has switched to a dynamic context of their own."""
+    """Call `switched` when the application has switched to a dynamic context."""
     switch_context = collector.switch_context
 
     def watching(new_context: str | None) -> Any:
@@ -394,7 +394,7 @@ def traces_this_thread(collector: Any) -> bool | None:
 
 
 def traces_new_threads(collector: Any) -> bool:
-    """False where somebody has set another trace function for threads that begin."""
+    """False where another trace function was set for new threads."""
     threads = collector.threading
     return not threads or threads.gettrace() == collector._installation_trace
 

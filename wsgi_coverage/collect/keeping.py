@@ -82,7 +82,7 @@ def keep(
     while True:
         has_ended = _Wait(memory, start, pid, began, seconds).until_over(meanwhile)
         if not memory.is_there:
-            # Also where somebody has removed it: who still has it mapped makes it anew.
+            # Also where it was removed: processes that still map it make a new one.
             memory.leave()
             return
         try:
@@ -138,7 +138,7 @@ class _Wait:
         """
         while self._goes_on(LOOK):
             if meanwhile is not None and self._left > LEAST and meanwhile.is_time():
-                # It is nothing that anybody has asked for; whoever does meets the error, too.
+                # Nobody has asked for this work; a request for it meets the same error.
                 with contextlib.suppress(Exception):
                     meanwhile(self._memory.read(), self._tick)
                 meanwhile = None
@@ -177,4 +177,4 @@ def _take_away(memory: Memory) -> None:
                 with contextlib.suppress(OSError):
                     memory.folder.rmdir()
             return
-        time.sleep(PAUSE)  # a killed process is there until somebody has waited for it
+        time.sleep(PAUSE)  # a killed process is a zombie until its parent has reaped it

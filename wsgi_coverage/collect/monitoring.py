@@ -40,7 +40,7 @@ from wsgi_coverage.store import memory as memory_module
 from wsgi_coverage.store.mapped import Mapped
 from wsgi_coverage.store.memory import MOST_CHUNKS, Memory
 
-# Those that belong to nobody first, a debugger's and coverage.py's last.
+# Unassigned ids first, a debugger's and coverage.py's last.
 TOOL_IDS = (4, 3, 5, 2, 1, 0)
 NAME = "wsgi-coverage"
 SKIPPED = "__annotate__"  # annotations, evaluated lazily: no line of them runs (Python 3.14)
@@ -378,7 +378,7 @@ class Monitoring:
                 else each._replace(place=memory.place(each.name, each.version, each.place.room))
                 for filename, each in self._sources.copy().items()
             }
-            # Code of an older version of a source still runs where somebody has kept it.
+            # Code of an older version of a source still runs where the application refers to it.
             by_place = {(each.place.chunk, each.place.at): each for each in old.known()}
             marks: Marks = {}
             new: Chunks = [None] * MOST_CHUNKS

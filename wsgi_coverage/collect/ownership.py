@@ -9,5 +9,5 @@ class Ownership(StrEnum):
     """Who started the Coverage, which decides whether it may be reset or paused."""
 
     OURS = "ours"
-    PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: nobody else is waiting for its data
+    PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: its data is for wsgi-coverage alone
     FOREIGN = "foreign"  # coverage run, pytest-cov: read it, take nothing away

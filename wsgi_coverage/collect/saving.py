@@ -86,14 +86,14 @@ def take_away(memory: Memory) -> bool:
 def discard(folder: Path) -> None:
     """Remove a memory that has been read, so that it is never written to a data file."""
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # it is gone, or somebody writes for too long
+        with contextlib.suppress(OSError):  # it was removed, or its lock is held for too long
             held.enter_context(turn(folder / LOCK, PATIENCE))
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save(memory: Memory, data_file: Path, static: str | None) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
-    state = memory.state()  # which hears later than the store that somebody collects, or did
+    state = memory.state()  # changes later than the store where a collection begins or ends
     if store.oldest() != store.epoch() or state.oldest != state.epoch:
         return  # what belongs to the older epochs is to be told apart
     reading = memory.read()

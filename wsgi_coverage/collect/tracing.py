@@ -281,7 +281,7 @@ class Tracing(Engine):
         new, failure = False, None
         records: Known = {}
         for name, numbers in found.numbers.items():
-            if is_ours(start.here(name)):  # whoever the Coverage belongs to
+            if is_ours(start.here(name)):  # under a foreign Coverage, too
                 continue
             version, room = self._version_of(name)
             tracer = found.tracers.get(name, "")
@@ -384,7 +384,7 @@ class Tracing(Engine):
         """Refuse a pause that could not be ended again.
 
         Raises:
-            NotOursError: the Coverage belongs to somebody else.
+            NotOursError: 'coverage run' or a test runner started the Coverage.
             CannotPauseError: coverage.py is not as expected, or this Python cannot set the trace
                 function of a running thread.
         """

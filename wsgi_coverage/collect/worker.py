@@ -392,7 +392,7 @@ class Worker:
         """Begin the epoch that has been announced.
 
         Raises:
-            NotOursError: the Coverage belongs to somebody else.
+            NotOursError: 'coverage run' or a test runner started the Coverage.
         """
         self.engine.check_is_ours("a reset")
         self.engine.hear()
@@ -556,7 +556,7 @@ class Worker:
         if self._service.has_thread and not self._needs_thread():
             with self._taking_turns():
                 self._service.stop()
-                self._service.let_go()  # who has called meanwhile hears that nobody answers
+                self._service.let_go()  # callers of the meantime are refused
             self.engine.listens(does=False)
 
     # Forks
@@ -577,7 +577,7 @@ class Worker:
             return False
         if holds:
             ending.before_fork()
-        self._forkers.add(threading.get_ident())  # nobody starts one after this
+        self._forkers.add(threading.get_ident())  # no thread is started after this
         if self._may_have_thread:
             with self._taking_turns():
                 self._service.stop()

@@ -1,8 +1,8 @@
 """A data file's content as an SQLite connection that takes a bounded time, and bounded memory.
 
-Whoever may write into the folder of the data files decides what is in one. An SQLite database may
-compute what it seems to hold: by views, triggers, virtual tables and generated columns, of which
-coverage.py makes none. And what it holds may be of any size.
+A data file may come from anybody who can write into its folder. An SQLite database may compute its
+content, by views, triggers, virtual tables and generated columns, of which coverage.py makes none;
+and the content may be of any size.
 
 Concurrency: a connection belongs to one thread.
 """

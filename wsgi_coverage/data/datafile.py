@@ -18,7 +18,7 @@ from pathlib import Path
 from wsgi_coverage.data import database, regular, stamp
 from wsgi_coverage.errors import is_shortage
 
-TRIES = 4  # to get a whole copy of a file that somebody writes to
+TRIES = 4  # to get a consistent copy of a file that is being written to
 PAUSE = 0.02  # seconds between tries
 WHY = 500  # characters; SQLite's messages quote what is in the file
 

@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 PATIENCE = 1.0  # seconds: a disk that does not answer must not stop forks
-PAUSE = 0.0001  # seconds, in which somebody who waits gets the lock
+PAUSE = 0.0001  # seconds, in which a waiting thread gets the lock
 EVERY = 0.002  # seconds between two pauses, at least
 IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
 
@@ -125,7 +125,7 @@ def _come_in() -> None:
 
 
 def _wait() -> None:
-    """In an at-fork hook: wait until nobody is inside; until then this fork does not count."""
+    """In an at-fork hook: wait until no thread is inside; until then this fork does not count."""
     del _forking[-1:]
     try:
         _turn.acquire(timeout=PATIENCE)

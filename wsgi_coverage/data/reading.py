@@ -50,7 +50,7 @@ class Record(NamedTuple):
     numbers: tuple[int, ...] = ()  # lines; or arcs, as `arc_of` gives them; in order
 
 
-Lines = Mapping[Phase | None, int]  # by phase (None: nobody told); bit n is line n
+Lines = Mapping[Phase | None, int]  # by phase (None: unknown); bit n is line n
 
 
 def arc_of(start: int, end: int) -> int:

@@ -30,7 +30,7 @@ class Content(NamedTuple):
     """The content of a file."""
 
     raw: bytes
-    is_whole: bool  # nobody wrote to it meanwhile
+    is_whole: bool  # it was not written to meanwhile
 
 
 def read(path: str | Path, most: int = MOST) -> bytes:

@@ -49,7 +49,7 @@ class BrokenSealError(ValueError):
 
 
 def put(path: Path, stamp: Stamp) -> None:
-    """Put a stamp on a data file that nobody else has open, and seal it.
+    """Put a stamp on a data file that no other process has open, and seal it.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -211,7 +211,7 @@ def check(path: Path) -> None:
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A transaction on a data file that nobody else has open.
+    """A transaction on a data file that no other process has open.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -223,7 +223,7 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
             connection,
         ):
             database.run(connection, "pragma journal_mode=memory")
-            # Whoever changes a file takes its seal off.
+            # A change invalidates the seal, so it is removed.
             database.run(connection, "pragma user_version=0")
             yield connection
     except sqlite3.Error as error:

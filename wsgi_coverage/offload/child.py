@@ -196,7 +196,7 @@ class _Conversation:
                     left = left[process.send(left) :]
                     if not left:
                         selector.modify(process.socket, selectors.EVENT_READ)
-                # Whoever was forked meanwhile may hold the other end open: look at the child, too.
+                # A process forked meanwhile may hold the other end open: look at the child, too.
                 ended = not mask and process.has_ended()
                 if ended or mask & selectors.EVENT_READ:
                     chunk = process.receive()

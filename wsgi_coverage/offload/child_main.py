@@ -83,7 +83,7 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
         with contextlib.suppress(OSError):  # it has ended
             worker.tell("error", **_described(error))
-    os._exit(0)  # nothing is left to do, and exit handlers are somebody else's
+    os._exit(0)  # nothing is left to do, and exit handlers are not ours
 
 
 def _work(worker: Worker, pickled: bytes) -> bytes:

@@ -43,7 +43,7 @@ class Process:
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self._tail = b""
         self._status: int | None = None  # as waitpid has it
-        self._gone = False  # ended and reaped, by us or by somebody else
+        self._gone = False  # ended and reaped, by us or by other code
         self.socket: socket.socket
         self.stderr: int
         self.pid: int
@@ -115,7 +115,7 @@ class Process:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:
-                self._gone = True  # somebody else has waited for it, or SIGCHLD is ignored
+                self._gone = True  # other code has reaped it, or SIGCHLD is ignored
             else:
                 if pid:
                     self._gone, self._status = True, status
@@ -167,7 +167,7 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
         raise
     finally:
         channel.close()
-    with contextlib.suppress(ChildProcessError):  # somebody else has waited for it
+    with contextlib.suppress(ChildProcessError):  # other code has reaped it
         os.waitpid(pid, 0)
     here.setblocking(False)
     return here

@@ -29,7 +29,7 @@ from coverage.regions import RegionFinder, code_regions
 from wsgi_coverage.data import regular
 from wsgi_coverage.report.kept import digest
 
-FORMAT = 1  # of what is kept; goes up with every change of it
+FORMAT = 1  # version of the stored form
 PARTS = {
     "statements",
     "excluded",

@@ -35,7 +35,7 @@ class Source:
     gathering: Gathering
     collected: Moment  # when data_files was listed
     autosave_interval: float  # seconds
-    analysis_dir: Path  # where what sources could execute is kept
+    analysis_dir: Path  # the analysis cache
     memory: Sequence[Reading] = ()  # what is marked in this host's memories
     # Files of which something had run when measuring began.
     imported_early: Mapping[str, Unseen] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)
-    else:  # for whoever reads it beside other sources
+    else:  # for readers that have other sources
         stamp.put_fingerprints(data_file, {**versions, **dict.fromkeys(left_out, stamp.CHANGED)})
     return _described(source, folder, cov, warnings, summary, started=started, label=label)
 

@@ -47,7 +47,7 @@ REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
 T = TypeVar("T")
 
 LARGE = 5_000  # statements; measured: the slowest format takes 0.5 s for as many
-TURN = 300.0  # seconds to wait for somebody else who renders the same
+TURN = 300.0  # seconds to wait for another process or thread that renders the same
 
 
 def read(folder: Path, name: str) -> bytes:

@@ -75,7 +75,7 @@ class History:
 
     def _write(self, since: str | None, points: Sequence[Point]) -> None:
         text = json.dumps({"since": since, "points": [asdict(each) for each in points[-KEPT:]]})
-        # A picture that lacks a point is no reason to fail: a full disk is found where it matters.
+        # A chart that lacks a point is no reason to fail: a full disk is found where it matters.
         with contextlib.suppress(OSError):
             owned.replace(self._path, text)
 

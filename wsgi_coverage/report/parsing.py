@@ -82,7 +82,7 @@ class Helpers:
                     self._threads.append(thread)
 
     def _help(self, names: Sequence[str]) -> None:
-        # Whatever it is that fails, whoever is helped meets it, too, and tells.
+        # The process that is helped meets the same error, and raises it.
         with contextlib.suppress(Exception):
             child.call(parse, names, *self._job, tick=self._tick)
 
@@ -133,7 +133,7 @@ def _parse(names: Sequence[str], rules: Rules, kept: Kept, helpers: Helpers | No
             content = read_content(start.here(name))
             source = name_of(content, rules)
             found = None if kept.has(source) else analysed(start.here(name), content, rules)
-        except Exception:  # noqa: BLE001, S112  whoever reports on it says why
+        except Exception:  # noqa: BLE001, S112  the report says why
             continue
         used.add(source)
         if found is not None:

@@ -156,7 +156,7 @@ class Publisher:
                 current = self.current()
                 both = gathering.complete and current.complete
                 if both and gathering.ended_at.is_covered_by(current.collected):
-                    return current  # built by somebody else while we waited for the lock
+                    return current  # another process built it while we waited for the lock
             self._check_is_inside(self._reports)
             with building(self._reports) as folder:
                 report = build(folder)

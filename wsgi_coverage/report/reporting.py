@@ -318,7 +318,7 @@ class KeptFileReporter(PythonFileReporter):
         load: Callable[[KeptFileReporter], dict[str, Any]],
     ) -> None:
         super().__init__(start.here(name), coverage)
-        self.source_name: str | None = None  # what the analysis is kept under
+        self.source_name: str | None = None  # name of the stored analysis
         self._rules = rules
         self._load = load
         self._kept: dict[str, Any] | None = None

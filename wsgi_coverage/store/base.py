@@ -6,7 +6,7 @@ The contract, checked for every store by tests/contract:
   publishing again never loses what another worker published.
 - `published` names only whole data files that no one will write to again; a reader may open them.
 - A new epoch hides all that was published in an older one, and all that will be: a worker that has
-  not heard of it yet publishes where nobody reads. One that begins by collecting hides nothing
+  not seen it yet publishes data that is ignored. A new epoch that a collection begins hides nothing
   until `end_collecting`.
 - A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
   have ended.
@@ -37,7 +37,7 @@ class Store(Protocol):
         ...
 
     def oldest(self) -> int:
-        """The oldest epoch whose lines still count: the current one, if nobody collects."""
+        """The oldest epoch whose lines still count: without a collection, the current one."""
         ...
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
@@ -92,7 +92,7 @@ class Store(Protocol):
 
         Args:
             worker_id: whose data it is.
-            data_file: is copied; nobody writes to it meanwhile.
+            data_file: is copied; not to be written to meanwhile.
             epoch: when its lines ran.
 
         Raises:

@@ -113,7 +113,7 @@ class Listener:
             self._path.unlink(missing_ok=True)
             self._record.unlink(missing_ok=True)
         if not self.is_open:
-            self._socket.detach()  # its descriptor may be somebody else's by now
+            self._socket.detach()  # its descriptor may be another file's by now
             return
         if is_own:
             with contextlib.suppress(OSError):
@@ -153,7 +153,7 @@ def call_all(
                     connection.connect(address)
                 connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")
             except (ConnectionRefusedError, FileNotFoundError):
-                _sweep(path)  # nobody listens: it has died
+                _sweep(path)  # no process listens: it has died
                 continue
             except ConnectionError:
                 continue  # it ended while it was asked; its end published what it had run

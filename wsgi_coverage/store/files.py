@@ -230,7 +230,7 @@ class FilesStore:
         owned.sweep(self._folder, HALF_WRITTEN.fullmatch)
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
-            return  # somebody collects: what belongs to the older epochs is to be told apart
+            return  # a collection goes on: older epochs are to be told apart
         alike = Alike()
         for path in self.published_by_workers():
             with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:

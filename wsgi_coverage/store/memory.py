@@ -8,7 +8,7 @@ In the private folder (wsgi_coverage.store.private):
     index                   one appended claim a source version: [room, name, fingerprint]
     load-<chunk>.lines      lines that ran at load
     run-<epoch>-<chunk>.lines   lines that ran at runtime, in one epoch
-    none-<epoch>-<chunk>.lines  lines of a process that nobody told the phase of
+    none-<epoch>-<chunk>.lines  lines whose phase is unknown
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               what of an epoch that is over was counted, or forgotten, when it ended
     load.log, …             what does not fit a byte a line (wsgi_coverage.store.log)

@@ -65,7 +65,7 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
     for base in _bases():
         try:
             return use(_made(base, identity))
-        except OSError as error:  # somebody else's, or no room
+        except OSError as error:  # another user's, or no room
             failure = failure or error
     raise failure or FileNotFoundError("there is neither shared memory nor a temporary folder")
 

@@ -105,7 +105,7 @@ class Slot:
         """Give the slot back: this process ends. A forked child leaves its parent's alone."""
         if self.pid == os.getpid():
             self._view[PID] = bytes(4)
-        view = memoryview(bytearray(SIZE))  # what is noted from now on is nobody's
+        view = memoryview(bytearray(SIZE))  # later notes go nowhere
         self._view, self._turn, self._epoch = view, view[TURN].cast("Q"), view[EPOCH].cast("Q")
 
 
@@ -153,7 +153,7 @@ class Table:
                     if error.errno not in (errno.EACCES, errno.EAGAIN):
                         raise
                     is_locked = True
-                    continue  # somebody else claims it just now
+                    continue  # another process claims it just now
                 now = int.from_bytes(self._map[at : at + 4], "little")
                 if now not in (0, pid) and now != occupant:
                     continue

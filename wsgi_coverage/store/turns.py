@@ -38,7 +38,7 @@ def turn(path: Path, patience: float) -> Iterator[None]:
     """Hold a file lock.
 
     Args:
-        path: of its file; whoever holds the lock may remove it.
+        path: of its file; the holder of the lock may remove it.
         patience: seconds to wait for it.
 
     Raises:

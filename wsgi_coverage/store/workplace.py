@@ -26,7 +26,9 @@ from wsgi_coverage.store.turns import turn
 BUILDING = ".building-"
 WRITING = ".wsgi-coverage-writing-"  # in a user's folder
 LOCK = ".lock"
-PATIENCE = 10.0  # seconds; somebody who sweeps may hold the lock of a folder that is about to be
+PATIENCE = (
+    10.0  # seconds; a sweeping process may hold the lock of a folder that is about to be made
+)
 
 
 @contextlib.contextmanager
