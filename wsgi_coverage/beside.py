@@ -31,8 +31,8 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder at the start
 AUTH = f"{settings_module.ENV_PREFIX}AUTH"
 
-_served: tuple[sideport.SidePort, JsonObject] | None = None  # and how
-_lost_its_guard = False  # and so is served no more
+_served: tuple[sideport.SidePort, JsonObject] | None = None  # and how it is served
+_lost_its_guard = False  # after an exec without its password or auth: not served any more
 
 
 def serve(
@@ -45,7 +45,7 @@ def serve(
         settings: of the dashboard.
         listening: the socket; owned by the side port from now on.
         host: as the command line named it.
-        insecure: let everybody in, where neither a password nor `auth` is configured.
+        insecure: admit everybody, where neither a password nor `auth` is configured.
     """
     port = {
         "host": host,
@@ -124,7 +124,7 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
     Args:
         host: where to serve.
         number: of the port; 0 for any.
-        insecure: whether everybody may come in.
+        insecure: whether everybody is admitted.
 
     Returns:
         False where the same port is served already, or none may be served any more.
@@ -143,15 +143,15 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
 
 
 def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
-    """The settings with who may come in: local callers only, unless a password or `auth` is set.
+    """The settings with an access policy: local callers only, unless a password or `auth` is set.
 
     Args:
         settings: of the dashboard.
         host: where the port is served.
-        insecure: let everybody in.
+        insecure: admit everybody.
 
     Raises:
-        SettingsError: other machines reach the host, and nothing says who may come in.
+        SettingsError: other machines reach the host, and no access policy is configured.
     """
     if _is_guarded(settings):
         return settings

@@ -100,7 +100,7 @@ class SideApp:
     """A WSGI application for a port of its own.
 
     Args:
-        settings: who may come in; its url_prefix is not looked at.
+        settings: the access policy; its url_prefix is ignored.
         control: what the endpoints call.
     """
 

@@ -1,4 +1,4 @@
-"""Take the pictures of the dashboard that the documentation shows.
+"""Take the screenshots of the dashboard that the documentation shows.
 
     python tests/browser/screenshots.py docs/images
 

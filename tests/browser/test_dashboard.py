@@ -1,4 +1,4 @@
-"""The dashboard's actions, as somebody with a browser does them: with scripts and without."""
+"""The dashboard's actions in a browser, with scripts and without."""
 
 import re
 from pathlib import Path

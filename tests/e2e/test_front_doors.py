@@ -1,4 +1,4 @@
-"""Every way in, with the server that it is meant for."""
+"""Every entry point, with the server that it is meant for."""
 
 from __future__ import annotations
 

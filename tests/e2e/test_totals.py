@@ -1,4 +1,4 @@
-"""What could have run: the same on every worker and door, and as coverage.py has it."""
+"""What could have run: the same on every worker and entry point, and as coverage.py has it."""
 
 from __future__ import annotations
 

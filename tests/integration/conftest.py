@@ -48,7 +48,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
 
 @pytest.fixture
 def wrap(worker: StandInWorker) -> Wrap:
-    """Wrap an application; in debug unless the keywords say who may come in."""
+    """Wrap an application; in debug unless the keywords have an access policy."""
 
     def make(app: wsgi_calls.Application = hello, **keywords: Any) -> Site:
         if not {"auth", "password", "debug"} & keywords.keys():

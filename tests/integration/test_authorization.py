@@ -1,4 +1,4 @@
-"""Who may come in: nobody by accident, then a password or a callback."""
+"""Access: denied by default, and admitted by a password or a callback."""
 
 import base64
 import gc

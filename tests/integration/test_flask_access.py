@@ -1,4 +1,4 @@
-"""Who may look at the coverage of a Flask application: debug, a password, or nobody."""
+"""Access to the coverage of a Flask application: by debug or a password, else denied."""
 
 import pytest
 from flask import Flask
@@ -88,7 +88,7 @@ def test_a_wrong_flask_variable_is_refused_by_name(
 def test_disabled_leaves_the_application_alone(
     app: Flask, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    app.debug = False  # and nobody asks who may look
+    app.debug = False  # and access is not checked
     monkeypatch.setenv(variable, value)
     before = app.wsgi_app
 

@@ -152,7 +152,7 @@ def test_what_a_view_may_return_without_a_status_is_sent_as_401_and_logged(
     assert answer.is_json == isinstance(returned, (list, dict))
     assert answer.headers["WWW-Authenticate"] == 'Callback realm="wsgi-coverage"'
     assert worker.asked == []
-    assert "it is sent, and lets nobody in" in caplog.text
+    assert "which admits nobody: it is sent as the response" in caplog.text
 
 
 def test_a_response_is_sent_with_its_own_status(make, worker: StandInWorker, caplog) -> None:

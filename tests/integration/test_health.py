@@ -1,4 +1,4 @@
-"""GET /health names what is the matter with a process that is really measured, and the remedy."""
+"""GET /health names the problems of a process that is really measured, and their remedies."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""What a call would give, told without calling."""
+"""What a call would return, told without calling."""
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator

@@ -57,7 +57,7 @@ class ControlApp:
     """A WSGI application that answers everything below the prefix.
 
     Args:
-        settings: who may come in.
+        settings: the access policy.
         control: what the views call; None when measuring could not be started.
         why_not: why there is no `control`.
     """

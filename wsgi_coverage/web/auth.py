@@ -44,7 +44,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
 
     Args:
         request: to be admitted.
-        settings: who may come in.
+        settings: the access policy.
         changes: whether it changes something by a method that usually does not.
 
     Raises:
@@ -60,7 +60,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
     elif settings.password is not None:
         if not has_credentials(request, settings.username, settings.password):
             raise UnauthorizedError("the dashboard needs a user name and a password")
-    elif not settings.debug:  # construction refuses this; nobody gets in by accident
+    elif not settings.debug:  # construction refuses this; denied here, too
         raise UnauthorizedError("access to the dashboard is not configured")
     if changes or request.method not in SAFE_METHODS:
         _check_site(request, settings)

@@ -49,7 +49,9 @@ def ask(
         return False
     kind = type(result).__name__
     if isinstance(result, answers):
-        log.warning("the auth callback returned a %s: it is sent, and lets nobody in", kind)
+        log.warning(
+            "the auth callback returned a %s, which admits nobody: it is sent as the response", kind
+        )
         return respond(result)
     if _is_no_verdict(result):
         if isinstance(result, Coroutine):

@@ -32,7 +32,7 @@ NAME = "my-pod-574fb6f489-abc12"
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The sources on the desk, which is where the client runs."""
+    """The sources on the developer's machine, which is where the client runs."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "shop.py").write_text(SHOP)

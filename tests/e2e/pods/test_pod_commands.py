@@ -1,4 +1,4 @@
-"""Commands with `--pod` instead of a URL, from a desk to measured servers in pods."""
+"""Commands with `--pod` instead of a URL, from a developer's machine to servers in pods."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture
 def run(desk: Path, project: Any) -> Run:
-    """Run a command on the desk, to its end."""
+    """Run a command in the developer's folder, to its end."""
 
     def run_it(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = project.command(

@@ -1,6 +1,6 @@
 """Stand-ins for what measures, and small applications to wrap.
 
-The desk, its publisher and its snapshots are the real ones; only the worker that traces and the
+`Control`, its publisher and its snapshots are the real ones; only the worker that traces and the
 build that asks coverage.py are not.
 """
 
@@ -77,7 +77,7 @@ SUMMARY = {
 
 
 class StandInWorker:
-    """Answers the desk's calls, and remembers them."""
+    """Answers the calls of `Control`, and remembers them."""
 
     def __init__(self, home: Path) -> None:
         self.id = MINE.id

@@ -1,4 +1,4 @@
-"""A Coverage that runs already is adopted; whose it is decides what may be done to it."""
+"""A Coverage that runs already is adopted; who started it decides whether it may be reset."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Files of this project are in nobody's figures, whatever the configuration takes in."""
+"""Files of this project are never measured, whatever the configuration includes."""
 
 from __future__ import annotations
 

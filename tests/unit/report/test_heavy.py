@@ -1,4 +1,4 @@
-"""Where a report is built: here if it is little work, else in a child process."""
+"""Offloading: a report is built in this process if it is little work, else in a child process."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Plain data kept on disk."""
+"""The analysis cache."""
 
 import errno
 import os

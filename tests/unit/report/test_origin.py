@@ -1,4 +1,4 @@
-"""What a report says about the time since it was made."""
+"""Why a report is out of date."""
 
 import os
 from collections.abc import Callable

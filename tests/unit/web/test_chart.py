@@ -1,4 +1,4 @@
-"""The line of coverage over time, as coordinates."""
+"""The chart of coverage over time, as coordinates."""
 
 import pytest
 

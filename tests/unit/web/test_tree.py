@@ -1,4 +1,4 @@
-"""Files in folders: sums, common folders, what is not known; and the picture made of them."""
+"""Files in folders: sums, common folders, what is not known; and their treemap."""
 
 import json
 from typing import Any

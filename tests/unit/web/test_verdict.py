@@ -1,4 +1,4 @@
-"""What lets in by its truth, what is sent instead, and what is no verdict."""
+"""Results that admit by their truth, those that are sent instead, and those that are no verdict."""
 
 import gc
 import io
