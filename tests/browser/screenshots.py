@@ -34,7 +34,7 @@ LAST = 60  # requests; from then on customers do what others have done
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Take the pictures of the dashboard.")
+    parser = argparse.ArgumentParser(description="Take the screenshots of the dashboard.")
     parser.add_argument("folder", type=Path, help="where they go")
     parser.add_argument("--all", action="store_true", help="each page, width and colour scheme")
     arguments = parser.parse_args()
