@@ -23,10 +23,11 @@ from typing import Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import before, internals, live
+from wsgi_coverage.collect import before, live
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.before import Before, Early
 from wsgi_coverage.collect.locking import locked
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import regular, stamp, start
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
@@ -68,7 +69,7 @@ class Engine(ABC):
         self._open = open_memory
         self._lock = RLock()
         # Now, because the application may change its working directory.
-        self.data_file: Path = internals.data_file(cov)
+        self.data_file: Path = measurement.data_file(cov)
         self.attention: Attention = Attention()
         self.held: list[Memory] = []  # left by this process, and still marked in by others
         self.phase: Phase | None = None  # of what runs now; None: unknown
@@ -152,7 +153,7 @@ class Engine(ABC):
 
     def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
         """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
-        yield from internals.unexecuted_files(self._cov, map(start.here, executed))
+        yield from measurement.unexecuted_files(self._cov, map(start.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 
     def imported_early(self) -> dict[str, Unseen]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import internals
+from wsgi_coverage.compat import measurement
 
 OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
 COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Match)
@@ -91,7 +91,7 @@ def early(cov: Coverage, before: Before) -> Mapping[str, Early]:
         module = sys.modules.get(name)
         if name.partition(".")[0] in OURS or module is None or id(module) in found:
             continue
-        measured = internals.measured_as(cov, module)
+        measured = measurement.measured_as(cov, module)
         if measured is not None and os.path.isfile(measured[0]):  # noqa: PTH113  thousands of them
             found[id(module)] = name, Early(*measured, begun.get(name))
     return dict(found.values())

@@ -22,8 +22,9 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core, forking, internals, live
+from wsgi_coverage.collect import core, forking, live
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
@@ -107,10 +108,10 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
     """
     start_folder.note()
     try:
-        internals.prepare(cov)
+        measurement.prepare(cov)
     except CoverageException as error:
         raise SettingsError(str(error)) from error
-    found = internals.unexecuted_files(cov, map(start_folder.here, executed))
+    found = measurement.unexecuted_files(cov, map(start_folder.here, executed))
     return [(name, plugin) for _, name, plugin in found]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import core, internals, live
+from wsgi_coverage.collect import core, live
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -40,7 +41,7 @@ def start(
         OSError: there is no room for a memory.
     """
     current = Coverage.current()
-    start_folder.note(internals.start_folder() if current is not None else None)
+    start_folder.note(measurement.start_folder() if current is not None else None)
     if current is None:
         cov = live.make(live.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)
@@ -55,7 +56,7 @@ def start(
         if failure is not None:
             log.warning("coverage.py's tracer measures, not our own", exc_info=failure)
         return tracing
-    if internals.is_process_start(current):
+    if measurement.is_process_start(current):
         why_not = _why_not(current, branch)
         if why_not is None:
             return _take_over(current, branch)
@@ -74,20 +75,20 @@ def _take_over(running: Coverage, branch: bool | None) -> Marking:
     """Replace a Coverage that COVERAGE_PROCESS_START made, keeping what it has measured."""
     cov = live.make(live.MarkedCoverage, None, branch=branch, config=live.for_children(running))
     made = _marking(cov)
-    made.mark(internals.end_for_good(running))
+    made.mark(measurement.end_for_good(running))
     return made
 
 
 def _tracing(cov: Coverage, why_not: str | None) -> Engine:
     from wsgi_coverage.collect.tracing import Tracing  # a fork takes longer with each module
 
-    data_file = internals.data_file(cov)
+    data_file = measurement.data_file(cov)
     return Tracing(cov, why_not=why_not, open_memory=partial(open_memory, data_file))
 
 
 def _marking(cov: live.MarkedCoverage) -> Marking:
-    internals.prepare(cov)
-    data_file = internals.data_file(cov)
+    measurement.prepare(cov)
+    data_file = measurement.data_file(cov)
     return Marking(cov, WHY, partial(open_memory, data_file))
 
 

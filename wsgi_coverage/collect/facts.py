@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import before, internals, uwsgi
+from wsgi_coverage.collect import before, uwsgi
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
@@ -226,7 +227,7 @@ def _is_reloading() -> bool:
 
 def kept_code(cov: Coverage) -> list[CodeType]:
     """The code objects that the tracers hold; only sysmon's do."""
-    tracers: list[Any] = internals.collector_of(cov).tracers
+    tracers: list[Any] = measurement.collector_of(cov).tracers
     return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]
 
 

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core, internals
+from wsgi_coverage.collect import core
 from wsgi_coverage.collect.saving import add_to
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import forksafe
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
@@ -81,7 +82,7 @@ class _Lent:
                         add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
                     self._given.append(data)
                     old = self._given.pop(0) if len(self._given) > GIVEN else None
-                    internals.give_data(cov, data, instead_of=old)
+                    measurement.give_data(cov, data, instead_of=old)
                 self._sums = sums
             return self._given[-1]
 

@@ -12,12 +12,12 @@ import contextlib
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-from wsgi_coverage.collect import internals
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.live import MarkedCoverage
 from wsgi_coverage.collect.monitoring import Measured, Monitoring
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -59,7 +59,7 @@ class Marking(Engine):
         self.hear()
 
     def _classify(self, filename: str, frame: FrameType) -> Measured | None:
-        found = internals.classify(self._cov, filename, frame)
+        found = measurement.classify(self._cov, filename, frame)
         return None if found is None else Measured(*found)
 
     @property
@@ -70,7 +70,7 @@ class Marking(Engine):
             engine_reason=self._reason,
             core=CORE,
             core_reason="a tool of sys.monitoring of its own marks each line once",
-            coverage_version=internals.version(),
+            coverage_version=measurement.version(),
             branch=False,
             ownership=self.ownership.value,
             lossless=True,

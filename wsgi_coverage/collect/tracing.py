@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import internals, live, modwsgi
+from wsgi_coverage.collect import live, modwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.before import Early
@@ -29,6 +29,7 @@ from wsgi_coverage.collect.everywhere import can_trace_everywhere
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
+from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import regular, stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
@@ -46,7 +47,7 @@ class _Seen(NamedTuple):
 
     plane: str
     context: str | None
-    live: internals.Live
+    live: measurement.Live
 
 
 class Tracing(Engine):
@@ -72,7 +73,7 @@ class Tracing(Engine):
     ) -> None:
         super().__init__(cov, open_memory)
         self._why_not_memory = why_not or "a Coverage was running already"
-        self._seen_of_foreign: internals.Live = {}
+        self._seen_of_foreign: measurement.Live = {}
         self._pending: list[_Seen] = []
         self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
         self._thread = threading.local()
@@ -83,7 +84,7 @@ class Tracing(Engine):
         else:
             self._reason = "chosen before measuring was taken over"
             self.ownership = (
-                Ownership.PROCESS_START if internals.is_process_start(cov) else Ownership.FOREIGN
+                Ownership.PROCESS_START if measurement.is_process_start(cov) else Ownership.FOREIGN
             )
         self.can_reset: bool = self.ownership is not Ownership.FOREIGN
         try:
@@ -94,11 +95,11 @@ class Tracing(Engine):
 
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
-            internals.prepare(self._cov)
-            internals.use_data(self._cov, CoverageData(no_disk=True))
+            measurement.prepare(self._cov)
+            measurement.use_data(self._cov, CoverageData(no_disk=True))
             self._cov.start()
-        self._collector: Any = internals.collector_of(self._cov)
-        self._problem = internals.problem(self._cov)
+        self._collector: Any = measurement.collector_of(self._cov)
+        self._problem = measurement.problem(self._cov)
         self._branch = bool(self._cov.get_option("run:branch"))
         self._why_no_phases = self._find_why_no_phases()
         if self._problem is None:
@@ -120,14 +121,14 @@ class Tracing(Engine):
         if adopted:
             self._take_what_was_saved()
             if self.can_reset:
-                internals.use_data(self._cov, CoverageData(no_disk=True))
-            internals.restart_events(self._collector)
+                measurement.use_data(self._cov, CoverageData(no_disk=True))
+            measurement.restart_events(self._collector)
         self._install()
 
     def _install(self) -> None:
-        internals.replace_flush(self._collector, self._asked_to_flush)
-        internals.watch_sources(self._cov, self._saw)
-        internals.watch_context_switches(self._collector, self._on_context_switch)
+        measurement.replace_flush(self._collector, self._asked_to_flush)
+        measurement.watch_sources(self._cov, self._saw)
+        measurement.watch_context_switches(self._collector, self._on_context_switch)
 
     @locked
     def _asked_to_flush(self) -> bool:
@@ -135,7 +136,7 @@ class Tracing(Engine):
 
         What is seen from now on may be of another context.
         """
-        taken = internals.peek(self._collector)
+        taken = measurement.peek(self._collector)
         self._set_aside(taken)
         try:
             self.flush()
@@ -143,7 +144,7 @@ class Tracing(Engine):
             log.warning("executed lines could not be flushed yet: %s", error)
         if self.can_reset or not taken:
             return False
-        internals.hand_over(self._collector, taken, self._collector.covdata)
+        measurement.hand_over(self._collector, taken, self._collector.covdata)
         self._seen_of_foreign = {}  # what it sees again is there again
         return True
 
@@ -158,8 +159,8 @@ class Tracing(Engine):
 
     def _take_what_was_saved(self) -> None:
         try:
-            if data := internals.already_saved(self._cov):
-                for context, found in internals.saved(data):
+            if data := measurement.already_saved(self._cov):
+                for context, found in measurement.saved(data):
                     self._write(self._plane, context, found)
         except CoverageException as error:
             log.warning("what coverage.py saved before cannot be read: %s", error)
@@ -170,9 +171,9 @@ class Tracing(Engine):
         return Measuring(
             engine="coverage",
             engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
-            core=internals.core_name(self._cov),
+            core=measurement.core_name(self._cov),
             core_reason=self._reason,
-            coverage_version=internals.version(),
+            coverage_version=measurement.version(),
             branch=self._branch,
             ownership=self.ownership.value,
             lossless=self._problem is None,
@@ -224,7 +225,7 @@ class Tracing(Engine):
         if self._problem is not None:
             new |= self._flush_by_the_book()
         elif not self.paused:  # else what is seen now does not count
-            self._set_aside(internals.peek(self._collector))
+            self._set_aside(measurement.peek(self._collector))
         for seen in list(self._pending):
             try:
                 new |= self._write(seen.plane, seen.context, self._convert(seen.live))
@@ -240,38 +241,38 @@ class Tracing(Engine):
             self.memory.catch_up(self._plane)
         return new
 
-    def _set_aside(self, seen: internals.Live) -> None:
+    def _set_aside(self, seen: measurement.Live) -> None:
         """Put what was seen among what is to be flushed, before another phase or epoch begins.
 
         It is in two places for a moment, never in none: a signal may end the process.
         """
-        new = seen if self.can_reset else internals.without(seen, self._seen_of_foreign)
+        new = seen if self.can_reset else measurement.without(seen, self._seen_of_foreign)
         if new and not self.paused and self._problem is None:
-            context = internals.context_of(self._collector)
+            context = measurement.context_of(self._collector)
             last = self._pending[-1] if self._pending else None
             if last is not None and last[:2] == (self._plane, context):
-                internals.add(last.live, new)
+                measurement.add(last.live, new)
             else:
                 self._pending.append(_Seen(self._plane, context, new))
         if self.can_reset:
-            internals.take_away(self._collector, seen)
+            measurement.take_away(self._collector, seen)
         else:
-            internals.add(self._seen_of_foreign, new)
+            measurement.add(self._seen_of_foreign, new)
 
-    def _convert(self, seen: internals.Live) -> internals.Converted:
-        return internals.convert(self._collector, seen)
+    def _convert(self, seen: measurement.Live) -> measurement.Converted:
+        return measurement.convert(self._collector, seen)
 
     def _flush_by_the_book(self) -> bool:
         """Flush by coverage.py's public functions, where its internals are not as expected."""
         data = Coverage.get_data(self._cov)
         new = False
-        for context, found in internals.saved(data):
+        for context, found in measurement.saved(data):
             new |= self._write(self._plane, context, found)
         if self.can_reset and (files := data.measured_files()):
             data.purge_files(files)
         return new
 
-    def _write(self, plane: str, context: str | None, found: internals.Converted) -> bool:
+    def _write(self, plane: str, context: str | None, found: measurement.Converted) -> bool:
         """Put lines or arcs into the memory; tell whether any of them is new there.
 
         In the static context its phase says what it is of.
@@ -340,7 +341,7 @@ class Tracing(Engine):
             super()._follow(state)
         elif self.epoch < state.oldest:
             # What ran before a reset, and is nobody's to forget, must not count as what runs now.
-            internals.add(self._seen_of_foreign, internals.peek(self._collector))
+            measurement.add(self._seen_of_foreign, measurement.peek(self._collector))
             self.epoch = state.epoch
             self.is_behind = True
 
@@ -356,9 +357,9 @@ class Tracing(Engine):
             with contextlib.suppress(OSError):
                 self._flush_by_the_book()  # of the old epoch
         elif counts:
-            self._set_aside(internals.peek(self._collector))
+            self._set_aside(measurement.peek(self._collector))
         else:
-            internals.take(self._collector)
+            measurement.take(self._collector)
         if not counts:
             self._pending[:] = [each for each in self._pending if each.plane == "load"]
         left, self.epoch = self.epoch, state.epoch
@@ -368,14 +369,14 @@ class Tracing(Engine):
         if left != state.epoch and not self._pending:
             self.memory.forget_epoch(left)
         if self._problem is not None:
-            internals.restart_all_events()
+            measurement.restart_all_events()
         elif paused and not was_paused:
-            internals.pause(self._collector)
+            measurement.pause(self._collector)
         elif was_paused and not paused:
-            internals.resume(self._collector)
+            measurement.resume(self._collector)
             self._thread = threading.local()  # threads are traced anew
         else:
-            internals.restart_events(self._collector)
+            measurement.restart_events(self._collector)
 
     def _go_on_in(self, new: Memory) -> None:
         """Do nothing: what is still to be flushed goes to the new memory."""
@@ -418,12 +419,12 @@ class Tracing(Engine):
         thread = self._thread
         if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
             return
-        traced = internals.traces_this_thread(self._collector)
+        traced = measurement.traces_this_thread(self._collector)
         if traced:
             thread.traced = True
         elif traced is False and (
             getattr(thread, "traced", False)
-            or not (hasattr(thread, "traced") or internals.traces_new_threads(self._collector))
+            or not (hasattr(thread, "traced") or measurement.traces_new_threads(self._collector))
         ):
             thread.traced = False
             if thread is self._thread and not self.paused:  # else a pause has come just now
@@ -457,9 +458,9 @@ class Tracing(Engine):
         changed = current is not None and current is not self._cov
         if current is not None and changed:
             self._cov = current
-            self._collector = internals.collector_of(current)
+            self._collector = measurement.collector_of(current)
             self._seen_of_foreign = {}
-        internals.after_fork(self._collector)
+        measurement.after_fork(self._collector)
         if changed:
             self._install()
 
@@ -470,7 +471,7 @@ class Tracing(Engine):
         Returns:
             False where nothing has run since.
         """
-        if self._problem is not None or not internals.peek(self._collector):
+        if self._problem is not None or not measurement.peek(self._collector):
             return False
         self._claim(self._open())
         self._is_closed = False

@@ -8,8 +8,8 @@ from pathlib import Path
 import coverage
 import pytest
 
-from wsgi_coverage.collect import internals
 from wsgi_coverage.collect.before import Before, Begun, early, modules_now, ran_above
+from wsgi_coverage.compat import measurement
 
 SOURCE = '''\
 """What a module does."""
@@ -77,7 +77,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> coverage.Coverage:
         monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "shop_goods.py").write_text("price = 1\n")
     cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
-    internals.prepare(cov)
+    measurement.prepare(cov)
     return cov
 
 
@@ -92,7 +92,7 @@ def test_files_of_modules_that_were_imported_and_are_measured_are_early(shop, tm
 
 
 def test_a_library_of_c_beside_them_is_none(shop, tmp_path, monkeypatch) -> None:
-    suffix = internals.EXTENSION_SUFFIXES[0]
+    suffix = measurement.EXTENSION_SUFFIXES[0]
     (tmp_path / f"quick{suffix}").write_bytes(b"")
     module = types.ModuleType("quick")
     module.__file__ = str(tmp_path / f"quick{suffix}")

@@ -24,7 +24,8 @@ HELPERS = (
     + LINE
     + """
 import warnings
-from wsgi_coverage.collect import base, internals
+from wsgi_coverage.collect import base
+from wsgi_coverage.compat import measurement
 
 def alone():
     "Nothing is flushed but by whoever asks: the thread that does so every moment ends."
@@ -32,7 +33,7 @@ def alone():
 
 def live(name="app.py"):
     "How much coverage.py has seen of a file and still holds."
-    collector = internals.collector_of(forking.current().engine.coverage)
+    collector = measurement.collector_of(forking.current().engine.coverage)
     return sum(len(seen) for file, seen in collector.data.copy().items() if file.endswith(name))
 
 def arcs(name="app.py"):
@@ -1285,7 +1286,7 @@ def test_what_its_owner_takes_out_of_a_coverage_is_in_the_memory_too(
         + """
 import threading
 alone()
-flush = internals.hand_over
+flush = measurement.hand_over
 
 def flushed_later(*args):
     thread = threading.Thread(target=app.second)
@@ -1293,10 +1294,10 @@ def flushed_later(*args):
     thread.join()
     return flush(*args)
 
-internals.hand_over = flushed_later
+measurement.hand_over = flushed_later
 app.first()
 engine.coverage.save()
-internals.hand_over = flush
+measurement.hand_over = flush
 worker.publish()
 tell(ownership=engine.measuring.ownership,
      lines=sorted({
@@ -1480,10 +1481,10 @@ def test_a_signal_that_ends_the_process_while_the_phase_changes_loses_nothing(
 wrap()
 alone()
 app.first()
-step = internals.{at}
+step = measurement.{at}
 
 def ended_after(*args):
-    internals.{at} = step
+    measurement.{at} = step
     found = step(*args)
     os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(1000):  # the handler runs between two of these
@@ -1491,7 +1492,7 @@ def ended_after(*args):
     tell(went_on=True)
     return found
 
-internals.{at} = ended_after
+measurement.{at} = ended_after
 request("/second")
 """,
         core=core,

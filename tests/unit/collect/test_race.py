@@ -188,11 +188,11 @@ def test_a_callback_that_is_on_its_way_during_a_reset_hides_no_line(measure: Mea
     """It ends by switching its line off, after events were restarted."""
     told = measure(
         """
-from wsgi_coverage.collect import internals
+from wsgi_coverage.compat import measurement
 start_early()
 import app
 worker = forking.current()
-(tracer,) = internals.collector_of(worker.engine.coverage).tracers
+(tracer,) = measurement.collector_of(worker.engine.coverage).tracers
 arrived, waited_for, go_on = threading.Event(), threading.Event(), threading.Event()
 
 class HeldUp:
@@ -213,7 +213,7 @@ thread.start()
 arrived.wait(10)
 info.file_data = lines
 sleep = time.sleep
-internals.time.sleep = lambda seconds: (waited_for.set(), sleep(seconds))
+measurement.time.sleep = lambda seconds: (waited_for.set(), sleep(seconds))
 resetting = threading.Thread(target=reset)
 resetting.start()
 noticed = waited_for.wait(10)

@@ -306,8 +306,8 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
 ) -> None:
     told = measure(
         """
-        from wsgi_coverage.collect import internals
-        internals.problem = lambda cov: "changed beyond recognition"
+        from wsgi_coverage.compat import measurement
+        measurement.problem = lambda cov: "changed beyond recognition"
         start_early()
         import app
         app.first()
