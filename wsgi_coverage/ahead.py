@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsgi_coverage import owned
 from wsgi_coverage.collect import packages
@@ -86,9 +86,9 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
     """What is to be parsed ahead for an application; None: nothing is."""
     if not settings.parse_ahead_load:
         return None
-    config = worker.engine.config
+    option: Callable[[str], Any] = worker.engine.coverage.get_option
     try:
-        pickled = pickle.dumps(config)
+        pickled = pickle.dumps(worker.engine.config)
     except Exception:  # noqa: BLE001  reports meet it, too, and tell
         return None
     return Ahead(
@@ -96,7 +96,11 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
         load=settings.parse_ahead_load,
         config=pickled,
         branch=worker.engine.measuring.branch,
-        source=(*(config.source or ()), *config.source_dirs, *config.source_pkgs),
+        source=tuple(
+            each
+            for name in ("source", "source_dirs", "source_pkgs")
+            for each in option(f"run:{name}") or ()
+        ),
     )
 
 

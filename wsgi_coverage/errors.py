@@ -22,6 +22,7 @@
     ├── ConfigurationError             409 configuration
     ├── SnapshotLimitError             409 snapshot-limit
     ├── BuildFailedError               500 build-failed
+    ├── CoverageChangedError           503 coverage-changed
     ├── RefreshBusyError               503 refresh-busy
     ├── NotMeasuringError              503 not-measuring
     └── StorageError                   507 storage
@@ -193,6 +194,13 @@ class BuildFailedError(WsgiCoverageError):
     """The process that made a report failed or died; what was published before stands."""
 
     slug = "build-failed"
+
+
+class CoverageChangedError(WsgiCoverageError):
+    """The coverage.py that is installed lacks a name that is needed: which one."""
+
+    slug = "coverage-changed"
+    status = 503
 
 
 class RefreshBusyError(WsgiCoverageError):

@@ -24,6 +24,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forking, uwsgi
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.compat import names
 from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_error
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
@@ -107,7 +108,7 @@ class CoverageMiddleware:
 
     def _go_on_without(self, error: Exception) -> None:
         self._worker = self._control_app = None
-        self._why_not = f"{type(error).__name__}: {error}"
+        self._why_not = f"{type(error).__name__}: {names.change(error) or error}"
 
     def _dashboard(self) -> ControlApp:
         """What answers below the prefix, with all that it imports: made when it is first asked.

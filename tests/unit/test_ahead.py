@@ -256,7 +256,8 @@ class Worker:
         self.engine = self
         self.measuring = self
         self.branch = True
-        self.config: Any = coverage.Coverage().config
+        self.coverage = coverage.Coverage()
+        self.config: Any = self.coverage.config
 
 
 def test_what_is_planned_is_by_the_settings_and_by_what_measures(

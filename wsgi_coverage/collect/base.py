@@ -23,11 +23,11 @@ from typing import Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import before, live
+from wsgi_coverage.collect import before, live, unexecuted
 from wsgi_coverage.collect.attention import Attention
 from wsgi_coverage.collect.before import Before, Early
 from wsgi_coverage.collect.locking import locked
-from wsgi_coverage.compat import measurement
+from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.data import regular, stamp, start
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
@@ -114,7 +114,7 @@ class Engine(ABC):
     @property
     def config(self) -> Any:
         """coverage.py's configuration, to report with."""
-        return self._cov.config
+        return configuration.of(self._cov)
 
     @property
     @abstractmethod
@@ -152,8 +152,8 @@ class Engine(ABC):
         return [(name, plugin) for _, name, plugin in self._could_run(executed)]
 
     def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
-        """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
-        yield from measurement.unexecuted_files(self._cov, map(start.here, executed))
+        """The same, and files that were imported early: path, name in data files, plugin."""
+        yield from unexecuted.files(self._cov, map(start.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 
     def imported_early(self) -> dict[str, Unseen]:

@@ -22,11 +22,10 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core, forking, live
+from wsgi_coverage.collect import core, forking, live, unexecuted
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.compat import measurement
 from wsgi_coverage.data import start as start_folder
-from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
+from wsgi_coverage.errors import CoverageChangedError, SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 
@@ -61,7 +60,12 @@ def begin(
     live.with_children = True
     worker = forking.start(config_file=config_file, branch=branch)
     worker.configure(interval)
-    _announce(env, live.for_children(worker.engine.coverage), worker.autosave_interval)
+    try:
+        config = live.for_children(worker.engine.coverage)
+    except CoverageChangedError as error:
+        log.warning("processes that this one starts are not measured: %s", error)
+    else:
+        _announce(env, config, worker.autosave_interval)
     _publish_before_exec()
     return worker
 
@@ -105,13 +109,14 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
 
     Raises:
         SettingsError: the configuration cannot be used.
+        CoverageChangedError: they cannot be found with this coverage.py.
     """
     start_folder.note()
     try:
-        measurement.prepare(cov)
+        live.prepare(cov)
     except CoverageException as error:
         raise SettingsError(str(error)) from error
-    found = measurement.unexecuted_files(cov, map(start_folder.here, executed))
+    found = unexecuted.files(cov, map(start_folder.here, executed))
     return [(name, plugin) for _, name, plugin in found]
 
 

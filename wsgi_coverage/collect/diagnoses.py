@@ -196,6 +196,18 @@ def lossy_flush(facts: Facts) -> Finding | None:
     )
 
 
+def coverage_changed(facts: Facts) -> Finding | None:
+    """coverage.py has renamed something that it never promised to keep."""
+    if not facts.coverage_changes:
+        return None
+    return (
+        f"coverage.py {facts.coverage_version} lacks names that are needed: "
+        f"{'; '.join(facts.coverage_changes)}",
+        "install a version of coverage.py that this version of wsgi-coverage was tested with, or "
+        "a newer wsgi-coverage",
+    )
+
+
 def private_folder_taken(facts: Facts) -> Finding | None:
     """Anybody may make folders in shared memory, also with the names that this project uses."""
     if not facts.refused_folders:
@@ -341,6 +353,7 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "dynamic-code": dynamic_code,
     "configuration-ignored": configuration_ignored,
     "lossy-flush": lossy_flush,
+    "coverage-changed": coverage_changed,
     "unmeasured-code": unmeasured_code,
     "trace-changed": trace_changed,
     "branches-cost": branches_cost,

@@ -14,7 +14,7 @@ from coverage import Coverage
 from wsgi_coverage.collect import core, live
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
-from wsgi_coverage.compat import measurement
+from wsgi_coverage.compat import files, measurement, names
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -41,7 +41,7 @@ def start(
         OSError: there is no room for a memory.
     """
     current = Coverage.current()
-    start_folder.note(measurement.start_folder() if current is not None else None)
+    start_folder.note(files.names_from() if current is not None else None)
     if current is None:
         cov = live.make(live.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)
@@ -51,7 +51,12 @@ def start(
                 return _marking(cov)
             except Exception as error:  # noqa: BLE001  whatever it is, the other engine is tried
                 failure, why_not = error, f"{type(error).__name__}: {error}"
-        made = live.make(live.LiveCoverage, config_file, branch=branch)
+        made = live.make(
+            live.LiveCoverage,
+            config_file,
+            branch=branch,
+            in_memory=not names.has(names.RULES, names.COLLECTOR),
+        )
         tracing = _tracing(made, why_not)
         if failure is not None:
             log.warning("coverage.py's tracer measures, not our own", exc_info=failure)
@@ -87,7 +92,7 @@ def _tracing(cov: Coverage, why_not: str | None) -> Engine:
 
 
 def _marking(cov: live.MarkedCoverage) -> Marking:
-    measurement.prepare(cov)
+    live.prepare(cov)
     data_file = measurement.data_file(cov)
     return Marking(cov, WHY, partial(open_memory, data_file))
 

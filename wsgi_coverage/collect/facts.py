@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from coverage import Coverage
 
 from wsgi_coverage.collect import before, uwsgi
-from wsgi_coverage.compat import measurement
+from wsgi_coverage.compat import configuration, measurement, names
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
@@ -60,6 +60,7 @@ class Facts:
     unused_config_file: str | None = None  # named by a setting, and not read
     ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
     flush_problem: str | None = None
+    coverage_changes: tuple[str, ...] = ()  # what is so because coverage.py lacks names
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
     branch: bool = False  # branches are measured
     threads_lost: int = 0  # whose trace function was replaced
@@ -105,13 +106,14 @@ def gather(
         "reloader_parent": lambda: reloader_parent(os.environ, measured),
         "uwsgi_without_hooks": lambda: uwsgi_without_hooks(sys.modules),
         "uwsgi_hard_end": lambda: uwsgi_hard_end(sys.modules),
-        "dynamic_code": lambda: count_dynamic(kept_code(cov)),
-        "configuration": lambda: cov.config.config_file,
-        "unused_config_file": lambda: unused(config_file, cov.config.config_file),
+        "dynamic_code": lambda: count_dynamic(measurement.kept_code(cov)),
+        "configuration": lambda: configuration.file_of(cov),
+        "unused_config_file": lambda: unused(config_file, configuration.file_of(cov)),
         "ignored_configurations": lambda: ignored_configurations(
-            cov.config.config_file, named=config_file is not None, folder=Path.cwd()
+            configuration.file_of(cov), named=config_file is not None, folder=Path.cwd()
         ),
         "flush_problem": lambda: measuring.problem,
+        "coverage_changes": lambda: tuple(names.problems()),
         "unmeasured": lambda: engine.unmeasured,
         "branch": lambda: measuring.branch,
         "threads_lost": lambda: engine.threads_lost,
@@ -223,12 +225,6 @@ def _is_reloading() -> bool:
                 return True
             at = at.f_back
     return False
-
-
-def kept_code(cov: Coverage) -> list[CodeType]:
-    """The code objects that the tracers hold; only sysmon's do."""
-    tracers: list[Any] = measurement.collector_of(cov).tracers
-    return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]
 
 
 def count_dynamic(kept: Collection[CodeType]) -> int:

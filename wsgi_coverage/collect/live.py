@@ -15,9 +15,11 @@ from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import core
+from wsgi_coverage.collect.ourselves import Omitted
 from wsgi_coverage.collect.saving import add_to
-from wsgi_coverage.compat import measurement
-from wsgi_coverage.data import forksafe
+from wsgi_coverage.compat import configuration, measurement
+from wsgi_coverage.compat.measurement import WarningCoverage
+from wsgi_coverage.data import forksafe, start
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
@@ -35,14 +37,14 @@ inherited: str | None = None
 with_children = False
 
 
-class LiveCoverage(Coverage):
+class LiveCoverage(WarningCoverage):
     """A Coverage whose warnings reach our log, not the application's warning filters."""
 
     was_our_choice = False  # the core; the user named none
 
-    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
+    def warned(self, message: str, slug: str | None) -> None:
         if slug not in QUIET:
-            log.warning("coverage.py: %s", msg)
+            log.warning("coverage.py: %s", message)
 
 
 T = TypeVar("T", bound=LiveCoverage)
@@ -76,15 +78,25 @@ class _Lent:
         sums = [reading.checksum() for reading in readings]
         with self._lock:
             if self._sums != sums:
-                data = CoverageData(basename=cov.config.data_file, no_disk=True)
+                data = CoverageData(basename=cov.get_option("run:data_file"), no_disk=True)
+                static, branch = cov.get_option("run:context"), cov.get_option("run:branch")
                 with forksafe.no_fork():
                     for reading in readings:
-                        add_to(data, reading, cov.config.context, branch=bool(cov.config.branch))
+                        add_to(data, reading, static, branch=bool(branch))
                     self._given.append(data)
                     old = self._given.pop(0) if len(self._given) > GIVEN else None
                     measurement.give_data(cov, data, instead_of=old)
                 self._sums = sums
             return self._given[-1]
+
+
+def prepare(cov: Coverage) -> None:
+    """Have a Coverage know what is measured, and that we are not, without starting it.
+
+    Raises:
+        CoverageChangedError: that cannot be done with this coverage.py.
+    """
+    measurement.prepare(cov, start.here(""), Omitted)
 
 
 def lend(
@@ -108,6 +120,7 @@ def make(
     *,
     branch: bool | None = None,
     config: str | None = None,
+    in_memory: bool = False,
 ) -> T:
     """A new Coverage, not yet started, whose core is still to be chosen.
 
@@ -116,15 +129,17 @@ def make(
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
         config: another Coverage's, from `for_children`, instead of a file.
+        in_memory: have it write no data file.
 
     Raises:
         SettingsError: the configuration cannot be read; coverage.py's own message.
     """
     given: str | bool = True if config_file is None else str(config_file)
     if (serialized := config or inherited) is not None:
-        given = f":data:{serialized}"
+        given = configuration.given(serialized)
     try:
-        cov = kind(config_file=given)
+        # Without a file that is named, coverage.py writes none: what it sees is in memory.
+        cov = kind(config_file=given, data_file=None) if in_memory else kind(config_file=given)
         if branch is not None:
             cov.set_option("run:branch", branch)
         already: Any = cov.get_option("run:disable_warnings") or []
@@ -157,10 +172,12 @@ def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:
     Args:
         cov: whose configuration.
         data_file: instead of the configured one.
+
+    Raises:
+        CoverageChangedError: that cannot be done with this coverage.py.
     """
-    config = cov.config.copy()
-    if data_file is not None:
-        config.data_file = str(data_file)
-    if getattr(cov, "was_our_choice", False):
-        config.core = None
-    return config.serialize()
+    return configuration.serialized(
+        cov,
+        data_file=None if data_file is None else str(data_file),
+        any_core=getattr(cov, "was_our_choice", False),
+    )

@@ -17,7 +17,7 @@ from wsgi_coverage.collect.live import MarkedCoverage
 from wsgi_coverage.collect.monitoring import Measured, Monitoring
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
-from wsgi_coverage.compat import measurement
+from wsgi_coverage.compat import measurement, names
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -70,7 +70,7 @@ class Marking(Engine):
             engine_reason=self._reason,
             core=CORE,
             core_reason="a tool of sys.monitoring of its own marks each line once",
-            coverage_version=measurement.version(),
+            coverage_version=names.version(),
             branch=False,
             ownership=self.ownership.value,
             lossless=True,

@@ -25,12 +25,13 @@ from wsgi_coverage.collect import live, modwsgi
 from wsgi_coverage.collect.attention import ALWAYS
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.before import Early
-from wsgi_coverage.collect.everywhere import can_trace_everywhere
+from wsgi_coverage.collect.everywhere import can_trace_everywhere, trace_everywhere
+from wsgi_coverage.collect.flushed import Flushed, converted, saved
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
-from wsgi_coverage.compat import measurement
-from wsgi_coverage.data import regular, stamp, start
+from wsgi_coverage.compat import measurement, names
+from wsgi_coverage.data import forksafe, regular, stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
@@ -95,11 +96,14 @@ class Tracing(Engine):
 
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
-            measurement.prepare(self._cov)
-            measurement.use_data(self._cov, CoverageData(no_disk=True))
+            if names.has(names.RULES, names.COLLECTOR):
+                live.prepare(self._cov)
+                measurement.use_data(self._cov, CoverageData(no_disk=True))
             self._cov.start()
-        self._collector: Any = measurement.collector_of(self._cov)
         self._problem = measurement.problem(self._cov)
+        self._collector: Any = None
+        if self._problem is None:
+            self._collector = measurement.collector_of(self._cov)
         self._branch = bool(self._cov.get_option("run:branch"))
         self._why_no_phases = self._find_why_no_phases()
         if self._problem is None:
@@ -144,13 +148,14 @@ class Tracing(Engine):
             log.warning("executed lines could not be flushed yet: %s", error)
         if self.can_reset or not taken:
             return False
-        measurement.hand_over(self._collector, taken, self._collector.covdata)
+        with forksafe.no_fork():
+            measurement.hand_over(self._collector, taken)
         self._seen_of_foreign = {}  # what it sees again is there again
         return True
 
     def _saw(self, filename: str) -> None:
-        """A measured source is being loaded: remember its version."""
-        self._version_of(self._collector.cached_mapped_file(filename), filename)
+        """A source is being loaded, to be measured: remember which version."""
+        self._version_of(measurement.name_in_data(self._collector, filename), filename)
 
     def _on_context_switch(self) -> None:
         """The application switches contexts itself: they are stored, and phases are unknown."""
@@ -160,7 +165,7 @@ class Tracing(Engine):
     def _take_what_was_saved(self) -> None:
         try:
             if data := measurement.already_saved(self._cov):
-                for context, found in measurement.saved(data):
+                for context, found in saved(data):
                     self._write(self._plane, context, found)
         except CoverageException as error:
             log.warning("what coverage.py saved before cannot be read: %s", error)
@@ -173,7 +178,7 @@ class Tracing(Engine):
             engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
             core=measurement.core_name(self._cov),
             core_reason=self._reason,
-            coverage_version=measurement.version(),
+            coverage_version=names.version(),
             branch=self._branch,
             ownership=self.ownership.value,
             lossless=self._problem is None,
@@ -183,11 +188,8 @@ class Tracing(Engine):
             phase_reason=self._why_no_phases,
         )
 
-    def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
-        return () if self._problem is not None else super()._could_run(executed)
-
     def _early(self) -> Iterable[Early]:
-        return () if self._problem is not None else super()._early()
+        return super()._early() if names.has(names.RULES) else ()
 
     # Flushing
 
@@ -259,21 +261,21 @@ class Tracing(Engine):
         else:
             measurement.add(self._seen_of_foreign, new)
 
-    def _convert(self, seen: measurement.Live) -> measurement.Converted:
-        return measurement.convert(self._collector, seen)
+    def _convert(self, seen: measurement.Live) -> Flushed:
+        return converted(self._collector, seen)
 
     def _flush_by_the_book(self) -> bool:
         """Flush by coverage.py's public functions, where its internals are not as expected."""
         data = Coverage.get_data(self._cov)
         new = False
-        for context, found in measurement.saved(data):
+        for context, found in saved(data):
             new |= self._write(self._plane, context, found)
         if self.can_reset and (files := data.measured_files()):
             data.purge_files(files)
         return new
 
-    def _write(self, plane: str, context: str | None, found: measurement.Converted) -> bool:
-        """Put lines or arcs into the memory; tell whether any of them is new there.
+    def _write(self, plane: str, context: str | None, found: Flushed) -> bool:
+        """Put into the memory what was found; tell whether anything of it is new there.
 
         In the static context its phase says what it is of.
         """
@@ -373,7 +375,7 @@ class Tracing(Engine):
         elif paused and not was_paused:
             measurement.pause(self._collector)
         elif was_paused and not paused:
-            measurement.resume(self._collector)
+            measurement.resume(self._collector, trace_everywhere)
             self._thread = threading.local()  # threads are traced anew
         else:
             measurement.restart_events(self._collector)
@@ -411,7 +413,7 @@ class Tracing(Engine):
         return False
 
     def _rest(self) -> None:
-        watches = self._problem is None and bool(self._collector.core.systrace)
+        watches = self._problem is None and measurement.traces_by_function(self._collector)
         self.attention.heard = ALWAYS if watches else self._heard
 
     def _look_at_thread(self) -> None:

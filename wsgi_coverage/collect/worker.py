@@ -300,8 +300,8 @@ class Worker:
 
     @property
     def _static(self) -> str | None:
-        static: str | None = self.engine.config.context
-        return static
+        static = self.engine.coverage.get_option("run:context")
+        return None if static is None else str(static)
 
     def save(self) -> None:
         """Write the lines in the memory to a data file.

@@ -1,12 +1,12 @@
-"""The one place that touches coverage.py's private parts on a running Coverage.
+"""A Coverage that measures: its rules, its collector, its data.
 
-Why at all: coverage.py's own flush copies the live sets, writes them out, and then clears them, so
-a line that runs during the write is gone; under sysmon, which reports a line once, it is gone for
-ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the collector that owns
-copies, and then exactly what was copied is taken away from the live sets.
+Why more than is documented: coverage.py's own flush copies the live sets, writes them out, and then
+clears them, so a line that runs during the write is gone; under sysmon, which reports a line once,
+it is gone for ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the collector
+that owns copies, and then exactly what was copied is taken away from the live sets.
 
-``problem()`` tries the whole way on made-up lines before it is trusted; where it fails the tracer
-falls back on what is public, and /health says so.
+``problem()`` tries the whole way on made-up lines before it is trusted; where it fails the engine
+falls back on what is documented, and /health says so.
 
 Concurrency: every function here is called under the worker's lock. The measured threads add to the
 live sets meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under the GIL.
@@ -16,24 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES
-from itertools import chain
 from pathlib import Path
-from types import FrameType, ModuleType, SimpleNamespace
+from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-import coverage
 from coverage import Coverage, CoverageData
 
-from wsgi_coverage.collect import packages
-from wsgi_coverage.collect.ourselves import Omitted, is_ours
-from wsgi_coverage.data import forksafe, start
-from wsgi_coverage.data.reading import arc_of, ends_of
+from wsgi_coverage.compat import names
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
@@ -42,26 +36,27 @@ Live = dict[str, set[Any]]
 
 
 class Converted(NamedTuple):
-    """What the live sets held, as data files have it."""
+    """What the live sets held, as coverage.py would write it."""
 
     has_arcs: bool
-    numbers: dict[str, set[int]]  # by name: lines, or arcs as `arc_of` gives them
-    tracers: dict[str, str]  # names of plugins, by names of files that they trace
+    numbers: Mapping[str, Iterable[Any]]  # by name in data files: lines, or pairs of them
+    tracers: Mapping[str, str]  # names of plugins, by names of files that they trace
 
 
-def saved(data: CoverageData) -> Iterator[tuple[str | None, Converted]]:
-    """What a data set holds, by context."""
-    tracers = {name: data.file_tracer(name) or "" for name in data.measured_files()}
-    for context in sorted(data.measured_contexts()):
-        data.set_query_context(context)
-        numbers: dict[str, set[int]] = {}
-        for name in tracers:
-            if data.has_arcs():
-                numbers[name] = {arc_of(*ends) for ends in data.arcs(name) or ()}
-            else:
-                numbers[name] = {*(data.lines(name) or ())}
-        yield context or None, Converted(data.has_arcs(), numbers, tracers)
-    data.set_query_contexts(None)
+class WarningCoverage(Coverage):
+    """A Coverage that tells us of its warnings, not the application's warning filters."""
+
+    def warned(self, message: str, slug: str | None) -> None:
+        """It has something to say.
+
+        Args:
+            message: what it says.
+            slug: the name by which `disable_warnings` knows it.
+        """
+        raise NotImplementedError
+
+    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
+        self.warned(msg, slug)
 
 
 class _AlwaysActive:
@@ -87,18 +82,27 @@ def _classifier(cov: Coverage) -> Any:
     return cov._inorout
 
 
-def prepare(cov: Coverage) -> None:
-    """Have a Coverage know what is measured, as starting it would, without starting it."""
+def prepare(cov: Coverage, folder: str, omitting: Callable[[Any], Any]) -> None:
+    """Have a Coverage know what is measured, as starting it would, without starting it.
+
+    Args:
+        cov: is not started.
+        folder: that relative names are relative to, with a separator at its end.
+        omitting: makes of coverage.py's matcher of `omit` the one that is asked.
+
+    Raises:
+        CoverageChangedError: that cannot be done with this coverage.py.
+    """
+    names.require(names.RULES)
     cov._init()
-    if cov.config.relative_files:  # any other Coverage that begins elsewhere would change that
-        folder = start.here("")
+    if cov.get_option("run:relative_files"):  # any other Coverage begun elsewhere would change that
         cov._file_mapper = lambda filename: filename.removeprefix(folder)
     if not cov._inited_for_start:
         cov._inited_for_start = True
         with _no_call_stack():
             cov._init_for_start()
         classifier = _classifier(cov)
-        classifier.omit_match = Omitted(classifier.omit_match)
+        classifier.omit_match = omitting(classifier.omit_match)
     cov._post_init()
 
 
@@ -149,27 +153,29 @@ def measured_as(cov: Coverage, module: ModuleType) -> tuple[str, str] | None:
 
 def core_name(cov: Coverage) -> str:
     """The name of the core that runs: ctrace, sysmon or pytrace."""
-    names = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
+    known = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
     try:
         tracer = str(collector_of(cov).tracer_name())
     except AttributeError:
         return "unknown"
-    return names.get(tracer, tracer)
+    return known.get(tracer, tracer)
 
 
 def problem(cov: Coverage) -> str | None:
     """Try the loss-free flush on made-up lines; say what is not as expected, if anything is."""
+    if why_not := names.why_without(names.COLLECTOR):
+        return why_not
     try:
         collector = collector_of(cov)
         sample: Live = {__file__: _sample(collector)}
         converted = convert(collector, sample)
-        wanted = {arc_of(1, 2)} if collector.branch else {1, 2}
-        if converted.numbers != {collector.cached_mapped_file(__file__): wanted}:
+        wanted: set[Any] = {(1, 2)} if collector.branch else {1, 2}
+        found = {name: {*numbers} for name, numbers in converted.numbers.items()}
+        if found != {collector.cached_mapped_file(__file__): wanted}:
             return "coverage.py's flush did not write what it was given"
         if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
             return "coverage.py's live data is not made of sets"
-        _ = _classifier(cov).find_possibly_unexecuted_files, _classifier(cov)._find_executable_files
-        _ = collector.use_data, cov._data, cov._file_mapper, collector.covdata._current_context
+        _ = collector.use_data, cov._data, collector.covdata._current_context
     except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
         return f"{type(error).__name__}: {error}"
     return None
@@ -187,7 +193,8 @@ def _sample(collector: Any) -> set[Any]:
 def data_file(cov: Coverage) -> Path:
     """The data file as configured, settled when the Coverage started if it has."""
     data = getattr(cov, "_data", None)
-    return Path(data.base_filename() if data is not None else cov.config.data_file).absolute()
+    configured = str(cov.get_option("run:data_file"))
+    return Path(data.base_filename() if data is not None else configured).absolute()
 
 
 def use_data(cov: Coverage, data: CoverageData) -> None:
@@ -202,6 +209,9 @@ def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | N
     """Have coverage.py's reporters find this data in a Coverage that records nothing by itself."""
     if instead_of is not None:
         instead_of.close(force=True)
+    if names.missing(names.LENDING):
+        return
+    if instead_of is not None:
         cov._data_to_close.remove(instead_of)
     cov._data_to_close.append(data)
     cov._data = data
@@ -212,13 +222,13 @@ def already_saved(cov: Coverage) -> CoverageData | None:
     return cov._data if cov._data else None
 
 
-def hand_over(collector: Any, taken: Live, data: CoverageData) -> None:
-    """Move what `peek` gave from the live sets to the data, losing nothing.
+def hand_over(collector: Any, taken: Live) -> None:
+    """Move what `peek` gave from the live sets to the Coverage's own data, losing nothing.
 
     If writing fails, everything is still in the live sets.
     """
     if taken:
-        _write(collector, taken, data)
+        _write(collector, taken, collector.covdata)
         take_away(collector, taken)
 
 
@@ -260,11 +270,10 @@ class _Caught:
         self.found = Converted(False, {}, {})
 
     def add_lines(self, lines: Mapping[str, Iterable[int]]) -> None:
-        self.found = self.found._replace(numbers={name: {*seen} for name, seen in lines.items()})
+        self.found = self.found._replace(numbers=lines)
 
     def add_arcs(self, arcs: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        numbers = {name: {arc_of(*ends) for ends in seen} for name, seen in arcs.items()}
-        self.found = self.found._replace(has_arcs=True, numbers=numbers)
+        self.found = self.found._replace(has_arcs=True, numbers=arcs)
 
     def add_file_tracers(self, tracers: Mapping[str, str]) -> None:
         self.found = self.found._replace(tracers=dict(tracers))
@@ -291,11 +300,10 @@ def _flush_clone(collector: Any, seen: Live, data: Any) -> None:
 
 def _write(collector: Any, seen: Live, data: CoverageData) -> None:
     # coverage.py writes without a journal: 24 of 24 disks that ran full left a malformed file.
-    with forksafe.no_fork():
-        data._start_using()
-        with data._connect() as connection:
-            connection.execute_void("pragma journal_mode=memory")
-            _flush_clone(collector, seen, data)
+    data._start_using()
+    with data._connect() as connection:
+        connection.execute_void("pragma journal_mode=memory")
+        _flush_clone(collector, seen, data)
 
 
 def context_of(collector: Any) -> str | None:
@@ -412,8 +420,13 @@ def pause(collector: Any) -> None:
             collector.threading.settrace(None)
 
 
-def resume(collector: Any) -> None:
-    """Measure again in every thread, and forget what was seen during the pause."""
+def resume(collector: Any, trace_everywhere: Callable[[Callable[..., Any]], None]) -> None:
+    """Measure again in every thread, and forget what was seen during the pause.
+
+    Args:
+        collector: of the Coverage.
+        trace_everywhere: has each thread call a trace function with its next event.
+    """
     take(collector)
     if not collector.core.systrace:
         restart_events(collector)
@@ -427,8 +440,6 @@ def resume(collector: Any) -> None:
 
     setattr(collector, INSTALLS, install)
     _let_go_of_frames(old, None if collector.branch else install)
-    from wsgi_coverage.collect.everywhere import trace_everywhere  # loads ctypes
-
     trace_everywhere(install)
 
 
@@ -466,31 +477,47 @@ def after_fork(collector: Any) -> None:
             tracer.lock = threading.Lock()
 
 
-def unexecuted_files(
-    cov: Coverage, executed: Iterable[str]
-) -> Iterator[tuple[str, str, str | None]]:
-    """Files of `source` that could have run: path, name in data files, plugin.
+def finds_never_run(cov: Coverage) -> bool:
+    """Tell whether there is anything of which files that never ran are to be found.
 
-    coverage.py knows those of packages that this process has imported; here the others count, too.
+    Raises:
+        CoverageChangedError: there is, and that cannot be done with this coverage.py.
+    """
+    if any(cov.get_option(f"run:{option}") for option in ("source", "source_pkgs", "source_dirs")):
+        names.require(names.NEVER_RUN)
+        return True
+    return not names.missing(names.NEVER_RUN)
+
+
+def source_packages(cov: Coverage) -> Iterable[str]:
+    """The packages and modules of `source`, with dots."""
+    found: Iterable[str] = _classifier(cov).source_pkgs
+    return found
+
+
+def could_run(cov: Coverage, place: str | None) -> Iterable[tuple[str, str | None]]:
+    """Files of `source` that could have run, each with its plugin.
 
     Args:
         cov: by whose `source` and `omit`.
-        executed: full names of files that any process has executed.
+        place: a package's folder, or a module's file; None: those that coverage.py knows of, the
+            folders and the packages that this process has imported.
     """
     classifier = _classifier(cov)
-    others = packages.not_imported(classifier.source_pkgs, executed)
-    found = classifier.find_possibly_unexecuted_files()
-    for path, plugin in chain(found, *(_below(classifier, place) for place in others)):
-        if not is_ours(path):  # the Coverage may be another's
-            yield path, cov._file_mapper(path), plugin
+    found: Iterable[tuple[str, str | None]]
+    if place is None:
+        found = classifier.find_possibly_unexecuted_files()
+    elif place.endswith(".py"):
+        is_omitted = classifier.omit_match and classifier.omit_match.match(place)
+        found = [] if is_omitted else [(place, None)]
+    else:
+        found = classifier._find_executable_files(place)
+    return found
 
 
-def _below(classifier: Any, place: str) -> Iterable[tuple[str, str | None]]:
-    if not place.endswith(".py"):
-        found: Iterable[tuple[str, str | None]] = classifier._find_executable_files(place)
-        return found
-    is_omitted = classifier.omit_match and classifier.omit_match.match(place)
-    return [] if is_omitted else [(place, None)]
+def name_of(cov: Coverage, path: str) -> str:
+    """The name of a source in data files."""
+    return cov._file_mapper(path)
 
 
 def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
@@ -507,29 +534,33 @@ def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
     seen = take(collector)
     found = convert(collector, seen)
     lines = {
-        name: {end for arc in numbers for end in ends_of(arc) if end > 0}
-        if found.has_arcs
-        else numbers
+        name: {end for arc in numbers for end in arc if end > 0} if found.has_arcs else {*numbers}
         for name, numbers in found.numbers.items()
     }
-    names = {source: collector.cached_mapped_file(source) for source in seen}
-    return [(source, name, lines[name]) for source, name in names.items()]
+    named = {source: collector.cached_mapped_file(source) for source in seen}
+    return [(source, name, lines[name]) for source, name in named.items()]
 
 
 def is_process_start(cov: Coverage) -> bool:
     """Tell whether COVERAGE_PROCESS_START made this Coverage."""
-    from coverage.control import process_startup
+    if names.missing(names.EARLIER):
+        return False
+    from coverage import process_startup
 
     return getattr(process_startup, "coverage", None) is cov
 
 
-def start_folder() -> str:
-    """The folder that a Coverage that runs takes relative names to be about."""
-    from coverage.files import relative_directory
-
-    return os.path.normpath(relative_directory())
+def name_in_data(collector: Any, filename: str) -> str:
+    """The name of a source in data files, by the collector that measures it."""
+    return str(collector.cached_mapped_file(filename))
 
 
-def version() -> str:
-    """coverage.py's version."""
-    return coverage.__version__
+def traces_by_function(collector: Any) -> bool:
+    """Tell whether the core measures by trace functions, which threads may lose."""
+    return bool(collector.core.systrace)
+
+
+def kept_code(cov: Coverage) -> list[CodeType]:
+    """The code objects that the tracers keep; only sysmon's do."""
+    tracers = getattr(getattr(cov, "_collector", None), "tracers", ())
+    return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]

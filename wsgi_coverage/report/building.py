@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coverage.plugin import FileReporter
 
 from wsgi_coverage import owned
+from wsgi_coverage.compat.files import filter_of
+from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import forksafe, start
-from wsgi_coverage.report.analysis import (
-    can_be_kept,
-    name_of,
-    read_content,
-    rules_of,
-)
+from wsgi_coverage.report.analysis import name_of, read_content, rules_of
 from wsgi_coverage.report.figures import Executed, Figures, KnownAnalysis, figures_of
 from wsgi_coverage.report.kept import FIGURES, Kept, digest, pack, read
 from wsgi_coverage.report.parsing import Helpers, analysed
-from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage, filter_of
+from wsgi_coverage.report.reporting import ReportingCoverage, is_kept, kept_reporter
+
+if TYPE_CHECKING:
+    from wsgi_coverage.compat.filereporter import KeptFileReporter
 
 FORM = b"2"  # version of the stored figures; those of another one are counted anew
 
@@ -97,7 +97,7 @@ class Building:
         if not can_be_kept() or self._executed.tracers.get(name):
             found = self._cov.own_reporter(name)
         else:
-            found = KeptFileReporter(name, self._cov, self._rules, self._load)
+            found = kept_reporter(name, self._cov, self._rules, self._load)
         self._names[found.filename] = name
         return found
 
@@ -112,13 +112,13 @@ class Building:
             CoverageException: the source cannot be read or parsed.
         """
         if self._whole:
-            if isinstance(reporter, KeptFileReporter) and reporter.source_name is None:
+            if is_kept(reporter) and reporter.source_name is None:
                 self._keep(reporter)
             return full()
         name = self._names[reporter.filename]
         if name not in self.entries:
             self.entries[name] = self._entry(name, reporter, full)
-            if isinstance(reporter, KeptFileReporter):
+            if is_kept(reporter):
                 reporter.forget()
         return KnownAnalysis(self.entries[name].figures, self._cov.config.precision)
 
@@ -134,7 +134,7 @@ class Building:
 
     def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
         source = known_as = figures = None
-        if isinstance(reporter, KeptFileReporter):
+        if is_kept(reporter):
             source = self._keep(reporter)
             executed = self._executed.digest(name)
             known_as = digest(FORM, source.encode(), executed)

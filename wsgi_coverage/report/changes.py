@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from coverage.exceptions import CoverageException
-from coverage.python import PythonFileReporter
 
+from wsgi_coverage.compat import names
+from wsgi_coverage.compat.reporting import python_reporter
 from wsgi_coverage.report.checkout import Checkout
 from wsgi_coverage.report.reporting import ReportingCoverage, check_source
 
@@ -66,8 +67,10 @@ def judge(
         The verdict on each Python file, in the order of their names. Lines that are no statements
         do not count; a line inside a statement counts as that statement.
     """
-    cov = ReportingCoverage(checkout.config, data_file)
-    with contextlib.closing(cov):
+    with (
+        names.explaining(),
+        contextlib.closing(ReportingCoverage(checkout.config, data_file)) as cov,
+    ):
         cov.load()
         measured = {str(checkout.folder / name) for name in cov.get_data().measured_files()}
         why_not = {str(checkout.folder / name): why for name, why in unknown.items()}
@@ -88,7 +91,7 @@ def judge(
 def _judged(cov: ReportingCoverage, file: str, path: str, lines: set[int]) -> Judged:
     try:
         check_source(path)
-        first = PythonFileReporter(path, cov).translate_lines(lines)
+        first = python_reporter(path, cov).translate_lines(lines)
         _, statements, _, missing, _ = cov.analysis2(path)
     except CoverageException as error:
         return Judged(file=file, state=UNKNOWN, reason=f"it cannot be parsed: {error}")

@@ -14,6 +14,7 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
+from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import regular
 from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.report import remap
@@ -37,8 +38,8 @@ class Checkout:
         if not self.folder.is_dir():
             raise SettingsError(f"the checkout must be a folder, got {str(folder)!r}")
         with reading_config():
-            self.config: Any = Coverage(data_file=None, config_file=config_file).config
-        self.relative: bool = bool(self.config.relative_files)
+            self.config: Any = configuration.of(Coverage(data_file=None, config_file=config_file))
+        self.relative = bool(self.config.relative_files)
         self._files: list[str] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._by_version: dict[str, dict[str, list[str]]] = {}  # by name and fingerprint

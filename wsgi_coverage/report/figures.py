@@ -20,12 +20,10 @@ from typing import Any, NamedTuple
 
 from coverage.numbits import numbits_to_nums
 from coverage.plugin import FileReporter
-from coverage.results import Analysis, AnalysisNarrower, Numbers
 
+from wsgi_coverage.compat.reporting import Counts, counts_of, narrowed, numbers
 from wsgi_coverage.data.phases import Phase, phase_of
 from wsgi_coverage.report.kept import digest
-
-Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
 
 
 class Region(NamedTuple):
@@ -64,12 +62,8 @@ class Figures:
         """
         return cls(**plain)
 
-    def numbers(self, precision: int) -> Numbers:
-        """As coverage.py's Numbers.
-
-        Args:
-            precision: digits after the point of percentages.
-        """
+    def numbers(self, precision: int) -> Any:
+        """The same as coverage.py's own."""
         return numbers(self.counts, precision)
 
 
@@ -89,23 +83,6 @@ class KnownAnalysis:
         if not branches and self.numbers.n_branches:
             raise NotImplementedError
         return self._figures.missing
-
-
-def numbers(counts: Counts, precision: int) -> Numbers:
-    """coverage.py's numbers of one file or region."""
-    return Numbers(precision, 1, *counts)
-
-
-def counts_of(of: Numbers) -> Counts:
-    """coverage.py's Numbers as counts."""
-    return (
-        of.n_statements,
-        of.n_excluded,
-        of.n_missing,
-        of.n_branches,
-        of.n_partial_branches,
-        of.n_missing_branches,
-    )
 
 
 class Executed:
@@ -185,9 +162,7 @@ def _lines(content: bytes | str) -> set[int]:
     return {line for line in map(int, content.split()) if line > 0}
 
 
-def figures_of(
-    analysis: Analysis, reporter: FileReporter, executed: Executed, name: str
-) -> Figures:
+def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: str) -> Figures:
     """Figures of one file, from coverage.py's analysis of it."""
     load, runtime, other = executed.phases(name)
     load = reporter.translate_lines(load) & analysis.statements
@@ -215,10 +190,8 @@ def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
     return lines.difference(*inside)
 
 
-def _regions(
-    analysis: Analysis, reporter: FileReporter, runtime: set[int] | None
-) -> Iterable[Region]:
-    """The functions and classes of coverage.py's index pages, in their order."""
+def _regions(analysis: Any, reporter: FileReporter, runtime: set[int] | None) -> Iterable[Region]:
+    """The figures of coverage.py's function and class index pages, in their order."""
     kinds = [kind for kind, _ in reporter.code_region_kinds()]
     if not kinds:
         return
@@ -227,9 +200,8 @@ def _regions(
     for kind in kinds:
         ours = [region for region in regions if region.kind == kind]
         outside = everything.difference(*(region.lines for region in ours))
-        narrower = AnalysisNarrower(analysis)
-        narrower.add_regions([*(region.lines for region in ours), outside])
-        for name, start, lines in [*((r.name, r.start, r.lines) for r in ours), ("", 0, outside)]:
-            counts = counts_of(narrower.narrow(lines).numbers)
+        named = [*((r.name, r.start, r.lines) for r in ours), ("", 0, outside)]
+        found = narrowed(analysis, [lines for _, _, lines in named])
+        for (name, start, lines), counts in zip(named, found, strict=True):
             ran = None if runtime is None else len(runtime & lines)
             yield Region(kind, name, start, counts, ran)

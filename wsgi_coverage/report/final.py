@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from coverage.exceptions import CoverageException
-from coverage.results import display_covered, should_fail_under
 
 from wsgi_coverage import owned
+from wsgi_coverage.compat import reporting
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
@@ -87,12 +87,12 @@ def conclude(
         warnings += failures_of(cov)
     if percent is None:
         return Outcome(percent=None, warnings=warnings)
-    least: float = config.fail_under if required is None else required
-    shown = f"{display_covered(percent, config.precision)} %"
+    required = config.fail_under if required is None else required
+    shown = f"{reporting.shown(percent, config.precision)} %"
     return Outcome(
         percent=percent,
-        is_enough=not should_fail_under(percent, least, config.precision),
-        shortage=f"{shown} was executed, and {least:g} % is required",
+        is_enough=reporting.is_enough(percent, required, config.precision),
+        shortage=f"{shown} was executed, and {required:g} % is required",
         warnings=warnings,
     )
 

@@ -6,15 +6,14 @@ import hashlib
 import os
 from typing import Any
 
-from coverage.files import flat_rootname
-from coverage.results import Numbers
+from wsgi_coverage.compat.files import page_base
 
 LONGEST = 200  # bytes; no file system takes more than 255, and some take less
 # coverage.py's templates do not quote links; before 7.16 the last of these ends the attribute, too.
 NOT_IN_LINKS = frozenset('%?#:\\"')
 
 
-def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
+def page_of(shown: str, numbers: Any, config: Any) -> str | None:
     """The page of a source by the name that reports show; None: the configuration leaves it out.
 
     As coverage.py's HtmlReporter decides it; test_names.py compares the two.
@@ -28,9 +27,11 @@ def page_of(shown: str, numbers: Numbers, config: Any) -> str | None:
 
 
 def page_name(shown: str) -> str:
-    """The name of a source's page: coverage.py's, where that can be a file name and a link."""
-    name = f"{flat_rootname(shown)}.html"
-    if len(os.fsencode(name)) <= LONGEST and name.isprintable() and NOT_IN_LINKS.isdisjoint(name):
+    """The name of a source's page: coverage.py's, where a file, and a link, can have it."""
+    base = page_base(shown)
+    name = f"{base}.html"
+    is_short = base is not None and len(os.fsencode(name)) <= LONGEST
+    if is_short and name.isprintable() and NOT_IN_LINKS.isdisjoint(name):
         return name
     return f"z_{hashlib.blake2b(os.fsencode(shown), digest_size=16).hexdigest()}.html"
 

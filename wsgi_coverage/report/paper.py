@@ -10,11 +10,12 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from coverage import Coverage
 from coverage.exceptions import CoverageException, NoDataError
 
+from wsgi_coverage.compat import names
+from wsgi_coverage.compat.reporting import CheckedCoverage
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.errors import NoDataError as NothingError
 from wsgi_coverage.report.checkout import reading_config
@@ -63,12 +64,11 @@ def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
         cov.html_report(directory=str(folder), ignore_errors=True)
 
 
-class _Coverage(Coverage):
-    """Opens only regular files of a bounded size, because collected data may name any path."""
+class _Coverage(CheckedCoverage):
+    """Opens no source that is named in data from elsewhere, and that never ends."""
 
-    def _analyze(self, morf: Any, *more: Any, **named: Any) -> Any:
-        check_source(str(getattr(morf, "filename", morf)))
-        return super()._analyze(morf, *more, **named)
+    def look_at(self, filename: str) -> None:
+        check_source(filename)
 
 
 @contextlib.contextmanager
@@ -76,8 +76,9 @@ def _loaded(data_file: Path, config_file: str | bool) -> Iterator[Coverage]:
     with reading_config():
         cov = _Coverage(data_file=str(data_file), config_file=config_file, messages=False)
     try:
-        cov.load()
-        yield cov
+        with names.explaining():
+            cov.load()
+            yield cov
     except NoDataError as error:
         raise NothingError(f"{data_file}: {error}") from error
     except (CoverageException, OSError) as error:

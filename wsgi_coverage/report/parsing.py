@@ -15,25 +15,24 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from coverage import files
-
+from wsgi_coverage.compat import names
+from wsgi_coverage.compat.files import below, filter_of
+from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import start
 from wsgi_coverage.offload import capacity, child, progress
 from wsgi_coverage.report.analysis import (
     Rules,
     analyse,
-    can_be_kept,
     name_of,
     read_content,
     rules_of,
     text_of,
 )
 from wsgi_coverage.report.kept import Kept
-from wsgi_coverage.report.reporting import filter_of
 
 ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
 SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
@@ -154,36 +153,24 @@ def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
 
 
 def parse_ahead(
-    config: Any, places: Iterable[str], names: Iterable[str], folder: Path, *, branch: bool
+    config: Any, places: Iterable[str], executed: Iterable[str], folder: Path, *, branch: bool
 ) -> set[str]:
     """Parse the sources that the next report will be about, unless they take too much memory.
 
     Args:
         config: coverage.py's.
         places: folders and modules of `source`.
-        names: of files that have been executed.
-        folder: the analysis cache.
+        executed: names of files that have been executed.
+        folder: where analyses are kept.
         branch: whether branches are measured.
 
     Returns:
         The names of the analyses in the cache.
     """
-    if not can_be_kept():
+    if not can_be_kept() or names.missing(names.PATTERNS):
         return set()
     most = capacity.room() // PER_BYTE
     is_reported = filter_of(config)
-    found = {start.here(name): None for name in (*names, *_below(config, places))}
+    found = {start.here(name): None for name in (*executed, *below(config, places))}
     wanted = [name for name in sorted(found) if size_of(name) <= most and is_reported(name)]
     return fill(wanted, rules_of(config, branch=branch), folder)
-
-
-def _below(config: Any, places: Iterable[str]) -> Iterator[str]:
-    """The sources that could run, imported or not, as coverage.py finds them."""
-    omitted = files.GlobMatcher(files.prep_patterns(config.run_omit or []), "omit")
-    for place in places:
-        found: Iterable[str] = [place]
-        if not place.endswith(".py"):
-            found = files.find_python_files(place, config.include_namespace_packages)
-        for name in map(files.canonical_filename, found):
-            if not (config.run_omit and omitted.match(name)):
-                yield name

@@ -16,10 +16,10 @@ from typing import Any
 
 from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
-from coverage.report_core import get_analysis_to_report
-from coverage.results import Numbers
 
 from wsgi_coverage import owned
+from wsgi_coverage.compat import configuration
+from wsgi_coverage.compat.reporting import no_numbers
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
@@ -28,7 +28,7 @@ from wsgi_coverage.report.building import Building, Entry
 from wsgi_coverage.report.figures import Executed, Figures
 from wsgi_coverage.report.kept import FIGURES, Kept, pack
 from wsgi_coverage.report.names import page_of
-from wsgi_coverage.report.reporting import ReportingCoverage, plain_config
+from wsgi_coverage.report.reporting import ReportingCoverage
 
 TEXT = "report.txt"
 FILES = "files.json"
@@ -93,13 +93,13 @@ def executed(cov: ReportingCoverage, folder: Path) -> Executed:
         remapped.unlink(missing_ok=True)
 
 
-def _reported(cov: ReportingCoverage) -> Numbers | None:
-    """Analyse every file that is to be reported on; return the sum, or None if there is none."""
-    numbers: Numbers | None = None
+def _reported(cov: ReportingCoverage) -> Any:
+    """Have every file analysed that is to be reported on; the sum, or None if there is none."""
+    numbers = None
     cov.get_data().set_query_contexts(cov.config.report_contexts)
     with contextlib.suppress(NoDataError):
-        for _, analysis in get_analysis_to_report(cov, None):
-            numbers = analysis.numbers + (numbers or Numbers(cov.config.precision))
+        for _, analysis in cov.analyses():
+            numbers = analysis.numbers + (numbers or no_numbers(cov.config.precision))
     return numbers
 
 
@@ -115,7 +115,7 @@ def _text(cov: ReportingCoverage) -> str:
 def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: Kept) -> None:
     """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
-        "config": plain_config(cov.config),
+        "config": configuration.plain(cov.config),
         "files": {name: entry.as_plain() for name, entry in entries.items()},
         "failures": cov.failures,
         "inexact": cov.inexact,
@@ -161,14 +161,14 @@ def _file(
     )
 
 
-def _ran(numbers: Numbers, figures: Figures, *, is_exact: bool) -> Ran | None:
-    """When a file ran; one that was imported early ran at load, though nothing of it was seen."""
+def _ran(numbers: Any, figures: Figures, *, is_exact: bool) -> Ran | None:
+    """When a file ran; that it was imported is known, though nothing of it was seen."""
     if is_exact or numbers.n_executed:
         return Ran.of(numbers.n_executed, figures.runtime)
     return None if figures.runtime is None else Ran.AT_LOAD_ONLY
 
 
-def _branches(numbers: Numbers) -> dict[str, int]:
+def _branches(numbers: Any) -> dict[str, int]:
     return {
         "branches": numbers.n_branches,
         "partial_branches": numbers.n_partial_branches,
@@ -222,7 +222,7 @@ def _percent(exact: float) -> float:
 def _summary(
     files: list[FileSummary],
     entries: Mapping[str, Entry],
-    numbers: Numbers | None,
+    numbers: Any,
     of_functions: Mapping[str, Any],
     *,
     branch: bool,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
@@ -29,7 +29,10 @@ from wsgi_coverage.report.figures import Figures, KnownAnalysis
 from wsgi_coverage.report.kept import FIGURES, read
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.render import SOURCES
-from wsgi_coverage.report.reporting import KeptFileReporter, ReportingCoverage
+from wsgi_coverage.report.reporting import ReportingCoverage, kept_reporter
+
+if TYPE_CHECKING:
+    from wsgi_coverage.compat.filereporter import KeptFileReporter
 
 
 class Reported:
@@ -58,9 +61,9 @@ class Reported:
         if entry is None or entry["source"] is None:
             found = self._cov.own_reporter(name)
         else:
-            found = KeptFileReporter(name, self._cov, self._rules, self._load)
-            found.filename, found.relname = entry["filename"], entry["shown"]
-            found.source_name = entry["source"]
+            found = kept = kept_reporter(name, self._cov, self._rules, self._load)
+            kept.call_it(entry["filename"], entry["shown"])
+            kept.source_name = entry["source"]
         self._names[found.filename] = name
         return found
 

@@ -1,8 +1,7 @@
 """A Coverage that never measures: it combines data files and reports on them.
 
 The running Coverage is never asked for a report: that costs three times as much, and goes stale
-where `[paths]` is set. What these classes override are private methods of coverage.py; without them
-reports would still be right, only slower, and warnings would go to the application's filters.
+where `[paths]` is set.
 
 Concurrency: one instance belongs to one build or one rendering, and so to one thread.
 """
@@ -10,43 +9,26 @@ Concurrency: one instance belongs to one build or one rendering, and so to one t
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
-from coverage import Coverage, files
 from coverage.exceptions import ConfigError, NoSource, NotPython
-from coverage.parser import PythonParser
-from coverage.plugin import CodeRegion, FileReporter
-from coverage.python import PythonFileReporter
-from coverage.results import analysis_from_file_reporter
+from coverage.plugin import FileReporter
 
+from wsgi_coverage.compat import names
+from wsgi_coverage.compat.reporting import HookedCoverage
 from wsgi_coverage.data import forksafe, regular, start
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
-from wsgi_coverage.report.analysis import Rules, parser_of, regions_of
+from wsgi_coverage.report.analysis import Rules
+
+if TYPE_CHECKING:
+    from wsgi_coverage.compat.filereporter import KeptFileReporter
 
 PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
-
-
-def plain_config(config: Any) -> dict[str, Any]:
-    """A configuration of coverage.py as plain data."""
-    return {
-        name: value
-        for name, value in vars(config).items()
-        if not name.startswith("_") and _is_plain(value)
-    }
-
-
-def _is_plain(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _anchored(patterns: list[str] | None) -> list[str] | None:
@@ -54,18 +36,6 @@ def _anchored(patterns: list[str] | None) -> list[str] | None:
     if not patterns or not start.has_moved():
         return patterns
     return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
-
-
-def filter_of(config: Any) -> Callable[[str], bool]:
-    """Tells which files a report is about, by their full names: as coverage.py does."""
-    include, omit = (
-        files.GlobMatcher(files.prep_patterns(patterns or []), "report")
-        for patterns in (config.report_include, config.report_omit)
-    )
-    return lambda name: (
-        (not config.report_include or include.match(name))
-        and not (config.report_omit and omit.match(name))
-    )
 
 
 @contextlib.contextmanager
@@ -96,28 +66,21 @@ class Analyst(Protocol):
         """What coverage.py's reporters are given for a file; `full` is coverage.py's analysis."""
 
 
-class ReportingCoverage(Coverage):
+class ReportingCoverage(HookedCoverage):
     """Reports on one data file, under the configuration of the running Coverage.
 
     Args:
         config: the running Coverage's configuration, which is copied; or as plain data.
         data_file: where the combined data goes.
+
+    Raises:
+        CoverageChangedError: no report can be made with this coverage.py.
     """
 
     def __init__(self, config: Any, data_file: Path) -> None:
-        super().__init__(data_file=str(data_file), config_file=False)
-        if isinstance(config, Mapping):
-            for name in vars(self.config).keys() & config.keys():
-                setattr(self.config, name, config[name])
-        else:
-            self.config: Any = config.copy()
-        # coverage.py reads a list without any path, and fails on it later.
-        self.config.paths = {name: paths for name, paths in self.config.paths.items() if paths}
-        self.config.data_file = str(data_file)
-        self.config.parallel = False
+        super().__init__(config, data_file)
         for option in ("report_include", "report_omit"):
             setattr(self.config, option, _anchored(getattr(self.config, option)))
-        self.config.ignore_errors = True  # one bad source must not hide the others
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
@@ -127,61 +90,57 @@ class ReportingCoverage(Coverage):
         self.not_python: list[str] = []  # files that do not say by their names that they are
         self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}
-        self._shortage: Exception | None = None
+        self._fatal: Exception | None = None  # what a report cannot be made without
         self._analysed: set[str] = set()
         self._files = 0  # in the combined data
-        self._aliases: Any = None
-        self.remapped: bool = False  # the data that is reported on is not the data file's any more
+        self._map: Callable[[str], str] | None = None
+        self.remapped = False  # the data that is reported on is not the data file's any more
 
-    def _warn(self, msg: str, slug: str | None = None, once: bool = False) -> None:  # noqa: ARG002
-        self.notices.append(msg)
+    def warned(self, message: str, slug: str | None) -> None:  # noqa: ARG002
+        self.notices.append(message)
 
-    def _init(self) -> None:
-        """Each Coverage of a process sets the folder that relative names refer to, for all."""
-        super()._init()
-        if start.has_moved():
-            files.RELATIVE_DIR = start.here("")
-
-    def _prepare_data_for_reporting(self) -> None:
-        """Every report would make a copy of all data, whether that changes a name or not."""
-        self.map_names()
+    def names_from(self) -> str | None:
+        return start.here("") if start.has_moved() else None
 
     def map_names(self) -> None:
-        """Rename files of the data by `[paths]`, which combining has mostly done."""
+        """Have data under the names that `[paths]` gives them, which combining has mostly done.
+
+        Every report would make a copy of all data, whether that changes a name or not.
+        """
         if any(self.local_name(name) != name for name in self.get_data().measured_files()):
-            super()._prepare_data_for_reporting()
+            self._copy_under_mapped_names()
             self.remapped = True
 
-    def _get_file_reporter(self, morf: Any) -> FileReporter:
+    def reporter_of(self, file: Any) -> FileReporter:
         reporter = None
-        if self.analyst and isinstance(morf, str):
-            reporter = self.analyst.reporter(morf)
-        elif isinstance(morf, FileReporter):  # from `_analyze`, which older versions give none to
-            reporter = morf
-        return reporter or self.own_reporter(morf)
+        if self.analyst and isinstance(file, str):
+            reporter = self.analyst.reporter(file)
+        elif isinstance(file, FileReporter):  # for an analysis that is asked for without one
+            reporter = file
+        return reporter or self.own_reporter(file)
 
-    def own_reporter(self, morf: Any) -> FileReporter:
+    def own_reporter(self, file: Any) -> FileReporter:
         """coverage.py's own reporter of a file, or that of a plugin."""
-        return super()._get_file_reporter(start.here(morf) if isinstance(morf, str) else morf)
+        return self._coverages_reporter(start.here(file) if isinstance(file, str) else file)
 
-    def _analyze(self, morf: Any, file_reporter: FileReporter | None = None) -> Any:
-        """Analyse a file once, so that all formats fail alike.
+    def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
+        """Fail for every format alike.
 
         coverage.py's parser, asked a second time about a source that it could not parse, says that
         there are no statements in it.
         """
-        name = str(morf)
+        name = str(file)
         if (known := self._errors.get(name)) is not None:
             raise known
-        reporter = file_reporter or self._get_file_reporter(morf)
+        known_by = reporter or self.reporter_of(file)
         try:
             if self.analyst is None:
-                return self.full_analysis(reporter)
-            return self.analyst.analysis(reporter, lambda: self.full_analysis(reporter))
+                return self.full_analysis(known_by)
+            return self.analyst.analysis(known_by, lambda: self.full_analysis(known_by))
         except Exception as error:
             self._errors[name] = error
-            if is_shortage(error):
-                self._shortage = error
+            if is_shortage(error) or names.change(error):
+                self._fatal = error
             if not isinstance(error, NotPython) or name.endswith(PYTHON):
                 self.failures[name] = str(error) or type(error).__name__
             else:
@@ -198,23 +157,28 @@ class ReportingCoverage(Coverage):
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
-        """Raise where, in the block, a source cannot be read for want of room or of a descriptor.
+        """See that no source is left out inside for want of room, a descriptor, or a name.
 
         coverage.py goes on with the other sources, and the report would be stored without it.
 
         Raises:
             ConfigurationError: coverage.py refuses its configuration.
-            OSError: there is no room, or no descriptor is left.
+            CoverageChangedError: a name of coverage.py is missing.
         """
+        with names.explaining(), self._telling_what_is_fatal():
+            yield
+
+    @contextlib.contextmanager
+    def _telling_what_is_fatal(self) -> Iterator[None]:
         try:
             with forksafe.no_fork(), refusing_configuration(), self._refusing_precision():
                 yield
         except Exception as error:
-            if self._shortage is not None:
-                raise self._shortage from error
+            if self._fatal is not None:
+                raise self._fatal from error
             raise
-        if self._shortage is not None:
-            raise self._shortage
+        if self._fatal is not None:
+            raise self._fatal
 
     def report(self, *args: Any, **options: Any) -> float:
         """As `Coverage.report`; a negative `precision` is a ConfigError with every coverage.py."""
@@ -233,24 +197,15 @@ class ReportingCoverage(Coverage):
                 f"precision={self.config.precision} is invalid. Must not be negative."
             ) from error
 
-    @contextlib.contextmanager
-    def connected(self) -> Iterator[None]:
-        """Use one connection to the data file in the block, where each query would open its own."""
-        connect = getattr(self.get_data(), "_connect", contextlib.nullcontext)
-        with connect():
-            yield
-
     def full_analysis(self, reporter: FileReporter) -> Any:
         """coverage.py's own analysis of a file.
 
         Raises:
             CoverageException: there is none.
         """
-        if not isinstance(reporter, KeptFileReporter):
+        if not is_kept(reporter):
             check_source(reporter.filename)
-        data = self.get_data()
-        name = self._file_mapper(reporter.filename)
-        return analysis_from_file_reporter(data, self.config.precision, reporter, name)
+        return self._coverages_analysis(reporter)
 
     def analysis_and_source(self, name: str) -> tuple[Any, str]:
         """What coverage.py's reporters are given for a measured file, and its source.
@@ -258,32 +213,31 @@ class ReportingCoverage(Coverage):
         Raises:
             CoverageException: it cannot be reported on.
         """
-        reporter = self._get_file_reporter(name)
-        return self._analyze(name, reporter), reporter.source()
+        reporter = self.reporter_of(name)
+        return self.analyse(name, reporter), reporter.source()
 
     def local_name(self, name: str) -> str:
         """The name of a measured file here, by the `[paths]` of coverage.py's configuration."""
         if not self.config.paths:
             return name
-        if self._aliases is None:
-            self._aliases = self._make_aliases()
-        return str(self._aliases.map(name))
+        if self._map is None:
+            self._map = self._mapped()
+        return self._map(name)
 
     def path_map(self) -> Callable[[str], str]:
         """The function by which `coverage combine` maps the names of measured files.
 
         Raises:
             ConfigurationError: coverage.py refuses `[paths]`.
+            CoverageChangedError: there are some, and a name of coverage.py is missing.
         """
         self.get_data()  # else the folder that relative names are relative to is not known yet
         with refusing_configuration():
-            return self._make_aliases().map
+            return self._mapped()
 
     def close(self) -> None:
-        """Close what reporting opened; coverage.py does that in an exit handler."""
         with forksafe.no_fork():
-            for data in self._data_to_close:
-                data.close(force=True)
+            super().close()
 
 
 def check_source(filename: str) -> None:
@@ -300,59 +254,26 @@ def check_source(filename: str) -> None:
         return  # they say so
 
 
-class KeptFileReporter(PythonFileReporter):
-    """coverage.py's reporter of a Python file, with a stored analysis instead of a parsed source.
+def kept_reporter(
+    name: str,
+    cov: ReportingCoverage,
+    rules: Rules,
+    load: Callable[[KeptFileReporter], dict[str, Any]],
+) -> KeptFileReporter:
+    """A file reporter that answers from an analysis that was kept.
 
     Args:
         name: the measured file.
-        coverage: whose configuration holds.
-        rules: of the analysis.
-        load: returns the stored analysis; called when something is asked for.
+        cov: whose configuration holds.
+        rules: what the analysis was made by.
+        load: returns the kept analysis; called when something is asked for.
     """
+    from wsgi_coverage.compat.filereporter import KeptFileReporter
 
-    def __init__(
-        self,
-        name: str,
-        coverage: ReportingCoverage,
-        rules: Rules,
-        load: Callable[[KeptFileReporter], dict[str, Any]],
-    ) -> None:
-        super().__init__(start.here(name), coverage)
-        self.source_name: str | None = None  # name of the stored analysis
-        self._rules = rules
-        self._load = load
-        self._kept: dict[str, Any] | None = None
+    path = start.here(name)
+    return KeptFileReporter(path, cov, exclude=rules.exclude, branch=rules.branch, load=load)
 
-    @property
-    def kept(self) -> dict[str, Any]:
-        """The stored analysis, loaded when it is first asked for."""
-        if self._kept is None:
-            self._kept = self._load(self)
-        return self._kept
 
-    @property
-    def parser(self) -> PythonParser:
-        """coverage.py's parser in the state that it has after its work."""
-        if self._parser is None:
-            self._parser = parser_of(self.kept, self.filename, self._rules)
-        return self._parser
-
-    def remember(self, kept: dict[str, Any]) -> None:
-        """Use an analysis that has just been made or read."""
-        self._kept = kept
-
-    def forget(self) -> None:
-        """Free the memory of the analysis; it is loaded again when it is asked for."""
-        self._kept = self._parser = None
-
-    def source(self) -> str:
-        """The text of the source as it was when it was analysed."""
-        return str(self.kept["text"])
-
-    def no_branch_lines(self) -> set[int]:
-        """Lines that are excluded from branch measurement (`partial_branches`)."""
-        return set(self.kept["no_branch"])
-
-    def code_regions(self) -> Iterable[CodeRegion]:
-        """The functions and classes of the source."""
-        return regions_of(self.kept)
+def is_kept(reporter: FileReporter) -> TypeGuard[KeptFileReporter]:
+    """Tell whether a file reporter answers from an analysis that was kept."""
+    return hasattr(reporter, "source_name")

@@ -16,6 +16,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage import patience
+from wsgi_coverage.compat import names
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
     MethodNotAllowedError,
@@ -85,6 +86,9 @@ class ControlApp:
                 refused := storage_error(error, f"{request.method} needs to open files")
             ) is not None:
                 return self._problem(request, refused)
+            if (changed := names.change(error)) is not None:
+                log.warning("%r %r failed", request.method, request.path, exc_info=True)
+                return self._problem(request, changed)
             log.exception("%r %r failed", request.method, request.path)
             return self._problem(request, WsgiCoverageError("internal error: see the server's log"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import coverage
 import pytest
 
+from wsgi_coverage.collect import live
 from wsgi_coverage.collect.before import Before, Begun, early, modules_now, ran_above
 from wsgi_coverage.compat import measurement
 
@@ -77,7 +78,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> coverage.Coverage:
         monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "shop_goods.py").write_text("price = 1\n")
     cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
-    measurement.prepare(cov)
+    live.prepare(cov)
     return cov
 
 

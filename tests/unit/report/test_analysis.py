@@ -11,9 +11,10 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.model import Report
 from wsgi_coverage.owned import replace
-from wsgi_coverage.report import analysis, building, formats, parsing
+from wsgi_coverage.report import building, formats, parsing
 from wsgi_coverage.report.analysis import Rules, name_of, rules_of
 from wsgi_coverage.report.kept import FIGURES, Kept, pack
 
@@ -184,7 +185,7 @@ def test_without_the_parts_of_coverage_pys_parser_reports_are_the_same(
 
 
 def test_the_parts_of_coverage_pys_parser_are_there() -> None:
-    assert analysis.can_be_kept()
+    assert can_be_kept()
 
 
 @pytest.mark.parametrize("broken", ["lend", "take"])

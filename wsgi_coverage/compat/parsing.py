@@ -1,0 +1,147 @@
+"""What a source could execute, by coverage.py's own parser, as plain data that can be kept.
+
+A parser is taken apart after its work and put together again later, so that every question about
+lines and arcs is still answered by coverage.py's code. That touches attributes of its parser; if
+they are not as expected, nothing is kept, and coverage.py parses each source each time.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from coverage.plugin import CodeRegion
+
+from wsgi_coverage.compat import names
+
+PARTS = {
+    "statements",
+    "excluded",
+    "multiline_map",
+    "_ast_root",
+    "_all_arcs",
+    "_missing_arc_fragments",
+    "_with_jump_fixers",
+}
+
+
+@cache
+def can_be_kept() -> bool:
+    """Tell whether coverage.py's parser has the parts that are kept of it."""
+    return not names.missing(names.PARSER) and vars(_parser(text="", filename="x")).keys() >= PARTS
+
+
+def _parser(**arguments: Any) -> Any:
+    return names.find("coverage.parser:PythonParser")(**arguments)
+
+
+def joined(patterns: Iterable[str]) -> str:
+    """Several regular expressions as one, as coverage.py joins them."""
+    each = [*patterns]
+    return each[0] if len(each) == 1 else "|".join(f"(?:{pattern})" for pattern in each)
+
+
+def source_anywhere(filename: str) -> str:
+    """The text of a source, wherever coverage.py finds it: in an archive, for instance.
+
+    Raises:
+        NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
+    """
+    return str(names.find("coverage.python:get_python_source")(filename))
+
+
+def encoding_of(content: bytes) -> str:
+    """The encoding of a source.
+
+    Raises:
+        SyntaxError: as coverage.py's own, where there is none.
+    """
+    return str(names.find("coverage.phystokens:source_encoding")(content))
+
+
+def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dict[str, Any]:
+    """Parse a source, and take the result apart.
+
+    Args:
+        text: of the source.
+        filename: of the source, for messages.
+        exclude: a regular expression for lines to leave out.
+        partial: one for lines whose branches are left out; None: branches are not looked at.
+
+    Raises:
+        coverage.exceptions.NotPython: it cannot be parsed.
+    """
+    parser = _parser(text=text, filename=filename, exclude=exclude)
+    parser.parse_source()
+    kept: dict[str, Any] = {
+        "text": text,
+        "statements": sorted(parser.statements),
+        "excluded": sorted(parser.excluded),
+        "multiline": list(parser.multiline_map.items()),
+        "regions": [
+            [region.kind, region.name, region.start, _ranges(region.lines)]
+            for region in _regions(parser)
+        ],
+    }
+    if partial is not None:
+        kept["no_branch"] = sorted(parser.lines_matching(partial))
+        kept["arcs"] = sorted(parser.arcs())
+        kept["jumps"] = list(parser._with_jump_fixers.items())
+        kept["fragments"] = list((parser._missing_arc_fragments or {}).items())
+    return kept
+
+
+def _regions(parser: Any) -> Sequence[CodeRegion]:
+    finder = names.find("coverage.regions:RegionFinder")()
+    found: Sequence[CodeRegion]
+    if parser._ast_root is None or not hasattr(finder, "handle_node"):
+        found = names.find("coverage.regions:code_regions")(parser.text)
+    else:
+        finder.handle_node(parser._ast_root)  # what code_regions does, without parsing once more
+        found = finder.regions
+    return found
+
+
+def parser_of(kept: dict[str, Any], filename: str, *, exclude: str, branch: bool) -> Any:
+    """Put a parser together again, as it was after its work."""
+    parser = _parser(text=kept["text"], filename=filename, exclude=exclude)
+    parser.statements = set(kept["statements"])
+    parser.excluded = set(kept["excluded"])
+    parser.multiline_map = dict(kept["multiline"])
+    if branch:
+        parser._all_arcs = {(start, end) for start, end in kept["arcs"]}
+        parser._with_jump_fixers = {_tuples(arc): _tuples(jump) for arc, jump in kept["jumps"]}
+        parser._missing_arc_fragments = {
+            _tuples(arc): [_tuples(pair) for pair in pairs] for arc, pairs in kept["fragments"]
+        }
+    return parser
+
+
+def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
+    """The functions and classes of a source."""
+    return [
+        CodeRegion(kind=kind, name=name, start=start, lines=_lines(ranges))
+        for kind, name, start, ranges in kept["regions"]
+    ]
+
+
+def _tuples(value: Any) -> Any:
+    """What was made of tuples before it went through JSON."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _ranges(lines: Iterable[int]) -> list[list[int]]:
+    out: list[list[int]] = []
+    for line in sorted(lines):
+        if out and out[-1][1] == line - 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return out
+
+
+def _lines(ranges: Iterable[Sequence[int]]) -> set[int]:
+    return {line for first, last in ranges for line in range(first, last + 1)}

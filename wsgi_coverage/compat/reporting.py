@@ -1,0 +1,196 @@
+"""A Coverage that reports, and asks others for what its reporters are given; and its figures.
+
+Concurrency: one instance belongs to one report, and so to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coverage import Coverage
+from coverage.plugin import FileReporter
+
+from wsgi_coverage.compat import files, names
+from wsgi_coverage.compat.measurement import WarningCoverage
+
+Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
+
+
+class HookedCoverage(WarningCoverage):
+    """A Coverage that never measures, and asks us for what its reporters are given.
+
+    Args:
+        config: another Coverage's configuration, which is copied; or as plain data.
+        data_file: what it reports on.
+
+    Raises:
+        CoverageChangedError: this coverage.py does not ask, or not so.
+    """
+
+    def __init__(self, config: Any, data_file: Path) -> None:
+        names.require(names.REPORTS)
+        super().__init__(data_file=str(data_file), config_file=False)
+        if isinstance(config, Mapping):
+            for name in vars(self.config).keys() & config.keys():
+                setattr(self.config, name, config[name])
+        else:
+            self.config = config.copy()
+        # coverage.py reads a list without any path, and fails on it later.
+        self.config.paths = {name: paths for name, paths in self.config.paths.items() if paths}
+        self.config.data_file = str(data_file)
+        self.config.parallel = False
+        self.config.ignore_errors = True  # one bad source must not hide the others
+
+    # What coverage.py asks for
+
+    def names_from(self) -> str | None:
+        """The folder that relative names are about, with a separator at its end; None: this one."""
+        raise NotImplementedError
+
+    def map_names(self) -> None:
+        """Have data under the names that `[paths]` gives them."""
+        raise NotImplementedError
+
+    def reporter_of(self, file: Any) -> FileReporter:
+        """The reporter of a measured file; or the reporter itself, where that is given."""
+        raise NotImplementedError
+
+    def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
+        """What reporters are given for a file.
+
+        Raises:
+            CoverageException: it cannot be reported on.
+        """
+        raise NotImplementedError
+
+    def _init(self) -> None:
+        super()._init()
+        if (folder := self.names_from()) is not None:
+            files.take_names_from(folder)  # each Coverage of a process sets it, for all
+
+    def _prepare_data_for_reporting(self) -> None:
+        self.map_names()
+
+    def _get_file_reporter(self, morf: Any) -> FileReporter:
+        return self.reporter_of(morf)
+
+    def _analyze(self, morf: Any, file_reporter: FileReporter | None = None) -> Any:
+        return self.analyse(morf, file_reporter)
+
+    # What coverage.py itself would do
+
+    def _copy_under_mapped_names(self) -> None:
+        super()._prepare_data_for_reporting()
+
+    def _coverages_reporter(self, file: Any) -> FileReporter:
+        return super()._get_file_reporter(file)
+
+    def _coverages_analysis(self, reporter: FileReporter) -> Any:
+        analysed = names.find("coverage.results:analysis_from_file_reporter")
+        name = self._file_mapper(reporter.filename)
+        return analysed(self.get_data(), self.config.precision, reporter, name)
+
+    def _mapped(self) -> Callable[[str], str]:
+        if not (self.config.paths or self.config.relative_files or names.has(names.PATHS)):
+            return str
+        names.require(names.PATHS)
+        found: Callable[[str], str] = self._make_aliases().map
+        return found
+
+    def analyses(self) -> Iterable[tuple[FileReporter, Any]]:
+        """Every file that is to be reported on, in the order of reports, with its analysis.
+
+        Raises:
+            coverage.exceptions.NoDataError: there is none.
+        """
+        found: Iterable[tuple[FileReporter, Any]] = names.find(
+            "coverage.report_core:get_analysis_to_report"
+        )(self, None)
+        return found
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Ask the data file inside by one connection: each question would open one of its own."""
+        connect = getattr(self.get_data(), "_connect", contextlib.nullcontext)
+        with connect():
+            yield
+
+    def close(self) -> None:
+        """Close what reporting opened; coverage.py does that in an exit handler."""
+        for data in self._data_to_close:
+            data.close(force=True)
+
+
+class CheckedCoverage(Coverage):
+    """A Coverage that has each source looked at before it is opened."""
+
+    def look_at(self, filename: str) -> None:
+        """See whether a source may be opened.
+
+        Raises:
+            CoverageException: it may not.
+        """
+        raise NotImplementedError
+
+    def _analyze(self, morf: Any, *more: Any, **named: Any) -> Any:
+        self.look_at(str(getattr(morf, "filename", morf)))
+        return super()._analyze(morf, *more, **named)
+
+
+def python_reporter(path: str, cov: Coverage) -> Any:
+    """coverage.py's reporter of a Python source."""
+    return names.find("coverage.python:PythonFileReporter")(path, cov)
+
+
+def numbers(counts: Counts, precision: int) -> Any:
+    """coverage.py's numbers of one file or region."""
+    return names.find("coverage.results:Numbers")(precision, 1, *counts)
+
+
+def no_numbers(precision: int) -> Any:
+    """coverage.py's numbers of nothing, to add others to."""
+    return names.find("coverage.results:Numbers")(precision)
+
+
+def counts_of(of: Any) -> Counts:
+    """What is kept of coverage.py's numbers."""
+    return (
+        of.n_statements,
+        of.n_excluded,
+        of.n_missing,
+        of.n_branches,
+        of.n_partial_branches,
+        of.n_missing_branches,
+    )
+
+
+def narrowed(analysis: Any, regions: Sequence[set[int]]) -> Iterator[Counts]:
+    """The figures of parts of a file, each given by its lines."""
+    narrower = names.find("coverage.results:AnalysisNarrower")(analysis)
+    narrower.add_regions(regions)
+    for lines in regions:
+        yield counts_of(narrower.narrow(lines).numbers)
+
+
+def shown(percent: float, precision: int) -> str:
+    """A percentage as coverage.py shows it.
+
+    Raises:
+        CoverageChangedError: that cannot be told with this coverage.py.
+    """
+    names.require(names.REQUIRED)
+    return str(names.find("coverage.results:display_covered")(percent, precision))
+
+
+def is_enough(percent: float, required: float, precision: int) -> bool:
+    """Tell whether a percentage, as it is shown, is what is required.
+
+    Raises:
+        CoverageChangedError: that cannot be told with this coverage.py.
+    """
+    names.require(names.REQUIRED)
+    fails = names.find("coverage.results:should_fail_under")
+    return not fails(percent, required, precision)
