@@ -226,8 +226,9 @@ def version() -> str:
     return coverage.__version__
 
 
+@cache
 def find(name: str) -> Any:
-    """What has a name.
+    """What has a name, as module:attribute.
 
     Raises:
         CoverageChangedError: nothing has.

@@ -1,0 +1,119 @@
+"""Runs a small application with a coverage.py in which one name is another, again and again.
+
+A line of standard input is a request, a line of standard output its answer, both in JSON. Each
+request is run in a fork, which begins with all imported that has nothing to do with coverage.py.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import jinja2  # noqa: F401  imported here once, not in each fork
+from werkzeug.test import Client
+
+COVERAGE = Path(importlib.util.find_spec("coverage").origin).parent
+PATIENCE = 60  # seconds
+SOURCE = "def f(x):\n    return x + 1\n"
+PAGES = ("/html/", "/html/mod_py.html", "/export?format=json")
+READ = ("/", "/files", "/report", "/functions", *PAGES)
+JSON = {"Accept": "application/json"}
+
+
+def renamed(name, folder):
+    """A copy of the coverage.py that is installed, with another name throughout.
+
+    What is documented stays: options, which may have the same name (run:branch).
+    """
+    copy = folder / "coverage"
+    shutil.copytree(COVERAGE, copy)
+    for path in [*copy.glob("*.py"), *copy.glob("htmlfiles/*.html")]:
+        text = path.read_text(encoding="utf-8")
+        if name in text:
+            path.write_text(re.sub(rf"(?<!:)\b{name}\b", f"{name}_renamed", text), encoding="utf-8")
+
+
+def alone():
+    """What coverage.py does by itself."""
+    import coverage
+
+    cov = coverage.Coverage(data_file=None, include=["*/mod.py"])
+    cov.start()
+    import mod
+
+    mod.f(1)
+    cov.stop()
+    cov.json_report(outfile=os.devnull)
+    cov.html_report(directory="html")
+    return True
+
+
+def with_us(branch):
+    """What an application does that is wrapped, and what is answered on it."""
+    logging.disable(logging.CRITICAL)
+
+    def app(environ, start_response):
+        import mod
+
+        mod.f(1)
+        start_response("200 OK", [])
+        return [b"served"]
+
+    from wsgi_coverage import CoverageMiddleware
+
+    client = Client(CoverageMiddleware(app, debug=True, branch=branch))
+    told = {"served": client.get("/").text}
+    at = "/debug/coverage"
+    answers = {"/refresh": client.post(f"{at}/refresh?wait=0", headers=JSON)}
+    answers |= {path: client.get(at + path) for path in READ}
+    told["refresh"] = answers["/refresh"].get_json()
+    if answers["/refresh"].status_code == 200:
+        files = client.get(f"{at}/files", headers=JSON).get_json()
+        told["files"] = {Path(each["file"]).name: each["missing"] for each in files}
+    snapshot = "/snapshot?detail=lines&reset=1"
+    answers[snapshot] = client.post(at + snapshot, headers=JSON)
+    told["status"] = {path: answer.status_code for path, answer in answers.items()}
+    told["health"] = client.get(f"{at}/health", headers=JSON).text
+    return told
+
+
+def in_a_fork(request, folder):
+    """Run it, and write its answer into a file."""
+    signal.alarm(PATIENCE)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        work = alone() if request["alone"] else with_us(request["branch"])
+    except BaseException:
+        work = {"failed": traceback.format_exc()}
+    (folder / "answer.json").write_text(json.dumps(work))
+
+
+def answered(request):
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        renamed(request["name"], folder)
+        (folder / "mod.py").write_text(SOURCE)
+        (folder / ".coveragerc").write_text(request["config"])
+        pid = os.fork()
+        if not pid:
+            try:
+                in_a_fork(request, folder)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        try:
+            return json.loads((folder / "answer.json").read_text())
+        except OSError:
+            return {"failed": "it ended before it was done"}
+
+
+for line in sys.stdin:
+    print(json.dumps(answered(json.loads(line))), flush=True)

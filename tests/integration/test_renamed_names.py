@@ -1,0 +1,99 @@
+"""A release of coverage.py renames a name that its documentation does not promise."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsgi_coverage.compat import names
+
+RENAMING = Path(__file__).parent / "support" / "renaming.py"
+
+# Each name, and whether it is one that coverage.py's own tracer needs, which measures branches.
+NAMES = {
+    name.replace(":", ".").rpartition(".")[2]: need == names.COLLECTOR
+    for need, of in names.NEEDS.items()
+    for name in of.names
+}
+
+ONLY_THE_MODULE = "[run]\ninclude = */mod.py\n"
+ALL_RAN = {"mod.py": 0}  # files, and their missing lines
+
+Renamed = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renamed]:
+    """Ask what becomes of an application when a name is another."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    with subprocess.Popen(
+        [sys.executable, str(RENAMING)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path_factory.mktemp("renamed"),
+        env={**kept, "PYTHONDONTWRITEBYTECODE": "1"},
+    ) as process:
+
+        def ask(
+            name: str, *, branch: bool = False, alone: bool = False, config: str = ONLY_THE_MODULE
+        ) -> Any:
+            request = {"name": name, "branch": branch, "alone": alone, "config": config}
+            print(json.dumps(request), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_application_goes_on_and_health_names_what_is_missing(
+    renamed: Renamed, name: str
+) -> None:
+    told = renamed(name, branch=NAMES[name])
+    if is_well(name, told):
+        return
+    if renamed(name, alone=True) is not True:
+        pytest.skip("coverage.py does not work by itself without this name")
+    pytest.fail(json.dumps(told, indent=1).replace("\\n", "\n"))
+
+
+def is_well(name: str, told: dict[str, Any]) -> bool:
+    return (
+        told.get("served") == "served"
+        and told["status"]["/refresh"] in (200, 409, 503)
+        and all(status < 500 or status == 503 for status in told["status"].values())
+        and told.get("files", ALL_RAN) == ALL_RAN
+        and name in told["health"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("find_possibly_unexecuted_files", "[run]\nsource = .\n"),
+        ("_make_aliases", f"{ONLY_THE_MODULE}[paths]\nhere =\n    .\n    /elsewhere\n"),
+    ],
+)
+def test_a_report_that_would_not_be_right_without_a_name_is_refused(
+    renamed: Renamed, name: str, config: str
+) -> None:
+    told = renamed(name, config=config)
+
+    assert told["served"] == "served"
+    assert told["status"]["/refresh"] == 503
+    assert told["refresh"]["error"] == "coverage-changed"
+    assert name in told["refresh"]["message"]
+
+
+def test_where_every_name_is_there_all_is_answered(renamed: Renamed) -> None:
+    told = renamed("no_name_of_coverage_py")
+
+    assert {*told["status"].values()} == {200}
+    assert told["files"] == ALL_RAN
+    assert "coverage-changed" not in told["health"]
