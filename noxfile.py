@@ -179,6 +179,15 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session(python="3.13", default=False)
+def prerelease(session: nox.Session) -> None:
+    """The newest coverage.py that can be had, which may have renamed what is needed of it."""
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *ASGI)
+    session.install("--pre", "--upgrade", "coverage")
+    session.run("coverage", "--version")
+    session.run(*RUN, *QUIET, *(session.posargs or ("tests/unit", "tests/integration")))
+
+
+@nox.session(python="3.13", default=False)
 def screenshots(session: nox.Session) -> None:
     """The pictures of the dashboard that the README shows; --all: every page, in every window."""
     session.install(f"{wheel(session)}[flask]", *SERVERS, *CLIENTS)
