@@ -28,6 +28,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.asking import number
 from wsgi_coverage.cli.server import TICK, Server, ServerError, is_listened_at
 from wsgi_coverage.collect import children, saving
+from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.final import Outcome, conclude
@@ -134,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             workspace = folder / "report"
             workspace.mkdir()
             outcome = conclude(
-                cov.config,
+                configuration.of(cov),
                 data_files,
                 workspace,
                 unexecuted=children.could_run(cov, executed) if executed else (),

@@ -24,6 +24,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import core, forking, live, unexecuted
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.compat import measurement, names
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.errors import CoverageChangedError, SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
@@ -93,9 +94,13 @@ def announce_only(
     Raises:
         SettingsError: the configuration cannot be read.
         UnsupportedPythonError: this Python cannot measure.
+        CoverageChangedError: they cannot be measured, or reported on, with this coverage.py.
     """
     core.check_python()
     cov = live.make(live.LiveCoverage, config_file, branch=branch)
+    for need in (names.RULES, names.REPORTS, names.REQUIRED):
+        names.require(need)  # now, not once all has run
+    measurement.finds_never_run(cov)
     _announce(env, live.for_children(cov, data_file=data_file), interval)
     return cov
 

@@ -38,6 +38,8 @@ def renamed(name, folder):
         text = path.read_text(encoding="utf-8")
         if name in text:
             path.write_text(re.sub(rf"(?<!:)\b{name}\b", f"{name}_renamed", text), encoding="utf-8")
+        if path.stem == name:
+            path.rename(path.with_stem(f"{name}_renamed"))
 
 
 def alone():
