@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import needs
 
 RENAMING = Path(__file__).parent / "support" / "renaming.py"
 
 # Each name, and whether it is one that coverage.py's own tracer needs, which measures branches.
 NAMES = {
-    name.replace(":", ".").rpartition(".")[2]: need == names.COLLECTOR
-    for need, of in names.NEEDS.items()
+    name.replace(":", ".").rpartition(".")[2]: need == needs.COLLECTOR
+    for need, of in needs.NEEDS.items()
     for name in of.names
 }
 MODULES = {
     name.partition(":")[0].removeprefix("coverage.")
-    for of in names.NEEDS.values()
+    for of in needs.NEEDS.values()
     for name in of.names
 }
 

@@ -24,7 +24,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import core, forking, live, unexecuted
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.compat import measurement, names
+from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.errors import CoverageChangedError, SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
@@ -98,7 +98,7 @@ def announce_only(
     """
     core.check_python()
     cov = live.make(live.LiveCoverage, config_file, branch=branch)
-    for need in (names.RULES, names.REPORTS, names.REQUIRED):
+    for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
     measurement.finds_never_run(cov)
     _announce(env, live.for_children(cov, data_file=data_file), interval)

@@ -13,7 +13,7 @@ from typing import Any
 from coverage import Coverage
 
 from wsgi_coverage.collect import monitoring
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.store import mapped
 
@@ -75,7 +75,7 @@ def why_not_marking(cov: Coverage, *, branch: bool | None, with_children: bool) 
         branch: whether branches are measured; None: as the configuration says.
         with_children: whether the processes that this one starts are measured by wsgi-coverage.
     """
-    if why_not := monitoring.why_not() or names.why_without(names.RULES):
+    if why_not := monitoring.why_not() or names.why_without(needs.RULES):
         return why_not
     if cov.get_option("run:timid"):
         return "timid is set in coverage.py's configuration"

@@ -14,7 +14,7 @@ from coverage import Coverage
 from wsgi_coverage.collect import core, live
 from wsgi_coverage.collect.base import Engine
 from wsgi_coverage.collect.marking import Marking
-from wsgi_coverage.compat import files, measurement, names
+from wsgi_coverage.compat import files, measurement, names, needs
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -55,7 +55,7 @@ def start(
             live.LiveCoverage,
             config_file,
             branch=branch,
-            in_memory=not names.has(names.RULES, names.COLLECTOR),
+            in_memory=not names.has(needs.RULES, needs.COLLECTOR),
         )
         tracing = _tracing(made, why_not)
         if failure is not None:

@@ -30,7 +30,7 @@ from wsgi_coverage.collect.flushed import Flushed, converted, saved
 from wsgi_coverage.collect.locking import locked
 from wsgi_coverage.collect.ourselves import is_ours
 from wsgi_coverage.collect.ownership import Ownership
-from wsgi_coverage.compat import measurement, names
+from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import forksafe, regular, stamp, start
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
@@ -96,7 +96,7 @@ class Tracing(Engine):
 
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
-            if names.has(names.RULES, names.COLLECTOR):
+            if names.has(needs.RULES, needs.COLLECTOR):
                 live.prepare(self._cov)
                 measurement.use_data(self._cov, CoverageData(no_disk=True))
             self._cov.start()
@@ -189,7 +189,7 @@ class Tracing(Engine):
         )
 
     def _early(self) -> Iterable[Early]:
-        return super()._early() if names.has(names.RULES) else ()
+        return super()._early() if names.has(needs.RULES) else ()
 
     # Flushing
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from coverage import Coverage
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 
 
 def of(cov: Coverage) -> Any:
@@ -24,7 +24,7 @@ def of(cov: Coverage) -> Any:
     try:
         return cov.config
     except AttributeError:
-        names.require(names.REPORTS)
+        names.require(needs.REPORTS)
         raise
 
 
@@ -62,7 +62,7 @@ def serialized(cov: Coverage, *, data_file: str | None = None, any_core: bool = 
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
     """
-    names.require(names.CHILDREN)
+    names.require(needs.CHILDREN)
     config = of(cov).copy()
     if data_file is not None:
         config.data_file = data_file

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 
 
 def names_from() -> str | None:
     """The folder that a Coverage that runs takes relative names to be about; None: not known."""
-    if not names.has(names.NAMES_FROM):
+    if not names.has(needs.NAMES_FROM):
         return None
     return os.path.normpath(str(names.find("coverage.files:relative_directory")()))
 
@@ -35,7 +35,7 @@ def matcher(patterns: Sequence[str], name: str) -> Callable[[str], bool]:
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
     """
-    names.require(names.PATTERNS)
+    names.require(needs.PATTERNS)
     prepared = names.find("coverage.files:prep_patterns")(patterns)
     found: Callable[[str], bool] = names.find("coverage.files:GlobMatcher")(prepared, name).match
     return found
@@ -46,7 +46,7 @@ def filter_of(config: Any) -> Callable[[str], bool]:
 
     Where that cannot be told with this coverage.py, it may be about any.
     """
-    if names.missing(names.PATTERNS):
+    if names.missing(needs.PATTERNS):
         return bool
     include, omit = (
         matcher(patterns or [], "report")
@@ -81,6 +81,6 @@ def below(config: Any, places: Iterable[str]) -> Iterator[str]:
 
 def page_base(shown: str) -> str | None:
     """What the name of a source's HTML page begins with; None: not known with this coverage.py."""
-    if names.missing(names.PAGE_NAMES):
+    if names.missing(needs.PAGE_NAMES):
         return None
     return str(names.find("coverage.files:flat_rootname")(shown))

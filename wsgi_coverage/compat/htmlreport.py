@@ -12,14 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.reporting import Counts, HookedCoverage, numbers
 
 
 @cache
 def parts_are_as_expected() -> bool:
     """Tell whether coverage.py's HTML reporter can be asked for a single page."""
-    return not names.missing(names.PAGES)
+    return not names.missing(needs.PAGES)
 
 
 class Row(NamedTuple):

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.reporting import HookedCoverage
 
 
@@ -21,7 +21,7 @@ def report(cov: HookedCoverage) -> dict[str, Any]:
     Raises:
         coverage.exceptions.NoDataError: there is nothing to report on.
     """
-    if names.missing(names.DETAIL):
+    if names.missing(needs.DETAIL):
         return _by_itself(cov)
     reporter = names.find("coverage.jsonreport:JsonReporter")(cov)
     data = cov.get_data()

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, cast
 
 from coverage import Coverage, CoverageData
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
@@ -93,7 +93,7 @@ def prepare(cov: Coverage, folder: str, omitting: Callable[[Any], Any]) -> None:
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
     """
-    names.require(names.RULES)
+    names.require(needs.RULES)
     cov._init()
     if cov.get_option("run:relative_files"):  # any other Coverage begun elsewhere would change that
         cov._file_mapper = lambda filename: filename.removeprefix(folder)
@@ -163,7 +163,7 @@ def core_name(cov: Coverage) -> str:
 
 def problem(cov: Coverage) -> str | None:
     """Try the loss-free flush on made-up lines; say what is not as expected, if anything is."""
-    if why_not := names.why_without(names.COLLECTOR):
+    if why_not := names.why_without(needs.COLLECTOR):
         return why_not
     try:
         collector = collector_of(cov)
@@ -209,7 +209,7 @@ def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | N
     """Have coverage.py's reporters find this data in a Coverage that records nothing by itself."""
     if instead_of is not None:
         instead_of.close(force=True)
-    if names.missing(names.LENDING):
+    if names.missing(needs.LENDING):
         return
     if instead_of is not None:
         cov._data_to_close.remove(instead_of)
@@ -484,9 +484,9 @@ def finds_never_run(cov: Coverage) -> bool:
         CoverageChangedError: there is, and that cannot be done with this coverage.py.
     """
     if any(cov.get_option(f"run:{option}") for option in ("source", "source_pkgs", "source_dirs")):
-        names.require(names.NEVER_RUN)
+        names.require(needs.NEVER_RUN)
         return True
-    return not names.missing(names.NEVER_RUN)
+    return not names.missing(needs.NEVER_RUN)
 
 
 def source_packages(cov: Coverage) -> Iterable[str]:
@@ -543,7 +543,7 @@ def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
 
 def is_process_start(cov: Coverage) -> bool:
     """Tell whether COVERAGE_PROCESS_START made this Coverage."""
-    if names.missing(names.EARLIER):
+    if names.missing(needs.EARLIER):
         return False
     from coverage import process_startup
 

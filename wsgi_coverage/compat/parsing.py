@@ -15,7 +15,7 @@ from typing import Any
 
 from coverage.plugin import CodeRegion
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 
 PARTS = {
     "statements",
@@ -31,7 +31,7 @@ PARTS = {
 @cache
 def can_be_kept() -> bool:
     """Tell whether coverage.py's parser has the parts that are kept of it."""
-    return not names.missing(names.PARSER) and vars(_parser(text="", filename="x")).keys() >= PARTS
+    return not names.missing(needs.PARSER) and vars(_parser(text="", filename="x")).keys() >= PARTS
 
 
 def _parser(**arguments: Any) -> Any:

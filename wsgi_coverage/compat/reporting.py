@@ -13,7 +13,7 @@ from typing import Any
 from coverage import Coverage
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.compat import files, names
+from wsgi_coverage.compat import files, names, needs
 from wsgi_coverage.compat.measurement import WarningCoverage
 
 Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
@@ -31,7 +31,7 @@ class HookedCoverage(WarningCoverage):
     """
 
     def __init__(self, config: Any, data_file: Path) -> None:
-        names.require(names.REPORTS)
+        names.require(needs.REPORTS)
         super().__init__(data_file=str(data_file), config_file=False)
         if isinstance(config, Mapping):
             for name in vars(self.config).keys() & config.keys():
@@ -94,9 +94,9 @@ class HookedCoverage(WarningCoverage):
         return analysed(self.get_data(), self.config.precision, reporter, name)
 
     def _mapped(self) -> Callable[[str], str]:
-        if not (self.config.paths or self.config.relative_files or names.has(names.PATHS)):
+        if not (self.config.paths or self.config.relative_files or names.has(needs.PATHS)):
             return str
-        names.require(names.PATHS)
+        names.require(needs.PATHS)
         found: Callable[[str], str] = self._make_aliases().map
         return found
 
@@ -181,7 +181,7 @@ def shown(percent: float, precision: int) -> str:
     Raises:
         CoverageChangedError: that cannot be told with this coverage.py.
     """
-    names.require(names.REQUIRED)
+    names.require(needs.REQUIRED)
     return str(names.find("coverage.results:display_covered")(percent, precision))
 
 
@@ -191,6 +191,6 @@ def is_enough(percent: float, required: float, precision: int) -> bool:
     Raises:
         CoverageChangedError: that cannot be told with this coverage.py.
     """
-    names.require(names.REQUIRED)
+    names.require(needs.REQUIRED)
     fails = names.find("coverage.results:should_fail_under")
     return not fails(percent, required, precision)

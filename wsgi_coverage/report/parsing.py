@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.files import below, filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import start
@@ -167,7 +167,7 @@ def parse_ahead(
     Returns:
         The names of the analyses in the cache.
     """
-    if not can_be_kept() or names.missing(names.PATTERNS):
+    if not can_be_kept() or names.missing(needs.PATTERNS):
         return set()
     most = capacity.room() // PER_BYTE
     is_reported = filter_of(config)

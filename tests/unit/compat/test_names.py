@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import coverage
 import pytest
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.errors import CoverageChangedError
 
 
@@ -27,7 +27,7 @@ def test_what_is_documented_of_it_is_no_undocumented_name() -> None:
     documented = {each for each in dir(coverage.Coverage) if not each.startswith("_")}
     of_coverage = {
         name.rpartition(".")[2]
-        for need in names.NEEDS.values()
+        for need in needs.NEEDS.values()
         for name in need.names
         if name.startswith("coverage.control:Coverage.")
     }
@@ -37,18 +37,18 @@ def test_what_is_documented_of_it_is_no_undocumented_name() -> None:
 
 @pytest.mark.usefixtures("without_index_item")
 def test_a_name_that_is_missing_is_said_with_what_is_so_without_it() -> None:
-    assert names.missing(names.PAGES) == ("coverage.html:IndexItem",)
-    assert names.has(names.RULES, names.REPORTS)
-    assert not names.has(names.RULES, names.PAGES)
+    assert names.missing(needs.PAGES) == ("coverage.html:IndexItem",)
+    assert names.has(needs.RULES, needs.REPORTS)
+    assert not names.has(needs.RULES, needs.PAGES)
     (problem,) = names.problems()
-    assert problem == (f"coverage.html.IndexItem: {names.NEEDS[names.PAGES].without}")
+    assert problem == (f"coverage.html.IndexItem: {needs.NEEDS[needs.PAGES].without}")
 
 
 @pytest.mark.usefixtures("without_index_item")
 def test_what_cannot_be_done_without_it_is_refused_by_its_name() -> None:
-    names.require(names.REPORTS)
+    names.require(needs.REPORTS)
     with pytest.raises(CoverageChangedError, match=r"coverage\.html\.IndexItem"):
-        names.require(names.PAGES)
+        names.require(needs.PAGES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.compat import names
+from wsgi_coverage.compat import names, needs
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import detail, formats
 from wsgi_coverage.report.build import build_detail
@@ -79,7 +79,7 @@ def test_another_json_reporter_than_expected_gives_the_same(
     path = data_file(".coverage.a", {"app.py": [1, 2]})
     expected = only(path)
     (tmp_path / "only").rename(tmp_path / "before")
-    monkeypatch.setattr(names, "missing", lambda need: ("x",) if need == names.DETAIL else ())
+    monkeypatch.setattr(names, "missing", lambda need: ("x",) if need == needs.DETAIL else ())
 
     found = only(path)
 

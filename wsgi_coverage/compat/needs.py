@@ -1,0 +1,206 @@
+"""The undocumented names of coverage.py that are needed: what for, and what is so without them.
+
+No state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Names that are needed for one thing."""
+
+    without: str  # what is so where one of them is missing
+    names: tuple[str, ...]  # each as module:attribute, or module:class.attribute
+
+
+def _of(place: str, names: str) -> tuple[str, ...]:
+    """Names of a module (coverage.files:) or a class (coverage.html:HtmlReporter.)."""
+    return tuple(f"{place}{name}" for name in names.split())
+
+
+RULES = "rules"
+COLLECTOR = "collector"
+LENDING = "lending"
+NEVER_RUN = "never run"
+EARLIER = "process start"
+WARNINGS = "warnings"
+REPORTS = "reports"
+PATHS = "paths"
+PARSER = "parser"
+PATTERNS = "patterns"
+PAGES = "pages"
+PAGE_NAMES = "page names"
+DETAIL = "detail"
+REQUIRED = "required"
+CONNECTION = "connection"
+CHILDREN = "children"
+NAMES_FROM = "names from"
+
+NEEDS: Mapping[str, Need] = {
+    RULES: Need(
+        "statements are not marked in memory: coverage.py's own tracer measures, by what is "
+        "documented of it, lines that run during a save may be lost, and which modules had been "
+        "imported before is not told",
+        (
+            *_of(
+                "coverage.control:Coverage.",
+                "_init _inited_for_start _init_for_start _post_init _inorout _file_mapper",
+            ),
+            *_of("coverage.inorout:InOrOut.", "should_trace omit_match"),
+            *_of("coverage.disposition:FileDisposition.", "trace file_tracer source_filename"),
+        ),
+    ),
+    COLLECTOR: Need(
+        "where coverage.py's own tracer measures, it does so by what is documented of it: lines "
+        "that run during a save may be lost, load is not told from runtime, and there is no pause",
+        (
+            *_of("coverage.control:Coverage.", "_collector _data"),
+            *_of(
+                "coverage.collector:Collector.",
+                "flush_data use_data cached_mapped_file switch_context _installation_trace "
+                "_start_tracer tracers data data_lock covdata branch core threading should_trace "
+                "should_trace_cache",
+            ),
+            *_of("coverage.core:Core.", "packed_arcs systrace"),
+            *_of("coverage.sqldata:CoverageData.", "_connect _start_using _current_context"),
+        ),
+    ),
+    LENDING: Need(
+        "the Coverage that start_early returned gives what ran by get_data() alone, and has "
+        "nothing to report on",
+        _of("coverage.control:Coverage.", "_data _data_to_close"),
+    ),
+    NEVER_RUN: Need(
+        "files of `source` that never ran cannot be found: no report is made where source is set",
+        _of(
+            "coverage.inorout:InOrOut.",
+            "find_possibly_unexecuted_files _find_executable_files source_pkgs omit_match",
+        )
+        + _of("coverage.control:Coverage.", "_inorout _file_mapper"),
+    ),
+    EARLIER: Need(
+        "a Coverage that COVERAGE_PROCESS_START has started is taken for somebody else's: it is "
+        "reported on, and neither reset nor paused",
+        (
+            "coverage.control:process_startup.coverage",
+            *_of("coverage.control:Coverage.", "_auto_save _collector config"),
+            *_of("coverage.config:CoverageConfig.", "copy serialize deserialize"),
+            *_of("coverage.collector:Collector.", "flush_data cached_mapped_file"),
+        ),
+    ),
+    WARNINGS: Need(
+        "coverage.py's warnings go to Python's warning filters",
+        _of("coverage.control:Coverage.", "_warn"),
+    ),
+    CHILDREN: Need(
+        "processes that a program starts are not measured, but forks",
+        _of("coverage.config:CoverageConfig.", "copy serialize deserialize data_file core")
+        + _of("coverage.control:Coverage.", "config"),
+    ),
+    NAMES_FROM: Need(
+        "where a Coverage ran before, relative names are taken to be about the working folder",
+        _of("coverage.files:", "relative_directory"),
+    ),
+    REPORTS: Need(
+        "no report is made",
+        (
+            *_of(
+                "coverage.control:Coverage.",
+                "_init _get_file_reporter _analyze _prepare_data_for_reporting _file_mapper "
+                "_data_to_close config",
+            ),
+            *_of("coverage.report_core:", "get_analysis_to_report"),
+            *_of(
+                "coverage.results:",
+                "analysis_from_file_reporter Analysis AnalysisNarrower Numbers",
+            ),
+            *_of("coverage.results:AnalysisNarrower.", "add_regions narrow"),
+            *_of(
+                "coverage.results:Analysis.",
+                "numbers statements missing executed missing_formatted executed_branch_arcs",
+            ),
+            *_of(
+                "coverage.results:Numbers.",
+                "n_files n_statements n_excluded n_missing n_executed n_branches "
+                "n_partial_branches n_missing_branches n_executed_branches pc_covered",
+            ),
+            *_of(
+                "coverage.config:CoverageConfig.",
+                "copy paths data_file parallel report_include report_omit ignore_errors precision "
+                "report_contexts",
+            ),
+            *_of("coverage.files:", "RELATIVE_DIR"),
+        ),
+    ),
+    PATHS: Need(
+        "no report is made where [paths] or relative_files is set",
+        _of("coverage.control:Coverage.", "_make_aliases")
+        + _of("coverage.files:PathAliases.", "map"),
+    ),
+    PARSER: Need(
+        "every source is parsed anew for each report, by the process that makes it",
+        (
+            "coverage.parser:PythonParser",
+            *_of(
+                "coverage.parser:PythonParser.",
+                "parse_source statements excluded multiline_map lines_matching arcs _ast_root "
+                "_all_arcs _missing_arc_fragments _with_jump_fixers",
+            ),
+            *_of("coverage.python:", "PythonFileReporter get_python_source"),
+            *_of("coverage.python:PythonFileReporter.", "parser _parser relname"),
+            "coverage.phystokens:source_encoding",
+            *_of("coverage.regions:", "RegionFinder code_regions"),
+            *_of(
+                "coverage.config:CoverageConfig.", "exclude_list partial_list partial_always_list"
+            ),
+        ),
+    ),
+    PATTERNS: Need(
+        "sources are not parsed ahead of the first report",
+        _of(
+            "coverage.files:",
+            "GlobMatcher prep_patterns find_python_files canonical_filename",
+        )
+        + _of("coverage.config:CoverageConfig.", "run_omit include_namespace_packages"),
+    ),
+    PAGES: Need(
+        "all pages of coverage.py's HTML are made when the first of them is asked for",
+        (
+            *_of("coverage.html:", "HtmlReporter FileToReport IndexItem escape"),
+            *_of(
+                "coverage.html:HtmlReporter.",
+                "new_index_page should_report make_local_static_report_files write_html_page "
+                "write_index_page incr directory_was_empty index_pages index_tmpl source_tmpl "
+                "directory",
+            ),
+            "coverage.templite:Templite.context",
+            *_of("coverage.html:FileToReport.", "fr analysis html_filename prev_html next_html"),
+            *_of("coverage.html:IndexPage.", "filename summaries"),
+            *_of("coverage.config:CoverageConfig.", "html_dir extra_css"),
+            "coverage.misc:format_local_datetime",
+        ),
+    ),
+    PAGE_NAMES: Need(
+        "pages of coverage.py's HTML have other names than coverage.py gives them",
+        _of("coverage.files:", "flat_rootname"),
+    ),
+    DETAIL: Need(
+        "the lines of a snapshot take longer",
+        (
+            *_of(
+                "coverage.jsonreport:JsonReporter.",
+                "report_one_file make_summary make_branch_summary total",
+            ),
+            "coverage.jsonreport:FORMAT_VERSION",
+        ),
+    ),
+    REQUIRED: Need(
+        "wsgi-coverage test cannot tell whether enough was executed",
+        _of("coverage.results:", "display_covered should_fail_under"),
+    ),
+    CONNECTION: Need("reports take longer", _of("coverage.sqldata:CoverageData.", "_connect")),
+}
