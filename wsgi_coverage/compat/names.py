@@ -13,6 +13,7 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import coverage
@@ -91,8 +92,7 @@ def change(error: BaseException) -> CoverageChangedError | None:
     elif gone := [why for need in NEEDS if (why := why_without(need))]:
         changed = CoverageChangedError("; ".join(dict.fromkeys(gone)))
     elif isinstance(error, AttributeError) and _is_coverages(error.obj):
-        owner = error.obj if isinstance(error.obj, type) else type(error.obj)
-        what = f"{owner.__module__}.{owner.__name__}.{error.name}"
+        what = f"{_place_of(error.obj)}.{error.name}"
         changed = CoverageChangedError(f"coverage.py {version()} has no {what}")
     elif isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "coverage":
         changed = CoverageChangedError(f"coverage.py {version()} is not as expected: {error}")
@@ -121,6 +121,13 @@ def explaining() -> Iterator[None]:
 
 def _shown(name: str) -> str:
     return name.replace(":", ".")
+
+
+def _place_of(value: object) -> str:
+    if isinstance(value, ModuleType):
+        return value.__name__
+    owner = value if isinstance(value, type) else type(value)
+    return f"{owner.__module__}.{owner.__name__}"
 
 
 def _is_coverages(value: object) -> bool:

@@ -73,6 +73,12 @@ def test_an_attribute_that_something_of_coverage_pys_lacks_is_named() -> None:
     assert "Coverage.renamed" in problem
 
 
+def test_an_attribute_that_a_module_of_coverage_pys_lacks_is_named() -> None:
+    with pytest.raises(CoverageChangedError, match=r"has no coverage\.exceptions\.renamed"):  # noqa: SIM117
+        with names.explaining():
+            _ = coverage.exceptions.renamed
+
+
 def test_a_module_of_coverage_pys_that_is_not_there_is_named() -> None:
     with pytest.raises(CoverageChangedError, match="renamed"), names.explaining():
         import coverage.renamed  # noqa: F401
