@@ -152,7 +152,7 @@ class Engine(ABC):
         return [(name, plugin) for _, name, plugin in self._could_run(executed)]
 
     def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
-        """The same, and files that were imported early: path, name in data files, plugin."""
+        """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
         yield from unexecuted.files(self._cov, map(start.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 

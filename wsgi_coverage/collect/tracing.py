@@ -154,7 +154,7 @@ class Tracing(Engine):
         return True
 
     def _saw(self, filename: str) -> None:
-        """A source is being loaded, to be measured: remember which version."""
+        """A measured source is being loaded: remember its version."""
         self._version_of(measurement.name_in_data(self._collector, filename), filename)
 
     def _on_context_switch(self) -> None:
@@ -275,7 +275,7 @@ class Tracing(Engine):
         return new
 
     def _write(self, plane: str, context: str | None, found: Flushed) -> bool:
-        """Put into the memory what was found; tell whether anything of it is new there.
+        """Put lines or arcs into the memory; tell whether any of them is new there.
 
         In the static context its phase says what it is of.
         """

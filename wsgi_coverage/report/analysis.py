@@ -17,7 +17,7 @@ from wsgi_coverage.compat import names, parsing
 from wsgi_coverage.data import regular
 from wsgi_coverage.report.kept import digest
 
-FORMAT = 1  # of what is kept; goes up with every change of it
+FORMAT = 1  # version of the stored form
 
 
 @dataclass(frozen=True, slots=True)

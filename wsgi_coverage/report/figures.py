@@ -63,7 +63,11 @@ class Figures:
         return cls(**plain)
 
     def numbers(self, precision: int) -> Any:
-        """The same as coverage.py's own."""
+        """As coverage.py's Numbers.
+
+        Args:
+            precision: digits after the point of percentages.
+        """
         return numbers(self.counts, precision)
 
 
@@ -71,7 +75,7 @@ class KnownAnalysis:
     """Stands in for coverage.py's analysis in its text report and index pages, made of figures."""
 
     def __init__(self, figures: Figures, precision: int) -> None:
-        self.numbers: Numbers = figures.numbers(precision)
+        self.numbers: Any = figures.numbers(precision)
         self._figures = figures
 
     def missing_formatted(self, branches: bool = False) -> str:
@@ -191,7 +195,7 @@ def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
 
 
 def _regions(analysis: Any, reporter: FileReporter, runtime: set[int] | None) -> Iterable[Region]:
-    """The figures of coverage.py's function and class index pages, in their order."""
+    """The functions and classes of coverage.py's index pages, in their order."""
     kinds = [kind for kind, _ in reporter.code_region_kinds()]
     if not kinds:
         return

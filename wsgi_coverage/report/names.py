@@ -27,7 +27,7 @@ def page_of(shown: str, numbers: Any, config: Any) -> str | None:
 
 
 def page_name(shown: str) -> str:
-    """The name of a source's page: coverage.py's, where a file, and a link, can have it."""
+    """The name of a source's page: coverage.py's, where that can be a file name and a link."""
     base = page_base(shown)
     name = f"{base}.html"
     is_short = base is not None and len(os.fsencode(name)) <= LONGEST

@@ -91,7 +91,7 @@ class _Site:
             raise FileNotFoundError(str(error)) from error
 
     def page(self, name: str) -> None:
-        """Write one page, if there is one of this name."""
+        """Write the page of this name, if there is one."""
         noun = self._site.index_pages.get(name)
         if noun is not None:
             self._write_list(noun)

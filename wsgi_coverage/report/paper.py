@@ -65,7 +65,7 @@ def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
 
 
 class _Coverage(CheckedCoverage):
-    """Opens no source that is named in data from elsewhere, and that never ends."""
+    """Opens only regular files of a bounded size, because collected data may name any path."""
 
     def look_at(self, filename: str) -> None:
         check_source(filename)

@@ -94,7 +94,7 @@ def executed(cov: ReportingCoverage, folder: Path) -> Executed:
 
 
 def _reported(cov: ReportingCoverage) -> Any:
-    """Have every file analysed that is to be reported on; the sum, or None if there is none."""
+    """Analyse every file that is to be reported on; return the sum, or None if there is none."""
     numbers = None
     cov.get_data().set_query_contexts(cov.config.report_contexts)
     with contextlib.suppress(NoDataError):
@@ -162,7 +162,7 @@ def _file(
 
 
 def _ran(numbers: Any, figures: Figures, *, is_exact: bool) -> Ran | None:
-    """When a file ran; that it was imported is known, though nothing of it was seen."""
+    """When a file ran; one that was imported early ran at load, though nothing of it was seen."""
     if is_exact or numbers.n_executed:
         return Ran.of(numbers.n_executed, figures.runtime)
     return None if figures.runtime is None else Ran.AT_LOAD_ONLY

@@ -124,7 +124,7 @@ class ReportingCoverage(HookedCoverage):
         return self._coverages_reporter(start.here(file) if isinstance(file, str) else file)
 
     def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
-        """Fail for every format alike.
+        """Analyse a file once, so that all formats fail alike.
 
         coverage.py's parser, asked a second time about a source that it could not parse, says that
         there are no statements in it.
@@ -265,8 +265,8 @@ def kept_reporter(
     Args:
         name: the measured file.
         cov: whose configuration holds.
-        rules: what the analysis was made by.
-        load: returns the kept analysis; called when something is asked for.
+        rules: of the analysis.
+        load: returns the stored analysis; called when something is asked for.
     """
     from wsgi_coverage.compat.filereporter import KeptFileReporter
 
