@@ -28,12 +28,17 @@ def constant(name: str) -> Any:
     return ast.literal_eval(value)
 
 
+def sessions() -> dict[str, ast.FunctionDef]:
+    """The functions of noxfile.py that are sessions."""
+    functions = [node for node in NOXFILE.body if isinstance(node, ast.FunctionDef)]
+    return {each.name: each for each in functions if each.decorator_list}
+
+
 def pythons() -> Iterator[str]:
     """The Pythons that the default sessions are for."""
-    functions = {node.name: node for node in NOXFILE.body if isinstance(node, ast.FunctionDef)}
     for session in constant("nox.options.sessions"):
         name, _, version = session.partition("-")
-        [decorator] = functions[name].decorator_list
+        [decorator] = sessions()[name].decorator_list
         yield version or re.findall(r"python='([\d.]+)'", ast.unparse(decorator))[0]
 
 
@@ -76,3 +81,9 @@ def test_ci_has_every_python_that_the_default_sessions_are_for() -> None:
     ]
 
     assert set(versions.split()) >= set(pythons())
+
+
+def test_every_session_that_the_documentation_names_is_there() -> None:
+    for page in (ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        named = re.findall(r"nox -s (\w+)", page.read_text(encoding="utf-8"))
+        assert {*named} <= {*sessions()}, page

@@ -72,6 +72,12 @@ def test_every_setting_is_documented_with_its_variable(name: str) -> None:
     assert row in text("reference/settings.md")
 
 
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    named = re.findall(r"^\| `(\w+)` \| `WSGI_COVERAGE_", text("reference/settings.md"), re.M)
+
+    assert set(named) == set(settings.RULES)
+
+
 @pytest.mark.parametrize(
     ("name", "default"),
     [
@@ -120,6 +126,12 @@ def test_the_readme_links_to_the_changes_of_every_version_and_of_this_one() -> N
 
     assert linked == {page.stem for page in (DOCS / "changes").iterdir()}
     assert __version__ in linked
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    named = set(re.findall(r"^## `wsgi-coverage (\w+)", text("reference/cli.md"), re.M))
+
+    assert named == {command.__name__.rpartition(".")[2] for command in cli.COMMANDS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
