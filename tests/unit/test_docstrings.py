@@ -42,7 +42,7 @@ def test_every_public_definition_has_a_docstring() -> None:
             if not (ast.get_docstring(node) or "").strip():
                 lacking.append(f"{module}:{getattr(node, 'lineno', 1)} {name}")
 
-    assert lacking == []
+    assert "\n".join(lacking) == ""
 
 
 def test_every_module_of_the_tests_has_a_docstring() -> None:
@@ -52,4 +52,4 @@ def test_every_module_of_the_tests_has_a_docstring() -> None:
         if not ast.get_docstring(ast.parse(path.read_bytes()))
     ]
 
-    assert lacking == []
+    assert "\n".join(lacking) == ""

@@ -43,6 +43,7 @@ class LiveCoverage(WarningCoverage):
     was_our_choice = False  # the core; the user named none
 
     def warned(self, message: str, slug: str | None) -> None:
+        """Log a warning of coverage.py, unless its slug is one that says nothing here."""
         if slug not in QUIET:
             log.warning("coverage.py: %s", message)
 

@@ -29,6 +29,7 @@ class Rules:
     branch: bool
 
     def as_bytes(self) -> bytes:
+        """The rules with the versions of the format, coverage.py and Python, to make a name of."""
         versions = (FORMAT, names.version(), sys.version)
         return json.dumps([*versions, self.exclude, self.partial, self.branch]).encode()
 

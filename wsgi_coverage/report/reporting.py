@@ -97,9 +97,11 @@ class ReportingCoverage(HookedCoverage):
         self.remapped = False  # the data that is reported on is not the data file's any more
 
     def warned(self, message: str, slug: str | None) -> None:  # noqa: ARG002
+        """Keep a warning of coverage.py, for the answer."""
         self.notices.append(message)
 
     def names_from(self) -> str | None:
+        """The folder that relative names are relative to; None: the working directory."""
         return start.here("") if start.has_moved() else None
 
     def map_names(self) -> None:
@@ -112,6 +114,7 @@ class ReportingCoverage(HookedCoverage):
             self.remapped = True
 
     def reporter_of(self, file: Any) -> FileReporter:
+        """The reporter of a file: the analyst's, else coverage.py's own or a plugin's."""
         reporter = None
         if self.analyst and isinstance(file, str):
             reporter = self.analyst.reporter(file)
@@ -236,6 +239,7 @@ class ReportingCoverage(HookedCoverage):
             return self._mapped()
 
     def close(self) -> None:
+        """Close the data file, with no fork meanwhile."""
         with forksafe.no_fork():
             super().close()
 

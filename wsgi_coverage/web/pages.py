@@ -43,6 +43,7 @@ TITLES = {  # by slug
     "configuration": "Invalid coverage.py configuration",
     "snapshot-limit": "Too many snapshots",
     "build-failed": "Report could not be made",
+    "coverage-changed": "coverage.py is not as expected",
     "refresh-busy": "Another report is in progress",
     "not-measuring": "Measuring could not be started",
     "storage": "File cannot be opened or written",
