@@ -26,7 +26,7 @@ def converted(collector: Any, seen: measurement.Live) -> Flushed:
     """What the live sets held, as coverage.py would write it; by its own code."""
     has_arcs, numbers, tracers = measurement.convert(collector, seen)
     packed = {
-        name: {arc_of(*each) for each in found} if has_arcs else {*found}
+        name: {arc_of(*each) for each in found} if has_arcs else found
         for name, found in numbers.items()
     }
     return Flushed(has_arcs, packed, {**tracers})

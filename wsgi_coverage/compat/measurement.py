@@ -39,7 +39,7 @@ class Converted(NamedTuple):
     """What the live sets held, as coverage.py would write it."""
 
     has_arcs: bool
-    numbers: Mapping[str, Iterable[Any]]  # by name in data files: lines, or pairs of them
+    numbers: Mapping[str, set[Any]]  # by name in data files: lines, or pairs of them
     tracers: Mapping[str, str]  # names of plugins, by names of files that they trace
 
 
@@ -170,8 +170,7 @@ def problem(cov: Coverage) -> str | None:
         sample: Live = {__file__: _sample(collector)}
         converted = convert(collector, sample)
         wanted: set[Any] = {(1, 2)} if collector.branch else {1, 2}
-        found = {name: {*numbers} for name, numbers in converted.numbers.items()}
-        if found != {collector.cached_mapped_file(__file__): wanted}:
+        if converted.numbers != {collector.cached_mapped_file(__file__): wanted}:
             return "coverage.py's flush did not write what it was given"
         if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
             return "coverage.py's live data is not made of sets"
@@ -270,10 +269,11 @@ class _Caught:
         self.found = Converted(False, {}, {})
 
     def add_lines(self, lines: Mapping[str, Iterable[int]]) -> None:
-        self.found = self.found._replace(numbers=lines)
+        self.found = self.found._replace(numbers={name: {*seen} for name, seen in lines.items()})
 
     def add_arcs(self, arcs: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        self.found = self.found._replace(has_arcs=True, numbers=arcs)
+        numbers = {name: {*seen} for name, seen in arcs.items()}  # coverage.py empties its own
+        self.found = self.found._replace(has_arcs=True, numbers=numbers)
 
     def add_file_tracers(self, tracers: Mapping[str, str]) -> None:
         self.found = self.found._replace(tracers=dict(tracers))
@@ -534,7 +534,7 @@ def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
     seen = take(collector)
     found = convert(collector, seen)
     lines = {
-        name: {end for arc in numbers for end in arc if end > 0} if found.has_arcs else {*numbers}
+        name: {end for arc in numbers for end in arc if end > 0} if found.has_arcs else numbers
         for name, numbers in found.numbers.items()
     }
     named = {source: collector.cached_mapped_file(source) for source in seen}

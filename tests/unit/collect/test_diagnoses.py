@@ -23,6 +23,9 @@ FACTS_OF = {
     "dynamic-code": Facts(core="sysmon", dynamic_code=5_000),
     "configuration-ignored": Facts(configuration="/srv/.coveragerc", ignored_configurations=("x",)),
     "lossy-flush": Facts(coverage_version="9.9", flush_problem="AttributeError: data"),
+    "coverage-changed": Facts(
+        coverage_version="9.9", coverage_changes=("coverage.html.escape: pages are made at once",)
+    ),
     "no-channel": Facts(why_no_channel="there are no Unix sockets here"),
     "hidden-children": Facts(hides_children=True),
     "other-namespaces": Facts(other_namespaces=1),
@@ -79,6 +82,7 @@ def test_its_facts_call_for_a_diagnosis_and_for_no_other(name: str) -> None:
         ("dynamic-code", ["5,000", "about 12 MB"]),
         ("configuration-ignored", ["x configures", "/srv/.coveragerc"]),
         ("lossy-flush", ["9.9", "AttributeError: data"]),
+        ("coverage-changed", ["9.9", "coverage.html.escape: pages are made at once"]),
         ("no-channel", ["a second"]),
         ("private-folder-taken", ["wsgi-coverage-0 belongs to user 1001", "wsgi-coverage-0-1/abc"]),
         ("not-writable", ["/srv/shop (the file system is read-only)", "507"]),
