@@ -27,6 +27,7 @@ def test_a_file_has_one_entry_and_what_is_gone_leaves_no_warning(project, passwo
     data_file = project.folder / "shared" / ".coverage"
     data_file.parent.mkdir()
     env = {**password, "WSGI_COVERAGE_APP": "app:app", "PYTHONPATH": "."}
+    servers = []
     for release, (path, missing) in enumerate([("/a", [4]), ("/b", []), ("/b", [])]):
         folder = project.folder / "releases" / str(release)
         folder.mkdir(parents=True)
@@ -58,6 +59,13 @@ def test_a_file_has_one_entry_and_what_is_gone_leaves_no_warning(project, passwo
         assert report["app.py"]["missing_lines"] == []
         assert before is None or before["warnings"] == []
         if runs_on:
+            servers.append(server)
+            for each in servers:  # the totals are the same, whichever release is asked
+                summary = each.refresh()["summary"]
+                assert (summary["files"], summary["covered"]) == (
+                    answer["summary"]["files"],
+                    answer["summary"]["covered"],
+                )
             continue
         assert server.end() == 0
         if release:

@@ -18,7 +18,7 @@ from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import Versions
-from wsgi_coverage.report.releases import Releases, find
+from wsgi_coverage.report.releases import find
 from wsgi_coverage.report.reporting import ReportingCoverage
 
 MOST = 1_000  # warnings
@@ -83,7 +83,7 @@ def combine(
     for name in left_out:
         cov.failures[name] = "its source has changed since it was loaded: restart the workers"
     for name, plugin in unexecuted:
-        if (mapped := union.name(name)) not in left_out:
+        if (mapped := union.name(name)) not in left_out and not names.is_gone(name):
             union.touch(mapped, plugin or "")
     cov.imported_early = {union.name(name): unseen for name, unseen in imported_early.items()}
     if union.files:
@@ -113,9 +113,7 @@ class _Names:
 
     def __init__(self, mapped: Callable[[str], str]) -> None:
         self._mapped = mapped
-        self._releases: Releases | None = None
-        if (release := find(Path(start.here("") or Path.cwd()))) is not None:
-            self._releases = Releases(str(release.parent), release.name)
+        self._releases = find(Path(start.here("") or Path.cwd()))
 
     def look(self, names: Iterable[str]) -> None:
         """Find the releases, before any of these files is mapped."""

@@ -1,7 +1,8 @@
 """Release folders: each deploy of an application has its sources in another folder.
 
-`current` is a symbolic link to `releases/12`, and that is where the application runs. Data files of
-earlier releases name their own folders, and are about the same files.
+`current` is a symbolic link to `releases/12`, and that is where the application runs. What an
+earlier release recorded, in data files that lie elsewhere, is about the same files. Processes of an
+earlier release that still run have the same report as those of the current one.
 
 No state.
 """
@@ -26,11 +27,14 @@ class Releases:
     Args:
         folder: of all releases.
         current: the name of the one that runs.
+        is_here: whether this process runs it; if not, it may be anything, and counts once some
+            process knows of a file in it.
     """
 
-    def __init__(self, folder: str, current: str) -> None:
+    def __init__(self, folder: str, current: str, *, is_here: bool = True) -> None:
         self._folder = os.path.join(folder, "")  # noqa: PTH118  a Path for each of thousands
         self._current = current
+        self._is_known = is_here
         self._exists: dict[str, bool] = {}  # by full name in the current release
         self._others: dict[str, bool] = {current: False}  # whether that is another release
 
@@ -39,6 +43,7 @@ class Releases:
         found: dict[str, list[bool]] = {}
         for name in {*names}:
             release, below = self._split(name)
+            self._is_known |= bool(below) and release == self._current
             if below and release not in self._others:
                 found.setdefault(release, []).append(self._has(below))
         for release, has in found.items():
@@ -59,18 +64,21 @@ class Releases:
     def name(self, name: str) -> str | None:
         """The name that another release's file has in the current one; None: it is of none."""
         release, below = self._split(name)
-        if not below or not self._others.get(release):
+        if not self._is_another(release, below):
             return None
         return os.path.join(self._folder, self._current, below)  # noqa: PTH118
 
     def is_gone(self, name: str) -> bool:
         """Tell whether a file is of another release, and the current one does not have it."""
         release, below = self._split(name)
-        return bool(below and self._others.get(release)) and not self._has(below)
+        return self._is_another(release, below) and not self._has(below)
+
+    def _is_another(self, release: str, below: str) -> bool:
+        return self._is_known and bool(below) and self._others.get(release, False)
 
 
-def find(folder: Path) -> Path | None:
-    """The release that a working directory is in; None: no link leads to it.
+def find(folder: Path) -> Releases | None:
+    """The releases of which a working directory is in one; None: no link leads to one of them.
 
     Args:
         folder: where the application runs.
@@ -79,19 +87,25 @@ def find(folder: Path) -> Path | None:
         real = folder.resolve()
     except OSError:
         return None
-    for release in (real, *real.parents[:ABOVE]):
-        if len(release.parts) > DEEP and _is_linked(release):
-            return release
+    candidates = [
+        (each, _linked_near(each))
+        for each in (real, *real.parents[:ABOVE])
+        if len(each.parts) > DEEP
+    ]
+    for release, linked in candidates:
+        if str(release) in linked:
+            return Releases(str(release.parent), release.name)
+    for release, linked in candidates:  # it is an earlier one, or there are no releases at all
+        later = {each for each in linked if os.path.dirname(each) == str(release.parent)}  # noqa: PTH120
+        if len(later) == 1:
+            return Releases(str(release.parent), Path(later.pop()).name, is_here=False)
     return None
 
 
-def _is_linked(release: Path) -> bool:
-    """Tell whether a link beside it, or beside the folder of all releases, leads to it."""
-    return any(
-        os.path.realpath(link) == str(release)
-        for place in release.parents[:2]
-        for link in _links(place)
-    )
+def _linked_near(release: Path) -> set[str]:
+    """Folders that links beside it, and beside the folder of all releases, lead to."""
+    links = (link for place in release.parents[:2] for link in _links(place))
+    return {os.path.realpath(link) for link in links if os.path.isdir(link)}  # noqa: PTH112
 
 
 def _links(folder: Path) -> Iterator[str]:

@@ -15,23 +15,69 @@ def top(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
+def made(top: Path, *names: str) -> None:
+    for name in names:
+        path = top / "releases" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 @pytest.mark.parametrize("link", ["current", "releases/current"])
 @pytest.mark.parametrize("below", ["", "backend"])
 def test_a_link_that_leads_to_the_release_tells_where_all_are(
     top: Path, link: str, below: str
 ) -> None:
     (top / link).symlink_to(top / "releases" / "12")
+    made(top, "12/app.py")
+    old, new = (str(top / "releases" / each / "app.py") for each in ("11", "12"))
 
-    found = find(top / link / below)
+    for folder in (top / link / below, top / "releases" / "12" / below):
+        found = find(folder)
 
-    assert found == top / "releases" / "12" == find(top / "releases" / "12" / below)
+        assert found is not None
+        found.look([old])
+        assert found.name(old) == new
+
+
+@pytest.mark.parametrize("link", ["current", "releases/current"])
+@pytest.mark.parametrize("below", ["", "backend"])
+def test_a_process_of_an_earlier_release_tells_the_same(top: Path, link: str, below: str) -> None:
+    (top / link).symlink_to(top / "releases" / "12")
+    made(top, "11/backend/app.py", "11/gone.py", "12/backend/app.py", "12/new.py")
+    old, new = (str(top / "releases" / each / "backend" / "app.py") for each in ("11", "12"))
+
+    found = find(top / "releases" / "11" / below)
+
+    assert found is not None
+    found.look([old, new])
+    assert found.name(old) == new
+    assert found.name(new) is None
+    assert found.is_gone(str(top / "releases" / "11" / "gone.py"))
+
+
+def test_a_link_to_what_no_process_knows_of_tells_nothing(top: Path) -> None:
+    (top / "releases" / "other").symlink_to(top / "releases" / "12")
+    made(top, "11/app.py", "12/app.py")
+    mine = str(top / "releases" / "11" / "app.py")
+
+    found = find(top / "releases" / "11")
+
+    assert found is not None
+    found.look([mine])
+    assert found.name(mine) is None
 
 
 def test_without_a_link_there_are_no_releases(top: Path) -> None:
-    (top / "other").symlink_to(top / "releases" / "11")
     (top / "broken").symlink_to(top / "elsewhere")
 
     assert find(top / "releases" / "12") is None
+
+
+def test_links_to_several_releases_do_not_tell_which_is_current(top: Path) -> None:
+    made(top, "11/app.py")
+    (top / "other").symlink_to(top / "releases" / "11")
+    (top / "current").symlink_to(top / "releases" / "12")
+
     assert find(top / "releases" / "13") is None
 
 
