@@ -18,7 +18,7 @@ from wsgi_coverage import owned
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.report.targets import drafting, is_special, pour
+from wsgi_coverage.report.targets import drafting, is_special, opened, pour
 
 CHUNK = 1 << 16  # bytes
 MOST = 256_000_000  # bytes; what is larger is to go to a file
@@ -55,7 +55,7 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
     if is_special(target):
-        with saying_why_not(target), target.open("wb") as file:
+        with saying_why_not(target), opened(target) as file:
             return _copy(answer, file)
     with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
         return _copy(answer, file)

@@ -20,7 +20,7 @@ from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.report.targets import is_special, pour
+from wsgi_coverage.report.targets import is_special, pour, real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,7 @@ def _put(source: Path, target: Path) -> None:
     if is_special(target):
         pour(source, target)
         return
+    target = real(target)
     beside = target.with_name(f".wsgi-coverage-{target.name}")
     try:
         owned.create(beside)

@@ -1,4 +1,4 @@
-"""Write to a path that may be a device or a pipe, which is never replaced by a file.
+"""What a file is written to that need not be a file: a device, a pipe or a link is never replaced.
 
 Concurrency: functions without state.
 """
@@ -6,15 +6,24 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+MOST_LINKS = 40  # as many as Linux follows
 
 
 def is_special(target: Path) -> bool:
-    """Tell whether a path is a device, a pipe or a socket, which a file must not replace."""
+    """Tell whether a file cannot take a path's place.
+
+    That is so for a device, a pipe and a socket, and for /dev/stdout, whatever stdout is.
+    """
+    if _descriptor(target) is not None:
+        return True
     try:
         mode = target.stat().st_mode
     except OSError:
@@ -22,26 +31,56 @@ def is_special(target: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def _descriptor(target: Path) -> int | None:
+    """The open file of this process that a path stands for, as /dev/stdout and /dev/fd/3 do."""
+    own = os.path.realpath("/dev/fd")
+    hop = Path(os.path.abspath(target))  # noqa: PTH100  .. is resolved below, where links are
+    for _ in range(MOST_LINKS):
+        if os.path.realpath(hop.parent) == own:
+            return int(hop.name) if hop.name.isdecimal() else None
+        if not hop.is_symlink():
+            return None
+        hop = hop.parent / hop.readlink()
+    return None
+
+
+def opened(target: Path) -> BinaryIO:
+    """Open what `is_special` for writing; an open file goes on where it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    number = _descriptor(target)
+    return target.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+
+
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """Where to make a file: the target itself, or a temporary file for `pour` to copy.
+    """Where to make a file: the target, or a file that is poured into it afterwards.
+
+    A link stays one: the target is where it leads.
 
     Raises:
         OSError: there is no temporary folder.
     """
     if not is_special(target):
-        yield target
+        yield real(target)
         return
     with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
         yield Path(folder, "draft")
 
 
+def real(target: Path) -> Path:
+    """What is replaced in place of a link."""
+    return Path(os.path.realpath(target)) if target.is_symlink() else target
+
+
 def pour(draft: Path, target: Path) -> None:
-    """Copy the draft into the target, if they are different files.
+    """Write what was drafted into the target, if a file cannot take its place.
 
     Raises:
         OSError: it cannot be written.
     """
-    if draft != target and draft.exists():
-        with draft.open("rb") as source, target.open("wb") as sink:
+    if is_special(target) and draft.exists():
+        with draft.open("rb") as source, opened(target) as sink:
             shutil.copyfileobj(source, sink)

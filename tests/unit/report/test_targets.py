@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -76,3 +78,76 @@ def test_the_data_file_of_a_test_run_is_written_into_a_pipe(
 
     assert received() == b"data"
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def put(draft: Path, target: Path) -> None:
+    with drafting(target) as place:
+        whole = place.with_name("whole")
+        whole.write_bytes(draft.read_bytes())
+        whole.replace(place)
+        pour(place, target)
+
+
+def replace(draft: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        temporary.write_bytes(draft.read_bytes())
+
+
+WAYS = [put, replace, final._put]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "link"])
+def test_an_open_file_is_written_where_it_is(tmp_path: Path, way, name: str) -> None:
+    (tmp_path / "data").write_bytes(b"data")
+    with (tmp_path / "out").open("wb") as out:
+        out.write(b"before ")
+        out.flush()
+        target = Path(f"/dev/fd/{out.fileno()}")
+        if name == "link":
+            (tmp_path / "link").symlink_to(target)
+            target = tmp_path / "link"
+
+        way(tmp_path / "data", target)
+        out.write(b" after")
+
+    assert (tmp_path / "out").read_bytes() == b"before data after"
+    assert not (tmp_path / "link").exists() or (tmp_path / "link").is_symlink()
+
+
+def test_stdout_is_written_to_where_it_is_a_file(tmp_path: Path) -> None:
+    link = tmp_path / "stdout"  # as /dev/stdout is one, which nobody shall lose
+    link.symlink_to("/dev/fd/1")
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from pathlib import Path\n"
+                "from wsgi_coverage.report.targets import drafting, pour\n"
+                "with drafting(Path(sys.argv[1])) as draft:\n"
+                "    draft.write_bytes(b'data'); pour(draft, Path(sys.argv[1]))",
+                link,
+            ],
+            stdout=out,
+            check=True,
+        )
+
+    assert (tmp_path / "out").read_bytes() == b"data"
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_link_to_a_file_stays_one(tmp_path: Path, way, was_there: bool) -> None:
+    (tmp_path / "data").write_bytes(b"data")
+    (tmp_path / "real").mkdir()
+    if was_there:
+        (tmp_path / "real" / "file").write_bytes(b"former")
+    link = tmp_path / "link"
+    link.symlink_to("real/file")
+
+    way(tmp_path / "data", link)
+
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "file").read_bytes() == b"data"
