@@ -407,11 +407,16 @@ class Engine(ABC):
     def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
         """In a forked child that has run nothing new yet: register it in the table of processes."""
 
-    def being_late(self, begin: Callable[[], object]) -> Callable[[], None] | None:  # noqa: ARG002
+    def being_late(
+        self,
+        begin: Callable[[], object],  # noqa: ARG002
+        forget: Callable[[], object],  # noqa: ARG002
+    ) -> Callable[[], None] | None:
         """In the parent: what its children call right after the fork, instead of `after_fork`.
 
         Args:
             begin: registers the child; called before anything new is marked in it.
+            forget: closes what is the parent's; called right after the fork.
 
         Returns:
             None: children of this engine register at once.

@@ -116,14 +116,17 @@ class Marking(Engine):
         """In a forked child that has run nothing new yet: register it; see `Engine.catch_up`."""
         self._monitoring.catch_up()
 
-    def being_late(self, begin: Callable[[], object]) -> Callable[[], None]:
+    def being_late(
+        self, begin: Callable[[], object], forget: Callable[[], object]
+    ) -> Callable[[], None]:
         """Return what makes a forked child register itself only when it runs something new.
 
         Args:
             begin: registers the child; called before anything new is marked in it.
+            forget: closes what is the parent's; called right after the fork.
         """
         self.memory.note_late_children()
-        return self._monitoring.being_late(self.attention, begin)
+        return self._monitoring.being_late(self.attention, begin, forget)
 
     def after_fork(self) -> None:
         """In a child: renew the locks, and register the child in the table of processes."""

@@ -427,7 +427,12 @@ class Monitoring:
             if 0 < number < place.room:
                 chunk[place.at + number] = 1
 
-    def being_late(self, attention: Attention, begin: Callable[[], object]) -> Callable[[], None]:
+    def being_late(
+        self,
+        attention: Attention,
+        begin: Callable[[], object],
+        forget: Callable[[], object],
+    ) -> Callable[[], None]:
         """In the parent: what a forked child calls to register itself only when it runs new lines.
 
         Each page of memory that a child touches has to be copied first, which takes longer than
@@ -436,6 +441,7 @@ class Monitoring:
         Args:
             attention: has the first request looked at.
             begin: registers the child; called before anything new is marked.
+            forget: closes what is the parent's; called by the child at once.
         """
         self._begin_late = begin
         cell, late, always = self._cell, LATE, ALWAYS
@@ -445,6 +451,7 @@ class Monitoring:
                 self._heard, attention.heard = attention.heard, always
                 cell[1] = cell[0]
                 cell[0] = late
+                forget()
 
         return be_late
 

@@ -133,19 +133,28 @@ class Service:
 
     def listen(self, identity: JsonObject) -> None:
         """Be reachable under this identity, unless this process is already."""
+        if self._listener is not None and not self._listener.answers:
+            self.let_go()
+        self._bind(identity, answers=True)
+
+    def be_seen(self, identity: JsonObject) -> None:
+        """Have a socket that the system lists and nobody calls, unless there is one already."""
+        self._bind(identity, answers=False)
+
+    def _bind(self, identity: JsonObject, *, answers: bool) -> None:
         if not HAS_SOCKETS or self.is_waiting or self._listener is not None:
             return
         self._identity = identity
         try:
-            self._listener = self._new_listener(identity)
+            self._listener = self._new_listener(identity, answers=answers)
         except OSError as error:
             self._note(f"no channel to other workers: {error}")
 
-    def _new_listener(self, identity: JsonObject) -> Listener:
+    def _new_listener(self, identity: JsonObject, *, answers: bool = True) -> Listener:
         for _ in range(LISTEN_TRIES):
             with contextlib.suppress(FileNotFoundError):  # the last worker to end took the folder
-                return Listener(self._folder(), identity)
-        return Listener(self._folder(), identity)
+                return Listener(self._folder(), identity, answers=answers)
+        return Listener(self._folder(), identity, answers=answers)
 
     @property
     def is_waiting(self) -> bool:
@@ -196,6 +205,10 @@ class Service:
         self._is_forked = True
         self._thread = None
         self.let_go()
+
+    def forgetting(self) -> Callable[[], object]:
+        """In the parent, which has no thread: what a child calls first, and `forget` later."""
+        return self._listener.letting_go() if self._listener is not None else list
 
     def let_go(self) -> None:
         """Close the socket, until `listen`; to be called when no thread runs."""

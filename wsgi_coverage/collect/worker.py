@@ -131,6 +131,7 @@ class Worker:
         if self.engine.holds:
             ending.heed(self.close_in_time, flush_of=self._have_flushed)
         self._start_service()
+        self._service.be_seen(self._identity())
 
     def _settle(self) -> None:
         """Choose the folders that this process's user may write to."""
@@ -557,6 +558,7 @@ class Worker:
             with self._taking_turns():
                 self._service.stop()
                 self._service.let_go()  # callers of the meantime are refused
+                self._service.be_seen(self._identity())
             self.engine.listens(does=False)
 
     # Forks
@@ -573,7 +575,7 @@ class Worker:
         holds = self.engine.holds
         self.engine.catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
-            self.be_late = self.engine.being_late(self._begin_late)
+            self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
             return False
         if holds:
             ending.before_fork()

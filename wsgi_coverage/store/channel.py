@@ -44,24 +44,29 @@ class Listener:
     Args:
         folder: the private folder.
         identity: ``id``, ``host`` and ``pid``: what a caller is told of a worker that is silent.
+        answers: False: nobody is to call it. It is bound all the same, so that the system's list of
+            sockets (``ss -x``, ``/proc/net/unix``) tells which process is measured in which folder.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, answers: bool = True) -> None:
         name = f"{identity['pid']}-{os.urandom(4).hex()}"
+        unready = folder / f"{name}.unready"
+        self.answers: bool = answers
         self._record = folder / f"{name}.json"
-        self._path = folder / f"{name}{SUFFIX}"
-        owned.write(self._record, json.dumps(dict(identity)))
+        self._path = folder / f"{name}{SUFFIX}" if answers else unready
+        if answers:
+            owned.write(self._record, json.dumps(dict(identity)))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._inode = os.fstat(self._socket.fileno()).st_ino
         self._pid = os.getpid()
-        unready = folder / f"{name}.unready"
         try:
             with address_of(unready) as address:
                 self._socket.bind(address)
             unready.chmod(owned.FILE)
-            self._socket.listen(BACKLOG)
-            # Only now: a caller takes one that is bound and does not listen yet for dead.
-            unready.rename(self._path)
+            if answers:
+                self._socket.listen(BACKLOG)
+                # Only now: a caller takes one that is bound and does not listen yet for dead.
+                unready.rename(self._path)
         except OSError:
             unready.unlink(missing_ok=True)
             self.close()
@@ -85,6 +90,19 @@ class Listener:
             verb = json.loads(_read_line(connection))["verb"]
             connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
+
+    def letting_go(self) -> Callable[[], None]:
+        """In the parent: return what a forked child calls to close its copy of the socket."""
+        fd, inode, fstat, close = self._socket.fileno(), self._inode, os.fstat, os.close
+
+        def let_go() -> None:
+            try:
+                if fstat(fd).st_ino == inode:  # else it is another file's by now
+                    close(fd)
+            except OSError:
+                pass
+
+        return let_go
 
     @property
     def is_open(self) -> bool:

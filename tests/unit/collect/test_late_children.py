@@ -244,6 +244,23 @@ child.ends()
     assert told["noted"]
 
 
+def test_a_child_does_not_keep_the_socket_of_its_parent(serve: Measure) -> None:
+    told = serve(
+        """
+def sockets(pid):
+    held = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+    return [each for each in held if each.startswith("socket:")]
+
+child = Child(app.first)
+child.goes_on()
+tell(mine=len(sockets(os.getpid())), its=len(sockets(child.pid)))
+child.ends()
+"""
+    )
+
+    assert told["mine"] - told["its"] == 1
+
+
 def test_requests_of_a_child_are_its_own(serve: Measure) -> None:
     told = serve(
         """

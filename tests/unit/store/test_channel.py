@@ -106,6 +106,17 @@ def test_a_worker_that_does_not_answer_in_time_is_named(folder: Path, start: Sta
     assert answers == {"quick": True, "slow": False}
 
 
+@pytest.mark.skipif(not Path("/proc/net/unix").exists(), reason="no list of sockets here")
+def test_a_worker_that_answers_nobody_is_seen_and_not_called(folder: Path, start: Start) -> None:
+    start("a", lambda verb: {})
+    silent = Listener(folder, {"id": "b", "host": "h", "pid": os.getpid()}, answers=False)
+
+    assert silent._path.name in Path("/proc/net/unix").read_text()
+    assert [each["id"] for each in call_all(folder, "status", wait=10)] == ["a"]
+    silent.close()
+    assert not [*folder.glob("*.unready")]
+
+
 def test_who_waits_for_answers_gives_signs_of_life(folder: Path, start: Start) -> None:
     held = threading.Event()
     start("slow", lambda verb: {"late": held.wait(30)})
