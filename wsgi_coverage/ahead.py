@@ -20,12 +20,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage import owned
-from wsgi_coverage.collect import packages
+from wsgi_coverage.analysis.kept import ANALYSIS, FIGURES, Kept, digest
+from wsgi_coverage.collect.sources import packages
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.offload import capacity
-from wsgi_coverage.report.kept import ANALYSIS, FIGURES, Kept, digest
 from wsgi_coverage.store.turns import turn
+from wsgi_coverage.system import owned
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
@@ -148,7 +148,7 @@ def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
         names: of files that have been executed.
         state: replaced when all is done.
     """
-    from wsgi_coverage.report import parsing  # imports coverage.py: 0.1 s, 15 MB
+    from wsgi_coverage.analysis import parsing  # imports coverage.py: 0.1 s, 15 MB
 
     os.nice(NICENESS)
     kept = Kept(ahead.folder)

@@ -7,7 +7,7 @@ Concurrency: runs once, in the main thread.
 
 from __future__ import annotations
 
-from wsgi_coverage import interrupt
+from wsgi_coverage.system import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

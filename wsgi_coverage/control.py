@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import ahead, clock
-from wsgi_coverage.collect.diagnoses import diagnose
-from wsgi_coverage.collect.facts import gather
+from wsgi_coverage.analysis.kept import ANALYSIS
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import (
     BadParameterError,
     NoDataError,
@@ -26,15 +26,15 @@ from wsgi_coverage.errors import (
     RefusedReportError,
     is_shortage,
 )
+from wsgi_coverage.health.diagnoses import diagnose
+from wsgi_coverage.health.facts import gather
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import heavy, origin
 from wsgi_coverage.report.build import Source, build, build_detail
-from wsgi_coverage.report.fold import union
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.history import History, in_order
-from wsgi_coverage.report.kept import ANALYSIS
 from wsgi_coverage.report.library import Library
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import Snapshots

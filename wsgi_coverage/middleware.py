@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_coverage import callables
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.collect import forking, uwsgi
-from wsgi_coverage.collect.attention import Attention
+from wsgi_coverage.collect import forking
+from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
 from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 
-from wsgi_coverage import interrupt
+from wsgi_coverage.system import interrupt
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -20,7 +20,7 @@ def begin() -> None:
 
         worker = children.start()
         if worker is not None and children.announced_port(os.environ) is not None:
-            from wsgi_coverage import beside  # what knows HTTP, too
+            from wsgi_coverage.sideport import program as beside  # what knows HTTP, too
 
             try:
                 beside.serve_again(worker)

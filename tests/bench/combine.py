@@ -18,9 +18,9 @@ from pathlib import Path
 
 from coverage import Coverage, CoverageData
 
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import stamp
 from wsgi_coverage.report.combine import combine
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 LINES = (20, 900)  # in a source
 LOADED, RUN = 3, 8  # one in so many lines of a source, at load and afterwards

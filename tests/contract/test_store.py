@@ -14,8 +14,8 @@ import coverage
 import pytest
 
 from wsgi_coverage.data import regular, stamp
+from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import DiskFullError
-from wsgi_coverage.report.fold import union
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
 

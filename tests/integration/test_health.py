@@ -7,7 +7,7 @@ import pytest
 from child_scripts import SHOP, START, WRAPPED
 from stand_ins import Site
 
-from wsgi_coverage.collect import diagnoses
+from wsgi_coverage.health import diagnoses
 
 HEALTH = """
     health = call(app, "GET", PREFIX + "/health").json()

@@ -13,11 +13,11 @@ import pytest
 
 from wsgi_coverage import ahead as ahead_module
 from wsgi_coverage.ahead import DONE, LOCK, Ahead, is_worth, parse, plan
+from wsgi_coverage.analysis import parsing
+from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.source import name_of, rules_of
 from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.offload import capacity, child
-from wsgi_coverage.report import parsing
-from wsgi_coverage.report.analysis import name_of, rules_of
-from wsgi_coverage.report.kept import Kept
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store.turns import turn
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage import cli, interrupt
+from wsgi_coverage import cli
 from wsgi_coverage.cli import asking, collect, gate, output
 from wsgi_coverage.data import stamp
+from wsgi_coverage.system import interrupt
 
 Output = pytest.CaptureFixture[str]
 
@@ -503,7 +504,7 @@ def test_a_file_that_cannot_be_added_to_stays_as_it_was(
 
 
 def test_formats_are_those_that_can_be_made() -> None:
-    from wsgi_coverage.report import paper
+    from wsgi_coverage.checkout import paper
 
     assert collect.FORMATS == paper.FORMATS
 

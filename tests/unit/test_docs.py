@@ -9,8 +9,8 @@ import pytest
 from command_names import COMMAND_NAMES
 
 from wsgi_coverage import __version__, errors, settings
-from wsgi_coverage.collect.diagnoses import CHECKS
-from wsgi_coverage.web.glossary import GLOSSARY
+from wsgi_coverage.health.diagnoses import CHECKS
+from wsgi_coverage.web.dashboard.glossary import GLOSSARY
 from wsgi_coverage.web.routes import URL_MAP
 
 ROOT = Path(__file__).parents[2]

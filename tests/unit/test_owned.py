@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage import owned
+from wsgi_coverage.system import owned
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct, autouse=True)

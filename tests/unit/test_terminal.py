@@ -10,7 +10,7 @@ import termios
 
 import pytest
 
-from wsgi_coverage import terminal
+from wsgi_coverage.system import terminal
 
 
 def test_what_is_too_long_for_a_line_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
-from wsgi_coverage import interrupt
 from wsgi_coverage.cli import collect, dashboard, demo, gate, pods, run, test
 from wsgi_coverage.cli.output import say
 from wsgi_coverage.client import ClientError
 from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
+from wsgi_coverage.system import interrupt
 
 # What declares each: its arguments, and `run`, which returns the exit code. In the help's order.
 COMMANDS = (

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import owned
 from wsgi_coverage.cli import asking, output, pods
+from wsgi_coverage.system import owned
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 DATA_FILE = ".coverage"
@@ -70,9 +70,9 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
+    from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
-    from wsgi_coverage.report.checkout import Checkout
-    from wsgi_coverage.report.targets import drafting
+    from wsgi_coverage.system.targets import drafting
 
     target = arguments.output or Path(DATA_FILE)
     with drafting(target) as draft:
@@ -113,8 +113,8 @@ def tell(collection: Any, arguments: argparse.Namespace) -> int:
 
 
 def _report(data_file: Path, arguments: argparse.Namespace) -> None:
+    from wsgi_coverage.checkout import paper
     from wsgi_coverage.client.download import replacing, saying_why_not
-    from wsgi_coverage.report import paper
 
     if arguments.format == "html":
         folder = arguments.to or Path(HTML_FOLDER)

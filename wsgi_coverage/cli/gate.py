@@ -57,10 +57,10 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
+    from wsgi_coverage.checkout.changes import judge
+    from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
     from wsgi_coverage.client.revision import changed_lines
-    from wsgi_coverage.report.changes import judge
-    from wsgi_coverage.report.checkout import Checkout
 
     checkout = Checkout(Path(), arguments.rcfile)
     changed = changed_lines(checkout.folder, arguments.base)

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from wsgi_coverage import terminal
 from wsgi_coverage.client import Diff, File, Function, Health, Refreshed, Snapshot, Status, Worker
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
+from wsgi_coverage.system import terminal
 
 FILE_COLUMNS = {
     "file": "file",

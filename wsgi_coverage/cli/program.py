@@ -16,9 +16,9 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
-from wsgi_coverage import interrupt
-from wsgi_coverage.collect import monitoring
+from wsgi_coverage.collect.engines import monitoring
 from wsgi_coverage.errors import WsgiCoverageError
+from wsgi_coverage.system import interrupt
 
 _former: list[ModuleType] = []  # the former __main__, whose globals are still in use
 

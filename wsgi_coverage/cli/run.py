@@ -8,13 +8,16 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from wsgi_coverage import beside, bounds, interrupt, sideport
+from wsgi_coverage import bounds
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
 from wsgi_coverage.errors import NotMeasuringError, SettingsError
 from wsgi_coverage.settings import Settings
-from wsgi_coverage.sideapp import PREFIX
+from wsgi_coverage.sideport import program as beside
+from wsgi_coverage.sideport import server as sideport
+from wsgi_coverage.sideport.app import PREFIX
+from wsgi_coverage.system import interrupt
 
 VARIABLE = "COVERAGE_PORT"
 DEFAULT_PORT = 9095

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wsgi_coverage import owned
+from wsgi_coverage.system import owned
 
 TICK = 0.05  # seconds
 ANSWER_PATIENCE = 5.0  # seconds for one request to be answered

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from wsgi_coverage import owned
+from wsgi_coverage.checkout.collected import Brought, Collected, combine
+from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.download import saying_why_not, usual_mode
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
-from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.collected import Brought, Collected, combine
-from wsgi_coverage.report.targets import drafting, pour
 from wsgi_coverage.store.workplace import WRITING, sweep, workplace
+from wsgi_coverage.system import owned
+from wsgi_coverage.system.targets import drafting, pour
 
 AT_ONCE = 8  # instances
 NO_DATA = {"no-data", "no-report"}

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from wsgi_coverage.checkout import paper, serialized
+from wsgi_coverage.checkout.collected import Brought, combine
+from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.client import credentials, download, pods, transport
 from wsgi_coverage.client.client import RETRIES
 from wsgi_coverage.client.dashboard import parsed
@@ -30,9 +33,6 @@ from wsgi_coverage.client.errors import (
     VersionMismatchError,
 )
 from wsgi_coverage.data.datafile import UnusableError
-from wsgi_coverage.report import paper, serialized
-from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.collected import Brought, combine
 
 NOT_IN_A_NAME = re.compile(r"[/\\%\0-\x1f\x7f]")
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from wsgi_coverage import owned
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.report.targets import drafting, is_special, opened, pour
+from wsgi_coverage.system import owned
+from wsgi_coverage.system.targets import drafting, is_special, opened, pour
 
 CHUNK = 1 << 16  # bytes
 MOST = 256_000_000  # bytes; what is larger is to go to a file

@@ -22,7 +22,9 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import core, forking, live, unexecuted
+from wsgi_coverage.collect import forking
+from wsgi_coverage.collect.engines import core, live
+from wsgi_coverage.collect.sources import unexecuted
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import start as start_folder

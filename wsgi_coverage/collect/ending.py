@@ -24,7 +24,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from wsgi_coverage.collect import live
+from wsgi_coverage.collect.engines import live
 
 AtEnd = Callable[[int | None], bool]
 

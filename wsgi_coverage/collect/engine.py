@@ -11,9 +11,9 @@ from pathlib import Path
 
 from coverage import Coverage
 
-from wsgi_coverage.collect import core, live
-from wsgi_coverage.collect.base import Engine
-from wsgi_coverage.collect.marking import Marking
+from wsgi_coverage.collect.engines import core, live
+from wsgi_coverage.collect.engines.base import Engine
+from wsgi_coverage.collect.engines.marking import Marking
 from wsgi_coverage.compat import files, measurement, names, needs
 from wsgi_coverage.data import start as start_folder
 from wsgi_coverage.store.files import FilesStore
@@ -85,7 +85,9 @@ def _take_over(running: Coverage, branch: bool | None) -> Marking:
 
 
 def _tracing(cov: Coverage, why_not: str | None) -> Engine:
-    from wsgi_coverage.collect.tracing import Tracing  # a fork takes longer with each module
+    from wsgi_coverage.collect.engines.tracing import (
+        Tracing,  # a fork takes longer with each module
+    )
 
     data_file = measurement.data_file(cov)
     return Tracing(cov, why_not=why_not, open_memory=partial(open_memory, data_file))

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.collect import core, modwsgi, restarting
+from wsgi_coverage.collect import restarting
+from wsgi_coverage.collect.engines import core
+from wsgi_coverage.collect.servers import modwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data import forksafe
 

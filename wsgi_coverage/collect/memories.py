@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from wsgi_coverage.collect import saving
-from wsgi_coverage.collect.base import Engine
+from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import storage_error
 from wsgi_coverage.store.base import Store

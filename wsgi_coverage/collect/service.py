@@ -2,7 +2,7 @@
 
 It waits on the channel until the next of these is due; no signals are used. An engine that holds
 lines back is flushed often while new ones come, so that a kill loses next to nothing. A process
-that uWSGI will fork has no thread (wsgi_coverage.collect.uwsgi).
+that uWSGI will fork has no thread (wsgi_coverage.collect.servers.uwsgi).
 
 Concurrency: the worker calls `start`, `stop` and `close` from one thread at a time; `interval` is
 set from any.
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wsgi_coverage.collect import modwsgi, uwsgi
+from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 

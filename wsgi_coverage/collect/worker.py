@@ -22,25 +22,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from wsgi_coverage import clock, interrupt
-from wsgi_coverage.collect import (
-    ending,
-    engine,
-    gathering,
-    keeping,
-    live,
-    modwsgi,
-    restarting,
-    saving,
-    uwsgi,
-)
-from wsgi_coverage.collect.attention import ALWAYS
-from wsgi_coverage.collect.base import Engine
-from wsgi_coverage.collect.before import Before, modules_now
+from wsgi_coverage import clock
+from wsgi_coverage.collect import ending, engine, gathering, keeping, restarting, saving
+from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines.attention import ALWAYS
+from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.keeping import Meanwhile
 from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.others import LOSES, worker_id
+from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.service import Service
+from wsgi_coverage.collect.sources.before import Before, modules_now
 from wsgi_coverage.errors import WsgiCoverageError, storage_error
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
@@ -51,6 +43,7 @@ from wsgi_coverage.store.channel import call_all, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
+from wsgi_coverage.system import interrupt
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -216,7 +209,7 @@ class Worker:
         self.engine.catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
-            from wsgi_coverage.collect.everywhere import trace_nowhere  # loads ctypes
+            from wsgi_coverage.collect.engines.everywhere import trace_nowhere  # loads ctypes
 
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
         is_first = self.engine.serves()

@@ -21,10 +21,10 @@ from typing import Any
 
 from coverage import CoverageData
 
-from wsgi_coverage import owned
 from wsgi_coverage.data import database, forksafe, stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
+from wsgi_coverage.system import owned
 
 NO_UTF_8 = "its name is no UTF-8, and no data file holds such a name"
 KINDS = {True: "branches", False: "statements only"}

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import terminal
-from wsgi_coverage.collect.core import check_python
+from wsgi_coverage.collect.engines.core import check_python
 from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
 from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
+from wsgi_coverage.system import terminal
 
 PREFIX = "/debug/coverage"
 START_PATIENCE = 60.0  # seconds until the server has to answer

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from wsgi_coverage import owned
 from wsgi_coverage.collect import saving
 from wsgi_coverage.store.private import private_folder
+from wsgi_coverage.system import owned
 
 HOST = "127.0.0.1"
 FAVOURITE_PORT = 8000

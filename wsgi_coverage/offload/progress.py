@@ -20,9 +20,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import clock, owned, patience
+from wsgi_coverage import clock, patience
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
+from wsgi_coverage.system import owned
 
 EVERY = 0.3  # seconds between two writes of the file, at least
 STALE = 30.0  # seconds without a write; a build in a child writes while it waits, too

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import imported, stamp
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
@@ -21,7 +22,6 @@ from wsgi_coverage.report import detail, origin
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

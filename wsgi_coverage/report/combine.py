@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
+from wsgi_coverage.data.releases import find
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import Versions
-from wsgi_coverage.report.releases import find
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 MOST = 1_000  # warnings
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from coverage.exceptions import NoDataError
 
-from wsgi_coverage import owned
+from wsgi_coverage.analysis.building import Building
+from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import jsonreport
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.building import Building
-from wsgi_coverage.report.kept import Kept
 from wsgi_coverage.report.render import SOURCES, executed
 from wsgi_coverage.report.reported import opened
-from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.system import owned
 
 DETAIL = "detail.json"
 

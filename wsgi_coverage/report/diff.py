@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from coverage.exceptions import CoverageException
 
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 
 class Executed(NamedTuple):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from coverage import CoverageData
 
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import forksafe
 from wsgi_coverage.report.build import Source
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 
 def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:

@@ -14,13 +14,13 @@ from typing import IO, Any
 
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage import owned
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import reporting
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
-from wsgi_coverage.report.reporting import ReportingCoverage
-from wsgi_coverage.report.targets import is_special, pour, real
+from wsgi_coverage.system import owned
+from wsgi_coverage.system.targets import is_special, pour, real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,15 +20,16 @@ from typing import TypeVar
 from coverage.exceptions import CoverageException
 from coverage.exceptions import NoDataError as NothingToReport
 
+from wsgi_coverage.analysis import kept
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.errors import BuildFailedError
-from wsgi_coverage.owned import create, make_folder, restrict
 from wsgi_coverage.patience import tick
-from wsgi_coverage.report import kept, pages
+from wsgi_coverage.report import pages
 from wsgi_coverage.report.heavy import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import opened
-from wsgi_coverage.report.reporting import ReportingCoverage
 from wsgi_coverage.store.workplace import BUILDING, working_on, workplace
+from wsgi_coverage.system.owned import create, make_folder, restrict
 
 JSON = "coverage.json"
 XML = "coverage.xml"

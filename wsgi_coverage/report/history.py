@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import owned
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.model import Point, Report
+from wsgi_coverage.system import owned
 
 KEPT = 200  # points
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.errors import (
     BadParameterError,
     NoDataError,
@@ -25,7 +26,6 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.report import formats
 from wsgi_coverage.report.diff import diff
-from wsgi_coverage.report.functions import Unused, functions
 from wsgi_coverage.report.publish import DATA, Publisher, read_meta
 from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.snapshots import Snapshots

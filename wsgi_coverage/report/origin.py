@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import owned
 from wsgi_coverage.data import stamp, start
 from wsgi_coverage.data.imported import named
+from wsgi_coverage.system import owned
 
 ORIGIN = "origin.json"
 

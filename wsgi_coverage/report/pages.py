@@ -16,15 +16,15 @@ from typing import Any
 
 from coverage.exceptions import NoDataError
 
+from wsgi_coverage.analysis.figures import regions_of
+from wsgi_coverage.analysis.names import page_name
+from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept
 from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.compat.htmlreport import Row
 from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
-from wsgi_coverage.report.figures import regions_of
-from wsgi_coverage.report.names import page_name
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, opened
-from wsgi_coverage.report.reporting import ReportingCoverage, is_kept
 
 END_OF_FIGURE = "</h2>"  # in the head of a page
 BOOKKEEPING = (".gitignore", "status.json")  # of coverage.py's own, between two of its runs

@@ -25,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsgi_coverage import clock, owned
+from wsgi_coverage import clock
 from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
@@ -36,6 +36,7 @@ from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.store.turns import turn
 from wsgi_coverage.store.workplace import BUILDING, sweep, workplace
 from wsgi_coverage.store.writable import check_removable
+from wsgi_coverage.system import owned
 
 DATA = "data.coverage"
 META = "meta.json"

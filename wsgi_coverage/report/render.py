@@ -17,18 +17,18 @@ from typing import Any
 from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
 
-from wsgi_coverage import owned
+from wsgi_coverage.analysis import functions
+from wsgi_coverage.analysis.building import Building, Entry
+from wsgi_coverage.analysis.figures import Executed, Figures
+from wsgi_coverage.analysis.kept import FIGURES, Kept, pack
+from wsgi_coverage.analysis.names import page_of
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.compat.reporting import no_numbers
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
-from wsgi_coverage.report import functions
-from wsgi_coverage.report.building import Building, Entry
-from wsgi_coverage.report.figures import Executed, Figures
-from wsgi_coverage.report.kept import FIGURES, Kept, pack
-from wsgi_coverage.report.names import page_of
-from wsgi_coverage.report.reporting import ReportingCoverage
+from wsgi_coverage.system import owned
 
 TEXT = "report.txt"
 FILES = "files.json"

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.report.analysis import (
+from wsgi_coverage.analysis.figures import Figures, KnownAnalysis
+from wsgi_coverage.analysis.kept import FIGURES, read
+from wsgi_coverage.analysis.reporting import ReportingCoverage, kept_reporter
+from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
     name_of,
@@ -25,11 +28,8 @@ from wsgi_coverage.report.analysis import (
     rules_of,
     text_of,
 )
-from wsgi_coverage.report.figures import Figures, KnownAnalysis
-from wsgi_coverage.report.kept import FIGURES, read
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.render import SOURCES
-from wsgi_coverage.report.reporting import ReportingCoverage, kept_reporter
 
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import KeptFileReporter

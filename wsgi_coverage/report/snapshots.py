@@ -16,9 +16,9 @@ from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
-from wsgi_coverage.owned import ABANDONED
 from wsgi_coverage.report.publish import ID, building, read_meta, remove, write_meta
 from wsgi_coverage.store.workplace import sweep
+from wsgi_coverage.system.owned import ABANDONED
 
 MAX_SNAPSHOTS = 1000
 

@@ -119,7 +119,7 @@ class Store(Protocol):
         Args:
             live: ids of memories whose data is not touched. One that is missing here by mistake
                 loses nothing: it is published again.
-            union: see wsgi_coverage.report.fold.
+            union: see wsgi_coverage.data.fold.
         """
         ...
 

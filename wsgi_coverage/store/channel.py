@@ -22,11 +22,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import owned
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.patience import tick
 from wsgi_coverage.store import workplace
 from wsgi_coverage.store.private import MAX_ADDRESS, OWN_FILES, is_alive, takes_sockets
+from wsgi_coverage.system import owned
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message

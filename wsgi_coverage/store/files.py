@@ -23,7 +23,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from wsgi_coverage import clock, owned
+from wsgi_coverage import clock
 from wsgi_coverage.data import regular, stamp
 from wsgi_coverage.data.alike import Alike
 from wsgi_coverage.data.regular import UnreadableError
@@ -33,6 +33,7 @@ from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
 from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.system import owned
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

@@ -42,7 +42,6 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from wsgi_coverage import owned
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
 from wsgi_coverage.errors import is_shortage
@@ -57,6 +56,7 @@ from wsgi_coverage.store.log import (
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
 from wsgi_coverage.store.processes import Entry, Table, can_look, mapping_processes
+from wsgi_coverage.system import owned
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
 HEADER = 64  # bytes before them

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from wsgi_coverage import owned
 from wsgi_coverage.clock import BOOT_ID
+from wsgi_coverage.system import owned
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
 SHORT = Path("/tmp")  # noqa: S108  likewise

@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsgi_coverage import owned
 from wsgi_coverage.store.turns import turn
+from wsgi_coverage.system import owned
 
 BUILDING = ".building-"
 WRITING = ".wsgi-coverage-writing-"  # in a user's folder

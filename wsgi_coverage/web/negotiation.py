@@ -18,7 +18,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.errors import BadParameterError, MethodNotAllowedError, WsgiCoverageError
-from wsgi_coverage.web import pages
+from wsgi_coverage.web.dashboard import pages
 
 CSP = (
     "default-src 'none'; style-src 'self'; script-src {scripts}; img-src 'self' data:; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from werkzeug.routing import Map, Rule
 
 from wsgi_coverage.web import views
-from wsgi_coverage.web.overview import overview
+from wsgi_coverage.web.dashboard.overview import overview
 
 URL_MAP = Map(
     [

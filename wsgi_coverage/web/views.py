@@ -13,7 +13,8 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError
-from wsgi_coverage.web import comparison, listing, parameters, state
+from wsgi_coverage.web import parameters
+from wsgi_coverage.web.dashboard import comparison, listing, state
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 # Format: its type, and the name that it is saved under; JSON is shown.

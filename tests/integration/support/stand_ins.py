@@ -15,10 +15,10 @@ from typing import Any
 from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect.attention import Attention
+from wsgi_coverage.analysis.functions import FUNCTIONS
+from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
-from wsgi_coverage.report.functions import FUNCTIONS
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import FILES, TEXT
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import coverage
 import pytest
 
-from wsgi_coverage.collect import live
-from wsgi_coverage.collect.before import Before, Begun, early, modules_now, ran_above
+from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.sources.before import Before, Begun, early, modules_now, ran_above
 from wsgi_coverage.compat import measurement
 
 SOURCE = '''\

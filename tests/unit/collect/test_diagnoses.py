@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from wsgi_coverage.collect import diagnoses, facts
-from wsgi_coverage.collect.diagnoses import CHECKS, diagnose
-from wsgi_coverage.collect.facts import Facts
+from wsgi_coverage.health import diagnoses, facts
+from wsgi_coverage.health.diagnoses import CHECKS, diagnose
+from wsgi_coverage.health.facts import Facts
 
 FACTS_OF = {
     "imported-early": Facts(imported_early=("shop", "shop.cart")),

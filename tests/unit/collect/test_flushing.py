@@ -24,7 +24,7 @@ HELPERS = (
     + LINE
     + """
 import warnings
-from wsgi_coverage.collect import base
+from wsgi_coverage.collect.engines import base
 from wsgi_coverage.compat import measurement
 
 def alone():

@@ -24,7 +24,7 @@ theirs = coverage.Coverage(data_file=None, config_file=False, include=[f"{PACKAG
 theirs.set_option("run:core", "sysmon")
 theirs.set_option("run:disable_warnings", ["no-data-collected"])
 
-from wsgi_coverage.collect.monitoring import Measured, Monitoring
+from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import Memory
 

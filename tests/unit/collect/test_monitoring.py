@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from scripts import TELL, told_by
 
-from wsgi_coverage.collect import monitoring
+from wsgi_coverage.collect.engines import monitoring
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="sys.monitoring is there from Python 3.12 on"
@@ -26,7 +26,7 @@ PRELUDE = (
 import gc, os, random, signal, sys, threading, time
 from pathlib import Path
 import wsgi_coverage
-from wsgi_coverage.collect.monitoring import Measured, Monitoring
+from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import CHUNK, MOST_CHUNKS, Memory
 
@@ -445,7 +445,7 @@ def test_a_python_without_sys_monitoring_says_so(monkeypatch: pytest.MonkeyPatch
 def test_a_tool_that_is_taken_is_left_alone_and_the_next_is_used(measure: Measure) -> None:
     told = measure(
         """
-        from wsgi_coverage.collect import monitoring
+        from wsgi_coverage.collect.engines import monitoring
         taken = monitoring.TOOL_IDS[:3]
         for number in taken:
             sys.monitoring.use_tool_id(number, "theirs")
@@ -466,7 +466,7 @@ def test_a_tool_that_is_taken_is_left_alone_and_the_next_is_used(measure: Measur
 def test_when_every_tool_is_taken_that_is_said(measure: Measure) -> None:
     told = measure(
         """
-        from wsgi_coverage.collect import monitoring
+        from wsgi_coverage.collect.engines import monitoring
         before = monitoring.why_not()
         for number in range(6):
             sys.monitoring.use_tool_id(number, "theirs")
@@ -1074,7 +1074,7 @@ def test_seeing_suspended_greenlets_again_loses_no_line_of_other_threads(measure
     told = measure(
         """
         import greenlet
-        from wsgi_coverage.collect import monitoring
+        from wsgi_coverage.collect.engines import monitoring
         THREADS, EACH, ROOM, EPOCHS = 4, 40, 60, 50
         body = "".join(f"    x = {n}\\n" for n in range(ROOM - 2))
         app = module("app", "".join(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.collect.ourselves import Omitted, is_ours
+from wsgi_coverage.collect.sources.ourselves import Omitted, is_ours
 
 Measure = Callable[..., dict[str, Any]]
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from wsgi_coverage.collect.packages import not_imported
+from wsgi_coverage.collect.sources.packages import not_imported
 
 RAISES = "raise AssertionError('it was imported')\n"
 

@@ -12,7 +12,8 @@ import pytest
 
 import wsgi_coverage
 from wsgi_coverage import CoverageMiddleware, UnsupportedPythonError
-from wsgi_coverage.collect import children, core
+from wsgi_coverage.collect import children
+from wsgi_coverage.collect.engines import core
 from wsgi_coverage.store import private
 
 

@@ -11,11 +11,11 @@ import coverage
 import pytest
 
 from wsgi_coverage import clock
+from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.model import Gathering, Report, WorkerState
 from wsgi_coverage.report.build import Source, build
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import META
-from wsgi_coverage.report.reporting import ReportingCoverage
 
 SOURCE = (
     "def first():\n    return 1\n\n\ndef second(x):\n    if x:\n        return 2\n    return 3\n"

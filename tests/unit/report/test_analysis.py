@@ -11,12 +11,13 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.analysis import building, parsing
+from wsgi_coverage.analysis.kept import FIGURES, Kept, pack
+from wsgi_coverage.analysis.source import Rules, name_of, rules_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.model import Report
-from wsgi_coverage.owned import replace
-from wsgi_coverage.report import building, formats, parsing
-from wsgi_coverage.report.analysis import Rules, name_of, rules_of
-from wsgi_coverage.report.kept import FIGURES, Kept, pack
+from wsgi_coverage.report import formats
+from wsgi_coverage.system.owned import replace
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from coverage import CoverageData
 
+from wsgi_coverage.checkout import paper
+from wsgi_coverage.checkout.changes import Judged, judge
+from wsgi_coverage.checkout.collected import Brought, Collected, combine
+from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import stamp
 from wsgi_coverage.errors import ConfigurationError, NoDataError, SettingsError
-from wsgi_coverage.report import paper
-from wsgi_coverage.report.changes import Judged, judge
-from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.collected import Brought, Collected, combine
 
 CART = "def a():\n    return 'cart a'\n\ndef b():\n    return 'cart b'\n"
 VIEWS = "from shop import cart\n\nvalue = (\n    cart.a(),\n    cart.b(),\n)\n"

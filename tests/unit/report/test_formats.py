@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from wsgi_coverage.analysis import kept
 from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child
-from wsgi_coverage.report import formats, kept, pages, reported
+from wsgi_coverage.report import formats, pages, reported
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

@@ -8,8 +8,8 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.analysis.functions import FUNCTIONS, Unused, functions
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.functions import FUNCTIONS, Unused, functions
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.render import FILES
 

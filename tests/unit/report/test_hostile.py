@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from special_files import device, listened_at, pipe
 
+from wsgi_coverage.checkout.collected import Brought
+from wsgi_coverage.checkout.collected import combine as collect
+from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import database, datafile, stamp
 from wsgi_coverage.data.alike import Alike
+from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import BuildFailedError
-from wsgi_coverage.report.checkout import Checkout
-from wsgi_coverage.report.collected import Brought
-from wsgi_coverage.report.collected import combine as collect
-from wsgi_coverage.report.fold import union
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]

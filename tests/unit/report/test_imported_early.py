@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from wsgi_coverage.analysis.functions import functions
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import pages
-from wsgi_coverage.report.functions import functions
 
 Build = Callable[..., Report]
 
@@ -135,8 +135,8 @@ def test_figures_that_an_older_version_kept_are_worked_out_anew(
     build_report, data_file, shop, files, monkeypatch
 ):
     data = data_file(".coverage.a", {"shop.py": [7]})
-    monkeypatch.setattr("wsgi_coverage.report.building.FORM", b"older")
-    monkeypatch.setattr("wsgi_coverage.report.figures._outside_of_functions", lambda *_: set())
+    monkeypatch.setattr("wsgi_coverage.analysis.building.FORM", b"older")
+    monkeypatch.setattr("wsgi_coverage.analysis.figures._outside_of_functions", lambda *_: set())
     build_report(data, imported_early={shop: ENDED})
     assert "imported_early" not in files()["shop.py"]
     monkeypatch.undo()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage import owned
-from wsgi_coverage.report import kept
-from wsgi_coverage.report.kept import Kept
+from wsgi_coverage.analysis import kept
+from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.system import owned
 
 
 @pytest.fixture

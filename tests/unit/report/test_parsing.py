@@ -9,12 +9,12 @@ from typing import Any
 import coverage
 import pytest
 
+from wsgi_coverage.analysis import building, parsing
+from wsgi_coverage.analysis.kept import FIGURES, Kept
+from wsgi_coverage.analysis.source import Rules, rules_of
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import capacity, child
-from wsgi_coverage.report import building, parsing
-from wsgi_coverage.report.analysis import Rules, rules_of
-from wsgi_coverage.report.kept import FIGURES, Kept
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.report.releases import Releases, find
+from wsgi_coverage.data.releases import Releases, find
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.report.remap import files_of, remap
+from wsgi_coverage.checkout.remap import files_of, remap
 
 SHOP = [
     "src/shop/__init__.py",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
+from wsgi_coverage.checkout import serialized
 from wsgi_coverage.data.datafile import UnusableError
-from wsgi_coverage.report import serialized
 
 
 def dumped(folder: Path, *, branch: bool = False) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from wsgi_coverage.client.download import replacing
 from wsgi_coverage.report import final
-from wsgi_coverage.report.targets import drafting, is_special, pour
+from wsgi_coverage.system.targets import drafting, is_special, pour
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_stdout_is_written_to_where_it_is_a_file(tmp_path: Path) -> None:
                 sys.executable,
                 "-c",
                 "import sys; from pathlib import Path\n"
-                "from wsgi_coverage.report.targets import drafting, pour\n"
+                "from wsgi_coverage.system.targets import drafting, pour\n"
                 "with drafting(Path(sys.argv[1])) as draft:\n"
                 "    draft.write_bytes(b'data'); pour(draft, Path(sys.argv[1]))",
                 link,

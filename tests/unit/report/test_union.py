@@ -10,7 +10,7 @@ import coverage
 import pytest
 
 from wsgi_coverage.data import stamp
-from wsgi_coverage.report.fold import union
+from wsgi_coverage.data.fold import union
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]

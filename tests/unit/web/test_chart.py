@@ -3,7 +3,7 @@
 import pytest
 
 from wsgi_coverage.model import Point
-from wsgi_coverage.web import chart
+from wsgi_coverage.web.dashboard import chart
 
 
 def point(percent: float | None, runtime: float | None = None, kind: str = "refresh") -> Point:

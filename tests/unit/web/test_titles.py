@@ -4,7 +4,7 @@ import pytest
 
 from wsgi_coverage import errors
 from wsgi_coverage.errors import WsgiCoverageError
-from wsgi_coverage.web import pages
+from wsgi_coverage.web.dashboard import pages
 
 # Raised where an application is wrapped, so no page shows them.
 AT_CONSTRUCTION = {"settings", "auth-not-configured", "missing-extra", "unsupported-python"}

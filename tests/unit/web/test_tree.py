@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.web import folders, picture, tree
-from wsgi_coverage.web.tree import Part
+from wsgi_coverage.web.dashboard import folders, picture, tree
+from wsgi_coverage.web.dashboard.tree import Part
 
 
 def file(name: str, statements: int | None = 10, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from wsgi_coverage.web.treemap import Box, squarify
+from wsgi_coverage.web.dashboard.treemap import Box, squarify
 
 WHOLE = Box(10.0, 20.0, 600.0, 400.0)
 

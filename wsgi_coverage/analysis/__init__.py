@@ -1,0 +1,1 @@
+"""What sources could execute, and the figures of what they did."""

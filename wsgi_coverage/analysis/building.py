@@ -1,0 +1,191 @@
+"""The analyst of a new report: parses sources that are new, and counts figures that have changed.
+
+Concurrency: one instance belongs to one build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coverage.plugin import FileReporter
+
+from wsgi_coverage.analysis.figures import Executed, Figures, KnownAnalysis, figures_of
+from wsgi_coverage.analysis.kept import FIGURES, Kept, digest, pack, read
+from wsgi_coverage.analysis.parsing import Helpers, analysed
+from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
+from wsgi_coverage.analysis.source import name_of, read_content, rules_of
+from wsgi_coverage.compat.files import filter_of
+from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.data import forksafe, start
+from wsgi_coverage.system import owned
+
+if TYPE_CHECKING:
+    from wsgi_coverage.compat.filereporter import KeptFileReporter
+
+FORM = b"2"  # version of the stored figures; those of another one are counted anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a report stores of one file, besides its source."""
+
+    filename: str  # as coverage.py's reporter calls it
+    shown: str  # as reports show it
+    source: (
+        str | None
+    )  # the name of its stored analysis; None: coverage.py's or a plugin's reporter
+    known_as: str | None  # hash of what the figures were computed from; None: not known
+    figures: Figures
+
+    def as_plain(self) -> dict[str, Any]:
+        """The entry as it is stored with the report: JSON types only."""
+        return {
+            "filename": self.filename,
+            "shown": self.shown,
+            "source": self.source,
+            "known_as": self.known_as,
+            "figures": self.figures.as_plain(),
+        }
+
+
+class Building:
+    """Provides reporters and analyses for the sources of a report that is being made.
+
+    Args:
+        cov: reports on the data.
+        executed: the same data, read at once.
+        kept: the analysis cache of this application.
+        sources: the folder of the report's own copies of analyses.
+        whole: answer with coverage.py's own analyses, where figures would not do.
+    """
+
+    def __init__(
+        self,
+        cov: ReportingCoverage,
+        executed: Executed,
+        kept: Kept,
+        sources: Path,
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.entries: dict[str, Entry] = {}  # by measured file
+        self.fatal: OSError | None = None  # what a report cannot be made without
+        self._names: dict[str, str] = {}  # measured file, by the reporter's file name
+        self._cov = cov
+        self._executed = executed
+        self._kept = kept
+        self._sources = sources
+        self._whole = whole
+        self._used: set[str] = set()  # names of kept analyses
+        self._has_new = False
+        self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
+        self._known = {} if whole else _figures(kept.get(FIGURES))
+        self.helpers: Helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
+
+    def _parsed_here(self) -> Iterator[str]:
+        """The sources that this project analyses, in the order of reports."""
+        is_reported = filter_of(self._cov.config)
+        for name in sorted(self._cov.get_data().measured_files()):
+            if not self._executed.tracers.get(name) and is_reported(start.here(name)):
+                yield name
+
+    def reporter(self, name: str) -> FileReporter | None:
+        """The file reporter of a measured file; None: coverage.py's own."""
+        if not can_be_kept() or self._executed.tracers.get(name):
+            found = self._cov.own_reporter(name)
+        else:
+            found = kept_reporter(name, self._cov, self._rules, self._load)
+        self._names[found.filename] = name
+        return found
+
+    def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
+        """The figures of a file, counted unless the last report had the same; or the full analysis.
+
+        Args:
+            reporter: of the file.
+            full: makes coverage.py's own analysis.
+
+        Raises:
+            CoverageException: the source cannot be read or parsed.
+        """
+        if self._whole:
+            if is_kept(reporter) and reporter.source_name is None:
+                self._keep(reporter)
+            return full()
+        name = self._names[reporter.filename]
+        if name not in self.entries:
+            self.entries[name] = self._entry(name, reporter, full)
+            if is_kept(reporter):
+                reporter.forget()
+        return KnownAnalysis(self.entries[name].figures, self._cov.config.precision)
+
+    def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+        if reporter.source_name is None:  # older versions of coverage.py make one reporter more
+            self._keep(reporter)
+        return dict(read(self._sources / str(reporter.source_name)))
+
+    def tidy(self) -> None:
+        """Bound the size of the analysis cache, if this report added to it."""
+        if self._has_new:
+            self._kept.prune(self._used | {FIGURES})
+
+    def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
+        source = known_as = figures = None
+        if is_kept(reporter):
+            source = self._keep(reporter)
+            executed = self._executed.digest(name)
+            known_as = digest(FORM, source.encode(), executed)
+            figures = self._known.get(known_as)
+        return Entry(
+            filename=reporter.filename,
+            shown=reporter.relative_filename(),
+            source=source,
+            known_as=known_as,
+            figures=figures or figures_of(full(), reporter, self._executed, name),
+        )
+
+    def _keep(self, reporter: KeptFileReporter) -> str:
+        """Store a source's analysis in the report; return its name."""
+        content = read_content(reporter.filename)
+        source = name_of(content, self._rules)
+        if not self._lend(source):
+            with forksafe.forks():
+                found = analysed(reporter.filename, content, self._rules)
+            reporter.remember(found)
+            self._put(source, found)
+            self.helpers.note(len(content))
+        reporter.source_name = source
+        self._used.add(source)
+        return source
+
+    def _lend(self, source: str) -> bool:
+        try:
+            return self._kept.lend(source, self._sources)
+        except OSError as error:
+            self.fatal = error
+            raise
+
+    def _put(self, source: str, found: dict[str, Any]) -> None:
+        self._has_new = True
+        try:
+            packed = pack(found)
+            owned.replace(self._sources / source, packed)
+            self._kept.take(source, self._sources)
+        except OSError as error:
+            self.fatal = error
+            raise
+
+
+def _figures(last: Any) -> Mapping[str, Figures]:
+    """Figures of the last report, by the hash of what they were computed from."""
+    try:
+        return {
+            entry["known_as"]: Figures.from_plain(entry["figures"])
+            for entry in last["files"].values()
+            if entry["known_as"]
+        }
+    except (KeyError, TypeError, AttributeError):
+        return {}

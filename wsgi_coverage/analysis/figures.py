@@ -1,0 +1,211 @@
+"""The figures of one file: coverage.py's numbers, load and runtime, its functions and classes.
+
+Small enough to hold those of every file at once, and plain, so that they are stored with a report:
+the text report, the list of files and the HTML index pages are made of them alone.
+
+Concurrency: frozen values, and functions without state.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coverage.numbits import numbits_to_nums
+from coverage.plugin import FileReporter
+
+from wsgi_coverage.analysis.kept import digest
+from wsgi_coverage.compat.reporting import Counts, counts_of, narrowed, numbers
+from wsgi_coverage.data.phases import Phase, phase_of
+
+
+class Region(NamedTuple):
+    """A function, a class, or (with an empty name) the code outside of all of that kind."""
+
+    kind: str
+    name: str
+    start: int  # line
+    counts: Counts
+    runtime: int | None  # statements that ran at runtime; None where nothing tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The figures of one file."""
+
+    counts: Counts
+    missing: str  # as coverage.py formats it, branches included
+    load: int | None = None  # statements that ran at load
+    load_only: int | None = None  # of these, those that did not run at runtime
+    runtime: int | None = None  # statements that ran at runtime
+    runtime_reason: str | None = None  # why these three are None
+    regions: Sequence[Sequence[Any]] = ()  # each as a Region
+    first_missing: int | None = None  # line, outside of functions; None: there is none
+
+    def as_plain(self) -> dict[str, Any]:
+        """The figures as they are stored: JSON types only."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Figures:
+        """Figures from their stored form.
+
+        Raises:
+            TypeError: they were stored in another form.
+        """
+        return cls(**plain)
+
+    def numbers(self, precision: int) -> Any:
+        """As coverage.py's Numbers.
+
+        Args:
+            precision: digits after the point of percentages.
+        """
+        return numbers(self.counts, precision)
+
+
+class KnownAnalysis:
+    """Stands in for coverage.py's analysis in its text report and index pages, made of figures."""
+
+    def __init__(self, figures: Figures, precision: int) -> None:
+        self.numbers: Any = figures.numbers(precision)
+        self._figures = figures
+
+    def missing_formatted(self, branches: bool = False) -> str:
+        """The lines that did not run, as coverage.py's text report has them.
+
+        Args:
+            branches: must be True where branches are measured: only that text is stored.
+        """
+        if not branches and self.numbers.n_branches:
+            raise NotImplementedError
+        return self._figures.missing
+
+
+class Executed:
+    """The content of a data file by measured file, read at once (coverage.py documents its tables).
+
+    Args:
+        path: of a data file that nothing writes to.
+        contexts: patterns, as in coverage.py's configuration; None: all contexts.
+    """
+
+    def __init__(self, path: Path, contexts: Sequence[str] | None) -> None:
+        self.tracers: dict[str, str] = {}
+        self._rows: dict[str, list[tuple[str, bytes | str]]] = {}
+        self._untold: str | None = None  # a context, where none tells load from runtime
+        if not path.exists():
+            return
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            names = dict(connection.execute("select id, context from context"))
+            self.tracers = dict(
+                connection.execute("select path, tracer from tracer join file on id = file_id")
+            )
+            rows = [*connection.execute(LINES), *connection.execute(ARCS)]
+        if contexts:
+            names = {
+                number: name
+                for number, name in names.items()
+                if any(re.search(pattern, name) for pattern in contexts)
+            }
+        rows = [row for row in rows if row[1] in names]
+        rows.sort(key=itemgetter(0))
+        for name, group in groupby(rows, itemgetter(0)):
+            self._rows[name] = sorted((names[number], content) for _, number, content in group)
+        contexts_there = sorted({names[row[1]] for row in rows})
+        if contexts_there and not any(map(phase_of, contexts_there)):
+            self._untold = contexts_there[0]
+
+    def digest(self, name: str) -> bytes:
+        """A hash of all that was executed of a file."""
+        rows = self._rows.get(name, ())
+        parts = [part if isinstance(part, bytes) else part.encode() for row in rows for part in row]
+        if not rows and self._untold is not None:
+            parts = [b"no phases", self._untold.encode()]
+        return digest(*parts).encode()
+
+    def phases(self, name: str) -> tuple[set[int], set[int], str | None]:
+        """The lines of a file that ran at load and at runtime, and the first context of neither.
+
+        A file of which nothing ran has the context of the others, where no phase is known at all.
+        """
+        ran: dict[Phase, set[int]] = {Phase.LOAD: set(), Phase.RUNTIME: set()}
+        rows = self._rows.get(name)
+        other = None if rows else self._untold
+        for context, content in rows or ():
+            phase = phase_of(context)
+            lines = _lines(content)
+            if phase is not None:
+                ran[phase] |= lines
+            elif lines and other is None:
+                other = context
+        return ran[Phase.LOAD], ran[Phase.RUNTIME], other
+
+
+LINES = "select path, context_id, numbits from line_bits join file on id = file_id"
+# In the order of the table's own index, so that the same arcs make the same text.
+ARCS = """
+    select path, context_id, group_concat(fromno || ' ' || tono, ' ') from
+        (select file_id, context_id, fromno, tono from arc
+         order by file_id, context_id, fromno, tono)
+    join file on id = file_id group by file_id, context_id
+"""
+
+
+def _lines(content: bytes | str) -> set[int]:
+    if isinstance(content, bytes):
+        return set(numbits_to_nums(content))
+    return {line for line in map(int, content.split()) if line > 0}
+
+
+def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: str) -> Figures:
+    """Figures of one file, from coverage.py's analysis of it."""
+    load, runtime, other = executed.phases(name)
+    load = reporter.translate_lines(load) & analysis.statements
+    runtime = reporter.translate_lines(runtime) & analysis.statements
+    known: dict[str, Any] = {
+        "counts": counts_of(analysis.numbers),
+        "missing": analysis.missing_formatted(branches=True),
+        "first_missing": min(_outside_of_functions(analysis.missing, reporter), default=None),
+        "regions": tuple(_regions(analysis, reporter, None if other is not None else runtime)),
+    }
+    if other is not None:
+        context = f"the context {other!r}" if other else "a context without a name"
+        return Figures(**known, runtime_reason=f"{context} does not tell load from runtime")
+    return Figures(**known, load=len(load), load_only=len(load - runtime), runtime=len(runtime))
+
+
+def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
+    """The functions or classes of a file, in the order of coverage.py's index pages."""
+    return (Region(*each) for each in figures.regions if each[0] == kind)
+
+
+def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
+    """Those of some lines that run when the module is imported."""
+    inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
+    return lines.difference(*inside)
+
+
+def _regions(analysis: Any, reporter: FileReporter, runtime: set[int] | None) -> Iterable[Region]:
+    """The functions and classes of coverage.py's index pages, in their order."""
+    kinds = [kind for kind, _ in reporter.code_region_kinds()]
+    if not kinds:
+        return
+    regions = list(reporter.code_regions())
+    everything = set(range(1, len(reporter.source().splitlines()) + 1))
+    for kind in kinds:
+        ours = [region for region in regions if region.kind == kind]
+        outside = everything.difference(*(region.lines for region in ours))
+        named = [*((r.name, r.start, r.lines) for r in ours), ("", 0, outside)]
+        found = narrowed(analysis, [lines for _, _, lines in named])
+        for (name, start, lines), counts in zip(named, found, strict=True):
+            ran = None if runtime is None else len(runtime & lines)
+            yield Region(kind, name, start, counts, ran)

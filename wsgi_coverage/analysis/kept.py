@@ -1,0 +1,169 @@
+"""The analysis cache: plain data on disk, named by a hash of what it was computed from.
+
+    cache_dir/analysis/<name>      one version of one source: its text, and what it could execute
+    cache_dir/analysis/figures     the figures of the last report
+    <report>/sources/<name>        links to the analyses that this report is made of
+
+A report has links of its own to what it needs, so reports and snapshots lose nothing when the cache
+is pruned, and an unchanged source takes its room once.
+
+Concurrency: files appear by renaming and never change, so any number of processes may read and
+write at once; an incomplete or damaged file counts as missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.errors import is_shortage
+from wsgi_coverage.system.owned import TEMPORARY, create, is_temporary, make_folder, replace, sweep
+
+DIGEST = 16  # bytes, in front of the content
+ANALYSIS = "analysis"  # the cache, in cache_dir
+FIGURES = "figures"
+MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
+
+
+def digest(*parts: bytes) -> str:
+    """A hash of some parts, as a name."""
+    out = hashlib.blake2b(digest_size=DIGEST)
+    for part in parts:
+        out.update(len(part).to_bytes(8, "big"))
+        out.update(part)
+    return out.hexdigest()
+
+
+def pack(value: Any) -> bytes:
+    """Plain data as bytes of a file, with a checksum."""
+    content = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+    return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
+
+
+def read(path: Path) -> Any:
+    """The data of a packed file; None if it is missing, incomplete or damaged."""
+    content = _content(path)
+    return None if content is None else json.loads(zlib.decompress(content))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        if is_shortage(error):
+            raise  # it is there
+        return None
+    whole = hashlib.blake2b(raw[DIGEST:], digest_size=DIGEST).digest() == raw[:DIGEST]
+    return raw[DIGEST:] if whole else None
+
+
+class Kept:
+    """One folder of the cache, bounded in size.
+
+    Args:
+        folder: is made when something is stored there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, name: str) -> Any:
+        """The data of a name; None if there is none."""
+        return read(self.folder / name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is data of a name."""
+        return _content(self.folder / name) is not None
+
+    def put(self, name: str, value: Any) -> None:
+        """Store data under a name.
+
+        Raises:
+            OSError: there is no room.
+        """
+        make_folder(self.folder)
+        replace(self.folder / name, pack(value))
+
+    def take(self, name: str, folder: Path) -> None:
+        """Link a file of another folder into this one, in the place of the one of its name.
+
+        Raises:
+            OSError: there is no room.
+        """
+        make_folder(self.folder)
+        temporary = self.folder / f"{TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            link(folder / name, temporary)
+            temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def lend(self, name: str, folder: Path) -> bool:
+        """Link a file of this folder into another one; False if there is none.
+
+        Raises:
+            OSError: there is no room.
+        """
+        if not self.has(name):
+            return False
+        try:
+            link(self.folder / name, folder / name)
+        except FileNotFoundError:  # pruned by another process just now
+            return False
+        return True
+
+    def prune(self, used: Collection[str], limit: int = MAX_BYTES) -> None:
+        """Remove the files that were not used for longest, and what killed writers left.
+
+        Args:
+            used: names that were used just now; they stay.
+            limit: bytes that all files together may have.
+        """
+        entries = []
+        sweep(self.folder)
+        with contextlib.suppress(OSError), os.scandir(self.folder) as found:
+            for entry in found:
+                if not is_temporary(entry.name):
+                    status = entry.stat()
+                    entries.append((status.st_mtime, status.st_size, entry.name))
+        now = time.time()
+        total = sum(size for _, size, _ in entries)
+        for _, size, name in sorted(entries):
+            path = self.folder / name
+            with contextlib.suppress(OSError):
+                if name in used:
+                    os.utime(path, (now, now))
+                elif total > limit:
+                    path.unlink()
+                    total -= size
+
+
+def link(source: Path, target: Path) -> None:
+    """Link a file to a second name, or copy it where the file system has no hard links.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: there is no room.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:
+        temporary = target.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            create(temporary)
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,176 @@
+"""Parse many sources in several processes; the analyses go to the cache that reports read.
+
+The process that needs them begins with the first source; the others begin with the last, and skip
+what the cache has. Where they meet, all is done: no process waits for another, and the part of one
+that fails is done by the others.
+
+Memory: each process holds one source at a time, and no results; the first alone parses the largest.
+
+Concurrency: `Helpers` belongs to one thread, and has one for each process. Any number of processes
+may parse the same sources at once; their analyses are equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.source import (
+    Rules,
+    analyse,
+    name_of,
+    read_content,
+    rules_of,
+    text_of,
+)
+from wsgi_coverage.compat import names, needs
+from wsgi_coverage.compat.files import below, filter_of
+from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.data import start
+from wsgi_coverage.offload import capacity, child, progress
+
+ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
+SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
+LARGEST = 1_000_000  # bytes of a source that is dealt out to others
+PER_BYTE = 150  # bytes of memory for each of a source; measured: 30 to 135
+ROOM = 30_000_000 + LARGEST * PER_BYTE  # bytes of memory that a process takes at most
+
+
+class _StopError(Exception):
+    """The analyses are needed no more."""
+
+
+class Helpers:
+    """Other processes that parse the same sources, started once there is much to parse.
+
+    Args:
+        names: the sources, in the order in which this process needs them.
+        rules: of their analyses.
+        folder: the analysis cache.
+    """
+
+    def __init__(self, names: Iterable[str], rules: Rules, folder: Path) -> None:
+        self._names = names
+        self._job = (rules, folder)
+        self._alone = 0  # bytes that this process has parsed
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] | None = None
+
+    def __enter__(self) -> Helpers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads or ():
+            thread.join()
+
+    def note(self, size: int) -> None:
+        """Note that this process had to parse a source of so many bytes."""
+        self._alone += size
+        if self._threads is None and self._alone > ALONE:
+            self._threads = []
+            for share in shares([*self._names][::-1], capacity.processes(ROOM) - 1):
+                thread = threading.Thread(target=self._help, args=(share,), daemon=True)
+                with contextlib.suppress(RuntimeError):  # no other can be started
+                    thread.start()
+                    self._threads.append(thread)
+
+    def _help(self, names: Sequence[str]) -> None:
+        # The process that is helped meets the same error, and raises it.
+        with contextlib.suppress(Exception):
+            child.call(parse, names, *self._job, tick=self._tick)
+
+    def _tick(self) -> None:
+        if self._stopping.is_set():
+            raise _StopError
+
+
+def shares(names: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Divide sources among at most so many processes that each has enough to do."""
+    sizes = {name: size for name in names if (size := size_of(name)) <= LARGEST}
+    number = min(sum(sizes.values()) // SHARE, most)
+    return [[*sizes][index::number] for index in range(number)]
+
+
+def size_of(name: str) -> int:
+    """Bytes of a source; 0 where there is none."""
+    try:
+        return os.stat(start.here(name)).st_size  # noqa: PTH116  of thousands
+    except (OSError, ValueError):
+        return 0
+
+
+def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
+    """Put the analyses of sources into the cache; in several processes, if there are many.
+
+    Args:
+        names: the sources.
+        rules: of their analyses.
+        folder: the analysis cache.
+
+    Returns:
+        The names of the analyses in the cache.
+    """
+    with Helpers(names, rules, folder) as helpers:
+        return _parse(names, rules, Kept(folder), helpers)
+
+
+def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
+    """As `fill`, in this one process, which does nothing else and ends then."""
+    _parse(names, rules, Kept(folder), None)
+
+
+def _parse(names: Sequence[str], rules: Rules, kept: Kept, helpers: Helpers | None) -> set[str]:
+    used = set()
+    for done, name in enumerate(names, 1):
+        try:
+            content = read_content(start.here(name))
+            source = name_of(content, rules)
+            found = None if kept.has(source) else analysed(start.here(name), content, rules)
+        except Exception:  # noqa: BLE001, S112  the report says why
+            continue
+        used.add(source)
+        if found is not None:
+            kept.put(source, found)
+            if helpers is not None:
+                helpers.note(len(content))
+        progress.note(done, len(names))
+    return used
+
+
+def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
+    """The analysis of a source.
+
+    Raises:
+        CoverageException, SyntaxError: it cannot be parsed.
+    """
+    return analyse(text_of(filename, content), filename, rules)
+
+
+def parse_ahead(
+    config: Any, places: Iterable[str], executed: Iterable[str], folder: Path, *, branch: bool
+) -> set[str]:
+    """Parse the sources that the next report will be about, unless they take too much memory.
+
+    Args:
+        config: coverage.py's.
+        places: folders and modules of `source`.
+        executed: names of files that have been executed.
+        folder: where analyses are kept.
+        branch: whether branches are measured.
+
+    Returns:
+        The names of the analyses in the cache.
+    """
+    if not can_be_kept() or names.missing(needs.PATTERNS):
+        return set()
+    most = capacity.room() // PER_BYTE
+    is_reported = filter_of(config)
+    found = {start.here(name): None for name in (*executed, *below(config, places))}
+    wanted = [name for name in sorted(found) if size_of(name) <= most and is_reported(name)]
+    return fill(wanted, rules_of(config, branch=branch), folder)

@@ -1,0 +1,93 @@
+"""What a source could execute, as plain data that can be kept: by which rules, under which name.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from coverage.exceptions import NoSource
+
+from wsgi_coverage.analysis.kept import digest
+from wsgi_coverage.compat import names, parsing
+from wsgi_coverage.data import regular
+
+FORMAT = 1  # version of the stored form
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that an analysis depends on, besides the source."""
+
+    exclude: str
+    partial: str
+    branch: bool
+
+    def as_bytes(self) -> bytes:
+        """The rules with the versions of the format, coverage.py and Python, to make a name of."""
+        versions = (FORMAT, names.version(), sys.version)
+        return json.dumps([*versions, self.exclude, self.partial, self.branch]).encode()
+
+
+def rules_of(config: Any, *, branch: bool) -> Rules:
+    """The rules that a coverage.py configuration sets."""
+    return Rules(
+        exclude=parsing.joined(config.exclude_list),
+        partial=parsing.joined([*config.partial_list, *config.partial_always_list]),
+        branch=branch,
+    )
+
+
+def name_of(content: bytes, rules: Rules) -> str:
+    """The name under which the cache has the analysis of a source."""
+    return digest(content, rules.as_bytes())
+
+
+def read_content(filename: str) -> bytes:
+    """The bytes of a source, which tell one version from another.
+
+    Raises:
+        NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
+    """
+    try:
+        return regular.read(filename)
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # it may be in an archive, where coverage.py finds it
+        return parsing.source_anywhere(filename).encode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise NoSource(f"No source for code: '{filename}': {why}") from error
+
+
+def text_of(filename: str, content: bytes) -> str:
+    """A source as coverage.py decodes it.
+
+    Args:
+        filename: of the source.
+        content: from `read_content`.
+
+    Raises:
+        NoSource, SyntaxError: as coverage.py's own.
+    """
+    if not os.path.exists(filename):  # noqa: PTH110  as coverage.py asks
+        return parsing.source_anywhere(filename)
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\f", b" ")
+    text = content.decode(parsing.encoding_of(content), "replace")
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:
+    """Parse a source, and return the parser's state as plain data.
+
+    Raises:
+        coverage.exceptions.NotPython: it cannot be parsed.
+    """
+    partial = rules.partial if rules.branch else None
+    return parsing.parse(text, filename, exclude=rules.exclude, partial=partial)

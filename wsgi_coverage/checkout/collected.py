@@ -1,0 +1,231 @@
+"""Combine data files from other places into one about this checkout.
+
+Unlike a worker's, such a file may hold anybody's paths, and be of any version of a source: what was
+measured of another version than the checkout's is left out, and named.
+
+Concurrency: works in a folder of its own; the target is replaced in one step, at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.checkout import remap
+from wsgi_coverage.checkout.sources import Checkout
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.imported import NAMED, named
+from wsgi_coverage.data.union import DataUnion, Part, has_branches
+from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
+from wsgi_coverage.report.combine import first
+from wsgi_coverage.system import owned
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A data file to combine, and where it is from."""
+
+    name: str  # of its instance or file, for messages
+    path: Path
+    is_own: bool = False  # it is about this checkout already
+
+
+@dataclass(slots=True, kw_only=True)
+class Collected:
+    """The result of combining data files."""
+
+    combined: list[str] = field(default_factory=list)  # names of data files in the union
+    set_aside: dict[str, str] = field(
+        default_factory=dict
+    )  # name of a data file: why it is not in the union
+    warnings: list[str] = field(default_factory=list)
+    files: int = 0  # measured files in the union
+    unknown: dict[str, str] = field(default_factory=dict)  # file: why it cannot be judged
+
+
+def combine(
+    brought: Sequence[Brought],
+    target: Path,
+    checkout: Checkout,
+    *,
+    workspace: Path,
+    label: str | None = None,
+    mode: int = owned.FILE,
+) -> Collected:
+    """Write the union of data files to a file.
+
+    Args:
+        brought: the data files; one that cannot be used, is of the other mode than the first that
+            can, or of another coverage.py, is set aside.
+        target: is replaced.
+        checkout: whose sources the result is about.
+        workspace: a folder on the target's disk.
+        label: a context for all lines, but for those of files with `is_own`.
+        mode: of the target, as for chmod.
+
+    Raises:
+        DiskFullError: there is no room; the target is as it was.
+        BuildFailedError: a file with `is_own` cannot be used; the target is as it was.
+    """
+    out = Collected()
+    draft = workspace / "union"
+    with _saying_why_not(target):
+        union: DataUnion | None = None
+        finder = _Finder(checkout, workspace / "union")
+        versions = _Versions(checkout)
+        for each in brought:
+            try:
+                with opened(each.path) as connection:
+                    if union is None:
+                        union = DataUnion(draft, branch=has_branches(connection))
+                    part = union.read(connection)
+                    loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+                paths = [*dict.fromkeys([*part.paths, *loaded])]
+                if each.is_own:
+                    here = {path: path for path in paths}
+                else:
+                    here = finder.find(each, paths, loaded, out)
+                stale = versions.judge(each, here, loaded, out)
+                union.add(_moved(part, here, None if each.is_own else label), without=stale)
+            except UnusableError as why_not:
+                if each.is_own:
+                    raise BuildFailedError(f"{each.name} cannot be added to: {why_not}") from None
+                out.set_aside[each.name] = str(why_not)
+                if not out.combined:
+                    union = None  # nor does its mode decide
+                continue
+            out.combined.append(each.name)
+        out.warnings = first(out.warnings)
+        fingerprints, out.unknown = versions.verdict()
+        if union is not None and out.combined:
+            union.write()
+            stamp.put_fingerprints(draft, fingerprints)
+            out.files = len(union.files)
+            draft.chmod(mode)
+            draft.replace(target)
+    return out
+
+
+class _Finder:
+    """Finds measured files in the checkout: by `[paths]`, else by their paths and versions."""
+
+    def __init__(self, checkout: Checkout, data_file: Path) -> None:
+        self._checkout = checkout
+        self._mapped: Callable[[str], str] | None = None
+        if checkout.config.paths:
+            cov = ReportingCoverage(checkout.config, data_file)
+            self._mapped = cov.path_map()
+
+    def find(
+        self, brought: Brought, paths: Sequence[str], loaded: Mapping[str, str], out: Collected
+    ) -> dict[str, str]:
+        """The name in the checkout of each measured path; adds to the warnings."""
+        here: dict[str, str] = {}
+        left = []
+        for path in paths:
+            if self._mapped is not None and (mapped := self._mapped(path)) != path:
+                here[path] = mapped
+            elif (file := self._inside(path)) is not None:
+                here[path] = self._checkout.name(file)
+            else:
+                left.append(path)
+
+        def alike(path: str) -> Sequence[str]:
+            return self._checkout.alike(path, loaded.get(path))
+
+        found = remap.remap(left, self._checkout.files, alike) if left else remap.Remapped()
+        here |= {path: self._checkout.name(file) for path, file in found.files.items()}
+        for path, candidates in found.ambiguous.items():
+            out.warnings.append(
+                f"{path}, from {brought.name}, may be {' or '.join(candidates[:NAMED])}: "
+                "not guessed; map it under [paths] in coverage.py's configuration"
+            )
+        missing = [path for path in left if path not in here and path not in found.ambiguous]
+        if missing:
+            out.warnings.append(
+                f"{named(missing)}, from {brought.name}, "
+                f"{'is' if len(missing) == 1 else 'are'} not in this checkout"
+            )
+        return {path: here.get(path, path) for path in paths}
+
+    def _inside(self, path: str) -> str | None:
+        """A path that leads into the checkout as it is; None: it does not."""
+        with contextlib.suppress(ValueError, OSError):
+            file = Path(path)
+            if not file.is_absolute() and (self._checkout.folder / file).is_file():
+                return path
+            if file.is_absolute() and file.is_file():
+                return file.relative_to(self._checkout.folder).as_posix()
+        return None
+
+
+class _Versions:
+    """The versions of the checkout's files that were measured."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self._checkout = checkout
+        self._same: dict[str, str] = {}  # file: its fingerprint
+        self._others: dict[str, str] = {}  # file: a sentence
+        self._unsaid: dict[str, str] = {}  # likewise
+
+    def judge(
+        self, brought: Brought, here: Mapping[str, str], loaded: Mapping[str, str], out: Collected
+    ) -> list[str]:
+        """The measured paths that are of another version than the checkout's; adds warnings."""
+        stale = []
+        for path, name in here.items():
+            if not os.path.isfile(self._checkout.folder / name):  # noqa: PTH113  or no name at all
+                continue
+            verdict = self._checkout.is_version(name, loaded.get(path))
+            if verdict is None:
+                self._unsaid[name] = f"{brought.name} does not say which version it measured"
+            elif verdict:
+                self._same[name] = loaded[path]
+            else:
+                stale.append(path)
+                self._others[name] = f"{brought.name} measured another version of it"
+        if stale:
+            out.warnings.append(
+                f"{brought.name} measured another version of {named([here[p] for p in stale])}: "
+                "what it recorded there is left out"
+            )
+        return stale
+
+    def verdict(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The fingerprints of files that were measured in one version; and why others were not."""
+        same = {name: known for name, known in self._same.items() if name not in self._unsaid}
+        unknown = {**self._others, **self._unsaid}
+        return same, {name: why for name, why in unknown.items() if name not in same}
+
+
+def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
+    """The same data under the names of this checkout, and in a context of its own."""
+    names = {
+        number: here[path] for (number, _), path in zip(part.names.items(), part.paths, strict=True)
+    }
+    contexts = part.contexts
+    if label is not None:
+        contexts = {
+            number: f"{label}|{context}" if context else label
+            for number, context in contexts.items()
+        }
+    return dataclasses.replace(part, names=names, contexts=contexts)
+
+
+@contextlib.contextmanager
+def _saying_why_not(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CoverageException, OSError, sqlite3.Error) as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"no room on the disk for {target}: it is as it was") from error
+        raise

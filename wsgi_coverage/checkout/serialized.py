@@ -1,0 +1,80 @@
+"""Write a data file from what `CoverageData.dumps` returned elsewhere. No state.
+
+That is SQL, and `CoverageData.loads` runs any statement; here it can write to the new data file and
+to nothing else, for a time that depends on its length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+import zlib
+from functools import partial
+from pathlib import Path
+
+from wsgi_coverage.data import database
+from wsgi_coverage.data.datafile import UnusableError
+from wsgi_coverage.errors import DiskFullError, is_disk_full
+from wsgi_coverage.store.workplace import WRITING, sweep, workplace
+from wsgi_coverage.system import owned
+
+MARK = b"z"  # before zlib's own format
+MOST = 256 << 20  # bytes of SQL
+SECONDS = 2.0  # of CPU time
+BYTES_A_SECOND = 2 << 20  # and as much more time as this takes
+ALLOWED = {
+    sqlite3.SQLITE_CREATE_INDEX,
+    sqlite3.SQLITE_CREATE_TABLE,
+    sqlite3.SQLITE_INSERT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_REINDEX,
+    sqlite3.SQLITE_TRANSACTION,
+    sqlite3.SQLITE_UPDATE,
+}
+
+
+def write(dumped: bytes, target: Path) -> None:
+    """Write a data file; it is there whole afterwards, or as it was.
+
+    Args:
+        dumped: from `CoverageData.dumps`.
+        target: the data file.
+
+    Raises:
+        UnusableError: that is not such data.
+        DiskFullError: there is no room.
+    """
+    script = _script(dumped)
+    try:
+        sweep(target.parent, WRITING, age=owned.ABANDONED)
+        with workplace(target.parent, WRITING) as folder:
+            draft = folder / "coverage"
+            with contextlib.closing(sqlite3.connect(draft)) as connection:
+                database.run(connection, "pragma synchronous = off")  # it is a draft
+                end = time.thread_time() + SECONDS + len(script) / BYTES_A_SECOND
+                connection.set_authorizer(partial(_authorize, end))
+                connection.set_progress_handler(lambda: time.thread_time() > end, database.STEPS)
+                connection.executescript(script).close()
+            draft.replace(target)
+    except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"no room on the disk for {target}: it is as it was") from error
+        raise UnusableError(f"it is no coverage data: {error}") from error
+
+
+def _script(dumped: bytes) -> str:
+    inflating = zlib.decompressobj()
+    try:
+        raw = inflating.decompress(dumped.removeprefix(MARK), MOST)
+        if not dumped.startswith(MARK) or not inflating.eof:
+            raise UnusableError("it is no coverage data, or not all of it")
+        return raw.decode()
+    except (zlib.error, UnicodeDecodeError) as error:
+        raise UnusableError(f"it is no coverage data: {error}") from error
+
+
+def _authorize(end: float, action: int, *_: str | None) -> int:
+    """Allow the statements that fill a data file, each in a bounded time, and no other."""
+    is_allowed = action in ALLOWED and time.thread_time() <= end
+    return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY

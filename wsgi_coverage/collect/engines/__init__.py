@@ -1,0 +1,1 @@
+"""The two ways to measure a process."""

@@ -1,0 +1,476 @@
+"""What both engines have in common: a measured process, registered in its host's memory.
+
+It hears of resets and pauses there, and changes to another memory where its own was removed or its
+user has changed. What is measured, and how it gets into the memory, is the engine's own
+(wsgi_coverage.collect.engines.marking, wsgi_coverage.collect.engines.tracing).
+
+Concurrency: `_lock` guards a switch to another epoch, phase or memory, for which requests that
+begin meanwhile wait. It is renewed in a fork, and is no name that a monkey patch replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from _thread import RLock
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from coverage import Coverage
+
+from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.sources import before, unexecuted
+from wsgi_coverage.collect.sources.before import Before, Early
+from wsgi_coverage.compat import configuration, measurement
+from wsgi_coverage.data import regular, stamp, start
+from wsgi_coverage.data.imported import Unseen
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Reading, room_of
+from wsgi_coverage.errors import NotOursError
+from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, marked
+from wsgi_coverage.store.processes import Slot
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+CLAIM_TRIES = 500
+CLAIM_PAUSE = 0.002  # seconds
+
+
+class Engine(ABC):
+    """One measured process.
+
+    Args:
+        cov: says what is measured.
+        open_memory: returns the memory of this process's user, made if there is none.
+
+    Raises:
+        OSError: there is no room for a memory.
+    """
+
+    memory: Memory
+    token: int  # tells this process from others of its id
+    flags: int = 0  # as in the table of processes
+    can_reset: bool = True  # False where 'coverage run' or a test runner started the Coverage
+    is_lost: bool = False  # the memory was found to be gone, or full
+    sees_running = False  # modules whose import had begun when measuring did
+    at_start: Before = Before()  # what was there when measuring began
+    threads_lost = 0  # whose trace function was replaced
+
+    def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
+        self._cov = cov
+        self._open = open_memory
+        self._lock = RLock()
+        # Now, because the application may change its working directory.
+        self.data_file: Path = measurement.data_file(cov)
+        self.attention: Attention = Attention()
+        self.held: list[Memory] = []  # left by this process, and still marked in by others
+        self.phase: Phase | None = None  # of what runs now; None: unknown
+        self.paused: bool = False
+        self._heard = 0  # turn
+        self._is_closed = False
+        self._parent: Slot | None = None  # the process that forked this one, while it loads
+        self._claim(open_memory())
+        self.epoch: int = self.memory.state().epoch
+        self.is_behind = False  # a reset was not followed: what runs again is not seen
+        # A pause that was there before this process: what may turn out to be its load counts.
+        self._began_in_pause = self.memory.state().paused
+
+    def _claim(self, memory: Memory) -> None:
+        """Register this process in the table of processes of a memory."""
+        token = int.from_bytes(os.urandom(4), "little")
+        for _ in range(CLAIM_TRIES):
+            try:
+                state = memory.state()
+                slot = memory.table.claim(
+                    flags=self.flags, turn=state.turn, epoch=state.epoch, token=token
+                )
+                break
+            except BlockingIOError:
+                time.sleep(CLAIM_PAUSE)
+            except FileNotFoundError:  # its last process took it away just now
+                memory = self._open()
+        else:
+            raise MemoryGoneError(
+                errno.ENOENT, "the shared memory is removed again and again", str(memory.folder)
+            )
+        self.memory, self._slot, self.token = memory, slot, token
+        self.attention.begin(memory.turn, slot.requests)
+
+    # What is asked of it
+
+    @property
+    def coverage(self) -> Coverage:
+        """The Coverage that measures this process, for callers that want to ask it something."""
+        return self._cov
+
+    @property
+    def config(self) -> Any:
+        """coverage.py's configuration, to report with."""
+        return configuration.of(self._cov)
+
+    @property
+    @abstractmethod
+    def measuring(self) -> Measuring:
+        """How this process is measured."""
+
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Sources, or code in them, that cannot be measured, and why."""
+        return {}
+
+    @property
+    def is_paused(self) -> bool:
+        """True where nothing is measured now; during the load, where nothing will be after it."""
+        return self.paused or (self.phase is Phase.LOAD and self.memory.state().paused)
+
+    @property
+    def loses(self) -> bool:
+        """True where there was no room, or no memory, for some of what has run."""
+        return bool(self.flags & processes.LOSES)
+
+    @property
+    def holds(self) -> bool:
+        """True where executed lines reach the memory only by a flush."""
+        return bool(self.flags & processes.HOLDS)
+
+    def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
+        """Files that could have run: of `source`, imported or not, or imported early.
+
+        (file, plugin's name) pairs.
+
+        Args:
+            executed: names of files that any process has executed.
+        """
+        return [(name, plugin) for _, name, plugin in self._could_run(executed)]
+
+    def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
+        """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
+        yield from unexecuted.files(self._cov, map(start.here, executed))
+        yield from ((path, name, None) for path, name, _ in self._early())
+
+    def imported_early(self) -> dict[str, Unseen]:
+        """Files that had begun to run when measuring began, by their names in data files."""
+        return {
+            name: Unseen(begun is None, begun.line if begun and self.sees_running else None)
+            for _, name, begun in self._early()
+        }
+
+    def _early(self) -> Iterable[Early]:
+        return before.early(self._cov, self.at_start).values()
+
+    def check_is_ours(self, what: str) -> None:
+        """Refuse what would take data away from the owner of a foreign Coverage.
+
+        Args:
+            what: "a reset" or "a pause", for the message.
+
+        Raises:
+            NotOursError: 'coverage run' or a test runner started the Coverage.
+        """
+        if not self.can_reset:
+            raise NotOursError(
+                "this Coverage was started by 'coverage run' or a test runner, which would lose "
+                f"its data: {what} is for measuring started by wsgi-coverage or "
+                "COVERAGE_PROCESS_START"
+            )
+
+    def check_can_pause(self) -> None:
+        """Refuse a pause before any worker is told of it.
+
+        Raises:
+            NotOursError: 'coverage run' or a test runner started the Coverage.
+            CannotPauseError: measuring could not be resumed as it was before.
+        """
+        self.check_is_ours("a pause")
+
+    def lend(self, *, readings: Callable[[], list[Reading]], publish: Callable[[], object]) -> None:
+        """Have `Coverage.get_data` and `Coverage.save` return and write what is in the memory.
+
+        Args:
+            readings: reads what is in the memory now.
+            publish: writes it to a data file.
+        """
+        if self.can_reset:
+            live.lend(self._cov, readings, publish)
+
+    # Hearing of changes
+
+    def attend(self) -> bool:
+        """Before a request: do what is due in this process, as `Attention` has told.
+
+        Returns:
+            True where the request is to check the memory, too, because no thread does.
+        """
+        self.hear()
+        return True
+
+    @locked
+    def hear(self) -> None:
+        """Do what was asked of all processes since this one last looked: reset, pause or resume.
+
+        Raises:
+            OSError: there is no room for the new epoch; lines go on to be marked in the old one.
+        """
+        if self._is_closed:
+            return  # another process may have taken the memory away by now
+        if self.memory.is_left or self._is_elsewhere():
+            self._move()
+        state = self.memory.state()
+        self._follow(state)
+        self._slot.hear(state.turn, self.epoch)
+        self._heard = state.turn
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let requests pass without a look until the turn number changes."""
+        self.attention.heard = self._heard
+
+    def _follow(self, state: State) -> None:
+        self._began_in_pause &= state.paused
+        may_be_load = self.phase is Phase.LOAD or (self.phase is None and self._began_in_pause)
+        paused = state.paused and not may_be_load
+        if (state.epoch, paused) != (self.epoch, self.paused):
+            self._begin(self.phase, state, paused=paused)
+
+    def _begin(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        self._switch(phase, state, paused=paused)
+        self._slot.set(processes.PAUSED, paused)
+
+    @abstractmethod
+    def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        """Mark what runs from now on in another phase or epoch, or not at all.
+
+        Raises:
+            OSError: there is no room; all is as it was.
+        """
+
+    @abstractmethod
+    def _go_on_in(self, new: Memory) -> None:
+        """Mark what runs from now on in another memory.
+
+        Raises:
+            OSError: there is no room.
+        """
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether another memory is needed: the user has changed, or the memory is gone."""
+        return self.memory.user != os.geteuid() or not self.memory.is_there
+
+    def _move(self) -> None:
+        """Change to the memory that this user has now; copy the lines of the old one into it."""
+        old, old_slot = self.memory, self._slot
+        is_gone = old.user == os.geteuid()
+        new = self._open()
+        if not new.is_in_place_of(old):
+            self.is_lost = False  # it is full: what has room is marked on
+            return
+        state = old.state()
+        if new.state().epoch < state.epoch:
+            new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
+        if old.has_late_children:
+            new.note_late_children()
+        self._claim(new)
+        self.held.append(old)  # where there is no room for all of it now, it is read on
+        self._go_on_in(new)
+        old_slot.free()
+        if is_gone:
+            old.leave()  # the others that have it mapped
+        copy_lines(old, new)
+
+    def look_after(self) -> None:
+        """Check whether the memory is still there, and change to another if not; raises nothing."""
+        if self._is_closed:
+            return
+        try:
+            if self._is_elsewhere() or self.is_lost:
+                self._go_elsewhere()
+            for old in list(self.held):
+                if old.user == os.geteuid() and not old.table.living():
+                    copy_lines(old, self.memory)
+                    self.held.remove(old)
+        except OSError as error:
+            log.warning("the shared memory of executed lines cannot be created again: %s", error)
+
+    @locked
+    def _go_elsewhere(self) -> None:
+        self._move()
+        self.hear()
+
+    # Load and runtime
+
+    @property
+    def tells_phases(self) -> bool:
+        """True where load can be told from runtime in this process."""
+        return True
+
+    @locked
+    def begin_load(self) -> None:
+        """An application is being wrapped: what has run, and what runs now, is its load."""
+        if self.phase is None and self.tells_phases:
+            state = self.memory.state()._replace(epoch=self.epoch)
+            self._begin(Phase.LOAD, state, paused=False)
+            with contextlib.suppress(OSError):  # lines that find no room stay of unknown phase
+                self.flush()
+            self.memory.call_it_load(self.epoch, flushed=self.holds)
+        if self.phase is Phase.LOAD:
+            self._raise(processes.LOADING)
+
+    @locked
+    def end_load(self) -> None:
+        """The first request has come: what runs from now on is runtime, lines of the load too."""
+        self.hear()
+        if self.phase is not Phase.RUNTIME and self.tells_phases:
+            self.begin_load()
+            state = self.memory.state()
+            self._begin(Phase.RUNTIME, state, paused=state.paused)
+        self._lower(processes.LOADING)
+
+    def serves(self) -> bool:
+        """Note that a request has come to this process; tell whether it is the first."""
+        is_first = not self.flags & processes.SERVES
+        self._raise(processes.SERVES)
+        return is_first
+
+    def loading_parent(self) -> int | None:
+        """The id of the process that forked this one during the load, if it still loads."""
+        parent, self._parent = self._parent, None
+        if parent is None or not parent.has(processes.LOADING):
+            return None
+        return parent.pid
+
+    def listens(self, *, does: bool) -> None:
+        """Note whether a thread of this process answers the channel."""
+        (self._raise if does else self._lower)(processes.LISTENS)
+
+    def name_server(self, name: str) -> None:
+        """Note the name of the server: `SERVER_SOFTWARE`, for instance."""
+        self._slot.name_server(name)
+
+    def _raise(self, flag: int) -> None:
+        self.flags |= flag
+        self._slot.set(flag)
+
+    def _lower(self, flag: int) -> None:
+        self.flags &= ~flag
+        self._slot.set(flag, False)
+
+    # Data
+
+    def flush(self) -> bool:
+        """Move lines that are not in the memory yet there; tell whether any of them is new there.
+
+        Raises:
+            OSError: there is no room; nothing is lost, the next flush has it all.
+        """
+        return False
+
+    def note_unexecuted_files(self) -> None:
+        """Register files that could have run and did not, for reports to list them at 0 %."""
+        for path, name, plugin in self._unnoted_files():
+            with contextlib.suppress(OSError, ValueError):
+                if not plugin:
+                    content = regular.read(path)
+                    self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
+
+    def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
+        """Those of `unexecuted_files` that the memory lacks: path, name in data files, plugin."""
+        known = {*self.memory.read().names()}
+        for path, name, plugin in self._could_run(known):
+            if name not in known:
+                yield path, name, plugin
+
+    def reopen(self) -> bool:
+        """After `close`, where exit handlers have run measured lines: register in a memory again.
+
+        Returns:
+            False where nothing has run since that is not in it.
+        """
+        return False
+
+    def is_free_within(self, seconds: float) -> bool:
+        """Tell whether the lock can be had within some seconds."""
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        self._lock.release()
+        return True
+
+    # Forks
+
+    def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
+        """In a forked child that has run nothing new yet: register it in the table of processes."""
+
+    def being_late(
+        self,
+        begin: Callable[[], object],  # noqa: ARG002
+        forget: Callable[[], object],  # noqa: ARG002
+    ) -> Callable[[], None] | None:
+        """In the parent: what its children call right after the fork, instead of `after_fork`.
+
+        Args:
+            begin: registers the child; called before anything new is marked in it.
+            forget: closes what is the parent's; called right after the fork.
+
+        Returns:
+            None: children of this engine register at once.
+        """
+        return None
+
+    def after_fork(self) -> None:
+        """In a child: renew the lock, and register in the table of processes."""
+        self._lock = RLock()
+        self._is_closed = False
+        self._parent = self._slot if self.flags & processes.LOADING else None
+        self.flags &= ~(processes.LISTENS | processes.SERVES)
+        try:
+            if self.memory.is_there:
+                self._claim(self.memory)
+            else:  # its last process but this one has ended since
+                self._move()
+        except OSError:  # full, gone, or another user's
+            log.warning("this process cannot be registered as one that is measured", exc_info=True)
+            self.attention.begin(self.memory.turn, None)
+            return
+        self._slot.hear(self._heard, self.epoch)
+
+    # Ends
+
+    def is_alone(self) -> bool:
+        """Tell whether no other live process is measured in the memory."""
+        return all(entry.pid == os.getpid() for entry in self.memory.table.living())
+
+    def close(self) -> bool:
+        """The process ends: give its entry back; tell whether it was the last in its memory."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._slot.free()
+            self.attention.begin(self.memory.turn, None)
+            return not self.memory.table.living()
+        return False
+
+
+def copy_lines(old: Memory, new: Memory) -> None:
+    """Copy into one memory the lines that this process has mapped, or read, of another."""
+    held = old.held()
+    for claim in old.known():
+        place = new.place(claim.name, claim.version, claim.place.room)
+        for plane, chunks in held.items():
+            view = chunks.get(claim.place.chunk)
+            if view is None:
+                continue
+            at = claim.place.at
+            lines = bytes(view[at : at + claim.place.room])
+            if 1 in lines:
+                target = new.chunk_of_plane(plane, place.chunk)
+                for number in marked(lines):
+                    target[place.at + number] = 1
+    for plane, known in old.held_records().items():
+        new.append(plane, known)

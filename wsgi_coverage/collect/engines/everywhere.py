@@ -1,0 +1,92 @@
+"""Install a trace function in every thread that runs, for ctrace to go on after a pause.
+
+`sys.settrace` reaches the calling thread only. Python 3.12 and later can set it in all; before that
+the C API can, which is what this calls.
+
+Concurrency: called under the worker's lock; the function that is installed runs in each thread at
+its next event.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from wsgi_coverage.collect.servers import modwsgi
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
+EVENTS = ("call", "exception", "line", "return", "c_call", "c_exception", "c_return", "opcode")
+
+_kept: list[Any] = []  # what C holds without counting it
+
+
+def can_trace_everywhere() -> bool:
+    """Tell whether `trace_everywhere` works here."""
+    if modwsgi.traced_threads_hang():
+        return False
+    return hasattr(threading, "settrace_all_threads") or _set_trace() is not None
+
+
+def trace_everywhere(install: TraceFunction) -> None:
+    """Have each running thread, this one included, call a function at its next event.
+
+    Args:
+        install: what `sys.settrace` takes; it installs the trace function that is to stay.
+    """
+    if sys.version_info >= (3, 12):
+        hook = threading.gettrace()
+        threading.settrace_all_threads(install)
+        threading.settrace(hook)  # type: ignore[arg-type]  # new threads get theirs elsewhere
+        return
+    set_trace = _set_trace()
+    if set_trace is None:
+        return
+
+    def once(_: object, frame: FrameType, event: int, arg: object) -> int:  # noqa: ARG001
+        install(frame, EVENTS[event], None)
+        return 0
+
+    callback = _CALLBACK(once)
+    _kept[:] = [callback]
+    for state in _thread_states():
+        set_trace(state, callback, None)
+
+
+def trace_nowhere() -> None:
+    """Remove the trace functions of all threads, on Python 3.11."""
+    set_trace = _set_trace()
+    if set_trace is not None:
+        for state in _thread_states():
+            set_trace(state, _CALLBACK(), None)
+
+
+_CALLBACK = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p
+)
+
+
+def _set_trace() -> Any:
+    """Python 3.11's own way to set the trace function of another thread, if it can be called."""
+    found = getattr(ctypes.pythonapi, "_PyEval_SetTrace", None)
+    if found is not None:
+        found.argtypes = [ctypes.c_void_p, _CALLBACK, ctypes.py_object]
+        found.restype = ctypes.c_int
+    return found
+
+
+def _thread_states() -> list[int]:
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = ctypes.c_void_p
+    for each in (api.PyInterpreterState_ThreadHead, api.PyThreadState_Next):
+        each.restype = ctypes.c_void_p
+        each.argtypes = [ctypes.c_void_p]
+    out = []
+    state = api.PyInterpreterState_ThreadHead(api.PyInterpreterState_Get())
+    while state:
+        out.append(state)
+        state = api.PyThreadState_Next(state)
+    return out

@@ -1,0 +1,184 @@
+"""Make the Coverage that measures this process, unless one runs already.
+
+No state; called once a process, under the lock that makes the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coverage import Coverage, CoverageData
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect.engines import core
+from wsgi_coverage.collect.saving import add_to
+from wsgi_coverage.collect.sources.ourselves import Omitted
+from wsgi_coverage.compat import configuration, measurement
+from wsgi_coverage.compat.measurement import WarningCoverage
+from wsgi_coverage.data import forksafe, start
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.errors import SettingsError
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+GIVEN = 8  # data sets that were handed out and stay open
+
+# Each would repeat on every flush.
+QUIET = ["no-data-collected", "module-not-imported"]
+
+# The configuration of the Coverage of the process that started this one; it holds here too.
+inherited: str | None = None
+
+# Whether the processes that this one starts are measured by wsgi_coverage.collect.children.
+with_children = False
+
+
+class LiveCoverage(WarningCoverage):
+    """A Coverage whose warnings reach our log, not the application's warning filters."""
+
+    was_our_choice = False  # the core; the user named none
+
+    def warned(self, message: str, slug: str | None) -> None:
+        """Log a warning of coverage.py, unless its slug is one that says nothing here."""
+        if slug not in QUIET:
+            log.warning("coverage.py: %s", message)
+
+
+T = TypeVar("T", bound=LiveCoverage)
+
+
+class MarkedCoverage(LiveCoverage):
+    """A Coverage that traces nothing, because the first engine measures."""
+
+    def start(self) -> None:
+        """Do nothing: the first engine measures."""
+
+    def stop(self) -> None:
+        """Do nothing: the first engine goes on to measure."""
+
+
+class _Lent:
+    """Answers `get_data` for a Coverage that records nothing by itself."""
+
+    def __init__(self, cov: Any, readings: Callable[[], list[Reading]]) -> None:
+        self._cov = cov
+        self._readings = readings
+        self._lock = threading.RLock()
+        self._sums: list[int] | None = None  # checksums of what was read last
+        self._given: list[CoverageData] = []  # data of it, and before; who has asked may read on
+
+    def get_data(self) -> CoverageData:
+        """What has been executed up to now, in a CoverageData of its own, without a file."""
+        cov = self._cov
+        type(cov).get_data(cov)  # has the configuration settled, and what runs flushed
+        readings = self._readings()
+        sums = [reading.checksum() for reading in readings]
+        with self._lock:
+            if self._sums != sums:
+                data = CoverageData(basename=cov.get_option("run:data_file"), no_disk=True)
+                static, branch = cov.get_option("run:context"), cov.get_option("run:branch")
+                with forksafe.no_fork():
+                    for reading in readings:
+                        add_to(data, reading, static, branch=bool(branch))
+                    self._given.append(data)
+                    old = self._given.pop(0) if len(self._given) > GIVEN else None
+                    measurement.give_data(cov, data, instead_of=old)
+                self._sums = sums
+            return self._given[-1]
+
+
+def prepare(cov: Coverage) -> None:
+    """Have a Coverage know what is measured, and that we are not, without starting it.
+
+    Raises:
+        CoverageChangedError: that cannot be done with this coverage.py.
+    """
+    measurement.prepare(cov, start.here(""), Omitted)
+
+
+def lend(
+    cov: Coverage, readings: Callable[[], list[Reading]], publish: Callable[[], object]
+) -> None:
+    """Have a Coverage return what is in the memory when it is asked for its data, or to save it.
+
+    Args:
+        cov: it records nothing by itself.
+        readings: reads what is in the memory now.
+        publish: writes it to a data file, for coverage.py to combine.
+    """
+    ours: Any = cov
+    ours.get_data = _Lent(cov, readings).get_data
+    ours.save = publish
+
+
+def make(
+    kind: type[T],
+    config_file: Path | None,
+    *,
+    branch: bool | None = None,
+    config: str | None = None,
+    in_memory: bool = False,
+) -> T:
+    """A new Coverage, not yet started, whose core is still to be chosen.
+
+    Args:
+        kind: its class.
+        config_file: coverage.py's configuration; None: where coverage.py always looks.
+        branch: whether branches are measured; None: as the configuration says.
+        config: another Coverage's, from `for_children`, instead of a file.
+        in_memory: have it write no data file.
+
+    Raises:
+        SettingsError: the configuration cannot be read; coverage.py's own message.
+    """
+    given: str | bool = True if config_file is None else str(config_file)
+    if (serialized := config or inherited) is not None:
+        given = configuration.given(serialized)
+    try:
+        # Without a file that is named, coverage.py writes none: what it sees is in memory.
+        cov = kind(config_file=given, data_file=None) if in_memory else kind(config_file=given)
+        if branch is not None:
+            cov.set_option("run:branch", branch)
+        already: Any = cov.get_option("run:disable_warnings") or []
+        cov.set_option("run:disable_warnings", [*already, *(set(QUIET) - {*already})])
+        cov.set_option("run:sigterm", False)  # it would replace the server's own handler
+        if with_children or inherited is not None:
+            # It would start a second Coverage in each child, which takes the lines of the first.
+            concurrency: Any = cov.get_option("run:concurrency") or []
+            others = [each for each in concurrency if each != "multiprocessing"]
+            cov.set_option("run:concurrency", others or ["thread"])
+    except CoverageException as error:
+        raise SettingsError(str(error)) from error
+    return cov
+
+
+def choose_core(cov: LiveCoverage) -> str:
+    """Have a Coverage measure by the core that costs least; return why."""
+    choice = core.choose(cov)
+    if choice.core is not None:
+        cov.set_option("run:core", choice.core)
+    cov.was_our_choice = choice.core is not None
+    return choice.reason
+
+
+def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:
+    """A Coverage's configuration for child processes: absolute paths, and no core of our choice.
+
+    A child may have another working directory, and another Python.
+
+    Args:
+        cov: whose configuration.
+        data_file: instead of the configured one.
+
+    Raises:
+        CoverageChangedError: that cannot be done with this coverage.py.
+    """
+    return configuration.serialized(
+        cov,
+        data_file=None if data_file is None else str(data_file),
+        any_core=getattr(cov, "was_our_choice", False),
+    )

@@ -1,0 +1,134 @@
+"""The first engine: statements, marked in the host's memory by a tool of sys.monitoring.
+
+Nothing has to be flushed or published: every process of the host sees a line as soon as it has run.
+coverage.py says which sources are measured, and traces nothing.
+
+Concurrency: see wsgi_coverage.collect.engines.base.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+from wsgi_coverage.collect.engines.base import Engine
+from wsgi_coverage.collect.engines.live import MarkedCoverage
+from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring
+from wsgi_coverage.collect.engines.ownership import Ownership
+from wsgi_coverage.collect.sources.ourselves import is_ours
+from wsgi_coverage.compat import measurement, names
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.memory import Memory, State
+
+CORE = "monitoring"
+
+
+class Marking(Engine):
+    """One process, measured by marking lines in memory.
+
+    Args:
+        cov: says what is measured; it is never started.
+        reason: why this engine measures, for /health.
+        open_memory: returns the memory of this process's user, made if there is none.
+
+    Raises:
+        OSError: there is no room for a memory.
+        RuntimeError: every tool of sys.monitoring is taken.
+    """
+
+    sees_running = True
+    phase: Phase | None
+    epoch: int
+    paused: bool
+    ownership = Ownership.OURS
+
+    def __init__(self, cov: MarkedCoverage, reason: str, open_memory: Callable[[], Memory]) -> None:
+        super().__init__(cov, open_memory)
+        self._reason = reason
+        self._monitoring = Monitoring(self.memory, self._classify)
+        self._monitoring.on_loss = lambda: self._raise(processes.LOSES)
+        self.epoch = self._monitoring.epoch
+        try:
+            self._monitoring.start()
+        except BaseException:
+            self._slot.free()
+            raise
+        self.hear()
+
+    def _classify(self, filename: str, frame: FrameType) -> Measured | None:
+        found = measurement.classify(self._cov, filename, frame)
+        return None if found is None else Measured(*found)
+
+    @property
+    def measuring(self) -> Measuring:
+        """How this process is measured: by marking statements in shared memory."""
+        return Measuring(
+            engine="memory",
+            engine_reason=self._reason,
+            core=CORE,
+            core_reason="a tool of sys.monitoring of its own marks each line once",
+            coverage_version=names.version(),
+            branch=False,
+            ownership=self.ownership.value,
+            lossless=True,
+            problem=None,
+            data_file=str(self.data_file),
+            phase=self.phase and self.phase.value,
+        )
+
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Sources, or code in them, that cannot be measured, each with the reason."""
+        return dict(self._monitoring.unmeasured)
+
+    def mark(self, seen: Iterable[tuple[str, str, set[int]]]) -> None:
+        """Mark what another Coverage has measured in this process before.
+
+        Args:
+            seen: sources, their names in data files, and lines.
+        """
+        for source, name, lines in seen:
+            if is_ours(source):
+                continue
+            with contextlib.suppress(OSError):  # the source is gone
+                self._monitoring.mark(name, source, lines)
+
+    def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        self._monitoring.switch(phase, state.epoch, paused=paused)
+        self.phase, self.epoch, self.paused = phase, state.epoch, paused
+
+    def _go_on_in(self, new: Memory) -> None:
+        self._monitoring.move(new)
+
+    @property  # of what marks lines, where it is a value of the engine elsewhere
+    def is_lost(self) -> bool:
+        """True where there was no room, or no memory, for some of what has run."""
+        return self._monitoring.is_lost
+
+    @is_lost.setter
+    def is_lost(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._monitoring.is_lost = value
+
+    def catch_up(self) -> None:
+        """In a forked child that has run nothing new yet: register it; see `Engine.catch_up`."""
+        self._monitoring.catch_up()
+
+    def being_late(
+        self, begin: Callable[[], object], forget: Callable[[], object]
+    ) -> Callable[[], None]:
+        """Return what makes a forked child register itself only when it runs something new.
+
+        Args:
+            begin: registers the child; called before anything new is marked in it.
+            forget: closes what is the parent's; called right after the fork.
+        """
+        self.memory.note_late_children()
+        return self._monitoring.being_late(self.attention, begin, forget)
+
+    def after_fork(self) -> None:
+        """In a child: renew the locks, and register the child in the table of processes."""
+        self._monitoring.after_fork()
+        super().after_fork()

@@ -1,0 +1,481 @@
+"""The second engine: coverage.py's own cores, whose lines are moved into the host's memory.
+
+For what the first one cannot do: Python 3.11, branches, plugins, dynamic contexts, a core that the
+user has named, a Coverage that runs already. What coverage.py has seen stays in its live sets until
+it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
+
+Concurrency: every method takes `_lock`, as do coverage.py's own calls to the flush that is
+installed here. Each step of a flush may be repeated, so that a fork or a signal's end may come in
+between. The Coverage is never stopped before the process ends: stopping and starting leaves
+ctrace's pool threads unmeasured for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from coverage import Coverage, CoverageData
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines.attention import ALWAYS
+from wsgi_coverage.collect.engines.base import Engine
+from wsgi_coverage.collect.engines.everywhere import can_trace_everywhere, trace_everywhere
+from wsgi_coverage.collect.engines.flushed import Flushed, converted, saved
+from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.engines.ownership import Ownership
+from wsgi_coverage.collect.servers import modwsgi
+from wsgi_coverage.collect.sources.before import Early
+from wsgi_coverage.collect.sources.ourselves import is_ours
+from wsgi_coverage.compat import measurement, names, needs
+from wsgi_coverage.data import forksafe, regular, stamp, start
+from wsgi_coverage.data.phases import Phase
+from wsgi_coverage.data.reading import Record, room_of
+from wsgi_coverage.errors import CannotPauseError
+from wsgi_coverage.model import Measuring
+from wsgi_coverage.store import processes
+from wsgi_coverage.store.log import Known
+from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, epoch_of, plane_of
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+
+class _Seen(NamedTuple):
+    """Lines or arcs of one phase, epoch and context that are not in the memory yet."""
+
+    plane: str
+    context: str | None
+    live: measurement.Live
+
+
+class Tracing(Engine):
+    """One process, measured by coverage.py's own core.
+
+    Args:
+        cov: one that runs already, which is adopted; or one that was made for this process.
+        why_not: why the first engine does not measure; None: the Coverage ran already.
+        open_memory: returns the memory of this process's user, made if there is none.
+
+    Raises:
+        SettingsError: the configuration cannot be used; coverage.py's own message.
+        OSError: there is no room for a memory.
+    """
+
+    flags = processes.HOLDS
+    phase: Phase | None
+    epoch: int
+    paused: bool
+
+    def __init__(
+        self, cov: Coverage, *, why_not: str | None, open_memory: Callable[[], Memory]
+    ) -> None:
+        super().__init__(cov, open_memory)
+        self._why_not_memory = why_not or "a Coverage was running already"
+        self._seen_of_foreign: measurement.Live = {}
+        self._pending: list[_Seen] = []
+        self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
+        self._thread = threading.local()
+        adopted = Coverage.current() is cov
+        if isinstance(cov, live.LiveCoverage) and not adopted:
+            self.ownership: Ownership = Ownership.OURS
+            self._reason = live.choose_core(cov)
+        else:
+            self._reason = "chosen before measuring was taken over"
+            self.ownership = (
+                Ownership.PROCESS_START if measurement.is_process_start(cov) else Ownership.FOREIGN
+            )
+        self.can_reset: bool = self.ownership is not Ownership.FOREIGN
+        try:
+            self._start(adopted=adopted)
+        except BaseException:
+            self._slot.free()
+            raise
+
+    def _start(self, *, adopted: bool) -> None:
+        if not adopted:
+            if names.has(needs.RULES, needs.COLLECTOR):
+                live.prepare(self._cov)
+                measurement.use_data(self._cov, CoverageData(no_disk=True))
+            self._cov.start()
+        self._problem = measurement.problem(self._cov)
+        self._collector: Any = None
+        if self._problem is None:
+            self._collector = measurement.collector_of(self._cov)
+        self._branch = bool(self._cov.get_option("run:branch"))
+        self._why_no_phases = self._find_why_no_phases()
+        if self._problem is None:
+            self._take_over(adopted=adopted)
+        else:
+            log.error("coverage.py is not as expected, lines may be lost: %s", self._problem)
+        self.hear()
+
+    def _find_why_no_phases(self) -> str | None:
+        if self.ownership is Ownership.FOREIGN:
+            return "the Coverage was started by 'coverage run' or a test runner"
+        if self._problem is not None:
+            return "coverage.py is not as expected"
+        if self._cov.get_option("run:dynamic_context") not in (None, "none"):
+            return "dynamic_context is set"
+        return None
+
+    def _take_over(self, *, adopted: bool) -> None:
+        if adopted:
+            self._take_what_was_saved()
+            if self.can_reset:
+                measurement.use_data(self._cov, CoverageData(no_disk=True))
+            measurement.restart_events(self._collector)
+        self._install()
+
+    def _install(self) -> None:
+        measurement.replace_flush(self._collector, self._asked_to_flush)
+        measurement.watch_sources(self._cov, self._saw)
+        measurement.watch_context_switches(self._collector, self._on_context_switch)
+
+    @locked
+    def _asked_to_flush(self) -> bool:
+        """coverage.py asks for a flush: a foreign Coverage gets the lines too, for its data file.
+
+        What is seen from now on may be of another context.
+        """
+        taken = measurement.peek(self._collector)
+        self._set_aside(taken)
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("executed lines could not be flushed yet: %s", error)
+        if self.can_reset or not taken:
+            return False
+        with forksafe.no_fork():
+            measurement.hand_over(self._collector, taken)
+        self._seen_of_foreign = {}  # what it sees again is there again
+        return True
+
+    def _saw(self, filename: str) -> None:
+        """A measured source is being loaded: remember its version."""
+        self._version_of(measurement.name_in_data(self._collector, filename), filename)
+
+    def _on_context_switch(self) -> None:
+        """The application switches contexts itself: they are stored, and phases are unknown."""
+        self._why_no_phases = "Coverage.switch_context() was called"
+        self.phase = None
+
+    def _take_what_was_saved(self) -> None:
+        try:
+            if data := measurement.already_saved(self._cov):
+                for context, found in saved(data):
+                    self._write(self._plane, context, found)
+        except CoverageException as error:
+            log.warning("what coverage.py saved before cannot be read: %s", error)
+
+    @property
+    def measuring(self) -> Measuring:
+        """How this process is measured: by one of coverage.py's own cores."""
+        return Measuring(
+            engine="coverage",
+            engine_reason=f"lines are not marked in memory: {self._why_not_memory}",
+            core=measurement.core_name(self._cov),
+            core_reason=self._reason,
+            coverage_version=names.version(),
+            branch=self._branch,
+            ownership=self.ownership.value,
+            lossless=self._problem is None,
+            problem=self._problem,
+            data_file=str(self.data_file),
+            phase=self.phase and self.phase.value,
+            phase_reason=self._why_no_phases,
+        )
+
+    def _early(self) -> Iterable[Early]:
+        return super()._early() if names.has(needs.RULES) else ()
+
+    # Flushing
+
+    @property
+    def _plane(self) -> str:
+        """The plane of the memory that lines which run now belong to."""
+        return plane_of(self.phase, self.epoch, flushed=True)
+
+    @locked
+    def flush(self) -> bool:
+        """Move what coverage.py has seen into the memory; tell whether any of it is new there.
+
+        Raises:
+            OSError: there is no room; nothing is lost, the next flush has it all.
+        """
+        if self._is_closed:
+            return False
+        try:
+            if self.memory.state().turn != self._heard or self._is_elsewhere():
+                self.hear()  # before anything is written: it tells what still counts
+            try:
+                new = self._flush()
+            except MemoryGoneError:  # just now
+                self._move()
+                new = self._flush()
+        except OSError:
+            self._raise(processes.LOSES)
+            raise
+        if self.loses:
+            self._lower(processes.LOSES)
+        return new
+
+    def _flush(self) -> bool:
+        new, failure = False, None
+        if self._problem is not None:
+            new |= self._flush_by_the_book()
+        elif not self.paused:  # else what is seen now does not count
+            self._set_aside(measurement.peek(self._collector))
+        for seen in list(self._pending):
+            try:
+                new |= self._write(seen.plane, seen.context, self._convert(seen.live))
+            except OSError as error:  # the others may be of sources that have their place already
+                failure = failure or error
+                continue
+            self._pending[:] = [each for each in self._pending if each is not seen]
+            if epoch_of(seen.plane) not in (None, self.epoch):
+                self.memory.forget_plane(seen.plane)
+        if failure is not None:
+            raise failure
+        if self._branch:
+            self.memory.catch_up(self._plane)
+        return new
+
+    def _set_aside(self, seen: measurement.Live) -> None:
+        """Put what was seen among what is to be flushed, before another phase or epoch begins.
+
+        It is in two places for a moment, never in none: a signal may end the process.
+        """
+        new = seen if self.can_reset else measurement.without(seen, self._seen_of_foreign)
+        if new and not self.paused and self._problem is None:
+            context = measurement.context_of(self._collector)
+            last = self._pending[-1] if self._pending else None
+            if last is not None and last[:2] == (self._plane, context):
+                measurement.add(last.live, new)
+            else:
+                self._pending.append(_Seen(self._plane, context, new))
+        if self.can_reset:
+            measurement.take_away(self._collector, seen)
+        else:
+            measurement.add(self._seen_of_foreign, new)
+
+    def _convert(self, seen: measurement.Live) -> Flushed:
+        return converted(self._collector, seen)
+
+    def _flush_by_the_book(self) -> bool:
+        """Flush by coverage.py's public functions, where its internals are not as expected."""
+        data = Coverage.get_data(self._cov)
+        new = False
+        for context, found in saved(data):
+            new |= self._write(self._plane, context, found)
+        if self.can_reset and (files := data.measured_files()):
+            data.purge_files(files)
+        return new
+
+    def _write(self, plane: str, context: str | None, found: Flushed) -> bool:
+        """Put lines or arcs into the memory; tell whether any of them is new there.
+
+        In the static context its phase says what it is of.
+        """
+        if context == self._cov.get_option("run:context"):
+            context = None
+        new, failure = False, None
+        records: Known = {}
+        for name, numbers in found.numbers.items():
+            if is_ours(start.here(name)):  # under a foreign Coverage, too
+                continue
+            version, room = self._version_of(name)
+            tracer = found.tracers.get(name, "")
+            rest: Iterable[int] = numbers
+            if version and not (found.has_arcs or tracer or context):
+                try:
+                    rest, marked = self._mark(plane, name, version, room, numbers)
+                except OSError as error:
+                    failure = failure or error
+                    continue
+                new |= marked
+            if rest:
+                records[Record(name, version, tracer, context, found.has_arcs)] = set(rest)
+        if records:
+            new |= self.memory.append(plane, records)
+        if failure is not None:
+            raise failure
+        return new
+
+    def _version_of(self, name: str, path: str | None = None) -> tuple[str | None, int]:
+        """Fingerprint and number of lines of a source, as it was when it was first asked for.
+
+        Args:
+            name: in data files.
+            path: where it is read; None: under its name.
+        """
+        known = self._versions.get(name)
+        if known is None:
+            try:
+                content = regular.read(path or start.here(name))
+            except (OSError, ValueError):
+                return None, 0
+            found = stamp.fingerprint_of(content), room_of(content)
+            known = self._versions.setdefault(name, found)
+        return known
+
+    def _mark(
+        self, plane: str, name: str, version: str, room: int, lines: set[int]
+    ) -> tuple[list[int], bool]:
+        """Mark lines; return those that the source does not have, and whether any was new."""
+        place = self.memory.place(name, version, room)
+        chunk = self.memory.chunk_of_plane(plane, place.chunk)
+        rest, new = [], False
+        for line in lines:
+            if not 0 < line < room:
+                rest.append(line)
+            elif not chunk[place.at + line]:
+                chunk[place.at + line] = 1
+                new = True
+        return rest, new
+
+    # Changes
+
+    def _follow(self, state: State) -> None:
+        if self.can_reset:
+            super()._follow(state)
+        elif self.epoch < state.oldest:
+            # What ran before a reset, and is nobody's to forget, must not count as what runs now.
+            measurement.add(self._seen_of_foreign, measurement.peek(self._collector))
+            self.epoch = state.epoch
+            self.is_behind = True
+
+    @property
+    def tells_phases(self) -> bool:
+        """False with contexts of the user's own, and where coverage.py is not as expected."""
+        return self._why_no_phases is None
+
+    def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
+        was_paused = self.paused
+        counts = self.phase is Phase.LOAD or self.epoch >= state.oldest
+        if self._problem is not None:
+            with contextlib.suppress(OSError):
+                self._flush_by_the_book()  # of the old epoch
+        elif counts:
+            self._set_aside(measurement.peek(self._collector))
+        else:
+            measurement.take(self._collector)
+        if not counts:
+            self._pending[:] = [each for each in self._pending if each.plane == "load"]
+        left, self.epoch = self.epoch, state.epoch
+        self.phase, self.paused = phase, paused
+        if paused:
+            self._thread = threading.local()
+        if left != state.epoch and not self._pending:
+            self.memory.forget_epoch(left)
+        if self._problem is not None:
+            measurement.restart_all_events()
+        elif paused and not was_paused:
+            measurement.pause(self._collector)
+        elif was_paused and not paused:
+            measurement.resume(self._collector, trace_everywhere)
+            self._thread = threading.local()  # threads are traced anew
+        else:
+            measurement.restart_events(self._collector)
+
+    def _go_on_in(self, new: Memory) -> None:
+        """Do nothing: what is still to be flushed goes to the new memory."""
+
+    def check_can_pause(self) -> None:
+        """Refuse a pause that could not be ended again.
+
+        Raises:
+            NotOursError: 'coverage run' or a test runner started the Coverage.
+            CannotPauseError: coverage.py is not as expected, or this Python cannot set the trace
+                function of a running thread.
+        """
+        super().check_can_pause()
+        if self._problem is not None:
+            raise CannotPauseError(f"coverage.py is not as expected: {self._problem}")
+        if not can_trace_everywhere():
+            raise CannotPauseError(
+                "this Python cannot set the trace function of a running thread, as a resume must"
+            )
+
+    # Threads whose trace function is gone
+
+    def attend(self) -> bool:
+        """Before a request: check this thread's trace function, and hear of a reset or a pause.
+
+        Returns:
+            False: the thread looks after the memory.
+        """
+        self._look_at_thread()
+        if self.attention.turn[0] != self._heard:
+            self.hear()
+        return False
+
+    def _rest(self) -> None:
+        watches = self._problem is None and measurement.traces_by_function(self._collector)
+        self.attention.heard = ALWAYS if watches else self._heard
+
+    def _look_at_thread(self) -> None:
+        """Notice where the trace function of this thread was replaced."""
+        thread = self._thread
+        if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
+            return
+        traced = measurement.traces_this_thread(self._collector)
+        if traced:
+            thread.traced = True
+        elif traced is False and (
+            getattr(thread, "traced", False)
+            or not (hasattr(thread, "traced") or measurement.traces_new_threads(self._collector))
+        ):
+            thread.traced = False
+            if thread is self._thread and not self.paused:  # else a pause has come just now
+                self.threads_lost += 1
+
+    # Ends
+
+    def note_unexecuted_files(self) -> None:
+        """Register the files that could have run and did not, for reports to list them at 0 %.
+
+        With branches they become records without arcs, because a data file has lines or arcs.
+        """
+        if self._problem is not None:
+            return
+        if not self._branch:
+            super().note_unexecuted_files()
+            return
+        records: Known = {}
+        for path, name, plugin in self._unnoted_files():
+            version, _ = self._version_of(name, path)
+            records[Record(name, version, plugin or "", None, True)] = set()
+        if records:
+            self.memory.append(self._plane, records)
+
+    def after_fork(self) -> None:
+        """In a child: renew the locks, and take over the Coverage that patch=fork made."""
+        super().after_fork()
+        if self._problem is not None:
+            return
+        current = Coverage.current()  # coverage.py's patch=fork makes a new one
+        changed = current is not None and current is not self._cov
+        if current is not None and changed:
+            self._cov = current
+            self._collector = measurement.collector_of(current)
+            self._seen_of_foreign = {}
+        measurement.after_fork(self._collector)
+        if changed:
+            self._install()
+
+    @locked
+    def reopen(self) -> bool:
+        """After `close`, where exit handlers have run measured lines: register in a memory again.
+
+        Returns:
+            False where nothing has run since.
+        """
+        if self._problem is not None or not measurement.peek(self._collector):
+            return False
+        self._claim(self._open())
+        self._is_closed = False
+        return True

@@ -1,0 +1,1 @@
+"""What single servers do that Python is not told of."""

@@ -1,0 +1,276 @@
+"""Facts about this process that wsgi_coverage.health.diagnoses judges.
+
+Concurrency: reads only, without the worker's lock; what changes meanwhile is copied first.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from coverage import Coverage
+
+from wsgi_coverage.collect.servers import uwsgi
+from wsgi_coverage.collect.sources import before
+from wsgi_coverage.compat import configuration, measurement, names
+from wsgi_coverage.model import Pause
+from wsgi_coverage.store import channel
+from wsgi_coverage.store.private import refused
+from wsgi_coverage.store.writable import can_open_files, why_not_writable
+
+if TYPE_CHECKING:
+    from wsgi_coverage.collect.engines.base import Engine
+    from wsgi_coverage.collect.worker import Worker
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+RELOADER_CHILDREN = ("WERKZEUG_RUN_MAIN", "RUN_MAIN")  # set by werkzeug's and Django's reloader
+# Where coverage.py looks for its configuration, and what says that a file holds some.
+CONFIGURATIONS = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
+OWN_SECTION = re.compile(r"^\[(coverage:)?(run|report|paths|html|xml|json|lcov)\]", re.M)
+SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Facts about one process; with its default, none of them is a problem."""
+
+    engine: str = "coverage"
+    core: str = "ctrace"
+    coverage_version: str = ""
+    concurrency: frozenset[str] = frozenset()  # as set in coverage.py's configuration
+    imported_early: tuple[str, ...] = ()  # modules that are measured, imported before measuring
+    gevent: bool = False  # its monkey patching or one of its hubs is active
+    greenlets: bool = False  # there are some, gevent's or others
+    plugins: tuple[str, ...] = ()  # that trace files
+    native_threads: str | None = None  # the server whose threads `threading` did not make
+    reloader_parent: int | None = None  # its process id, where it is measured
+    uwsgi_without_hooks: bool = False
+    uwsgi_hard_end: bool = False  # it ends workers in the midst of requests
+    dynamic_code: int = 0  # code objects without a file that the tracer keeps
+    configuration: str | None = None  # the file that coverage.py read
+    unused_config_file: str | None = None  # named by a setting, and not read
+    ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
+    flush_problem: str | None = None
+    coverage_changes: tuple[str, ...] = ()  # what is so because coverage.py lacks names
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
+    branch: bool = False  # branches are measured
+    threads_lost: int = 0  # whose trace function was replaced
+    private_folder: str = ""  # where executed lines are
+    refused_folders: tuple[str, ...] = ()  # not this user's alone, else it would be there; and why
+    other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
+    why_no_channel: str | None = None  # why other workers cannot be reached
+    hides_children: bool = False  # that are forked and do nothing new
+    autosave_interval: float = 30.0  # seconds; 0 means never
+    paused_since: str | None = None  # ISO 8601, UTC
+    not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
+    has_descriptors: bool = True
+
+
+def gather(
+    worker: Worker,
+    *,
+    config_file: Path | None = None,
+    measured: Collection[int] = (),
+    folders: Collection[Path] = (),
+) -> Facts:
+    """Find the facts out; one that cannot be determined is logged, and has its default.
+
+    Args:
+        worker: this process's worker.
+        config_file: coverage.py's configuration, where a setting names it.
+        measured: process ids of this host's workers.
+        folders: where data, reports and snapshots go.
+    """
+    engine = worker.engine
+    measuring = engine.measuring
+    cov = engine.coverage
+    sources: dict[str, Callable[[], Any]] = {
+        "engine": lambda: measuring.engine,
+        "core": lambda: measuring.core,
+        "coverage_version": lambda: measuring.coverage_version,
+        "concurrency": lambda: frozenset(cov.get_option("run:concurrency") or ()),  # type: ignore[arg-type]
+        "imported_early": lambda: imported_early(engine),
+        "gevent": lambda: has_gevent(sys.modules),
+        "greenlets": lambda: has_greenlets(sys.modules),
+        "plugins": lambda: file_tracers(cov),
+        "native_threads": lambda: native_threads(sys.modules),
+        "reloader_parent": lambda: reloader_parent(os.environ, measured),
+        "uwsgi_without_hooks": lambda: uwsgi_without_hooks(sys.modules),
+        "uwsgi_hard_end": lambda: uwsgi_hard_end(sys.modules),
+        "dynamic_code": lambda: count_dynamic(measurement.kept_code(cov)),
+        "configuration": lambda: configuration.file_of(cov),
+        "unused_config_file": lambda: unused(config_file, configuration.file_of(cov)),
+        "ignored_configurations": lambda: ignored_configurations(
+            configuration.file_of(cov), named=config_file is not None, folder=Path.cwd()
+        ),
+        "flush_problem": lambda: measuring.problem,
+        "coverage_changes": lambda: tuple(names.problems()),
+        "unmeasured": lambda: engine.unmeasured,
+        "branch": lambda: measuring.branch,
+        "threads_lost": lambda: engine.threads_lost,
+        "private_folder": lambda: str(engine.memory.folder),
+        "refused_folders": lambda: tuple(refused(engine.data_file, engine.memory.folder)),
+        "other_namespaces": lambda: len(worker.memories.distant()),
+        "why_no_channel": lambda: channel.why_not(worker.private),
+        "hides_children": lambda: worker.memory.hides_children,
+        "autosave_interval": lambda: worker.autosave_interval,
+        "paused_since": lambda: paused_since(worker.store.pauses()),
+        "not_writable": lambda: {
+            str(each): why for each in folders if (why := why_not_writable(each)) is not None
+        },
+        "has_descriptors": can_open_files,
+    }
+    known = {}
+    for name, source in sources.items():
+        try:
+            known[name] = source()
+        except Exception as error:  # noqa: BLE001  /health tells what it can
+            log.warning(
+                "%s cannot be determined for /health: %s: %s", name, type(error).__name__, error
+            )
+    return Facts(**known)
+
+
+def paused_since(pauses: Sequence[Pause]) -> str | None:
+    """When the present pause began."""
+    return pauses[-1].began_at if pauses and pauses[-1].ended_at is None else None
+
+
+def imported_early(engine: Engine) -> tuple[str, ...]:
+    """Measured modules of which something had run unseen when measuring began.
+
+    The first engine knows what ran of a module whose import had begun. Under the second one such a
+    module is named if it defines functions or classes: one that starts measuring does nothing else.
+    """
+    found = before.early(engine.coverage, engine.at_start)
+    return tuple(
+        name
+        for name, each in found.items()
+        if each.begun is None or (each.begun.defines and not engine.sees_running)
+    )
+
+
+def has_gevent(modules: Mapping[str, Any]) -> bool:
+    """Tell whether gevent has patched the standard library, or runs a hub in this thread."""
+    monkey, hubs = modules.get("gevent.monkey"), modules.get("gevent._hub_local")
+    if monkey is not None and monkey.is_anything_patched():
+        return True
+    return hubs is not None and hubs.get_hub_if_exists() is not None
+
+
+def has_greenlets(modules: Mapping[str, Any]) -> bool:
+    """Tell whether some thread has used greenlets; SQLAlchemy imports them and may never do so."""
+    count = getattr(modules.get("greenlet._greenlet"), "get_total_main_greenlets", None)
+    return count is not None and count() > 0
+
+
+def file_tracers(cov: Coverage) -> tuple[str, ...]:
+    """Plugins that trace files, by name."""
+    if not cov.get_option("run:plugins"):
+        return ()
+    names = dict(cov.sys_info()).get("plugins.file_tracers") or ()
+    return tuple(str(name).removesuffix(" (disabled)") for name in names)
+
+
+def native_threads(modules: Mapping[str, Any]) -> str | None:
+    """The server, where it runs this process on threads that the threading module did not make."""
+    if "mod_wsgi" in modules:
+        return "mod_wsgi"
+    if "granian" in modules:
+        return "granian"
+    threads = uwsgi.options(modules).get("threads", "1")
+    if threads.isdigit() and int(threads) > 1:
+        return f"uWSGI with {threads} threads"
+    return None
+
+
+def uwsgi_without_hooks(modules: Mapping[str, Any]) -> bool:
+    """Tell whether uWSGI forked, or will, after import and without running at-fork hooks."""
+    options = uwsgi.options(modules)
+    forks = "master" in options or options.get("processes", options.get("workers", "1")) != "1"
+    hooked = {"lazy-apps", "lazy", "py-call-uwsgi-fork-hooks"} & options.keys()
+    return bool(options) and forks and not hooked
+
+
+def uwsgi_hard_end(modules: Mapping[str, Any]) -> bool:
+    """Tell whether uWSGI, ended by a signal, ends its workers during requests."""
+    options = uwsgi.options(modules)
+    return bool(options) and "gracefully_kill_them_all" not in options.get("hook-master-start", "")
+
+
+def reloader_parent(environ: Mapping[str, str], measured: Collection[int]) -> int | None:
+    """The process id of the reloader's parent, if it is measured: it is the parent of its child."""
+    is_child = any(environ.get(name) == "true" for name in RELOADER_CHILDREN)
+    for pid in (os.getpid(),) if _is_reloading() else (os.getppid(),) if is_child else ():
+        if pid in measured:
+            return pid
+    return None
+
+
+def _is_reloading() -> bool:
+    """Tell whether a thread of this process waits for the reloader's child to end."""
+    for frame in sys._current_frames().values():  # noqa: SLF001  other threads' have no other way
+        at: Any = frame
+        while at is not None:
+            if at.f_code.co_name == "restart_with_reloader":
+                return True
+            at = at.f_back
+    return False
+
+
+def count_dynamic(kept: Collection[CodeType]) -> int:
+    """How many code objects were compiled from no file."""
+    is_dynamic = functools.cache(_is_dynamic)
+    return sum(is_dynamic(code.co_filename) for code in kept)
+
+
+def _is_dynamic(filename: str) -> bool:
+    if filename.startswith("<"):
+        return not filename.startswith("<frozen ")
+    path = Path(filename)
+    return not path.exists() and not any(each.is_file() for each in path.parents)  # in a zip
+
+
+def unused(config_file: Path | None, read: str | None) -> str | None:
+    """The configuration that a setting names, if another one was read."""
+    if config_file is None or (read is not None and Path(read) == config_file):
+        return None
+    return str(config_file)
+
+
+def ignored_configurations(read: str | None, *, named: bool, folder: Path) -> tuple[str, ...]:
+    """Files that configure coverage.py and were not read.
+
+    Args:
+        read: the one that was read.
+        named: a setting named it; then coverage.py looked for no other.
+        folder: where to look, besides the folder of the one that was read.
+    """
+    if named or (read is not None and Path(read).name not in CONFIGURATIONS):
+        return ()
+    folders = {folder, Path(read).parent} if read is not None else {folder}
+    candidates = [each / name for each in sorted(folders) for name in CONFIGURATIONS]
+    return tuple(str(each) for each in candidates if str(each) != read and configures(each))
+
+
+def configures(path: Path) -> bool:
+    """Tell whether a file configures coverage.py."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            document = tomllib.loads(text)
+            own = path.name.startswith(".coveragerc") and bool(document)
+            return own or "coverage" in document.get("tool", {})
+    except (OSError, ValueError):
+        return False
+    return bool((OWN_SECTION if path.name == ".coveragerc" else SHARED_SECTION).search(text))

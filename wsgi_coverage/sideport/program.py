@@ -1,0 +1,177 @@
+"""The side port of a program: served from its start, and again after an exec.
+
+An exec closes the port and keeps the process, so the next program of the process serves the same
+port. The environment holds what that needs, beside what child processes need.
+
+Concurrency: runs in the main thread, before the program's first line; see sideport.py for the rest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import ipaddress
+import logging
+import os
+import socket
+
+from wsgi_coverage import settings as settings_module
+from wsgi_coverage.collect import children
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.errors import SettingsError, WsgiCoverageError
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.sideport import server as sideport
+from wsgi_coverage.sideport.app import ProgramControl, SideApp
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder at the start
+AUTH = f"{settings_module.ENV_PREFIX}AUTH"
+
+_served: tuple[sideport.SidePort, JsonObject] | None = None  # and how it is served
+_lost_its_guard = False  # after an exec without its password or auth: not served any more
+
+
+def serve(
+    worker: Worker, settings: Settings, listening: socket.socket, *, host: str, insecure: bool
+) -> None:
+    """Serve the side port of this process to its end, and after an exec again.
+
+    Args:
+        worker: of this process.
+        settings: of the dashboard.
+        listening: the socket; owned by the side port from now on.
+        host: as the command line named it.
+        insecure: admit everybody, where neither a password nor `auth` is configured.
+    """
+    port = {
+        "host": host,
+        "number": listening.getsockname()[1],
+        "insecure": insecure,
+        "guarded": _is_guarded(settings),
+        "folders": {name: str(path) for name in FOLDERS if (path := getattr(settings, name))},
+    }
+    _serve(worker, admitting(settings, host, insecure=insecure), listening, port)
+    children.announce_port(os.environ, port)
+
+
+def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: JsonObject) -> None:
+    global _served
+    control = ProgramControl(worker, settings)
+
+    def tidy() -> None:
+        with contextlib.suppress(WsgiCoverageError, OSError):
+            control.tidy()
+
+    side = sideport.SidePort(SideApp(settings, control), listening, tidy=tidy)
+    atexit.register(side.close)
+    side.start()
+    _served = side, port
+
+
+def serve_again(worker: Worker) -> None:
+    """After an exec: serve the port that this process served before, if it did.
+
+    Where it cannot, the program goes on, measured, and the log says why.
+    """
+    global _lost_its_guard
+    port = children.announced_port(os.environ)
+    if port is None:
+        return
+    host, number = port["host"], port["number"]
+    try:
+        settings = _settings_again(port)
+        listening = sideport.bind(host, number)
+    except (OSError, SettingsError) as error:
+        _lost_its_guard = isinstance(error, SettingsError)
+        log.warning("port %s on %s is not served any more: %s", number, host, error)
+        return
+    _serve(worker, settings, listening, port)
+
+
+def _settings_again(port: JsonObject) -> Settings:
+    env = {name: value for name, value in os.environ.items() if name != AUTH}
+    settings = settings_module.load(port["folders"], env=env)
+    if os.environ.get(AUTH, "").strip():
+        # The program's modules cannot be imported before its sys.path is there.
+        settings = dataclasses.replace(settings, auth=_auth_of_the_environment)
+    if port["guarded"] and not _is_guarded(settings):
+        raise SettingsError(
+            "it was protected by a password or auth=, and the environment has neither"
+        )
+    return admitting(settings, port["host"], insecure=port["insecure"])
+
+
+def _auth_of_the_environment(environ: Environ) -> object:
+    return _callback()(environ)
+
+
+@functools.cache
+def _callback() -> settings_module.AuthCallback:
+    return settings_module.load({"auth": os.environ[AUTH]}, env={}).auth or _nobody
+
+
+def _nobody(environ: Environ) -> object:  # noqa: ARG001
+    return False
+
+
+def leave(host: str, number: int, *, insecure: bool) -> bool:
+    """Close the side port of this process, so that another can be opened, unless it is the same.
+
+    Args:
+        host: where to serve.
+        number: of the port; 0 for any.
+        insecure: whether everybody is admitted.
+
+    Returns:
+        False where the same port is served already, or none may be served any more.
+    """
+    global _served
+    if _served is None:
+        return not _lost_its_guard
+    side, port = _served
+    is_same = (port["host"], port["insecure"]) == (host, insecure)
+    if is_same and number in (0, port["number"]):
+        return False
+    atexit.unregister(side.close)
+    side.close()
+    _served = None
+    return True
+
+
+def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
+    """The settings with an access policy: local callers only, unless a password or `auth` is set.
+
+    Args:
+        settings: of the dashboard.
+        host: where the port is served.
+        insecure: admit everybody.
+
+    Raises:
+        SettingsError: other machines reach the host, and no access policy is configured.
+    """
+    if _is_guarded(settings):
+        return settings
+    if insecure:
+        return dataclasses.replace(settings, auth=lambda _: True)
+    if not _is_loopback(host):
+        raise SettingsError(
+            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass --insecure"
+        )
+    return dataclasses.replace(settings, debug=True)
+
+
+def _is_guarded(settings: Settings) -> bool:
+    return settings.auth is not None or settings.password is not None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,89 @@
+"""The pages of the snapshots and of a comparison of two reports.
+
+Concurrency: made for one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.control import Control
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.web.dashboard import frame, tree
+from wsgi_coverage.web.dashboard.frame import page
+
+FORMATS = {"json": "JSON", "xml": "XML", "lcov": "LCOV", "html": "HTML (zip)"}
+
+
+def snapshots(request: Request, control: Control) -> Response:
+    """GET /snapshots as a page: every snapshot, newest first."""
+    listed = control.snapshots()
+    return page(
+        request,
+        control,
+        "snapshots.html",
+        tab="snapshots",
+        snapshots=listed,
+        size=sum(each.size for each in listed),
+        formats=FORMATS,
+        current=frame.report(control),
+    )
+
+
+def diff(request: Request, control: Control, found: JsonObject) -> Response:
+    """GET /diff as a page.
+
+    Args:
+        request: what is answered.
+        control: what the page shows besides.
+        found: from `Library.diff`.
+    """
+    common = tree.common_folder(each["file"] for each in found["files"])
+    return page(
+        request,
+        control,
+        "diff.html",
+        tab="snapshots",
+        a=found["a"],
+        b=found["b"],
+        branch=found["branch"],
+        files=[_file(each, common) for each in found["files"]],
+        only_a=sum(_lines(each, "only_a") for each in found["files"]),
+        only_b=sum(_lines(each, "only_b") for each in found["files"]),
+    )
+
+
+def _file(file: JsonObject, common: str) -> dict[str, Any]:
+    return {
+        "path": str(file["file"]).replace("\\", "/").removeprefix(common),
+        "reason": file.get("reason"),
+        "sides": [_side(file[side]) for side in ("only_a", "only_b")],
+    }
+
+
+def _side(only: JsonObject | None) -> dict[str, Any]:
+    only = only or {}
+    branches = only.get("branches") or ()
+    return {
+        "lines": ranges(only.get("lines") or ()),
+        "count": len(only.get("lines") or ()),
+        "branches": [f"{start}\u2192{end if end > 0 else 'exit'}" for start, end in branches],
+    }
+
+
+def _lines(file: JsonObject, side: str) -> int:
+    return len((file[side] or {}).get("lines") or ())
+
+
+def ranges(lines: Sequence[int]) -> str:
+    """Line numbers as ranges: 3, 5-8, 12."""
+    out: list[list[int]] = []
+    for line in lines:
+        if out and line == out[-1][1] + 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return ", ".join(f"{low}" if low == high else f"{low}\u2013{high}" for low, high in out)

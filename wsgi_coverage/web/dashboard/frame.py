@@ -1,0 +1,76 @@
+"""The page layout: what every page of the dashboard has, such as tabs and buttons.
+
+Concurrency: made for one answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage.control import Control
+from wsgi_coverage.errors import NoReportError
+from wsgi_coverage.model import Report
+from wsgi_coverage.web import negotiation
+from wsgi_coverage.web.dashboard import pages
+
+TABS = {
+    "": "Overview",
+    "files": "Files",
+    "functions": "Functions",
+    "snapshots": "Snapshots",
+    "workers": "Workers",
+    "health": "Health",
+}
+LINKS = {"functions": "functions?unused=1"}  # where a tab does not lead to its plain path
+
+
+def page(
+    request: Request,
+    control: Control,
+    name: str,
+    *,
+    tab: str,
+    identity: str | None = None,
+    **values: Any,
+) -> Response:
+    """A page of the dashboard.
+
+    Args:
+        request: what is answered.
+        control: what the layout shows.
+        name: the template.
+        tab: which tab it belongs to.
+        identity: of the snapshot that it shows; None: the published report.
+        **values: what else the template needs.
+    """
+    root = negotiation.root(request)
+    text = pages.render(
+        name,
+        root=root,
+        base=root if identity is None else f"{root}snapshots/{identity}/",
+        tab=tab,
+        tabs=[(key, LINKS.get(key, key), title) for key, title in TABS.items()],
+        snapshot=snapshot(control, identity),
+        report=report(control),
+        can_reset=control.can_reset,
+        is_paused=control.is_paused,
+        building=control.building(),
+        notice=pages.NOTICES.get(request.args.get("notice", "")),
+        **values,
+    )
+    return Response(text, mimetype="text/html", headers={"Vary": "Accept"})
+
+
+def report(control: Control) -> Report | None:
+    """The published report's metadata; None: there is none."""
+    with contextlib.suppress(NoReportError):
+        return control.report()
+    return None
+
+
+def snapshot(control: Control, identity: str | None) -> Report | None:
+    """The metadata of a snapshot."""
+    return None if identity is None else control.library.report(identity)

@@ -1,0 +1,118 @@
+"""Templates, and the filters that they use; nothing here knows a request.
+
+Templates autoescape, know no undefined names, and hold no logic beyond loops and tests. The
+environment is made once and only read after that.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from wsgi_coverage.errors import WsgiCoverageError
+from wsgi_coverage.web.dashboard.glossary import GLOSSARY
+
+# A message is named in the address, never carried there.
+NOTICES = {
+    "refreshed": "The report is refreshed: it shows everything executed up to now.",
+    "reset": "Coverage is reset to what ran at load; what runs from now on is counted.",
+    "paused": "Measuring is paused: nothing that runs from now on is counted.",
+    "resumed": "Measuring is resumed.",
+    "collected": "A report was made for the answer; no snapshot is stored.",
+    "snapshot": "The snapshot is taken.",
+    "deleted": "The snapshot is deleted.",
+}
+TITLES = {  # by slug
+    "unauthorized": "Authentication required",
+    "untrusted-host": "Host not allowed",
+    "cross-site": "Cross-site request refused",
+    "not-found": "Not found",
+    "no-report": "No report yet",
+    "report-refused": "Published report refused",
+    "unknown-snapshot": "Snapshot not found",
+    "method-not-allowed": "Method not allowed",
+    "bad-request": "Malformed request",
+    "bad-parameter": "Invalid parameter",
+    "body-too-large": "Request body too large",
+    "no-data": "Nothing measured yet",
+    "not-ours": "Coverage not started by wsgi-coverage",
+    "cannot-pause": "Measuring cannot be paused",
+    "configuration": "Invalid coverage.py configuration",
+    "snapshot-limit": "Too many snapshots",
+    "build-failed": "Report could not be made",
+    "coverage-changed": "coverage.py is not as expected",
+    "refresh-busy": "Another report is in progress",
+    "not-measuring": "Measuring could not be started",
+    "storage": "File cannot be opened or written",
+    "disk-full": "Disk full",
+    "read-only": "File system is read-only",
+    "access-denied": "Permission denied",
+    "no-descriptors": "Too many open files",
+}
+FULL = 50  # steps of a bar
+
+
+def problem(error: WsgiCoverageError, *, root: str) -> str:
+    """The page of an error."""
+    title = TITLES.get(error.slug, "Internal error")
+    return render("problem.html", title=title, error=error, root=root)
+
+
+def render(name: str, **values: Any) -> str:
+    """A page from a template.
+
+    Args:
+        name: of the template.
+        **values: those that the template's first line names.
+    """
+    text = _environment().get_template(name).render(**values)
+    return text.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wsgi_coverage.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        when=_when, size=_size, count=_count, percent=_percent, step=_step, seconds=_seconds
+    )
+    environment.globals["meaning"] = GLOSSARY
+    return environment
+
+
+def _when(iso: str) -> str:
+    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _size(octets: int) -> str:
+    return f"{octets / 1024:,.0f} KiB" if octets < 10 * 1024**2 else f"{octets / 1024**2:,.0f} MiB"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _percent(number: float) -> str:
+    return f"{number:g} %"
+
+
+def _seconds(number: float) -> str:
+    return f"{number:g} s"
+
+
+def _step(percent: float) -> int:
+    """The length of a bar in steps, each of which has a class in the stylesheet.
+
+    0 % and 100 % only where they are exact, as the number beside it.
+    """
+    if percent in (0, 100):
+        return int(percent) * FULL // 100
+    return min(max(round(percent * FULL / 100), 1), FULL - 1)
