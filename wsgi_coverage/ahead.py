@@ -1,7 +1,7 @@
 """Parse the sources of a large application before the first report on it is asked for.
 
 The first report of a large application takes seconds, most of them for parsing. So the process that
-waits for the autosave (wsgi_coverage.collect.keeping) parses the sources meanwhile, once the load
+waits for the autosave (wsgi_coverage.collect.autosave) parses the sources meanwhile, once the load
 is over and the host is idle: in a child process of the lowest priority, one a host. The analyses go
 to the cache that reports read.
 
@@ -20,12 +20,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage.analysis.kept import ANALYSIS, FIGURES, Kept, digest
+from wsgi_coverage.analysis.cache import ANALYSIS, FIGURES, AnalysisCache, digest
 from wsgi_coverage.collect.sources import packages
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.offload import capacity
-from wsgi_coverage.store.turns import turn
-from wsgi_coverage.system import owned
+from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.system import own_files
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
@@ -63,11 +63,11 @@ class Ahead:
         names = sorted({*reading.names()})
         known = sorted((claim.name, claim.version) for claim in reading.sources)
         state = digest(repr((names, known, self.source, self.branch)).encode(), self.config)
-        if Kept(self.folder).get(DONE) == state or not is_worth(self.places(names), names):
+        if AnalysisCache(self.folder).get(DONE) == state or not is_worth(self.places(names), names):
             return
         from wsgi_coverage.offload import child
 
-        owned.make_folder(self.folder)
+        own_files.make_folder(self.folder)
         with contextlib.suppress(TimeoutError), turn(self.folder.parent / LOCK, 0.0):
             child.call(parse, self, names, state, tick=tick)
 
@@ -151,7 +151,7 @@ def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
     from wsgi_coverage.analysis import parsing  # imports coverage.py: 0.1 s, 15 MB
 
     os.nice(NICENESS)
-    kept = Kept(ahead.folder)
+    kept = AnalysisCache(ahead.folder)
     config = pickle.loads(ahead.config)  # noqa: S301  the worker's own
     used = parsing.parse_ahead(
         config, ahead.places(names), names, ahead.folder, branch=ahead.branch

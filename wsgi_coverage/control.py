@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import ahead, clock
-from wsgi_coverage.analysis.kept import ANALYSIS
+from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import (
@@ -31,7 +31,7 @@ from wsgi_coverage.health.facts import gather
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report import detail as details
-from wsgi_coverage.report import heavy, origin
+from wsgi_coverage.report import offloading, staleness
 from wsgi_coverage.report.build import Source, build, build_detail
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.history import History, in_order
@@ -110,7 +110,7 @@ class Control:
         label: str | None = None,
         make: Callable[..., Report] | None = None,
     ) -> Report:
-        report = heavy.build_somewhere(
+        report = offloading.build_somewhere(
             make or build, source, folder, label=label, building=self._building
         )
         since = self._history.since(self._started_at)
@@ -301,7 +301,7 @@ class Control:
             NoReportError: nothing is published.
         """
         live = self._worker.live_ids()
-        return self._publisher.read(lambda folder: origin.differences(folder, live=live))
+        return self._publisher.read(lambda folder: staleness.differences(folder, live=live))
 
     def count_workers(self) -> int | None:
         """How many workers of this host listen, without asking them; None: it cannot be told."""
@@ -341,7 +341,7 @@ class Control:
         gathering = self._worker.ask_all("status", wait=wait)
         measuring = self._worker.engine.measuring
         problems: list[Any] = list(self._worker.problems)
-        if (problem := heavy.problem()) is not None:
+        if (problem := offloading.problem()) is not None:
             problems.append(problem)
         try:
             report = self._about_the_report()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_coverage import callables
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.collect import forking
+from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
@@ -30,7 +30,7 @@ from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
-    from wsgi_coverage.collect.keeping import Meanwhile
+    from wsgi_coverage.collect.autosave import Meanwhile
     from wsgi_coverage.control import Control
     from wsgi_coverage.web.app import ControlApp
 
@@ -91,7 +91,7 @@ class CoverageMiddleware:
 
     def _start_measuring(self, settings: Settings) -> None:
         try:
-            worker = forking.start(
+            worker = forks.start(
                 config_file=settings.config_file, branch=settings.branch, wraps=True
             )
             worker.keep_ahead(partial(_planned, worker, settings))

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from wsgi_coverage import bounds, callables
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
-from wsgi_coverage.system.owned import make_folder
+from wsgi_coverage.system.own_files import make_folder
 
 Environ: TypeAlias = dict[str, Any]
 ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off

@@ -13,7 +13,7 @@ from typing import Any
 import coverage
 import pytest
 
-from wsgi_coverage.data import regular, stamp
+from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import DiskFullError
 from wsgi_coverage.store.base import Store
@@ -294,9 +294,9 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, opened = 24, 0
-    load = regular.load
+    load = regular_files.load
 
-    def counted(*arguments: Any) -> regular.Content:
+    def counted(*arguments: Any) -> regular_files.Content:
         nonlocal opened
         opened += 1
         return load(*arguments)
@@ -305,7 +305,7 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
         source = data_file(each + 1)
         stamp.put_fingerprints(source, {SOURCE: f"version {each}"})
         store.publish(f"host.{each}.aa", source, epoch=0)
-    monkeypatch.setattr(regular, "load", counted)
+    monkeypatch.setattr(regular_files, "load", counted)
 
     store.fold(live=[], union=union)
 

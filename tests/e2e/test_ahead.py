@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.file_lock import turn
 
 FILES = 30
 MODULE = """

@@ -64,7 +64,7 @@ def test_the_middleware_refuses_it_and_measures_nothing(
     asgi: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[object] = []
-    monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda **_: started.append(1))
+    monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: started.append(1))
 
     with pytest.raises(SettingsError) as error:
         CoverageMiddleware(asgi, password="p")

@@ -58,7 +58,7 @@ def test_an_empty_password_is_not_a_password_that_is_empty(wrap) -> None:
 
 def test_a_refused_construction_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
-    monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda **_: started.append(1))
+    monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: started.append(1))
 
     with pytest.raises(AuthNotConfiguredError):
         CoverageMiddleware(lambda *_: [])

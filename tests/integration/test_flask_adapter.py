@@ -120,12 +120,12 @@ def test_a_refused_application_is_left_as_it_was(app: Flask) -> None:
 def test_the_coverage_is_there_after_init_app_and_not_before(
     app: Flask, worker: StandInWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsgi_coverage.collect.forking.current", lambda: None)
+    monkeypatch.setattr("wsgi_coverage.collect.forks.current", lambda: None)
     extension = FlaskCoverage()
     with pytest.raises(RuntimeError, match="init_app"):
         _ = extension.coverage
 
-    monkeypatch.setattr("wsgi_coverage.collect.forking.current", lambda: worker)
+    monkeypatch.setattr("wsgi_coverage.collect.forks.current", lambda: worker)
     extension.init_app(app)
 
     assert extension.coverage is worker.engine.coverage
@@ -140,7 +140,7 @@ def test_a_pyproject_above_the_application_is_found_where_coverage_py_finds_noth
         given.append(config_file)
         return worker
 
-    monkeypatch.setattr("wsgi_coverage.collect.forking.start", start)
+    monkeypatch.setattr("wsgi_coverage.collect.forks.start", start)
     monkeypatch.delenv("COVERAGE_RCFILE", raising=False)
     package = tmp_path / "project" / "src" / "shop"
     package.mkdir(parents=True)

@@ -369,7 +369,7 @@ def test_where_measuring_could_not_start_every_answer_says_why(
     def broken(**_: object) -> None:
         raise OSError("no more file descriptors")
 
-    monkeypatch.setattr("wsgi_coverage.collect.forking.start", broken)
+    monkeypatch.setattr("wsgi_coverage.collect.forks.start", broken)
     site = Site(CoverageMiddleware(lambda *_: [], debug=True), None)  # type: ignore[arg-type]
 
     answer = site.get(path, headers)

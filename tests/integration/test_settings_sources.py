@@ -261,7 +261,7 @@ def test_reports_and_snapshots_lie_beside_the_data_file_unless_set(
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
 def test_disabled_turns_everything_off(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     started: list[object] = []
-    monkeypatch.setattr("wsgi_coverage.collect.forking.start", lambda **_: started.append(1))
+    monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: started.append(1))
     monkeypatch.setenv("WSGI_COVERAGE_DISABLED", value)
     monkeypatch.setenv("WSGI_COVERAGE_AUTOSAVE_INTERVAL", "nonsense")
 

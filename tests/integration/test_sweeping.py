@@ -10,7 +10,7 @@ import pytest
 from stand_ins import Site
 from wsgi_calls import JSON
 
-from wsgi_coverage.store.workplace import LOCK, working_on
+from wsgi_coverage.store.workspace import LOCK, working_on
 
 Wrap = Callable[..., Site]
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_swept_harms_nobody(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("not yours")
 
-    monkeypatch.setattr("wsgi_coverage.store.workplace.turn", refuse)
+    monkeypatch.setattr("wsgi_coverage.store.workspace.turn", refuse)
     answer = wrap().get("/snapshots")
 
     assert (answer.status, answer.json()) == (200, [])

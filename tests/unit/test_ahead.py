@@ -14,12 +14,12 @@ import pytest
 from wsgi_coverage import ahead as ahead_module
 from wsgi_coverage.ahead import DONE, LOCK, Ahead, is_worth, parse, plan
 from wsgi_coverage.analysis import parsing
-from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.source import name_of, rules_of
 from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.offload import capacity, child
 from wsgi_coverage.settings import Settings
-from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.file_lock import turn
 
 CONFIG = """
 [run]
@@ -90,7 +90,7 @@ def reading(*names: Path) -> Reading:
 
 def kept(ahead: Ahead, *paths: Path) -> list[Any]:
     rules = rules_of(pickle.loads(ahead.config), branch=ahead.branch)
-    return [Kept(ahead.folder).get(name_of(path.read_bytes(), rules)) for path in paths]
+    return [AnalysisCache(ahead.folder).get(name_of(path.read_bytes(), rules)) for path in paths]
 
 
 def go_on() -> None:
@@ -218,7 +218,7 @@ def test_what_a_tick_raises_ends_it(ahead: Ahead, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EndError):
         ahead(reading(), end)
 
-    assert Kept(ahead.folder).get(DONE) is None
+    assert AnalysisCache(ahead.folder).get(DONE) is None
 
 
 def test_a_source_that_takes_more_memory_than_there_is_is_left_to_the_report(

@@ -504,9 +504,9 @@ def test_a_file_that_cannot_be_added_to_stays_as_it_was(
 
 
 def test_formats_are_those_that_can_be_made() -> None:
-    from wsgi_coverage.checkout import paper
+    from wsgi_coverage.checkout import reports
 
-    assert collect.FORMATS == paper.FORMATS
+    assert collect.FORMATS == reports.FORMATS
 
 
 def test_the_exit_codes_of_a_gate_are_its_own() -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from coverage.numbits import numbits_to_nums
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.kept import digest
+from wsgi_coverage.analysis.cache import digest
 from wsgi_coverage.compat.reporting import Counts, counts_of, narrowed, numbers
 from wsgi_coverage.data.phases import Phase, phase_of
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from wsgi_coverage.analysis.cache import FIGURES, read
 from wsgi_coverage.analysis.figures import Figures
-from wsgi_coverage.analysis.kept import FIGURES, read
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 FUNCTIONS = "functions.json"
 KIND = "function"
@@ -78,7 +78,7 @@ def keep(
     for each in found:
         if each["file"] in inexact and each["covered"] < each["statements"]:
             each["imported_early"] = inexact[each["file"]]
-    owned.write(folder / FUNCTIONS, json.dumps(found))
+    own_files.write(folder / FUNCTIONS, json.dumps(found))
     told = [*map(_told, found)]
     unused = [each for each in told if each["ran"] is Ran.NEVER]
     return {

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
@@ -31,7 +31,7 @@ from wsgi_coverage.analysis.source import (
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.files import below, filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
-from wsgi_coverage.data import start
+from wsgi_coverage.data import workdir
 from wsgi_coverage.offload import capacity, child, progress
 
 ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
@@ -100,7 +100,7 @@ def shares(names: Sequence[str], most: int) -> list[Sequence[str]]:
 def size_of(name: str) -> int:
     """Bytes of a source; 0 where there is none."""
     try:
-        return os.stat(start.here(name)).st_size  # noqa: PTH116  of thousands
+        return os.stat(workdir.here(name)).st_size  # noqa: PTH116  of thousands
     except (OSError, ValueError):
         return 0
 
@@ -117,21 +117,23 @@ def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
         The names of the analyses in the cache.
     """
     with Helpers(names, rules, folder) as helpers:
-        return _parse(names, rules, Kept(folder), helpers)
+        return _parse(names, rules, AnalysisCache(folder), helpers)
 
 
 def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
     """As `fill`, in this one process, which does nothing else and ends then."""
-    _parse(names, rules, Kept(folder), None)
+    _parse(names, rules, AnalysisCache(folder), None)
 
 
-def _parse(names: Sequence[str], rules: Rules, kept: Kept, helpers: Helpers | None) -> set[str]:
+def _parse(
+    names: Sequence[str], rules: Rules, kept: AnalysisCache, helpers: Helpers | None
+) -> set[str]:
     used = set()
     for done, name in enumerate(names, 1):
         try:
-            content = read_content(start.here(name))
+            content = read_content(workdir.here(name))
             source = name_of(content, rules)
-            found = None if kept.has(source) else analysed(start.here(name), content, rules)
+            found = None if kept.has(source) else analysed(workdir.here(name), content, rules)
         except Exception:  # noqa: BLE001, S112  the report says why
             continue
         used.add(source)
@@ -171,6 +173,6 @@ def parse_ahead(
         return set()
     most = capacity.room() // PER_BYTE
     is_reported = filter_of(config)
-    found = {start.here(name): None for name in (*executed, *below(config, places))}
+    found = {workdir.here(name): None for name in (*executed, *below(config, places))}
     wanted = [name for name in sorted(found) if size_of(name) <= most and is_reported(name)]
     return fill(wanted, rules_of(config, branch=branch), folder)

@@ -20,7 +20,7 @@ from coverage.plugin import FileReporter
 from wsgi_coverage.analysis.source import Rules
 from wsgi_coverage.compat import names
 from wsgi_coverage.compat.reporting import HookedCoverage
-from wsgi_coverage.data import forksafe, regular, start
+from wsgi_coverage.data import forksafe, regular_files, workdir
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
@@ -33,9 +33,9 @@ PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
 
 def _anchored(patterns: list[str] | None) -> list[str] | None:
     """Patterns of files, as coverage.py reads them in the folder that measuring began in."""
-    if not patterns or not start.has_moved():
+    if not patterns or not workdir.has_moved():
         return patterns
-    return [start.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
+    return [workdir.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ class ReportingCoverage(HookedCoverage):
 
     def names_from(self) -> str | None:
         """The folder that relative names are relative to; None: the working directory."""
-        return start.here("") if start.has_moved() else None
+        return workdir.here("") if workdir.has_moved() else None
 
     def map_names(self) -> None:
         """Have data under the names that `[paths]` gives them, which combining has mostly done.
@@ -124,7 +124,7 @@ class ReportingCoverage(HookedCoverage):
 
     def own_reporter(self, file: Any) -> FileReporter:
         """coverage.py's own reporter of a file, or that of a plugin."""
-        return self._coverages_reporter(start.here(file) if isinstance(file, str) else file)
+        return self._coverages_reporter(workdir.here(file) if isinstance(file, str) else file)
 
     def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
         """Analyse a file once, so that all formats fail alike.
@@ -251,8 +251,8 @@ def check_source(filename: str) -> None:
         NoSource: it is not.
     """
     try:
-        regular.check(filename)
-    except regular.UnreadableError as error:
+        regular_files.check(filename)
+    except regular_files.UnreadableError as error:
         raise NoSource(f"No source for code: '{filename}': {error.strerror}") from error
     except (OSError, ValueError):
         return  # they say so
@@ -274,7 +274,7 @@ def kept_reporter(
     """
     from wsgi_coverage.compat.filereporter import KeptFileReporter
 
-    path = start.here(name)
+    path = workdir.here(name)
     return KeptFileReporter(path, cov, exclude=rules.exclude, branch=rules.branch, load=load)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from coverage.exceptions import NoSource
 
-from wsgi_coverage.analysis.kept import digest
+from wsgi_coverage.analysis.cache import digest
 from wsgi_coverage.compat import names, parsing
-from wsgi_coverage.data import regular
+from wsgi_coverage.data import regular_files
 
 FORMAT = 1  # version of the stored form
 
@@ -55,7 +55,7 @@ def read_content(filename: str) -> bytes:
         NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
     """
     try:
-        return regular.read(filename)
+        return regular_files.read(filename)
     except (
         FileNotFoundError,
         NotADirectoryError,

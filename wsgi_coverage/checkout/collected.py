@@ -27,7 +27,7 @@ from wsgi_coverage.data.imported import NAMED, named
 from wsgi_coverage.data.union import DataUnion, Part, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report.combine import first
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def combine(
     *,
     workspace: Path,
     label: str | None = None,
-    mode: int = owned.FILE,
+    mode: int = own_files.FILE,
 ) -> Collected:
     """Write the union of data files to a file.
 

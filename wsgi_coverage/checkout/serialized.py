@@ -16,8 +16,8 @@ from pathlib import Path
 from wsgi_coverage.data import database
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.store.workplace import WRITING, sweep, workplace
-from wsgi_coverage.system import owned
+from wsgi_coverage.store.workspace import WRITING, sweep, workplace
+from wsgi_coverage.system import own_files
 
 MARK = b"z"  # before zlib's own format
 MOST = 256 << 20  # bytes of SQL
@@ -47,7 +47,7 @@ def write(dumped: bytes, target: Path) -> None:
     """
     script = _script(dumped)
     try:
-        sweep(target.parent, WRITING, age=owned.ABANDONED)
+        sweep(target.parent, WRITING, age=own_files.ABANDONED)
         with workplace(target.parent, WRITING) as folder:
             draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:

@@ -16,7 +16,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.checkout import remap
 from wsgi_coverage.compat import configuration
-from wsgi_coverage.data import regular
+from wsgi_coverage.data import regular_files
 from wsgi_coverage.errors import SettingsError
 
 TELLING = 32  # bytes; many sources that are shorter have the same content
@@ -101,7 +101,7 @@ class Checkout:
 def _version_of(source: Path) -> tuple[int, Collection[str]]:
     """The size of a source, and its fingerprints with each kind of line ends."""
     try:
-        content = regular.read(source)
+        content = regular_files.read(source)
     except (OSError, ValueError):
         return 0, ()
     unix = content.replace(b"\r\n", b"\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.cli import asking, output, pods
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 FORMATS = ("text", "json", "xml", "lcov", "html")
 DATA_FILE = ".coverage"
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
-    from wsgi_coverage.system.targets import drafting
+    from wsgi_coverage.system.outputs import drafting
 
     target = arguments.output or Path(DATA_FILE)
     with drafting(target) as draft:
@@ -113,17 +113,17 @@ def tell(collection: Any, arguments: argparse.Namespace) -> int:
 
 
 def _report(data_file: Path, arguments: argparse.Namespace) -> None:
-    from wsgi_coverage.checkout import paper
+    from wsgi_coverage.checkout import reports
     from wsgi_coverage.client.download import replacing, saying_why_not
 
     if arguments.format == "html":
         folder = arguments.to or Path(HTML_FOLDER)
         if arguments.to is None:
-            owned.make_folder(folder)
-        paper.html(data_file, folder, arguments.rcfile)
+            own_files.make_folder(folder)
+        reports.html(data_file, folder, arguments.rcfile)
         output.say(f"the report is {folder / 'index.html'}")
         return
-    text = paper.text(data_file, arguments.format, arguments.rcfile)
+    text = reports.text(data_file, arguments.format, arguments.rcfile)
     if arguments.to is None:
         if arguments.format == "text":
             output.show(text.rstrip("\n"))

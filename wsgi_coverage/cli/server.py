@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 TICK = 0.05  # seconds
 ANSWER_PATIENCE = 5.0  # seconds for one request to be answered
@@ -49,7 +49,7 @@ class Server:
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self._log = log
         try:
-            owned.create(log)
+            own_files.create(log)
             with log.open("wb") as output, _heeding_ctrl_c():
                 self._process = subprocess.Popen(
                     command,

@@ -31,7 +31,7 @@ from wsgi_coverage.collect import children, saving
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.report.final import Outcome, conclude
+from wsgi_coverage.report.test_run import Outcome, conclude
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import SHARED_MEMORY, private_folder

@@ -18,9 +18,9 @@ from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.download import saying_why_not, usual_mode
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
-from wsgi_coverage.store.workplace import WRITING, sweep, workplace
-from wsgi_coverage.system import owned
-from wsgi_coverage.system.targets import drafting, pour
+from wsgi_coverage.store.workspace import WRITING, sweep, workplace
+from wsgi_coverage.system import own_files
+from wsgi_coverage.system.outputs import drafting, pour
 
 AT_ONCE = 8  # instances
 NO_DATA = {"no-data", "no-report"}
@@ -118,7 +118,7 @@ def collect(
                     checkout,
                     workspace=workspace,
                     label=label,
-                    mode=owned.FILE if private else usual_mode(),
+                    mode=own_files.FILE if private else usual_mode(),
                 )
                 with saying_why_not(target):
                     pour(draft, target)
@@ -235,6 +235,6 @@ def _workspace(target: Path) -> Iterator[Path]:
         with saying_why_not(target):
             if target.is_dir():
                 raise ClientError(f"{target} cannot be written: it is a folder")
-            sweep(target.parent, WRITING, age=owned.ABANDONED)
+            sweep(target.parent, WRITING, age=own_files.ABANDONED)
             folder = made.enter_context(workplace(target.parent, WRITING))
         yield folder

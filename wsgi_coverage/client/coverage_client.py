@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from wsgi_coverage.checkout import paper, serialized
+from wsgi_coverage.checkout import reports, serialized
 from wsgi_coverage.checkout.collected import Brought, combine
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.client import credentials, download, pods, transport
@@ -159,7 +159,7 @@ class CoverageClient:
             BuildFailedError, DiskFullError: the report cannot be made.
         """
         with self._about(test_name, Path(source_dir), remap_paths) as data_file:
-            text = paper.text(data_file, "text")
+            text = reports.text(data_file, "text")
         self._path("report_", f"{test_name}.txt").write_text(text, encoding="utf-8")
         sys.stdout.write(text)
 
@@ -168,14 +168,14 @@ class CoverageClient:
     ) -> None:
         """Write the HTML report; as `generate_coverage_report`."""
         with self._about(test_name, Path(source_dir), remap_paths) as data_file:
-            paper.html(data_file, self._path("html_", test_name))
+            reports.html(data_file, self._path("html_", test_name))
 
     def generate_xml_report(
         self, test_name: str, source_dir: str | Path = ".", remap_paths: bool = True
     ) -> None:
         """Write Cobertura's XML; as `generate_coverage_report`."""
         with self._about(test_name, Path(source_dir), remap_paths) as data_file:
-            text = paper.text(data_file, "xml")
+            text = reports.text(data_file, "xml")
         path = self._path("coverage_", f"{test_name}.xml")
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
 

@@ -17,8 +17,8 @@ from typing import BinaryIO
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.system import owned
-from wsgi_coverage.system.targets import drafting, is_special, opened, pour
+from wsgi_coverage.system import own_files
+from wsgi_coverage.system.outputs import drafting, is_special, opened, pour
 
 CHUNK = 1 << 16  # bytes
 MOST = 256_000_000  # bytes; what is larger is to go to a file
@@ -167,4 +167,4 @@ def usual_mode() -> int:
         [umask] = [line.split()[1] for line in status.splitlines() if line.startswith("Umask:")]
         return 0o666 & ~int(umask, 8)
     except (OSError, ValueError):
-        return owned.FILE
+        return own_files.FILE

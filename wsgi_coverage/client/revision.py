@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsgi_coverage.client.errors import ClientError
-from wsgi_coverage.data import regular
+from wsgi_coverage.data import regular_files
 
 TIMEOUT = 120.0  # seconds
 HUNK = re.compile(rb"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
@@ -151,7 +151,7 @@ def _name(raw: bytes) -> str:
 
 def _lines_in(file: Path) -> int:
     try:
-        content = regular.read(file)
+        content = regular_files.read(file)
     except OSError:
         return 0
     return content.count(b"\n") + (not content.endswith(b"\n") and bool(content))

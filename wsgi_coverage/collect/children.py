@@ -22,12 +22,12 @@ from typing import Any
 from coverage import Coverage
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect import forking
-from wsgi_coverage.collect.engines import core, live
+from wsgi_coverage.collect import forks
+from wsgi_coverage.collect.engines import core, own_coverage
 from wsgi_coverage.collect.sources import unexecuted
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
-from wsgi_coverage.data import start as start_folder
+from wsgi_coverage.data import workdir as start_folder
 from wsgi_coverage.errors import CoverageChangedError, SettingsError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
@@ -60,11 +60,11 @@ def begin(
     Raises:
         SettingsError: the configuration cannot be read.
     """
-    live.with_children = True
-    worker = forking.start(config_file=config_file, branch=branch)
+    own_coverage.with_children = True
+    worker = forks.start(config_file=config_file, branch=branch)
     worker.configure(interval)
     try:
-        config = live.for_children(worker.engine.coverage)
+        config = own_coverage.for_children(worker.engine.coverage)
     except CoverageChangedError as error:
         log.warning("processes that this one starts are not measured: %s", error)
     else:
@@ -99,11 +99,11 @@ def announce_only(
         CoverageChangedError: they cannot be measured, or reported on, with this coverage.py.
     """
     core.check_python()
-    cov = live.make(live.LiveCoverage, config_file, branch=branch)
+    cov = own_coverage.make(own_coverage.LiveCoverage, config_file, branch=branch)
     for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
     measurement.finds_never_run(cov)
-    _announce(env, live.for_children(cov, data_file=data_file), interval)
+    _announce(env, own_coverage.for_children(cov, data_file=data_file), interval)
     return cov
 
 
@@ -120,7 +120,7 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
     """
     start_folder.note()
     try:
-        live.prepare(cov)
+        own_coverage.prepare(cov)
     except CoverageException as error:
         raise SettingsError(str(error)) from error
     found = unexecuted.files(cov, map(start_folder.here, executed))
@@ -171,12 +171,12 @@ def start() -> Worker | None:
         The worker that was made; None: there was one already, or it cannot be measured.
     """
     told = _told(os.environ)
-    if told is None or forking.current() is not None:
+    if told is None or forks.current() is not None:
         return None
     try:
-        live.inherited = told["config"]
+        own_coverage.inherited = told["config"]
         with _quiet():
-            worker = forking.start()
+            worker = forks.start()
         worker.configure(told["interval"], provisional=True)
         _publish_before_exec()
     except UnsupportedPythonError as error:
@@ -232,7 +232,7 @@ def _publish_before_exec() -> None:
 def _publishing_before(replace: Any) -> Any:
     @functools.wraps(replace)
     def execute(*arguments: Any, **keywords: Any) -> Any:
-        worker = forking.current()
+        worker = forks.current()
         if worker is not None:
             with contextlib.suppress(Exception):
                 worker.publish_before_exec()

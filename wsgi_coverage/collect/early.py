@@ -1,6 +1,6 @@
 """Start measuring before the application's modules are imported.
 
-Concurrency: see wsgi_coverage.collect.forking, which makes the one worker of the process.
+Concurrency: see wsgi_coverage.collect.forks, which makes the one worker of the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from coverage import Coverage
 
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.collect import forking
+from wsgi_coverage.collect import forks
 
 
 def start_early(
@@ -38,20 +38,20 @@ def start_early(
     )
     if settings.disabled:
         return None
-    ours = Coverage.current() is None and forking.current() is None
-    worker = forking.start(config_file=settings.config_file, branch=settings.branch)
+    ours = Coverage.current() is None and forks.current() is None
+    worker = forks.start(config_file=settings.config_file, branch=settings.branch)
     worker.configure(settings.autosave_interval, provisional=True)
     return worker.engine.coverage if ours else None
 
 
 def loading() -> None:
     """What runs from now on is the load of an application, which will be wrapped."""
-    worker = forking.current()
+    worker = forks.current()
     if worker is not None:
         worker.begin_load()
 
 
 def running() -> Coverage | None:
     """The Coverage that measures this process, if wsgi-coverage has started or adopted one."""
-    worker = forking.current()
+    worker = forks.current()
     return None if worker is None else worker.engine.coverage

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from coverage import Coverage
 
-from wsgi_coverage.collect.engines import core, live
+from wsgi_coverage.collect.engines import core, own_coverage
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.marking import Marking
 from wsgi_coverage.compat import files, measurement, names, needs
-from wsgi_coverage.data import start as start_folder
+from wsgi_coverage.data import workdir as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import in_first_place, note
@@ -43,7 +43,7 @@ def start(
     current = Coverage.current()
     start_folder.note(files.names_from() if current is not None else None)
     if current is None:
-        cov = live.make(live.MarkedCoverage, config_file, branch=branch)
+        cov = own_coverage.make(own_coverage.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)
         failure: Exception | None = None
         if why_not is None:
@@ -51,8 +51,8 @@ def start(
                 return _marking(cov)
             except Exception as error:  # noqa: BLE001  whatever it is, the other engine is tried
                 failure, why_not = error, f"{type(error).__name__}: {error}"
-        made = live.make(
-            live.LiveCoverage,
+        made = own_coverage.make(
+            own_coverage.LiveCoverage,
             config_file,
             branch=branch,
             in_memory=not names.has(needs.RULES, needs.COLLECTOR),
@@ -72,13 +72,17 @@ def start(
 
 def _why_not(cov: Coverage, branch: bool | None = None) -> str | None:
     return core.why_not_marking(
-        cov, branch=branch, with_children=live.with_children or live.inherited is not None
+        cov,
+        branch=branch,
+        with_children=own_coverage.with_children or own_coverage.inherited is not None,
     )
 
 
 def _take_over(running: Coverage, branch: bool | None) -> Marking:
     """Replace a Coverage that COVERAGE_PROCESS_START made, keeping what it has measured."""
-    cov = live.make(live.MarkedCoverage, None, branch=branch, config=live.for_children(running))
+    cov = own_coverage.make(
+        own_coverage.MarkedCoverage, None, branch=branch, config=own_coverage.for_children(running)
+    )
     made = _marking(cov)
     made.mark(measurement.end_for_good(running))
     return made
@@ -93,8 +97,8 @@ def _tracing(cov: Coverage, why_not: str | None) -> Engine:
     return Tracing(cov, why_not=why_not, open_memory=partial(open_memory, data_file))
 
 
-def _marking(cov: live.MarkedCoverage) -> Marking:
-    live.prepare(cov)
+def _marking(cov: own_coverage.MarkedCoverage) -> Marking:
+    own_coverage.prepare(cov)
     data_file = measurement.data_file(cov)
     return Marking(cov, WHY, partial(open_memory, data_file))
 

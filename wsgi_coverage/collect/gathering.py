@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect.others import HOLDS, READS, others, unreached
+from wsgi_coverage.collect.peers import HOLDS, READS, others, unreached
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, why_not
 from wsgi_coverage.store.memory import Memory

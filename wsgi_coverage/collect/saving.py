@@ -18,10 +18,10 @@ from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import Versions
+from wsgi_coverage.store.file_lock import turn
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.turns import turn
-from wsgi_coverage.store.workplace import workplace
+from wsgi_coverage.store.workspace import workplace
 
 LOCK = "save.lock"  # in the private folder
 PATIENCE = 10.0  # seconds to wait for it

@@ -5,7 +5,7 @@ There is one worker a process, however many applications are wrapped in it.
 Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
 under it, and nothing is held over a fork. `_starting` is held while the thread is started or
 stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or
-thread, that checks the memory. One daemon thread (wsgi_coverage.collect.service), where one is
+thread, that checks the memory. One daemon thread (wsgi_coverage.collect.listener), where one is
 needed, answers calls, flushes and autosaves.
 """
 
@@ -23,16 +23,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import ending, engine, gathering, keeping, restarting, saving
-from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect import autosave, engine, exits, gathering, restarting, saving
+from wsgi_coverage.collect.autosave import Meanwhile
+from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
-from wsgi_coverage.collect.keeping import Meanwhile
+from wsgi_coverage.collect.listener import Service
 from wsgi_coverage.collect.memories import HostMemories
-from wsgi_coverage.collect.others import LOSES, worker_id
+from wsgi_coverage.collect.peers import LOSES, worker_id
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
-from wsgi_coverage.collect.service import Service
-from wsgi_coverage.collect.sources.before import Before, modules_now
+from wsgi_coverage.collect.sources.imported_before import Before, modules_now
 from wsgi_coverage.errors import WsgiCoverageError, storage_error
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
@@ -122,7 +122,7 @@ class Worker:
         self.engine.lend(readings=self.memories.readings, publish=self.save)
         self.engine.hear()
         if self.engine.holds:
-            ending.heed(self.close_in_time, flush_of=self._have_flushed)
+            exits.heed(self.close_in_time, flush_of=self._have_flushed)
         self._start_service()
         self._service.be_seen(self._identity())
 
@@ -209,7 +209,7 @@ class Worker:
         self.engine.catch_up()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds:
-            from wsgi_coverage.collect.engines.everywhere import trace_nowhere  # loads ctypes
+            from wsgi_coverage.collect.engines.all_threads import trace_nowhere  # loads ctypes
 
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
         is_first = self.engine.serves()
@@ -272,7 +272,7 @@ class Worker:
     def _see_to_keeping(self) -> None:
         """Start a process that waits for the autosave, where none does or one has for too long."""
         now, memory = time.monotonic(), self.memory
-        until = now + self.autosave_interval + keeping.PATIENCE
+        until = now + self.autosave_interval + autosave.PATIENCE
         if now < memory.kept_until <= until:
             return
         if self._keeper is not None:
@@ -286,7 +286,7 @@ class Worker:
         ahead = None if self._ahead is None else self._ahead()
         try:
             return child.begin(
-                keeping.keep, folder, data_file, self._static, self.pid, interval, ahead
+                autosave.keep, folder, data_file, self._static, self.pid, interval, ahead
             )
         except child.NoInterpreterError:
             self.save_here()
@@ -516,7 +516,9 @@ class Worker:
             return False
         if self.wraps:
             return self._has_forked
-        return not self._is_forked or live.with_children or live.inherited is not None
+        return (
+            not self._is_forked or own_coverage.with_children or own_coverage.inherited is not None
+        )
 
     @property
     def _may_have_thread(self) -> bool:
@@ -571,7 +573,7 @@ class Worker:
             self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
             return False
         if holds:
-            ending.before_fork()
+            exits.before_fork()
         self._forkers.add(threading.get_ident())  # no thread is started after this
         if self._may_have_thread:
             with self._taking_turns():
@@ -582,7 +584,7 @@ class Worker:
         """In the parent: start the thread again, also where an application's handler raises."""
         try:
             if self.engine.holds:
-                ending.after_fork_in_parent()
+                exits.after_fork_in_parent()
         finally:
             self._has_forked = True
             self._forkers.discard(threading.get_ident())
@@ -600,7 +602,7 @@ class Worker:
         self._writer = self._ending_by = None
         self._is_forked = True
         if self.engine.holds:
-            ending.after_fork_in_child()
+            exits.after_fork_in_child()
         self._service.forget()
         self.engine.after_fork()
         self._name_anew()
@@ -681,7 +683,7 @@ class Worker:
                 self._writer = None
         if outermost and self._ending_by is not None:
             self.close()
-            ending.die(self._ending_by)
+            exits.die(self._ending_by)
 
     def publish_before_exec(self) -> None:
         """Before an exec, which runs no exit handlers: flush and save."""

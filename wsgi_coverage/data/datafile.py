@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsgi_coverage.data import database, regular, stamp
+from wsgi_coverage.data import database, regular_files, stamp
 from wsgi_coverage.errors import is_shortage
 
 TRIES = 4  # to get a consistent copy of a file that is being written to
@@ -86,7 +86,7 @@ def _content(path: Path) -> bytes:
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)
-        content, is_whole = regular.load(path, database.MOST)
+        content, is_whole = regular_files.load(path, database.MOST)
         try:
             if stamp.is_sealed(content):
                 return content

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from wsgi_coverage.data import database, forksafe, regular
+from wsgi_coverage.data import database, forksafe, regular_files
 from wsgi_coverage.errors import is_shortage
 
 TABLE = "wsgi_coverage"
@@ -122,7 +122,7 @@ def fingerprint(source: str | Path) -> str | None:
         OSError: no descriptor is left to read it by.
     """
     try:
-        return fingerprint_of(regular.read(source))
+        return fingerprint_of(regular_files.read(source))
     except (OSError, ValueError) as error:
         if is_shortage(error):
             raise
@@ -243,7 +243,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _content(path: Path) -> bytes:
     try:
-        return regular.read(path, database.MOST)
+        return regular_files.read(path, database.MOST)
     except OSError as error:
         raise sqlite3.OperationalError(error.strerror or str(error)) from error
     except MemoryError as error:

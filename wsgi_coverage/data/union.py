@@ -24,7 +24,7 @@ from coverage import CoverageData
 from wsgi_coverage.data import database, forksafe, stamp
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 NO_UTF_8 = "its name is no UTF-8, and no data file holds such a name"
 KINDS = {True: "branches", False: "statements only"}
@@ -379,7 +379,7 @@ def _create(path: Path, *, branch: bool) -> None:
     finally:
         data.close(force=True)
     path.unlink(missing_ok=True)
-    owned.create(path)  # SQLite, and so coverage.py, would make it as the umask says
+    own_files.create(path)  # SQLite, and so coverage.py, would make it as the umask says
     with contextlib.closing(sqlite3.connect(path)) as connection:
         database.run(connection, "pragma journal_mode=off")
         database.run(connection, "pragma synchronous=off")

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import stamp, workdir
 
 # A source that was written just now may be written again within a tick of the file system's clock.
 SETTLED = 2_000_000_000  # nanoseconds
@@ -53,7 +53,7 @@ class Versions:
 
     def _current(self, name: str) -> str | None:
         if name not in self._now:
-            self._now[name] = current(start.here(self._name(name)))
+            self._now[name] = current(workdir.here(self._name(name)))
         return self._now[name]
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from wsgi_coverage.collect import saving
 from wsgi_coverage.store.private import private_folder
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 HOST = "127.0.0.1"
 FAVOURITE_PORT = 8000
@@ -80,11 +80,11 @@ class Server:
             ]  # fmt: skip
 
     def __enter__(self) -> Server:
-        owned.write(
+        own_files.write(
             self._config_file,
             f"[run]\ndata_file = {self._data_file}\nsource_pkgs = wsgi_coverage.demo.shop\n",
         )
-        owned.create(self._log)
+        own_files.create(self._log)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._command],

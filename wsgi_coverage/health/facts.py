@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from coverage import Coverage
 
 from wsgi_coverage.collect.servers import uwsgi
-from wsgi_coverage.collect.sources import before
+from wsgi_coverage.collect.sources import imported_before
 from wsgi_coverage.compat import configuration, measurement, names
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import channel
@@ -152,7 +152,7 @@ def imported_early(engine: Engine) -> tuple[str, ...]:
     The first engine knows what ran of a module whose import had begun. Under the second one such a
     module is named if it defines functions or classes: one that starts measuring does nothing else.
     """
-    found = before.early(engine.coverage, engine.at_start)
+    found = imported_before.early(engine.coverage, engine.at_start)
     return tuple(
         name
         for name, each in found.items()

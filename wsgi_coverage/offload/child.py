@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsgi_coverage.data import start
+from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
@@ -151,7 +151,7 @@ def _job(call: object, *, plugins: bool, outlives: bool = False) -> bytes:
     header = {
         "version": child_main.python_version(),
         "path": interpreter.search_path(),
-        "folder": start.folder(),
+        "folder": workdir.folder(),
         "package": str(SCRIPT.parents[1]),
         "plugins": plugins,
         "outlives": outlives,

@@ -23,7 +23,7 @@ from typing import Any
 from wsgi_coverage import clock, patience
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 EVERY = 0.3  # seconds between two writes of the file, at least
 STALE = 30.0  # seconds without a write; a build in a child writes while it waits, too
@@ -118,4 +118,4 @@ class Progress:
                 "started_at": self._started_at,
             }
         )
-        owned.replace(self._path, text)
+        own_files.replace(self._path, text)

@@ -18,7 +18,7 @@ from wsgi_coverage.data import imported, stamp
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.report import detail, origin
+from wsgi_coverage.report import detail, staleness
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
@@ -53,7 +53,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
     data_file = folder / DATA
     with _combined(source, folder) as (cov, warnings):
         left_out = list(cov.failures)
-        versions = origin.note(
+        versions = staleness.note(
             folder,
             workers=(worker.id for worker in source.gathering.workers),
             sources=cov.get_data().measured_files(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.data.datafile import UnusableError, opened
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
@@ -113,7 +113,7 @@ class _Names:
 
     def __init__(self, mapped: Callable[[str], str]) -> None:
         self._mapped = mapped
-        self._releases = find(Path(start.here("") or Path.cwd()))
+        self._releases = find(Path(workdir.here("") or Path.cwd()))
 
     def look(self, names: Iterable[str]) -> None:
         """Find the releases, before any of these files is mapped."""

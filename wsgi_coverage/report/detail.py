@@ -14,14 +14,14 @@ from pathlib import Path
 
 from coverage.exceptions import NoDataError
 
-from wsgi_coverage.analysis.building import Building
-from wsgi_coverage.analysis.kept import Kept
+from wsgi_coverage.analysis.analyst import ReportAnalyst
+from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import jsonreport
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.render import SOURCES, executed
 from wsgi_coverage.report.reported import opened
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 DETAIL = "detail.json"
 
@@ -33,15 +33,17 @@ def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
         OSError: there is no room.
     """
     sources = folder / SOURCES
-    owned.make_folder(sources)
+    own_files.make_folder(sources)
     cov.map_names()
-    building = Building(cov, executed(cov, folder), Kept(analysis_dir), sources, whole=True)
+    analyst = ReportAnalyst(
+        cov, executed(cov, folder), AnalysisCache(analysis_dir), sources, whole=True
+    )
     cov.analyst = building
     with contextlib.suppress(NoDataError):
-        owned.write(folder / DETAIL, json.dumps(jsonreport.report(cov)))
-    if building.fatal:
-        raise building.fatal
-    building.tidy()
+        own_files.write(folder / DETAIL, json.dumps(jsonreport.report(cov)))
+    if analyst.fatal:
+        raise analyst.fatal
+    analyst.tidy()
 
 
 def read(folder: Path) -> JsonObject | None:

@@ -20,16 +20,16 @@ from typing import TypeVar
 from coverage.exceptions import CoverageException
 from coverage.exceptions import NoDataError as NothingToReport
 
-from wsgi_coverage.analysis import kept
+from wsgi_coverage.analysis import cache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.patience import tick
 from wsgi_coverage.report import pages
-from wsgi_coverage.report.heavy import call_somewhere
+from wsgi_coverage.report.offloading import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import opened
-from wsgi_coverage.store.workplace import BUILDING, working_on, workplace
-from wsgi_coverage.system.owned import create, make_folder, restrict
+from wsgi_coverage.store.workspace import BUILDING, working_on, workplace
+from wsgi_coverage.system.own_files import create, make_folder, restrict
 
 JSON = "coverage.json"
 XML = "coverage.xml"
@@ -137,7 +137,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
         BuildFailedError: the child process failed; and what the function raises in this one.
     """
     statements = read_meta(folder).summary["statements"] or 0
-    plain = kept.read(folder / kept.FIGURES) or {"config": {}}
+    plain = cache.read(folder / cache.FIGURES) or {"config": {}}
     try:
         return call_somewhere(
             function,
@@ -154,7 +154,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 @contextmanager
 def _turn(folder: Path, name: str) -> Iterator[None]:
     """Have one thread of one process render a file; the others wait for it."""
-    work = f"{BUILDING}{kept.digest(folder.name.encode(), name.encode())}"
+    work = f"{BUILDING}{cache.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:
         try:
             held.enter_context(working_on(folder.parent, work, TURN))

@@ -17,7 +17,7 @@ from typing import Any
 
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.model import Point, Report
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 KEPT = 200  # points
 
@@ -77,7 +77,7 @@ class History:
         text = json.dumps({"since": since, "points": [asdict(each) for each in points[-KEPT:]]})
         # A chart that lacks a point is no reason to fail: a full disk is found where it matters.
         with contextlib.suppress(OSError):
-            owned.replace(self._path, text)
+            own_files.replace(self._path, text)
 
 
 def point_of(report: Report, kind: str) -> Point:

@@ -17,7 +17,7 @@ from typing import Any
 from coverage.exceptions import NoDataError
 
 from wsgi_coverage.analysis.figures import regions_of
-from wsgi_coverage.analysis.names import page_name
+from wsgi_coverage.analysis.page_names import page_name
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept
 from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.compat.htmlreport import Row

@@ -33,10 +33,10 @@ from wsgi_coverage.errors import (
     storage_error,
 )
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.store.turns import turn
-from wsgi_coverage.store.workplace import BUILDING, sweep, workplace
+from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.workspace import BUILDING, sweep, workplace
 from wsgi_coverage.store.writable import check_removable
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 DATA = "data.coverage"
 META = "meta.json"
@@ -74,7 +74,7 @@ def building(parent: Path) -> Iterator[Path]:
         StorageError: it cannot be written to.
     """
     try:
-        owned.make_folder(parent)
+        own_files.make_folder(parent)
         with workplace(parent) as folder:
             yield folder
     except Exception as error:
@@ -86,7 +86,7 @@ def building(parent: Path) -> Iterator[Path]:
 
 def write_meta(folder: Path, report: Report) -> None:
     """Write the metadata, the last file of a report, which makes it a finished one."""
-    owned.write(folder / META, json.dumps(asdict(report)))
+    own_files.write(folder / META, json.dumps(asdict(report)))
 
 
 class Publisher:
@@ -115,7 +115,7 @@ class Publisher:
     def _held(self, name: str, patience: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                owned.make_folder(self._cache_dir)
+                own_files.make_folder(self._cache_dir)
                 held.enter_context(turn(self._cache_dir / name, patience))
             except TimeoutError:
                 raise RefreshBusyError(
@@ -163,7 +163,7 @@ class Publisher:
                 report = build(folder)
                 write_meta(folder, report)
                 folder.rename(self._reports / report.id)
-                owned.replace(self._current, report.id)
+                own_files.replace(self._current, report.id)
             self._prune(report.id)
             return report
 
@@ -249,7 +249,7 @@ class Publisher:
     def sweep(self) -> None:
         """Remove working folders of killed processes; raises nothing."""
         sweep(self._reports, age=0.0)
-        owned.sweep(self._cache_dir)
+        own_files.sweep(self._cache_dir)
 
     def _prune(self, current: str) -> None:
         """Remove old reports, and working folders of killed processes."""

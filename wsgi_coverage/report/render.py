@@ -18,17 +18,17 @@ from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
 
 from wsgi_coverage.analysis import functions
-from wsgi_coverage.analysis.building import Building, Entry
+from wsgi_coverage.analysis.analyst import Entry, ReportAnalyst
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.figures import Executed, Figures
-from wsgi_coverage.analysis.kept import FIGURES, Kept, pack
-from wsgi_coverage.analysis.names import page_of
+from wsgi_coverage.analysis.page_names import page_of
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.compat.reporting import no_numbers
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 TEXT = "report.txt"
 FILES = "files.json"
@@ -46,27 +46,27 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     Raises:
         OSError: there is no room.
     """
-    owned.make_folder(folder / SOURCES)
+    own_files.make_folder(folder / SOURCES)
     cov.map_names()
-    kept = Kept(analysis_dir)
-    building = Building(cov, executed(cov, folder), kept, folder / SOURCES)
+    kept = AnalysisCache(analysis_dir)
+    analyst = ReportAnalyst(cov, executed(cov, folder), kept, folder / SOURCES)
     cov.analyst = building
-    with cov.connected(), building.helpers:
+    with cov.connected(), analyst.helpers:
         reported = _reported(cov)
-    if building.fatal:
-        raise building.fatal
-    cov.inexact = _inexact(cov, building.entries)
+    if analyst.fatal:
+        raise analyst.fatal
+    cov.inexact = _inexact(cov, analyst.entries)
     branch = cov.get_data().has_arcs()
-    files = _files(building.entries, cov, branch=branch)
+    files = _files(analyst.entries, cov, branch=branch)
     as_json = [file.as_json() for file in files]
-    owned.write(folder / FILES, json.dumps(as_json, indent=1))
-    owned.write(folder / TEXT, _text(cov))
-    _keep(building.entries, cov, folder, kept)
-    building.tidy()
+    own_files.write(folder / FILES, json.dumps(as_json, indent=1))
+    own_files.write(folder / TEXT, _text(cov))
+    _keep(analyst.entries, cov, folder, kept)
+    analyst.tidy()
     kept_functions = functions.keep(
-        folder, ((name, entry.figures) for name, entry in building.entries.items()), cov.inexact
+        folder, ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
     )
-    return _summary(files, building.entries, reported, kept_functions, branch=branch)
+    return _summary(files, analyst.entries, reported, kept_functions, branch=branch)
 
 
 def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -112,7 +112,9 @@ def _text(cov: ReportingCoverage) -> str:
     return out.getvalue()
 
 
-def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: Kept) -> None:
+def _keep(
+    entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: AnalysisCache
+) -> None:
     """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
         "config": configuration.plain(cov.config),
@@ -120,7 +122,7 @@ def _keep(entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, ke
         "failures": cov.failures,
         "inexact": cov.inexact,
     }
-    owned.replace(folder / FIGURES, pack(plain))
+    own_files.replace(folder / FIGURES, pack(plain))
     kept.take(FIGURES, folder)
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
 
+from wsgi_coverage.analysis.cache import FIGURES, read
 from wsgi_coverage.analysis.figures import Figures, KnownAnalysis
-from wsgi_coverage.analysis.kept import FIGURES, read
 from wsgi_coverage.analysis.reporting import ReportingCoverage, kept_reporter
 from wsgi_coverage.analysis.source import (
     Rules,

@@ -17,8 +17,8 @@ from pathlib import Path
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
 from wsgi_coverage.report.publish import ID, building, read_meta, remove, write_meta
-from wsgi_coverage.store.workplace import sweep
-from wsgi_coverage.system.owned import ABANDONED
+from wsgi_coverage.store.workspace import sweep
+from wsgi_coverage.system.own_files import ABANDONED
 
 MAX_SNAPSHOTS = 1000
 

@@ -30,7 +30,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.dump import dump
 from wsgi_coverage.settings import Environ, Settings
-from wsgi_coverage.store.workplace import workplace
+from wsgi_coverage.store.workspace import workplace
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
 from wsgi_coverage.web.negotiation import as_json, finish

@@ -24,7 +24,7 @@ from typing import Any
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
 from wsgi_coverage.collect import restarting
-from wsgi_coverage.collect.service import leave_signals_alone, signals_held
+from wsgi_coverage.collect.listener import leave_signals_alone, signals_held
 from wsgi_coverage.system import interrupt
 
 FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered

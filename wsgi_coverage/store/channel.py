@@ -24,9 +24,9 @@ from typing import Any
 
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.patience import tick
-from wsgi_coverage.store import workplace
+from wsgi_coverage.store import workspace
 from wsgi_coverage.store.private import MAX_ADDRESS, OWN_FILES, is_alive, takes_sockets
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
@@ -55,14 +55,14 @@ class Listener:
         self._record = folder / f"{name}.json"
         self._path = folder / f"{name}{SUFFIX}" if answers else unready
         if answers:
-            owned.write(self._record, json.dumps(dict(identity)))
+            own_files.write(self._record, json.dumps(dict(identity)))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._inode = os.fstat(self._socket.fileno()).st_ino
         self._pid = os.getpid()
         try:
             with address_of(unready) as address:
                 self._socket.bind(address)
-            unready.chmod(owned.FILE)
+            unready.chmod(own_files.FILE)
             if answers:
                 self._socket.listen(BACKLOG)
                 # Only now: a caller takes one that is bound and does not listen yet for dead.
@@ -285,8 +285,8 @@ def sweep_dead(folder: Path) -> None:
 
     Nothing of living ones; raises nothing.
     """
-    workplace.sweep(folder, age=0.0)
-    owned.sweep(folder)
+    workspace.sweep(folder, age=0.0)
+    own_files.sweep(folder)
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208
             match = END.fullmatch(name)

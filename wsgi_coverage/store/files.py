@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsgi_coverage import clock
-from wsgi_coverage.data import regular, stamp
-from wsgi_coverage.data.alike import Alike
-from wsgi_coverage.data.regular import UnreadableError
+from wsgi_coverage.data import regular_files, stamp
+from wsgi_coverage.data.compatible import Alike
+from wsgi_coverage.data.regular_files import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import is_shortage, storage_error
 from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -154,7 +154,7 @@ class FilesStore:
 
     def _standing(self) -> Standing:
         try:
-            known = json.loads(regular.read(self._epoch_file))
+            known = json.loads(regular_files.read(self._epoch_file))
             epoch, oldest, pauses, *more = known
             begun_by = str(more[0]) if more else ""
             return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
@@ -192,7 +192,7 @@ class FilesStore:
                 temporary = Path(file.name)
             yield temporary
             if temporary.exists():
-                temporary.chmod(owned.FILE)
+                temporary.chmod(own_files.FILE)
                 temporary.replace(target)
         except OSError as error:
             if temporary is not None:
@@ -228,7 +228,7 @@ class FilesStore:
         Raises:
             StorageError: it cannot be written; all data files are as they were.
         """
-        owned.sweep(self._folder, HALF_WRITTEN.fullmatch)
+        own_files.sweep(self._folder, HALF_WRITTEN.fullmatch)
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # a collection goes on: older epochs are to be told apart

@@ -56,7 +56,7 @@ from wsgi_coverage.store.log import (
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
 from wsgi_coverage.store.processes import Entry, Table, can_look, mapping_processes
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
 HEADER = 64  # bytes before them
@@ -143,7 +143,7 @@ class Memory:
             made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
             self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
         if make:  # for its mode, which a file object does not take
-            owned.create(folder / "index")
+            own_files.create(folder / "index")
         self.table: Table = Table(folder / "processes", make=make)
 
     @property
@@ -507,7 +507,7 @@ class Memory:
                 # Of this epoch: what was counted of another may be marked in this one later.
                 seen = counted.planes.get(phase_of_plane(plane), {}).get(number, b"")
                 content = MAGIC + _or(self._counted(path), _and(content[HEADER:], seen))
-            owned.replace(path.with_suffix(".counted"), content)
+            own_files.replace(path.with_suffix(".counted"), content)
 
     def _counted(self, path: Path) -> bytes:
         try:
@@ -590,7 +590,7 @@ class Memory:
                 ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
-                *filter(owned.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
+                *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 "control",
                 "processes",
             ]

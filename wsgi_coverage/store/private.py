@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsgi_coverage.clock import BOOT_ID
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
 SHORT = Path("/tmp")  # noqa: S108  likewise
@@ -118,11 +118,11 @@ def _made(base: Path, identity: str) -> Path:
 def _is_made(folder: Path) -> bool:
     """Make a folder if it is not there; tell whether it is this user's alone."""
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=owned.FOLDER)
+        folder.mkdir(mode=own_files.FOLDER)
     if not _is_own(folder):
         return False
     if hasattr(os, "geteuid") and folder.stat().st_mode & 0o077:
-        folder.chmod(owned.FOLDER)  # others could read names in it, and write nothing
+        folder.chmod(own_files.FOLDER)  # others could read names in it, and write nothing
     return True
 
 
@@ -171,7 +171,7 @@ def note(folder: Path, data_file: Path) -> None:
     """
     path = folder / ABOUT
     if not path.exists():
-        owned.replace(path, json.dumps([_whose(data_file), _namespace()]))
+        own_files.replace(path, json.dumps([_whose(data_file), _namespace()]))
 
 
 def elsewhere(data_file: Path) -> list[Path]:
@@ -238,7 +238,7 @@ def _identity(data_file: Path) -> str:
     """
     whose = [str(data_file)]
     with contextlib.suppress(OSError):
-        owned.make_folder(data_file.parent)
+        own_files.make_folder(data_file.parent)
         whose = _whose(data_file)
     return _digest(whose) + _digest([socket.gethostname(), *_system(), *whose])
 

@@ -17,7 +17,7 @@ START = """
     import coverage
     from wsgi_calls import BROWSER, JSON, PREFIX, call, executed
     from wsgi_coverage import CoverageMiddleware, SettingsError, start_early
-    from wsgi_coverage.collect import forking
+    from wsgi_coverage.collect import forks
 
     def ours():
         # what measures here: a tool of sys.monitoring, or the thread that flushes a tracer

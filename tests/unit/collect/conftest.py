@@ -24,14 +24,14 @@ PRELUDE = (
 import os, sys, threading, time
 from pathlib import Path
 import coverage
-from wsgi_coverage.collect import forking
+from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.early import start_early
 from wsgi_coverage.data.reading import by_context, ends_of
 from wsgi_coverage.store.private import private_folder
 
 def measured():
     "(file name, context, lines) of all that counts: in the memory, and in data files."
-    worker = forking.current()
+    worker = forks.current()
     for reading in worker.memories.readings() if worker else ():
         static = worker.engine.config.context
         for claim, lines in reading.executed():
@@ -63,7 +63,7 @@ def published():
 def control():
     from wsgi_coverage.control import Control
     from wsgi_coverage.settings import Settings
-    return Control(forking.current(), Settings(debug=True))
+    return Control(forks.current(), Settings(debug=True))
 
 def reset():
     return control().reset(wait=30)

@@ -158,7 +158,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
 
 KEPT = """
 import socket
-from wsgi_coverage.collect import keeping, saving
+from wsgi_coverage.collect import autosave, saving
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import Memory, plane_of
 start_early()
@@ -200,7 +200,7 @@ def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request
         + """
 run(3)
 memory.keep_until(time.monotonic() + 60)
-keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
+autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01)
 tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.kept_until)
 """,
     )
@@ -218,12 +218,12 @@ def test_what_other_workers_run_while_the_memory_of_one_that_has_ended_is_writte
         scripts.FORK
         + KEPT
         + """
-keeping.TRIES = 1
+autosave.TRIES = 1
 gone = fork(lambda: None)
 ended(gone)
 ours.close()
 run(3)
-keeping.keep(memory.folder, data_file, None, gone, 0.01)
+autosave.keep(memory.folder, data_file, None, gone, 0.01)
 tell(saved=saved(), there=memory.is_there)
 """,
     )
@@ -244,7 +244,7 @@ def begin_turn_and_ask(self):
     self.keep_until(time.monotonic() + 60)
 Memory.begin_turn = begin_turn_and_ask
 run(3)
-keeping.keep(memory.folder, data_file, None, os.getpid(), 0.01)
+autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01)
 tell(times=len(waited))
 """,
     )

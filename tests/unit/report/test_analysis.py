@@ -11,13 +11,13 @@ from typing import Any
 import coverage
 import pytest
 
-from wsgi_coverage.analysis import building, parsing
-from wsgi_coverage.analysis.kept import FIGURES, Kept, pack
+from wsgi_coverage.analysis import analyst, parsing
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.source import Rules, name_of, rules_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import formats
-from wsgi_coverage.system.owned import replace
+from wsgi_coverage.system.own_files import replace
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]
@@ -43,8 +43,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
         return noted
 
-    monkeypatch.setattr(building, "analysed", noting("parse", parsing.analysed))
-    monkeypatch.setattr(building, "figures_of", noting("count", building.figures_of))
+    monkeypatch.setattr(analyst, "analysed", noting("parse", parsing.analysed))
+    monkeypatch.setattr(analyst, "figures_of", noting("count", analyst.figures_of))
     return done
 
 
@@ -173,7 +173,7 @@ def test_without_the_parts_of_coverage_pys_parser_reports_are_the_same(
     data = data_file(".coverage.a", {"app.py": [1, 2, 5]})
     first = again(data)
     page = (tmp_path / "out" / "report.txt").read_text()
-    monkeypatch.setattr(building, "can_be_kept", lambda: False)
+    monkeypatch.setattr(analyst, "can_be_kept", lambda: False)
 
     second = again(data)
 
@@ -196,7 +196,7 @@ def test_no_room_for_what_a_report_needs_is_no_report(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
-    monkeypatch.setattr(Kept, broken, full)
+    monkeypatch.setattr(AnalysisCache, broken, full)
 
     with pytest.raises(OSError, match="no room"):
         again(data_file(".coverage.a", {"app.py": [1, 2]}))

@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> Callable[[], dict[str, Any]]:
     def read() -> dict[str, Any]:
         entries = json.loads((tmp_path / "out" / "files.json").read_text())
         for entry in entries:
-            entry.pop("html", None)  # test_names.py
+            entry.pop("html", None)  # test_page_names.py
         return {Path(entry.pop("file")).name: entry for entry in entries}
 
     return read

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage.checkout import paper
+from wsgi_coverage.checkout import reports
 from wsgi_coverage.checkout.changes import Judged, judge
 from wsgi_coverage.checkout.collected import Brought, Collected, combine
 from wsgi_coverage.checkout.sources import Checkout
@@ -401,7 +401,7 @@ def test_a_report_is_about_the_files_of_the_checkout(
 ) -> None:
     combined([write("one", {"/srv/shop/cart.py": [1, 2]})], checkout, tmp_path / "out")
 
-    report = paper.text(tmp_path / "out", wanted)
+    report = reports.text(tmp_path / "out", wanted)
 
     assert "src/shop/cart.py" in report
     assert "/srv" not in report
@@ -410,14 +410,14 @@ def test_a_report_is_about_the_files_of_the_checkout(
 def test_an_html_report_is_a_folder(checkout: Path, tmp_path: Path, write: Write) -> None:
     combined([write("one", {"/srv/shop/cart.py": [1, 2]})], checkout, tmp_path / "out")
 
-    paper.html(tmp_path / "out", tmp_path / "site")
+    reports.html(tmp_path / "out", tmp_path / "site")
 
     assert "cart.py" in (tmp_path / "site/index.html").read_text()
 
 
 def test_a_report_on_nothing_says_so(checkout: Path, tmp_path: Path) -> None:
     with pytest.raises(NoDataError):
-        paper.text(tmp_path / "none", "text")
+        reports.text(tmp_path / "none", "text")
 
 
 # Judging lines

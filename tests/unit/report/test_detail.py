@@ -94,6 +94,6 @@ def test_what_was_analysed_once_is_kept_for_the_next_time(
     path = data_file(".coverage.a", {"app.py": [1, 2]})
     first = only(path)
     (tmp_path / "only").rename(tmp_path / "before")
-    monkeypatch.setattr("wsgi_coverage.analysis.building.analysed", None)
+    monkeypatch.setattr("wsgi_coverage.analysis.analyst.analysed", None)
 
     assert only(path)["files"] == first["files"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.analysis import kept
+from wsgi_coverage.analysis import cache
 from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
@@ -191,7 +191,7 @@ def test_a_child_process_that_fails_to_render_leaves_nothing_and_is_an_error(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     render_elsewhere(monkeypatch)
-    (out / kept.FIGURES).write_bytes(b"damaged")
+    (out / cache.FIGURES).write_bytes(b"damaged")
     before = set(out.parent.rglob("*"))
 
     with pytest.raises(BuildFailedError, match="there are no figures"):

@@ -18,7 +18,7 @@ from wsgi_coverage.checkout.collected import Brought
 from wsgi_coverage.checkout.collected import combine as collect
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import database, datafile, stamp
-from wsgi_coverage.data.alike import Alike
+from wsgi_coverage.data.compatible import Alike
 from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import BuildFailedError
 

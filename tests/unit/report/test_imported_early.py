@@ -135,7 +135,7 @@ def test_figures_that_an_older_version_kept_are_worked_out_anew(
     build_report, data_file, shop, files, monkeypatch
 ):
     data = data_file(".coverage.a", {"shop.py": [7]})
-    monkeypatch.setattr("wsgi_coverage.analysis.building.FORM", b"older")
+    monkeypatch.setattr("wsgi_coverage.analysis.analyst.FORM", b"older")
     monkeypatch.setattr("wsgi_coverage.analysis.figures._outside_of_functions", lambda *_: set())
     build_report(data, imported_early={shop: ENDED})
     assert "imported_early" not in files()["shop.py"]

@@ -9,8 +9,8 @@ from typing import Any
 import coverage
 import pytest
 
-from wsgi_coverage.analysis import building, parsing
-from wsgi_coverage.analysis.kept import FIGURES, Kept
+from wsgi_coverage.analysis import analyst, parsing
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.analysis.source import Rules, rules_of
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Report
@@ -61,7 +61,7 @@ def helped(monkeypatch: pytest.MonkeyPatch, cores: Callable[[int], None]) -> lis
 
     def call(function: Callable[..., None], share: list[str], *more: Any, tick: Any) -> None:
         dealt.append([Path(name).name for name in share])
-        parsing._parse(share, more[0], Kept(more[1]), None)
+        parsing._parse(share, more[0], AnalysisCache(more[1]), None)
 
     monkeypatch.setattr(parsing.threading, "Thread", Now)
     monkeypatch.setattr(child, "call", call)
@@ -78,7 +78,7 @@ def parsed_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         noted.append(Path(filename).name)
         return analysed(filename, content, rules)
 
-    monkeypatch.setattr(building, "analysed", noting)
+    monkeypatch.setattr(analyst, "analysed", noting)
     return noted
 
 

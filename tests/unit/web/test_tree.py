@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.web.dashboard import folders, picture, tree
+from wsgi_coverage.web.dashboard import folders, tree, treemap_view
 from wsgi_coverage.web.dashboard.tree import Part
 
 
@@ -103,8 +103,8 @@ def test_a_folder_that_holds_only_a_folder_is_shown_with_it() -> None:
     assert tree.find(root, "nothing") is None
 
 
-def draw(root: Part, limit: int = 100) -> picture.Picture:
-    return picture.draw(
+def draw(root: Part, limit: int = 100) -> treemap_view.Picture:
+    return treemap_view.draw(
         root,
         width=1000,
         height=400,

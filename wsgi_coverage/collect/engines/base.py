@@ -23,13 +23,13 @@ from typing import Any
 
 from coverage import Coverage
 
-from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.collect.engines.locking import locked
-from wsgi_coverage.collect.sources import before, unexecuted
-from wsgi_coverage.collect.sources.before import Before, Early
+from wsgi_coverage.collect.sources import imported_before, unexecuted
+from wsgi_coverage.collect.sources.imported_before import Before, Early
 from wsgi_coverage.compat import configuration, measurement
-from wsgi_coverage.data import regular, stamp, start
+from wsgi_coverage.data import regular_files, stamp, workdir
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, room_of
@@ -154,7 +154,7 @@ class Engine(ABC):
 
     def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
         """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
-        yield from unexecuted.files(self._cov, map(start.here, executed))
+        yield from unexecuted.files(self._cov, map(workdir.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 
     def imported_early(self) -> dict[str, Unseen]:
@@ -165,7 +165,7 @@ class Engine(ABC):
         }
 
     def _early(self) -> Iterable[Early]:
-        return before.early(self._cov, self.at_start).values()
+        return imported_before.early(self._cov, self.at_start).values()
 
     def check_is_ours(self, what: str) -> None:
         """Refuse what would take data away from the owner of a foreign Coverage.
@@ -200,7 +200,7 @@ class Engine(ABC):
             publish: writes it to a data file.
         """
         if self.can_reset:
-            live.lend(self._cov, readings, publish)
+            own_coverage.lend(self._cov, readings, publish)
 
     # Hearing of changes
 
@@ -378,7 +378,7 @@ class Engine(ABC):
         for path, name, plugin in self._unnoted_files():
             with contextlib.suppress(OSError, ValueError):
                 if not plugin:
-                    content = regular.read(path)
+                    content = regular_files.read(path)
                     self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
 
     def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 from wsgi_coverage.collect.engines.base import Engine
-from wsgi_coverage.collect.engines.live import MarkedCoverage
 from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring
+from wsgi_coverage.collect.engines.own_coverage import MarkedCoverage
 from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names

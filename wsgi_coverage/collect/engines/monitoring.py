@@ -30,8 +30,8 @@ import coverage
 
 from wsgi_coverage.collect.engines.attention import ALWAYS, Attention
 from wsgi_coverage.collect.engines.locking import locked
-from wsgi_coverage.collect.sources.before import ran_above
-from wsgi_coverage.data import regular, stamp
+from wsgi_coverage.collect.sources.imported_before import ran_above
+from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Place, room_of
 from wsgi_coverage.data.union import NO_UTF_8, is_storable
@@ -164,7 +164,7 @@ class Monitoring:
         chunk, at = mark
         lines = {line}
         if code.co_name == "<module>" and (measured := self._classify(code.co_filename, frame)):
-            lines |= ran_above(regular.read(measured.path), line)
+            lines |= ran_above(regular_files.read(measured.path), line)
         for number in lines - {0}:
             self._cell[0][1][chunk][at + number] = 1
 
@@ -235,7 +235,7 @@ class Monitoring:
             self._sources[code.co_filename] = None
             return None
         try:
-            content = regular.read(measured.path)
+            content = regular_files.read(measured.path)
             changed = os.stat(measured.path).st_mtime  # noqa: PTH116
         except (OSError, ValueError) as error:
             self._note(measured.name, f"its source cannot be read: {error}")
@@ -416,7 +416,7 @@ class Monitoring:
         Raises:
             OSError: there is no room, or the source cannot be read.
         """
-        content = regular.read(path)
+        content = regular_files.read(path)
         self._mark(name, stamp.fingerprint_of(content), room_of(content), lines)
 
     @locked

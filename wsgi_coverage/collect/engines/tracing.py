@@ -21,18 +21,18 @@ from typing import Any, NamedTuple
 from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines import own_coverage
+from wsgi_coverage.collect.engines.all_threads import can_trace_everywhere, trace_everywhere
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
-from wsgi_coverage.collect.engines.everywhere import can_trace_everywhere, trace_everywhere
 from wsgi_coverage.collect.engines.flushed import Flushed, converted, saved
 from wsgi_coverage.collect.engines.locking import locked
 from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.servers import modwsgi
-from wsgi_coverage.collect.sources.before import Early
+from wsgi_coverage.collect.sources.imported_before import Early
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names, needs
-from wsgi_coverage.data import forksafe, regular, stamp, start
+from wsgi_coverage.data import forksafe, regular_files, stamp, workdir
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
@@ -80,9 +80,9 @@ class Tracing(Engine):
         self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
         self._thread = threading.local()
         adopted = Coverage.current() is cov
-        if isinstance(cov, live.LiveCoverage) and not adopted:
+        if isinstance(cov, own_coverage.LiveCoverage) and not adopted:
             self.ownership: Ownership = Ownership.OURS
-            self._reason = live.choose_core(cov)
+            self._reason = own_coverage.choose_core(cov)
         else:
             self._reason = "chosen before measuring was taken over"
             self.ownership = (
@@ -98,7 +98,7 @@ class Tracing(Engine):
     def _start(self, *, adopted: bool) -> None:
         if not adopted:
             if names.has(needs.RULES, needs.COLLECTOR):
-                live.prepare(self._cov)
+                own_coverage.prepare(self._cov)
                 measurement.use_data(self._cov, CoverageData(no_disk=True))
             self._cov.start()
         self._problem = measurement.problem(self._cov)
@@ -285,7 +285,7 @@ class Tracing(Engine):
         new, failure = False, None
         records: Known = {}
         for name, numbers in found.numbers.items():
-            if is_ours(start.here(name)):  # under a foreign Coverage, too
+            if is_ours(workdir.here(name)):  # under a foreign Coverage, too
                 continue
             version, room = self._version_of(name)
             tracer = found.tracers.get(name, "")
@@ -315,7 +315,7 @@ class Tracing(Engine):
         known = self._versions.get(name)
         if known is None:
             try:
-                content = regular.read(path or start.here(name))
+                content = regular_files.read(path or workdir.here(name))
             except (OSError, ValueError):
                 return None, 0
             found = stamp.fingerprint_of(content), room_of(content)

@@ -12,8 +12,8 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.web.dashboard import frame, tree
-from wsgi_coverage.web.dashboard.frame import page
+from wsgi_coverage.web.dashboard import layout, tree
+from wsgi_coverage.web.dashboard.layout import page
 
 FORMATS = {"json": "JSON", "xml": "XML", "lcov": "LCOV", "html": "HTML (zip)"}
 
@@ -29,7 +29,7 @@ def snapshots(request: Request, control: Control) -> Response:
         snapshots=listed,
         size=sum(each.size for each in listed),
         formats=FORMATS,
-        current=frame.report(control),
+        current=layout.report(control),
     )
 
 

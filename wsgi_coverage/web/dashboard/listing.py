@@ -21,7 +21,7 @@ from wsgi_coverage.data import imported
 from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import folders, tree
-from wsgi_coverage.web.dashboard.frame import page
+from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.tree import Part
 
 # Rows on one page. A browser lays out a few hundred at once, and thousands in a second.

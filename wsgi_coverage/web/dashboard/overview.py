@@ -13,8 +13,8 @@ from werkzeug.wrappers import Request, Response
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NoReportError
 from wsgi_coverage.model import Report
-from wsgi_coverage.web.dashboard import chart, picture, tree
-from wsgi_coverage.web.dashboard.frame import page
+from wsgi_coverage.web.dashboard import chart, tree, treemap_view
+from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.tree import Listed, Part
 from wsgi_coverage.web.negotiation import root
 
@@ -137,7 +137,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
     pictures = [
         (
             name,
-            picture.draw(
+            treemap_view.draw(
                 folder,
                 width=width,
                 height=height,
@@ -152,14 +152,16 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
     return {
         "pictures": pictures,
         "legend": [
-            each for each in picture.LEGEND if each[0] in shades or each[0] not in picture.RARE
+            each
+            for each in treemap_view.LEGEND
+            if each[0] in shades or each[0] not in treemap_view.RARE
         ],
         "knows_runtime": knows_runtime,
         "reason": whole.runtime_reason or "this report lacks this figure",
         "folder": folder,
         "above": _above(whole, folder),
         "key": "runtime_percent" if knows_runtime else "percent",
-        "rows": [part for part in folder.parts[: picture.ROWS] if part.statements],
+        "rows": [part for part in folder.parts[: treemap_view.ROWS] if part.statements],
     }
 
 

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.model import Gathering, JsonObject
-from wsgi_coverage.web.dashboard.frame import page
+from wsgi_coverage.web.dashboard.layout import page
 
 FACTS = (
     ("coverage_version", "coverage.py"),

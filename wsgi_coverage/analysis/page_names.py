@@ -16,7 +16,7 @@ NOT_IN_LINKS = frozenset('%?#:\\"')
 def page_of(shown: str, numbers: Any, config: Any) -> str | None:
     """The page of a source by the name that reports show; None: the configuration leaves it out.
 
-    As coverage.py's HtmlReporter decides it; test_names.py compares the two.
+    As coverage.py's HtmlReporter decides it; test_page_names.py compares the two.
     """
     complete = not numbers.n_missing and not numbers.n_partial_branches
     if complete and _either(config.html_skip_covered, config.skip_covered):

@@ -19,8 +19,8 @@ from wsgi_coverage.compat import reporting
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
-from wsgi_coverage.system import owned
-from wsgi_coverage.system.targets import is_special, pour, real
+from wsgi_coverage.system import own_files
+from wsgi_coverage.system.outputs import is_special, pour, real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def _put(source: Path, target: Path) -> None:
     target = real(target)
     beside = target.with_name(f".wsgi-coverage-{target.name}")
     try:
-        owned.create(beside)
+        own_files.create(beside)
         shutil.copyfile(source, beside)
         beside.replace(target)
     except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.collect import keeping
+from wsgi_coverage.collect import autosave
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.store.memory import Memory
 
@@ -34,7 +34,7 @@ class Meanwhile:
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "LOOK", 0.01)
+    monkeypatch.setattr(autosave, "LOOK", 0.01)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def wait(memory: Memory, worker: tuple[socket.socket, socket.socket]) -> Callabl
     def until_over(meanwhile: Meanwhile | None, seconds: float = LONG) -> bool:
         now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
         start = worker[1].fileno()
-        return keeping._Wait(memory, start, os.getpid(), now, seconds).until_over(meanwhile)
+        return autosave._Wait(memory, start, os.getpid(), now, seconds).until_over(meanwhile)
 
     return until_over
 
@@ -93,7 +93,7 @@ def test_it_ends_when_the_worker_does(
         until_stopped(tick, stopped)
 
     assert wait(Meanwhile(do))
-    assert stopped == [keeping._OverError]
+    assert stopped == [autosave._OverError]
 
 
 def test_it_ends_when_the_memory_has_gone(wait: Callable[..., bool], memory: Memory) -> None:
@@ -104,17 +104,17 @@ def test_it_ends_when_the_memory_has_gone(wait: Callable[..., bool], memory: Mem
         until_stopped(tick, stopped)
 
     assert not wait(Meanwhile(do))
-    assert stopped == [keeping._OverError]
+    assert stopped == [autosave._OverError]
 
 
 def test_it_ends_when_the_memory_is_to_be_written(
     wait: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "LEAST", 0.0)
+    monkeypatch.setattr(autosave, "LEAST", 0.0)
     stopped: list[type] = []
 
     assert not wait(Meanwhile(lambda tick: until_stopped(tick, stopped)), 0.2)
-    assert stopped == [keeping._OverError]
+    assert stopped == [autosave._OverError]
 
 
 def test_nothing_is_begun_right_before_that(wait: Callable[..., bool]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.collect import service as service_module
-from wsgi_coverage.collect.service import Service
+from wsgi_coverage.collect import listener as service_module
+from wsgi_coverage.collect.listener import Service
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, call_all
 
 pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
@@ -136,7 +136,7 @@ def test_signals_are_left_alone_by_a_thread_of_its_own_and_heard_in_the_main_thr
     # Under gevent what looks like a thread runs in the application's main thread.
     script = """
 import signal, threading
-from wsgi_coverage.collect.service import leave_signals_alone
+from wsgi_coverage.collect.listener import leave_signals_alone
 
 masks = []
 

@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.data.imported import named
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 ORIGIN = "origin.json"
 
@@ -42,10 +42,10 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
     Returns:
         The fingerprint of each source that can be read.
     """
-    found = {name: _version(start.here(name)) for name in sources}
+    found = {name: _version(workdir.here(name)) for name in sources}
     versions = {name: version for name, version in found.items() if version is not None}
     origin = {"workers": sorted(workers), "sources": versions}
-    owned.write(folder / ORIGIN, json.dumps(origin))
+    own_files.write(folder / ORIGIN, json.dumps(origin))
     return {name: version[-1] for name, version in versions.items()}
 
 
@@ -67,7 +67,9 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
             "every process that the report was made of has ended since (the server was restarted, "
             "or its workers were replaced): what the present ones run is not in it"
         )
-    changed = [name for name, version in sources.items() if _has_changed(start.here(name), version)]
+    changed = [
+        name for name, version in sources.items() if _has_changed(workdir.here(name), version)
+    ]
     if changed:
         it = "it" if len(changed) == 1 else "them"
         have = "source has" if len(changed) == 1 else "sources have"

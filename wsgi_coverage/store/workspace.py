@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsgi_coverage.store.turns import turn
-from wsgi_coverage.system import owned
+from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.system import own_files
 
 BUILDING = ".building-"
 WRITING = ".wsgi-coverage-writing-"  # in a user's folder
@@ -45,7 +45,7 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
     folder = parent / f"{prefix}{os.urandom(8).hex()}"
     with working_on(parent, folder.name):
         try:
-            folder.mkdir(mode=owned.FOLDER)
+            folder.mkdir(mode=own_files.FOLDER)
             yield folder
         finally:
             _remove(folder)

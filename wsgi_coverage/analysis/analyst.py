@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from coverage.plugin import FileReporter
 
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, digest, pack, read
 from wsgi_coverage.analysis.figures import Executed, Figures, KnownAnalysis, figures_of
-from wsgi_coverage.analysis.kept import FIGURES, Kept, digest, pack, read
 from wsgi_coverage.analysis.parsing import Helpers, analysed
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
 from wsgi_coverage.analysis.source import name_of, read_content, rules_of
 from wsgi_coverage.compat.files import filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
-from wsgi_coverage.data import forksafe, start
-from wsgi_coverage.system import owned
+from wsgi_coverage.data import forksafe, workdir
+from wsgi_coverage.system import own_files
 
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import KeptFileReporter
@@ -51,7 +51,7 @@ class Entry:
         }
 
 
-class Building:
+class ReportAnalyst:
     """Provides reporters and analyses for the sources of a report that is being made.
 
     Args:
@@ -66,7 +66,7 @@ class Building:
         self,
         cov: ReportingCoverage,
         executed: Executed,
-        kept: Kept,
+        kept: AnalysisCache,
         sources: Path,
         *,
         whole: bool = False,
@@ -89,7 +89,7 @@ class Building:
         """The sources that this project analyses, in the order of reports."""
         is_reported = filter_of(self._cov.config)
         for name in sorted(self._cov.get_data().measured_files()):
-            if not self._executed.tracers.get(name) and is_reported(start.here(name)):
+            if not self._executed.tracers.get(name) and is_reported(workdir.here(name)):
                 yield name
 
     def reporter(self, name: str) -> FileReporter | None:
@@ -172,7 +172,7 @@ class Building:
         self._has_new = True
         try:
             packed = pack(found)
-            owned.replace(self._sources / source, packed)
+            own_files.replace(self._sources / source, packed)
             self._kept.take(source, self._sources)
         except OSError as error:
             self.fatal = error

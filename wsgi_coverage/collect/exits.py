@@ -24,7 +24,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from wsgi_coverage.collect.engines import live
+from wsgi_coverage.collect.engines import own_coverage
 
 AtEnd = Callable[[int | None], bool]
 
@@ -93,7 +93,7 @@ def _has_started_it() -> bool:
 
     A parent that has started a child, by multiprocessing or not, may end it by SIGTERM, and wait.
     """
-    if live.inherited is not None:
+    if own_coverage.inherited is not None:
         return False
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:

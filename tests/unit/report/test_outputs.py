@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage.client.download import replacing
-from wsgi_coverage.report import final
-from wsgi_coverage.system.targets import drafting, is_special, pour
+from wsgi_coverage.report import test_run
+from wsgi_coverage.system.outputs import drafting, is_special, pour
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_data_file_of_a_test_run_is_written_into_a_pipe(
 ) -> None:
     (tmp_path / "data").write_bytes(b"data")
 
-    final._put(tmp_path / "data", pipe)
+    test_run._put(tmp_path / "data", pipe)
 
     assert received() == b"data"
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -93,7 +93,7 @@ def replace(draft: Path, target: Path) -> None:
         temporary.write_bytes(draft.read_bytes())
 
 
-WAYS = [put, replace, final._put]
+WAYS = [put, replace, test_run._put]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -124,7 +124,7 @@ def test_stdout_is_written_to_where_it_is_a_file(tmp_path: Path) -> None:
                 sys.executable,
                 "-c",
                 "import sys; from pathlib import Path\n"
-                "from wsgi_coverage.system.targets import drafting, pour\n"
+                "from wsgi_coverage.system.outputs import drafting, pour\n"
                 "with drafting(Path(sys.argv[1])) as draft:\n"
                 "    draft.write_bytes(b'data'); pour(draft, Path(sys.argv[1]))",
                 link,

@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.errors import is_shortage
-from wsgi_coverage.system.owned import TEMPORARY, create, is_temporary, make_folder, replace, sweep
+from wsgi_coverage.system.own_files import (
+    TEMPORARY,
+    create,
+    is_temporary,
+    make_folder,
+    replace,
+    sweep,
+)
 
 DIGEST = 16  # bytes, in front of the content
 ANALYSIS = "analysis"  # the cache, in cache_dir
@@ -65,7 +72,7 @@ def _content(path: Path) -> bytes | None:
     return raw[DIGEST:] if whole else None
 
 
-class Kept:
+class AnalysisCache:
     """One folder of the cache, bounded in size.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from special_files import device, listened_at, pipe
 
-from wsgi_coverage.data import regular
+from wsgi_coverage.data import regular_files
 
 MakeData = Callable[..., Path]
 
@@ -45,23 +45,23 @@ def test_a_pipe_takes_the_place_of_a_file_after_it_was_looked_at(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    check = regular.check
+    check = regular_files.check
 
     def then_replaced(*arguments: Any) -> None:
         check(*arguments)
         path.unlink()
         os.mkfifo(path)
 
-    monkeypatch.setattr(regular, "check", then_replaced)
+    monkeypatch.setattr(regular_files, "check", then_replaced)
 
-    with pytest.raises(regular.UnreadableError):
-        regular.read(path)
+    with pytest.raises(regular_files.UnreadableError):
+        regular_files.read(path)
 
 
 def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10)
 
-    assert regular.read(path, 10) == b"x" * 10
-    with pytest.raises(regular.UnreadableError, match="it has 10 bytes, and no more than 9"):
-        regular.read(path, 9)
+    assert regular_files.read(path, 10) == b"x" * 10
+    with pytest.raises(regular_files.UnreadableError, match="it has 10 bytes, and no more than 9"):
+        regular_files.read(path, 9)

@@ -14,7 +14,7 @@ from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Gathering, Report
 from wsgi_coverage.offload import interpreter
 from wsgi_coverage.offload.progress import Building
-from wsgi_coverage.report import heavy
+from wsgi_coverage.report import offloading
 from wsgi_coverage.report.build import Source, build
 
 MakeData = Callable[..., Path]
@@ -46,7 +46,7 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heavy, "_why_inside", None)
+    monkeypatch.setattr(offloading, "_why_inside", None)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             autosave_interval=30.0,
             analysis_dir=tmp_path / "analysis",
         )
-        return heavy.build_somewhere(
+        return offloading.build_somewhere(
             function, source, folder, label="<b>", building=Building(tmp_path)
         )
 
@@ -96,16 +96,16 @@ def test_a_small_report_is_built_here(builds: Any, somewhere: Somewhere, folder:
 def test_a_large_report_is_built_in_another_process(
     builds: Any, somewhere: Somewhere, folder: Path
 ) -> None:
-    somewhere(builds.noting, size=heavy.LARGE)
+    somewhere(builds.noting, size=offloading.LARGE)
 
     assert not built_here(folder)
-    assert heavy.problem() is None
+    assert offloading.problem() is None
 
 
 def test_a_report_is_the_same_wherever_it_is_built(somewhere: Somewhere, folder: Path) -> None:
     here = somewhere(build)
     files = {path.name: path.read_bytes() for path in folder.glob("*.txt")}
-    there = somewhere(build, size=heavy.LARGE)
+    there = somewhere(build, size=offloading.LARGE)
 
     assert there.summary == here.summary
     assert there.label == "<b>"
@@ -116,7 +116,7 @@ def test_a_report_is_the_same_wherever_it_is_built(somewhere: Somewhere, folder:
 def test_sources_that_are_not_here_count_too(
     builds: Any, somewhere: Somewhere, folder: Path
 ) -> None:
-    somewhere(builds.noting, missing=heavy.LARGE // heavy.UNKNOWN + 1)
+    somewhere(builds.noting, missing=offloading.LARGE // offloading.UNKNOWN + 1)
 
     assert not built_here(folder)
 
@@ -126,10 +126,10 @@ def test_without_a_python_to_start_it_is_built_here_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(interpreter, "candidates", lambda: ["/nowhere/python"])
 
-    somewhere(builds.noting, size=heavy.LARGE)
+    somewhere(builds.noting, size=offloading.LARGE)
 
     assert built_here(folder)
-    assert "/nowhere/python does not start" in (heavy.problem() or "")
+    assert "/nowhere/python does not start" in (offloading.problem() or "")
 
 
 def test_a_python_that_is_found_again_is_no_problem_any_more(
@@ -137,12 +137,12 @@ def test_a_python_that_is_found_again_is_no_problem_any_more(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(interpreter, "candidates", list)
-        somewhere(builds.noting, size=heavy.LARGE)
-        assert heavy.problem() is not None
+        somewhere(builds.noting, size=offloading.LARGE)
+        assert offloading.problem() is not None
 
-    somewhere(builds.noting, size=heavy.LARGE)
+    somewhere(builds.noting, size=offloading.LARGE)
 
-    assert heavy.problem() is None
+    assert offloading.problem() is None
 
 
 def test_a_child_that_dies_is_an_error_and_nothing_is_built_here(
@@ -151,4 +151,4 @@ def test_a_child_that_dies_is_an_error_and_nothing_is_built_here(
     (folder / "not-in").write_text(str(os.getpid()))
 
     with pytest.raises(BuildFailedError, match="exit code 1"):
-        somewhere(builds.dying, size=heavy.LARGE)
+        somewhere(builds.dying, size=offloading.LARGE)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.analysis import kept
-from wsgi_coverage.analysis.kept import Kept
-from wsgi_coverage.system import owned
+from wsgi_coverage.analysis.cache import AnalysisCache, pack, read
+from wsgi_coverage.system import own_files
 
 
 @pytest.fixture
@@ -18,21 +17,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, folder: Path) -> Kept:
+def cache(tmp_path: Path, folder: Path) -> AnalysisCache:
     """A cache with one value, `one`, that a report has too."""
-    cache = Kept(tmp_path / "cache")
-    owned.replace(folder / "one", kept.pack({"a": [1, "\udcff"]}))
+    cache = AnalysisCache(tmp_path / "cache")
+    own_files.replace(folder / "one", pack({"a": [1, "\udcff"]}))
     cache.take("one", folder)
     return cache
 
 
-def test_what_was_kept_comes_back(cache: Kept) -> None:
+def test_what_was_kept_comes_back(cache: AnalysisCache) -> None:
     assert cache.get("one") == {"a": [1, "\udcff"]}
     assert cache.get("other") is None
 
 
 @pytest.mark.parametrize("position", [0, 15, 16, -1])
-def test_one_wrong_byte_is_as_good_as_nothing(cache: Kept, folder: Path, position: int) -> None:
+def test_one_wrong_byte_is_as_good_as_nothing(
+    cache: AnalysisCache, folder: Path, position: int
+) -> None:
     path = cache.folder / "one"
     content = bytearray(path.read_bytes())
     content[position] ^= 1
@@ -43,22 +44,24 @@ def test_one_wrong_byte_is_as_good_as_nothing(cache: Kept, folder: Path, positio
 
 
 @pytest.mark.parametrize("content", [b"", b"short"])
-def test_a_file_that_is_not_whole_is_as_good_as_nothing(cache: Kept, content: bytes) -> None:
+def test_a_file_that_is_not_whole_is_as_good_as_nothing(
+    cache: AnalysisCache, content: bytes
+) -> None:
     (cache.folder / "one").write_bytes(content)
 
     assert cache.get("one") is None
 
 
-def test_a_loan_outlives_the_cache(cache: Kept, tmp_path: Path) -> None:
+def test_a_loan_outlives_the_cache(cache: AnalysisCache, tmp_path: Path) -> None:
     (tmp_path / "snapshot").mkdir()
 
     assert cache.lend("one", tmp_path / "snapshot")
     (cache.folder / "one").unlink()
 
-    assert kept.read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+    assert read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
 
 
-def test_a_loan_takes_no_room_of_its_own(cache: Kept, tmp_path: Path) -> None:
+def test_a_loan_takes_no_room_of_its_own(cache: AnalysisCache, tmp_path: Path) -> None:
     (tmp_path / "snapshot").mkdir()
 
     cache.lend("one", tmp_path / "snapshot")
@@ -67,7 +70,7 @@ def test_a_loan_takes_no_room_of_its_own(cache: Kept, tmp_path: Path) -> None:
 
 
 def test_where_there_are_no_links_a_loan_is_a_copy(
-    cache: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: AnalysisCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EXDEV, "another file system")
@@ -78,12 +81,12 @@ def test_where_there_are_no_links_a_loan_is_a_copy(
     assert cache.lend("one", tmp_path / "snapshot")
 
     assert [path.name for path in (tmp_path / "snapshot").iterdir()] == ["one"]
-    assert kept.read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+    assert read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
 
 
-def test_what_was_not_used_for_longest_is_pruned_first(cache: Kept, folder: Path) -> None:
+def test_what_was_not_used_for_longest_is_pruned_first(cache: AnalysisCache, folder: Path) -> None:
     for age, name in enumerate(["newest", "newer", "older", "oldest"]):
-        owned.replace(folder / name, kept.pack(name))
+        own_files.replace(folder / name, pack(name))
         cache.take(name, folder)
         os.utime(cache.folder / name, (1000 - age, 1000 - age))
     (cache.folder / "one").unlink()
@@ -94,8 +97,8 @@ def test_what_was_not_used_for_longest_is_pruned_first(cache: Kept, folder: Path
     assert {path.name for path in cache.folder.iterdir()} == {"oldest", "newest"}
 
 
-def test_below_the_limit_only_what_killed_writers_left_is_pruned(cache: Kept) -> None:
-    left, new = (cache.folder / f"{owned.TEMPORARY}{each}" for each in ("left", "new"))
+def test_below_the_limit_only_what_killed_writers_left_is_pruned(cache: AnalysisCache) -> None:
+    left, new = (cache.folder / f"{own_files.TEMPORARY}{each}" for each in ("left", "new"))
     left.touch()
     os.utime(left, (1, 1))
     new.touch()
@@ -112,6 +115,6 @@ def test_a_write_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "replace", fail)
 
     with pytest.raises(OSError, match="full"):
-        owned.replace(folder / "two", b"x")
+        own_files.replace(folder / "two", b"x")
 
     assert list(folder.iterdir()) == []

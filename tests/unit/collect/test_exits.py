@@ -86,7 +86,7 @@ def lines_in(folder: Path) -> list[int]:
 def test_the_process_that_was_started_heeds_sigterm(measure: Measure, core: str) -> None:
     told = measure(STARTED + "tell(on=on_sigterm())", core=core)
 
-    assert told["on"] == "wsgi_coverage.collect.ending"
+    assert told["on"] == "wsgi_coverage.collect.exits"
 
 
 def test_where_nothing_is_held_back_sigterm_is_as_it_was(measure: Measure) -> None:
@@ -127,7 +127,7 @@ tell(codes=codes, children=os.read(told, 1000).decode(), parent=on_sigterm())
 
     assert told["codes"] == [0, 0]
     assert told["children"] == "SIG_DFL," * 5
-    assert told["parent"] == "wsgi_coverage.collect.ending"
+    assert told["parent"] == "wsgi_coverage.collect.exits"
 
 
 @MEASURED_BY

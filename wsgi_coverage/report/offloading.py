@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from wsgi_coverage.data import stamp, start
+from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
 from wsgi_coverage.offload.progress import Building
@@ -82,7 +82,7 @@ def call_somewhere(
     """
     global _why_inside
     # coverage.py takes relative names, and patterns, to be about the folder that it is in.
-    if (is_large or start.has_moved()) and process.IS_POSSIBLE:
+    if (is_large or workdir.has_moved()) and process.IS_POSSIBLE:
         try:
             result = child.call(function, tick=tick, plugins=plugins)
         except child.NoInterpreterError as error:
@@ -136,6 +136,6 @@ def _files(source: Source) -> Iterator[str]:
 
 def _size(name: str) -> int:
     try:
-        return Path(start.here(name)).stat().st_size
+        return Path(workdir.here(name)).stat().st_size
     except (OSError, ValueError):
         return UNKNOWN

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.store.turns import turn
+from wsgi_coverage.store.file_lock import turn
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import coverage
 import pytest
 
-from wsgi_coverage.collect.engines import live
-from wsgi_coverage.collect.sources.before import Before, Begun, early, modules_now, ran_above
+from wsgi_coverage.collect.engines import own_coverage
+from wsgi_coverage.collect.sources.imported_before import (
+    Before,
+    Begun,
+    early,
+    modules_now,
+    ran_above,
+)
 from wsgi_coverage.compat import measurement
 
 SOURCE = '''\
@@ -78,7 +84,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> coverage.Coverage:
         monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "shop_goods.py").write_text("price = 1\n")
     cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
-    live.prepare(cov)
+    own_coverage.prepare(cov)
     return cov
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.store.workplace import BUILDING, sweep, working_on, workplace
+from wsgi_coverage.store.workspace import BUILDING, sweep, working_on, workplace
 
 WORKER = """
 import sys
 from pathlib import Path
-from wsgi_coverage.store.workplace import workplace
+from wsgi_coverage.store.workspace import workplace
 
 with workplace(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("")

@@ -19,7 +19,7 @@ from wsgi_coverage.collect.saving import add_to
 from wsgi_coverage.collect.sources.ourselves import Omitted
 from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.compat.measurement import WarningCoverage
-from wsgi_coverage.data import forksafe, start
+from wsgi_coverage.data import forksafe, workdir
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 
@@ -97,7 +97,7 @@ def prepare(cov: Coverage) -> None:
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
     """
-    measurement.prepare(cov, start.here(""), Omitted)
+    measurement.prepare(cov, workdir.here(""), Omitted)
 
 
 def lend(

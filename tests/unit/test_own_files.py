@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.system import owned
+from wsgi_coverage.system import own_files
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct, autouse=True)
@@ -24,8 +24,8 @@ def mode(path: Path) -> int:
 def test_a_folder_and_those_that_it_is_in_are_closed(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c"
 
-    owned.make_folder(folder)
-    owned.make_folder(folder)
+    own_files.make_folder(folder)
+    own_files.make_folder(folder)
 
     assert {mode(each) for each in (folder, folder.parent, folder.parent.parent)} == {0o700}
 
@@ -34,7 +34,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a").chmod(0o755)
 
-    owned.make_folder(tmp_path / "a")
+    own_files.make_folder(tmp_path / "a")
 
     assert mode(tmp_path / "a") == 0o755
 
@@ -43,15 +43,15 @@ def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
 
     with pytest.raises(FileExistsError):
-        owned.make_folder(tmp_path / "a")
+        own_files.make_folder(tmp_path / "a")
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
     written, replaced, created = (tmp_path / name for name in ("written", "replaced", "created"))
 
-    owned.write(written, "text \u00e9")
-    owned.replace(replaced, b"bytes")
-    owned.create(created)
+    own_files.write(written, "text \u00e9")
+    own_files.replace(replaced, b"bytes")
+    own_files.create(created)
 
     assert {mode(each) for each in (written, replaced, created)} == {0o600}
     assert written.read_text(encoding="utf-8") == "text \u00e9"
@@ -63,7 +63,7 @@ def test_files_are_closed(tmp_path: Path) -> None:
 def test_what_is_there_is_created_no_second_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("kept")
 
-    owned.create(tmp_path / "a")
+    own_files.create(tmp_path / "a")
 
     assert (tmp_path / "a").read_text() == "kept"
 
@@ -72,7 +72,7 @@ def test_what_others_have_written_is_closed(tmp_path: Path) -> None:
     (tmp_path / "site" / "css").mkdir(parents=True)
     (tmp_path / "site" / "css" / "style.css").write_text("")
 
-    owned.restrict(tmp_path / "site")
+    own_files.restrict(tmp_path / "site")
 
     assert mode(tmp_path / "site" / "css") == mode(tmp_path / "site") == 0o700
     assert mode(tmp_path / "site" / "css" / "style.css") == 0o600
