@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -157,13 +156,3 @@ def test_every_python_example_compiles(page: Path) -> None:
 def _dedented(example: str) -> str:
     """An example from inside a function stands there with its indentation."""
     return f"def main():\n{example}" if re.search(r"\A(#.*\n)?    ", example) else example
-
-
-def test_every_module_stands_in_the_plan_of_the_house() -> None:
-    plan = text("explanation/architecture.md")
-    package = files("wsgi_coverage")
-
-    for folder in ("collect", "compat", "store", "report", "web"):
-        for module in (package / folder).iterdir():
-            if module.name.endswith(".py") and module.name != "__init__.py":
-                assert re.search(rf"^    {re.escape(module.name)} ", plan, re.M), module.name

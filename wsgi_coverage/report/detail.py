@@ -38,7 +38,7 @@ def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
     analyst = ReportAnalyst(
         cov, executed(cov, folder), AnalysisCache(analysis_dir), sources, whole=True
     )
-    cov.analyst = building
+    cov.analyst = analyst
     with contextlib.suppress(NoDataError):
         own_files.write(folder / DETAIL, json.dumps(jsonreport.report(cov)))
     if analyst.fatal:

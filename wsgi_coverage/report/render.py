@@ -50,7 +50,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     cov.map_names()
     kept = AnalysisCache(analysis_dir)
     analyst = ReportAnalyst(cov, executed(cov, folder), kept, folder / SOURCES)
-    cov.analyst = building
+    cov.analyst = analyst
     with cov.connected(), analyst.helpers:
         reported = _reported(cov)
     if analyst.fatal:
