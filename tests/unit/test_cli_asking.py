@@ -392,6 +392,25 @@ def test_data_of_another_schema_is_one_line_and_exit_code_1(
     assert sorted(checkout.iterdir()) == [checkout / "shop.py"]
 
 
+@pytest.mark.parametrize("command", ["collect", "export"])
+def test_a_dash_is_stdout(
+    command: str,
+    dashboard: Dashboard,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    checkout: Path,
+    tmp_path: Path,
+) -> None:
+    dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
+    dashboard.answers["GET /cov/export"] = (200, exported(tmp_path, {"/srv/shop.py": [1]}))
+
+    assert cli.main([command, dashboard.url, "-o", "-"]) == 0
+
+    received = tmp_path / "received"
+    received.write_bytes(capfdbinary.readouterr().out)
+    assert lines_in(received) == {"shop.py": [1]}
+    assert sorted(checkout.iterdir()) == [checkout / "shop.py"]
+
+
 def test_nothing_measured_yet_is_exit_code_1_and_no_file(
     dashboard: Dashboard, capsys: Output, checkout: Path
 ) -> None:

@@ -10,6 +10,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from wsgi_coverage import bounds
@@ -59,6 +60,11 @@ def _checked(raw: str, rule: Callable[..., T], *of_rule: object) -> T:
         return rule(raw, *of_rule)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}, got {raw!r}") from None
+
+
+def output_file(raw: str) -> Path:
+    """The type of an argument that names a file to write to; ``-`` is stdout."""
+    return Path("/dev/stdout" if raw == "-" else raw)
 
 
 def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> None:

@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=asking.output_file,
         metavar="FILE",
         help=f"the data file (default: {DATA_FILE}, which nobody else may read)",
     )

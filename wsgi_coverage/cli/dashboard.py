@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.cli import asking, output, pods
-from wsgi_coverage.cli.asking import FAILED, OK, Declare, add_json, add_snapshot, add_wait, argument
+from wsgi_coverage.cli.asking import (
+    FAILED,
+    OK,
+    Declare,
+    add_json,
+    add_snapshot,
+    add_wait,
+    argument,
+    output_file,
+)
 from wsgi_coverage.client import Client, Health, Refreshed, Snapshot
 
 FORMATS = ("coverage", "json", "xml", "lcov", "html")
@@ -191,7 +200,11 @@ as it was before.
                 help="default: coverage, the data file",
             ),
             argument(
-                "-o", "--output", type=Path, metavar="FILE", help="where to (default: stdout)"
+                "-o",
+                "--output",
+                type=output_file,
+                metavar="FILE",
+                help="where to (default: stdout)",
             ),
             add_snapshot,
         ),
