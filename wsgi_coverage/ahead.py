@@ -86,7 +86,11 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
     """What is to be parsed ahead for an application; None: nothing is."""
     if not settings.parse_ahead_load:
         return None
-    option: Callable[[str], Any] = worker.engine.coverage.get_option
+
+    def places(option: str) -> list[str]:
+        found: Any = worker.engine.coverage.get_option(f"run:{option}")
+        return list(found or ())
+
     try:
         pickled = pickle.dumps(worker.engine.config)
     except Exception:  # noqa: BLE001  reports meet it, too, and tell
@@ -96,11 +100,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
         load=settings.parse_ahead_load,
         config=pickled,
         branch=worker.engine.measuring.branch,
-        source=tuple(
-            each
-            for name in ("source", "source_dirs", "source_pkgs")
-            for each in option(f"run:{name}") or ()
-        ),
+        source=(*places("source"), *places("source_dirs"), *places("source_pkgs")),
     )
 
 

@@ -87,12 +87,12 @@ def conclude(
         warnings += failures_of(cov)
     if percent is None:
         return Outcome(percent=None, warnings=warnings)
-    required = config.fail_under if required is None else required
+    least: float = config.fail_under if required is None else required
     shown = f"{reporting.shown(percent, config.precision)} %"
     return Outcome(
         percent=percent,
-        is_enough=reporting.is_enough(percent, required, config.precision),
-        shortage=f"{shown} was executed, and {required:g} % is required",
+        is_enough=reporting.is_enough(percent, least, config.precision),
+        shortage=f"{shown} was executed, and {least:g} % is required",
         warnings=warnings,
     )
 
