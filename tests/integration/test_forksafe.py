@@ -49,7 +49,7 @@ def test_no_fork_comes_while_this_process_uses_sqlite(run_script, core: str) -> 
     ok("GET", f"/diff?a={{taken}}&b=current", JSON)
     ok("POST", "/snapshot?reset=1&keep=0&detail=lines", JSON)
     call(app, "GET", "/buy")
-    forking.current().engine.coverage.get_data().measured_files()
+    forks.current().engine.coverage.get_data().measured_files()
     ok("POST", "/refresh", JSON)
     ok("POST", "/reset", JSON)
     call(app, "GET", "/buy")

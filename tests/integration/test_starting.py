@@ -8,12 +8,12 @@ def test_two_applications_one_wrapped_twice_share_a_tracer_and_a_worker(run_scri
     shown = run_script(
         WRAPPED
         + """
-    first = forking.current()
+    first = forks.current()
     twice = CoverageMiddleware(app, debug=True, url_prefix="/outer")
     other = CoverageMiddleware(validator(shop.app), debug=True)
     call(other, "GET", "/")
     workers = call(twice, "POST", "/outer/refresh", JSON).json()["workers"]
-    print(json.dumps([forking.current() is first, len(ours()), len(workers),
+    print(json.dumps([forks.current() is first, len(ours()), len(workers),
                       executed(app), executed(other)]))
     """,
         {"shop.py": SHOP},
@@ -48,7 +48,7 @@ def test_one_flask_extension_on_two_applications_is_one_tracer_and_one_worker(ru
     apps = [Flask("one"), Flask("two")]
     clients = [client_of(app, extension) for app in apps]
     health = clients[1].get("/debug/coverage/health").json
-    print(json.dumps([extension.coverage is forking.current().engine.coverage, len(ours()),
+    print(json.dumps([extension.coverage is forks.current().engine.coverage, len(ours()),
                       len(health["workers"])]))
     """
     )
@@ -84,7 +84,7 @@ def test_start_early_returns_the_coverage_that_it_started_and_later_none(
     first, second = start_early(), start_early()
     import shop
     app = CoverageMiddleware(validator(shop.app), debug=True)
-    is_ours = first is forking.current().engine.coverage
+    is_ours = first is forks.current().engine.coverage
     print(json.dumps([is_ours, second, len(ours()), executed(app)]))
     """,
         {"shop.py": SHOP},

@@ -17,7 +17,7 @@ RECORDED = """
 start_early()
 import app
 app.first()
-worker = forking.current()
+worker = forks.current()
 worker.publish()
 tell(ownership=worker.engine.measuring.ownership, lines=published())
 """
@@ -40,7 +40,7 @@ def test_a_process_start_coverage_is_adopted_and_may_be_reset(
         tell(same_none=start_early() is None)
         import app
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         worker.publish()
         tell(
             ownership=worker.engine.measuring.ownership,
@@ -121,7 +121,7 @@ def test_what_the_owner_saves_afterwards_is_still_published(
         cov.start()
         import app
         start_early()
-        worker = forking.current()
+        worker = forks.current()
         app.first()
         cov.save()
         app.second()
@@ -147,7 +147,7 @@ def test_a_foreign_coverage_is_not_reset(measure: Measure) -> None:
             reset()
         except Exception as error:
             tell(slug=error.slug, status=error.status)
-        forking.current().publish()
+        forks.current().publish()
         tell(lines=published())
         """
     )
@@ -183,7 +183,7 @@ def test_a_signal_in_the_middle_of_a_flush_loses_nothing(measure: Measure, tmp_p
         start_early()
         import app
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         mark = worker.engine._mark
 
         def interrupted(*args):
@@ -243,8 +243,8 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
             start_early()
             import app
             app.first()
-            forking.current().publish()
-            tell(folder=str(forking.current().private))
+            forks.current().publish()
+            tell(folder=str(forks.current().private))
             """,
             env=env,
         )
@@ -252,7 +252,7 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
         assert not os.path.exists(told["folder"])
 
 
-@pytest.mark.parametrize("more", ["", "forking.current().publish()\n"])
+@pytest.mark.parametrize("more", ["", "forks.current().publish()\n"])
 def test_files_that_never_ran_are_in_the_data_when_the_process_ends(
     measure: Measure, tmp_path: Any, more: str
 ) -> None:
@@ -288,18 +288,18 @@ def test_a_child_is_a_worker_of_its_own_and_the_parent_goes_on(measure: Measure)
         start_early()
         import app
         app.first()
-        forking.current().publish()
+        forks.current().publish()
         pid = os.fork()
         if pid == 0:
             app.second()
-            forking.current().publish()
-            pids = [each.pid for each in forking.current().ask_all("status", wait=30).workers]
+            forks.current().publish()
+            pids = [each.pid for each in forks.current().ask_all("status", wait=30).workers]
             tell(two=sorted(pids) == sorted([os.getpid(), os.getppid()]),
-                 child=forking.current().pid == os.getpid())
+                 child=forks.current().pid == os.getpid())
             os._exit(0)
         os.waitpid(pid, 0)
         app.first()
-        forking.current().publish()
+        forks.current().publish()
         tell(lines=published())
         """
     )
@@ -315,7 +315,7 @@ def test_a_fork_without_hooks_is_noticed(measure: Measure) -> None:
         import ctypes
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         parent = worker.id
         worker._service.stop()  # it has none in uWSGI's master; and the GIL may be in its hands
         pid = ctypes.PyDLL(None).fork()  # as uWSGI does: no at-fork hook of Python's runs

@@ -43,7 +43,7 @@ STARTED = (
     + """
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 engine = worker.engine
 """
 )
@@ -59,7 +59,7 @@ import app
 
 def tell_how(connection):
     app.second()
-    connection.send([on_sigterm(), forking.current() is not None])
+    connection.send([on_sigterm(), forks.current() is not None])
 
 def loop(number):
     return number + app.first()
@@ -495,7 +495,7 @@ def test_a_child_that_is_terminated_has_what_it_has_flushed_and_ends_by_the_sign
         + """
 def work():
     app.second()
-    forking.current().publish()
+    forks.current().publish()
     terminate()
 
 code = ended(fork(work))
@@ -518,7 +518,7 @@ def test_a_process_of_multiprocessing_flushes_before_its_parent_ends_it(
         MULTIPROCESSING
         + """
 def wait_for_the_end(connection):
-    forking.current()._service._flush = lambda: False  # not by itself
+    forks.current()._service._flush = lambda: False  # not by itself
     app.second()
     connection.send("ready")
     connection.recv()

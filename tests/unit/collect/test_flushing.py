@@ -29,18 +29,18 @@ from wsgi_coverage.compat import measurement
 
 def alone():
     "Nothing is flushed but by whoever asks: the thread that does so every moment ends."
-    forking.current()._service.stop()
+    forks.current()._service.stop()
 
 def live(name="app.py"):
     "How much coverage.py has seen of a file and still holds."
-    collector = measurement.collector_of(forking.current().engine.coverage)
+    collector = measurement.collector_of(forks.current().engine.coverage)
     return sum(len(seen) for file, seen in collector.data.copy().items() if file.endswith(name))
 
 def arcs(name="app.py"):
     "All arcs of a file that are in the memory."
     return sorted({
         ends_of(number)
-        for reading in forking.current().readings()
+        for reading in forks.current().memories.readings()
         for _, record in reading.in_contexts(None)
         if record.has_arcs and record.name.endswith(name)
         for number in record.numbers
@@ -61,7 +61,7 @@ STARTED = (
     + """
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 engine = worker.engine
 """
 )
@@ -73,7 +73,7 @@ WRAPPED = (
 from wsgi_coverage import CoverageMiddleware
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 engine = worker.engine
 
 def application(environ, start_response):
@@ -259,8 +259,8 @@ def test_arcs_are_those_that_coverage_py_writes(
         start_early()
         """.strip()
         + "\n"
-        + _flat(work.format(between="forking.current().publish()"))
-        + "forking.current().publish()\ntell(arcs=arcs())\n",
+        + _flat(work.format(between="forks.current().publish()"))
+        + "forks.current().publish()\ntell(arcs=arcs())\n",
         core=core,
         branch=True,
     )
@@ -425,7 +425,7 @@ def test_no_line_of_200_children_that_threads_fork_during_flushes_is_lost(
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads: the application's
 start_early()
 import many
-worker = forking.current()
+worker = forks.current()
 done = threading.Event()
 codes, problems = [], []
 
@@ -478,7 +478,7 @@ line = Line()
 
 def work():
     app.first()
-    forking.current().publish()
+    forks.current().publish()
     line.come()
 
 pid = fork(work)
@@ -512,7 +512,7 @@ def test_a_child_in_which_coverage_py_begins_anew_is_measured_into_the_same_memo
         + """
 def work():
     app.first()
-    forking.current().publish()
+    forks.current().publish()
 
 code = ended(fork(work))
 worker.publish()
@@ -562,13 +562,13 @@ def test_what_a_child_had_not_flushed_at_a_reset_does_not_count(
 line = Line()
 
 def work():
-    forking.current()._service._flush = lambda: False  # but it answers
+    forks.current()._service._flush = lambda: False  # but it answers
     app.first()
     line.come()  # its parent resets
-    forking.current().publish()
+    forks.current().publish()
     line.come()
     app.second()
-    forking.current().publish()
+    forks.current().publish()
     line.come()
 
 pid = fork(work)
@@ -656,7 +656,7 @@ def fail():
     raise OSError("not just now")
 
 def work():
-    worker = forking.current()
+    worker = forks.current()
     worker._service._flush = lambda: False  # but it answers
     collect, worker.collect = worker.collect, fail
     app.second()
@@ -744,11 +744,11 @@ line = Line()
 
 def work():
     app.first()
-    forking.current().publish()
+    forks.current().publish()
     line.come()  # the memory goes
-    forking.current().publish()
+    forks.current().publish()
     line.come()  # and is there again
-    forking.current()._service._flush = lambda: False  # not yet
+    forks.current()._service._flush = lambda: False  # not yet
     app.second()
     line.come()
 """
@@ -886,7 +886,7 @@ def test_a_worker_whose_socket_was_removed_is_asked_once_it_has_another(
 line = Line()
 
 def work():
-    service, flushed = forking.current()._service, threading.Event()
+    service, flushed = forks.current()._service, threading.Event()
     service._flush, service._pause = lambda: flushed.set(), 0.4
     flushed.wait()
     app.second()
@@ -975,7 +975,7 @@ def test_the_load_of_workers_that_come_one_after_another_takes_no_more_room_than
         HELPERS
         + """
 import subprocess
-worker = forking.start()
+worker = forks.start()
 script = '''
 from wsgi_coverage import CoverageMiddleware
 from wsgi_coverage.collect.early import start_early
@@ -1041,7 +1041,7 @@ start_early()
 import some_tests
 for test in (some_tests.test_one, some_tests.test_two, some_tests.test_both):
     test()
-worker = forking.current()
+worker = forks.current()
 worker.publish()
 known = contexts()
 worker.save()
@@ -1076,7 +1076,7 @@ def test_dynamic_contexts_end_with_a_reset_and_go_on_after_it(measure: Measure) 
         + """
 start_early()
 import some_tests
-worker = forking.current()
+worker = forks.current()
 some_tests.test_one()
 reset()
 empty = contexts()
@@ -1167,7 +1167,7 @@ start_early()
 import some_tests
 for test in (some_tests.test_one, some_tests.test_two, some_tests.test_both):
     test()
-forking.current().publish()
+forks.current().publish()
 tell(contexts=contexts())
 """,
         core="ctrace",
@@ -1355,7 +1355,7 @@ def test_code_whose_file_is_gone_or_was_never_there_is_measured(
         HELPERS
         + """
 start_early()
-worker = forking.current()
+worker = forks.current()
 Path("gone.py").write_text("x = 1\\ny = 2\\n")
 code = compile(Path("gone.py").read_text(), str(Path("gone.py").resolve()), "exec")
 Path("gone.py").unlink()

@@ -18,7 +18,7 @@ LINES = 20
 SCRIPT = """
 import importlib, resource
 
-worker = forking.start()
+worker = forks.start()
 import app
 for number in range(MODULES):
     Path(f"module_{number}.py").write_text("x = 1\\n" * LINES)

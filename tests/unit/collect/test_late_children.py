@@ -37,7 +37,7 @@ def request():
 
 request()
 request()  # looks after the memory
-worker = forking.current()
+worker = forks.current()
 
 class Child:
     "Does one thing after another, each when it is told to."
@@ -103,7 +103,7 @@ from wsgi_coverage import CoverageMiddleware
 served = CoverageMiddleware(lambda environ, start_response: [], debug=True)
 
 def known():
-    return set(forking.current().engine._monitoring._sources)
+    return set(forks.current().engine._monitoring._sources)
 
 list(served({"PATH_INFO": "/"}, lambda *_: None))
 os.waitpid(os.fork() or os._exit(0), 0)  # the parent's hooks run for the first time
@@ -223,7 +223,7 @@ def test_a_child_waits_for_no_thread_of_its_parent_that_starts_measuring(serve: 
 held, over = threading.Event(), threading.Event()
 
 def start():
-    with forking._making:
+    with forks._making:
         held.set()
         over.wait()
 
@@ -280,7 +280,7 @@ def test_one_that_outlives_the_memory_goes_on_in_a_new_one(serve: Measure) -> No
         """
 def second_and_end():
     app.second()
-    forking.current().close()
+    forks.current().close()
 
 child = Child(second_and_end)
 worker.close()

@@ -21,7 +21,7 @@ start_early()
 import app
 import wsgi_coverage.web.app
 app.first()
-worker = forking.current()
+worker = forks.current()
 worker.publish()
 executed = [
     claim.name

@@ -17,7 +17,7 @@ POOL = """
 from concurrent.futures import ThreadPoolExecutor
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 pool = ThreadPoolExecutor(4)
 barrier = threading.Barrier(4)
 
@@ -122,7 +122,7 @@ def test_a_loop_that_ran_through_the_pause_is_noted_from_the_resume_on(
         """
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         stop, tick = threading.Event(), threading.Event()
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
@@ -161,7 +161,7 @@ def test_with_branches_no_arc_is_noted_that_was_not_taken(measure: Measure, tmp_
         """
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         stop, tick = threading.Event(), threading.Event()
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
@@ -228,7 +228,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
         if not Path("second").exists():
             import subprocess
             start_early()
-            worker = forking.current()
+            worker = forks.current()
             worker.store.begin_pause()
             worker.memories.announce()
             worker.publish()  # as one does that was not told
@@ -256,7 +256,7 @@ def test_workers_pause_and_resume_together_and_the_report_names_the_gap(measure:
         from wsgi_coverage.settings import Settings
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         control = Control(worker, Settings(debug=True))
         out, inward = os.pipe(), os.pipe()
         child = os.fork()

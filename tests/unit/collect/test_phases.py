@@ -36,7 +36,7 @@ def request(path):
 start_early()
 import app
 site = CoverageMiddleware(application, debug=True)
-worker = forking.current()
+worker = forks.current()
 """
 
 
@@ -160,7 +160,7 @@ def test_what_was_saved_before_the_application_was_wrapped_is_load(
     measure: Measure, core: str, branch: bool
 ) -> None:
     told = measure(
-        SETUP.replace("site =", "app.first(); forking.current().publish(); app.second()\nsite =")
+        SETUP.replace("site =", "app.first(); forks.current().publish(); app.second()\nsite =")
         + """
 request("/first")
 worker.publish()
@@ -182,7 +182,7 @@ def test_a_forked_worker_tells_its_own_first_request(
 app.first()
 pid = os.fork()
 if pid == 0:
-    worker = forking.current()
+    worker = forks.current()
     app.second()  # before its first request
     worker.publish()
     request("/first")

@@ -58,8 +58,8 @@ def test_a_child_goes_on_unmeasured_and_says_why(
     env: dict[str, str] = {}
     children._announce(env, "", 1.0)
     monkeypatch.setenv(children.VARIABLE, env[children.VARIABLE])
-    monkeypatch.setattr(children.forking, "_worker", None)
-    monkeypatch.setattr(children.live, "inherited", None)
+    monkeypatch.setattr(children.forks, "_worker", None)
+    monkeypatch.setattr(children.own_coverage, "inherited", None)
 
     assert children.start() is None
 

@@ -44,7 +44,7 @@ def test_saving_all_the_time_loses_no_line(measure: Measure, core: str, branch: 
 from concurrent.futures import ThreadPoolExecutor
 import random
 start_early()
-worker = forking.current()
+worker = forks.current()
 done = threading.Event()
 saves = 0
 
@@ -88,7 +88,7 @@ def test_forks_kills_and_readers_lose_no_line(measure: Measure, core: str, branc
         + """
 import random, signal
 start_early()
-worker = forking.current()
+worker = forks.current()
 worker.configure(0.02)
 modules = [__import__(f"m{i}") for i in range(MODULES)]
 children, read_end, write_end = [], *os.pipe()
@@ -100,7 +100,7 @@ for k in range(4):
         random.Random(k).shuffle(work)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda each: getattr(each[0], f"f{each[1]}")(each[1] % 2), work))
-        forking.current().publish()
+        forks.current().publish()
         os.write(write_end, b".")
         signal.pause()
     children.append(pid)
@@ -146,7 +146,7 @@ def test_after_a_reset_in_the_thick_of_it_every_line_that_runs_is_recorded(
         + """
 start_early()
 sys.setswitchinterval(1e-5)
-worker = forking.current()
+worker = forks.current()
 modules = [__import__(f"m{i}") for i in range(4)]
 done = threading.Event()
 rounds = [0] * 4
@@ -191,7 +191,7 @@ def test_a_callback_that_is_on_its_way_during_a_reset_hides_no_line(measure: Mea
 from wsgi_coverage.compat import measurement
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 (tracer,) = measurement.collector_of(worker.engine.coverage).tracers
 arrived, waited_for, go_on = threading.Event(), threading.Event(), threading.Event()
 

@@ -120,7 +120,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
         from wsgi_coverage.data.phases import Phase
         from wsgi_coverage.store.memory import Memory, plane_of
         start_early()
-        worker = forking.current()
+        worker = forks.current()
         memory, data_file = worker.memory, worker.engine.data_file
         of_another = Memory(memory.folder)  # which this process has nothing of in its own memory
         place = of_another.place("app.py", "v1", 100)
@@ -162,7 +162,7 @@ from wsgi_coverage.collect import autosave, saving
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import Memory, plane_of
 start_early()
-worker = forking.current()
+worker = forks.current()
 memory, data_file = worker.memory, worker.engine.data_file
 place = memory.place("app.py", "v1", 100)
 plane = plane_of(Phase.RUNTIME, 0, flushed=True)

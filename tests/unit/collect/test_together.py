@@ -16,7 +16,7 @@ from wsgi_coverage.control import Control
 from wsgi_coverage.settings import Settings
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 control = Control(worker, Settings(debug=True))
 ready_in, ready_out = os.pipe()
 go_in, go_out = os.pipe()
@@ -68,7 +68,7 @@ import subprocess
 from wsgi_coverage.collect import gathering
 start_early()
 import app
-worker = forking.current()
+worker = forks.current()
 Path("serving.py").write_text('''
 from wsgi_coverage import CoverageMiddleware
 from wsgi_coverage.collect.early import start_early
@@ -160,7 +160,7 @@ from wsgi_coverage.control import Control
 from wsgi_coverage.settings import Settings
 start_early()
 import many
-worker = forking.current()
+worker = forks.current()
 worker.publish()
 control = Control(worker, Settings(debug=True))
 most = 0
@@ -168,7 +168,7 @@ for number in range({workers}):
     pid = os.fork()
     if pid == 0:
         getattr(many, f"f{{number}}")()
-        mine = forking.current()
+        mine = forks.current()
         mine.publish()
         mine._service.stop()  # after its errand: this one has tidied
         if number % 2:

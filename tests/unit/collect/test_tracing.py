@@ -21,7 +21,7 @@ def test_what_ran_is_published_and_what_did_not_is_not(
         start_early()
         import app
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         worker.publish()
         tell(lines=published(), core=worker.engine.measuring.core)
         """,
@@ -39,9 +39,9 @@ def test_a_second_publish_adds_to_the_first(measure: Measure, core: str, branch:
         start_early()
         import app
         app.first()
-        forking.current().publish()
+        forks.current().publish()
         app.second()
-        forking.current().publish()
+        forks.current().publish()
         tell(lines=published())
         """,
         core=core,
@@ -62,10 +62,10 @@ def test_a_new_line_in_a_function_that_runs_already_is_published(
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
         tick.wait(10)
-        forking.current().publish()
+        forks.current().publish()
         stop.set()
         thread.join(10)
-        forking.current().publish()
+        forks.current().publish()
         tell(lines=published())
         """,
         core=core,
@@ -83,7 +83,7 @@ def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
         from concurrent.futures import ThreadPoolExecutor
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         pool = ThreadPoolExecutor(4)
         barrier = threading.Barrier(4)
 
@@ -115,7 +115,7 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
         """
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         stop, tick = threading.Event(), threading.Event()
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
@@ -141,7 +141,7 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
 
 CHOSEN = """
 start_early()
-measuring = forking.current().engine.measuring
+measuring = forks.current().engine.measuring
 tell(
     core=measuring.core,
     reason=measuring.core_reason,
@@ -242,7 +242,7 @@ def test_branches_are_left_to_ctrace_before_python_3_14(measure: Measure) -> Non
     told = measure(
         """
         start_early()
-        tell(core=forking.current().engine.measuring.core)
+        tell(core=forks.current().engine.measuring.core)
         """,
         core=None,
         branch=True,
@@ -257,7 +257,7 @@ def test_no_warning_and_no_thread_of_ours_is_there_when_the_application_forks(
     told = measure(  # -W error: Python warns where a process with threads forks
         """
         start_early()
-        worker = forking.current()
+        worker = forks.current()
         for _ in range(20):
             pid = os.fork()
             if pid == 0:
@@ -292,7 +292,7 @@ def test_the_flush_is_loss_free_with_this_coverage_py(measure: Measure) -> None:
     told = measure(
         """
         start_early()
-        measuring = forking.current().engine.measuring
+        measuring = forks.current().engine.measuring
         tell(lossless=measuring.lossless, problem=measuring.problem)
         """
     )
@@ -311,7 +311,7 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
         start_early()
         import app
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         worker.publish()
         first = published()["app.py"]
         reset()
@@ -333,7 +333,7 @@ def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: b
         """
         start_early()
         import app
-        worker = forking.current()
+        worker = forks.current()
         worker.publish()
         app.first()
         memory = worker.memory
@@ -376,7 +376,7 @@ def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
         import app
         Path("app.py").write_text(Path("app.py").read_text() + "\\n# edited\\n")
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         worker.publish()
         reset()
         app.second()
@@ -406,7 +406,7 @@ def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
         import app
         start_early()
         app.first()
-        worker = forking.current()
+        worker = forks.current()
         worker.save()
         (path,) = [p for p in worker.store.published() if p.name != ".coverage"]
         noted = stamp.read_fingerprints(path)

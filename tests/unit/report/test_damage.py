@@ -184,7 +184,7 @@ def test_a_foreign_file_that_changes_while_it_is_read_is_read_again(
 ) -> None:
     path = data_file(".coverage.a", {"app.py": [1]})
     later = data_file("later", {"app.py": [1, 2]}).read_bytes()
-    load = datafile.regular.load
+    load = datafile.regular_files.load
     reads = []
 
     def written_to_meanwhile(source: Path, most: int) -> Any:
@@ -196,7 +196,7 @@ def test_a_foreign_file_that_changes_while_it_is_read_is_read_again(
                 return content._replace(is_whole=False)
         return content
 
-    monkeypatch.setattr(datafile.regular, "load", written_to_meanwhile)
+    monkeypatch.setattr(datafile.regular_files, "load", written_to_meanwhile)
 
     found, warnings = combined(path)
 

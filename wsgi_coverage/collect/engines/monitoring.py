@@ -30,6 +30,7 @@ import coverage
 
 from wsgi_coverage.collect.engines.attention import ALWAYS, Attention
 from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.sources import ourselves
 from wsgi_coverage.collect.sources.imported_before import ran_above
 from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.phases import Phase
@@ -492,7 +493,7 @@ def _folder(file: str | None) -> str:
     return os.path.dirname(file or "") + os.sep  # noqa: PTH120
 
 
-_PACKAGES = (_folder(_folder(__file__)[:-1]), _folder(coverage.__file__))
+_PACKAGES = (ourselves.PACKAGE, _folder(coverage.__file__))
 _LIBRARY = _folder(os.__file__)
 _MEMORY = memory_module.__file__
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")

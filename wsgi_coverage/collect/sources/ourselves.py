@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[2]
 # Beside it where both are installed, and in a checkout.
 _ADAPTER = (_PACKAGE.parent / "flask_coverage", _PACKAGE.parent / "adapters" / "flask_coverage")
-_OURS = tuple(os.path.join(folder, "") for folder in (_PACKAGE, *_ADAPTER))  # noqa: PTH118
+PACKAGE = os.path.join(_PACKAGE, "")  # noqa: PTH118  the folder, with a separator at its end
+_OURS = (PACKAGE, *(os.path.join(folder, "") for folder in _ADAPTER))  # noqa: PTH118
 _SHOP = os.path.join(_PACKAGE, "demo", "shop", "")  # noqa: PTH118  it is there to be measured
 
 
