@@ -65,7 +65,7 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             _check(connection)
             yield connection
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname == "SQLITE_INTERRUPT":
+            if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":  # Python's have none
                 raise TooLongError("it takes too long to read") from error
             raise
         except MemoryError as error:

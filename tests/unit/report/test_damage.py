@@ -115,6 +115,19 @@ def test_a_flipped_bit_of_a_foreign_file_is_never_an_error(
         assert all(f"data file {path} is set aside: " in warning for warning in warnings)
 
 
+def test_a_foreign_file_whose_schema_is_no_text_is_set_aside(
+    data_file: MakeData, combined: Combined
+) -> None:
+    path = data_file(".coverage.a", {"app.py": [1]})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"transition", b"tr\xff\xffsition"))
+    assert path.read_bytes() != content
+
+    _, (warning,) = combined(path)
+
+    assert f"data file {path} is set aside: " in warning
+
+
 @pytest.mark.parametrize(
     "statement",
     [
