@@ -246,7 +246,7 @@ def bench(session: nox.Session) -> None:
     session.run(python, "-m", "pip", "install", "-q", PEER, "gunicorn", external=True)
     session.run("python", "tests/bench/passing.py")
     session.run("python", "tests/bench/memory.py")
-    for name in ("serving", "autosaving", "reporting", "forking"):
+    for name in ("starting", "serving", "autosaving", "reporting", "forking"):
         session.run("python", f"tests/bench/{name}.py", "--theirs", python)
     session.run("python", "tests/bench/parsing.py")
     session.run("python", "tests/bench/combine.py")

@@ -94,7 +94,7 @@ class ReportingCoverage(HookedCoverage):
         self._analysed: set[str] = set()
         self._files = 0  # in the combined data
         self._map: Callable[[str], str] | None = None
-        self.remapped = False  # the data that is reported on is not the data file's any more
+        self.remapped: bool = False  # the data that is reported on is not the data file's any more
 
     def warned(self, message: str, slug: str | None) -> None:  # noqa: ARG002
         """Keep a warning of coverage.py, for the answer."""

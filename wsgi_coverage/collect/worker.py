@@ -108,7 +108,7 @@ class Worker:
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
         self.engine.at_start = there
-        self.memories = HostMemories(self.engine, lambda: self.store)
+        self.memories: HostMemories = HostMemories(self.engine, lambda: self.store)
         self._name_anew()
         self._settle()
         self._service = Service(

@@ -29,6 +29,9 @@ class KeptFileReporter(PythonFileReporter):
         load: returns the kept analysis; called when something is asked for.
     """
 
+    filename: str
+    relname: str
+
     def __init__(
         self,
         path: str,

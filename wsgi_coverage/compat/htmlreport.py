@@ -64,7 +64,7 @@ class Site:
         reporter.directory_was_empty = False
         reporter.make_local_static_report_files()
         self._index = reporter.index_pages["file"]
-        self.files = self._files_to_report(page_name)
+        self.files: list[Any] = self._files_to_report(page_name)
         for file in self.files:
             for noun, plural in file.fr.code_region_kinds():
                 if noun not in reporter.index_pages:

@@ -30,6 +30,8 @@ class HookedCoverage(WarningCoverage):
         CoverageChangedError: this coverage.py does not ask, or not so.
     """
 
+    config: Any
+
     def __init__(self, config: Any, data_file: Path) -> None:
         names.require(needs.REPORTS)
         super().__init__(data_file=str(data_file), config_file=False)
