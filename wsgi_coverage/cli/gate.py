@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import line_ranges
 from wsgi_coverage.cli import asking, output
 from wsgi_coverage.cli.collect import add_instances, tell
 
@@ -100,7 +101,7 @@ def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
         rows = [
             {
                 **each.as_json(),
-                "missing": output.ranges(each.missing) or each.reason or _word(each.state),
+                "missing": line_ranges.shown(each.missing) or each.reason or _word(each.state),
             }
             for each in judged
         ]

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from wsgi_coverage import line_ranges
 from wsgi_coverage.client import Diff, File, Function, Health, Refreshed, Snapshot, Status, Worker
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
@@ -104,17 +105,6 @@ def progress_on_terminal() -> Iterator[Progress | None]:
 def plural(count: int, what: str) -> str:
     """`1 worker`, `2 workers`."""
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def ranges(lines: Sequence[int]) -> str:
-    """`3-5, 8`."""
-    out: list[list[int]] = []
-    for line in lines:
-        if out and out[-1][1] == line - 1:
-            out[-1][1] = line
-        else:
-            out.append([line, line])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in out)
 
 
 def plain(text: object, stream: Any = None) -> str:
@@ -221,7 +211,7 @@ def _diff_lines(answer: Diff) -> Iterator[str]:
                 yield f"  cannot be compared: {file.get('reason')}"
                 break
             if only["lines"]:
-                yield f"  only in {name}: {ranges(only['lines'])}"
+                yield f"  only in {name}: {line_ranges.shown(only['lines'])}"
             if branches := only.get("branches"):
                 shown = ", ".join(f"{start}->{end}" for start, end in branches)
                 yield f"  only in {name}, branches: {shown}"

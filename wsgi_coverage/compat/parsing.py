@@ -16,6 +16,7 @@ from typing import Any
 from coverage.plugin import CodeRegion
 
 from wsgi_coverage.compat import names, needs
+from wsgi_coverage.line_ranges import lines_of, ranges_of
 
 PARTS = {
     "statements",
@@ -82,7 +83,7 @@ def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dic
         "excluded": sorted(parser.excluded),
         "multiline": list(parser.multiline_map.items()),
         "regions": [
-            [region.kind, region.name, region.start, _ranges(region.lines)]
+            [region.kind, region.name, region.start, ranges_of(sorted(region.lines))]
             for region in _regions(parser)
         ],
     }
@@ -123,7 +124,7 @@ def parser_of(kept: dict[str, Any], filename: str, *, exclude: str, branch: bool
 def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
     """The functions and classes of a source."""
     return [
-        CodeRegion(kind=kind, name=name, start=start, lines=_lines(ranges))
+        CodeRegion(kind=kind, name=name, start=start, lines=lines_of(ranges))
         for kind, name, start, ranges in kept["regions"]
     ]
 
@@ -131,17 +132,3 @@ def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
 def _tuples(value: Any) -> Any:
     """What was made of tuples before it went through JSON."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _ranges(lines: Iterable[int]) -> list[list[int]]:
-    out: list[list[int]] = []
-    for line in sorted(lines):
-        if out and out[-1][1] == line - 1:
-            out[-1][1] = line
-        else:
-            out.append([line, line])
-    return out
-
-
-def _lines(ranges: Iterable[Sequence[int]]) -> set[int]:
-    return {line for first, last in ranges for line in range(first, last + 1)}

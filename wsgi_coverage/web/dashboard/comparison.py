@@ -5,12 +5,12 @@ Concurrency: made for one answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
+from wsgi_coverage.line_ranges import shown
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.web.dashboard import layout, tree
 from wsgi_coverage.web.dashboard.layout import page
@@ -68,7 +68,7 @@ def _side(only: JsonObject | None) -> dict[str, Any]:
     only = only or {}
     branches = only.get("branches") or ()
     return {
-        "lines": ranges(only.get("lines") or ()),
+        "lines": shown(only.get("lines") or (), dash="\u2013"),
         "count": len(only.get("lines") or ()),
         "branches": [f"{start}\u2192{end if end > 0 else 'exit'}" for start, end in branches],
     }
@@ -76,14 +76,3 @@ def _side(only: JsonObject | None) -> dict[str, Any]:
 
 def _lines(file: JsonObject, side: str) -> int:
     return len((file[side] or {}).get("lines") or ())
-
-
-def ranges(lines: Sequence[int]) -> str:
-    """Line numbers as ranges: 3, 5-8, 12."""
-    out: list[list[int]] = []
-    for line in lines:
-        if out and line == out[-1][1] + 1:
-            out[-1][1] = line
-        else:
-            out.append([line, line])
-    return ", ".join(f"{low}" if low == high else f"{low}\u2013{high}" for low, high in out)

@@ -1,0 +1,37 @@
+"""Line numbers as ranges: 3, 5-8, 12. No state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def ranges_of(lines: Iterable[int]) -> list[list[int]]:
+    """The first and the last line of each run of lines that follow one another.
+
+    Args:
+        lines: ascending.
+    """
+    out: list[list[int]] = []
+    for line in lines:
+        if out and out[-1][1] == line - 1:
+            out[-1][1] = line
+        else:
+            out.append([line, line])
+    return out
+
+
+def lines_of(ranges: Iterable[Sequence[int]]) -> set[int]:
+    """The lines of ranges, as `ranges_of` gives them."""
+    return {line for first, last in ranges for line in range(first, last + 1)}
+
+
+def shown(lines: Iterable[int], dash: str = "-") -> str:
+    """Lines as text: `3-5, 8`.
+
+    Args:
+        lines: ascending.
+        dash: stands between the first and the last line of a range.
+    """
+    return ", ".join(
+        f"{first}" if first == last else f"{first}{dash}{last}" for first, last in ranges_of(lines)
+    )
