@@ -22,7 +22,7 @@ from wsgi_coverage.cli.asking import (
     argument,
     output_file,
 )
-from wsgi_coverage.client import Client, Health, Refreshed, Snapshot
+from wsgi_coverage.client import Client, Health, Refreshed, Snapshot, Status
 
 FORMATS = ("coverage", "json", "xml", "lcov", "html")
 BINARY = ("coverage", "html")
@@ -148,6 +148,19 @@ def _health(client: Client, given: argparse.Namespace) -> Health:
     return health
 
 
+def _for_all_workers(name: str, what: str, ask: Callable[..., Status], took_part: str) -> Command:
+    """A command that every worker takes part in; `took_part` as `output.took_part` has it."""
+    return Command(
+        name=name,
+        what=what,
+        arguments=(add_wait, add_json),
+        ask=lambda client, given: ask(client, wait=given.wait),
+        show=lambda answer: output.took_part(answer, took_part),
+        exit_code=asking.completeness,
+        ends=asking.ENDS_INCOMPLETE,
+    )
+
+
 COMMANDS = (
     Command(
         name="refresh",
@@ -263,33 +276,11 @@ snapshots, or `current` for the published report.
         ask=lambda client, given: client.diff(given.a, given.b),
         show=output.diff,
     ),
-    Command(
-        name="reset",
-        what="forget every line executed so far, in every worker",
-        arguments=(add_wait, add_json),
-        ask=lambda client, given: client.reset(wait=given.wait),
-        show=lambda answer: output.took_part(answer, "forgotten by"),
-        exit_code=asking.completeness,
-        ends=asking.ENDS_INCOMPLETE,
+    _for_all_workers(
+        "reset", "forget every line executed so far, in every worker", Client.reset, "forgotten by"
     ),
-    Command(
-        name="pause",
-        what="measure nothing until 'resume'",
-        arguments=(add_wait, add_json),
-        ask=lambda client, given: client.pause(wait=given.wait),
-        show=lambda answer: output.took_part(answer, "paused in"),
-        exit_code=asking.completeness,
-        ends=asking.ENDS_INCOMPLETE,
-    ),
-    Command(
-        name="resume",
-        what="measure again after a pause",
-        arguments=(add_wait, add_json),
-        ask=lambda client, given: client.resume(wait=given.wait),
-        show=lambda answer: output.took_part(answer, "measuring in"),
-        exit_code=asking.completeness,
-        ends=asking.ENDS_INCOMPLETE,
-    ),
+    _for_all_workers("pause", "measure nothing until 'resume'", Client.pause, "paused in"),
+    _for_all_workers("resume", "measure again after a pause", Client.resume, "measuring in"),
     Command(
         name="health",
         what="show how a running application is measured, and what is the matter",

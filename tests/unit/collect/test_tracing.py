@@ -328,6 +328,27 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
     assert told["second"] == [SECOND]
 
 
+def test_with_an_unknown_coverage_py_the_thread_flushes_only_when_it_is_asked(
+    measure: Measure, core: str
+) -> None:
+    told = measure(
+        """
+        from wsgi_coverage.compat import measurement
+        start_early()
+        by_itself = [forks.current()._service._flush is not None]
+        forks.current().close()
+        forks._worker = None
+        measurement.problem = lambda cov: "changed beyond recognition"
+        start_early()
+        by_itself.append(forks.current()._service._flush is not None)
+        tell(by_itself=by_itself)
+        """,
+        core=core,
+    )
+
+    assert told["by_itself"] == [True, False]
+
+
 def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: bool) -> None:
     told = measure(
         """
