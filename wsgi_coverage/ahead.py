@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage.analysis.cache import ANALYSIS, FIGURES, AnalysisCache, digest
+from wsgi_coverage.analysis.cache import ANALYSIS, FIGURES, VERSIONS, AnalysisCache, digest
 from wsgi_coverage.collect.sources import packages
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.offload import capacity
@@ -157,4 +157,4 @@ def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
         config, ahead.places(names), names, ahead.folder, branch=ahead.branch
     )
     kept.put(DONE, state)
-    kept.prune({*used, FIGURES, DONE})
+    kept.prune({*used, FIGURES, VERSIONS, DONE})

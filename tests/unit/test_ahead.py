@@ -17,6 +17,7 @@ from wsgi_coverage.analysis import parsing
 from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.source import name_of, rules_of
 from wsgi_coverage.data.reading import Claim, Place, Reading
+from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store.file_lock import turn
@@ -90,7 +91,10 @@ def reading(*names: Path) -> Reading:
 
 def kept(ahead: Ahead, *paths: Path) -> list[Any]:
     rules = rules_of(pickle.loads(ahead.config), branch=ahead.branch)
-    return [AnalysisCache(ahead.folder).get(name_of(path.read_bytes(), rules)) for path in paths]
+    return [
+        AnalysisCache(ahead.folder).get(name_of(fingerprint_of(path.read_bytes()), rules))
+        for path in paths
+    ]
 
 
 def go_on() -> None:

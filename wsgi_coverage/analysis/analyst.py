@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, digest, pack, read
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read
 from wsgi_coverage.analysis.figures import Executed, Figures, KnownAnalysis, figures_of
 from wsgi_coverage.analysis.parsing import Helpers, analysed
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
-from wsgi_coverage.analysis.source import name_of, read_content, rules_of
+from wsgi_coverage.analysis.source import kept_as, name_of, read_content, rules_of
 from wsgi_coverage.compat.files import filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import forksafe, workdir
+from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.system import own_files
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ReportAnalyst:
         self.entries: dict[str, Entry] = {}  # by measured file
         self.fatal: OSError | None = None  # what a report cannot be made without
         self._names: dict[str, str] = {}  # measured file, by the reporter's file name
+        self._reporters: dict[str, FileReporter] = {}  # by measured file
         self._cov = cov
         self._executed = executed
         self._kept = kept
@@ -94,11 +96,15 @@ class ReportAnalyst:
 
     def reporter(self, name: str) -> FileReporter | None:
         """The file reporter of a measured file; None: coverage.py's own."""
+        if (known := self._reporters.get(name)) is not None:
+            return known
         if not can_be_kept() or self._executed.tracers.get(name):
             found = self._cov.own_reporter(name)
         else:
             found = kept_reporter(name, self._cov, self._rules, self._load)
         self._names[found.filename] = name
+        if is_kept(found) and not self._whole:  # the list and the text ask for it; it is empty
+            self._reporters[name] = found
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
@@ -130,7 +136,7 @@ class ReportAnalyst:
     def tidy(self) -> None:
         """Bound the size of the analysis cache, if this report added to it."""
         if self._has_new:
-            self._kept.prune(self._used | {FIGURES})
+            self._kept.prune(self._used | {FIGURES, VERSIONS})
 
     def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
         source = known_as = figures = None
@@ -149,9 +155,10 @@ class ReportAnalyst:
 
     def _keep(self, reporter: KeptFileReporter) -> str:
         """Store a source's analysis in the report; return its name."""
-        content = read_content(reporter.filename)
-        source = name_of(content, self._rules)
-        if not self._lend(source):
+        source = kept_as(reporter.filename, self._rules)
+        if source is None or not self._lend(source):
+            content = read_content(reporter.filename)
+            source = name_of(fingerprint_of(content), self._rules)
             with forksafe.forks():
                 found = analysed(reporter.filename, content, self._rules)
             reporter.remember(found)

@@ -79,13 +79,13 @@ def keep(
         if each["file"] in inexact and each["covered"] < each["statements"]:
             each["imported_early"] = inexact[each["file"]]
     own_files.write(folder / FUNCTIONS, json.dumps(found))
-    told = [*map(_told, found)]
-    unused = [each for each in told if each["ran"] is Ran.NEVER]
+    ran = [Ran.of(each["covered"], each["runtime"]) for each in found]
+    unused = [each for each, when in zip(found, ran, strict=True) if when is Ran.NEVER]
     return {
         "functions": len(found),
         "unused_functions": len(unused),
-        "load_only_functions": count_load_only(each["ran"] for each in told),
-        "largest_unused": unused[:LARGEST],
+        "load_only_functions": count_load_only(ran),
+        "largest_unused": [*map(_told, unused[:LARGEST])],
     }
 
 

@@ -23,6 +23,7 @@ from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
+    kept_as,
     name_of,
     read_content,
     rules_of,
@@ -32,6 +33,7 @@ from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.files import below, filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import workdir
+from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child, progress
 
 ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
@@ -131,9 +133,13 @@ def _parse(
     used = set()
     for done, name in enumerate(names, 1):
         try:
-            content = read_content(workdir.here(name))
-            source = name_of(content, rules)
-            found = None if kept.has(source) else analysed(workdir.here(name), content, rules)
+            path = workdir.here(name)
+            found, content = None, b""
+            source = kept_as(path, rules)
+            if source is None or not kept.has(source):
+                content = read_content(path)
+                source = name_of(fingerprint_of(content), rules)
+                found = analysed(path, content, rules)
         except Exception:  # noqa: BLE001, S112  the report says why
             continue
         used.add(source)

@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from coverage.exceptions import NoSource
 
 from wsgi_coverage.analysis.cache import digest
 from wsgi_coverage.compat import names, parsing
-from wsgi_coverage.data import regular_files
+from wsgi_coverage.data import regular_files, versions
 
 FORMAT = 1  # version of the stored form
 
@@ -30,8 +31,12 @@ class Rules:
 
     def as_bytes(self) -> bytes:
         """The rules with the versions of the format, coverage.py and Python, to make a name of."""
-        versions = (FORMAT, names.version(), sys.version)
-        return json.dumps([*versions, self.exclude, self.partial, self.branch]).encode()
+        return _as_bytes(self, (FORMAT, names.version(), sys.version))
+
+
+@lru_cache(maxsize=4)
+def _as_bytes(rules: Rules, versions: tuple[object, ...]) -> bytes:
+    return json.dumps([*versions, rules.exclude, rules.partial, rules.branch]).encode()
 
 
 def rules_of(config: Any, *, branch: bool) -> Rules:
@@ -43,9 +48,26 @@ def rules_of(config: Any, *, branch: bool) -> Rules:
     )
 
 
-def name_of(content: bytes, rules: Rules) -> str:
-    """The name under which the cache has the analysis of a source."""
-    return digest(content, rules.as_bytes())
+def name_of(fingerprint: str, rules: Rules) -> str:
+    """The name under which the cache has the analysis of a source.
+
+    Args:
+        fingerprint: of the source, by `stamp.fingerprint_of`.
+        rules: of the analysis.
+    """
+    return digest(fingerprint.encode(), rules.as_bytes())
+
+
+def kept_as(filename: str, rules: Rules) -> str | None:
+    """The name under which the cache would have the analysis of a source as it is now.
+
+    None: the source is to be read for it, by `read_content`, which says what is wrong with it.
+
+    Raises:
+        OSError: no descriptor is left to read it by.
+    """
+    fingerprint = versions.current(filename)
+    return None if fingerprint is None else name_of(fingerprint, rules)
 
 
 def read_content(filename: str) -> bytes:

@@ -1,4 +1,9 @@
-"""Compare the versions of sources that workers have loaded with those on disk.
+"""The versions of sources: those on disk, and those that workers have loaded.
+
+A version is told by a fingerprint, a hash of the source. A source is read for it once for each
+state of the file (its times, size and inode), unless it was so young then that one more edit could
+have left them as they are. A report stores the states that it has found, so that the next one, in
+another process, reads what has changed since.
 
 Concurrency: a `Versions` belongs to one thread; what is known of a source is shared by all threads
 of a process, in a dict of which no entry is ever changed.
@@ -8,15 +13,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from wsgi_coverage.data import stamp, workdir
 
-# A source that was written just now may be written again within a tick of the file system's clock.
+# A source that was written just now may be written again within a tick of the file system's clock,
+# which may be one of another host.
 SETTLED = 2_000_000_000  # nanoseconds
 MOST = 20_000  # sources to remember
 
-_known: dict[str, tuple[tuple[int, int, int], str]] = {}
+# Times of modification and of change in ns, size in bytes, inode. The time of change tells of an
+# edit even if the time of modification was set back.
+State: TypeAlias = tuple[int, int, int, int]
+NOT_KNOWN: State = (0, 0, 0, 0)
+
+_known: dict[str, tuple[State, str]] = {}
 
 
 class Versions:
@@ -58,18 +70,81 @@ class Versions:
 
 
 def current(source: str) -> str | None:
-    """The fingerprint of a source as it is now; None if it cannot be read."""
+    """The fingerprint of a source as it is now; None if it cannot be read.
+
+    Raises:
+        OSError: no descriptor is left to read it by.
+    """
+    found = _look(source)
+    return None if found is None else found[1]
+
+
+def noted(source: str) -> list[Any] | None:
+    """The state of a source and its fingerprint, in JSON types; None if it cannot be read.
+
+    The state is one that no file has, where the source is so young that it tells nothing.
+
+    Raises:
+        OSError: no descriptor is left to read it by.
+    """
+    found = _look(source)
+    if found is None:
+        return None
+    state, fingerprint = found
+    known = _known.get(source)
+    is_known = known is not None and known[0] == state
+    return [*(state if is_known else NOT_KNOWN), fingerprint]
+
+
+def has_changed(source: str, version: list[Any]) -> bool:
+    """Tell whether a source is another one than it was, or is gone.
+
+    Args:
+        source: its name.
+        version: what `noted` said of it.
+    """
+    *before, fingerprint = version
+    state = _state(source)
+    if state is None:
+        return True  # it was there
+    return list(state) != before and current(source) != fingerprint
+
+
+def remember(found: Mapping[str, list[Any]]) -> None:
+    """Know what another process has found.
+
+    Args:
+        found: by source, what `noted` said of it.
+
+    Raises:
+        TypeError, ValueError: it said something else.
+    """
+    for source, (*state, fingerprint) in found.items():
+        if source not in _known and len(state) == len(NOT_KNOWN) and len(_known) < MOST:
+            _known[source] = tuple(state), fingerprint
+
+
+def _look(source: str) -> tuple[State, str] | None:
+    began = time.time_ns()
+    state = _state(source)
+    if state is None:
+        return None
+    found = _known.get(source)
+    if found is not None and found[0] == state:
+        return found
+    fingerprint = stamp.fingerprint(source)
+    if fingerprint is None:
+        return None
+    if began - max(state[:2]) > SETTLED:
+        if len(_known) >= MOST:
+            _known.clear()
+        _known[source] = state, fingerprint
+    return state, fingerprint
+
+
+def _state(source: str) -> State | None:
     try:
         stat = os.stat(source)  # noqa: PTH116  a Path for each of them takes as long again
     except (OSError, ValueError):
         return None
-    looks = stat.st_mtime_ns, stat.st_size, stat.st_ino
-    found = _known.get(source)
-    if found is not None and found[0] == looks:
-        return found[1]
-    fingerprint = stamp.fingerprint(source)
-    if fingerprint is not None and time.time_ns() - stat.st_mtime_ns > SETTLED:
-        if len(_known) >= MOST:
-            _known.clear()
-        _known[source] = looks, fingerprint
-    return fingerprint
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

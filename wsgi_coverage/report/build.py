@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock
+from wsgi_coverage.analysis.cache import VERSIONS, AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.data import imported, stamp
+from wsgi_coverage.data import imported, stamp, versions, workdir
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
@@ -53,7 +54,7 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
     data_file = folder / DATA
     with _combined(source, folder) as (cov, warnings):
         left_out = list(cov.failures)
-        versions = staleness.note(
+        noted = staleness.note(
             folder,
             workers=(worker.id for worker in source.gathering.workers),
             sources=cov.get_data().measured_files(),
@@ -63,7 +64,12 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
     if empty:
         data_file.unlink(missing_ok=True)
     else:  # for readers that have other sources
-        stamp.put_fingerprints(data_file, {**versions, **dict.fromkeys(left_out, stamp.CHANGED)})
+        fingerprints = {name: version[-1] for name, version in noted.items()}
+        stamp.put_fingerprints(
+            data_file, {**fingerprints, **dict.fromkeys(left_out, stamp.CHANGED)}
+        )
+    here = {workdir.here(name): version for name, version in noted.items()}
+    AnalysisCache(source.analysis_dir).put(VERSIONS, here)
     return _described(source, folder, cov, warnings, summary, started=started, label=label)
 
 
@@ -78,6 +84,8 @@ def build_detail(source: Source, folder: Path, *, label: str | None = None) -> R
 @contextlib.contextmanager
 def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
     """Combine all data into one file in the folder; return a Coverage on it, and the warnings."""
+    with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
+        versions.remember(AnalysisCache(source.analysis_dir).get(VERSIONS) or {})
     cov = ReportingCoverage(source.config, folder / DATA)
     with contextlib.closing(cov), cov.whole():
         warnings = combine(

@@ -28,6 +28,7 @@ from wsgi_coverage.analysis.source import (
     rules_of,
     text_of,
 )
+from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.render import SOURCES
 
@@ -93,7 +94,7 @@ class Reported:
         kept = read(self._folder / SOURCES / str(reporter.source_name))
         if kept is None:
             content = read_content(reporter.filename)
-            if name_of(content, self._rules) != reporter.source_name:
+            if name_of(fingerprint_of(content), self._rules) != reporter.source_name:
                 raise NoSource(f"the stored analysis of {reporter.filename} is damaged")
             text = text_of(reporter.filename, content)
             kept = analyse(text, reporter.filename, self._rules)

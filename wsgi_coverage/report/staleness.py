@@ -1,35 +1,25 @@
 """Staleness: which workers and source versions a report was made of, and which have changed since.
 
-Written beside the report when it is built, and compared when it is read. A source whose times and
-size are unchanged is not opened, unless it was so young then that one more edit could have left
-them as they are.
+Written beside the report when it is built, and compared when it is read.
 
 Concurrency: `note` writes into a folder that belongs to one build; `differences` only reads.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data import stamp, workdir
+from wsgi_coverage.data import versions, workdir
 from wsgi_coverage.data.imported import named
 from wsgi_coverage.system import own_files
 
 ORIGIN = "origin.json"
 
-YOUNG = 1_000_000_000  # ns; a file system's clock may tick in steps of 4 ms, or of a second
-NOT_KNOWN = (0, 0, 0)
 
-Version = list[Any]  # as `_times`, then the fingerprint
-
-
-def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
+def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dict[str, list[Any]]:
     """Write the workers and source versions that a report is made of.
 
     Call it before the sources are parsed: an edit from then on is a difference.
@@ -40,13 +30,13 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
         sources: names of the files that the report is about.
 
     Returns:
-        The fingerprint of each source that can be read.
+        The version of each source that can be read, as `versions.noted` tells it.
     """
-    found = {name: _version(workdir.here(name)) for name in sources}
-    versions = {name: version for name, version in found.items() if version is not None}
-    origin = {"workers": sorted(workers), "sources": versions}
+    found = {name: versions.noted(workdir.here(name)) for name in sources}
+    there = {name: version for name, version in found.items() if version is not None}
+    origin = {"workers": sorted(workers), "sources": there}
     own_files.write(folder / ORIGIN, json.dumps(origin))
-    return {name: version[-1] for name, version in versions.items()}
+    return there
 
 
 def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
@@ -68,7 +58,9 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
             "or its workers were replaced): what the present ones run is not in it"
         )
     changed = [
-        name for name, version in sources.items() if _has_changed(workdir.here(name), version)
+        name
+        for name, version in sources.items()
+        if versions.has_changed(workdir.here(name), version)
     ]
     if changed:
         it = "it" if len(changed) == 1 else "them"
@@ -78,39 +70,3 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
             f"({named(changed)}): what it says of {it} is about the version before"
         )
     return out
-
-
-def _version(name: str) -> Version | None:
-    times = _times(name)
-    found = stamp.fingerprint(name) if times is not None else None
-    if times is None or found is None:
-        return None
-    is_young = time.time_ns() - max(times[:2]) < YOUNG
-    return [*(NOT_KNOWN if is_young else times), found]
-
-
-def _times(name: str) -> tuple[int, int, int] | None:
-    """Times of modification and of change, in ns, and the size in bytes.
-
-    The time of change tells of an edit even if the time of modification was set back.
-    """
-    try:
-        # Each view of the dashboard looks at thousands: a Path for each takes twice the time.
-        status = os.stat(name)  # noqa: PTH116
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
-
-
-def _has_changed(name: str, version: Version) -> bool:
-    *before, fingerprint = version
-    now = _times(name)
-    if now is None:
-        return True  # it was there
-    return list(now) != before and _fingerprint(name, now) != fingerprint
-
-
-@functools.lru_cache(maxsize=4096)
-def _fingerprint(name: str, times: tuple[int, int, int]) -> str | None:  # noqa: ARG001  part of the key
-    """A source's fingerprint, computed once for each state of the file."""
-    return stamp.fingerprint(name)

@@ -15,6 +15,7 @@ from wsgi_coverage.analysis import analyst, parsing
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.source import Rules, name_of, rules_of
 from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.data import regular_files, versions
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import formats
 from wsgi_coverage.system.own_files import replace
@@ -72,6 +73,35 @@ def test_what_has_not_changed_is_neither_parsed_nor_counted_again(
     assert work.since() == []
     assert second.summary == first.summary
     assert (tmp_path / "out" / "report.txt").read_text() == text
+
+
+@pytest.mark.parametrize("edit", [False, True], ids=["unchanged", "edited"])
+def test_the_next_report_reads_those_sources_that_were_edited(
+    project: Path,
+    data_file: MakeData,
+    again: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    edit: bool,
+) -> None:
+    monkeypatch.setattr(versions, "SETTLED", -10_000_000_000)  # ns; as if they were old
+    data = data_file(".coverage.a", {"app.py": [1, 2]})
+    again(data)
+    monkeypatch.setattr(versions, "_known", {})  # another process
+    opened: list[str] = []
+    load = regular_files.load
+
+    def noting(path: str | Path, *more: Any) -> Any:
+        opened.append(str(path))
+        return load(path, *more)
+
+    monkeypatch.setattr(regular_files, "load", noting)
+    if edit:
+        (project / "app.py").write_text("x = 1\ny = 2\n")
+
+    report = again(data)
+
+    assert (str(project / "app.py") in opened) == edit
+    assert report.summary["statements"] == (2 if edit else 6)
 
 
 def test_new_lines_are_counted_and_nothing_is_parsed(
@@ -224,11 +254,11 @@ def test_every_rule_is_part_of_the_name() -> None:
         return rules_of(cov.config, branch=False)
 
     names = {
-        name_of(b"x = 1\n", rules()),
-        name_of(b"x = 2\n", rules()),
-        name_of(b"x = 1\n", rules(exclude_lines=["x"])),
-        name_of(b"x = 1\n", rules(partial_branches=["x"])),
-        name_of(b"x = 1\n", rules_of(coverage.Coverage(config_file=False).config, branch=True)),
+        name_of("x = 1", rules()),
+        name_of("x = 2", rules()),
+        name_of("x = 1", rules(exclude_lines=["x"])),
+        name_of("x = 1", rules(partial_branches=["x"])),
+        name_of("x = 1", rules_of(coverage.Coverage(config_file=False).config, branch=True)),
     }
 
     assert len(names) == 5
@@ -237,11 +267,11 @@ def test_every_rule_is_part_of_the_name() -> None:
 @pytest.mark.parametrize("version", ["coverage.__version__", "sys.version"])
 def test_the_versions_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     rules = Rules(exclude="", partial="", branch=False)
-    before = name_of(b"x = 1\n", rules)
+    before = name_of("x = 1", rules)
 
     monkeypatch.setattr(version, "another")
 
-    assert name_of(b"x = 1\n", rules) != before
+    assert name_of("x = 1", rules) != before
 
 
 # Load and runtime

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from wsgi_coverage.data import versions
 from wsgi_coverage.report import staleness
 
 THEN = 1_700_000_000_000_000_000  # ns
+AT_ONCE = -10_000_000_000  # ns
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_an_unchanged_source_is_not_opened_unless_it_was_young(
     report: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staleness, "YOUNG", 0)
+        patch.setattr(versions, "SETTLED", AT_ONCE)
         staleness.note(report, workers=[], sources=[str(sources[0])])
     monkeypatch.setattr("wsgi_coverage.data.stamp.fingerprint", _refuse)
 
@@ -112,6 +114,7 @@ def test_an_unchanged_source_is_not_opened_unless_it_was_young(
 def test_a_changed_source_is_read_once(
     report: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(versions, "SETTLED", AT_ONCE)
     sources[0].write_text("x = 2\n")
     first = staleness.differences(report, live=None)
     monkeypatch.setattr("wsgi_coverage.data.stamp.fingerprint", _refuse)

@@ -1,5 +1,6 @@
 """Which sources have changed since workers loaded them."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from wsgi_coverage.data import stamp, versions
 from wsgi_coverage.data.versions import Versions, current
 
 LONG_AGO = 1_000_000_000  # nanoseconds since 1970
+AT_ONCE = -10_000_000_000  # nanoseconds
 
 
 @pytest.fixture
@@ -21,10 +23,11 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has been read to hash it, from an empty memory on."""
+    """What has been read to hash it, from an empty memory on; no source is too young."""
     names: list[str] = []
     fingerprint = stamp.fingerprint
     monkeypatch.setattr(versions, "_known", {})
+    monkeypatch.setattr(versions, "SETTLED", AT_ONCE)
     monkeypatch.setattr(
         versions.stamp, "fingerprint", lambda name: (names.append(str(name)), fingerprint(name))[1]
     )
@@ -69,14 +72,56 @@ def test_a_source_that_looks_otherwise_is_hashed_again(
     assert current(str(source)) == stamp.fingerprint(source)
 
 
-def test_a_source_written_just_now_is_hashed_every_time(source: Path, hashed: list[str]) -> None:
-    source.write_text("x = 2\n")
-    looks = os.stat(source)
-    current(str(source))
-    source.write_text("x = 3\n")
-    os.utime(source, ns=(looks.st_atime_ns, looks.st_mtime_ns))
+@pytest.mark.parametrize("mtime", [LONG_AGO, None], ids=["set-back", "young"])
+def test_a_source_written_just_now_is_hashed_every_time(
+    source: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch, mtime: int | None
+) -> None:
+    monkeypatch.undo()
+    if mtime is None:
+        os.utime(source)
 
     assert current(str(source)) == stamp.fingerprint(source)
+    assert str(source) not in versions._known
+    assert (versions.noted(str(source)) or [])[:-1] == [*versions.NOT_KNOWN]
+
+
+def test_what_another_process_has_found_is_not_hashed_again(
+    source: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = versions.noted(str(source))
+    monkeypatch.setattr(versions, "_known", {})
+    hashed.clear()
+
+    versions.remember(json.loads(json.dumps({str(source): noted})))
+
+    assert versions.noted(str(source)) == noted
+    assert hashed == []
+
+
+def test_what_another_process_has_found_of_an_edited_source_does_not_count(
+    source: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = versions.noted(str(source))
+    monkeypatch.setattr(versions, "_known", {})
+    assert noted is not None
+    source.write_text("x = 2\n")
+    os.utime(source, ns=(LONG_AGO, LONG_AGO))
+
+    versions.remember({str(source): noted})
+
+    assert current(str(source)) == stamp.fingerprint(source) != noted[-1]
+    assert versions.has_changed(str(source), noted)
+
+
+def test_what_is_known_is_not_replaced_by_what_another_process_has_found(
+    source: Path, hashed: list[str]
+) -> None:
+    noted = versions.noted(str(source))
+    assert noted is not None
+
+    versions.remember({str(source): [*noted[:-1], "another"]})
+
+    assert versions.noted(str(source)) == noted
 
 
 def test_a_source_that_cannot_be_read_has_not_changed(tmp_path: Path) -> None:
