@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from stand_ins import FILE, FUNCTION, PAGE, SUMMARY, Site, build
+from stand_ins import FILE, FUNCTION, PAGE, SUMMARY, Site, build, figures_with
 from wsgi_calls import BROWSER, JSON, Answer
 
+from wsgi_coverage.analysis.cache import FIGURES
 from wsgi_coverage.model import Report
 
 READERS = ["/report", "/files", "/export", "/export?format=json", "/html/", "/html/index.html"]
@@ -310,9 +311,9 @@ def test_a_page_shows_and_links_a_file_of_any_name(
         report = build(source, folder, label=label)
         listed = [{**FILE, "file": f"/srv/x/{each}", "html": each} for each in (name, "y/z.py")]
         (folder / "files.json").write_text(json.dumps(listed))
-        found = [{**FUNCTION, "file": f"/srv/x/{name}"}]
-        (folder / "functions.json").write_text(json.dumps(found))
-        return replace(report, summary={**SUMMARY, "largest_unused": found})
+        found = {**FUNCTION, "file": f"/srv/x/{name}"}
+        (folder / FIGURES).write_bytes(figures_with(found))
+        return replace(report, summary={**SUMMARY, "largest_unused": [found]})
 
     monkeypatch.setattr("wsgi_coverage.control.build", odd)
     assert site.post("/refresh", JSON).status == 200

@@ -2,28 +2,29 @@
 
 Their lines are coverage.py's: the body without the `def`, without functions that are defined in it.
 
+Made of the figures of files, which are stored with the report.
+
 Concurrency: reads a report's folder, in which nothing changes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from wsgi_coverage.analysis.cache import FIGURES, read
 from wsgi_coverage.analysis.figures import Figures
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.system import own_files
 
-FUNCTIONS = "functions.json"
 KIND = "function"
 LARGEST = 10  # functions named in the summary
 
 Unused: TypeAlias = bool | Literal["runtime"]
-WANTED: Mapping[Unused, tuple[Ran, ...]] = {
+WANTED: Mapping[Unused, Collection[Ran | None]] = {
+    False: (*Ran, None),
     True: (Ran.NEVER,),
     "runtime": (Ran.NEVER, Ran.AT_LOAD_ONLY),
 }
@@ -40,84 +41,70 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
     Raises:
         FileNotFoundError: there is no report, or it has no data.
     """
-    try:
-        found: list[JsonObject] = json.loads((folder / FUNCTIONS).read_bytes())
-    except (FileNotFoundError, ValueError):
-        found = _from_figures(folder)
-    told = map(_told, found)
-    return [each for each in told if each["ran"] in WANTED[unused]] if unused else list(told)
-
-
-def _from_figures(folder: Path) -> list[JsonObject]:
-    """The functions of a report of an older version, which has no list of them."""
     plain = read(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
-    entries = plain["files"].items()
-    return _functions((name, Figures.from_plain(entry["figures"])) for name, entry in entries)
+    inexact = plain.get("inexact", {})  # older versions kept none
+    files = plain["files"].items()
+    found = _functions((name, Figures.from_plain(entry["figures"])) for name, entry in files)
+    wanted = [each for each in found if each.ran in WANTED[unused]]
+    return [each.as_json(inexact) for each in sorted(wanted, key=_Function.rank)]
 
 
-def keep(
-    folder: Path, files: Iterable[tuple[str, Figures]], inexact: Mapping[str, str]
-) -> JsonObject:
-    """Store the list with a report that is being made.
+def summary(files: Iterable[tuple[str, Figures]], inexact: Mapping[str, str]) -> JsonObject:
+    """How many functions there are, how many never ran, and the largest of these.
+
+    And how many ran at load only; None where the phase of one of them is unknown.
 
     Args:
-        folder: the report's.
         files: their figures.
         inexact: files whose lines were not all seen to run, and why.
-
-    Returns:
-        How many functions there are, how many never ran, the largest of these, and how many ran at
-        load only; None for the last where the phase of one of them is unknown.
-
-    Raises:
-        OSError: there is no room.
     """
-    found = _functions(files)
-    for each in found:
-        if each["file"] in inexact and each["covered"] < each["statements"]:
-            each["imported_early"] = inexact[each["file"]]
-    own_files.write(folder / FUNCTIONS, json.dumps(found))
-    ran = [Ran.of(each["covered"], each["runtime"]) for each in found]
+    found = [*_functions(files)]
+    ran = [each.ran for each in found]
     unused = [each for each, when in zip(found, ran, strict=True) if when is Ran.NEVER]
     return {
         "functions": len(found),
         "unused_functions": len(unused),
         "load_only_functions": count_load_only(ran),
-        "largest_unused": [*map(_told, unused[:LARGEST])],
+        "largest_unused": [
+            each.as_json(inexact) for each in heapq.nsmallest(LARGEST, unused, key=_Function.rank)
+        ],
     }
 
 
-def _functions(files: Iterable[tuple[str, Figures]]) -> list[JsonObject]:
-    """The functions of all files, the largest first."""
-    found = [each for name, figures in files for each in _functions_of(name, figures)]
-    return sorted(found, key=_rank)
+class _Function(NamedTuple):
+    file: str
+    name: str
+    line: int
+    statements: int
+    covered: int
+    runtime: int | None
+    reason: str | None  # why runtime is None
+
+    def rank(self) -> tuple[int, str, int]:
+        return -self.statements, self.file, self.line
+
+    @property
+    def ran(self) -> Ran | None:
+        return Ran.of(self.covered, self.runtime)
+
+    def as_json(self, inexact: Mapping[str, str]) -> JsonObject:
+        out = self._asdict()
+        if self.runtime is not None:
+            del out["reason"]
+        out["load_only"] = None if self.runtime is None else self.covered - self.runtime
+        out["ran"] = self.ran
+        if self.file in inexact and self.covered < self.statements:
+            out["imported_early"] = inexact[self.file]
+        return out
 
 
-def _rank(function: JsonObject) -> tuple[int, str, int]:
-    return -function["statements"], function["file"], function["line"]
-
-
-def _functions_of(name: str, figures: Figures) -> Iterator[JsonObject]:
-    for kind, own_name, line, counts, runtime in figures.regions:  # each as a Region
-        statements, missing = counts[0], counts[2]
-        if kind == KIND and own_name and statements:
-            found: JsonObject = {
-                "file": name,
-                "name": own_name,
-                "line": line,
-                "statements": statements,
-                "covered": statements - missing,
-                "runtime": runtime,
-            }
-            if runtime is None:
-                found["reason"] = figures.runtime_reason
-            yield found
-
-
-def _told(function: JsonObject) -> JsonObject:
-    """A function with `load_only` and `ran`, which follow from its other figures."""
-    covered, runtime = function["covered"], function["runtime"]
-    load_only = None if runtime is None else covered - runtime
-    return {**function, "load_only": load_only, "ran": Ran.of(covered, runtime)}
+def _functions(files: Iterable[tuple[str, Figures]]) -> Iterator[_Function]:
+    for file, figures in files:
+        for kind, name, line, counts, runtime in figures.regions:  # each as a Region
+            if kind == KIND and name and counts[0]:
+                reason = figures.runtime_reason if runtime is None else None
+                statements, missing = counts[0], counts[2]
+                covered = statements - missing
+                yield _Function(file, name, line, statements, covered, runtime, reason)

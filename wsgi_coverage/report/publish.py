@@ -1,7 +1,7 @@
 """Build reports in a folder of their own and publish them by renaming: old or new, never a half.
 
     cache_dir/
-        reports/<id>/   data.coverage report.txt files.json functions.json figures sources/
+        reports/<id>/   data.coverage report.txt files.json figures sources/
                         meta.json, and formats rendered later: coverage.json html/ and more
         current         the id of the published report
         build.lock      held by the process that builds

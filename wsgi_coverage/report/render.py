@@ -63,10 +63,10 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     own_files.write(folder / TEXT, _text(cov))
     _keep(analyst.entries, cov, folder, kept)
     analyst.tidy()
-    kept_functions = functions.keep(
-        folder, ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
+    of_functions = functions.summary(
+        ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
     )
-    return _summary(files, analyst.entries, reported, kept_functions, branch=branch)
+    return _summary(files, analyst.entries, reported, of_functions, branch=branch)
 
 
 def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, str]:

@@ -12,12 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from coverage import CoverageData
 from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
-from wsgi_coverage.analysis.functions import FUNCTIONS
+from wsgi_coverage.analysis.analyst import Entry
+from wsgi_coverage.analysis.cache import FIGURES, pack
+from wsgi_coverage.analysis.figures import Figures, Region
 from wsgi_coverage.collect.engines.attention import Attention
-from wsgi_coverage.model import Gathering, Measuring, Report, WorkerState
+from wsgi_coverage.model import Gathering, JsonObject, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import FILES, TEXT
@@ -168,16 +171,28 @@ class StandInWorker:
         return [verb for verb, _ in self.asked]
 
 
+def figures_with(function: JsonObject) -> bytes:
+    """What a report stores of the figures of one file with one function."""
+    counts = [function["statements"], 0, function["statements"] - function["covered"], 0, 0, 0]
+    region = Region("function", function["name"], function["line"], counts, function["runtime"])
+    name = function["file"]
+    figures = Figures(counts=counts, missing="", regions=[region])
+    entry = Entry(filename=name, shown=name, source=None, known_as=None, figures=figures)
+    return pack({"config": {}, "files": {name: entry.as_plain()}, "failures": {}})
+
+
 def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
     """Write what a report consists of, the same each time."""
     (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
     (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
-    (folder / FUNCTIONS).write_text(json.dumps([FUNCTION]), encoding="utf-8")
+    (folder / FIGURES).write_bytes(figures_with(FUNCTION))
     (folder / JSON).write_text('{"totals": {}}', encoding="utf-8")
     (folder / XML).write_text("<coverage/>", encoding="utf-8")
     (folder / LCOV).write_text("SF:app.py", encoding="utf-8")
     (folder / SITE).write_bytes(b"PK")
-    (folder / DATA).write_bytes(b"SQLite format 3\x00")
+    data = CoverageData(basename=str(folder / DATA))
+    data.add_lines({"app.py": [1]})
+    data.close(force=True)
     (folder / HTML).mkdir()
     (folder / HTML / "index.html").write_bytes(PAGE)
     (folder / HTML / "style.css").write_text("body {}", encoding="utf-8")

@@ -38,7 +38,7 @@ def test_a_refresh_renders_no_format(out: Path) -> None:
 
     assert names == {
         *("data.coverage", "figures", "files.json", "meta.json"),
-        *("functions.json", "origin.json", "report.txt", "sources"),
+        *("origin.json", "report.txt", "sources"),
     }
 
 

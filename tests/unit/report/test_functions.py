@@ -8,7 +8,7 @@ from typing import Any
 import coverage
 import pytest
 
-from wsgi_coverage.analysis.functions import FUNCTIONS, Unused, functions
+from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.model import Report
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.render import FILES
@@ -210,13 +210,3 @@ def test_the_summary_counts_functions_and_names_the_largest_that_never_ran(
     assert summary["functions"] == len(functions(folder, unused=False))
     assert summary["unused_functions"] == len(functions(folder, unused=True))
     assert summary["largest_unused"] == functions(folder, unused=True)
-
-
-def test_a_report_of_an_older_version_without_a_list_of_functions_still_has_them(
-    ran: Callable[..., Path],
-) -> None:
-    folder = ran({"load": LOAD, "runtime": [2, 3, 4, 5]})
-    with_list = functions(folder, unused=False)
-    (folder / FUNCTIONS).unlink()
-
-    assert functions(folder, unused=False) == with_list != []
