@@ -18,6 +18,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,8 @@ from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
-from wsgi_coverage.offload.process import CHUNK, Process, start_apart
+from wsgi_coverage.offload.process import CHUNK, Other, Process, start_apart
+from wsgi_coverage.store import private
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -52,6 +54,7 @@ def call(
     *arguments: Any,
     tick: Tick,
     plugins: bool = False,
+    waits: bool = False,
     silence: float = SILENCE,
     **keywords: Any,
 ) -> T:
@@ -61,6 +64,8 @@ def call(
         function: of a module of this package; its arguments and its result are pickled.
         tick: called a few times a second while the child is waited for.
         plugins: whether modules from outside this package will be imported by name.
+        waits: whether the process may be one that waits after another call, of any process of this
+            host that would start it alike, and may wait itself afterwards.
         silence: seconds without a message after which the child is given up.
 
     Raises:
@@ -69,14 +74,16 @@ def call(
         WsgiCoverageError: what the function raises of these.
         OSError: the system refused the child to open or to write a file; its error number.
     """
-    job = _job((function, arguments, keywords), plugins=plugins)
+    place = _place(plugins=plugins) if waits else None
+    job = _job((function, arguments, keywords), plugins=plugins, place=place)
     reasons = []
-    for executable in interpreter.candidates():
+    for name, start in _starts(place):
         try:
-            value: T = _call(executable, job, tick=tick, silence=silence)
+            value: T = _call(start, job, tick=tick, silence=silence)
             return value
         except _WrongInterpreterError as error:
-            reasons.append(f"{executable} {error}")
+            if name != place:
+                reasons.append(f"{name} {error}")
     raise NoInterpreterError("; ".join(reasons) or "no interpreter was found")
 
 
@@ -146,24 +153,57 @@ class Begun:
         self._channel.close()
 
 
-def _job(call: object, *, plugins: bool, outlives: bool = False) -> bytes:
+def _job(call: object, *, plugins: bool, outlives: bool = False, place: str | None = None) -> bytes:
     pickled = pickle.dumps(call)
     header = {
-        "version": child_main.python_version(),
-        "path": interpreter.search_path(),
-        "folder": workdir.folder(),
-        "package": str(SCRIPT.parents[1]),
-        "plugins": plugins,
+        **_circumstances(plugins=plugins),
         "outlives": outlives,
+        "worker": os.getpid(),
+        "waiting": place,
         "size": len(pickled),
     }
     return json.dumps(header).encode() + b"\n" + pickled
 
 
-def _call(executable: str, job: bytes, *, tick: Tick, silence: float) -> Any:
-    command = interpreter.command(executable, SCRIPT)
+def _circumstances(*, plugins: bool) -> JsonObject:
+    """What a call depends on, beside its arguments."""
+    return {
+        "version": child_main.python_version(),
+        "path": interpreter.search_path(),
+        "folder": workdir.folder(),
+        "package": str(SCRIPT.parents[1]),
+        "plugins": plugins,
+    }
+
+
+def _place(*, plugins: bool) -> str | None:
+    """Where a process listens that was started for such a call; None: none is to.
+
+    A process that is the first of a container would be given what is no child of anybody's.
+    """
+    if plugins or os.getpid() == 1:
+        return None
+    circumstances = _circumstances(plugins=plugins)
     try:
-        process = Process(command, interpreter.environment(os.environ))
+        folder = circumstances["folder"] or os.getcwd()  # noqa: PTH109
+    except OSError:  # it was removed
+        return None
+    env = sorted(interpreter.environment(os.environ).items())
+    return private.socket_for_user(json.dumps([circumstances, folder, env]))
+
+
+def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Other]]]:
+    """Ways to come by a process: who waits at a place, then interpreters, the likeliest first."""
+    if place is not None:
+        yield place, partial(Other, place)
+    env = interpreter.environment(os.environ)
+    for executable in interpreter.candidates():
+        yield executable, partial(Process, interpreter.command(executable, SCRIPT), env)
+
+
+def _call(start: Callable[[], Other], job: bytes, *, tick: Tick, silence: float) -> Any:
+    try:
+        process = start()
     except OSError as error:
         raise _WrongInterpreterError(f"does not start: {error.strerror}") from error
     with contextlib.closing(process):
@@ -173,10 +213,11 @@ def _call(executable: str, job: bytes, *, tick: Tick, silence: float) -> Any:
 class _Conversation:
     """The messages between a worker and its child."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Other) -> None:
         self._process = process
         self._received = bytearray()
         self._greeted = False
+        self._is_child = True  # as far as it is known: its end may be seen
 
     def until_value(self, job: bytes, *, tick: Tick, silence: float) -> Any:
         """Send the job, wait for the result, and return it."""
@@ -185,11 +226,16 @@ class _Conversation:
         heard = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(process.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            selector.register(process.stderr, selectors.EVENT_READ)
+            if process.stderr is not None:
+                selector.register(process.stderr, selectors.EVENT_READ)
             while time.monotonic() - heard < (silence if self._greeted else GREETING):
                 ready = {key.fd: mask for key, mask in selector.select(TICK)}
                 tick()
-                if process.stderr in ready and not process.read_stderr():
+                if (
+                    process.stderr is not None
+                    and process.stderr in ready
+                    and not process.read_stderr()
+                ):
                     selector.unregister(process.stderr)
                 mask = ready.get(process.socket.fileno(), 0)
                 if mask & selectors.EVENT_WRITE:
@@ -197,7 +243,7 @@ class _Conversation:
                     if not left:
                         selector.modify(process.socket, selectors.EVENT_READ)
                 # A process forked meanwhile may hold the other end open: look at the child, too.
-                ended = not mask and process.has_ended()
+                ended = not mask and self._is_child and process.has_ended()
                 if ended or mask & selectors.EVENT_READ:
                     chunk = process.receive()
                     if chunk:
@@ -228,6 +274,8 @@ class _Conversation:
             if message["version"] != child_main.python_version():
                 raise _WrongInterpreterError(f"is {message['version']}")
             self._greeted = True
+        elif message["kind"] == "waits":
+            self._is_child = False
         elif message["kind"] == "files":
             progress.note(message["done"], message["total"])
         elif message["kind"] == "error":
@@ -245,7 +293,7 @@ class _Conversation:
         what += f"; it wrote: {last_words}" if last_words else ""
         if not self._greeted:
             return _WrongInterpreterError(what)
-        log.error("the child process %d that made a report %s", self._process.pid, what)
+        log.error("a child process that made a report %s", what)
         return BuildFailedError(
             f"the process that made the report {what}; what was published stands"
         )
@@ -256,11 +304,11 @@ def _parsed(line: bytes) -> JsonObject | None:
     try:
         found: JsonObject = json.loads(line)
         match found:
-            case {"kind": "hello", "version": str()} | {
-                "kind": "files",
-                "done": int(),
-                "total": int(),
-            }:
+            case (
+                {"kind": "hello", "version": str()}
+                | {"kind": "waits"}
+                | {"kind": "files", "done": int(), "total": int()}
+            ):
                 pass
             case {
                 "kind": "error",

@@ -1,9 +1,13 @@
-"""The child's side: a script that does one job for a worker and ends. Started by offload/child.py.
+"""The child's side: a script that does a job for a worker. Started by offload/child.py.
 
 Its standard input is the worker's socket: one line of JSON, then a pickle (a function, its
 arguments). It answers there, a JSON object a line: `hello`, any number of `files`, then `value` or
-`error`. It ends when the worker ends, which it sees by the end of its input, unless the job is one
-that outlives the worker.
+`error`; `waits` before a value after which it is no child any more. It ends when the worker ends,
+which it sees by the end of its input, unless the job is one that outlives the worker.
+
+To start, and to import what reports need, takes as long as a report on few changes. So where the
+worker wants it, the process then waits some seconds for a next job, on a socket in a folder of this
+user's. By then it is no child of the worker's any more, which may wait for any child of its own.
 
 Concurrency: a thread watches the input; the job runs on the main thread.
 """
@@ -17,11 +21,13 @@ import json
 import os
 import pickle
 import select
+import socket
 import sys
 import threading
 import time
 import traceback
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +36,36 @@ EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before 
 GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
 EVERY = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
+WAITING = 30.0  # seconds that it waits for a next job
+LOOK = 1.0  # seconds between two looks whether it is still to wait
+MOST_MEMORY = 100_000_000  # bytes that a process which waits may take; more is worth a new one
 
 
 class Worker:
-    """The child's end of the channel to the worker."""
+    """The child's end of the channel to the worker, which is its standard input."""
 
     def __init__(self) -> None:
-        _close_all_above(2)
-        self._out = os.dup(1)
-        os.dup2(2, 1)  # what a plugin prints is no message
+        self._out = os.dup(0)
         self._due = 0.0
+
+    def job(self) -> tuple[dict[str, Any], bytes]:
+        """What the worker wants: a header, and the pickled call; ends this process if it is gone.
+
+        Raises:
+            OSError: the worker has closed the channel.
+        """
+        with open(0, "rb", closefd=False) as given:
+            header: dict[str, Any] = json.loads(given.readline() or "null") or os._exit(1)
+            if not header["outlives"]:  # who has ended cannot be told, and is not to be
+                self.tell("hello", version=python_version())
+            pickled = given.read(header["size"])
+        if header["version"] != python_version() or len(pickled) < header["size"]:
+            os._exit(1)  # another Python than the worker's, or the worker is gone
+        return header, pickled
+
+    def close(self) -> None:
+        """Close the channel, as far as it is not the standard input."""
+        os.close(self._out)
 
     def tell(self, kind: str, **message: Any) -> None:
         """Send a message: a line of JSON with its `kind` and the other fields.
@@ -60,30 +86,40 @@ class Worker:
 
 
 def main() -> None:
-    """Do the job that the worker sends, and end."""
-    worker = Worker()
-    given = sys.stdin.buffer
-    header = json.loads(given.readline())
-    if not header["outlives"]:  # who has ended cannot be told, and is not to be
-        worker.tell("hello", version=python_version())
-    pickled = given.read(header["size"])
-    if header["version"] != python_version() or len(pickled) < header["size"]:
-        os._exit(1)  # another Python than the worker's, or the worker is gone
-    if not header["outlives"]:
-        watch = threading.Thread(target=_end_with_the_worker, args=(os.getppid(),), daemon=True)
-        watch.start()
-        gc.set_threshold(GARBAGE)
-    _be_modest()
-    try:
-        _prepare_imports(header)
-        if header["folder"] is not None:
-            with contextlib.suppress(OSError):  # it was removed
-                os.chdir(header["folder"])
-        worker.tell("value", pickle=base64.b64encode(_work(worker, pickled)).decode())
-    except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
-        with contextlib.suppress(OSError):  # it has ended
-            worker.tell("error", **_described(error))
-    os._exit(0)  # nothing is left to do, and exit handlers are not ours
+    """Do the job that the worker sends, and those of others that come meanwhile; then end."""
+    _close_all_above(2)
+    os.dup2(2, 1)  # what a plugin prints is no message
+    parent: int | None = os.getppid()  # None: it is no child of the worker's any more
+    while True:
+        worker = Worker()
+        header, pickled = worker.job()
+        done = threading.Event()
+        if not header["outlives"]:
+            watch = threading.Thread(target=_end_with_the_worker, args=(parent, done), daemon=True)
+            watch.start()
+            gc.set_threshold(GARBAGE)
+        listener = None
+        try:
+            if parent is not None:
+                _be_modest()
+                _prepare(header)
+            value = base64.b64encode(_work(worker, pickled)).decode()
+            listener = _listen(header["waiting"]) if header["waiting"] else None
+            if listener is not None and parent is not None:
+                worker.tell("waits")
+                _leave_the_worker()
+                parent = None
+            done.set()  # what comes from now on is the next job
+            worker.tell("value", pickle=value)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
+            with contextlib.suppress(OSError):  # it has ended
+                worker.tell("error", **_described(error))
+            if listener is not None:
+                Path(header["waiting"]).unlink(missing_ok=True)
+            os._exit(0)
+        worker.close()
+        if listener is None or not _has_next(listener, header["waiting"], header["worker"]):
+            os._exit(0)  # nothing is left to do, and exit handlers are not ours
 
 
 def _work(worker: Worker, pickled: bytes) -> bytes:
@@ -110,6 +146,82 @@ def _described(error: BaseException) -> dict[str, Any]:
     }
 
 
+def _listen(place: str) -> socket.socket | None:
+    """Listen for a next job; None: another process does, or this one is too large to wait."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        if pages * os.sysconf("SC_PAGE_SIZE") <= MOST_MEMORY and hasattr(os, "pidfd_open"):
+            before = os.umask(0o177)
+            try:
+                listener.bind(place)
+            finally:
+                os.umask(before)
+            listener.listen(1)
+            return listener
+    except (OSError, ValueError):
+        pass
+    listener.close()
+    return None
+
+
+def _leave_the_worker() -> None:
+    """Go on in a process that is no child of the worker's; the one that was ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the thread that watches does not matter in it
+        if os.fork():
+            os._exit(0)
+
+
+def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
+    """Wait for a next job, and have it on standard input; False: none came.
+
+    Whoever connects while another one's job is done is refused, and starts a process.
+
+    Args:
+        listener: as from `_listen`.
+        place: its path; who removes it ends this process.
+        worker: process id of the worker that sent the last job; this process ends with it.
+    """
+    devnull = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(devnull, fd)
+    os.close(devnull)
+    gc.collect()
+    deadline = time.monotonic() + WAITING
+    ended, own = -1, None
+    try:
+        own = os.lstat(place).st_ino
+        ended = os.pidfd_open(worker)
+        while time.monotonic() < deadline and os.lstat(place).st_ino == own:
+            ready = select.select([listener.fileno(), ended], [], [], LOOK)[0]
+            if ended in ready:
+                break
+            if ready:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.setblocking(True)
+                    os.dup2(connection.fileno(), 0)
+                return True
+    except OSError:
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            if own is not None and os.lstat(place).st_ino == own:
+                os.unlink(place)  # noqa: PTH108
+        listener.close()
+        if ended >= 0:
+            os.close(ended)
+    return False
+
+
+def _prepare(header: dict[str, Any]) -> None:
+    _prepare_imports(header)
+    if header["folder"] is not None:
+        with contextlib.suppress(OSError):  # it was removed
+            os.chdir(header["folder"])
+
+
 def _prepare_imports(header: dict[str, Any]) -> None:
     # What stands here already is the standard library: no module of the application hides it.
     sys.path += [path for path in header["path"] if path not in sys.path]
@@ -132,15 +244,19 @@ def _be_modest() -> None:
         Path("/proc/self/oom_score_adj").write_text(EXPENDABLE, encoding="ascii")
 
 
-def _end_with_the_worker(parent: int) -> None:
-    """End when the worker does: its socket closes, or this process gets another parent.
+def _end_with_the_worker(parent: int | None, done: threading.Event) -> None:
+    """End when the worker does, or gives up: its socket closes.
 
-    A fork of the worker's may hold the socket open longer.
+    Args:
+        parent: process id of the worker, of which a fork may hold the socket open longer; None: it
+            is not the parent of this process.
+        done: set when the job is done.
     """
-    while os.getppid() == parent:
-        if select.select([0], [], [], 1.0)[0]:
+    while parent in (None, os.getppid()) and not done.is_set():
+        if select.select([0], [], [], LOOK)[0]:
             break
-    os._exit(1)
+    if not done.is_set():
+        os._exit(1)
 
 
 def _close_all_above(highest: int) -> None:

@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 # gevent puts one into os that works in the main thread only.
@@ -33,32 +34,28 @@ REAP_PATIENCE = 1.0  # seconds for one that has hung up to end
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
 
-class Process:
-    """A child process, the socket that is its stdin and stdout, and a pipe from its stderr.
+class Other:
+    """A process that is no child of this one, by the socket that it listens on.
+
+    Args:
+        path: of the socket.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: nobody listens there.
     """
 
-    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
-        self._tail = b""
-        self._status: int | None = None  # as waitpid has it
-        self._gone = False  # ended and reaped, by us or by other code
-        self.socket: socket.socket
-        self.stderr: int
-        self.pid: int
-        self.socket, channel = _pair()
-        self.stderr, stderr = os.pipe()
-        try:
-            self.pid = _spawn(command, env, channel.fileno(), stderr)
-        except BaseException:
-            self._close_channel()
-            raise
-        finally:
-            channel.close()
-            os.close(stderr)
+    stderr: int | None = None  # a pipe from it
+
+    def __init__(self, path: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
         self.socket.setblocking(False)
-        os.set_blocking(self.stderr, False)
+        try:
+            self.socket.connect(path)
+        except OSError as error:
+            self.socket.close()
+            if isinstance(error, ConnectionRefusedError):  # it was killed
+                Path(path).unlink(missing_ok=True)
+            raise
 
     def send(self, data: memoryview) -> int:
         """Send what the socket takes; return how many bytes, or all of them where it is closed."""
@@ -77,6 +74,54 @@ class Process:
             return None
         except OSError:
             return b""
+
+    def read_stderr(self) -> bool:
+        """Read what it wrote to stderr; return False at the end."""
+        return False
+
+    def last_words(self) -> str:
+        """The last lines that it wrote to stderr."""
+        return ""
+
+    def ending(self) -> str:
+        """How it ended, as a phrase for a message; to be asked when it has closed its socket."""
+        return "ended"
+
+    def has_ended(self) -> bool:
+        """Tell whether it is known to have ended; if not, the end of its socket tells."""
+        return False
+
+    def close(self) -> None:
+        """Close the socket; it ends then, if it has not done what was asked for."""
+        self.socket.close()
+
+
+class Process(Other):
+    """A child process, the socket that is its stdin and stdout, and a pipe from its stderr.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    stderr: int
+
+    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+        self._tail = b""
+        self._status: int | None = None  # as waitpid has it
+        self._gone = False  # ended and reaped, by us or by other code
+        self.pid: int
+        self.socket, channel = _pair()
+        self.stderr, stderr = os.pipe()
+        try:
+            self.pid = _spawn(command, env, channel.fileno(), stderr)
+        except BaseException:
+            self._close_channel()
+            raise
+        finally:
+            channel.close()
+            os.close(stderr)
+        self.socket.setblocking(False)
+        os.set_blocking(self.stderr, False)
 
     def read_stderr(self) -> bool:
         """Read what it wrote to stderr; return False at the end."""

@@ -84,7 +84,7 @@ def call_somewhere(
     # coverage.py takes relative names, and patterns, to be about the folder that it is in.
     if (is_large or workdir.has_moved()) and process.IS_POSSIBLE:
         try:
-            result = child.call(function, tick=tick, plugins=plugins)
+            result = child.call(function, tick=tick, plugins=plugins, waits=True)
         except child.NoInterpreterError as error:
             _why_inside = str(error)
             log.warning(

@@ -79,6 +79,23 @@ def places(data_file: Path) -> list[Path]:
     return [top / identity for top in _own_tops() if _is_own(top / identity)]
 
 
+def socket_for_user(purpose: str) -> str | None:
+    """The address of a socket of this user's, for one purpose, on this host and in this container.
+
+    None: there is no folder for it yet, or its name is too long.
+
+    Args:
+        purpose: any text.
+    """
+    where = [*_system()]
+    with contextlib.suppress(OSError):
+        where.append(str(Path("/proc/self/ns/mnt").readlink()))  # paths mean the same there
+    for top in _own_tops():
+        path = str(top / f"socket-{_digest([*where, purpose])}")
+        return path if len(os.fsencode(path)) <= MAX_ADDRESS else None
+    return None
+
+
 def refused(data_file: Path, used: Path) -> list[str]:
     """Folders that are not used because they are not this user's alone, each with the reason.
 

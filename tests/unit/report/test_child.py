@@ -3,10 +3,14 @@
 import colorsys
 import contextlib
 import os
+import select
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest
 
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, is_disk_full
 from wsgi_coverage.offload import child, child_main, interpreter, process, progress
+from wsgi_coverage.store import private
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
 
@@ -71,6 +76,14 @@ def hang_up():
         except OSError:
             pass
     time.sleep(60)
+
+def who():
+    return os.getpid(), os.getppid()
+
+def take(size):
+    global taken
+    taken = bytes(1) * size
+    return os.getpid()
 
 def count(total):
     for done in range(1, total + 1):
@@ -373,3 +386,149 @@ def test_where_no_python_is_that_is_said(jobs: Any, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(child.NoInterpreterError, match="/nowhere/python does not start"):
         call(jobs.print_and_return)
+
+
+@pytest.fixture
+def waiting(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which processes wait; it is empty, and its path is short."""
+    with tempfile.TemporaryDirectory(dir=private.SHORT) as name:
+        monkeypatch.setattr(private, "SHARED_MEMORY", Path(name))
+        yield private.private_folder(Path(name, "data")).parent
+
+
+def sockets(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_socket()]
+
+
+def has_ended(pid: int) -> bool:
+    """Wait for the end of a process; False where it has not ended after some seconds."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 20)[0])
+    finally:
+        os.close(fd)
+
+
+def one_that_waits(jobs: Any) -> int:
+    """The process id of a process that waits: one that was forked by the first, which ended."""
+    call(jobs.who, waits=True)
+    return int(call(jobs.who, waits=True)[0])
+
+
+def test_a_process_that_waits_does_the_next_call_and_is_no_child(waiting: Path, jobs: Any) -> None:
+    before = children()
+    pid = one_that_waits(jobs)
+
+    again, parent = call(jobs.who, waits=True)
+
+    assert again == pid != os.getpid()
+    assert parent != os.getpid()
+    assert children() == before
+    assert call(jobs.who)[0] != pid
+    assert [path.stat().st_mode & 0o777 for path in sockets(waiting)] == [0o600]
+
+
+def test_it_has_no_file_open_while_it_waits(waiting: Path, jobs: Any) -> None:
+    pid = one_that_waits(jobs)
+    files = Path(f"/proc/{pid}/fd")
+    there = {link.readlink().name.partition(":")[0] for link in files.iterdir() if link.exists()}
+    assert there <= {"null", "socket", "anon_inode"}
+
+
+def test_what_it_does_is_told_like_that_of_any_other(waiting: Path, jobs: Any) -> None:
+    noted: list[int] = []
+    call(jobs.who, waits=True)
+
+    with progress.told_to(lambda done, total: noted.append(done)):
+        call(jobs.count, 20, waits=True)
+    with pytest.raises(ConfigurationError, match=r"^it is refused$"):
+        call(jobs.refuse, waits=True)
+
+    assert noted[-1] == 20
+
+
+def test_another_process_of_the_host_is_served_by_it_and_it_ends_with_the_last(
+    waiting: Path, jobs: Any, tmp_path: Path
+) -> None:
+    pid = one_that_waits(jobs)
+    code = f"""
+import sys
+sys.path[:] = {sys.path!r}
+from pathlib import Path
+from wsgi_coverage.offload import child
+from wsgi_coverage.store import private
+private.SHARED_MEMORY = Path({str(waiting.parent)!r})
+import jobs_of_the_test as jobs
+print(child.call(jobs.who, tick=lambda: None, waits=True)[0])
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert int(told.stdout) == pid
+    assert has_ended(pid)
+    assert sockets(waiting) == []
+
+
+@pytest.mark.parametrize("change", ["environment", "folder"])
+def test_it_does_no_call_that_would_start_another_process(
+    waiting: Path, jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    pid = one_that_waits(jobs)
+    if change == "environment":
+        monkeypatch.setenv("SHOP", "x")
+    else:
+        monkeypatch.chdir(tmp_path)
+
+    assert call(jobs.who, waits=True)[0] != pid
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_one_that_dies_is_replaced(waiting: Path, jobs: Any, when: str) -> None:
+    pid = one_that_waits(jobs)
+    if when == "before":
+        os.kill(pid, signal.SIGKILL)
+        assert has_ended(pid)
+    else:
+        with pytest.raises(BuildFailedError, match="ended before it was done"):
+            call(jobs.complain_and_die, signal.SIGKILL, waits=True)
+
+    again, _ = call(jobs.who, waits=True)
+
+    assert again != pid
+    assert one_that_waits(jobs) == call(jobs.who, waits=True)[0]
+
+
+def test_calls_at_the_same_time_are_done_by_several(waiting: Path, jobs: Any) -> None:
+    call(jobs.who, waits=True)
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(call, jobs.count, 5, waits=True) for _ in range(8)]
+
+    assert [each.result() for each in done] == [None] * 8
+    assert len(sockets(waiting)) == 1
+
+
+def test_one_that_takes_much_memory_does_not_wait(waiting: Path, jobs: Any) -> None:
+    pid = call(jobs.take, child_main.MOST_MEMORY, waits=True)
+
+    assert has_ended(pid)
+    assert sockets(waiting) == []
+
+
+def test_who_removes_the_socket_ends_it(waiting: Path, jobs: Any) -> None:
+    pid = one_that_waits(jobs)
+    sockets(waiting)[0].unlink()
+
+    assert has_ended(pid)
+
+
+def test_none_waits_for_the_first_process_of_a_container(
+    waiting: Path, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsgi_coverage.offload.child.os.getpid", lambda: 1)
+
+    assert has_ended(call(jobs.who, waits=True)[0])
+    assert sockets(waiting) == []
