@@ -3,7 +3,7 @@
 The first report of a large application takes seconds, most of them for parsing. So the process that
 waits for the autosave (wsgi_coverage.collect.autosave) parses the sources meanwhile, once the load
 is over and the host is idle: in a child process of the lowest priority, one a host. The analyses go
-to the cache that reports read.
+to the cache that reports read, and the figures of what has been executed by then, too.
 
 Concurrency: `Ahead` is a value, made in a worker; it is called in the process that waits, alone
 there, under a lock of the host that is never waited for.
@@ -16,13 +16,16 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import ANALYSIS, FIGURES, VERSIONS, AnalysisCache, digest
 from wsgi_coverage.collect.sources import packages
 from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.model import Gathering
 from wsgi_coverage.offload import capacity
 from wsgi_coverage.store.file_lock import turn
 from wsgi_coverage.system import own_files
@@ -69,7 +72,7 @@ class Ahead:
 
         own_files.make_folder(self.folder)
         with contextlib.suppress(TimeoutError), turn(self.folder.parent / LOCK, 0.0):
-            child.call(parse, self, names, state, tick=tick)
+            child.call(parse, self, reading, state, tick=tick)
 
     def places(self, names: Sequence[str]) -> list[str]:
         """The folders, and single modules, of `source`, as full paths; nothing is imported for it.
@@ -140,21 +143,48 @@ def _below(places: Sequence[str]) -> Iterator[str | None]:
                     yield os.path.join(folder, each)  # noqa: PTH118  of thousands
 
 
-def parse(ahead: Ahead, names: Sequence[str], state: str) -> None:
-    """Parse, in a child process.
+def parse(ahead: Ahead, reading: Reading, state: str) -> None:
+    """Parse, and count what has been executed so far, in a child process.
 
     Args:
         ahead: which sources are parsed.
-        names: of files that have been executed.
+        reading: of the host's memory.
         state: replaced when all is done.
     """
     from wsgi_coverage.analysis import parsing  # imports coverage.py: 0.1 s, 15 MB
+    from wsgi_coverage.analysis.source import rules_of
 
     os.nice(NICENESS)
-    kept = AnalysisCache(ahead.folder)
     config = pickle.loads(ahead.config)  # noqa: S301  the worker's own
-    used = parsing.parse_ahead(
-        config, ahead.places(names), names, ahead.folder, branch=ahead.branch
-    )
-    kept.put(DONE, state)
+    names = [*reading.names()]
+    wanted = parsing.sources_of(config, ahead.places(names), names)
+    small = [name for name in wanted if parsing.is_small_enough(name)]
+    used = parsing.fill(small, rules_of(config, branch=ahead.branch), ahead.folder)
+    if small and len(small) == len(wanted):
+        _count(ahead, reading, config, wanted)
+    kept = AnalysisCache(ahead.folder)
     kept.prune({*used, FIGURES, VERSIONS, DONE})
+    kept.put(DONE, state)
+
+
+def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -> None:
+    """Have the cache hold the figures of all files, by building a report that nobody reads.
+
+    The first report counts those again that something more has been executed of.
+    """
+    from wsgi_coverage.report.build import Source, build
+    from wsgi_coverage.report.publish import Publisher
+
+    source = Source(
+        config=config,
+        branch=ahead.branch,
+        data_files=[],
+        unexecuted=[(name, None) for name in wanted],
+        gathering=Gathering(workers=(), ended_at=clock.now()),
+        collected=clock.now(),
+        autosave_interval=0.0,
+        analysis_dir=ahead.folder,
+        memory=[reading],
+    )
+    with contextlib.suppress(Exception):  # who asks for a report is told
+        Publisher(ahead.folder.parent).build_unread(partial(build, source))

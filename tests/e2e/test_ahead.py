@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, read
 from wsgi_coverage.store.file_lock import turn
 
 FILES = 30
@@ -59,8 +60,14 @@ def analyses(large: Any) -> dict[str, tuple[int, int]]:
     return {
         name: (status.st_ino, status.st_mtime_ns)
         for name, status in found.items()
-        if name not in ("ahead", "figures") and not name.startswith(".")
+        if name not in ("ahead", FIGURES, VERSIONS) and not name.startswith(".")
     }
+
+
+def counted(large: Any) -> dict[str, str]:
+    """What the figures of each file were counted from."""
+    figures = read(cache(large) / "analysis" / FIGURES)
+    return {name: entry["known_as"] for name, entry in figures["files"].items()}
 
 
 def serve(large: Any, *options: str, env: dict[str, str] = ALWAYS) -> Any:
@@ -71,19 +78,20 @@ def serve(large: Any, *options: str, env: dict[str, str] = ALWAYS) -> Any:
 
 
 @pytest.mark.parametrize("branch", ["0", "1"])
-def test_after_the_first_request_all_is_parsed_and_the_first_refresh_parses_nothing(
+def test_after_the_first_request_all_is_parsed_and_the_first_refresh_counts_nothing(
     large: Any, until: Until, branch: str
 ) -> None:
     server = serve(large, env={**ALWAYS, "WSGI_COVERAGE_BRANCH": branch})
     until((cache(large) / "analysis" / "ahead").exists, "all to be parsed")
-    ahead = analyses(large)
+    ahead, figures = analyses(large), counted(large)
 
     report = server.refresh()
 
     assert report["summary"]["files"] == FILES + 1
     assert report["complete"]
-    assert len(ahead) == FILES + 1
+    assert len(ahead) == len(figures) == FILES + 1
     assert analyses(large) == ahead
+    assert counted(large) == figures
 
 
 def test_nothing_of_it_is_left_when_the_server_ends(large: Any, until: Until) -> None:

@@ -14,7 +14,7 @@ import pytest
 from wsgi_coverage import ahead as ahead_module
 from wsgi_coverage.ahead import DONE, LOCK, Ahead, is_worth, parse, plan
 from wsgi_coverage.analysis import parsing
-from wsgi_coverage.analysis.cache import AnalysisCache
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.analysis.source import name_of, rules_of
 from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.data.stamp import fingerprint_of
@@ -70,10 +70,12 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What is had parsed: each time the names of files that have been executed. It is worth it."""
     calls: list[list[str]] = []
 
-    def call(function: Callable[..., None], ahead: Ahead, names: list[str], *more: Any, tick: Any):
+    def call(
+        function: Callable[..., None], ahead: Ahead, reading: Reading, *more: Any, tick: Any
+    ) -> None:
         assert function is parse
-        calls.append([Path(name).name for name in names])
-        parse(ahead, names, *more)
+        calls.append(sorted(Path(name).name for name in reading.names()))
+        parse(ahead, reading, *more)
 
     monkeypatch.setattr(child, "call", call)
     monkeypatch.setattr(os, "nice", lambda _: 0)
@@ -136,7 +138,7 @@ def test_it_is_done_once_and_again_where_there_are_other_sources(
     for each in (*lazily, reading(project / "lazy.py", project / "shop/app.py")):
         ahead(each, go_on)
 
-    assert parsed == [[], ["lazy.py"], ["lazy.py", "app.py"]]
+    assert parsed == [[], ["lazy.py"], ["app.py", "lazy.py"]]
 
 
 def test_what_was_not_finished_is_tried_again(
@@ -237,6 +239,31 @@ def test_a_source_that_takes_more_memory_than_there_is_is_left_to_the_report(
     app, large = kept(ahead, project / "shop/app.py", project / "shop/large.py")
     assert app is not None
     assert large is None
+    assert AnalysisCache(ahead.folder).get(FIGURES) is None
+
+
+def test_what_has_been_executed_so_far_is_counted_and_no_report_is_left(
+    ahead: Ahead, project: Path, parsed: list[list[str]]
+) -> None:
+    ahead(reading(project / "lazy.py"), go_on)
+
+    files = AnalysisCache(ahead.folder).get(FIGURES)["files"]
+    cache = ahead.folder.parent
+    assert {Path(name).name for name in files} >= {"lazy.py", "app.py", "deep.py", "book.py"}
+    assert all(each["known_as"] for each in files.values())
+    assert list((cache / "reports").iterdir()) == []
+    assert not (cache / "current").exists()
+
+
+def test_where_no_report_can_be_written_the_sources_are_parsed_all_the_same(
+    ahead: Ahead, project: Path, parsed: list[list[str]]
+) -> None:
+    ahead.folder.parent.mkdir()
+    (ahead.folder.parent / "reports").write_text("in the way")
+
+    ahead(reading(), go_on)
+
+    assert kept(ahead, project / "shop/app.py") != [None]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from wsgi_coverage.analysis.source import (
     kept_as,
     name_of,
     read_content,
-    rules_of,
     text_of,
 )
 from wsgi_coverage.compat import names, needs
@@ -160,25 +159,21 @@ def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
     return analyse(text_of(filename, content), filename, rules)
 
 
-def parse_ahead(
-    config: Any, places: Iterable[str], executed: Iterable[str], folder: Path, *, branch: bool
-) -> set[str]:
-    """Parse the sources that the next report will be about, unless they take too much memory.
+def sources_of(config: Any, places: Iterable[str], executed: Iterable[str]) -> list[str]:
+    """The sources that the next report will be about; none where analyses cannot be kept.
 
     Args:
         config: coverage.py's.
         places: folders and modules of `source`.
         executed: names of files that have been executed.
-        folder: where analyses are kept.
-        branch: whether branches are measured.
-
-    Returns:
-        The names of the analyses in the cache.
     """
     if not can_be_kept() or names.missing(needs.PATTERNS):
-        return set()
-    most = capacity.room() // PER_BYTE
+        return []
     is_reported = filter_of(config)
     found = {workdir.here(name): None for name in (*executed, *below(config, places))}
-    wanted = [name for name in sorted(found) if size_of(name) <= most and is_reported(name)]
-    return fill(wanted, rules_of(config, branch=branch), folder)
+    return [name for name in sorted(found) if is_reported(name)]
+
+
+def is_small_enough(name: str) -> bool:
+    """Tell whether a source can be parsed within an eighth of the free memory."""
+    return size_of(name) <= capacity.room() // PER_BYTE

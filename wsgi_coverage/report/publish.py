@@ -246,6 +246,17 @@ class Publisher:
             )
         return identity
 
+    def build_unread(self, build: Callable[[Path], object]) -> None:
+        """Build a report that is not published, for what it leaves in the analysis cache.
+
+        Raises:
+            StorageError: it cannot be written.
+            RefusedReportError: the folder of reports is a link.
+        """
+        self._check_is_inside(self._reports)
+        with building(self._reports) as folder:
+            build(folder)
+
     def sweep(self) -> None:
         """Remove working folders of killed processes; raises nothing."""
         sweep(self._reports, age=0.0)
