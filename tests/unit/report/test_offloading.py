@@ -12,7 +12,7 @@ import pytest
 from wsgi_coverage import clock
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Gathering, Report
-from wsgi_coverage.offload import interpreter
+from wsgi_coverage.offload import interpreter, process
 from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report import offloading
 from wsgi_coverage.report.build import Source, build
@@ -21,12 +21,22 @@ MakeData = Callable[..., Path]
 Somewhere = Callable[..., Report]
 
 BUILDS = """
+import gc
 import os
 from wsgi_coverage.report.build import build
 
 def noting(source, folder, *, label):
     (folder / "pid").write_text(str(os.getpid()))
     return build(source, folder, label=label)
+
+def collecting(source, folder, *, label):
+    report = build(source, folder, label=label)
+    gc.collect()
+    return report
+
+def leaking(source, folder, *, label):
+    open(os.devnull)
+    return collecting(source, folder, label=label)
 
 def dying(source, folder, *, label):
     if os.getpid() != int((folder / "not-in").read_text()):
@@ -152,3 +162,27 @@ def test_a_child_that_dies_is_an_error_and_nothing_is_built_here(
 
     with pytest.raises(BuildFailedError, match="exit code 1"):
         somewhere(builds.dying, size=offloading.LARGE)
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_the_process_that_builds_leaves_nothing_open(
+    builds: Any, somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch, leaks: bool
+) -> None:
+    written: list[str] = []
+    command, close = interpreter.command, process.Process.close
+
+    def warning(executable: str, script: Path) -> list[str]:
+        python, *more = command(executable, script)
+        return [python, "-W", "always::ResourceWarning", *more]
+
+    def noting(self: process.Process) -> None:
+        written.append(self.last_words())
+        close(self)
+
+    monkeypatch.setattr(interpreter, "command", warning)
+    monkeypatch.setattr(process.Process, "close", noting)
+
+    somewhere(builds.leaking if leaks else builds.collecting, size=offloading.LARGE)
+
+    [text] = written
+    assert ("ResourceWarning" in text) == bool(text) == leaks
