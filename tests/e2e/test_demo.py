@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e_servers import fail_if_any, unclosed_in
 
 from wsgi_coverage.store.private import private_folder
 
-PATIENCE = 120.0  # seconds until a demo that hangs is killed
+PATIENCE = 600.0  # seconds until a demo that hangs is killed; one of them serves many tests
 READY = "Press Ctrl-C to end."
 COMMAND = [sys.executable, "-m", "wsgi_coverage", "demo"]
 WITHOUT_GUNICORN = [
@@ -61,8 +62,14 @@ class Demo:
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**environment, "TMPDIR": str(self.temporary)},
+                env={
+                    **environment,
+                    "TMPDIR": str(self.temporary),
+                    "PYTHONWARNINGS": "always::ResourceWarning",
+                    "PYTHONUNBUFFERED": "1",
+                },
             )
+        self._served = ""  # what its server wrote, as far as it was read
         self._watchdog = threading.Timer(PATIENCE, self._give_up)
         self._watchdog.start()
 
@@ -76,6 +83,7 @@ class Demo:
 
     def end(self, *signals: int) -> int:
         """Send signals, wait, and return the exit code."""
+        self._served += self.server_log
         for number in signals:
             self.process.send_signal(number)
         self.narration += self.process.stderr.read()
@@ -95,6 +103,13 @@ class Demo:
             self.end(signal.SIGTERM)
         self._watchdog.cancel()
         self.process.stderr.close()
+        unclosed = unclosed_in(self.narration + self._served, port=0)
+        fail_if_any([line for line in unclosed if "/gunicorn/arbiter.py:" not in line])
+
+    @property
+    def server_log(self) -> str:
+        logs = self.temporary.rglob("server.log")
+        return "".join(path.read_text("utf-8", "replace") for path in logs)
 
     @property
     def printed(self) -> str:
