@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from wsgi_coverage import bounds, callables
 from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
-from wsgi_coverage.system.own_files import make_folder
+from wsgi_coverage.system.own_files import TEMPORARY, make_folder
 
 Environ: TypeAlias = dict[str, Any]
 ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
@@ -258,7 +258,7 @@ def is_writable(folder: Path) -> bool:
     """
     try:
         make_folder(folder)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".wsgi-coverage-"):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY):
             return True
     except OSError:
         return False

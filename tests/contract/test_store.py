@@ -18,6 +18,7 @@ from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import DiskFullError
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.system.own_files import TEMPORARY
 
 SOURCE = "/src/app.py"
 
@@ -509,11 +510,29 @@ def test_a_pause_outlives_a_collection(store: Store) -> None:
     assert [pause.ended_at for pause in store.pauses()] == [None]
 
 
+def test_a_union_that_fails_leaves_nothing_and_the_data_as_it_was(
+    store: Store, data_file: Callable[..., Path]
+) -> None:
+    store.begin_epoch()
+    store.publish("host.1.a", data_file(1), epoch=1)
+    store.publish("host.2.b", data_file(2), epoch=1)
+    before = sorted(Path(store.describe()).iterdir())
+
+    def fail(_: Sequence[Path], target: Path) -> Sequence[Path]:
+        target.write_bytes(b"half")
+        raise sqlite3.DatabaseError
+
+    with pytest.raises(sqlite3.DatabaseError):
+        store.fold(live=[], union=fail)
+
+    assert sorted(Path(store.describe()).iterdir()) == before
+
+
 def test_folding_removes_what_a_killed_worker_left_half_written_and_nothing_of_a_live_one(
     store: Store, tmp_path: Path
 ) -> None:
     folder = Path(store.describe())
-    abandoned, fresh = folder / ".wsgi-coverage-0a_b1c2d", folder / ".wsgi-coverage-0a_b1c2e"
+    abandoned, fresh = folder / f"{TEMPORARY}0", folder / f"{TEMPORARY}1"
     theirs = folder / ".wsgi-coverage-of-somebody-else"
     for path in (abandoned, fresh, theirs):
         path.write_bytes(b"half")

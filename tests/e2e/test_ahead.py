@@ -101,7 +101,7 @@ def test_nothing_of_it_is_left_when_the_server_ends(large: Any, until: Until) ->
     assert server.end(signal.SIGTERM) == 0
 
     with turn(cache(large) / "ahead.lock", PATIENCE):  # nobody holds it while it parses
-        assert not [*cache(large).glob("analysis/.new-*")]
+        assert not [*cache(large).glob("analysis/.wsgi-coverage-new-*")]
 
 
 def test_the_setting_turns_it_off(large: Any) -> None:

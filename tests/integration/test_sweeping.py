@@ -39,7 +39,7 @@ def test_at_the_next_occasion_what_is_half_made_is_gone_and_what_is_being_made_i
     site = wrap()
     folders = [tmp_path / CACHE / "reports", tmp_path / SNAPSHOTS]
     left = [half_made(folder, name) for folder in folders for name in (HALF, DELETED)]
-    for name in (".new-0123456789abcdef", f"reports/{HALF}{LOCK}"):
+    for name in (".wsgi-coverage-new-0123456789abcdef", f"reports/{HALF}{LOCK}"):
         (tmp_path / CACHE / name).touch()
         make_old(tmp_path / CACHE / name)
         left.append(tmp_path / CACHE / name)

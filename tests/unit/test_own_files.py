@@ -60,6 +60,63 @@ def test_files_are_closed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_file_that_replaces_another_is_closed_until_then(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("former")
+
+    with own_files.replacing(target, mode=0o640) as temporary:
+        temporary.write_text("new")
+        assert (mode(temporary), target.read_text()) == (0o600, "former")
+
+    assert (mode(target), target.read_text()) == (0o640, "new")
+    assert [*tmp_path.iterdir()] == [target]
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
+def test_of_a_file_that_fails_nothing_is_left(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "target"
+    target.write_text("former")
+
+    def write_half() -> None:
+        with own_files.replacing(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+
+    assert target.read_text() == "former"
+    assert [*tmp_path.iterdir()] == [target]
+
+
+def test_no_file_takes_a_folder_s_place(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        own_files.replace(tmp_path / "folder", "text")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_second_name_takes_the_place_of_what_had_it(tmp_path: Path) -> None:
+    source, free, taken = (tmp_path / name for name in ("source", "free", "taken"))
+    source.write_text("content")
+    taken.write_text("former")
+
+    for target in (free, taken, taken):
+        own_files.link(source, target)
+        assert target.samefile(source)
+
+    assert sorted(tmp_path.iterdir()) == sorted([source, free, taken])
+
+
+def test_a_name_for_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        own_files.link(tmp_path / "missing", tmp_path / "target")
+
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_what_is_there_is_created_no_second_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("kept")
 

@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Collection
@@ -26,14 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.errors import is_shortage
-from wsgi_coverage.system.own_files import (
-    TEMPORARY,
-    create,
-    is_temporary,
-    make_folder,
-    replace,
-    sweep,
-)
+from wsgi_coverage.system.own_files import is_temporary, link, make_folder, replace, sweep
 
 DIGEST = 16  # bytes, in front of the content
 ANALYSIS = "analysis"  # the cache, in cache_dir
@@ -113,12 +105,7 @@ class AnalysisCache:
             OSError: there is no room.
         """
         make_folder(self.folder)
-        temporary = self.folder / f"{TEMPORARY}{os.urandom(8).hex()}"
-        try:
-            link(folder / name, temporary)
-            temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        link(folder / name, self.folder / name)
 
     def lend(self, name: str, folder: Path) -> bool:
         """Link a file of this folder into another one; False if there is none.
@@ -163,27 +150,3 @@ class AnalysisCache:
 def _below(folder: Path, name: str) -> str:
     # A report looks at thousands of names: a Path for each takes half of the time.
     return os.path.join(folder, name)  # noqa: PTH118
-
-
-def link(source: Path | str, target: Path | str) -> None:
-    """Link a file to a second name, or copy it where the file system has no hard links.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: there is no room.
-    """
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        raise
-    except OSError:
-        target = Path(target)
-        temporary = target.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
-        try:
-            create(temporary)
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)

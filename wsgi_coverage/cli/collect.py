@@ -114,7 +114,7 @@ def tell(collection: Any, arguments: argparse.Namespace) -> int:
 
 def _report(data_file: Path, arguments: argparse.Namespace) -> None:
     from wsgi_coverage.checkout import reports
-    from wsgi_coverage.client.download import replacing, saying_why_not
+    from wsgi_coverage.client.download import replacing
 
     if arguments.format == "html":
         folder = arguments.to or Path(HTML_FOLDER)
@@ -130,5 +130,5 @@ def _report(data_file: Path, arguments: argparse.Namespace) -> None:
         else:
             sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         return
-    with replacing(arguments.to) as temporary, saying_why_not(arguments.to):
+    with replacing(arguments.to) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

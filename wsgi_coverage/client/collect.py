@@ -15,7 +15,7 @@ from pathlib import Path
 from wsgi_coverage.checkout.collected import Brought, Collected, combine
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.client.client import Client
-from wsgi_coverage.client.download import saying_why_not, usual_mode
+from wsgi_coverage.client.download import saying_why_not
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
 from wsgi_coverage.store.workspace import WRITING, sweep, workplace
@@ -118,7 +118,7 @@ def collect(
                     checkout,
                     workspace=workspace,
                     label=label,
-                    mode=own_files.FILE if private else usual_mode(),
+                    mode=own_files.FILE if private else own_files.usual_mode(),
                 )
                 with saying_why_not(target):
                     pour(draft, target)

@@ -6,10 +6,7 @@ No state; two downloads to one file have a temporary file each, and the last one
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +14,7 @@ from typing import BinaryIO
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.client.transport import BrokenAnswerError
 from wsgi_coverage.errors import DiskFullError, is_disk_full
-from wsgi_coverage.system import own_files
-from wsgi_coverage.system.outputs import drafting, is_special, opened, pour
+from wsgi_coverage.system import outputs, own_files
 
 CHUNK = 1 << 16  # bytes
 MOST = 256_000_000  # bytes; what is larger is to go to a file
@@ -54,10 +50,10 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
         BrokenAnswerError: it breaks off; the target is as it was.
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
-    if is_special(target):
-        with saying_why_not(target), opened(target) as file:
+    if outputs.is_special(target):
+        with saying_why_not(target), outputs.opened(target) as file:
             return _copy(answer, file)
-    with replacing(target) as temporary, saying_why_not(target), temporary.open("wb") as file:
+    with replacing(target) as temporary, temporary.open("wb") as file:
         return _copy(answer, file)
 
 
@@ -101,32 +97,13 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file that replaces the target at the end, unless the block raises.
-
-    A target that is no regular file is written to instead.
+    """As `outputs.replacing`, with the mode of a new file by the umask.
 
     Raises:
-        DiskFullError, ClientError: it cannot be written; the target is as it was.
+        DiskFullError, ClientError: it cannot be written, here or in the block; it is as it was.
     """
-    if is_special(target):
-        with saying_why_not(target), drafting(target) as draft:
-            yield draft
-            pour(draft, target)
-        return
-    shown, target = target, Path(os.path.realpath(target))  # a link stays one
-    with saying_why_not(shown):
-        number, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        os.close(number)
-    temporary = Path(name)
-    try:
+    with saying_why_not(target), outputs.replacing(target, own_files.usual_mode()) as temporary:
         yield temporary
-        with saying_why_not(shown):
-            if target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            temporary.chmod(usual_mode())
-            temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -155,16 +132,3 @@ def _check_whole(answer: http.client.HTTPResponse) -> None:
     # http.client does not mind that a body is shorter than was announced when it is read in parts.
     if answer.length:
         raise BrokenAnswerError(f"the answer breaks off, {answer.length} bytes before its end")
-
-
-def usual_mode() -> int:
-    """The mode of a new file by the umask.
-
-    It is read from /proc, because asking the system for the umask sets it.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        [umask] = [line.split()[1] for line in status.splitlines() if line.startswith("Umask:")]
-        return 0o666 & ~int(umask, 8)
-    except (OSError, ValueError):
-        return own_files.FILE

@@ -19,8 +19,7 @@ from wsgi_coverage.compat import reporting
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
-from wsgi_coverage.system import own_files
-from wsgi_coverage.system.outputs import is_special, pour, real
+from wsgi_coverage.system import outputs, own_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +98,6 @@ def conclude(
 
 def _put(source: Path, target: Path) -> None:
     """Replace a file in one step; the two may be on different disks."""
-    if is_special(target):
-        pour(source, target)
-        return
-    target = real(target)
-    beside = target.with_name(f".wsgi-coverage-{target.name}")
-    try:
-        own_files.create(beside)
-        shutil.copyfile(source, beside)
-        beside.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
+    own_files.sweep(target.parent)
+    with outputs.replacing(target) as temporary:
+        shutil.copyfile(source, temporary)

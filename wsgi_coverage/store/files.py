@@ -13,11 +13,9 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import socket
 import sqlite3
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,8 +35,7 @@ from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-TEMPORARY = ".wsgi-coverage-"  # coverage.py combines what starts with the data file's name
-HALF_WRITTEN = re.compile(r"\.wsgi-coverage-[a-z0-9_]{8}")  # as tempfile names them
+EPOCH = ".wsgi-coverage-epoch"  # coverage.py combines what starts with the data file's name
 
 
 class Standing(NamedTuple):
@@ -48,6 +45,10 @@ class Standing(NamedTuple):
     oldest: int  # epoch whose data still counts
     pauses: list[Pause]
     begun_by: str = ""  # whose processes began the epoch: a private folder's name
+
+
+class _AloneError(Exception):
+    """No other data file goes with this one."""
 
 
 class FilesStore:
@@ -67,7 +68,7 @@ class FilesStore:
             if is_first:
                 log.warning("%s cannot be written to: measuring into %s", self._folder, fallback)
             self._folder = fallback
-        self._epoch_file = self._folder / f"{TEMPORARY}epoch{data_file.name}"
+        self._epoch_file = self._folder / f"{EPOCH}{data_file.name}"
 
     @property
     def folder(self) -> Path:
@@ -180,24 +181,15 @@ class FilesStore:
 
     @contextlib.contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
-        """A temporary file to write, which then takes the target's place in one step.
+        """As `own_files.replacing`.
 
-        If it is gone by then, the target stays as it is.
+        Raises:
+            StorageError: it cannot be written.
         """
-        temporary = None
         try:
-            with tempfile.NamedTemporaryFile(
-                dir=self._folder, prefix=TEMPORARY, delete=False
-            ) as file:
-                temporary = Path(file.name)
-            yield temporary
-            if temporary.exists():
-                temporary.chmod(own_files.FILE)
-                temporary.replace(target)
+            with own_files.replacing(target) as temporary:
+                yield temporary
         except OSError as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
             what = f"{target.name} cannot be written in {self._folder}"
             if (refused := storage_error(error, what)) is not None:
                 raise refused from error
@@ -228,7 +220,7 @@ class FilesStore:
         Raises:
             StorageError: it cannot be written; all data files are as they were.
         """
-        own_files.sweep(self._folder, HALF_WRITTEN.fullmatch)
+        own_files.sweep(self._folder)
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # a collection goes on: older epochs are to be told apart
@@ -245,15 +237,15 @@ class FilesStore:
         for group in alike.groups():
             folded = f"{host}.folded.{os.urandom(4).hex()}"
             known = {path: _looks(path) for path in group}
-            with self._replacing(self._path(folded)) as temporary:
-                used = union(group, temporary)
-                if len(used) > 1:
+            with contextlib.suppress(_AloneError):
+                with self._replacing(self._path(folded)) as temporary:
+                    used = union(group, temporary)
+                    if len(used) < 2:
+                        raise _AloneError
                     stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=now.epoch))
-                else:
-                    temporary.unlink()  # nothing goes with it
-            for path in used if len(used) > 1 else ():
-                if _looks(path) == known[path]:  # else it was published anew meanwhile
-                    path.unlink(missing_ok=True)
+                for path in used:
+                    if _looks(path) == known[path]:  # else it was published anew meanwhile
+                        path.unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
         """The data files but for the configured one."""

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from wsgi_coverage.system import own_files
+
 MOST_LINKS = 40  # as many as Linux follows
 
 
@@ -64,15 +66,29 @@ def drafting(target: Path) -> Iterator[Path]:
         OSError: there is no temporary folder.
     """
     if not is_special(target):
-        yield real(target)
+        yield Path(os.path.realpath(target)) if target.is_symlink() else target
         return
     with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
         yield Path(folder, "draft")
 
 
-def real(target: Path) -> Path:
-    """What is replaced in place of a link."""
-    return Path(os.path.realpath(target)) if target.is_symlink() else target
+@contextlib.contextmanager
+def replacing(target: Path, mode: int = own_files.FILE) -> Iterator[Path]:
+    """An empty file that takes a target's place at the end of the block, or is poured into it.
+
+    A link stays one: what it leads to is replaced.
+
+    Args:
+        target: what is to be written.
+        mode: of a file that takes its place.
+
+    Raises:
+        OSError: it cannot be written. A file is as it was then, and if the block raises.
+    """
+    with drafting(target) as place:
+        with own_files.replacing(place, mode) as temporary:
+            yield temporary
+        pour(place, target)
 
 
 def pour(draft: Path, target: Path) -> None:

@@ -3,6 +3,10 @@
 The umask is the application's, and one for all its threads, so it is left as it is: what is made
 here has its mode from the first moment. Folders that are there already keep theirs.
 
+A file that takes a path's place is written under another name beside it and renamed: who reads
+sees the old content or the new. What takes long, or needs other files beside it, is made in a
+working folder instead (wsgi_coverage.store.workspace), and renamed from there.
+
 Concurrency: functions without state; two may make the same folder at once.
 """
 
@@ -10,12 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 FILE, FOLDER = 0o600, 0o700  # modes
-TEMPORARY = ".new-"  # what files are called until they are whole
+TEMPORARY = ".wsgi-coverage-new-"  # what files are called until they are whole
 ABANDONED = 600.0  # seconds since it was written to; writing one takes less than one
 
 
@@ -70,24 +75,76 @@ def replace(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: there is no room, or no such folder; what was there stays.
     """
-    temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
-    try:
+    with _beside(path) as temporary:
         write(temporary, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, matches: Callable[[str], object] = is_temporary) -> None:
-    """Remove temporary files that have no writer any more; raises nothing.
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = FILE) -> Iterator[Path]:
+    """An empty file that takes the place of another in one step, at the end of the block.
 
     Args:
-        folder: where they are.
-        matches: tells them by their names.
+        path: of the file that is replaced, or is not there yet; a link is replaced, too.
+        mode: that the file has then; until then it is for the own user alone.
+
+    Raises:
+        OSError: there is no room, or no such folder. Then, and if the block raises, what was there
+            stays, and nothing is left of the other file.
     """
+    with _beside(path) as temporary:
+        create(temporary)
+        yield temporary
+        temporary.chmod(mode)
+
+
+def link(source: Path | str, target: Path | str) -> None:
+    """Give a file a second name, in the place of what has that name; without hard links, a copy.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: there is no room; what was there stays.
+    """
+    try:
+        os.link(source, target)
+    except OSError:  # something has that name, or the file system has no hard links
+        with _beside(Path(target)) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError:
+                create(temporary)
+                shutil.copyfile(source, temporary)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A free name beside a path; what has it at the end takes the path's place, or is removed."""
+    temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def usual_mode() -> int:
+    """The mode of a new file by the umask.
+
+    It is read from /proc, because asking the system for the umask sets it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        [umask] = [line.split()[1] for line in status.splitlines() if line.startswith("Umask:")]
+        return 0o666 & ~int(umask, 8)
+    except (OSError, ValueError):
+        return FILE
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that have no writer any more; raises nothing."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if matches(entry.name) and entry.is_file(follow_symlinks=False):
+            if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError):
                     if time.time() - entry.stat().st_mtime > ABANDONED:
                         Path(entry.path).unlink()

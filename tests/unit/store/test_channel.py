@@ -282,11 +282,15 @@ def test_what_a_killed_process_has_left_is_swept_and_nothing_else(folder: Path) 
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pid = ended.pid
     left = [f"{pid}-0123abcd.{each}" for each in ("json", "socket", "unready")]
-    left += [".building-0123456789abcdef", ".building-0123456789abcdef.lock", ".new-0"]
-    kept = ["about.json", "index", f"{pid}-load.lines", ".new-1"]
+    left += [
+        ".building-0123456789abcdef",
+        ".building-0123456789abcdef.lock",
+        ".wsgi-coverage-new-0",
+    ]
+    kept = ["about.json", "index", f"{pid}-load.lines", ".wsgi-coverage-new-1"]
     for name in (*left, *kept):
         (folder / name).write_text("[]")
-    os.utime(folder / ".new-0", (0, 0))
+    os.utime(folder / ".wsgi-coverage-new-0", (0, 0))
     living = Listener(folder, {"id": "a", "host": "h", "pid": os.getpid()})
     its = {path.name for path in folder.iterdir() if path.name.startswith(f"{os.getpid()}-")}
 
