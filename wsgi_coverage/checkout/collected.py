@@ -88,7 +88,7 @@ def combine(
                     if union is None:
                         union = DataUnion(draft, branch=has_branches(connection))
                     part = union.read(connection)
-                    loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+                    loaded = stamp.read_fingerprints(connection)
                 paths = [*dict.fromkeys([*part.paths, *loaded])]
                 if each.is_own:
                     here = {path: path for path in paths}

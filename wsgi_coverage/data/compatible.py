@@ -37,7 +37,7 @@ class Alike:
             sqlite3.Error, ValueError: it cannot be read.
         """
         branch = has_branches(connection)
-        versions = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+        versions = stamp.read_fingerprints(connection)
         taken = ~self._modes.get(branch, 0) & ((1 << len(self._groups)) - 1)
         for version in versions.items():
             taken |= self._known.get(version[0], 0) & ~self._versions.get(version, 0)

@@ -34,7 +34,7 @@ def union(data_files: Sequence[Path], target: Path) -> list[Path]:
     for path in data_files:
         try:
             with opened(path) as connection:
-                loaded = stamp.fingerprints_of(stamp.fingerprints_in(connection))
+                loaded = stamp.read_fingerprints(connection)
                 if any(versions.get(name, version) != version for name, version in loaded.items()):
                     continue
                 if out is None:

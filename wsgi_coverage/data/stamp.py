@@ -152,13 +152,6 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
         ).close()
 
 
-def read_fingerprints(path: Path) -> dict[str, str]:
-    """The fingerprint of the version that was loaded of each file; empty where none is stored."""
-    with contextlib.suppress(sqlite3.Error), reading(path) as connection:
-        return fingerprints_of(fingerprints_in(connection))
-    return {}
-
-
 def measured_files(path: Path) -> list[str]:
     """The measured files of a published data file (coverage.py documents its tables).
 
@@ -184,6 +177,15 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
     )
     check_number(number)
     return paths or "", versions or ""
+
+
+def read_fingerprints(connection: sqlite3.Connection) -> dict[str, str]:
+    """The fingerprint of the version that was loaded of each file, in an open data file.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    return fingerprints_of(fingerprints_in(connection))
 
 
 def fingerprints_of(text: Fingerprints) -> dict[str, str]:

@@ -403,11 +403,9 @@ def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
         app.second()
         worker.save()
         (path,) = worker.store.published()
-        (noted,) = [
-            found
-            for name, found in stamp.read_fingerprints(path).items()
-            if name.endswith("app.py")
-        ]
+        with stamp.reading(path) as connection:
+            versions = stamp.read_fingerprints(connection)
+        (noted,) = [found for name, found in versions.items() if name.endswith("app.py")]
         tell(same=noted == loaded, edited=noted == stamp.fingerprint("app.py"))
         """,
         core=core,
@@ -430,7 +428,8 @@ def test_a_file_that_was_loaded_before_adoption_has_its_version_noted(
         worker = forks.current()
         worker.save()
         (path,) = [p for p in worker.store.published() if p.name != ".coverage"]
-        noted = stamp.read_fingerprints(path)
+        with stamp.reading(path) as connection:
+            noted = stamp.read_fingerprints(connection)
         tell(same=noted.get(str(Path("app.py").resolve())) == stamp.fingerprint("app.py"))
         """,
         command=command,

@@ -263,7 +263,9 @@ def test_folding_keeps_contexts_tracers_names_and_versions(
         ("runtime", "C:\\app\\page.html"): {2},
         ("runtime", "/app/x.py"): {2},
     }
-    assert stamp.read_fingerprints(tmp_path / "folded") == {
+    with stamp.reading(tmp_path / "folded") as connection:
+        versions = stamp.read_fingerprints(connection)
+    assert versions == {
         "/app/x.py": "v1",
         "/app/1.py": "v1",
         "/app/2.py": "v1",
