@@ -98,21 +98,12 @@ class Control:
 
     def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
         self._fold(gathering)
-        report = self._build(self._source(gathering), folder)
+        report = self._build(build, self._source(gathering), folder)
         self._history.add(report, since=report.summary["since"])
         return report
 
-    def _build(
-        self,
-        source: Source,
-        folder: Path,
-        *,
-        label: str | None = None,
-        make: Callable[..., Report] | None = None,
-    ) -> Report:
-        report = offloading.build_somewhere(
-            make or build, source, folder, label=label, building=self._building
-        )
+    def _build(self, by: Callable[..., Report], source: Source, folder: Path) -> Report:
+        report = offloading.build_somewhere(by, source, folder, label=None, building=self._building)
         since = self._history.since(self._started_at)
         return replace(report, summary={**report.summary, "since": since})
 
@@ -172,9 +163,9 @@ class Control:
         with self._collected(wait) if reset else self._gathered(wait) as source:
             if keep and source.is_empty:
                 raise NoDataError(NOTHING_RAN)
-            make = None if keep else build_detail
-            builder = partial(self._build, source, label=label or None, make=make)
-            with self._snapshots.taking(builder, keep=keep) as (report, folder):
+            builder = partial(self._build, build if keep else build_detail, source)
+            taking = self._snapshots.taking(builder, label=label or None, keep=keep)
+            with taking as (report, folder):
                 if not detail:
                     return report, None
                 if not keep:

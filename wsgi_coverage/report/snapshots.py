@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
@@ -31,12 +32,13 @@ class Snapshots:
 
     @contextlib.contextmanager
     def taking(
-        self, build: Callable[[Path], Report], *, keep: bool = True
+        self, build: Callable[[Path], Report], *, label: str | None = None, keep: bool = True
     ) -> Iterator[tuple[Report, Path]]:
         """Make a report, and store it unless the block raises.
 
         Args:
-            build: writes it into a folder.
+            build: writes it into a folder, and returns the metadata.
+            label: its name for people.
             keep: False: the report exists in the block only.
 
         Raises:
@@ -49,7 +51,7 @@ class Snapshots:
                 "delete some"
             )
         with building(self._folder) as folder:
-            report = build(folder)
+            report = replace(build(folder), label=label)
             write_meta(folder, report)
             yield report, folder
             if keep:
