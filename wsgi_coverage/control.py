@@ -103,7 +103,7 @@ class Control:
         return report
 
     def _build(self, by: Callable[..., Report], source: Source, folder: Path) -> Report:
-        report = offloading.build_somewhere(by, source, folder, label=None, building=self._building)
+        report = offloading.build_somewhere(by, source, folder, building=self._building)
         since = self._history.since(self._started_at)
         return replace(report, summary={**report.summary, "since": since})
 

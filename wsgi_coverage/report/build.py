@@ -48,7 +48,7 @@ class Source:
         return not self.data_files and all(reading.is_empty for reading in self.memory)
 
 
-def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
+def build(source: Source, folder: Path) -> Report:
     """Write a report into a folder, and return its metadata."""
     started = time.monotonic()
     data_file = folder / DATA
@@ -70,15 +70,15 @@ def build(source: Source, folder: Path, *, label: str | None = None) -> Report:
         )
     here = {workdir.here(name): version for name, version in noted.items()}
     AnalysisCache(source.analysis_dir).put(VERSIONS, here)
-    return _described(source, folder, cov, warnings, summary, started=started, label=label)
+    return _described(source, folder, cov, warnings, summary, started=started)
 
 
-def build_detail(source: Source, folder: Path, *, label: str | None = None) -> Report:
+def build_detail(source: Source, folder: Path) -> Report:
     """Write only what detail.read reads, and return the metadata, without figures."""
     started = time.monotonic()
     with _combined(source, folder) as (cov, warnings):
         detail.write(cov, folder, source.analysis_dir)
-    return _described(source, folder, cov, warnings, {}, started=started, label=label)
+    return _described(source, folder, cov, warnings, {}, started=started)
 
 
 @contextlib.contextmanager
@@ -107,7 +107,6 @@ def _described(
     summary: Mapping[str, Any],
     *,
     started: float,
-    label: str | None,
 ) -> Report:
     data_file = folder / DATA
     warnings += cov.troubles
@@ -136,6 +135,5 @@ def _described(
         workers=tuple(worker.as_json() for worker in gathered.workers),
         warnings=tuple(warnings),
         collected=source.collected,
-        label=label,
         size=data_file.stat().st_size if data_file.exists() else 0,
     )

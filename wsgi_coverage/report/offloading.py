@@ -39,7 +39,6 @@ def build_somewhere(
     source: Source,
     folder: Path,
     *,
-    label: str | None,
     building: Building,
 ) -> Report:
     """Build a report, in a child process if it is large.
@@ -48,7 +47,6 @@ def build_somewhere(
         build: wsgi_coverage.report.build.build, which is pickled by its name.
         source: the data that the report is built from.
         folder: where its files are written.
-        label: for a snapshot.
         building: shows the progress.
 
     Raises:
@@ -58,7 +56,7 @@ def build_somewhere(
     source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
     with building.shown() as progress:
         report = call_somewhere(
-            partial(build, source, folder, label=label),
+            partial(build, source, folder),
             is_large=_is_large(source),
             tick=progress.tick,
             plugins=bool(source.config.plugins),

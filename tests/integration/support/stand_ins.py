@@ -181,7 +181,7 @@ def figures_with(function: JsonObject) -> bytes:
     return pack({"config": {}, "files": {name: entry.as_plain()}, "failures": {}})
 
 
-def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
+def build(source: Any, folder: Path) -> Report:
     """Write what a report consists of, the same each time."""
     (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
     (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
@@ -207,7 +207,6 @@ def build(source: Any, folder: Path, *, label: str | None = None) -> Report:
         workers=tuple(worker.as_json() for worker in source.gathering.workers),
         warnings=(),
         collected=source.collected,
-        label=label,
         size=16,
     )
 

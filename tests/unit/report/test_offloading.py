@@ -25,20 +25,20 @@ import gc
 import os
 from wsgi_coverage.report.build import build
 
-def noting(source, folder, *, label):
+def noting(source, folder):
     (folder / "pid").write_text(str(os.getpid()))
-    return build(source, folder, label=label)
+    return build(source, folder)
 
-def collecting(source, folder, *, label):
-    report = build(source, folder, label=label)
+def collecting(source, folder):
+    report = build(source, folder)
     gc.collect()
     return report
 
-def leaking(source, folder, *, label):
+def leaking(source, folder):
     open(os.devnull)
-    return collecting(source, folder, label=label)
+    return collecting(source, folder)
 
-def dying(source, folder, *, label):
+def dying(source, folder):
     if os.getpid() != int((folder / "not-in").read_text()):
         os._exit(1)
 """
@@ -86,9 +86,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             autosave_interval=30.0,
             analysis_dir=tmp_path / "analysis",
         )
-        return offloading.build_somewhere(
-            function, source, folder, label="<b>", building=Building(tmp_path)
-        )
+        return offloading.build_somewhere(function, source, folder, building=Building(tmp_path))
 
     return make
 
@@ -118,7 +116,6 @@ def test_a_report_is_the_same_wherever_it_is_built(somewhere: Somewhere, folder:
     there = somewhere(build, size=offloading.LARGE)
 
     assert there.summary == here.summary
-    assert there.label == "<b>"
     assert (there.collected.boot, there.size) == (here.collected.boot, here.size)
     assert {path.name: path.read_bytes() for path in folder.glob("*.txt")} == files
 
