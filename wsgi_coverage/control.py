@@ -12,31 +12,35 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wsgi_coverage import ahead, clock
 from wsgi_coverage.analysis.cache import ANALYSIS
+from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import (
     BadParameterError,
     NoDataError,
     NoReportError,
+    NotFoundError,
     RefreshBusyError,
     RefusedReportError,
+    WsgiCoverageError,
     is_shortage,
+    storage_error,
 )
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import gather
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import Building
 from wsgi_coverage.report import detail as details
-from wsgi_coverage.report import offloading, staleness
+from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.build import Source, build, build_detail
-from wsgi_coverage.report.formats import call_for
+from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
-from wsgi_coverage.report.library import Library
-from wsgi_coverage.report.publish import Publisher
+from wsgi_coverage.report.publish import DATA, Publisher, read_meta
+from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
@@ -45,10 +49,15 @@ FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if ther
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
 NOTHING_RAN = "there is nothing to keep: nothing that is measured has run yet"
+NOTHING_HAD_RUN = "no data yet: nothing that is measured had run"
+
+T = TypeVar("T")
 
 
 class Control:
     """What can be asked of one application's coverage.
+
+    Everywhere `identity` is a snapshot's id, or None for the published report.
 
     Args:
         worker: this process's worker.
@@ -67,7 +76,6 @@ class Control:
         self._building = Building(self.cache_dir)
         self._history = History(self.cache_dir)
         self._started_at = worker.started_at
-        self.library: Library = Library(self._publisher, self._snapshots)
         worker.keep_tidy(self.tidy)
         worker.keep_ahead(partial(ahead.plan, worker, settings))
         self._sweep()
@@ -170,7 +178,7 @@ class Control:
                     return report, None
                 if not keep:
                     return report, details.read(folder)
-                return report, call_for(folder, partial(details.of_finished, folder))
+                return report, formats.call_for(folder, partial(details.of_finished, folder))
 
     @contextlib.contextmanager
     def _gathered(self, wait: float) -> Iterator[Source]:
@@ -272,15 +280,103 @@ class Control:
     def _remarks(self) -> list[str]:
         return [pause.warning for pause in self._worker.store.pauses()]
 
-    # Reading what is published
+    # Reading finished reports: what was written when they were made, or is rendered from that
 
-    def report(self) -> Report:
-        """The published report's metadata.
+    def report(self, identity: str | None = None) -> Report:
+        """A report's metadata.
 
         Raises:
-            NoReportError: nothing is published.
+            NoReportError, UnknownSnapshotError: there is none; so do all that read a report.
         """
-        return self._publisher.current()
+        return self._read(identity, read_meta)
+
+    def text(self, identity: str | None = None) -> str:
+        """The text report."""
+        return self._read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
+
+    def files(self, identity: str | None = None) -> bytes:
+        """The list of files, as JSON."""
+        return self._read(identity, lambda folder: (folder / FILES).read_bytes())
+
+    def functions(self, identity: str | None = None, *, unused: Unused = False) -> list[JsonObject]:
+        """Functions and methods, the largest first.
+
+        Args:
+            identity: a snapshot's id; None: the published report.
+            unused: True: those that never ran; "runtime": those, and those that ran at load only.
+        """
+        return self._read(identity, partial(functions, unused=unused))
+
+    def diff(self, a: str | None, b: str | None) -> JsonObject:
+        """What only one of two reports has executed; each a snapshot, or (None) the published one.
+
+        Raises:
+            BuildFailedError: the child process that compared them failed.
+        """
+
+        def compare(first: Path, second: Path) -> JsonObject:
+            return {
+                "a": _about(a, read_meta(first)),
+                "b": _about(b, read_meta(second)),
+                **diff(first, second),
+            }
+
+        return self._read(a, lambda first: self._read(b, lambda second: compare(first, second)))
+
+    def export(self, wanted: str, identity: str | None = None) -> bytes:
+        """The report in another format, rendered when it is first asked for.
+
+        Args:
+            wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
+                the whole site).
+            identity: of a snapshot; None: the published report.
+
+        Raises:
+            BadParameterError: there is no such format.
+            NoDataError: nothing was measured.
+            StorageError: it cannot be rendered, for want of room for instance.
+        """
+        if wanted not in formats.EXPORTS:
+            raise BadParameterError(
+                f"format must be one of {', '.join(sorted(formats.EXPORTS))}, got {wanted!r}"
+            )
+        try:
+            return self._render(identity, partial(formats.read, name=formats.EXPORTS[wanted]))
+        except FileNotFoundError:
+            raise NoDataError(NOTHING_HAD_RUN) from None
+
+    def html(self, path: str, identity: str | None = None) -> bytes:
+        """A file of coverage.py's HTML report, rendered when it is first asked for.
+
+        Raises:
+            NoDataError: nothing was measured.
+            NotFoundError: there is no such page.
+            StorageError: it cannot be rendered, for want of room for instance.
+        """
+        try:
+            return self._render(identity, partial(formats.read_page, name=path))
+        except FileNotFoundError:
+            raise NotFoundError("there is no such page in the HTML report") from None
+
+    def _read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
+        if identity is None:
+            return self._publisher.read(reader)
+        return self._snapshots.read(identity, reader)
+
+    def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
+        try:
+            self._read(identity, lambda folder: (folder / DATA).stat())
+        except FileNotFoundError:
+            raise NoDataError(NOTHING_HAD_RUN) from None
+        try:
+            return self._read(identity, reader)
+        except WsgiCoverageError:
+            raise
+        except Exception as error:
+            what = "this cannot be rendered; what was there is untouched"
+            if (refused := storage_error(error, what)) is not None:
+                raise refused from error
+            raise
 
     def outdated(self) -> list[str]:
         """Why the published report is out of date, as sentences; empty where it is not.
@@ -404,3 +500,12 @@ class Control:
     def can_reset(self) -> bool:
         """False where 'coverage run' or a test runner started the Coverage."""
         return self._worker.engine.can_reset
+
+
+def _about(identity: str | None, report: Report) -> JsonObject:
+    return {
+        "id": identity or "current",
+        "label": report.label,
+        "taken_at": report.refreshed_at,
+        "complete": report.complete,
+    }

@@ -42,7 +42,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: stand_in)
     monkeypatch.setattr("wsgi_coverage.control.build", build)
     monkeypatch.setattr("wsgi_coverage.control.build_detail", build)
-    monkeypatch.setattr("wsgi_coverage.report.library.diff", lambda *_: SAME)
+    monkeypatch.setattr("wsgi_coverage.control.diff", lambda *_: SAME)
     return stand_in
 
 

@@ -353,7 +353,7 @@ def test_an_exception_does_not_let_a_request_forge_lines_of_the_log(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("wsgi_coverage.report.library.Library.text", broken)
+    monkeypatch.setattr("wsgi_coverage.control.Control.text", broken)
 
     site.get("/snapshots/a%0AERROR forged/report")
 

@@ -8,6 +8,7 @@ file both render it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -36,6 +37,10 @@ XML = "coverage.xml"
 LCOV = "coverage.lcov"
 SITE = "coverage-html.zip"
 HTML = "html"
+EXPORTS = {"coverage": DATA, "html": SITE, "json": JSON, "lcov": LCOV, "xml": XML}
+# Where a file system takes shorter names only, or no such bytes.
+NO_SUCH_NAME = (errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+MAX_NAME = 255  # bytes; no file system takes a longer file name
 REGIONS_PAGE = "_index.html"  # the pages of all functions, or classes, end so; no file's page does
 
 REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
@@ -52,7 +57,7 @@ TURN = 300.0  # seconds to wait for another process or thread that renders the s
 
 
 def read(folder: Path, name: str) -> bytes:
-    """A format of a finished report, by its file's name: JSON, XML, LCOV or SITE.
+    """A format of a finished report, by its file's name: one of `EXPORTS`.
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
@@ -75,6 +80,23 @@ def read_page(folder: Path, name: str) -> bytes:
         BuildFailedError: the child process failed.
         OSError: there is no room.
     """
+    if not _is_file_name(name):
+        raise FileNotFoundError(name)
+    try:
+        return _read_page(folder, name)
+    except OSError as error:
+        if error.errno in NO_SUCH_NAME:
+            raise FileNotFoundError(name) from error
+        raise
+
+
+def _is_file_name(name: str) -> bool:
+    if not name or "/" in name or "\\" in name or "\x00" in name or name.startswith("."):
+        return False
+    return len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME
+
+
+def _read_page(folder: Path, name: str) -> bytes:
     path = folder / HTML / name
     if not path.exists():
         if name.endswith(REGIONS_PAGE):

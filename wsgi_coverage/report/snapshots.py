@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
@@ -22,6 +23,8 @@ from wsgi_coverage.store.workspace import sweep
 from wsgi_coverage.system.own_files import ABANDONED
 
 MAX_SNAPSHOTS = 1000
+
+T = TypeVar("T")
 
 
 class Snapshots:
@@ -96,6 +99,19 @@ class Snapshots:
         if folder is None or folder.is_symlink() or not folder.is_dir():
             raise UnknownSnapshotError("there is no snapshot with this id")
         return folder
+
+    def read(self, identity: str, reader: Callable[[Path], T]) -> T:
+        """Call a reader with a snapshot's folder.
+
+        Raises:
+            UnknownSnapshotError: there is none with this id, or it is deleted meanwhile.
+        """
+        folder = self.find(identity)
+        try:
+            return reader(folder)
+        except FileNotFoundError:
+            self.find(identity)
+            raise
 
     def delete(self, identity: str) -> None:
         """Remove a snapshot.

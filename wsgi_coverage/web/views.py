@@ -30,14 +30,14 @@ MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"
 
 def report(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
     """GET /report: the text report."""
-    return Response(control.library.text(identity), mimetype="text/plain")
+    return Response(control.text(identity), mimetype="text/plain")
 
 
 def files(request: Request, control: Control, identity: str | None = None) -> Response:
     """GET /files: the figures of every file, as JSON or a page."""
     if wants_page(request):
         return listing.files(request, control, identity)
-    return as_json(control.library.files(identity))
+    return as_json(control.files(identity))
 
 
 def functions(request: Request, control: Control, identity: str | None = None) -> Response:
@@ -49,20 +49,20 @@ def functions(request: Request, control: Control, identity: str | None = None) -
     if wants_page(request):
         return listing.functions(request, control, identity)
     unused = parameters.unused(request)
-    return as_json(control.library.functions(identity, unused=unused))
+    return as_json(control.functions(identity, unused=unused))
 
 
 def diff(request: Request, control: Control) -> Response:
     """GET /diff: the lines and branches that only one of two reports has executed."""
     a, b = parameters.report_id(request, "a"), parameters.report_id(request, "b")
-    found = control.library.diff(a, b)
+    found = control.diff(a, b)
     return comparison.diff(request, control, found) if wants_page(request) else as_json(found)
 
 
 def export(request: Request, control: Control, identity: str | None = None) -> Response:
     """GET /export: the report as a data file, JSON, XML, LCOV or zipped HTML."""
     wanted = request.args.get("format", "coverage")
-    body = control.library.export(wanted, identity)
+    body = control.export(wanted, identity)
     mimetype, name = EXPORTS[wanted]
     return download(body, name, mimetype) if name else Response(body, mimetype=mimetype)
 
@@ -80,7 +80,7 @@ def html(
     identity: str | None = None,
 ) -> Response:
     """GET /html/...: a file of coverage.py's HTML report."""
-    body = control.library.html(path, identity)
+    body = control.html(path, identity)
     return html_page(body, _mime_type(path))
 
 
@@ -139,7 +139,7 @@ def snapshots(request: Request, control: Control) -> Response:
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
     """GET /snapshots/ID: the snapshot's combined data file."""
-    return download(control.library.export("coverage", identity), f"{identity}.coverage")
+    return download(control.export("coverage", identity), f"{identity}.coverage")
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:

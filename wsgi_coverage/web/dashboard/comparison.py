@@ -39,7 +39,7 @@ def diff(request: Request, control: Control, found: JsonObject) -> Response:
     Args:
         request: what is answered.
         control: what the page shows besides.
-        found: from `Library.diff`.
+        found: from `Control.diff`.
     """
     common = tree.common_folder(each["file"] for each in found["files"])
     return page(

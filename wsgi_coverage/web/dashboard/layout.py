@@ -73,4 +73,4 @@ def report(control: Control) -> Report | None:
 
 def snapshot(control: Control, identity: str | None) -> Report | None:
     """The metadata of a snapshot."""
-    return None if identity is None else control.library.report(identity)
+    return None if identity is None else control.report(identity)

@@ -66,7 +66,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
         NoReportError, UnknownSnapshotError: there is no such report.
         BadParameterError: `view`, `sort`, `order` or `page` has another value than it may.
     """
-    listed = tree.listed(control.library.files(identity))
+    listed = tree.listed(control.files(identity))
     columns = (FILE, *PLAIN, *(BRANCHES if listed.has_branches else ()))
     view = parameters.choice(request, "view", ("tree", "list"))
     sort = parameters.choice(request, "sort", ("missing", *(each.key for each in columns)))
@@ -178,8 +178,8 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         BadParameterError: `unused` or `page` has another value than it may.
     """
     unused = parameters.unused(request)
-    report = control.library.report(identity)
-    files = tree.listed(control.library.files(identity))
+    report = control.report(identity)
+    files = tree.listed(control.files(identity))
     found = wanted_functions(request, control, identity)
     pages = Pages.of(request, found, FUNCTIONS)
     return page(
@@ -217,7 +217,7 @@ def _why_unknown(report: Report) -> str | None:
 
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
     """The functions that a request asks for, by when they ran and by name."""
-    found = control.library.functions(identity, unused=parameters.unused(request))
+    found = control.functions(identity, unused=parameters.unused(request))
     if wanted := request.args.get("q", ""):
         matches = _matcher(wanted)
         found = [each for each in found if matches(f"{each['file']} {each['name']}".lower())]

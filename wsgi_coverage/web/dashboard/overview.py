@@ -40,7 +40,7 @@ def overview(request: Request, control: Control) -> Response:
     """GET /: the figures of the published report, the treemap and the chart over time."""
     try:
         report, outdated = control.report(), control.outdated()
-        files = tree.listed(control.library.files())
+        files = tree.listed(control.files())
     except NoReportError:
         report, outdated, files = None, [], NO_FILES
     points = control.points(POINTS)
