@@ -33,7 +33,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import gather
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
-from wsgi_coverage.offload.progress import Building
+from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.build import Source, build, build_detail
@@ -73,7 +73,7 @@ class Control:
         )
         self._publisher = Publisher(self.cache_dir)
         self._snapshots = Snapshots(self.snapshot_dir)
-        self._building = Building(self.cache_dir)
+        self._progress = BuildProgress(self.cache_dir)
         self._history = History(self.cache_dir)
         self._started_at = worker.started_at
         worker.keep_tidy(self.tidy)
@@ -111,7 +111,7 @@ class Control:
         return report
 
     def _build(self, by: Callable[..., Report], source: Source, folder: Path) -> Report:
-        report = offloading.build_somewhere(by, source, folder, building=self._building)
+        report = offloading.build_somewhere(by, source, folder, progress=self._progress)
         since = self._history.since(self._started_at)
         return replace(report, summary={**report.summary, "since": since})
 
@@ -453,7 +453,7 @@ class Control:
             "autosave_interval_seconds": self._worker.autosave_interval,
             **gathering.as_json(),
             "report": report,
-            "building": self._building.read(),
+            "building": self._progress.read(),
             "problems": problems,
             "diagnoses": diagnoses,
         }
@@ -494,7 +494,7 @@ class Control:
 
         `files_done`; `files_total`, None until the data is combined; `started_at`, ISO 8601 in UTC.
         """
-        return self._building.read()
+        return self._progress.read()
 
     @property
     def can_reset(self) -> bool:

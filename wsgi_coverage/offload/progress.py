@@ -49,19 +49,19 @@ def note(done: int, total: int) -> None:
         listener(done, total)
 
 
-class Building:
+class BuildProgress:
     """The build that is under way in one cache folder, if there is one."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = cache_dir / "building.json"
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[Progress]:
+    def shown(self) -> Iterator[ProgressFile]:
         """Write the progress file until the block ends; call it under the build lock."""
-        progress = Progress(self._path)
+        file = ProgressFile(self._path)
         try:
-            with told_to(progress.files):
-                yield progress
+            with told_to(file.files):
+                yield file
         finally:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class Building:
         return None  # none, or one that a killed process left
 
 
-class Progress:
+class ProgressFile:
     """Writes the progress file a few times a second at most: a short build writes none."""
 
     def __init__(self, path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
-from wsgi_coverage.offload.progress import Building
+from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report.build import Source
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -39,7 +39,7 @@ def build_somewhere(
     source: Source,
     folder: Path,
     *,
-    building: Building,
+    progress: BuildProgress,
 ) -> Report:
     """Build a report, in a child process if it is large.
 
@@ -47,18 +47,18 @@ def build_somewhere(
         build: wsgi_coverage.report.build.build, which is pickled by its name.
         source: the data that the report is built from.
         folder: where its files are written.
-        building: shows the progress.
+        progress: of the build, which is shown meanwhile.
 
     Raises:
         BuildFailedError: the child process failed; the folder is of no use.
     """
     started = time.monotonic()
     source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
-    with building.shown() as progress:
+    with progress.shown() as shown:
         report = call_somewhere(
             partial(build, source, folder),
             is_large=_is_large(source),
-            tick=progress.tick,
+            tick=shown.tick,
             plugins=bool(source.config.plugins),
         )
     return dataclasses.replace(report, duration_seconds=round(time.monotonic() - started, 3))

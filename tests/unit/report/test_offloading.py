@@ -13,7 +13,7 @@ from wsgi_coverage import clock
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import Gathering, Report
 from wsgi_coverage.offload import interpreter, process
-from wsgi_coverage.offload.progress import Building
+from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import offloading
 from wsgi_coverage.report.build import Source, build
 
@@ -86,7 +86,9 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             autosave_interval=30.0,
             analysis_dir=tmp_path / "analysis",
         )
-        return offloading.build_somewhere(function, source, folder, building=Building(tmp_path))
+        return offloading.build_somewhere(
+            function, source, folder, progress=BuildProgress(tmp_path)
+        )
 
     return make
 
