@@ -67,7 +67,7 @@ def read_meta(folder: Path) -> Report:
 
 
 @contextlib.contextmanager
-def building(parent: Path) -> Iterator[Path]:
+def build_folder(parent: Path) -> Iterator[Path]:
     """A folder to build in, removed at the end of the block unless it was renamed.
 
     Raises:
@@ -149,7 +149,7 @@ class Publisher:
             build: writes a report into a folder, and returns the metadata.
 
         Raises:
-            RefreshBusyError, StorageError: as `lock` and `building`.
+            RefreshBusyError, StorageError: as `lock` and `build_folder`.
             RefusedReportError: the folder of reports is a link.
         """
         with self.lock():
@@ -159,7 +159,7 @@ class Publisher:
                 if both and gathering.ended_at.is_covered_by(current.collected):
                     return current  # another process built it while we waited for the lock
             self._check_is_inside(self._reports)
-            with building(self._reports) as folder:
+            with build_folder(self._reports) as folder:
                 report = build(folder)
                 write_meta(folder, report)
                 folder.rename(self._reports / report.id)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import ID, building, read_meta, remove, write_meta
+from wsgi_coverage.report.publish import ID, build_folder, read_meta, remove, write_meta
 from wsgi_coverage.store.workspace import sweep
 from wsgi_coverage.system.own_files import ABANDONED
 
@@ -53,7 +53,7 @@ class Snapshots:
                 f"there are {MAX_SNAPSHOTS} snapshots in {self._folder}, and no more are kept: "
                 "delete some"
             )
-        with building(self._folder) as folder:
+        with build_folder(self._folder) as folder:
             report = replace(build(folder), label=label)
             write_meta(folder, report)
             yield report, folder

@@ -45,7 +45,7 @@ def gathered(*, complete: bool = True) -> Gathering:
     return Gathering(workers=(worker,), ended_at=clock.now())
 
 
-def building(text: str, collected: Moment | None = None) -> Callable[[Path], Report]:
+def build_of(text: str, collected: Moment | None = None) -> Callable[[Path], Report]:
     def build(folder: Path) -> Report:
         (folder / "report.txt").write_text(text)
         return replace(REPORT, id=new_id(), collected=collected or clock.now())
@@ -78,24 +78,24 @@ def test_before_the_first_refresh_there_is_no_report(publisher: Publisher) -> No
 
 
 def test_a_published_report_can_be_read(publisher: Publisher) -> None:
-    report = publisher.refresh(gathered(), building("one"))
+    report = publisher.refresh(gathered(), build_of("one"))
 
     assert publisher.current() == report
     assert text(publisher) == "one"
 
 
 def test_a_newer_report_takes_the_place_of_the_old(publisher: Publisher) -> None:
-    publisher.refresh(gathered(), building("one"))
-    publisher.refresh(gathered(), building("two"))
+    publisher.refresh(gathered(), build_of("one"))
+    publisher.refresh(gathered(), build_of("two"))
 
     assert text(publisher) == "two"
 
 
 def test_a_report_that_has_all_that_was_gathered_is_shared(publisher: Publisher) -> None:
     asked = gathered()
-    first = publisher.refresh(gathered(), building("one"))
+    first = publisher.refresh(gathered(), build_of("one"))
 
-    second = publisher.refresh(asked, building("two"))
+    second = publisher.refresh(asked, build_of("two"))
 
     assert second == first
     assert text(publisher) == "one"
@@ -103,18 +103,18 @@ def test_a_report_that_has_all_that_was_gathered_is_shared(publisher: Publisher)
 
 def test_an_incomplete_gathering_shares_nothing(publisher: Publisher) -> None:
     asked = gathered(complete=False)
-    publisher.refresh(gathered(), building("one"))
+    publisher.refresh(gathered(), build_of("one"))
 
-    publisher.refresh(asked, building("two"))
+    publisher.refresh(asked, build_of("two"))
 
     assert text(publisher) == "two"
 
 
 def test_a_report_of_another_boot_is_not_shared(publisher: Publisher) -> None:
     long_ago = Moment("another boot", clock.now().seconds + 1000)
-    publisher.refresh(gathered(), building("old", collected=long_ago))
+    publisher.refresh(gathered(), build_of("old", collected=long_ago))
 
-    publisher.refresh(gathered(), building("new"))
+    publisher.refresh(gathered(), build_of("new"))
 
     assert text(publisher) == "new"
 
@@ -125,7 +125,7 @@ def test_requests_that_wait_for_a_build_share_the_next_one(publisher: Publisher)
 
     def counted(folder: Path) -> Report:
         builds.append("x")
-        return building("text")(folder)
+        return build_of("text")(folder)
 
     def slow(folder: Path) -> Report:
         report = counted(folder)
@@ -151,7 +151,7 @@ def test_requests_that_wait_for_a_build_share_the_next_one(publisher: Publisher)
 def test_a_failed_build_leaves_the_old_report_and_no_half(
     publisher: Publisher, tmp_path: Path
 ) -> None:
-    publisher.refresh(gathered(), building("one"))
+    publisher.refresh(gathered(), build_of("one"))
     before = sorted(path.name for path in (tmp_path / "cache" / "reports").iterdir())
 
     with pytest.raises(DiskFullError):
@@ -159,7 +159,7 @@ def test_a_failed_build_leaves_the_old_report_and_no_half(
 
     assert text(publisher) == "one"
     assert sorted(path.name for path in (tmp_path / "cache" / "reports").iterdir()) == before
-    publisher.refresh(gathered(), building("two"))
+    publisher.refresh(gathered(), build_of("two"))
     assert text(publisher) == "two"
 
 
@@ -167,7 +167,7 @@ def test_a_failed_build_leaves_the_old_report_and_no_half(
 def test_who_reads_a_report_that_is_removed_misses_all_of_it_and_not_a_part(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    report = publisher.refresh(gathered(), building("one"))
+    report = publisher.refresh(gathered(), build_of("one"))
     folder = publisher.read(lambda found: found)
     seen = []
 
@@ -180,7 +180,7 @@ def test_who_reads_a_report_that_is_removed_misses_all_of_it_and_not_a_part(
             publisher.withdraw()
     else:
         for text_of in ("two", "three"):
-            publisher.refresh(gathered(), building(text_of))
+            publisher.refresh(gathered(), build_of(text_of))
 
     assert report.id == folder.name
     assert not folder.exists()
@@ -188,7 +188,7 @@ def test_who_reads_a_report_that_is_removed_misses_all_of_it_and_not_a_part(
 
 
 def test_a_withdrawn_report_is_gone(publisher: Publisher) -> None:
-    publisher.refresh(gathered(), building("one"))
+    publisher.refresh(gathered(), build_of("one"))
 
     with publisher.lock():
         publisher.withdraw()
@@ -200,7 +200,7 @@ def test_a_withdrawn_report_is_gone(publisher: Publisher) -> None:
 def outside(tmp_path: Path) -> str:
     """A report that is not in the cache."""
     publisher = Publisher(tmp_path / "elsewhere")
-    return str(tmp_path / "elsewhere" / "reports" / publisher.refresh(gathered(), building("x")).id)
+    return str(tmp_path / "elsewhere" / "reports" / publisher.refresh(gathered(), build_of("x")).id)
 
 
 @pytest.mark.parametrize("way", ["absolute", "dots", "link to a name", "linked report", "pipe"])
@@ -208,7 +208,7 @@ def test_what_leads_out_of_the_cache_is_refused_by_name(
     publisher: Publisher, tmp_path: Path, way: str
 ) -> None:
     current = tmp_path / "cache" / "current"
-    report = publisher.refresh(gathered(), building("one"))
+    report = publisher.refresh(gathered(), build_of("one"))
     published, theirs = tmp_path / "cache" / "reports" / report.id, outside(tmp_path)
     if way == "absolute":
         current.write_text(theirs)
@@ -228,7 +228,7 @@ def test_what_leads_out_of_the_cache_is_refused_by_name(
     with pytest.raises(RefusedReportError, match=re.escape(str(tmp_path / "cache"))):
         text(publisher)
 
-    publisher.refresh(gathered(), building("two"))
+    publisher.refresh(gathered(), build_of("two"))
     assert text(publisher) == "two"
 
 
@@ -238,14 +238,14 @@ def test_reports_are_not_written_through_a_link(publisher: Publisher, tmp_path: 
     (tmp_path / "cache" / "reports").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(RefusedReportError, match="symbolic link"):
-        publisher.refresh(gathered(), building("one"))
+        publisher.refresh(gathered(), build_of("one"))
 
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_snapshot_that_is_a_link_is_none(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
-    take(kept, building("x"))
+    take(kept, build_of("x"))
     planted = tmp_path / "kept" / new_id()
     planted.symlink_to(outside(tmp_path))
 
@@ -259,20 +259,20 @@ def test_old_reports_do_not_pile_up(publisher: Publisher, tmp_path: Path) -> Non
     (tmp_path / "cache" / "reports" / ".building-killed").mkdir(parents=True)
 
     for number in range(5):
-        publisher.refresh(gathered(), building(str(number)))
+        publisher.refresh(gathered(), build_of(str(number)))
 
     assert len(list((tmp_path / "cache" / "reports").iterdir())) == 2
 
 
 def test_readers_get_whole_reports_while_others_are_published(publisher: Publisher) -> None:
-    publisher.refresh(gathered(), building("0"))
+    publisher.refresh(gathered(), build_of("0"))
     done = threading.Event()
 
     def publish_all_the_time() -> None:
         number = 0
         while not done.is_set():
             number += 1
-            publisher.refresh(gathered(), building(str(number)))
+            publisher.refresh(gathered(), build_of(str(number)))
 
     writer = threading.Thread(target=publish_all_the_time)
     writer.start()
@@ -291,7 +291,7 @@ def test_a_lock_that_is_held_for_too_long_is_an_error(
     monkeypatch.setattr(publish, "LOCK_PATIENCE", 0.05)
 
     with publisher.lock(), pytest.raises(RefreshBusyError, match=r"build\.lock"):
-        publisher.refresh(gathered(), building("one"))
+        publisher.refresh(gathered(), build_of("one"))
 
 
 def test_who_waits_for_the_lock_gives_signs_of_life(publisher: Publisher) -> None:
@@ -323,7 +323,7 @@ def test_ids_never_collide_and_sort_by_time() -> None:
 
 def test_snapshots_are_listed_newest_first(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
-    taken = [take(kept, building(str(number))).id for number in range(3)]
+    taken = [take(kept, build_of(str(number))).id for number in range(3)]
 
     assert [report.id for report in kept.all()] == taken[::-1]
 
@@ -338,7 +338,7 @@ def test_a_snapshot_of_a_whole_second_has_an_id_like_any_other(
 
 def test_a_deleted_snapshot_is_gone(tmp_path: Path) -> None:
     kept = Snapshots(tmp_path / "kept")
-    report = take(kept, building("x"))
+    report = take(kept, build_of("x"))
 
     kept.delete(report.id)
 
@@ -354,7 +354,7 @@ def test_a_deleted_snapshot_is_gone(tmp_path: Path) -> None:
 )
 def test_an_unknown_id_is_no_snapshot(tmp_path: Path, identity: str) -> None:
     kept = Snapshots(tmp_path / "kept")
-    take(kept, building("x"))
+    take(kept, build_of("x"))
 
     with pytest.raises(UnknownSnapshotError):
         kept.find(identity)
@@ -369,17 +369,17 @@ def test_a_snapshot_without_room_is_not_listed(tmp_path: Path) -> None:
     assert kept.all() == []
     assert list((tmp_path / "kept").iterdir()) == []
     assert kept.all() == []
-    assert take(kept, building("x")) == kept.all()[0]
+    assert take(kept, build_of("x")) == kept.all()[0]
 
 
 def test_there_is_a_limit_to_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MAX_SNAPSHOTS", 2)
     kept = Snapshots(tmp_path / "kept")
-    take(kept, building("1"))
-    take(kept, building("2"))
+    take(kept, build_of("1"))
+    take(kept, build_of("2"))
 
     with pytest.raises(SnapshotLimitError, match="delete some"):
-        take(kept, building("3"))
+        take(kept, build_of("3"))
 
     assert len(kept.all()) == 2
 
