@@ -22,7 +22,7 @@ from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.checkout import remap
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import stamp
-from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import NAMED, named
 from wsgi_coverage.data.union import DataUnion, Part, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
@@ -84,7 +84,7 @@ def combine(
         versions = _Versions(checkout)
         for each in brought:
             try:
-                with opened(each.path) as connection:
+                with open_data_file(each.path) as connection:
                     if union is None:
                         union = DataUnion(draft, branch=has_branches(connection))
                     part = union.read(connection)

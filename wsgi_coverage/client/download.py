@@ -51,7 +51,7 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
     if outputs.is_special(target):
-        with saying_why_not(target), outputs.opened(target) as file:
+        with saying_why_not(target), outputs.open_output(target) as file:
             return _copy(answer, file)
     with replacing(target) as temporary, temporary.open("wb") as file:
         return _copy(answer, file)

@@ -110,7 +110,7 @@ def open_memory(data_file: Path) -> Memory:
         OSError: there is no room for one anywhere.
     """
 
-    def opened(folder: Path) -> Memory:
+    def open_in(folder: Path) -> Memory:
         memory = Memory(folder)
         if not memory.state().turn:
             FilesStore(data_file, fallback=folder).announce(memory)
@@ -118,4 +118,4 @@ def open_memory(data_file: Path) -> Memory:
         note(folder, data_file)
         return memory
 
-    return in_first_place(data_file, opened)
+    return in_first_place(data_file, open_in)

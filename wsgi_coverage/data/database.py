@@ -58,7 +58,7 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
     end = time.thread_time() + SECONDS + len(content) / BYTES_A_SECOND
     with forksafe.no_fork(), contextlib.ExitStack() as stack:
         try:
-            connection = stack.enter_context(_opened(content))
+            connection = stack.enter_context(_open_content(content))
             del content  # SQLite has a copy
             connection.set_progress_handler(lambda: time.thread_time() > end, STEPS)
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE)
@@ -73,7 +73,7 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
 
 
 @contextlib.contextmanager
-def _opened(content: bytes) -> Iterator[sqlite3.Connection]:
+def _open_content(content: bytes) -> Iterator[sqlite3.Connection]:
     if IN_MEMORY:
         with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             connection.deserialize(content)

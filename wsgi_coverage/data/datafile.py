@@ -54,7 +54,7 @@ class UnusableError(Exception):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def open_data_file(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a data file to read it.
 
     Raises:

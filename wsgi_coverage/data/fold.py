@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsgi_coverage.data import stamp
-from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.union import DataUnion, has_branches
 
 
@@ -33,7 +33,7 @@ def union(data_files: Sequence[Path], target: Path) -> list[Path]:
     versions: dict[str, str] = {}
     for path in data_files:
         try:
-            with opened(path) as connection:
+            with open_data_file(path) as connection:
                 loaded = stamp.read_fingerprints(connection)
                 if any(versions.get(name, version) != version for name, version in loaded.items()):
                     continue

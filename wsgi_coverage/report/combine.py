@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import stamp, workdir
-from wsgi_coverage.data.datafile import UnusableError, opened
+from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find
@@ -59,7 +59,7 @@ def combine(
     versions = Versions(union.name)
     for path in data_files:
         try:
-            with opened(path) as connection:
+            with open_data_file(path) as connection:
                 part = union.read(connection)
                 loaded = stamp.fingerprints_in(connection)
                 whose = _worker(connection)

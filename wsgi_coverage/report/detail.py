@@ -20,7 +20,7 @@ from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import jsonreport
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.render import SOURCES, executed
-from wsgi_coverage.report.reported import opened
+from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.system import own_files
 
 DETAIL = "detail.json"
@@ -61,7 +61,7 @@ def of_finished(folder: Path) -> JsonObject | None:
     Raises:
         FileNotFoundError: there is no report.
     """
-    with opened(folder) as (cov, _):
+    with open_report(folder) as (cov, _):
         try:
             return jsonreport.report(cov)
         except NoDataError:

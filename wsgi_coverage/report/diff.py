@@ -19,7 +19,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
-from wsgi_coverage.report.reported import Reported, opened
+from wsgi_coverage.report.reported import Reported, open_report
 
 
 class Executed(NamedTuple):
@@ -48,7 +48,7 @@ def diff(a: Path, b: Path) -> JsonObject:
 
 def compare(a: Path, b: Path) -> JsonObject:
     """As `diff`, in this process."""
-    with opened(a) as first, opened(b) as second:
+    with open_report(a) as first, open_report(b) as second:
         sides = [_Side(*first), _Side(*second)]
         branch = all(side.branch for side in sides)
         names = sorted({name for side in sides for name in side.names})

@@ -28,7 +28,7 @@ from wsgi_coverage.patience import tick
 from wsgi_coverage.report import pages
 from wsgi_coverage.report.offloading import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
-from wsgi_coverage.report.reported import opened
+from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.store.workspace import BUILDING, working_on, workplace
 from wsgi_coverage.system.own_files import create, make_folder, restrict
 
@@ -122,7 +122,7 @@ def render(folder: Path, name: str) -> None:
             pages.render_site(folder, work / HTML)
             shutil.make_archive(str(made.with_suffix("")), "zip", work / HTML)
         else:
-            with opened(folder) as (cov, _):
+            with open_report(folder) as (cov, _):
                 try:
                     REPORTERS[name](cov, str(made))
                 except NothingToReport as error:

@@ -24,7 +24,7 @@ from wsgi_coverage.compat.htmlreport import Row
 from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.publish import read_meta
-from wsgi_coverage.report.reported import Reported, opened
+from wsgi_coverage.report.reported import Reported, open_report
 
 END_OF_FIGURE = "</h2>"  # in the head of a page
 BOOKKEEPING = (".gitignore", "status.json")  # of coverage.py's own, between two of its runs
@@ -37,7 +37,7 @@ def render(folder: Path, name: str, target: Path) -> None:
         FileNotFoundError: there is nothing to report on, or no report.
         OSError: there is no room.
     """
-    with opened(folder) as (cov, reported):
+    with open_report(folder) as (cov, reported):
         if htmlreport.parts_are_as_expected():
             _Site(cov, reported, folder, target).page(name)
         else:
@@ -53,7 +53,7 @@ def render_site(folder: Path, target: Path) -> None:
         OSError: there is no room.
     """
     target.mkdir()
-    with opened(folder) as (cov, reported):
+    with open_report(folder) as (cov, reported):
         if htmlreport.parts_are_as_expected():
             _Site(cov, reported, folder, target).every_page()
         else:

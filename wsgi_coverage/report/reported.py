@@ -102,7 +102,7 @@ class Reported:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
+def open_report(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
     """Open a finished report, to render from it.
 
     Raises:

@@ -90,7 +90,7 @@ class Log:
         """Open the file of a plane, which is not removed meanwhile: see `call_it`."""
         path = self._folder / f"{plane}.log"
         for _ in range(TRIES):
-            with FileIO(path, "ab+", opener=_opened) as file:
+            with FileIO(path, "ab+", opener=_opener) as file:
                 if _is_shared(file) and _is_at(file, path):
                     yield file
                     return
@@ -200,7 +200,7 @@ def _is_at(file: FileIO, path: Path) -> bool:
         return False
 
 
-def _opened(path: str, flags: int) -> int:
+def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 

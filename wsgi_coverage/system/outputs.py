@@ -46,7 +46,7 @@ def _descriptor(target: Path) -> int | None:
     return None
 
 
-def opened(target: Path) -> BinaryIO:
+def open_output(target: Path) -> BinaryIO:
     """Open what `is_special` for writing; an open file goes on where it is.
 
     Raises:
@@ -98,5 +98,5 @@ def pour(draft: Path, target: Path) -> None:
         OSError: it cannot be written.
     """
     if is_special(target) and draft.exists():
-        with draft.open("rb") as source, opened(target) as sink:
+        with draft.open("rb") as source, open_output(target) as sink:
             shutil.copyfileobj(source, sink)

@@ -166,7 +166,7 @@ def test_large_reports_are_compared_in_another_process(
     a, b = report("a", {"app.py": [1, 2]}), report("b", {"app.py": [1, 5]})
     here = diff(a, b)
     monkeypatch.setattr(formats, "LARGE", 0)
-    monkeypatch.setattr(module, "opened", None)
+    monkeypatch.setattr(module, "open_report", None)
 
     assert diff(a, b) == here
 

@@ -79,8 +79,8 @@ def test_a_report_is_rendered_under_the_configuration_of_its_refresh(
 @pytest.mark.parametrize("name", ALL)
 def test_a_format_is_rendered_once(out: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     first = formats.read(out, name)
-    monkeypatch.setattr(formats, "opened", None)
-    monkeypatch.setattr(pages, "opened", None)
+    monkeypatch.setattr(formats, "open_report", None)
+    monkeypatch.setattr(pages, "open_report", None)
 
     assert formats.read(out, name) == first
 
@@ -287,8 +287,8 @@ def render_elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(child, "call", counted)
     monkeypatch.setattr(formats, "LARGE", 0)
-    monkeypatch.setattr(formats, "opened", None)
-    monkeypatch.setattr(pages, "opened", None)
+    monkeypatch.setattr(formats, "open_report", None)
+    monkeypatch.setattr(pages, "open_report", None)
     return calls
 
 

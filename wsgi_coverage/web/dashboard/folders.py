@@ -53,15 +53,15 @@ def branch(parts: Sequence[Part], path: str, order: Order, *, is_open: bool) -> 
             row.rows.extend(_rows(row.part, row.depth + 1, order))
             left -= len(row.rows)
             waiting += row.rows
-    opened = (is_open and ROWS - left <= FEW) or len(shown) < 3
+    is_expanded = (is_open and ROWS - left <= FEW) or len(shown) < 3
     return Branch(
-        [_opened(row, deeply=is_open) for row in shown] if opened else shown,
+        [_expanded(row, deeply=is_open) for row in shown] if is_expanded else shown,
         len(first) - len(shown),
     )
 
 
-def _opened(row: Row, *, deeply: bool) -> Row:
-    rows = [_opened(each, deeply=True) for each in row.rows] if deeply else row.rows
+def _expanded(row: Row, *, deeply: bool) -> Row:
+    rows = [_expanded(each, deeply=True) for each in row.rows] if deeply else row.rows
     return row._replace(is_open=True, rows=rows)
 
 
