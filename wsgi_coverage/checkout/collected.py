@@ -81,7 +81,7 @@ def combine(
     with _saying_why_not(target):
         union: DataUnion | None = None
         finder = _Finder(checkout, workspace / "union")
-        versions = _Versions(checkout)
+        versions = _MeasuredVersions(checkout)
         for each in brought:
             try:
                 with open_data_file(each.path) as connection:
@@ -168,7 +168,7 @@ class _Finder:
         return None
 
 
-class _Versions:
+class _MeasuredVersions:
     """The versions of the checkout's files that were measured."""
 
     def __init__(self, checkout: Checkout) -> None:

@@ -17,7 +17,7 @@ from coverage import CoverageData
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
-from wsgi_coverage.data.versions import Versions
+from wsgi_coverage.data.versions import VersionsOnDisk
 from wsgi_coverage.store.file_lock import turn
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
@@ -155,7 +155,7 @@ def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) 
     """Write the lines, or the arcs, of a reading to a data file; False where there are none."""
     union = DataUnion(target, branch=branch)
     versions: dict[str, str] = {}
-    now = Versions(union.name)
+    now = VersionsOnDisk(union.name)
 
     def is_wanted(name: str, version: str | None) -> bool:
         known = versions.get(name)

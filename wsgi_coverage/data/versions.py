@@ -5,8 +5,8 @@ state of the file (its times, size and inode), unless it was so young then that 
 have left them as they are. A report stores the states that it has found, so that the next one, in
 another process, reads what has changed since.
 
-Concurrency: a `Versions` belongs to one thread; what is known of a source is shared by all threads
-of a process, in a dict of which no entry is ever changed.
+Concurrency: a `VersionsOnDisk` belongs to one thread; what is known of a source is shared by all
+threads of a process, in a dict of which no entry is ever changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_KNOWN: State = (0, 0, 0, 0)
 _known: dict[str, tuple[State, str]] = {}
 
 
-class Versions:
+class VersionsOnDisk:
     """Compares loaded versions with those on disk, reading each source once.
 
     Args:

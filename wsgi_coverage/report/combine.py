@@ -19,7 +19,7 @@ from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
-from wsgi_coverage.data.versions import Versions
+from wsgi_coverage.data.versions import VersionsOnDisk
 
 MOST = 1_000  # warnings
 
@@ -56,7 +56,7 @@ def combine(
         names.look(reading.names())
     target = Path(cov.config.data_file)
     union = DataUnion(target, branch=branch, path_map=names.here, look=names.look)
-    versions = Versions(union.name)
+    versions = VersionsOnDisk(union.name)
     for path in data_files:
         try:
             with open_data_file(path) as connection:
@@ -137,7 +137,7 @@ class _Names:
 
 
 def _add(
-    union: DataUnion, reading: Reading, versions: Versions, names: _Names, static: str | None
+    union: DataUnion, reading: Reading, versions: VersionsOnDisk, names: _Names, static: str | None
 ) -> tuple[list[str], list[str]]:
     """Add a reading of a memory; return warnings, and the files of which some is left out."""
     warnings = list(reading.problems)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage.data import stamp, versions
-from wsgi_coverage.data.versions import Versions, current
+from wsgi_coverage.data.versions import VersionsOnDisk, current
 
 LONG_AGO = 1_000_000_000  # nanoseconds since 1970
 AT_ONCE = -10_000_000_000  # nanoseconds
@@ -39,7 +39,7 @@ def loaded(**fingerprints: str) -> stamp.Fingerprints:
 
 
 def test_a_source_is_hashed_once_for_all_workers(source: Path, hashed: list[str]) -> None:
-    known = Versions(lambda name: str(source))
+    known = VersionsOnDisk(lambda name: str(source))
 
     answers = [known.changed(loaded(app=version)) for version in ("old", "older", "old")]
 
@@ -125,7 +125,7 @@ def test_what_is_known_is_not_replaced_by_what_another_process_has_found(
 
 
 def test_a_source_that_cannot_be_read_has_not_changed(tmp_path: Path) -> None:
-    known = Versions(lambda name: str(tmp_path / name))
+    known = VersionsOnDisk(lambda name: str(tmp_path / name))
 
     assert known.changed(loaded(missing="v")) == []
 
