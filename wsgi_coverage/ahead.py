@@ -172,10 +172,10 @@ def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -
 
     The first report counts those again that something more has been executed of.
     """
-    from wsgi_coverage.report.build import Source, build
+    from wsgi_coverage.report.build import BuildInputs, build
     from wsgi_coverage.report.publish import Publisher
 
-    source = Source(
+    inputs = BuildInputs(
         config=config,
         branch=ahead.branch,
         data_files=[],
@@ -187,4 +187,4 @@ def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -
         memory=[reading],
     )
     with contextlib.suppress(Exception):  # who asks for a report is told
-        Publisher(ahead.folder.parent).build_unread(partial(build, source))
+        Publisher(ahead.folder.parent).build_unread(partial(build, inputs))

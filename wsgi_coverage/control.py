@@ -36,7 +36,7 @@ from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import formats, offloading, staleness
-from wsgi_coverage.report.build import Source, build, build_detail
+from wsgi_coverage.report.build import BuildInputs, build, build_detail
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.publish import DATA, Publisher, read_meta
@@ -106,12 +106,12 @@ class Control:
 
     def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
         self._fold(gathering)
-        report = self._build(build, self._source(gathering), folder)
+        report = self._build(build, self._inputs(gathering), folder)
         self._history.add(report, since=report.summary["since"])
         return report
 
-    def _build(self, by: Callable[..., Report], source: Source, folder: Path) -> Report:
-        report = offloading.build_somewhere(by, source, folder, progress=self._progress)
+    def _build(self, by: Callable[..., Report], inputs: BuildInputs, folder: Path) -> Report:
+        report = offloading.build_somewhere(by, inputs, folder, progress=self._progress)
         since = self._history.since(self._started_at)
         return replace(report, summary={**report.summary, "since": since})
 
@@ -168,10 +168,10 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         self._sweep()
-        with self._collected(wait) if reset else self._gathered(wait) as source:
-            if keep and source.is_empty:
+        with self._collected(wait) if reset else self._gathered(wait) as inputs:
+            if keep and inputs.is_empty:
                 raise NoDataError(NOTHING_RAN)
-            builder = partial(self._build, build if keep else build_detail, source)
+            builder = partial(self._build, build if keep else build_detail, inputs)
             taking = self._snapshots.taking(builder, label=label or None, keep=keep)
             with taking as (report, folder):
                 if not detail:
@@ -181,14 +181,14 @@ class Control:
                 return report, formats.call_for(folder, partial(details.of_finished, folder))
 
     @contextlib.contextmanager
-    def _gathered(self, wait: float) -> Iterator[Source]:
+    def _gathered(self, wait: float) -> Iterator[BuildInputs]:
         """What every live worker has executed up to now."""
         gathering = self._worker.ask_all("publish", wait=wait)
         with self._publisher.lock():  # coverage.py does one thing at a time
-            yield self._source(gathering)
+            yield self._inputs(gathering)
 
     @contextlib.contextmanager
-    def _collected(self, wait: float) -> Iterator[Source]:
+    def _collected(self, wait: float) -> Iterator[BuildInputs]:
         """As `_gathered`, and what was read is forgotten afterwards, unless the block raises."""
         store = self._worker.store
         self._worker.engine.check_is_ours("a reset")
@@ -200,16 +200,16 @@ class Control:
                 epoch = store.begin_epoch(collecting=True)
             gathering = self._worker.ask_all("collect", wait=wait)
             with self._publisher.lock():
-                source = self._source(gathering, before=epoch)
-                yield replace(source, remarks=remarks)
-                self._end_collecting(source, epoch)
+                inputs = self._inputs(gathering, before=epoch)
+                yield replace(inputs, remarks=remarks)
+                self._end_collecting(inputs, epoch)
 
-    def _end_collecting(self, source: Source, epoch: int) -> None:
+    def _end_collecting(self, inputs: BuildInputs, epoch: int) -> None:
         """Forget what has been handed out."""
         store = self._worker.store
-        failed = any(worker.state == "failed" for worker in source.gathering.workers)
-        store.discard(source.data_files)
-        self._worker.memories.end_epochs(epoch, counted=source.memory)
+        failed = any(worker.state == "failed" for worker in inputs.gathering.workers)
+        store.discard(inputs.data_files)
+        self._worker.memories.end_epochs(epoch, counted=inputs.memory)
         if not failed:
             store.end_collecting()  # else what those still have would be lost
             self._worker.memories.announce()
@@ -254,14 +254,14 @@ class Control:
             self._worker.store.end_pause()
         return self._worker.ask_all("resume", wait=wait)
 
-    def _source(self, gathering: Gathering, *, before: int | None = None) -> Source:
+    def _inputs(self, gathering: Gathering, *, before: int | None = None) -> BuildInputs:
         """What a report is built from; `before` an epoch, where not all of it counts."""
         engine = self._worker.engine
         # The memory before the files: the last process that marks there writes it to one, and
         # then takes it away.
         memory = self._worker.memories.readings(before=before)
         collected = clock.now()
-        return Source(
+        return BuildInputs(
             collected=collected,
             config=engine.config,
             branch=engine.measuring.branch,

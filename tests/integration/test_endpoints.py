@@ -283,8 +283,8 @@ def test_a_page_of_a_list_asks_no_worker(reported: Site, path: str, view: str) -
 def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def older(source: Any, folder: Path) -> Report:
-        report = build(source, folder)
+    def older(inputs: Any, folder: Path) -> Report:
+        report = build(inputs, folder)
         file = {key: FILE[key] for key in ("file", "statements", "missing", "covered", "percent")}
         (folder / "files.json").write_text(json.dumps([file]))
         summary = {key: SUMMARY[key] for key in ("percent", "files", "statements", "covered")}
@@ -307,8 +307,8 @@ def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
 def test_a_page_shows_and_links_a_file_of_any_name(
     site: Site, monkeypatch: pytest.MonkeyPatch, path: str, name: str
 ) -> None:
-    def odd(source: Any, folder: Path) -> Report:
-        report = build(source, folder)
+    def odd(inputs: Any, folder: Path) -> Report:
+        report = build(inputs, folder)
         listed = [{**FILE, "file": f"/srv/x/{each}", "html": each} for each in (name, "y/z.py")]
         (folder / "files.json").write_text(json.dumps(listed))
         found = {**FUNCTION, "file": f"/srv/x/{name}"}

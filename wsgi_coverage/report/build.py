@@ -26,7 +26,7 @@ from wsgi_coverage.report.render import render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class BuildInputs:
     """The data that a report is built from."""
 
     config: Any  # the running Coverage's configuration
@@ -48,18 +48,18 @@ class Source:
         return not self.data_files and all(reading.is_empty for reading in self.memory)
 
 
-def build(source: Source, folder: Path) -> Report:
+def build(inputs: BuildInputs, folder: Path) -> Report:
     """Write a report into a folder, and return its metadata."""
     started = time.monotonic()
     data_file = folder / DATA
-    with _combined(source, folder) as (cov, warnings):
+    with _combined(inputs, folder) as (cov, warnings):
         left_out = list(cov.failures)
         noted = staleness.note(
             folder,
-            workers=(worker.id for worker in source.gathering.workers),
+            workers=(worker.id for worker in inputs.gathering.workers),
             sources=cov.get_data().measured_files(),
         )
-        summary = render(cov, folder, source.analysis_dir)
+        summary = render(cov, folder, inputs.analysis_dir)
         empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)
@@ -69,38 +69,38 @@ def build(source: Source, folder: Path) -> Report:
             data_file, {**fingerprints, **dict.fromkeys(left_out, stamp.CHANGED)}
         )
     here = {workdir.here(name): version for name, version in noted.items()}
-    AnalysisCache(source.analysis_dir).put(VERSIONS, here)
-    return _described(source, folder, cov, warnings, summary, started=started)
+    AnalysisCache(inputs.analysis_dir).put(VERSIONS, here)
+    return _described(inputs, folder, cov, warnings, summary, started=started)
 
 
-def build_detail(source: Source, folder: Path) -> Report:
+def build_detail(inputs: BuildInputs, folder: Path) -> Report:
     """Write only what detail.read reads, and return the metadata, without figures."""
     started = time.monotonic()
-    with _combined(source, folder) as (cov, warnings):
-        detail.write(cov, folder, source.analysis_dir)
-    return _described(source, folder, cov, warnings, {}, started=started)
+    with _combined(inputs, folder) as (cov, warnings):
+        detail.write(cov, folder, inputs.analysis_dir)
+    return _described(inputs, folder, cov, warnings, {}, started=started)
 
 
 @contextlib.contextmanager
-def _combined(source: Source, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
+def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
     """Combine all data into one file in the folder; return a Coverage on it, and the warnings."""
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
-        versions.remember(AnalysisCache(source.analysis_dir).get(VERSIONS) or {})
+        versions.remember(AnalysisCache(inputs.analysis_dir).get(VERSIONS) or {})
     cov = ReportingCoverage(source.config, folder / DATA)
     with contextlib.closing(cov), cov.whole():
         warnings = combine(
             cov,
-            source.data_files,
-            branch=source.branch,
-            unexecuted=source.unexecuted,
-            imported_early=source.imported_early,
-            memory=source.memory,
+            inputs.data_files,
+            branch=inputs.branch,
+            unexecuted=inputs.unexecuted,
+            imported_early=inputs.imported_early,
+            memory=inputs.memory,
         )
         yield cov, warnings
 
 
 def _described(
-    source: Source,
+    inputs: BuildInputs,
     folder: Path,
     cov: ReportingCoverage,
     warnings: list[str],
@@ -116,10 +116,10 @@ def _described(
         warnings.append(
             f"files that are not Python, templates for instance, are left out: {left_out}"
         )
-    warnings += source.remarks
+    warnings += inputs.remarks
     if (why_inexact := imported.warning(cov.inexact)) is not None:
         warnings.append(why_inexact)
-    gathered = source.gathering
+    gathered = inputs.gathering
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"
         for worker in gathered.workers
@@ -129,11 +129,11 @@ def _described(
         id=new_id(),
         refreshed_at=clock.now_iso(),
         duration_seconds=round(time.monotonic() - started, 3),
-        autosave_interval_seconds=source.autosave_interval,
+        autosave_interval_seconds=inputs.autosave_interval,
         summary=summary,
         complete=gathered.complete,
         workers=tuple(worker.as_json() for worker in gathered.workers),
         warnings=tuple(warnings),
-        collected=source.collected,
+        collected=inputs.collected,
         size=data_file.stat().st_size if data_file.exists() else 0,
     )

@@ -12,16 +12,16 @@ from coverage import CoverageData
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import forksafe
-from wsgi_coverage.report.build import Source
+from wsgi_coverage.report.build import BuildInputs
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
 
 
-def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
+def dump(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
     """Combine; return the bytes for `CoverageData.loads`, and the warnings.
 
     Args:
-        source: the data to combine.
+        inputs: the data to combine.
         workspace: a folder to work in.
 
     Returns:
@@ -31,18 +31,18 @@ def dump(source: Source, workspace: Path) -> tuple[bytes, list[str]]:
         ConfigurationError: coverage.py refuses `[paths]`.
     """
     combined = workspace / DATA
-    with contextlib.closing(ReportingCoverage(source.config, combined)) as cov, cov.whole():
+    with contextlib.closing(ReportingCoverage(inputs.config, combined)) as cov, cov.whole():
         warnings = combine(
             cov,
-            source.data_files,
-            branch=source.branch,
-            unexecuted=source.unexecuted,
-            memory=source.memory,
+            inputs.data_files,
+            branch=inputs.branch,
+            unexecuted=inputs.unexecuted,
+            memory=inputs.memory,
         )
     data = CoverageData(basename=str(combined))
     with forksafe.no_fork():
         try:
             data.read()
-            return data.dumps(), [*warnings, *source.remarks]
+            return data.dumps(), [*warnings, *inputs.remarks]
         finally:
             data.close(force=True)

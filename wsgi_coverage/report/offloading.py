@@ -21,7 +21,7 @@ from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
 from wsgi_coverage.offload.progress import BuildProgress
-from wsgi_coverage.report.build import Source
+from wsgi_coverage.report.build import BuildInputs
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -36,7 +36,7 @@ _why_inside: str | None = None  # why large reports are made in this process
 
 def build_somewhere(
     build: Callable[..., Report],
-    source: Source,
+    inputs: BuildInputs,
     folder: Path,
     *,
     progress: BuildProgress,
@@ -45,7 +45,7 @@ def build_somewhere(
 
     Args:
         build: wsgi_coverage.report.build.build, which is pickled by its name.
-        source: the data that the report is built from.
+        inputs: the data that the report is built from.
         folder: where its files are written.
         progress: of the build, which is shown meanwhile.
 
@@ -53,13 +53,13 @@ def build_somewhere(
         BuildFailedError: the child process failed; the folder is of no use.
     """
     started = time.monotonic()
-    source = dataclasses.replace(source, unexecuted=list(source.unexecuted))
+    inputs = dataclasses.replace(inputs, unexecuted=list(inputs.unexecuted))
     with progress.shown() as shown:
         report = call_somewhere(
-            partial(build, source, folder),
-            is_large=_is_large(source),
+            partial(build, inputs, folder),
+            is_large=_is_large(inputs),
             tick=shown.tick,
-            plugins=bool(source.config.plugins),
+            plugins=bool(inputs.config.plugins),
         )
     return dataclasses.replace(report, duration_seconds=round(time.monotonic() - started, 3))
 
@@ -111,10 +111,10 @@ def problem() -> str | None:
     )
 
 
-def _is_large(source: Source) -> bool:
+def _is_large(inputs: BuildInputs) -> bool:
     known: set[str] = set()
     size = 0
-    for name in _files(source):
+    for name in _files(inputs):
         if name not in known:
             known.add(name)
             size += _size(name)
@@ -123,13 +123,13 @@ def _is_large(source: Source) -> bool:
     return False
 
 
-def _files(source: Source) -> Iterator[str]:
-    for path in source.data_files:
+def _files(inputs: BuildInputs) -> Iterator[str]:
+    for path in inputs.data_files:
         with contextlib.suppress(sqlite3.Error):
             yield from stamp.measured_files(path)
-    for reading in source.memory:
+    for reading in inputs.memory:
         yield from reading.names()
-    yield from (name for name, _ in source.unexecuted)
+    yield from (name for name, _ in inputs.unexecuted)
 
 
 def _size(name: str) -> int:

@@ -64,11 +64,11 @@ class ProgramControl(Control):
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._program.private) as folder,
         ):
-            source = self._source(gathering)
-            dumped, warnings = dump(source, folder)
+            inputs = self._inputs(gathering)
+            dumped, warnings = dump(inputs, folder)
         return {
             "coverage_data": base64.b64encode(dumped).decode(),
-            "files_combined": len(source.data_files) + sum(bool(r.sources) for r in source.memory),
+            "files_combined": len(inputs.data_files) + sum(bool(r.sources) for r in inputs.memory),
             "warnings": warnings,
             **gathering.as_json(),
         }

@@ -181,7 +181,7 @@ def figures_with(function: JsonObject) -> bytes:
     return pack({"config": {}, "files": {name: entry.as_plain()}, "failures": {}})
 
 
-def build(source: Any, folder: Path) -> Report:
+def build(inputs: Any, folder: Path) -> Report:
     """Write what a report consists of, the same each time."""
     (folder / TEXT).write_text("Name Stmts Miss Cover\napp.py 4 1 75%\n", encoding="utf-8")
     (folder / FILES).write_text(json.dumps([FILE]), encoding="utf-8")
@@ -201,12 +201,12 @@ def build(source: Any, folder: Path) -> Report:
         id=new_id(),
         refreshed_at=clock.now_iso(),
         duration_seconds=0.25,
-        autosave_interval_seconds=source.autosave_interval,
+        autosave_interval_seconds=inputs.autosave_interval,
         summary=SUMMARY,
-        complete=source.gathering.complete,
-        workers=tuple(worker.as_json() for worker in source.gathering.workers),
+        complete=inputs.gathering.complete,
+        workers=tuple(worker.as_json() for worker in inputs.gathering.workers),
         warnings=(),
-        collected=source.collected,
+        collected=inputs.collected,
         size=16,
     )
 

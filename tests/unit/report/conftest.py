@@ -13,7 +13,7 @@ import pytest
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.model import Gathering, Report, WorkerState
-from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.build import BuildInputs, build
 from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import META
 
@@ -96,7 +96,7 @@ def build_report(project: Path, tmp_path: Path) -> Build:
         worker = WorkerState(
             id="h.1.a", host="h", pid=1, state="measuring", published_at=None, fresh=True
         )
-        source = Source(
+        inputs = BuildInputs(
             config=coverage.Coverage(branch=branch).config,
             branch=branch,
             data_files=data_files,
@@ -107,7 +107,7 @@ def build_report(project: Path, tmp_path: Path) -> Build:
             autosave_interval=30.0,
             analysis_dir=tmp_path / "analysis",
         )
-        report: Report = more.pop("by", build)(source, out, **more)
+        report: Report = more.pop("by", build)(inputs, out, **more)
         (out / META).write_text(json.dumps(asdict(report)))
         return report
 

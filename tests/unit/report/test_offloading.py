@@ -15,7 +15,7 @@ from wsgi_coverage.model import Gathering, Report
 from wsgi_coverage.offload import interpreter, process
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import offloading
-from wsgi_coverage.report.build import Source, build
+from wsgi_coverage.report.build import BuildInputs, build
 
 MakeData = Callable[..., Path]
 Somewhere = Callable[..., Report]
@@ -25,20 +25,20 @@ import gc
 import os
 from wsgi_coverage.report.build import build
 
-def noting(source, folder):
+def noting(inputs, folder):
     (folder / "pid").write_text(str(os.getpid()))
-    return build(source, folder)
+    return build(inputs, folder)
 
-def collecting(source, folder):
-    report = build(source, folder)
+def collecting(inputs, folder):
+    report = build(inputs, folder)
     gc.collect()
     return report
 
-def leaking(source, folder):
+def leaking(inputs, folder):
     open(os.devnull)
-    return collecting(source, folder)
+    return collecting(inputs, folder)
 
-def dying(source, folder):
+def dying(inputs, folder):
     if os.getpid() != int((folder / "not-in").read_text()):
         os._exit(1)
 """
@@ -76,7 +76,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
     def make(function: Callable[..., Report], *, size: int = 0, missing: int = 0) -> Report:
         (project / "large.py").write_text("x = 1\n" + "#" * size + "\n")
         gone = [(str(project / f"gone{number}.py"), None) for number in range(missing)]
-        source = Source(
+        inputs = BuildInputs(
             config=coverage.Coverage(config_file=False).config,
             branch=False,
             data_files=[data_file(".coverage.a", {"app.py": [1, 2]})],
@@ -87,7 +87,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             analysis_dir=tmp_path / "analysis",
         )
         return offloading.build_somewhere(
-            function, source, folder, progress=BuildProgress(tmp_path)
+            function, inputs, folder, progress=BuildProgress(tmp_path)
         )
 
     return make
