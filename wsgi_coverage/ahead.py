@@ -27,7 +27,7 @@ from wsgi_coverage.collect.sources import packages
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering
 from wsgi_coverage.offload import capacity
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.system import own_files
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Ahead:
         from wsgi_coverage.offload import child
 
         own_files.make_folder(self.folder)
-        with contextlib.suppress(TimeoutError), turn(self.folder.parent / LOCK, 0.0):
+        with contextlib.suppress(TimeoutError), locked(self.folder.parent / LOCK, 0.0):
             child.call(parse, self, reading, state, tick=tick)
 
     def places(self, names: Sequence[str]) -> list[str]:

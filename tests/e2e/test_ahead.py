@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, read
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 
 FILES = 30
 MODULE = """
@@ -100,7 +100,7 @@ def test_nothing_of_it_is_left_when_the_server_ends(large: Any, until: Until) ->
 
     assert server.end(signal.SIGTERM) == 0
 
-    with turn(cache(large) / "ahead.lock", PATIENCE):  # nobody holds it while it parses
+    with locked(cache(large) / "ahead.lock", PATIENCE):  # nobody holds it while it parses
         assert not [*cache(large).glob("analysis/.wsgi-coverage-new-*")]
 
 

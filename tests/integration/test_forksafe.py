@@ -83,7 +83,7 @@ def test_in_a_child_nobody_is_inside_whoever_was_in_its_parent(run_script) -> No
     warnings.simplefilter("ignore", DeprecationWarning)  # of threads at a fork
     pid = os.fork()
     if not pid:
-        is_free = forksafe._turn.acquire(blocking=False)
+        is_free = forksafe._lock.acquire(blocking=False)
         os.write(writing, json.dumps([is_free, forksafe._hook(), forksafe._forking]).encode())
         os._exit(0)
     os.waitpid(pid, 0)

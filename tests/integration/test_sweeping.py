@@ -73,7 +73,7 @@ def test_what_cannot_be_swept_harms_nobody(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("not yours")
 
-    monkeypatch.setattr("wsgi_coverage.store.workspace.turn", refuse)
+    monkeypatch.setattr("wsgi_coverage.store.workspace.locked", refuse)
     answer = wrap().get("/snapshots")
 
     assert (answer.status, answer.json()) == (200, [])

@@ -20,7 +20,7 @@ from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child
 from wsgi_coverage.settings import Settings
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 
 CONFIG = """
 [run]
@@ -192,7 +192,7 @@ def test_the_waiting_process_does_not_look_through_a_large_tree(
 
 def test_one_process_of_a_host_parses(ahead: Ahead, parsed: list[list[str]]) -> None:
     ahead.folder.mkdir(parents=True)
-    with turn(ahead.folder.parent / LOCK, 0.0):
+    with locked(ahead.folder.parent / LOCK, 0.0):
         ahead(reading(), go_on)
     assert parsed == []
 

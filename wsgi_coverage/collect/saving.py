@@ -18,7 +18,7 @@ from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.workspace import workplace
@@ -64,7 +64,7 @@ def saving(memory: Memory) -> Iterator[None]:
     lock = memory.folder / LOCK
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(turn(lock, PATIENCE))
+            held.enter_context(locked(lock, PATIENCE))
         except FileNotFoundError as error:  # its folder went, too
             raise GoneError(str(memory.folder)) from error
         try:
@@ -87,7 +87,7 @@ def discard(folder: Path) -> None:
     """Remove a memory that has been read, so that it is never written to a data file."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # it was removed, or its lock is held for too long
-            held.enter_context(turn(folder / LOCK, PATIENCE))
+            held.enter_context(locked(folder / LOCK, PATIENCE))
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -526,7 +526,7 @@ class Worker:
         return self._service.has_thread or self._starting.locked()
 
     @contextlib.contextmanager
-    def _taking_turns(self) -> Iterator[None]:
+    def _one_at_a_time(self) -> Iterator[None]:
         """Have one thread at a time start or stop ours, without waiting for one that never ends.
 
         A handler of the application's that raises just after the lock was taken leaves it taken.
@@ -542,7 +542,7 @@ class Worker:
                 lock.release()
 
     def _start_service(self) -> None:
-        with self._taking_turns():
+        with self._one_at_a_time():
             if self._needs_thread() and not self._forkers and not self._closed:
                 self._service.listen(self._identity())
                 self._service.start()
@@ -550,7 +550,7 @@ class Worker:
 
     def _stop_service(self) -> None:
         if self._service.has_thread and not self._needs_thread():
-            with self._taking_turns():
+            with self._one_at_a_time():
                 self._service.stop()
                 self._service.let_go()  # callers of the meantime are refused
                 self._service.be_seen(self._identity())
@@ -576,7 +576,7 @@ class Worker:
             exits.before_fork()
         self._forkers.add(threading.get_ident())  # no thread is started after this
         if self._may_have_thread:
-            with self._taking_turns():
+            with self._one_at_a_time():
                 self._service.stop()
         return True
 

@@ -7,7 +7,7 @@ SQLite in a measured process runs inside of `no_fork`, and a fork waits for its 
 Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
 which write to few, until a thread is inside.
 
-Concurrency: `_turn` is held by the thread that is inside, which has `_hook` wait for it. `_forking`
+Concurrency: `_lock` is held by the thread that is inside, which has `_hook` wait for it. `_forking`
 counts the forks that do not wait: a thread that enters waits until there is none. A forking thread
 is counted before it calls `_hook`, and an entering one sets `_hook` before it looks at the count,
 so that one of them sees the other. The lock is Python's own, which no monkey patch replaces, and
@@ -31,7 +31,7 @@ PAUSE = 0.0001  # seconds, in which a waiting thread gets the lock
 EVERY = 0.002  # seconds between two pauses, at least
 IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
 
-_turn = RLock()
+_lock = RLock()
 _forking: list[None] = []  # one for each
 _hook: Any = partial(int)
 _owner = 0  # the thread that is inside
@@ -50,7 +50,7 @@ def register() -> None:
         after_in_parent=partial(_forking.__delitem__, slice(-1, None)),
         after_in_child=_forking.clear,
     )
-    renew = _turn._at_fork_reinit  # type: ignore[attr-defined]  # noqa: SLF001  as logging does
+    renew = _lock._at_fork_reinit  # type: ignore[attr-defined]  # noqa: SLF001  as logging does
     os.register_at_fork(after_in_child=renew)
     _is_registered = True
 
@@ -66,7 +66,7 @@ def no_fork() -> Iterator[None]:
     is_outermost = _owner != me
     # A handler of the application's may raise at any call, and where a function in Python begins.
     try:
-        if _turn.acquire(timeout=PATIENCE) and is_outermost:
+        if _lock.acquire(timeout=PATIENCE) and is_outermost:
             _owner = me
             _come_in()
         yield
@@ -78,7 +78,7 @@ def no_fork() -> Iterator[None]:
             if is_outermost and _owner == me:
                 _owner = 0
             try:
-                _turn.release()
+                _lock.release()
             except RuntimeError as error:
                 if not is_not_held(error):
                     raise
@@ -98,11 +98,11 @@ def forks() -> Iterator[None]:
     try:
         _hook.__setstate__(IDLE)
         _owner = 0
-        _turn.release()
+        _lock.release()
         time.sleep(PAUSE)
         yield
     finally:
-        if _turn.acquire(timeout=PATIENCE):
+        if _lock.acquire(timeout=PATIENCE):
             _owner = me
             _come_in()
 
@@ -128,11 +128,11 @@ def _wait() -> None:
     """In an at-fork hook: wait until no thread is inside; until then this fork does not count."""
     del _forking[-1:]
     try:
-        _turn.acquire(timeout=PATIENCE)
+        _lock.acquire(timeout=PATIENCE)
     finally:
         _forking.append(None)
         try:
-            _turn.release()
+            _lock.release()
         except RuntimeError as error:
             if not is_not_held(error):
                 raise

@@ -86,7 +86,7 @@ def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCove
     """Combine all data into one file in the folder; return a Coverage on it, and the warnings."""
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
         versions.remember(AnalysisCache(inputs.analysis_dir).get(VERSIONS) or {})
-    cov = ReportingCoverage(source.config, folder / DATA)
+    cov = ReportingCoverage(inputs.config, folder / DATA)
     with contextlib.closing(cov), cov.whole():
         warnings = combine(
             cov,

@@ -66,7 +66,7 @@ def read(folder: Path, name: str) -> bytes:
     """
     path = folder / name
     if not path.exists():
-        with _turn(folder, name):
+        with _alone(folder, name):
             if not path.exists():
                 call_for(folder, partial(render, folder, name))
     return path.read_bytes()
@@ -100,7 +100,7 @@ def _read_page(folder: Path, name: str) -> bytes:
     path = folder / HTML / name
     if not path.exists():
         if name.endswith(REGIONS_PAGE):
-            with _turn(folder, HTML):
+            with _alone(folder, HTML):
                 if not path.exists():
                     call_for(folder, partial(render_page, folder, name))
         else:
@@ -174,7 +174,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def _turn(folder: Path, name: str) -> Iterator[None]:
+def _alone(folder: Path, name: str) -> Iterator[None]:
     """Have one thread of one process render a file; the others wait for it."""
     work = f"{BUILDING}{cache.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:

@@ -33,7 +33,7 @@ from wsgi_coverage.errors import (
     storage_error,
 )
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.workspace import BUILDING, sweep, workplace
 from wsgi_coverage.store.writable import check_removable
 from wsgi_coverage.system import own_files
@@ -116,7 +116,7 @@ class Publisher:
         with contextlib.ExitStack() as held:
             try:
                 own_files.make_folder(self._cache_dir)
-                held.enter_context(turn(self._cache_dir / name, patience))
+                held.enter_context(locked(self._cache_dir / name, patience))
             except TimeoutError:
                 raise RefreshBusyError(
                     f"another build has held {self._cache_dir / name} for "
@@ -254,7 +254,7 @@ class Publisher:
             RefusedReportError: the folder of reports is a link.
         """
         self._check_is_inside(self._reports)
-        with building(self._reports) as folder:
+        with build_folder(self._reports) as folder:
             build(folder)
 
     def sweep(self) -> None:

@@ -122,7 +122,7 @@ class SidePort:
         listening.close()
         self._server.socket.setblocking(False)  # a client may be gone before it is accepted
         self._pid = os.getpid()
-        self._turn = allocate_lock()  # of two threads that fork
+        self._fork_lock = allocate_lock()  # of two threads that fork
         self._under_way = 0
         self._counting = allocate_lock()  # guards _under_way
         self._stop: Callable[[], None] | None = None
@@ -196,17 +196,17 @@ class SidePort:
                 self._under_way -= 1
 
     def _before_fork(self) -> None:
-        self._turn.acquire()
+        self._fork_lock.acquire()
         if self._pid == os.getpid():
             self._pause(FORK_PATIENCE)
 
     def _after_fork_in_parent(self) -> None:
         restarting.after_the_count(self.start)
-        self._turn.release()
+        self._fork_lock.release()
 
     def _after_fork_in_child(self) -> None:
         """The port is the parent's."""
-        self._turn = allocate_lock()
+        self._fork_lock = allocate_lock()
         with contextlib.suppress(OSError):
             self._server.server_close()
 

@@ -34,7 +34,7 @@ _held: dict[tuple[int, str], object] = {}  # by process id and path
 
 
 @contextlib.contextmanager
-def turn(path: Path, patience: float) -> Iterator[None]:
+def locked(path: Path, patience: float) -> Iterator[None]:
     """Hold a file lock.
 
     Args:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.system import own_files
 
 BUILDING = ".building-"
@@ -60,7 +60,7 @@ def working_on(parent: Path, name: str, patience: float = PATIENCE) -> Iterator[
         OSError: there is no room, or no such parent.
     """
     lock = parent / f"{name}{LOCK}"
-    with turn(lock, patience):
+    with locked(lock, patience):
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.store.file_lock import turn
+from wsgi_coverage.store.file_lock import locked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -19,7 +19,7 @@ def is_free(path: Path) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            with turn(path, 0.0):
+            with locked(path, 0.0):
                 os._exit(0)
         except BaseException:
             os._exit(1)
@@ -30,7 +30,7 @@ def is_free(path: Path) -> bool:
 def test_while_it_is_held_no_other_process_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
 
-    with turn(path, 0.0):
+    with locked(path, 0.0):
         held = is_free(path)
     after = is_free(path)
 
@@ -38,17 +38,17 @@ def test_while_it_is_held_no_other_process_takes_it(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_nor_does_another_thread_which_waits_its_turn(tmp_path: Path) -> None:
+def test_nor_does_another_thread_which_waits_for_it(tmp_path: Path) -> None:
     path, order = tmp_path / "lock", []
 
     def other() -> None:
-        with turn(path, 10.0):
+        with locked(path, 10.0):
             order.append("other")
 
     thread = threading.Thread(target=other)
-    with turn(path, 0.0):
+    with locked(path, 0.0):
         thread.start()
-        with pytest.raises(TimeoutError), turn(path, 0.05):
+        with pytest.raises(TimeoutError), locked(path, 0.05):
             pass
         order.append("first")
     thread.join()
@@ -61,7 +61,7 @@ def test_a_child_that_was_forked_meanwhile_does_not_keep_it(tmp_path: Path) -> N
     path = tmp_path / "lock"
     reading, writing = os.pipe()
 
-    with turn(path, 0.0):
+    with locked(path, 0.0):
         pid = os.fork()
         if pid == 0:
             os.read(reading, 1)
@@ -81,7 +81,7 @@ def test_whoever_is_killed_lets_go_of_it(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with turn(path, 0.0):
+        with locked(path, 0.0):
             os.write(writing, b".")
             signal.pause()
     os.read(reading, 1)
@@ -96,10 +96,10 @@ def test_whoever_is_killed_lets_go_of_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), turn(tmp_path / "none" / "lock", 0.0):
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "none" / "lock", 0.0):
         pass
     (tmp_path / "none").mkdir()
-    with turn(tmp_path / "none" / "lock", 0.0):
+    with locked(tmp_path / "none" / "lock", 0.0):
         pass
 
 
@@ -115,8 +115,8 @@ def test_whoever_holds_it_may_remove_its_file(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", removed_after_it_was_opened)
-        with pytest.raises(TimeoutError), turn(path, 0.0):
+        with pytest.raises(TimeoutError), locked(path, 0.0):
             pass
 
-    with turn(path, 0.0):
+    with locked(path, 0.0):
         assert not is_free(path)
