@@ -34,9 +34,9 @@ from wsgi_coverage.collect.peers import LOSES, worker_id
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
 from wsgi_coverage.errors import WsgiCoverageError, storage_error
+from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
-from wsgi_coverage.patience import tick
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import call_all, tell

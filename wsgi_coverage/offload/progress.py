@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage import clock, patience
+from wsgi_coverage import clock, liveness
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
 from wsgi_coverage.system import own_files
@@ -99,7 +99,7 @@ class ProgressFile:
 
     def tick(self) -> None:
         """Write the file again if that is due, because the build goes on."""
-        patience.tick()
+        liveness.tick()
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + EVERY

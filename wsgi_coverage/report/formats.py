@@ -24,7 +24,7 @@ from coverage.exceptions import NoDataError as NothingToReport
 from wsgi_coverage.analysis import cache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.errors import BuildFailedError
-from wsgi_coverage.patience import tick
+from wsgi_coverage.liveness import tick
 from wsgi_coverage.report import pages
 from wsgi_coverage.report.offloading import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta

@@ -22,8 +22,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.patience import tick
 from wsgi_coverage.store import workspace
 from wsgi_coverage.store.private import MAX_ADDRESS, OWN_FILES, is_alive, takes_sockets
 from wsgi_coverage.system import own_files

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.patience import tick
+from wsgi_coverage.liveness import tick
 
 _fcntl: Any
 try:

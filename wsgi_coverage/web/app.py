@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage import patience
+from wsgi_coverage import liveness
 from wsgi_coverage.compat import names
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
@@ -71,7 +71,7 @@ class ControlApp:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request; SCRIPT_NAME ends, and PATH_INFO begins, where the prefix does."""
         request = ControlRequest(environ)
-        with patience.during(Heartbeat()):
+        with liveness.during(Heartbeat()):
             response = negotiation.finish(self._respond(request))
         return response(environ, start_response)
 

@@ -115,7 +115,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
 ) -> None:
     told = measure(
         """
-        from wsgi_coverage import patience
+        from wsgi_coverage import liveness
         from wsgi_coverage.collect import saving
         from wsgi_coverage.data.phases import Phase
         from wsgi_coverage.store.memory import Memory, plane_of
@@ -138,7 +138,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
         keeper = threading.Thread(target=keep)
         keeper.start()
         begun.wait(60)
-        with patience.during(waits.set):
+        with liveness.during(waits.set):
             worker.close()
         keeper.join()
         saved = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage import clock, patience
+from wsgi_coverage import clock, liveness
 from wsgi_coverage.errors import (
     DiskFullError,
     NoReportError,
@@ -306,7 +306,7 @@ def test_who_waits_for_the_lock_gives_signs_of_life(publisher: Publisher) -> Non
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(30)
-    with patience.during(free.set), publisher.lock(patience=30.0):
+    with liveness.during(free.set), publisher.lock(patience=30.0):
         pass
     holder.join(30)
 

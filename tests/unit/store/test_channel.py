@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage import patience
+from wsgi_coverage import liveness
 from wsgi_coverage.store.channel import (
     HAS_SOCKETS,
     Listener,
@@ -121,7 +121,7 @@ def test_who_waits_for_answers_gives_signs_of_life(folder: Path, start: Start) -
     held = threading.Event()
     start("slow", lambda verb: {"late": held.wait(30)})
 
-    with patience.during(held.set):
+    with liveness.during(held.set):
         answers = call_all(folder, "status", wait=30)
 
     assert [each["late"] for each in answers] == [True]

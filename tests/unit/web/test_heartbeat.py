@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage import patience
+from wsgi_coverage import liveness
 from wsgi_coverage.web import heartbeat
 from wsgi_coverage.web.heartbeat import Heartbeat
 
@@ -88,8 +88,8 @@ def test_a_worker_that_cannot_be_told_disturbs_no_request(
 def test_a_loop_that_waits_reaches_the_heartbeat_of_its_request(at_once: None) -> None:
     told: list[None] = []
 
-    with patience.during(Heartbeat()):
-        in_a_request_of(StandIn(lambda: told.append(None)), patience.tick)
-    in_a_request_of(StandIn(lambda: told.append(None)), patience.tick)
+    with liveness.during(Heartbeat()):
+        in_a_request_of(StandIn(lambda: told.append(None)), liveness.tick)
+    in_a_request_of(StandIn(lambda: told.append(None)), liveness.tick)
 
     assert told == [None]
