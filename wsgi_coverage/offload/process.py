@@ -29,7 +29,7 @@ TAIL = 4_000  # bytes of what it writes to stderr that are kept
 LAST_LINES = 3
 SHELL = "/bin/sh"
 APART = '"$@" <&3 >&3 3<&- &'
-REAP_PATIENCE = 1.0  # seconds for one that has hung up to end
+REAP_TIMEOUT = 1.0  # seconds for one that has hung up to end
 # Handlers are not inherited, but what is ignored is.
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
@@ -142,7 +142,7 @@ class Process(Other):
 
     def ending(self) -> str:
         """How it ended, as a phrase for a message; to be asked when it has closed its socket."""
-        deadline = time.monotonic() + REAP_PATIENCE
+        deadline = time.monotonic() + REAP_TIMEOUT
         while not self.has_ended() and time.monotonic() < deadline:
             time.sleep(0.01)  # it ends right now
         if self._status is None:

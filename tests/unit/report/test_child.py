@@ -268,7 +268,7 @@ def test_its_death_is_noticed_where_a_fork_of_the_worker_holds_its_channel_open(
 
 
 def test_one_that_hangs_up_is_given_up(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsgi_coverage.offload.process.REAP_PATIENCE", 0.05)
+    monkeypatch.setattr("wsgi_coverage.offload.process.REAP_TIMEOUT", 0.05)
 
     with pytest.raises(BuildFailedError):
         call(jobs.hang_up)
