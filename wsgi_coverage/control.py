@@ -124,11 +124,11 @@ class Control:
         self._sweep()
         published = len(self._worker.store.published())
         if not published and self._history.read().since is not None:
-            with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
+            with contextlib.suppress(RefreshBusyError), self._publisher.lock(timeout=0.0):
                 self._history.forget_since()
         if published <= FOLD_ABOVE:
             return
-        with contextlib.suppress(RefreshBusyError), self._publisher.lock(patience=0.0):
+        with contextlib.suppress(RefreshBusyError), self._publisher.lock(timeout=0.0):
             self._fold(self._worker.ask_all("status", wait=TIDY_WAIT))
 
     def _fold(self, gathering: Gathering) -> None:

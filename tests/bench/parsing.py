@@ -17,7 +17,7 @@ from sites import DASHBOARD, Site, as_json, large_project, served, ways
 
 DONE = Path(".flask-coverage-cache/analysis/ahead")
 NEVER, ALWAYS = "0", "1000"
-PATIENCE = 600.0
+TIMEOUT = 600.0
 
 
 def refresh(site: Site, what: str) -> None:
@@ -32,10 +32,10 @@ def refresh(site: Site, what: str) -> None:
 
 def measure(folder: Path, load: str) -> None:
     os.environ["WSGI_COVERAGE_PARSE_AHEAD_LOAD"] = load
-    with served(folder, ways(None)[1], autosave=PATIENCE) as site:
+    with served(folder, ways(None)[1], autosave=TIMEOUT) as site:
         begun = time.monotonic()
         while load == ALWAYS and not (folder / DONE).exists():
-            if time.monotonic() - begun > PATIENCE:
+            if time.monotonic() - begun > TIMEOUT:
                 raise SystemExit("the sources are not parsed ahead")
             time.sleep(0.2)
         if load == ALWAYS:

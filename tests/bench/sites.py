@@ -24,7 +24,7 @@ from typing import Any
 PASSWORD = "bench"
 LOGIN = "Basic YWRtaW46YmVuY2g="
 DASHBOARD = "/debug/coverage"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 SKIPPED = 19  # of the largest sources
 
 APP = """
@@ -152,7 +152,7 @@ def served(
             )
     site = Site(popen, port)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not site._is_ready(workers):
             if popen.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit((folder / "log").read_text())

@@ -32,7 +32,7 @@ mounts_module = _load("mounts")
 
 @pytest.fixture(scope="session", name="until")
 def until_fixture() -> Callable[[Callable[[], Any], str], Any]:
-    """Call until it gives something true, or fail after PATIENCE."""
+    """Call until it gives something true, or fail after TIMEOUT."""
     return servers.until
 
 

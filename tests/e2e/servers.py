@@ -34,7 +34,7 @@ from removal import remove
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folder
 
-PATIENCE = 30.0  # seconds that anything here may take at most
+TIMEOUT = 30.0  # seconds that anything here may take at most
 SEEING_OFF = 6.0  # seconds that the process which outlives others may wait for their end
 DASHBOARD = "/debug/coverage"
 NOT_FOR_CHILDREN = (
@@ -50,11 +50,11 @@ SERVERS_OWN = re.compile(r"unclosed file <(_io\.FileIO name=\d+ mode='rb\+'|wait
 
 
 def until(check: Callable[[], Any], what: str) -> Any:
-    """Call until it gives something true, and return that; fail after PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
+    """Call until it gives something true, and return that; fail after TIMEOUT."""
+    deadline = time.monotonic() + TIMEOUT
     while not (found := check()):
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {PATIENCE:.0f} s: {what}")
+            pytest.fail(f"not within {TIMEOUT:.0f} s: {what}")
         time.sleep(0.02)
     return found
 
@@ -121,13 +121,13 @@ class Server:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end by a signal, wait for that, and return its exit code."""
         self.send(number)
-        return self.popen.wait(PATIENCE)
+        return self.popen.wait(TIMEOUT)
 
     def kill(self) -> None:
         """End it and every process of its session on the spot, if they still run."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.popen.wait(PATIENCE)
+        self.popen.wait(TIMEOUT)
 
     def wait_until_it_listens(self) -> None:
         def connects() -> bool:
@@ -146,7 +146,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         sent = {"Connection": "close", **(headers or {})}
         if self.password is not None and path.startswith(DASHBOARD):
             credentials = base64.b64encode(f"admin:{self.password}".encode()).decode()
@@ -168,7 +168,7 @@ class Server:
         credentials = base64.b64encode(f"admin:{self.password}".encode()).decode()
         lines = [f"{request} HTTP/1.1", "Host: localhost", "Accept: application/json"]
         lines += [f"Authorization: Basic {credentials}", "Connection: close", *headers, "", ""]
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall("\r\n".join(lines).encode("latin-1") + body)
             connection.shutdown(socket.SHUT_WR)
             with contextlib.closing(http.client.HTTPResponse(connection)) as response:
@@ -311,7 +311,7 @@ class Project:
     def run(self, *command: str, given: str = "", env: Mapping[str, str] | None = None) -> str:
         """Run a Python process to its good end; return what it wrote to stdout."""
         done = self.command(
-            [sys.executable, *command], cwd=self.folder, env=env, input=given, timeout=PATIENCE
+            [sys.executable, *command], cwd=self.folder, env=env, input=given, timeout=TIMEOUT
         )
         assert done.returncode == 0, done.stderr
         out: str = done.stdout

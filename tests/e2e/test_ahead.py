@@ -32,7 +32,7 @@ def plain(environ, start_response):
 application = CoverageMiddleware(plain, debug=True)
 """
 ALWAYS = {"WSGI_COVERAGE_PARSE_AHEAD_LOAD": "1000", "WSGI_COVERAGE_AUTOSAVE_INTERVAL": "600"}
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 Until = Callable[[Callable[[], Any], str], Any]
 
@@ -100,7 +100,7 @@ def test_nothing_of_it_is_left_when_the_server_ends(large: Any, until: Until) ->
 
     assert server.end(signal.SIGTERM) == 0
 
-    with locked(cache(large) / "ahead.lock", PATIENCE):  # nobody holds it while it parses
+    with locked(cache(large) / "ahead.lock", TIMEOUT):  # nobody holds it while it parses
         assert not [*cache(large).glob("analysis/.wsgi-coverage-new-*")]
 
 

@@ -19,7 +19,7 @@ from e2e_servers import fail_if_any, unclosed_in
 
 from wsgi_coverage.store.private import private_folder
 
-PATIENCE = 600.0  # seconds until a demo that hangs is killed; one of them serves many tests
+TIMEOUT = 600.0  # seconds until a demo that hangs is killed; one of them serves many tests
 READY = "Press Ctrl-C to end."
 COMMAND = [sys.executable, "-m", "wsgi_coverage", "demo"]
 WITHOUT_GUNICORN = [
@@ -70,7 +70,7 @@ class Demo:
                 },
             )
         self._served = ""  # what its server wrote, as far as it was read
-        self._watchdog = threading.Timer(PATIENCE, self._give_up)
+        self._watchdog = threading.Timer(TIMEOUT, self._give_up)
         self._watchdog.start()
 
     def read_until(self, wanted: str) -> None:

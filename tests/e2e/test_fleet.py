@@ -20,7 +20,7 @@ from coverage import CoverageData
 from wsgi_coverage.client import Client, FailedError, UnreachableError
 
 DASHBOARD = "/debug/coverage"
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 LETTERS = "abcd"
 CART = "".join(f"def {letter}():\n    return '{letter}'\n\n\n" for letter in LETTERS)
 BODIES = {letter: 2 + 4 * number for number, letter in enumerate(LETTERS)}
@@ -46,7 +46,7 @@ def command(project, password, tmp_path):
             cwd=cwd,
             env={**password, "NETRC": os.devnull, **more},
             text=False,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
     return run
@@ -63,7 +63,7 @@ def curl(password):
         done = subprocess.run(
             ["curl", "--silent", "--show-error", "--noproxy", "*", "--user", user, *options, url],
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         )
         return done.stdout
@@ -300,7 +300,7 @@ def test_stdout_that_is_full_is_one_line(server, verb):
             env={**os.environ, "WSGI_COVERAGE_PASSWORD": server.password},
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -440,7 +440,7 @@ def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(fleet,
 
     assert done.returncode == 0, done.stderr
     assert b"cart.py" in done.stdout
-    reader.join(PATIENCE)
+    reader.join(TIMEOUT)
     assert received[0].startswith(b"SQLite format 3")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert [each for each in os.listdir(fleet.checkout) if each.startswith(".wsgi")] == []

@@ -18,7 +18,7 @@ from wsgi_coverage import settings
 from wsgi_coverage.collect import children
 
 DOCS = Path(__file__).parents[2] / "docs/how-to"
-PATIENCE = 120  # seconds
+TIMEOUT = 120  # seconds
 HELLO = """\
 from flask import Flask
 
@@ -71,7 +71,7 @@ def run(project, folder, port):
             cwd=folder,
             env={**env, "PATH": path},
             port=port,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             stdin=subprocess.DEVNULL,
         )
 
@@ -199,7 +199,7 @@ def test_what_the_dockerfile_starts_works_on_a_read_only_root(project, folder, m
         ["bash", "-e", "-c", collect.replace("8000", str(server.port))],
         cwd=checkout,
         env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ from wsgi_coverage import CoverageMiddleware  # noqa: E402
 
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 ONLY_THE_SHOP = "[run]\ninclude = shop.py\n"
-PATIENCE = 60.0  # seconds that a child process may take
+TIMEOUT = 60.0  # seconds that a child process may take
 
 RunScript = Callable[..., Any]
 Wrap = Callable[..., Site]
@@ -110,7 +110,7 @@ def run_script(tmp_path: Path) -> RunScript:
             },
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

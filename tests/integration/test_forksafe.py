@@ -68,7 +68,7 @@ def test_in_a_child_nobody_is_inside_whoever_was_in_its_parent(run_script) -> No
     import shop
     from wsgi_coverage.data import forksafe
     CoverageMiddleware(shop.app, debug=True)
-    forksafe.PATIENCE = 0.05
+    forksafe.TIMEOUT = 0.05
     is_in, may_go = threading.Event(), threading.Event()
 
     def stay_inside():

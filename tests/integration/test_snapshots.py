@@ -347,7 +347,7 @@ def test_nothing_else_is_built_meanwhile(
     refused = []
 
     def build_and_try_to_build(*args: Any, **keywords: Any) -> Report:
-        with pytest.raises(RefreshBusyError), Publisher(cache_dir).lock(patience=0.0):
+        with pytest.raises(RefreshBusyError), Publisher(cache_dir).lock(timeout=0.0):
             pass
         refused.append(path)
         return build(*args, **keywords)

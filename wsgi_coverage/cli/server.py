@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 from wsgi_coverage.system import own_files
 
 TICK = 0.05  # seconds
-ANSWER_PATIENCE = 5.0  # seconds for one request to be answered
+ANSWER_TIMEOUT = 5.0  # seconds for one request to be answered
 NO_HTTP = b"wsgi-coverage\r\n\r\n"
 POLITE = 2  # times that the server may listen and say nothing to it
-GROUP_PATIENCE = 2.0  # seconds for what the server has started to end after it
+GROUP_TIMEOUT = 2.0  # seconds for what the server has started to end after it
 SHOWN = 20  # last lines of its output
 TAIL = 20_000  # bytes that are looked at for them
 
@@ -64,26 +64,26 @@ class Server:
                 f"the server {command[0]!r} cannot be started: {error.strerror or error}"
             ) from None
 
-    def wait_until_it_answers(self, url: str, *, patience: float, stopped: Stopped) -> None:
+    def wait_until_it_answers(self, url: str, *, timeout: float, stopped: Stopped) -> None:
         """Wait until there is an answer, whatever the answer is.
 
         Args:
             url: where to ask.
-            patience: seconds.
+            timeout: seconds.
             stopped: asked now and then; true ends the waiting.
 
         Raises:
             ServerError: the server has ended, or the time is over.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         refused = 0
         while not stopped():
             if (ending := self.ending()) is not None:
                 raise ServerError(f"the server {ending} before it answered at {url}")
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ServerError(f"the server did not answer at {url} within {patience:g} seconds")
-            if answers(url, timeout=min(left, ANSWER_PATIENCE), really=refused > POLITE):
+                raise ServerError(f"the server did not answer at {url} within {timeout:g} seconds")
+            if answers(url, timeout=min(left, ANSWER_TIMEOUT), really=refused > POLITE):
                 return
             refused += is_listened_at(url)
             time.sleep(TICK)
@@ -108,24 +108,24 @@ class Server:
         if self._process.poll():
             raise ServerError(f"the server {self.ending()} while it was tested")
 
-    def end(self, *, patience: float, hurried: Stopped) -> bool:
+    def end(self, *, timeout: float, hurried: Stopped) -> bool:
         """End it, and all that it has started in its session; return whether it did so in order.
 
         First as Ctrl-C in a terminal does, which the servers for development take for an order to
         end, while SIGTERM ends them on the spot.
 
         Args:
-            patience: seconds until it is killed; the second half of them after SIGTERM.
+            timeout: seconds until it is killed; the second half of them after SIGTERM.
             hurried: asked now and then; true kills it at once.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             if not _wait(self._has_ended, 0, hurried):
                 self._signal_group(number)
-                _wait(self._has_ended, patience / 2, hurried)
+                _wait(self._has_ended, timeout / 2, hurried)
         in_order = self._has_ended()
-        if in_order and not _wait(self._is_alone, GROUP_PATIENCE, hurried):
+        if in_order and not _wait(self._is_alone, GROUP_TIMEOUT, hurried):
             self._signal_group(signal.SIGTERM)
-            _wait(self._is_alone, GROUP_PATIENCE, hurried)
+            _wait(self._is_alone, GROUP_TIMEOUT, hurried)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
         return in_order
@@ -164,8 +164,8 @@ def _heeding_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, former)
 
 
-def _wait(is_so: Callable[[], bool], patience: float, hurried: Stopped) -> bool:
-    deadline = time.monotonic() + patience
+def _wait(is_so: Callable[[], bool], timeout: float, hurried: Stopped) -> bool:
+    deadline = time.monotonic() + timeout
     while not is_so():
         if hurried() or time.monotonic() >= deadline:
             return False
@@ -208,7 +208,7 @@ def is_listened_at(url: str) -> bool:
     """Tell whether anybody listens where this URL leads."""
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(_address(url), ANSWER_PATIENCE),
+        socket.create_connection(_address(url), ANSWER_TIMEOUT),
     ):
         return True
     return False

@@ -39,8 +39,8 @@ from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 NOT_ENOUGH, NO_SERVER = 2, 3
 TIMEOUT = 60.0  # seconds
 TIMEOUTS = (0.1, 86_400.0)  # seconds, from and to
-PUBLISH_PATIENCE = 10.0  # seconds for all processes of the server to publish
-COMMAND_PATIENCE = 5.0  # seconds for the command to end after a signal
+PUBLISH_WAIT = 10.0  # seconds for all processes of the server to publish
+COMMAND_TIMEOUT = 5.0  # seconds for the command to end after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_INHERITED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
 
@@ -186,7 +186,7 @@ def _serve_and_test(
         return None, False
     code, is_well = None, True
     try:
-        server.wait_until_it_answers(arguments.url, patience=arguments.timeout, stopped=stop)
+        server.wait_until_it_answers(arguments.url, timeout=arguments.timeout, stopped=stop)
         if not stop():
             code = _run(command, stop)
             server.check_that_it_is_well()
@@ -198,7 +198,7 @@ def _serve_and_test(
     finally:
         hurry = _Stop()
         with _noting(hurry):
-            is_in_order = server.end(patience=arguments.timeout, hurried=hurry)
+            is_in_order = server.end(timeout=arguments.timeout, hurried=hurry)
     stop.number = stop.number or hurry.number
     if not is_in_order and not hurry():
         is_well = False
@@ -223,7 +223,7 @@ def _run(command: Sequence[str], stop: _Stop) -> int:
             process.terminate()
         for end in (process.terminate, process.kill):
             try:
-                process.wait(COMMAND_PATIENCE)
+                process.wait(COMMAND_TIMEOUT)
             except subprocess.TimeoutExpired:
                 end()
     code = process.wait()
@@ -232,7 +232,7 @@ def _run(command: Sequence[str], stop: _Stop) -> int:
 
 def _publish(private: Path) -> None:
     """Have all processes of the server publish: how it ends does not matter after that."""
-    answers = call_all(private, "publish", wait=PUBLISH_PATIENCE) if HAS_SOCKETS else []
+    answers = call_all(private, "publish", wait=PUBLISH_WAIT) if HAS_SOCKETS else []
     for each in answers:
         if not each["answered"] or not each["fresh"]:
             why = each.get("error") or "no answer in time"

@@ -195,7 +195,7 @@ class Client:
         if isinstance(target, str | Path):
             file = Path(target)
             return cast(
-                int, ask("GET", path, query, lambda a: download.to_file(a, file), patience=BUILD)
+                int, ask("GET", path, query, lambda a: download.to_file(a, file), extra=BUILD)
             )
         opened = target
         # Part of it may be written already when a connection breaks: so there is no second try.
@@ -205,7 +205,7 @@ class Client:
                 path,
                 query,
                 lambda answer: download.to_open_file(answer, opened),
-                patience=BUILD,
+                extra=BUILD,
                 once=True,
             )
         except download.NotWrittenError as error:
@@ -272,9 +272,9 @@ class Client:
         asked = dict(query or {})
         if wait is not None:
             asked["wait"] = f"{wait:g}"
-        patience = BUILD + (WAIT if wait is None else wait)
+        extra = BUILD + (WAIT if wait is None else wait)
         json = self._dashboard.json
-        return cast(dict[str, Any], json(method, path, asked, dict, keys, patience=patience))
+        return cast(dict[str, Any], json(method, path, asked, dict, keys, extra=extra))
 
 
 def _below(snapshot: str | None, path: str) -> str:

@@ -68,7 +68,7 @@ class Dashboard:
         query: Query,
         read: Reader,
         *,
-        patience: float = 0.0,
+        extra: float = 0.0,
         once: bool = False,
     ) -> Any:
         """Send a request to the dashboard, and read its answer, unless that is an error.
@@ -78,7 +78,7 @@ class Dashboard:
             path: below the dashboard's address.
             query: its parameters.
             read: reads the answer; its result is returned.
-            patience: seconds that the answer may take beyond the time limit.
+            extra: seconds that the answer may take beyond the timeout.
             once: do not try again.
 
         Raises:
@@ -88,7 +88,7 @@ class Dashboard:
             self._find(wait=0)
         path = f"{self._root}{path}"
         return self._transport.exchange(
-            method, _target(path, query), self._checked(path, read), patience=patience, once=once
+            method, _target(path, query), self._checked(path, read), extra=extra, once=once
         )
 
     def json(
@@ -99,19 +99,19 @@ class Dashboard:
         kind: type,
         keys: Collection[str] = (),
         *,
-        patience: float = 0.0,
+        extra: float = 0.0,
     ) -> Any:
         """Ask for JSON.
 
         Args:
-            method, path, query, patience: as for `ask`.
+            method, path, query, extra: as for `ask`.
             kind: list, of objects, or dict.
             keys: that the object, or each of them, must have.
 
         Raises:
             VersionMismatchError: the answer is something else.
         """
-        answer = parsed(self.ask(method, path, query, download.body, patience=patience))
+        answer = parsed(self.ask(method, path, query, download.body, extra=extra))
         objects = answer if isinstance(answer, list) else [answer]
         if not isinstance(answer, kind) or not all(
             isinstance(each, dict) and each.keys() >= {*keys} for each in objects
@@ -161,8 +161,8 @@ class Dashboard:
         path = f"{root}/health"
         query = {} if wait is None else {"wait": f"{wait:g}"}
         read = self._checked(path, download.body, is_found=self._root is not None)
-        patience = WAIT if wait is None else wait
-        raw = self._transport.exchange("GET", _target(path, query), read, patience=patience)
+        extra = WAIT if wait is None else wait
+        raw = self._transport.exchange("GET", _target(path, query), read, extra=extra)
         answer = parsed(raw)
         if not is_health(answer):
             url = self._transport.url(path)

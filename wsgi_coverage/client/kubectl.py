@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 from wsgi_coverage.client.cluster import Forward, Pod, PodError, Which, described, one_line
 
-GRACE = 5.0  # seconds for kubectl to end when it is asked to
+END_TIMEOUT = 5.0  # seconds for kubectl to end when it is asked to
 READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+")
 # kubectl's log line for a connection that failed, whose form differs between its versions.
 FAILED = re.compile(r"an error occurred forwarding(?: \d+ -> \d+: )?(.*)", re.I)
@@ -159,7 +159,7 @@ class _Output:
 
     def is_read(self) -> bool:
         """Wait a moment for the end of the output; tell whether it has come."""
-        self._thread.join(GRACE)
+        self._thread.join(END_TIMEOUT)
         return not self._thread.is_alive()
 
 
@@ -170,7 +170,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
+                process.wait(END_TIMEOUT)
 
 
 def refusal(line: str) -> str:

@@ -33,7 +33,7 @@ except ModuleNotFoundError as _error:
     raise MissingExtraError("kubernetes", needed_for="reaching pods without kubectl") from _error
 
 CHUNK = 1 << 16  # bytes
-GRACE = 1.0  # seconds for the threads to end
+END_TIMEOUT = 1.0  # seconds for the threads to end
 PORT_SIZE = 2  # bytes: each channel begins with the port's number
 DATA, ERROR = 0, 1  # channels
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -185,7 +185,7 @@ class _Listener:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in threads:
-            thread.join(GRACE)
+            thread.join(END_TIMEOUT)
 
 
 def _splice(local: socket.socket, pod: websocket.WebSocket, problems: list[str]) -> None:

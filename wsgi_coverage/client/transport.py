@@ -84,7 +84,7 @@ class Transport:
         target: str,
         read: Callable[[http.client.HTTPResponse], T],
         *,
-        patience: float = 0.0,
+        extra: float = 0.0,
         once: bool = False,
     ) -> T:
         """Send a request and read its answer.
@@ -94,7 +94,7 @@ class Transport:
             target: path and query.
             read: reads the answer, of whatever status; called again if the connection broke while
                 it read the answer to a request that changes nothing.
-            patience: seconds that the answer may take beyond the time limit.
+            extra: seconds that the answer may take beyond the timeout.
             once: do not try again.
 
         Raises:
@@ -103,7 +103,7 @@ class Transport:
         pause = PAUSE
         for left in range(0 if once else self._retries, -1, -1):
             try:
-                return self._once(method, target, read, patience)
+                return self._once(method, target, read, extra)
             except _AgainError as failure:
                 if not left or (failure.error.arrived and method not in SAFE_METHODS):
                     raise failure.error from None
@@ -116,18 +116,18 @@ class Transport:
         method: str,
         target: str,
         read: Callable[[http.client.HTTPResponse], T],
-        patience: float,
+        extra: float,
     ) -> T:
         with self._connected(target) as (connection, address, headers):
             try:
-                connection.sock.settimeout(self._timeout + patience)
+                connection.sock.settimeout(self._timeout + extra)
                 connection.request(method, address, headers=headers)
                 with connection.getresponse() as answer:
                     return read(answer)
             except BrokenAnswerError as error:
                 raise _AgainError(self._unreachable(target, error)) from None
             except TimeoutError:
-                late = TimeoutError(f"no answer within {self._timeout + patience:g} s")
+                late = TimeoutError(f"no answer within {self._timeout + extra:g} s")
                 raise self._unreachable(target, late) from None
             except (ConnectionError, http.client.RemoteDisconnected) as error:
                 raise _AgainError(self._unreachable(target, error)) from None

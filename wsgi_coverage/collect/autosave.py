@@ -25,7 +25,7 @@ from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process
 
-PATIENCE = 5.0  # seconds to write, after which the workers see to it that another process does
+WRITE_TIMEOUT = 5.0  # seconds to write, after which the workers see to it that another process does
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
 TRIES = 100  # to see the last process of a memory off; a server's master may end after its workers
 LEAST = 2.0  # seconds that are left; for less, nothing else is begun
@@ -103,7 +103,7 @@ def keep(
             if not (others := memory.table.living()):
                 return
             start, pid, began = None, others[0].pid, others[0].noted_at
-        memory.keep_until(time.monotonic() + seconds + PATIENCE)
+        memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
 
 
 def _has_news(memory: Memory) -> bool:

@@ -49,11 +49,11 @@ def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
     """
     worker.memories.announce()
     mine = _described(worker, worker.does(verb), verb)
-    silent = _silent(worker, verb, patience=min(wait, STARTING))  # of these nobody is called
+    silent = _silent(worker, verb, wait=min(wait, STARTING))  # of these nobody is called
     but = {worker.pid, *(each.pid for each in silent.values())}
     cut_off = why_not(worker.private)
     answers = [] if cut_off else call_all(worker.private, verb, wait=wait, but=but)
-    workers = [mine, *_beside(worker, verb, answers, patience=min(wait, REACHING))]
+    workers = [mine, *_beside(worker, verb, answers, wait=min(wait, REACHING))]
     workers += _late(worker, verb, {each.pid for each in workers})
     return Gathering(
         workers=tuple(sorted(workers, key=lambda each: (each.host, each.pid))),
@@ -73,14 +73,14 @@ def live_ids(worker: Worker) -> set[str] | None:
 
 
 def _beside(
-    worker: Worker, verb: str, answers: list[JsonObject], *, patience: float
+    worker: Worker, verb: str, answers: list[JsonObject], *, wait: float
 ) -> list[WorkerState]:
     """The states of all workers but this one, some of which have answered.
 
     Those whose sockets are gone have made them anew within a second, and are asked then. Some have
     stopped to answer since they were called.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + wait
     while True:
         reached, state = {int(answer["pid"]) for answer in answers}, worker.memory.state()
         beside = [each for each in _living(worker, worker.memory) if each.pid not in reached]
@@ -105,9 +105,9 @@ def _living(worker: Worker, memory: Memory) -> list[Entry]:
     return [each for each in memory.table.living() if each.pid != worker.pid]
 
 
-def _silent(worker: Worker, verb: str, *, patience: float) -> dict[str, WorkerState]:
+def _silent(worker: Worker, verb: str, *, wait: float) -> dict[str, WorkerState]:
     """The processes that answer no call; one just forked may have no thread yet."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + wait
     while True:
         state = worker.memory.state()
         found = others(_living(worker, worker.memory), state, verb, host=worker.host)

@@ -43,7 +43,7 @@ OF_A_THREAD = {
     if hasattr(signal, name)
 }
 FLUSH_FIRST, FLUSH_LAST = 0.05, 1.0  # seconds between flushes: twice as long if nothing was new
-STOP_PATIENCE = 5.0  # seconds to wait for the thread to end before a fork
+STOP_TIMEOUT = 5.0  # seconds to wait for the thread to end before a fork
 
 
 def leave_signals_alone() -> None:
@@ -191,7 +191,7 @@ class Service:
             return
         self._stopping.set()
         self._wake()
-        self._thread.join(STOP_PATIENCE)
+        self._thread.join(STOP_TIMEOUT)
         # Before Python 3.13 a joined thread may still be there for the system, which is asked. What
         # gevent calls a thread runs in the application's own.
         if self._thread.native_id == threading.main_thread().native_id:

@@ -24,7 +24,7 @@ from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.workspace import workplace
 
 LOCK = "save.lock"  # in the private folder
-PATIENCE = 10.0  # seconds to wait for it
+LOCK_TIMEOUT = 10.0  # seconds to wait for it
 
 
 class GoneError(Exception):
@@ -64,7 +64,7 @@ def saving(memory: Memory) -> Iterator[None]:
     lock = memory.folder / LOCK
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(lock, PATIENCE))
+            held.enter_context(locked(lock, LOCK_TIMEOUT))
         except FileNotFoundError as error:  # its folder went, too
             raise GoneError(str(memory.folder)) from error
         try:
@@ -87,7 +87,7 @@ def discard(folder: Path) -> None:
     """Remove a memory that has been read, so that it is never written to a data file."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # it was removed, or its lock is held for too long
-            held.enter_context(locked(folder / LOCK, PATIENCE))
+            held.enter_context(locked(folder / LOCK, LOCK_TIMEOUT))
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -56,9 +56,9 @@ BEHIND = (
     "its Coverage was started by 'coverage run' or a test runner, and is not reset: what had run "
     "there before the last reset is not counted when it runs again"
 )
-TURN_PATIENCE = 1.0  # seconds to wait for another thread to have started or stopped ours
-FLUSH_PATIENCE = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
-END_PATIENCE = 5.0  # seconds that an end waits for what another thread does
+START_TIMEOUT = 1.0  # seconds to wait for another thread to have started or stopped ours
+FLUSH_WAIT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
+END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
 
 
 class Worker:
@@ -267,12 +267,12 @@ class Worker:
 
     def _have_flushed(self, pid: int) -> None:
         """This process is about to end a child: have that flush first."""
-        call_all(self.private, "publish", wait=FLUSH_PATIENCE, only=pid)
+        call_all(self.private, "publish", wait=FLUSH_WAIT, only=pid)
 
     def _see_to_keeping(self) -> None:
         """Start a process that waits for the autosave, where none does or one has for too long."""
         now, memory = time.monotonic(), self.memory
-        until = now + self.autosave_interval + autosave.PATIENCE
+        until = now + self.autosave_interval + autosave.WRITE_TIMEOUT
         if now < memory.kept_until <= until:
             return
         if self._keeper is not None:
@@ -532,7 +532,7 @@ class Worker:
         A handler of the application's that raises just after the lock was taken leaves it taken.
         """
         lock = self._starting
-        is_taken = lock.acquire(timeout=TURN_PATIENCE)
+        is_taken = lock.acquire(timeout=START_TIMEOUT)
         if not is_taken:
             self._starting = threading.Lock()
         try:
@@ -666,7 +666,7 @@ class Worker:
         if self._writer == threading.get_ident():
             self._ending_by = number
             return False
-        if self.engine.is_free_within(END_PATIENCE):
+        if self.engine.is_free_within(END_TIMEOUT):
             self.close()
         return True
 

@@ -30,7 +30,7 @@ from coverage import Coverage, CoverageData
 from wsgi_coverage.compat import names, needs
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
-GRACE = 0.5  # seconds to wait for callbacks that were on their way during a reset
+CALLBACK_TIMEOUT = 0.5  # seconds to wait for callbacks that were on their way during a reset
 
 Live = dict[str, set[Any]]
 
@@ -361,7 +361,7 @@ def restart_events(collector: Any) -> None:
         for info in list(getattr(tracer, "code_infos", {}).values()):
             info.last_line = None
     restart_all_events()
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + CALLBACK_TIMEOUT
     waited = False
     while _callbacks_on_their_way(collector) and time.monotonic() < deadline:
         waited = True

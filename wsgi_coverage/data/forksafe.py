@@ -12,7 +12,7 @@ counts the forks that do not wait: a thread that enters waits until there is non
 is counted before it calls `_hook`, and an entering one sets `_hook` before it looks at the count,
 so that one of them sees the other. The lock is Python's own, which no monkey patch replaces, and
 its holder may take it again: it is not inside SQLite when a signal handler of its thread forks. No
-thread waits for longer than `PATIENCE`: the application's hooks may wait for a thread that waits
+thread waits for longer than `TIMEOUT`: the application's hooks may wait for a thread that waits
 here.
 """
 
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-PATIENCE = 1.0  # seconds: a disk that does not answer must not stop forks
+TIMEOUT = 1.0  # seconds: a disk that does not answer must not stop forks
 PAUSE = 0.0001  # seconds, in which a waiting thread gets the lock
 EVERY = 0.002  # seconds between two pauses, at least
 IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
@@ -66,7 +66,7 @@ def no_fork() -> Iterator[None]:
     is_outermost = _owner != me
     # A handler of the application's may raise at any call, and where a function in Python begins.
     try:
-        if _lock.acquire(timeout=PATIENCE) and is_outermost:
+        if _lock.acquire(timeout=TIMEOUT) and is_outermost:
             _owner = me
             _come_in()
         yield
@@ -102,7 +102,7 @@ def forks() -> Iterator[None]:
         time.sleep(PAUSE)
         yield
     finally:
-        if _lock.acquire(timeout=PATIENCE):
+        if _lock.acquire(timeout=TIMEOUT):
             _owner = me
             _come_in()
 
@@ -118,7 +118,7 @@ def _come_in() -> None:
     """Have forks wait, and wait for those that do not."""
     global _since
     _hook.__setstate__((_wait, (), {}, None))
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while _forking and time.monotonic() < deadline:
         time.sleep(PAUSE)
     _since = time.monotonic()
@@ -128,7 +128,7 @@ def _wait() -> None:
     """In an at-fork hook: wait until no thread is inside; until then this fork does not count."""
     del _forking[-1:]
     try:
-        _lock.acquire(timeout=PATIENCE)
+        _lock.acquire(timeout=TIMEOUT)
     finally:
         _forking.append(None)
         try:

@@ -23,7 +23,7 @@ from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
 from wsgi_coverage.system import terminal
 
 PREFIX = "/debug/coverage"
-START_PATIENCE = 60.0  # seconds until the server has to answer
+START_TIMEOUT = 60.0  # seconds until the server has to answer
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOWN = 4  # files, and functions of a file
 
@@ -86,16 +86,16 @@ class _Stop:
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
 
-    def check(self, wait: float = 0.0) -> None:
+    def check(self, timeout: float = 0.0) -> None:
         """Wait for a signal.
 
         Args:
-            wait: seconds, at most.
+            timeout: seconds, at most.
 
         Raises:
             _Stopped: one has come.
         """
-        if select.select([self._pipe], [], [], wait)[0]:
+        if select.select([self._pipe], [], [], timeout)[0]:
             raise _Stopped
 
 
@@ -134,7 +134,7 @@ def _visit(server: Server, stop: _Stop) -> None:
 
 
 def _await(server: Server, stop: _Stop) -> None:
-    deadline = time.monotonic() + START_PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while not server.has_ended() and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if Browser(server.address).open("/") == 200:

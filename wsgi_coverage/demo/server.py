@@ -22,7 +22,7 @@ from wsgi_coverage.system import own_files
 HOST = "127.0.0.1"
 FAVOURITE_PORT = 8000
 THREADS = 4  # a worker; a browser's idle connection must not block one
-END_PATIENCE = 8.0  # seconds that the server has to end by itself
+END_TIMEOUT = 8.0  # seconds that the server has to end by itself
 HERE = Path(__file__).parent
 SHOP = HERE / "shop"
 NOT_INHERITED = ("COVERAGE_", "WSGI_COVERAGE_", "FLASK_COVERAGE_", "GUNICORN_")
@@ -128,7 +128,7 @@ class Server:
         """End the server, by SIGTERM first, and remove what it has in memory."""
         self._process.terminate()
         try:
-            self._process.wait(END_PATIENCE)
+            self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

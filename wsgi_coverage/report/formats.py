@@ -53,7 +53,7 @@ REPORTERS: dict[str, Callable[[ReportingCoverage, str], object]] = {
 T = TypeVar("T")
 
 LARGE = 5_000  # statements; measured: the slowest format takes 0.5 s for as many
-TURN = 300.0  # seconds to wait for another process or thread that renders the same
+RENDER_TIMEOUT = 300.0  # seconds to wait for another process or thread that renders the same
 
 
 def read(folder: Path, name: str) -> bytes:
@@ -179,11 +179,11 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
     work = f"{BUILDING}{cache.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:
         try:
-            held.enter_context(working_on(folder.parent, work, TURN))
+            held.enter_context(working_on(folder.parent, work, RENDER_TIMEOUT))
         except TimeoutError:
             raise BuildFailedError(
-                f"another process or thread has been rendering {name} for {TURN:.0f} seconds; "
-                "try again later"
+                f"another process or thread has been rendering {name} for "
+                f"{RENDER_TIMEOUT:.0f} seconds; try again later"
             ) from None
         yield
 

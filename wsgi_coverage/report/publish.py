@@ -41,7 +41,7 @@ from wsgi_coverage.system import own_files
 DATA = "data.coverage"
 META = "meta.json"
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
-LOCK_PATIENCE = 120.0  # seconds to wait for another build
+LOCK_TIMEOUT = 120.0  # seconds to wait for another build
 KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
 READ_TRIES = 5
 
@@ -98,29 +98,29 @@ class Publisher:
         self._current = cache_dir / "current"
 
     @contextlib.contextmanager
-    def lock(self, patience: float | None = None) -> Iterator[None]:
+    def lock(self, timeout: float | None = None) -> Iterator[None]:
         """Hold the build lock, which serialises builds and resets.
 
         Args:
-            patience: seconds to wait for it; None: two minutes.
+            timeout: seconds to wait for it; None: two minutes.
 
         Raises:
             RefreshBusyError: another process has held it for as long.
             StorageError: the lock cannot be written to.
         """
-        with self._held("build.lock", LOCK_PATIENCE if patience is None else patience):
+        with self._held("build.lock", LOCK_TIMEOUT if timeout is None else timeout):
             yield
 
     @contextlib.contextmanager
-    def _held(self, name: str, patience: float) -> Iterator[None]:
+    def _held(self, name: str, timeout: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
                 own_files.make_folder(self._cache_dir)
-                held.enter_context(locked(self._cache_dir / name, patience))
+                held.enter_context(locked(self._cache_dir / name, timeout))
             except TimeoutError:
                 raise RefreshBusyError(
                     f"another build has held {self._cache_dir / name} for "
-                    f"{patience:.0f} seconds; try again later"
+                    f"{timeout:.0f} seconds; try again later"
                 ) from None
             except OSError as error:
                 what = f"{self._cache_dir} cannot be written to"
@@ -138,7 +138,7 @@ class Publisher:
         Raises:
             RefreshBusyError, StorageError: as `lock`.
         """
-        with self._held("collect.lock", LOCK_PATIENCE):
+        with self._held("collect.lock", LOCK_TIMEOUT):
             yield
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:

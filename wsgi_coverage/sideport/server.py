@@ -27,10 +27,10 @@ from wsgi_coverage.collect import restarting
 from wsgi_coverage.collect.listener import leave_signals_alone, signals_held
 from wsgi_coverage.system import interrupt
 
-FORK_PATIENCE = 1.0  # seconds that a fork waits for requests that are being answered
-IDLE_PATIENCE = 0.1  # seconds that it waits for connections on which nothing is being answered
-TASK_PATIENCE = 0.05  # seconds
-END_PATIENCE = 5.0  # seconds that the end of the program waits for them
+FORK_TIMEOUT = 1.0  # seconds that a fork waits for requests that are being answered
+IDLE_TIMEOUT = 0.1  # seconds that it waits for connections on which nothing is being answered
+TASK_TIMEOUT = 0.05  # seconds
+END_TIMEOUT = 5.0  # seconds that the end of the program waits for them
 TIDY_EVERY = 10.0  # seconds
 IDLE = 30.0  # seconds for a client to send its request
 
@@ -165,7 +165,7 @@ class SidePort:
         """At the end of the program: accept no more, and let requests end that are under way."""
         if self._pid == os.getpid():
             with interrupt.Hold():
-                self._pause(END_PATIENCE)
+                self._pause(END_TIMEOUT)
                 self._server.server_close()
                 self._tidy()
 
@@ -198,7 +198,7 @@ class SidePort:
     def _before_fork(self) -> None:
         self._fork_lock.acquire()
         if self._pid == os.getpid():
-            self._pause(FORK_PATIENCE)
+            self._pause(FORK_TIMEOUT)
 
     def _after_fork_in_parent(self) -> None:
         restarting.after_the_count(self.start)
@@ -210,18 +210,18 @@ class SidePort:
         with contextlib.suppress(OSError):
             self._server.server_close()
 
-    def _pause(self, patience: float) -> None:
+    def _pause(self, timeout: float) -> None:
         if self._stop is not None:
             self._stop()
             self._stop = None
         began = time.monotonic()
         while self._server.connections:
-            if time.monotonic() > began + (patience if self._under_way else IDLE_PATIENCE):
+            if time.monotonic() > began + (timeout if self._under_way else IDLE_TIMEOUT):
                 break
             time.sleep(0.002)
         # Threads that have ended may still be there for the system, which Python asks at a fork.
         tasks = [Path(f"/proc/self/task/{each}") for each in list(self._server.ended)]
         self._server.ended.clear()
         began = time.monotonic()
-        while any(task.exists() for task in tasks) and time.monotonic() < began + TASK_PATIENCE:
+        while any(task.exists() for task in tasks) and time.monotonic() < began + TASK_TIMEOUT:
             time.sleep(0)

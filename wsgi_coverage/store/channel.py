@@ -30,8 +30,8 @@ from wsgi_coverage.system import own_files
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
-PATIENCE = 5.0  # seconds for a caller to get its line sent
-TELL_PATIENCE = 0.1  # seconds for a process to take what it is told; its backlog does at once
+SEND_TIMEOUT = 5.0  # seconds for a caller to get its line sent
+TELL_TIMEOUT = 0.1  # seconds for a process to take what it is told; its backlog does at once
 TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
 END = re.compile(r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready)")  # of a process: its files
@@ -86,7 +86,7 @@ class Listener:
         except TimeoutError:
             return False
         with connection, contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            connection.settimeout(PATIENCE)
+            connection.settimeout(SEND_TIMEOUT)
             verb = json.loads(_read_line(connection))["verb"]
             connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
@@ -120,7 +120,7 @@ class Listener:
     def wake(self) -> None:
         """Have `serve` return, so that its caller can look at its timeout again."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(SEND_TIMEOUT)
             with address_of(self._path) as address:
                 connection.connect(address)
 
@@ -200,7 +200,7 @@ def tell(folder: Path, pid: int, verb: str) -> None:
     """
     for path in folder.glob(f"{pid}-*{SUFFIX}"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TELL_PATIENCE)
+            connection.settimeout(TELL_TIMEOUT)
             with address_of(path) as address:
                 connection.connect(address)
             connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")

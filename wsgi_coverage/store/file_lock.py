@@ -34,18 +34,18 @@ _held: dict[tuple[int, str], object] = {}  # by process id and path
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience: float) -> Iterator[None]:
+def locked(path: Path, timeout: float) -> Iterator[None]:
     """Hold a file lock.
 
     Args:
         path: of its file; the holder of the lock may remove it.
-        patience: seconds to wait for it.
+        timeout: seconds to wait for it.
 
     Raises:
         TimeoutError: another process or thread has held it for as long.
         OSError: its file cannot be made.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     due = time.monotonic() + TICK
     while (held := _try(path)) is None:
         now = time.monotonic()

@@ -26,9 +26,7 @@ from wsgi_coverage.system import own_files
 BUILDING = ".building-"
 WRITING = ".wsgi-coverage-writing-"  # in a user's folder
 LOCK = ".lock"
-PATIENCE = (
-    10.0  # seconds; a sweeping process may hold the lock of a folder that is about to be made
-)
+LOCK_TIMEOUT = 10.0  # seconds; who sweeps may hold the lock of a folder that is about to be made
 
 
 @contextlib.contextmanager
@@ -52,7 +50,7 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def working_on(parent: Path, name: str, patience: float = PATIENCE) -> Iterator[None]:
+def working_on(parent: Path, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Hold the lock of a name, so that it is neither swept nor worked on elsewhere.
 
     Raises:
@@ -60,7 +58,7 @@ def working_on(parent: Path, name: str, patience: float = PATIENCE) -> Iterator[
         OSError: there is no room, or no such parent.
     """
     lock = parent / f"{name}{LOCK}"
-    with locked(lock, patience):
+    with locked(lock, timeout):
         try:
             yield
         finally:
@@ -81,7 +79,7 @@ def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
         for name in found:
             with contextlib.suppress(OSError):
                 if time.time() - _changed_at(parent / name) >= age:
-                    with working_on(parent, name, patience=0.0):
+                    with working_on(parent, name, timeout=0.0):
                         _remove(parent / name)
 
 

@@ -23,7 +23,7 @@ from wsgi_coverage.errors import DiskFullError
 
 pytestmark = pytest.mark.usefixtures("both_clients")
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 PROGRAM = Path(__file__).with_name("coverage_http.py")
 SHOP = "def price():\n    return 1\n\n\ndef refund():\n    return 2\n\n\nprice()\n"
 EXECUTED = [1, 2, 5, 9]
@@ -55,7 +55,7 @@ def in_the_pod(tmp_path: Path) -> Iterator[int]:
     ) as process:
         try:
             yield int(process.stdout.readline())
-            process.communicate(timeout=PATIENCE)
+            process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()
 
@@ -116,7 +116,7 @@ def test_the_documented_example_leads_from_the_pod_to_an_html_report(
         cwd=checkout,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 

@@ -19,12 +19,12 @@ from wsgi_coverage.client import Client, ClientError
 from wsgi_coverage.client.cluster import PodError
 from wsgi_coverage.client.pods import forwarded
 
-PATIENCE = 20.0  # seconds for each step where nothing hangs
+TIMEOUT = 20.0  # seconds for each step where nothing hangs
 SHORT = 2.0  # seconds where something does
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
         return bytes(answer.read())
 
 
@@ -56,11 +56,11 @@ def forwarding() -> list[object]:
     return [*threads, *(each for each in children() if "port-forward" in each)]
 
 
-def failure(selector: str, how: str, *, timeout: float = PATIENCE, **more: Any) -> str:
+def failure(selector: str, how: str, *, timeout: float = TIMEOUT, **more: Any) -> str:
     started = time.monotonic()
     with pytest.raises(PodError) as raised, forwarded(selector, how=how, timeout=timeout, **more):
         pytest.fail("there is a forward")
-    assert time.monotonic() - started < PATIENCE
+    assert time.monotonic() - started < TIMEOUT
     message = str(raised.value)
     assert "\n" not in message
     return message

@@ -17,7 +17,7 @@ from wsgi_coverage.client.coverage_client import CoverageClient
 
 pytestmark = pytest.mark.usefixtures("both_clients")
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 HOW_TO = Path(__file__).parents[3] / "docs/how-to/pods.md"
 NAME = "my-pod-574fb6f489-abc12"
 SHOP = """\
@@ -81,7 +81,7 @@ def desk_command(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-P", *arguments],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )

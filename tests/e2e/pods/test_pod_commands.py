@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 PASSWORD = {"WSGI_COVERAGE_PASSWORD": "open sesame"}
 SHOP = """\
 from flask import Flask
@@ -61,7 +61,7 @@ def run(desk: Path, project: Any) -> Run:
 
     def run_it(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = project.command(
-            command(*arguments), cwd=desk, env={**PASSWORD, **env}, timeout=PATIENCE
+            command(*arguments), cwd=desk, env={**PASSWORD, **env}, timeout=TIMEOUT
         )
         return done
 
@@ -234,7 +234,7 @@ def test_a_signal_ends_the_command_and_leaves_no_process(
         # A terminal sends Ctrl-C to all; the others reach the one process that somebody names.
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
 
-        _, error = process.communicate(timeout=PATIENCE)
+        _, error = process.communicate(timeout=TIMEOUT)
 
     assert (process.returncode, error) == (code, b"")
     assert of_session(process.pid) == []

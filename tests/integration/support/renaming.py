@@ -20,7 +20,7 @@ import jinja2  # noqa: F401  imported here once, not in each fork
 from werkzeug.test import Client
 
 COVERAGE = Path(importlib.util.find_spec("coverage").origin).parent
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 SOURCE = "def f(x):\n    return x + 1\n"
 PAGES = ("/html/", "/html/mod_py.html", "/export?format=json")
 READ = ("/", "/files", "/report", "/functions", *PAGES)
@@ -88,7 +88,7 @@ def with_us(branch):
 
 def in_a_fork(request, folder):
     """Run it, and write its answer into a file."""
-    signal.alarm(PATIENCE)
+    signal.alarm(TIMEOUT)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     try:

@@ -363,7 +363,7 @@ def test_sigterm_ends_the_process_while_a_flush_of_another_thread_does_not_end(
         + IN_A_FLUSH
         + """
 from wsgi_coverage.collect import worker as worker_module
-worker_module.END_PATIENCE = 0.01
+worker_module.END_TIMEOUT = 0.01
 terminate()
 tell(went_on=True)
 """,

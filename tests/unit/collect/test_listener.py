@@ -19,7 +19,7 @@ from wsgi_coverage.store.channel import HAS_SOCKETS, Listener, call_all
 pytestmark = pytest.mark.skipif(not HAS_SOCKETS, reason="no Unix-domain sockets here")
 
 IDENTITY = {"id": "a", "host": "h", "pid": os.getpid()}
-PATIENCE = 10.0  # seconds
+TIMEOUT = 10.0  # seconds
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def service(folder: Path, noted: list[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def until(check: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 def answers(folder: Path) -> list[str]:
-    return [each["verb"] for each in call_all(folder, "status", wait=PATIENCE) if each["answered"]]
+    return [each["verb"] for each in call_all(folder, "status", wait=TIMEOUT) if each["answered"]]
 
 
 def test_a_worker_whose_socket_the_application_closed_has_another_at_the_next_autosave(
@@ -94,7 +94,7 @@ def test_a_channel_that_goes_on_failing_is_noted_once_until_it_has_worked(
     monkeypatch.setattr(Listener, "serve", serve_or_fail)
     service.start()
 
-    assert ended.wait(PATIENCE)
+    assert ended.wait(TIMEOUT)
     assert noted == ["the channel failed: [Errno 24] Too many open files"] * 2
     assert answers(folder) == ["status"]
 
@@ -111,7 +111,7 @@ def test_a_thread_ends_at_the_next_autosave_when_the_worker_has_another_socket(
     service.listen(IDENTITY)
     service.start()
 
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()
     assert answers(folder) == ["status"]
     assert noted == []

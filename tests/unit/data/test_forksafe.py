@@ -19,7 +19,7 @@ NOT_YET = 0.05
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
     """Threads, in a process where nobody is inside."""
-    monkeypatch.setattr(forksafe, "PATIENCE", SOON)
+    monkeypatch.setattr(forksafe, "TIMEOUT", SOON)
     monkeypatch.setattr(forksafe, "_is_registered", True)
     with ThreadPoolExecutor(3) as threads:
         yield threads
@@ -150,7 +150,7 @@ def test_the_thread_that_is_inside_may_come_in_again_while_a_fork_waits(pool) ->
 
 def test_a_fork_waits_no_longer_than_it_may(pool, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = Inside(pool)
-    monkeypatch.setattr(forksafe, "PATIENCE", NOT_YET)
+    monkeypatch.setattr(forksafe, "TIMEOUT", NOT_YET)
 
     pool.submit(hooks).result(SOON)
 

@@ -203,7 +203,7 @@ def test_a_child_process_that_fails_to_render_leaves_nothing_and_is_an_error(
 def test_somebody_else_who_renders_for_too_long_is_an_error_that_says_so(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "TURN", 0.05)
+    monkeypatch.setattr(formats, "RENDER_TIMEOUT", 0.05)
     started, go_on = threading.Event(), threading.Event()
 
     def render(*_: object) -> None:

@@ -288,7 +288,7 @@ def test_readers_get_whole_reports_while_others_are_published(publisher: Publish
 def test_a_lock_that_is_held_for_too_long_is_an_error(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(publish, "LOCK_TIMEOUT", 0.05)
 
     with publisher.lock(), pytest.raises(RefreshBusyError, match=r"build\.lock"):
         publisher.refresh(gathered(), build_of("one"))
@@ -306,7 +306,7 @@ def test_who_waits_for_the_lock_gives_signs_of_life(publisher: Publisher) -> Non
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(30)
-    with liveness.during(free.set), publisher.lock(patience=30.0):
+    with liveness.during(free.set), publisher.lock(timeout=30.0):
         pass
     holder.join(30)
 

@@ -16,7 +16,7 @@ from wsgi_coverage.demo.shop.catalogue import PRODUCTS
 
 ON_THE_SHELF = 5000
 SOLD_OUT = "clock"
-PATIENCE = 10.0  # seconds that an order waits for another
+TIMEOUT = 10.0  # seconds that an order waits for another
 
 
 class SoldOutError(Exception):
@@ -26,7 +26,7 @@ class SoldOutError(Exception):
 @contextlib.contextmanager
 def _opened() -> Iterator[sqlite3.Connection]:
     path = os.environ["SHOP_DATABASE"]
-    with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=TIMEOUT)) as connection, connection:
         yield connection
 
 
