@@ -22,7 +22,7 @@ from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, open_report
 
 
-class Executed(NamedTuple):
+class ExecutedInFile(NamedTuple):
     """The executed lines and branches of one file in one report."""
 
     lines: frozenset[int] = frozenset()
@@ -74,14 +74,14 @@ class _Side:
         entry = self._reported.files.get(name)
         return None if entry is None else entry["known_as"]
 
-    def executed(self, name: str) -> Executed:
+    def executed(self, name: str) -> ExecutedInFile:
         """The executed lines and branches of a file.
 
         Raises:
             CoverageException: the report has no figures of it.
         """
         if name not in self.names:
-            return Executed()
+            return ExecutedInFile()
         analysis, text = self._cov.analysis_and_source(name)
         branches = {
             (start, end)
@@ -89,7 +89,7 @@ class _Side:
             for end in ends
             if self.branch
         }
-        return Executed(frozenset(analysis.executed), frozenset(branches), text)
+        return ExecutedInFile(frozenset(analysis.executed), frozenset(branches), text)
 
 
 def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:
@@ -112,7 +112,7 @@ def _incomparable(name: str, reason: str) -> JsonObject:
     return {"file": name, "only_a": None, "only_b": None, "reason": reason}
 
 
-def _without(these: Executed, those: Executed, *, branch: bool) -> dict[str, list[Any]]:
+def _without(these: ExecutedInFile, those: ExecutedInFile, *, branch: bool) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {"lines": sorted(these.lines - those.lines)}
     if branch:
         out["branches"] = [list(each) for each in sorted(these.branches - those.branches)]
