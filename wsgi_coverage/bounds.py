@@ -5,6 +5,9 @@ What is refused is a ValueError that says the rule; the caller knows the source 
 
 from __future__ import annotations
 
+WAIT = 5.0  # seconds to wait for all workers, unless a request says otherwise
+MAX_WAIT = 300.0  # seconds
+
 
 def number(raw: object, lowest: float, highest: float, unit: str = "") -> float:
     """A number, the bounds included.

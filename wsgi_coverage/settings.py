@@ -25,6 +25,10 @@ ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix wa
 AuthCallback: TypeAlias = Callable[[Environ], object]
 
 ENV_PREFIX = "WSGI_COVERAGE_"
+URL_PREFIX = "/debug/coverage"
+USERNAME = "admin"
+AUTOSAVE_INTERVAL = 30.0  # seconds
+SIDE_PORT = 9095  # where `wsgi-coverage run` answers
 MAX_INTERVAL = 86_400.0  # seconds: a day
 MAX_LOAD = 1000.0  # of a core
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -36,16 +40,16 @@ LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
 class Settings:
     """Everything that can be set; see docs/reference/settings.md."""
 
-    url_prefix: str = "/debug/coverage"  # no trailing slash; "" is the whole site
+    url_prefix: str = URL_PREFIX  # no trailing slash; "" is the whole site
     auth: AuthCallback | None = None  # called with the environ; true lets the request in
-    username: str = "admin"  # for HTTP Basic
+    username: str = USERNAME  # for HTTP Basic
     password: str | None = field(default=None, repr=False)  # for HTTP Basic; None: no Basic auth
     debug: bool = False  # serve without credentials, to local host names only
     trusted_hosts: tuple[str, ...] | None = None  # host names served; None: decided by debug
     config_file: Path | None = None  # coverage.py's; None: coverage.py looks where it always does
     cache_dir: Path | None = None  # None: default_cache_dir, next to the data file
     snapshot_dir: Path | None = None  # None: default_snapshot_dir, next to the data file
-    autosave_interval: float = 30.0  # seconds; 0 means never
+    autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     parse_ahead_load: float = 0.5  # of a core, below which sources are parsed ahead; 0 means never
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
     store: str = "files"  # where workers meet
@@ -70,7 +74,7 @@ class Settings:
         if self.auth is None and self.password is None and not self.debug:
             raise AuthNotConfiguredError(
                 "refusing to serve coverage data to everybody: set a password "
-                f"({ENV_PREFIX}PASSWORD), pass auth=, or turn debug on"
+                f"({variable('password')}), pass auth=, or turn debug on"
             )
 
 
@@ -116,6 +120,11 @@ def load(
     return Settings(**values)
 
 
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return ENV_PREFIX + name.upper()
+
+
 def _candidates(
     name: str,
     keywords: Mapping[str, object],
@@ -126,9 +135,9 @@ def _candidates(
     """Where a setting's value can come from, first come first served."""
     if keywords.get(name) is not None:
         yield f"keyword {name}", keywords[name]
-    for variable in (env_names.get(name), ENV_PREFIX + name.upper()):
-        if variable is not None and env.get(variable, "").strip():
-            yield f"environment variable {variable}", env[variable]
+    for each in (env_names.get(name), variable(name)):
+        if each is not None and env.get(each, "").strip():
+            yield f"environment variable {each}", env[each]
     if options.get(name, "").strip():
         yield f"paste option {name}", options[name]
 
@@ -139,7 +148,7 @@ def _candidates(
 
 def _url_prefix(raw: object) -> str:
     if not isinstance(raw, str):
-        raise ValueError("must be a string such as '/debug/coverage'")
+        raise ValueError(f"must be a string such as {URL_PREFIX!r}")
     if raw == "":
         raise ValueError("must name a path ('/' gives the whole site to the dashboard)")
     segments = raw.strip("/").split("/") if raw.strip("/") else []

@@ -40,18 +40,17 @@ class FlaskCoverage:
 
     Args:
         app: the application; or call `init_app` later.
-        url_prefix: where the dashboard is; ``/debug/coverage`` unless set.
+        url_prefix: where the dashboard is.
         auth: called without arguments inside a request context. A result that is true lets the
             request in; what a view may return is sent instead, as 401 where it has no status of its
             own; ``abort()`` works; an exception denies. Neither async nor a generator function.
         config_file: coverage.py's configuration. Unless set, coverage.py looks where it always
             does, then for a ``pyproject.toml`` above the application's folder.
-        snapshot_dir: the folder of snapshots; ``.flask-coverage-snapshots`` beside the data file
-            unless set.
-        cache_dir: the folder of reports; ``.flask-coverage-cache`` beside the data file unless set.
-        autosave_interval: seconds between two saves of a worker; 30 unless set; 0 turns it off.
+        snapshot_dir: the folder of snapshots; beside the data file unless set.
+        cache_dir: the folder of reports; beside the data file unless set.
+        autosave_interval: seconds between two saves of a worker; 0 turns it off.
         debug: serve without credentials, to local host names only; ``app.debug`` unless set.
-        settings: the others of docs/reference/settings.md.
+        settings: the others of docs/reference/settings.md, which has the defaults.
 
     Raises:
         AuthNotConfiguredError: a RuntimeError; no password, no `auth`, and debug is off.

@@ -17,17 +17,16 @@ from wsgi_coverage import bounds
 from wsgi_coverage.cli import output
 from wsgi_coverage.client import BadAddressError, Client, ClientError
 from wsgi_coverage.client.client import RETRIES, TIMEOUT
-from wsgi_coverage.client.credentials import DEFAULT_USERNAME
 from wsgi_coverage.client.transport import split
+from wsgi_coverage.settings import URL_PREFIX, USERNAME
 
 OK, FAILED, USAGE, NO_ANSWER, INCOMPLETE = range(5)
 
-ABOUT_URL = """
-URL is the dashboard's address, or the site's root where the dashboard is at /debug/coverage.
+ABOUT_URL = f"""
+URL is the dashboard's address, or the site's root where the dashboard is at {URL_PREFIX}.
 """
 ENDS = "exit code: 0 done, 1 failed, 2 wrong usage, 3 no answer, refused, or no dashboard there"
 ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
-MAX_WAIT = 300.0  # seconds
 MAX_RETRIES = 100
 
 T = TypeVar("T")
@@ -74,7 +73,7 @@ def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> No
         type=_address,
         nargs=nargs,
         metavar="URL",
-        help="http://127.0.0.1:8000/debug/coverage",
+        help=f"http://127.0.0.1:8000{URL_PREFIX}",
     )
 
 
@@ -82,7 +81,7 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     """Declare how to get in."""
     parser.add_argument(
         "--username",
-        help=f"default: the URL's, WSGI_COVERAGE_USERNAME, netrc's, or {DEFAULT_USERNAME}",
+        help=f"default: the URL's, WSGI_COVERAGE_USERNAME, netrc's, or {USERNAME}",
     )
     parser.add_argument(
         "--password",
@@ -115,9 +114,9 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     """Declare --wait."""
     parser.add_argument(
         "--wait",
-        type=number(0, MAX_WAIT, "seconds"),
+        type=number(0, bounds.MAX_WAIT, "seconds"),
         metavar="SECONDS",
-        help="for the workers, at most (default: the dashboard's, 5)",
+        help=f"for the workers, at most (default: the dashboard's, {bounds.WAIT:g})",
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.client.errors import BadAddressError
-from wsgi_coverage.client.pods import CONTAINER_PORT, forwarded
+from wsgi_coverage.client.pods import forwarded
+from wsgi_coverage.settings import SIDE_PORT
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 NAMED = 5  # pods in a message
@@ -39,9 +40,9 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     group.add_argument(
         "--container-port",
         type=whole_number(1, 65_535, "port"),
-        default=CONTAINER_PORT,
+        default=SIDE_PORT,
         metavar="N",
-        help=f"in the pod (default: {CONTAINER_PORT})",
+        help=f"in the pod (default: {SIDE_PORT})",
     )
     group.add_argument(
         "--first", action="store_true", help="of all running pods that match the first alone"

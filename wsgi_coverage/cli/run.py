@@ -13,21 +13,19 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
 from wsgi_coverage.errors import NotMeasuringError, SettingsError
-from wsgi_coverage.settings import Settings
+from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX, Settings
 from wsgi_coverage.sideport import program as beside
 from wsgi_coverage.sideport import server as sideport
-from wsgi_coverage.sideport.app import PREFIX
 from wsgi_coverage.system import interrupt
 
 VARIABLE = "COVERAGE_PORT"
-DEFAULT_PORT = 9095
 DEFAULT_HOST = "127.0.0.1"
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Run a Python program, measured from its first line, as 'python script.py …' or 'python -m module …'
 would. Its forks, and the Python processes that it starts, are measured too.
 
-While it runs, a port of its own answers: the dashboard at /debug/coverage/, all data at /coverage,
+While it runs, a port of its own answers: the dashboard at {URL_PREFIX}/, all data at /coverage,
 and /coverage/reset. At the end its data files lie where 'coverage combine' looks for them.
 """
 
@@ -46,7 +44,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--port",
         metavar="N",
-        help=f"where to answer; 0 takes any free port (default: {VARIABLE}, or {DEFAULT_PORT})",
+        help=f"where to answer; 0 takes any free port (default: {VARIABLE}, or {SIDE_PORT})",
     )
     parser.add_argument(
         "--host", default=DEFAULT_HOST, help=f"the address to answer on (default: {DEFAULT_HOST})"
@@ -111,13 +109,13 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
         raise
     address = _address(listening)
     beside.serve(worker, settings, listening, host=host, insecure=is_insecure)
-    print(f"wsgi-coverage: {address}{PREFIX}/", file=sys.stderr, flush=True)
+    print(f"wsgi-coverage: {address}{URL_PREFIX}/", file=sys.stderr, flush=True)
 
 
 def _port(given: str | None) -> int:
     source, raw = ("--port", given) if given is not None else (VARIABLE, os.environ.get(VARIABLE))
     if raw is None or not raw.strip():
-        return DEFAULT_PORT
+        return SIDE_PORT
     raw = raw.strip()
     try:
         return bounds.whole_number(raw, 0, 65_535)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import quote
 
+from wsgi_coverage import bounds
 from wsgi_coverage.client import download
 from wsgi_coverage.client.answers import (
     Diff,
@@ -22,7 +23,7 @@ from wsgi_coverage.client.answers import (
     Snapshot,
     Status,
 )
-from wsgi_coverage.client.dashboard import WAIT, Dashboard, Query
+from wsgi_coverage.client.dashboard import Dashboard, Query
 from wsgi_coverage.client.progress import Progress, watching
 
 TIMEOUT = 30.0  # seconds
@@ -272,7 +273,7 @@ class Client:
         asked = dict(query or {})
         if wait is not None:
             asked["wait"] = f"{wait:g}"
-        extra = BUILD + (WAIT if wait is None else wait)
+        extra = BUILD + (bounds.WAIT if wait is None else wait)
         json = self._dashboard.json
         return cast(dict[str, Any], json(method, path, asked, dict, keys, extra=extra))
 

@@ -33,6 +33,7 @@ from wsgi_coverage.client.errors import (
     VersionMismatchError,
 )
 from wsgi_coverage.data.datafile import UnusableError
+from wsgi_coverage.settings import SIDE_PORT
 
 NOT_IN_A_NAME = re.compile(r"[/\\%\0-\x1f\x7f]")
 
@@ -89,7 +90,7 @@ class CoverageClient:
         self,
         pod_name: str,
         test_name: str,
-        coverage_port: int = pods.CONTAINER_PORT,
+        coverage_port: int = SIDE_PORT,
         timeout: float = pods.TIMEOUT,
         use_kubectl: bool = True,
     ) -> str:
@@ -131,7 +132,7 @@ class CoverageClient:
     def reset_coverage(
         self,
         pod_name: str,
-        coverage_port: int = pods.CONTAINER_PORT,
+        coverage_port: int = SIDE_PORT,
         timeout: float = pods.TIMEOUT,
         use_kubectl: bool = True,
     ) -> bool:

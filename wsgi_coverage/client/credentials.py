@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote
 
-DEFAULT_USERNAME = "admin"
-USERNAME, PASSWORD = "WSGI_COVERAGE_USERNAME", "WSGI_COVERAGE_PASSWORD"
+from wsgi_coverage import settings
+
+USERNAME_VARIABLE, PASSWORD_VARIABLE = settings.variable("username"), settings.variable("password")
 NETRC_FILES = ("~/.netrc", "~/_netrc")
 
 
@@ -21,7 +22,7 @@ NETRC_FILES = ("~/.netrc", "~/_netrc")
 class Credentials:
     """A user name and a password for HTTP Basic; without a password nothing is sent."""
 
-    username: str = DEFAULT_USERNAME
+    username: str = settings.USERNAME
     password: str | None = None
     remark: str = ""  # why a password that might be there could not be had
 
@@ -47,10 +48,10 @@ def find(parts: SplitResult, username: str | None, password: str | None) -> Cred
         password: likewise.
     """
     in_url = [None if part is None else unquote(part) for part in (parts.username, parts.password)]
-    username = username or in_url[0] or os.environ.get(USERNAME)
-    password = password or in_url[1] or os.environ.get(PASSWORD)
+    username = username or in_url[0] or os.environ.get(USERNAME_VARIABLE)
+    password = password or in_url[1] or os.environ.get(PASSWORD_VARIABLE)
     if password:
-        return Credentials(username=username or DEFAULT_USERNAME, password=password)
+        return Credentials(username=username or settings.USERNAME, password=password)
     return _in_netrc(parts.hostname or "", username)
 
 
@@ -64,7 +65,7 @@ def _in_netrc(host: str, username: str | None) -> Credentials:
             continue
         except (OSError, netrc.NetrcParseError, UnicodeDecodeError, RuntimeError) as error:
             remark = f"{path} cannot be used: {error}"
-            return Credentials(username=username or DEFAULT_USERNAME, remark=remark)
+            return Credentials(username=username or settings.USERNAME, remark=remark)
         if found and found[2] and username in (None, "", found[0]):
-            return Credentials(username=found[0] or DEFAULT_USERNAME, password=found[2])
-    return Credentials(username=username or DEFAULT_USERNAME)
+            return Credentials(username=found[0] or settings.USERNAME, password=found[2])
+    return Credentials(username=username or settings.USERNAME)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from wsgi_coverage import bounds
 from wsgi_coverage.client import credentials, download, transport
 from wsgi_coverage.client.answers import Health, is_health
 from wsgi_coverage.client.errors import (
@@ -21,10 +22,9 @@ from wsgi_coverage.client.errors import (
     RefusedError,
     VersionMismatchError,
 )
+from wsgi_coverage.settings import URL_PREFIX
 
-DEFAULT_PREFIX = "/debug/coverage"
 GLANCE = 5.0  # seconds; a progress display waits no longer for a dashboard that is busy
-WAIT = 5.0  # seconds; how long a dashboard waits for its workers unless it is told
 MAX_ERROR = 1_000_000  # bytes of an error's text
 
 Query = Mapping[str, str]
@@ -144,7 +144,7 @@ class Dashboard:
 
         A site's root is asked last: what answers there is the application, and is measured.
         """
-        roots = [self._given, self._given + DEFAULT_PREFIX]
+        roots = [self._given, self._given + URL_PREFIX]
         first: NotADashboardError | None = None
         for root in roots if self._given else reversed(roots):
             try:
@@ -161,7 +161,7 @@ class Dashboard:
         path = f"{root}/health"
         query = {} if wait is None else {"wait": f"{wait:g}"}
         read = self._checked(path, download.body, is_found=self._root is not None)
-        extra = WAIT if wait is None else wait
+        extra = bounds.WAIT if wait is None else wait
         raw = self._transport.exchange("GET", _target(path, query), read, extra=extra)
         answer = parsed(raw)
         if not is_health(answer):

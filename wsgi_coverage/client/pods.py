@@ -15,11 +15,11 @@ from typing import Literal
 from wsgi_coverage.client.cluster import Cluster, Forward, PodError, Which
 from wsgi_coverage.client.errors import BadAddressError, ClientError, UnreachableError
 from wsgi_coverage.client.kubectl import Kubectl
+from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX
 
-CONTAINER_PORT = 9095
 TIMEOUT = 30.0  # seconds
 SHOWN = 5  # pods named in a message, at most
-PROBE = "/debug/coverage/openapi.json"  # of the dashboard: no handler of an application runs
+PROBE = f"{URL_PREFIX}/openapi.json"  # of the dashboard: no handler of an application runs
 MOST = 64_000_000  # bytes of an answer to that
 
 How = Literal["kubectl", "kubernetes"]
@@ -35,7 +35,7 @@ def forwarded(
     selector: str,
     *,
     namespace: str | None = None,
-    container_port: int = CONTAINER_PORT,
+    container_port: int = SIDE_PORT,
     how: How = "kubectl",
     all_matching: bool = True,
     timeout: float = TIMEOUT,

@@ -20,9 +20,9 @@ from typing import Any
 from wsgi_coverage.collect.engines.core import check_python
 from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
 from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
+from wsgi_coverage.settings import URL_PREFIX
 from wsgi_coverage.system import terminal
 
-PREFIX = "/debug/coverage"
 START_TIMEOUT = 60.0  # seconds until the server has to answer
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOWN = 4  # files, and functions of a file
@@ -126,10 +126,10 @@ def _visit(server: Server, stop: _Stop) -> None:
         stop.check()
         _progress(made)
     browser = Browser(server.address)
-    report = browser.json(f"{PREFIX}/refresh", method="POST")
+    report = browser.json(f"{URL_PREFIX}/refresh", method="POST")
     stop.check()
-    files = browser.json(f"{PREFIX}/files")
-    functions = browser.json(f"{PREFIX}/functions?unused=runtime")
+    files = browser.json(f"{URL_PREFIX}/files")
+    functions = browser.json(f"{URL_PREFIX}/functions?unused=runtime")
     print("\n".join(_findings(server.address, report, files, functions)), flush=True)
 
 
@@ -162,7 +162,7 @@ def _findings(
     return [
         "",
         f"Shop       {address}/",
-        f"Dashboard  {address}{PREFIX}/",
+        f"Dashboard  {address}{URL_PREFIX}/",
         f"Coverage   {summary['percent']} % of {summary['statements']} statements in "
         f"{summary['files']} files, executed by {workers} worker{'' if workers == 1 else 's'}",
         "",

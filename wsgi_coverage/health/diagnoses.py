@@ -14,6 +14,7 @@ from typing import TypeAlias
 from wsgi_coverage.data.imported import NAMED, REMEDY, named
 from wsgi_coverage.health.facts import Facts
 from wsgi_coverage.model import Diagnosis
+from wsgi_coverage.settings import AUTOSAVE_INTERVAL, variable
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -252,7 +253,8 @@ def autosave_off(facts: Facts) -> Finding | None:
     return (
         "autosave is off (autosave_interval is 0): what runs is in memory of this host alone "
         "until the last process ends, and is lost if the host does first",
-        "set autosave_interval (WSGI_COVERAGE_AUTOSAVE_INTERVAL), 30 seconds for instance",
+        f"set autosave_interval ({variable('autosave_interval')}), {AUTOSAVE_INTERVAL:g} seconds "
+        "for instance",
     )
 
 

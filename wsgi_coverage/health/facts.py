@@ -23,6 +23,7 @@ from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.sources import imported_before
 from wsgi_coverage.compat import configuration, measurement, names
 from wsgi_coverage.model import Pause
+from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
 from wsgi_coverage.store.writable import can_open_files, why_not_writable
@@ -70,7 +71,7 @@ class Facts:
     other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
     why_no_channel: str | None = None  # why other workers cannot be reached
     hides_children: bool = False  # that are forked and do nothing new
-    autosave_interval: float = 30.0  # seconds; 0 means never
+    autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
     not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
     has_descriptors: bool = True

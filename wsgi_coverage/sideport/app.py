@@ -17,7 +17,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage import clock
+from wsgi_coverage import bounds, clock
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
@@ -29,7 +29,7 @@ from wsgi_coverage.errors import (
 )
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.dump import dump
-from wsgi_coverage.settings import Environ, Settings
+from wsgi_coverage.settings import URL_PREFIX, Environ, Settings
 from wsgi_coverage.store.workspace import workplace
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
@@ -37,8 +37,6 @@ from wsgi_coverage.web.negotiation import as_json, finish
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-PREFIX = "/debug/coverage"
-WAIT = 5.0  # seconds to wait for all processes
 DEFAULT_LABEL = "session"
 NO_PHASES = "a side port sees no requests of the application, so it cannot tell where the load ends"
 
@@ -112,8 +110,8 @@ class SideApp:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer."""
         path = environ.get("PATH_INFO", "")
-        if path == PREFIX or path.startswith(f"{PREFIX}/"):
-            mounted = {**environ, "SCRIPT_NAME": PREFIX, "PATH_INFO": path[len(PREFIX) :]}
+        if path == URL_PREFIX or path.startswith(f"{URL_PREFIX}/"):
+            mounted = {**environ, "SCRIPT_NAME": URL_PREFIX, "PATH_INFO": path[len(URL_PREFIX) :]}
             return self._dashboard(mounted, start_response)
         request = ControlRequest(environ)
         return finish(self._respond(request, path))(environ, start_response)
@@ -133,9 +131,9 @@ class SideApp:
 
     def _dispatch(self, request: Request, path: str) -> Response:
         if path == "/":
-            return Response(status=303, headers={"Location": f"{PREFIX}/"})
+            return Response(status=303, headers={"Location": f"{URL_PREFIX}/"})
         if path not in VIEWS:
-            raise NotFoundError(f"there is nothing at this path; the dashboard is at {PREFIX}/")
+            raise NotFoundError(f"there is nothing at this path; the dashboard is at {URL_PREFIX}/")
         allowed = ("GET", "HEAD", "POST") if path in CHANGING else ("GET", "HEAD")
         if request.method not in allowed:
             raise MethodNotAllowedError(
@@ -154,17 +152,17 @@ class SideApp:
 
 def _coverage(request: Request, control: ProgramControl) -> JsonObject:
     label = request.args.get("name", DEFAULT_LABEL)
-    collected = control.collect(wait=WAIT)
+    collected = control.collect(wait=bounds.WAIT)
     message = f"Combined {collected['files_combined']} coverage files"
     return {"label": label, "timestamp": clock.now_iso(), **collected, "message": message}
 
 
 def _reset(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
-    return {"status": "reset", **control.reset(wait=WAIT).as_json()}
+    return {"status": "reset", **control.reset(wait=bounds.WAIT).as_json()}
 
 
 def _save(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
-    return {"status": "ok", "message": "Coverage saved", **control.save(wait=WAIT)}
+    return {"status": "ok", "message": "Coverage saved", **control.save(wait=bounds.WAIT)}
 
 
 def _health(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001

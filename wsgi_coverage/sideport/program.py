@@ -29,7 +29,7 @@ from wsgi_coverage.sideport.app import ProgramControl, SideApp
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder at the start
-AUTH = f"{settings_module.ENV_PREFIX}AUTH"
+AUTH = settings_module.variable("auth")
 
 _served: tuple[sideport.SidePort, JsonObject] | None = None  # and how it is served
 _lost_its_guard = False  # after an exec without its password or auth: not served any more

@@ -11,16 +11,14 @@ from werkzeug.wrappers import Request
 from wsgi_coverage import bounds
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 
-WAIT = 5.0  # seconds to wait for all workers, unless the request says otherwise
-MAX_WAIT = 300.0
 MAX_NUMBER = 999_999_999
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 T = TypeVar("T")
 
 
-def wait(request: Request, default: float = WAIT) -> float:
-    """Seconds to wait for the other workers, 0 to MAX_WAIT.
+def wait(request: Request, default: float = bounds.WAIT) -> float:
+    """Seconds to wait for the other workers, 0 to `bounds.MAX_WAIT`.
 
     Raises:
         BadParameterError: another value.
@@ -29,7 +27,7 @@ def wait(request: Request, default: float = WAIT) -> float:
     if raw is None:
         return default
     try:
-        return bounds.number(raw, 0, MAX_WAIT, "seconds")
+        return bounds.number(raw, 0, bounds.MAX_WAIT, "seconds")
     except ValueError as error:
         raise BadParameterError(f"wait {error}, got {raw!r}") from None
 
