@@ -99,7 +99,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
     except Exception:  # noqa: BLE001  reports meet it, too, and tell
         return None
     return Ahead(
-        folder=settings.cache_folder(worker.home) / ANALYSIS,
+        folder=worker.home / settings.cache_dir / ANALYSIS,
         load=settings.parse_ahead_load,
         config=pickled,
         branch=worker.engine.measuring.branch,

@@ -66,13 +66,13 @@ class Control:
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self._worker = worker
-        self._config_file = settings.config_file
-        self.cache_dir: Path = settings.cache_folder(worker.home)
-        self.snapshot_dir: Path = (
-            settings.snapshot_dir or worker.home / settings.default_snapshot_dir
-        )
-        self._publisher = Publisher(self.cache_dir)
-        self._snapshots = Snapshots(self.snapshot_dir)
+        self._settings = settings
+        self.cache_dir: Path = worker.home / settings.cache_dir
+        self.snapshot_dir: Path = worker.home / settings.snapshot_dir
+        self._cache_dir_described = settings.described("cache_dir", self.cache_dir)
+        self._snapshot_dir_described = settings.described("snapshot_dir", self.snapshot_dir)
+        self._publisher = Publisher(self.cache_dir, self._cache_dir_described)
+        self._snapshots = Snapshots(self.snapshot_dir, self._snapshot_dir_described)
         self._progress = BuildProgress(self.cache_dir)
         self._history = History(self.cache_dir)
         self._started_at = worker.started_at
@@ -438,9 +438,14 @@ class Control:
         pids = [worker.pid for worker in gathering.workers]
         facts = gather(
             self._worker,
-            config_file=self._config_file,
+            config_file=self._settings.config_file,
+            config_file_origin=self._settings.origin("config_file"),
             measured=pids,
-            folders=(Path(self._worker.store.describe()), self.cache_dir, self.snapshot_dir),
+            folders={
+                self._worker.store.describe(): Path(self._worker.store.describe()),
+                self._cache_dir_described: self.cache_dir,
+                self._snapshot_dir_described: self.snapshot_dir,
+            },
         )
         diagnoses = [each.as_json() for each in diagnose(facts)]
         is_ok = gathering.complete and not problems and not diagnoses
@@ -451,6 +456,7 @@ class Control:
             "cache_dir": str(self.cache_dir),
             "snapshot_dir": str(self.snapshot_dir),
             "autosave_interval_seconds": self._worker.autosave_interval,
+            "settings": self._settings.as_json(),
             **gathering.as_json(),
             "report": report,
             "building": self._progress.read(),

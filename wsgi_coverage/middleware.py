@@ -91,9 +91,10 @@ class CoverageMiddleware:
 
     def _start_measuring(self, settings: Settings) -> None:
         try:
-            worker = forks.start(
-                config_file=settings.config_file, branch=settings.branch, wraps=True
-            )
+            with settings.reading_config_file():
+                worker = forks.start(
+                    config_file=settings.config_file, branch=settings.branch, wraps=True
+                )
             worker.keep_ahead(partial(_planned, worker, settings))
             worker.configure(settings.autosave_interval)  # may start the process that does so
             worker.begin_load()

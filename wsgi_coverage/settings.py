@@ -2,16 +2,19 @@
 
 A setting is a keyword argument, an environment variable (``WSGI_COVERAGE_<NAME>``) or a paste
 option, in that order of precedence; an empty environment variable or paste option counts as not
-set. Every refusal is a SettingsError that names source, rule and value. Immutable once made, so
-shared freely between threads.
+set. Every refusal is a SettingsError that names source, rule and value; which source a value came
+from is kept for errors that show later, and for /health. Immutable once made, so shared freely
+between threads.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +26,7 @@ from wsgi_coverage.system.own_files import TEMPORARY, make_folder
 Environ: TypeAlias = dict[str, Any]
 ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
 AuthCallback: TypeAlias = Callable[[Environ], object]
+Default: TypeAlias = tuple[object, str]  # a value, and its origin; a value of None is none
 
 ENV_PREFIX = "WSGI_COVERAGE_"
 URL_PREFIX = "/debug/coverage"
@@ -33,6 +37,8 @@ MAX_INTERVAL = 86_400.0  # seconds: a day
 MAX_LOAD = 1000.0  # of a core
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
+BUILT_IN = "default"  # the origin of what nobody has set
+SECRET = ("auth", "password")  # of these nothing is told but that they are set
 LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
 
 
@@ -47,23 +53,69 @@ class Settings:
     debug: bool = False  # serve without credentials, to local host names only
     trusted_hosts: tuple[str, ...] | None = None  # host names served; None: decided by debug
     config_file: Path | None = None  # coverage.py's; None: coverage.py looks where it always does
-    cache_dir: Path | None = None  # None: default_cache_dir, next to the data file
-    snapshot_dir: Path | None = None  # None: default_snapshot_dir, next to the data file
+    cache_dir: Path = Path(".wsgi-coverage-cache")  # seen from the data file's folder
+    snapshot_dir: Path = Path(".wsgi-coverage-snapshots")  # likewise
     autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     parse_ahead_load: float = 0.5  # of a core, below which sources are parsed ahead; 0 means never
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
     store: str = "files"  # where workers meet
     disabled: bool = False  # no tracer, no endpoints, no check of anything else
-    default_cache_dir: str = ".wsgi-coverage-cache"
-    default_snapshot_dir: str = ".wsgi-coverage-snapshots"
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
-    def cache_folder(self, home: Path) -> Path:
-        """The folder of reports and analyses.
+    def origin(self, name: str) -> str:
+        """Where the value of a setting comes from: "keyword debug", for instance; or "default"."""
+        return self.origins.get(name, BUILT_IN)
+
+    def described(self, name: str, value: object = None) -> str:
+        """A setting with its value and origin, for messages.
 
         Args:
-            home: the data file's folder, which it is in unless `cache_dir` is set.
+            name: the setting's.
+            value: what to show as its value; None: that which it has.
         """
-        return self.cache_dir or home / self.default_cache_dir
+        shown = self._shown(name) if value is None else value
+        return f"{name} {shown} ({self.origin(name)})"
+
+    def as_json(self) -> dict[str, dict[str, object]]:
+        """Every setting as `{"value": …, "origin": …}`, by name; secrets as "set" or null."""
+        return {
+            each.name: {"value": self._shown(each.name), "origin": self.origin(each.name)}
+            for each in dataclasses.fields(self)
+            if each.name in RULES
+        }
+
+    def _shown(self, name: str) -> object:
+        value = getattr(self, name)
+        if name in SECRET:
+            return None if value is None else "set"
+        if isinstance(value, Path):
+            return str(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    def having(self, origin: str, **values: Any) -> Settings:
+        """The same settings, but for these values.
+
+        Args:
+            origin: where the values come from.
+            **values: by the setting's name, as their rules return them.
+        """
+        origins = {**self.origins, **dict.fromkeys(values, origin)}
+        return dataclasses.replace(self, **values, origins=origins)
+
+    @contextlib.contextmanager
+    def reading_config_file(self) -> Iterator[None]:
+        """Name the setting `config_file` in an error of coverage.py about its configuration.
+
+        Raises:
+            SettingsError: the block raised one, which says what is wrong in the file.
+        """
+        try:
+            yield
+        except SettingsError as error:
+            if self.config_file is None:
+                raise
+            told = self.described("config_file")
+            raise SettingsError(f"{told} cannot be used: {error}") from error
 
     def require_auth(self) -> None:
         """Refuse to serve without a policy of who may see the dashboard.
@@ -72,9 +124,14 @@ class Settings:
             AuthNotConfiguredError: there is no auth callback, no password, and debug is off.
         """
         if self.auth is None and self.password is None and not self.debug:
+            unset = [
+                f"; {name} is {state} by {self.origin(name)}"
+                for name, state in (("password", "empty"), ("debug", "off"))
+                if name in self.origins
+            ]
             raise AuthNotConfiguredError(
                 "refusing to serve coverage data to everybody: set a password "
-                f"({variable('password')}), pass auth=, or turn debug on"
+                f"({variable('password')}), pass auth=, or turn debug on{''.join(unset)}"
             )
 
 
@@ -84,7 +141,7 @@ def load(
     env: Mapping[str, str],
     options: Mapping[str, str] | None = None,
     env_names: Mapping[str, str] | None = None,
-    defaults: Mapping[str, object] | None = None,
+    defaults: Mapping[str, Default] | None = None,
 ) -> Settings:
     """Read every setting from its sources.
 
@@ -94,7 +151,8 @@ def load(
         options: paste options, all strings.
         env_names: further environment variables, by setting, that go before the usual one
             (``{"password": "FLASK_COVERAGE_PASSWORD"}``).
-        defaults: values used where no source has one.
+        defaults: values used where no source has one, as their rules return them, each with its
+            origin.
 
     Raises:
         SettingsError: a name that is not a setting, or a value that its rule refuses.
@@ -106,18 +164,21 @@ def load(
             raise SettingsError(
                 f"{source}: {name!r} is not a setting; there are {', '.join(sorted(RULES))}"
             )
-    values: dict[str, Any] = dict(defaults or {})
+    given = {name: each for name, each in (defaults or {}).items() if each[0] is not None}
+    values: dict[str, Any] = {name: value for name, (value, _) in given.items()}
+    origins = {name: origin for name, (_, origin) in given.items()}
     for name, rule in RULES.items():
         for source, raw in _candidates(name, keywords, env, options, env_names or {}):
             try:
-                values[name] = rule(raw)
+                values[name], origins[name] = rule(raw), source
             except ValueError as error:
                 shown = "a value that is not shown here" if name == "password" else repr(raw)
                 raise SettingsError(f"{source}: {name} {error}, got {shown}") from None
             break
         if name == "disabled" and values.get("disabled"):
-            return Settings(disabled=True)  # off means off: nothing else is even looked at
-    return Settings(**values)
+            # Off means off: nothing else is even looked at.
+            return Settings(disabled=True, origins={name: origins[name]})
+    return Settings(**values, origins=origins)
 
 
 def variable(name: str) -> str:
@@ -283,7 +344,7 @@ def _load(raw: object) -> float:
 
 def _store(raw: object) -> str:
     if raw != "files":
-        raise ValueError("must be 'files'")
+        raise ValueError("must be 'files', the only one that there is")
     return "files"
 
 

@@ -30,8 +30,8 @@ ENV_NAMES = {
     name: f"FLASK_COVERAGE_{name.upper()}" for name in ("password", "username", "disabled")
 }
 FOLDERS = {
-    "default_cache_dir": ".flask-coverage-cache",
-    "default_snapshot_dir": ".flask-coverage-snapshots",
+    name: (Path(f".flask-coverage-{folder}"), settings_module.BUILT_IN)
+    for name, folder in (("cache_dir", "cache"), ("snapshot_dir", "snapshots"))
 }
 
 
@@ -100,7 +100,11 @@ class FlaskCoverage:
             keywords,
             env=os.environ,
             env_names=ENV_NAMES,
-            defaults={"debug": app.debug, "config_file": _pyproject_above(app), **FOLDERS},
+            defaults={
+                "debug": (app.debug, "app.debug"),
+                "config_file": (_pyproject_above(app), "found above the application"),
+                **FOLDERS,
+            },
         )
         if settings.disabled:
             return

@@ -101,7 +101,7 @@ def test_a_configuration_that_came_too_late_is_named(ask_health) -> None:
     _, found = ask_health(source, {"own.cfg": "[run]\nbranch = true\n"})
 
     assert list(found) == ["configuration-ignored"]
-    assert "own.cfg was not read" in found["configuration-ignored"]
+    assert "own.cfg (keyword config_file) was not read" in found["configuration-ignored"]
 
 
 def test_without_autosave_a_killed_worker_loses_what_it_ran(ask_health) -> None:

@@ -170,7 +170,7 @@ BROKEN = {
         "FlaskCoverage(Flask('x'), debug=True, config_file={name!r})",
     ],
 )
-def test_a_configuration_that_does_not_parse_is_refused_in_coverage_pys_words(
+def test_a_configuration_that_does_not_parse_is_refused_by_source_and_in_coverage_pys_words(
     run_script, name: str, start: str
 ) -> None:
     message, theirs, threads, current = run_script(
@@ -194,6 +194,7 @@ def test_a_configuration_that_does_not_parse_is_refused_in_coverage_pys_words(
         {name: BROKEN[name]},
     )
 
-    assert message == theirs
+    assert message.startswith("config_file /")
+    assert message.endswith(f"{name} (keyword config_file) cannot be used: {theirs}")
     assert name in message
     assert (threads, current) == (0, None)

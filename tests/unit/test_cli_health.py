@@ -113,6 +113,20 @@ def test_where_all_is_well_the_exit_code_is_0(well: Dashboard, capsys: Output) -
     assert err == ""
 
 
+def test_a_setting_that_somebody_has_set_is_shown_with_its_origin(
+    dashboard: Dashboard, capsys: Output
+) -> None:
+    settings = {
+        "debug": {"value": True, "origin": "keyword debug"},
+        "branch": {"value": None, "origin": "default"},
+    }
+    dashboard.answers["/cov/health"] = (200, {**WELL, "settings": settings})
+
+    assert cli.main(["health", f"{dashboard.url}/cov"]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1] == "setting:      debug = true (keyword debug)"
+
+
 def test_what_is_the_matter_is_shown_with_its_remedy_and_the_exit_code_is_1(
     dashboard: Dashboard, capsys: Output
 ) -> None:

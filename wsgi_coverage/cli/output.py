@@ -236,6 +236,7 @@ def _health_lines(health: Health) -> list[str]:
         f"workers:      {len(workers)}",
         *(f"  {_worker(worker)}" for worker in workers),
     ]
+    out += [f"setting:      {each}" for each in _settings_given(health)]
     if isinstance(report := health.get("report"), dict):
         out += [f"report:       {sentence}" for sentence in report.get("outdated") or ()]
     if health["problems"]:
@@ -243,6 +244,13 @@ def _health_lines(health: Health) -> list[str]:
     for diagnosis in health["diagnoses"]:
         out += [f"{diagnosis['name']}: {diagnosis['text']}", f"  Remedy: {diagnosis['remedy']}"]
     return out
+
+
+def _settings_given(health: Health) -> Iterator[str]:
+    """The settings that are not left at their default, each with its origin."""
+    for name, setting in health.get("settings", {}).items():
+        if setting.get("origin") != "default":
+            yield f"{name} = {json.dumps(setting.get('value'))} ({setting.get('origin')})"
 
 
 def _worker(worker: Worker) -> str:

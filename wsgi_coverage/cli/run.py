@@ -95,12 +95,13 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
             f"--port or {VARIABLE}, 0 takes any free one"
         ) from None
     try:
-        worker = children.begin(
-            os.environ,
-            config_file=settings.config_file,
-            branch=settings.branch,
-            interval=settings.autosave_interval,
-        )
+        with settings.reading_config_file():
+            worker = children.begin(
+                os.environ,
+                config_file=settings.config_file,
+                branch=settings.branch,
+                interval=settings.autosave_interval,
+            )
     except OSError as error:
         listening.close()
         raise NotMeasuringError(f"measuring cannot be started: {error}") from error

@@ -114,13 +114,14 @@ def run(arguments: argparse.Namespace) -> int:
         folder = Path(made).resolve()
         data_file = folder / ".coverage"
         env = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
-        cov = children.announce_only(
-            env,
-            config_file=settings.config_file,
-            branch=settings.branch,
-            data_file=data_file,
-            interval=settings.autosave_interval,
-        )
+        with settings.reading_config_file():
+            cov = children.announce_only(
+                env,
+                config_file=settings.config_file,
+                branch=settings.branch,
+                data_file=data_file,
+                interval=settings.autosave_interval,
+            )
         private = private_folder(data_file)
         try:
             code, is_well = _serve_and_test(arguments, server_command, command, env, folder, stop)

@@ -117,6 +117,7 @@ class Health(Gathered):
     coverage_version: str
     branch: bool
     data_folder: str
+    settings: NotRequired[dict[str, dict[str, Any]]]  # value and origin of each, by name
     problems: list[str]
     diagnoses: list[dict[str, str]]
     building: NotRequired[dict[str, Any] | None]

@@ -39,7 +39,8 @@ def start_early(
     if settings.disabled:
         return None
     ours = Coverage.current() is None and forks.current() is None
-    worker = forks.start(config_file=settings.config_file, branch=settings.branch)
+    with settings.reading_config_file():
+        worker = forks.start(config_file=settings.config_file, branch=settings.branch)
     worker.configure(settings.autosave_interval, provisional=True)
     return worker.engine.coverage if ours else None
 

@@ -169,8 +169,8 @@ def configuration_ignored(facts: Facts) -> Finding | None:
     taken = f"coverage.py read {facts.configuration or 'none'}"
     if facts.unused_config_file is not None:
         return (
-            f"config_file {facts.unused_config_file} was not read, because measuring was going on "
-            f"already: {taken}",
+            f"config_file {facts.unused_config_file} ({facts.config_file_origin}) was not read, "
+            f"because measuring was going on already: {taken}",
             "give the same configuration to whatever starts measuring (COVERAGE_PROCESS_START, "
             "coverage run --rcfile, start_early(config_file), the first application wrapped)",
         )

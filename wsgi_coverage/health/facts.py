@@ -60,6 +60,7 @@ class Facts:
     dynamic_code: int = 0  # code objects without a file that the tracer keeps
     configuration: str | None = None  # the file that coverage.py read
     unused_config_file: str | None = None  # named by a setting, and not read
+    config_file_origin: str = ""  # where that setting comes from
     ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
     flush_problem: str | None = None
     coverage_changes: tuple[str, ...] = ()  # what is so because coverage.py lacks names
@@ -81,16 +82,18 @@ def gather(
     worker: Worker,
     *,
     config_file: Path | None = None,
+    config_file_origin: str = "",
     measured: Collection[int] = (),
-    folders: Collection[Path] = (),
+    folders: Mapping[str, Path] | None = None,
 ) -> Facts:
     """Find the facts out; one that cannot be determined is logged, and has its default.
 
     Args:
         worker: this process's worker.
         config_file: coverage.py's configuration, where a setting names it.
+        config_file_origin: where that setting comes from.
         measured: process ids of this host's workers.
-        folders: where data, reports and snapshots go.
+        folders: where data, reports and snapshots go, by how messages name them.
     """
     engine = worker.engine
     measuring = engine.measuring
@@ -111,6 +114,7 @@ def gather(
         "dynamic_code": lambda: count_dynamic(measurement.kept_code(cov)),
         "configuration": lambda: configuration.file_of(cov),
         "unused_config_file": lambda: unused(config_file, configuration.file_of(cov)),
+        "config_file_origin": lambda: config_file_origin,
         "ignored_configurations": lambda: ignored_configurations(
             configuration.file_of(cov), named=config_file is not None, folder=Path.cwd()
         ),
@@ -127,7 +131,9 @@ def gather(
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),
         "not_writable": lambda: {
-            str(each): why for each in folders if (why := why_not_writable(each)) is not None
+            described: why
+            for described, each in (folders or {}).items()
+            if (why := why_not_writable(each)) is not None
         },
         "has_descriptors": can_open_files,
     }

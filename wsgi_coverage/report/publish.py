@@ -67,8 +67,12 @@ def read_meta(folder: Path) -> Report:
 
 
 @contextlib.contextmanager
-def build_folder(parent: Path) -> Iterator[Path]:
+def build_folder(parent: Path, described: str) -> Iterator[Path]:
     """A folder to build in, removed at the end of the block unless it was renamed.
+
+    Args:
+        parent: where to make it.
+        described: the setting that says so, with its value, for messages.
 
     Raises:
         StorageError: it cannot be written to.
@@ -78,7 +82,7 @@ def build_folder(parent: Path) -> Iterator[Path]:
         with workplace(parent) as folder:
             yield folder
     except Exception as error:
-        what = f"{parent} cannot be written to; what was there is untouched"
+        what = f"{described} cannot be written to; what was there is untouched"
         if (refused := storage_error(error, what)) is not None:
             raise refused from error
         raise
@@ -90,10 +94,16 @@ def write_meta(folder: Path, report: Report) -> None:
 
 
 class Publisher:
-    """The published report of one cache folder."""
+    """The published report of one cache folder.
 
-    def __init__(self, cache_dir: Path) -> None:
+    Args:
+        cache_dir: the folder.
+        described: the setting that names it, with its value, for messages; empty: the folder alone.
+    """
+
+    def __init__(self, cache_dir: Path, described: str = "") -> None:
         self._cache_dir = cache_dir
+        self._described = described or str(cache_dir)
         self._reports = cache_dir / "reports"
         self._current = cache_dir / "current"
 
@@ -123,7 +133,7 @@ class Publisher:
                     f"{timeout:.0f} seconds; try again later"
                 ) from None
             except OSError as error:
-                what = f"{self._cache_dir} cannot be written to"
+                what = f"{self._described} cannot be written to"
                 if (refused := storage_error(error, what)) is not None:
                     raise refused from error
                 raise
@@ -159,7 +169,7 @@ class Publisher:
                 if both and gathering.ended_at.is_covered_by(current.collected):
                     return current  # another process built it while we waited for the lock
             self._check_is_inside(self._reports)
-            with build_folder(self._reports) as folder:
+            with build_folder(self._reports, self._described) as folder:
                 report = build(folder)
                 write_meta(folder, report)
                 folder.rename(self._reports / report.id)
@@ -173,7 +183,7 @@ class Publisher:
         Raises:
             StorageError: it would not.
         """
-        check_removable(self._cache_dir)
+        check_removable(self._cache_dir, self._described)
 
     def withdraw(self) -> None:
         """Remove the published report; call it under the lock."""
@@ -254,7 +264,7 @@ class Publisher:
             RefusedReportError: the folder of reports is a link.
         """
         self._check_is_inside(self._reports)
-        with build_folder(self._reports) as folder:
+        with build_folder(self._reports, self._described) as folder:
             build(folder)
 
     def sweep(self) -> None:

@@ -28,10 +28,16 @@ T = TypeVar("T")
 
 
 class Snapshots:
-    """The snapshots of one folder."""
+    """The snapshots of one folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        described: the setting that names it, with its value, for messages; empty: the folder alone.
+    """
+
+    def __init__(self, folder: Path, described: str = "") -> None:
         self._folder = folder
+        self._described = described or str(folder)
 
     @contextlib.contextmanager
     def taking(
@@ -50,10 +56,10 @@ class Snapshots:
         """
         if keep and self._count() >= MAX_SNAPSHOTS:
             raise SnapshotLimitError(
-                f"there are {MAX_SNAPSHOTS} snapshots in {self._folder}, and no more are kept: "
+                f"there are {MAX_SNAPSHOTS} snapshots in {self._described}, and no more are kept: "
                 "delete some"
             )
-        with build_folder(self._folder) as folder:
+        with build_folder(self._folder, self._described) as folder:
             report = replace(build(folder), label=label)
             write_meta(folder, report)
             yield report, folder

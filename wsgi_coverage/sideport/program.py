@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import functools
 import ipaddress
 import logging
@@ -52,7 +51,11 @@ def serve(
         "number": listening.getsockname()[1],
         "insecure": insecure,
         "guarded": _is_guarded(settings),
-        "folders": {name: str(path) for name in FOLDERS if (path := getattr(settings, name))},
+        "folders": {
+            settings_module.variable(name): str(getattr(settings, name))
+            for name in FOLDERS
+            if name in settings.origins
+        },
     }
     _serve(worker, admitting(settings, host, insecure=insecure), listening, port)
     children.announce_port(os.environ, port)
@@ -60,6 +63,7 @@ def serve(
 
 def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: JsonObject) -> None:
     global _served
+    settings = settings.having("side port", url_prefix=settings_module.URL_PREFIX)
     control = ProgramControl(worker, settings)
 
     def tidy() -> None:
@@ -94,10 +98,11 @@ def serve_again(worker: Worker) -> None:
 
 def _settings_again(port: JsonObject) -> Settings:
     env = {name: value for name, value in os.environ.items() if name != AUTH}
-    settings = settings_module.load(port["folders"], env=env)
+    settings = settings_module.load({}, env={**env, **port["folders"]})
     if os.environ.get(AUTH, "").strip():
         # The program's modules cannot be imported before its sys.path is there.
-        settings = dataclasses.replace(settings, auth=_auth_of_the_environment)
+        origin = f"environment variable {AUTH}"
+        settings = settings.having(origin, auth=_auth_of_the_environment)
     if port["guarded"] and not _is_guarded(settings):
         raise SettingsError(
             "it was protected by a password or auth=, and the environment has neither"
@@ -156,12 +161,12 @@ def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
     if _is_guarded(settings):
         return settings
     if insecure:
-        return dataclasses.replace(settings, auth=lambda _: True)
+        return settings.having("--insecure", auth=lambda _: True)
     if not _is_loopback(host):
         raise SettingsError(
             f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass --insecure"
         )
-    return dataclasses.replace(settings, debug=True)
+    return settings.having(f"--host {host}", debug=True)
 
 
 def _is_guarded(settings: Settings) -> bool:

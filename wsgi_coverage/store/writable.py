@@ -19,15 +19,19 @@ from wsgi_coverage.errors import (
 )
 
 
-def check_removable(folder: Path) -> None:
+def check_removable(folder: Path, described: str) -> None:
     """Check that the content of a folder can be removed.
+
+    Args:
+        folder: the folder.
+        described: how to name it in the error.
 
     Raises:
         StorageError: it cannot, as far as can be told without trying.
     """
     kind = _refusal(folder)
     if kind is not None and kind is not DiskFullError:
-        raise kind(f"{kind.why}: {folder} cannot be written to")
+        raise kind(f"{kind.why}: {described} cannot be written to")
 
 
 def why_not_writable(folder: Path) -> str | None:

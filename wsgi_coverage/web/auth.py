@@ -54,7 +54,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
     """
     _check_host(request, settings)
     if settings.auth is not None:
-        response = _ask_callback(request, settings.auth)
+        response = _ask_callback(request, settings.auth, settings.origin("auth"))
         if response is not None:
             return response
     elif settings.password is not None:
@@ -72,7 +72,7 @@ def challenge(settings: Settings) -> str:
     return BASIC if settings.auth is None else CALLBACK
 
 
-def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
+def _ask_callback(request: Request, callback: AuthCallback, origin: str) -> Response | None:
     environ = _environ_for_callback(request)
 
     def respond(answer: Response | HTTPException) -> Response:
@@ -81,7 +81,7 @@ def _ask_callback(request: Request, callback: AuthCallback) -> Response | None:
     try:
         verdict = ask(lambda: callback(environ), respond)
     except Exception as error:
-        log.exception("the auth callback failed, so the request is denied")
+        log.exception("the auth callback (%s) failed, so the request is denied", origin)
         raise UnauthorizedError("the auth callback failed") from error
     if isinstance(verdict, Response):
         if verdict.status_code == UnauthorizedError.status:
@@ -123,9 +123,10 @@ def _check_host(request: Request, settings: Settings) -> None:
         trusted = LOCAL_HOSTS
     host = request.environ.get("HTTP_HOST") or request.environ.get("SERVER_NAME", "")
     if trusted is not None and not is_trusted(host, trusted):
-        raise UntrustedHostError(
-            f"the host {host!r} is not served here; add it to trusted_hosts, or set a password"
-        )
+        remedy = "add it to trusted_hosts, or set a password"
+        if settings.trusted_hosts is not None:
+            remedy = f"add it to trusted_hosts ({settings.origin('trusted_hosts')})"
+        raise UntrustedHostError(f"the host {host!r} is not served here; {remedy}")
 
 
 def is_trusted(host: str, trusted: Iterable[str]) -> bool:

@@ -146,9 +146,15 @@ def test_what_depends_on_the_core_is_fine_under_the_other(fine: Facts) -> None:
 
 
 def test_a_config_file_that_a_setting_names_and_nobody_read_is_named() -> None:
-    text = text_of(Facts(unused_config_file="/srv/own.cfg", configuration="/srv/.coveragerc"))
+    text = text_of(
+        Facts(
+            unused_config_file="/srv/own.cfg",
+            config_file_origin="keyword config_file",
+            configuration="/srv/.coveragerc",
+        )
+    )
 
-    assert "/srv/own.cfg" in text
+    assert "config_file /srv/own.cfg (keyword config_file) was not read" in text
     assert "coverage.py read /srv/.coveragerc" in text
 
 

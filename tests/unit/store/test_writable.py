@@ -47,10 +47,10 @@ def test_what_is_on_a_full_disk_can_be_taken_away_and_on_a_read_only_one_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writable.os, "statvfs", lambda path: disk(bfree=0, bavail=0))
-    check_removable(tmp_path)
+    check_removable(tmp_path, "the cache")
     monkeypatch.setattr(writable.os, "statvfs", lambda path: disk(flag=os.ST_RDONLY))
-    with pytest.raises(ReadOnlyError, match=str(tmp_path)):
-        check_removable(tmp_path)
+    with pytest.raises(ReadOnlyError, match="read-only: the cache cannot be written to"):
+        check_removable(tmp_path, "the cache")
 
 
 def test_a_folder_that_the_user_may_not_write_to_says_so(
