@@ -170,7 +170,7 @@ def load(
     for name, rule in RULES.items():
         for source, raw in _candidates(name, keywords, env, options, env_names or {}):
             try:
-                values[name], origins[name] = rule(raw), source
+                values[name], origins[name] = rule.check(raw), source
             except ValueError as error:
                 shown = "a value that is not shown here" if name == "password" else repr(raw)
                 raise SettingsError(f"{source}: {name} {error}, got {shown}") from None
@@ -203,8 +203,7 @@ def _candidates(
         yield f"paste option {name}", options[name]
 
 
-# The rules: each takes a value as a source gives it, and returns it settled or raises ValueError
-# with the rule's text.
+# The checks of the rules, which are at the end.
 
 
 def _url_prefix(raw: object) -> str:
@@ -348,19 +347,66 @@ def _store(raw: object) -> str:
     return "files"
 
 
-RULES: Mapping[str, Callable[[object], Any]] = {
-    "disabled": _flag,  # first: when it is set, the others do not matter
-    "url_prefix": _url_prefix,
-    "auth": _auth,
-    "username": _username,
-    "password": _password,
-    "debug": _flag,
-    "trusted_hosts": _hosts,
-    "config_file": _file,
-    "cache_dir": _folder,
-    "snapshot_dir": _folder,
-    "autosave_interval": _interval,
-    "parse_ahead_load": _load,
-    "store": _store,
-    "branch": _flag,
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a setting is for, and what it may be.
+
+    Attributes:
+        check: takes a value as a source gives it, and returns it settled; raises ValueError with
+            the rule's text.
+        about: what it is for and may be, as docs/reference/settings.md has it.
+        unset: what holds where nobody has set it, if its default in `Settings` does not say so.
+    """
+
+    check: Callable[[object], Any]
+    about: str
+    unset: str = ""
+
+
+_BESIDE = "`{}` beside the data file"
+RULES: Mapping[str, Rule] = {
+    # First: when it is set, the others do not matter.
+    "disabled": Rule(_flag, "a flag: measure nothing, serve nothing, look at no other setting"),
+    "url_prefix": Rule(
+        _url_prefix,
+        "where the dashboard is: a plain path; slashes at its ends do not matter; `/` gives the "
+        "whole site to it",
+    ),
+    "auth": Rule(_auth, "who gets in: a plain callable, or `module:callable`", "none"),
+    "username": Rule(_username, "for HTTP Basic: without `:` and control characters"),
+    "password": Rule(
+        _password, "for HTTP Basic: without control characters; empty is no password", "none"
+    ),
+    "debug": Rule(_flag, "a flag: serve without credentials, to local host names only"),
+    "trusted_hosts": Rule(
+        _hosts,
+        "which hosts are served: names or address ranges, separated by commas; `.example.org` "
+        "takes all below",
+        "all; in `debug` without `auth` and password: local ones",
+    ),
+    "config_file": Rule(
+        _file, "coverage.py's configuration: a file that exists", "where coverage.py looks"
+    ),
+    "cache_dir": Rule(
+        _folder, "a folder for reports, made for the own user alone if need be", _BESIDE
+    ),
+    "snapshot_dir": Rule(
+        _folder, "a folder for snapshots, made for the own user alone if need be", _BESIDE
+    ),
+    "autosave_interval": Rule(
+        _interval,
+        f"seconds between two [autosaves](#autosave), 0 to {MAX_INTERVAL:g}, fractions allowed; "
+        "0 is never",
+    ),
+    "parse_ahead_load": Rule(
+        _load,
+        "load of the host for each core, below which sources are [parsed ahead](#parsing-ahead), "
+        f"0 to {MAX_LOAD:g}, fractions allowed; 0 is never",
+    ),
+    "branch": Rule(
+        _flag,
+        "a flag: measure branches, or statements alone",
+        "as coverage.py's configuration says",
+    ),
+    "store": Rule(_store, "where processes meet: `files`, the only one that there is"),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_names import COMMAND_NAMES
 
-from wsgi_coverage import __version__, errors, settings
+from wsgi_coverage import __version__, bounds, errors
 from wsgi_coverage.health.diagnoses import CHECKS
 from wsgi_coverage.web.dashboard.glossary import GLOSSARY
 from wsgi_coverage.web.routes import URL_MAP
@@ -64,31 +64,10 @@ def test_no_diagnosis_is_documented_that_does_not_exist() -> None:
     assert anchors(DOCS / "reference/diagnoses.md") - {"diagnoses"} == set(CHECKS)
 
 
-@pytest.mark.parametrize("name", settings.RULES)
-def test_every_setting_is_documented_with_its_variable(name: str) -> None:
-    row = f"| `{name}` | `{settings.ENV_PREFIX}{name.upper()}` |"
+def test_the_seconds_that_a_request_may_wait_are_documented() -> None:
+    told = f"`wait` (a query parameter, seconds, 0 to {bounds.MAX_WAIT:g}, default {bounds.WAIT:g})"
 
-    assert row in text("reference/settings.md")
-
-
-def test_no_setting_is_documented_that_does_not_exist() -> None:
-    named = re.findall(r"^\| `(\w+)` \| `WSGI_COVERAGE_", text("reference/settings.md"), re.M)
-
-    assert set(named) == set(settings.RULES)
-
-
-@pytest.mark.parametrize(
-    ("name", "default"),
-    [
-        (name, getattr(settings.Settings(), name))
-        for name in ("url_prefix", "username", "autosave_interval", "parse_ahead_load", "store")
-    ],
-)
-def test_the_default_that_is_documented_is_the_default(name: str, default: object) -> None:
-    [row] = re.findall(rf"^\| `{name}` \|.*$", text("reference/settings.md"), re.M)
-
-    shown = f"{default:g}" if isinstance(default, float) else str(default)
-    assert row.rpartition(" | ")[2].removesuffix(" |").strip("`") == shown
+    assert told in text("reference/http.md")
 
 
 def test_the_endpoints_documented_are_those_that_there_are() -> None:

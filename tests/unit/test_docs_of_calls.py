@@ -34,22 +34,6 @@ def sections() -> dict[str, str]:
     return dict(found)
 
 
-def common() -> set[str]:
-    """The options of commands that ask a dashboard, and of what stands for its address."""
-    asking = CLI.partition("\n## Commands that ask a dashboard\n")[2].partition("\n## ")[0]
-    pods = CLI.partition("\n## `--pod ")[2].partition("\n## ")[0]
-    return set(OPTION.findall(asking)) | set(OPTION.findall(pods)) | {"--pod"}
-
-
-@pytest.mark.parametrize("name", parsers())
-def test_every_option_of_a_command_is_documented(name: str) -> None:
-    told = set(OPTION.findall(sections()[name])) | common()
-
-    for action in parsers()[name]._actions:
-        if action.option_strings and "--help" not in action.option_strings:
-            assert told & set(action.option_strings), action.option_strings
-
-
 @pytest.mark.parametrize("name", parsers())
 def test_a_command_has_the_options_that_its_heading_names(name: str) -> None:
     heading = sections()[name].partition("\n")[0]

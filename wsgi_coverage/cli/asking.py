@@ -81,12 +81,12 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     """Declare how to get in."""
     parser.add_argument(
         "--username",
-        help=f"default: the URL's, WSGI_COVERAGE_USERNAME, netrc's, or {USERNAME}",
+        help=f"for HTTP Basic (default: the URL's, WSGI_COVERAGE_USERNAME, netrc's, or {USERNAME})",
     )
     parser.add_argument(
         "--password",
-        help="default: the URL's, WSGI_COVERAGE_PASSWORD, or netrc's; those no list of processes "
-        "shows",
+        help="for HTTP Basic; the list of processes shows it (default: the URL's, "
+        "WSGI_COVERAGE_PASSWORD, or netrc's)",
     )
     parser.add_argument(
         "--timeout",
@@ -116,14 +116,14 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=number(0, bounds.MAX_WAIT, "seconds"),
         metavar="SECONDS",
-        help=f"for the workers, at most (default: the dashboard's, {bounds.WAIT:g})",
+        help=f"how long the dashboard waits for its workers, at most (default: {bounds.WAIT:g})",
     )
 
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
     """Declare --snapshot."""
     parser.add_argument(
-        "--snapshot", metavar="ID", help="of this snapshot, not of the published report"
+        "--snapshot", metavar="ID", help="a snapshot instead of the published report"
     )
 
 

@@ -35,17 +35,19 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         + ("" if many else "; one pod alone may match"),
     )
     group.add_argument(
-        "-n", "--namespace", help="the pods' (default: that of the kubeconfig's context)"
+        "-n",
+        "--namespace",
+        help="the namespace of the pods (default: that of the kubeconfig's context)",
     )
     group.add_argument(
         "--container-port",
         type=whole_number(1, 65_535, "port"),
         default=SIDE_PORT,
         metavar="N",
-        help=f"in the pod (default: {SIDE_PORT})",
+        help=f"the port in the pod (default: {SIDE_PORT}, the side port)",
     )
     group.add_argument(
-        "--first", action="store_true", help="of all running pods that match the first alone"
+        "--first", action="store_true", help="the first running pod that matches, alone"
     )
     group.add_argument(
         "--kubernetes",

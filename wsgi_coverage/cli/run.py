@@ -55,10 +55,14 @@ def add(commands: Any) -> None:
         help="answer everybody who reaches the port, without a password",
     )
     parser.add_argument(
-        "-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="as python -m"
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="MODULE",
+        help="run a module, as python -m does",
     )
     parser.add_argument(
-        "script", nargs=argparse.REMAINDER, metavar="SCRIPT", help="as python SCRIPT"
+        "script", nargs=argparse.REMAINDER, metavar="SCRIPT", help="run a script, as python does"
     )
     parser.set_defaults(run=run, usage_error=parser.error)
 

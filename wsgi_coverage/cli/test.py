@@ -76,7 +76,10 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--server", required=True, metavar="COMMAND", help="'gunicorn -w 2 app:app', for instance"
+        "--server",
+        required=True,
+        metavar="COMMAND",
+        help="what starts the server: 'gunicorn -w 2 app:app', for instance",
     )
     parser.add_argument(
         "--url", required=True, type=_url, help="where the server answers once it has started"
@@ -86,7 +89,7 @@ def add(commands: Any) -> None:
         type=number(*TIMEOUTS, "seconds"),
         default=TIMEOUT,
         metavar="SECONDS",
-        help=f"that the server may take to answer, and to end (default: {TIMEOUT:g})",
+        help=f"how long the server may take to answer, and to end (default: {TIMEOUT:g})",
     )
     parser.add_argument(
         "--html", type=Path, metavar="DIR", help="write coverage.py's HTML report there, too"

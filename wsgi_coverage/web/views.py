@@ -168,7 +168,7 @@ def building(request: Request, control: Control) -> Response:  # noqa: ARG001
 
 
 def static(request: Request, control: Control, name: str) -> Response:  # noqa: ARG001
-    """A stylesheet or script of the dashboard.
+    """GET /static/NAME: a stylesheet or script of the dashboard.
 
     Raises:
         NotFoundError: there is no file of this name.
