@@ -122,16 +122,3 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
 
         assert linked.is_file(), target
         assert not anchor or anchor in anchors(linked), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_python_example_compiles(page: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-
-    for example in examples:
-        compile(_dedented(example), str(page), "exec")
-
-
-def _dedented(example: str) -> str:
-    """An example from inside a function stands there with its indentation."""
-    return f"def main():\n{example}" if re.search(r"\A(#.*\n)?    ", example) else example

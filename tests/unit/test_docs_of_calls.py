@@ -1,13 +1,10 @@
-"""What the documentation calls can be called like that: commands, options, functions, imports."""
+"""What the documentation names can be called like that: options, functions, imports."""
 
 import argparse
 import ast
-import contextlib
 import importlib
 import inspect
-import io
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,38 +37,6 @@ def test_a_command_has_the_options_that_its_heading_names(name: str) -> None:
     known = {each for action in parsers()[name]._actions for each in action.option_strings}
 
     assert set(OPTION.findall(heading)) <= known
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Each `wsgi-coverage …` that a page has somebody run, as arguments."""
-    text = page.read_text(encoding="utf-8")
-    for block in re.findall(r"^ *```(?:sh|console)\n(.*?)^ *```", text, re.M | re.S):
-        for line in block.replace("\\\n", " ").splitlines():
-            for found in re.findall(r"(?:^|/|&& |\$ )wsgi-coverage (.*)", line.strip()):
-                lexer = shlex.shlex(found, posix=True, punctuation_chars=True)
-                lexer.whitespace_split = True
-                words = list(lexer)
-                ends = [n for n, word in enumerate(words) if word in ("|", "&", "&&", ";", ">")]
-                yield words[: min(ends, default=len(words))]
-
-
-ALL = [(page, words) for page in PAGES for words in commands(page)]
-
-
-@pytest.mark.parametrize(("page", "words"), ALL, ids=lambda each: getattr(each, "name", None))
-def test_every_command_that_the_documentation_runs_is_understood(
-    page: Path, words: list[str]
-) -> None:
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            cli._parser().parse_args(words)
-    except SystemExit:
-        pytest.fail(f"{page}: {shlex.join(words)}: {complaint.getvalue()}")
-
-
-def test_commands_are_found_in_the_documentation() -> None:
-    assert {words[0] for _, words in ALL} >= {"run", "test", "collect", "gate", "demo"}
 
 
 def plain(parameter: inspect.Parameter) -> str:
