@@ -48,7 +48,7 @@ from wsgi_coverage.store import channel
 FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if there are more
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
-NOTHING_RAN = "there is nothing to keep: nothing that is measured has run yet"
+NOTHING_RAN = "there is no data to store: nothing that is measured has run yet"
 NOTHING_HAD_RUN = "no data yet: nothing that is measured had run"
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ class Control:
 
         Raises:
             BadParameterError: the label is too long.
-            NoDataError: there is nothing to keep, because nothing was measured yet.
+            NoDataError: there is no data to store, because nothing was measured yet.
             NotOursError: `reset`, and 'coverage run' or a test runner started the Coverage.
             SnapshotLimitError, BuildFailedError, StorageError: nothing was kept, or forgotten.
         """

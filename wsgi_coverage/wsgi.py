@@ -100,7 +100,7 @@ def _attribute(module: Any, node: ast.expr, named: str) -> Any:
     elif isinstance(node, ast.Name):
         owner, name = module, node.id
     else:
-        raise _refusal(named, "after the colon must stand a name or a call")
+        raise _refusal(named, "a name or a call must follow the colon")
     try:
         return getattr(owner, name)
     except AttributeError:

@@ -203,7 +203,7 @@ def test_a_reset_a_pause_and_a_deletion_do_what_they_say(server, command):
     command("refresh", server.url)
     [identity] = [command("snapshot", server.url).stdout.decode().strip()]
 
-    assert command("reset", server.url).stdout == b"forgotten by 2 workers\n"
+    assert command("reset", server.url).stdout == b"reset in 2 workers\n"
     assert error_of(command("report", server.url)).count("no-report") == 1
     assert command("pause", server.url).stdout == b"paused in 2 workers\n"
     assert {each["state"] for each in server.get(f"{DASHBOARD}/health").json()["workers"]} == {
@@ -485,7 +485,7 @@ def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
 
     assert failed.returncode == 1
     [taken] = server.get(f"{DASHBOARD}/snapshots").json()
-    said = f"nothing is lost: it is kept as snapshot {taken['id']} of {server.url}{DASHBOARD}"
+    said = f"no data is lost: it is in snapshot {taken['id']} of {server.url}{DASHBOARD}"
     assert said in error_of(failed)
     done = command("export", server.url, "--snapshot", taken["id"], "-o", tmp_path / "kept")
     assert done.returncode == 0, done.stderr

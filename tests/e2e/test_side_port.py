@@ -198,8 +198,8 @@ def test_other_machines_are_let_in_with_a_password_or_insecurely_only(project, h
 
     assert refused.popen.wait(30) == 1
     assert refused.output == (
-        f"wsgi-coverage: --host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass "
-        "--insecure\n"
+        f"wsgi-coverage: --host {host} can be reached from other machines: "
+        "set WSGI_COVERAGE_PASSWORD, or pass --insecure\n"
     )
 
 

@@ -252,7 +252,7 @@ def test_somebody_else_at_the_address_is_an_error(test, port):
 
     assert done.returncode == 3
     assert done.stderr == (
-        f"wsgi-coverage: somebody else listens at http://127.0.0.1:{port}/ already\n"
+        f"wsgi-coverage: another program listens at http://127.0.0.1:{port}/ already\n"
     )
 
 

@@ -218,7 +218,7 @@ def test_a_diff_is_lines_and_branches_by_file(dashboard: Dashboard, capsys: Outp
 
 @pytest.mark.parametrize(
     ("verb", "said"),
-    [("reset", "forgotten by"), ("pause", "paused in"), ("resume", "measuring in")],
+    [("reset", "reset in"), ("pause", "paused in"), ("resume", "measuring in")],
 )
 def test_a_change_says_how_many_workers_took_part(
     dashboard: Dashboard, capsys: Output, verb: str, said: str
@@ -331,7 +331,7 @@ def test_what_is_no_text_is_not_printed_on_a_terminal(
     assert dashboard.asked == []
     assert capsys.readouterr() == (
         "",
-        "wsgi-coverage: that is nothing for a terminal: name a file with -o\n",
+        "wsgi-coverage: a binary format is not written to a terminal: name a file with -o\n",
     )
 
 
@@ -419,7 +419,7 @@ def test_nothing_measured_yet_is_exit_code_1_and_no_file(
 
     assert cli.main(["collect", dashboard.url]) == 1
 
-    assert "nothing was measured there yet" in capsys.readouterr().err
+    assert "nothing was measured yet" in capsys.readouterr().err
     assert sorted(checkout.iterdir()) == [checkout / "shop.py"]
 
 
@@ -489,7 +489,7 @@ def test_where_the_data_does_not_arrive_its_snapshot_stays_and_is_named(
     assert cli.main(["collect", resettable.url, "--reset"]) == 1
 
     err = capsys.readouterr().err
-    assert f"nothing is lost: it is kept as snapshot one of {resettable.url}" in err
+    assert f"no data is lost: it is in snapshot one of {resettable.url}" in err
     assert err.count("\n") == 1
     assert "DELETE /cov/snapshots/one" not in resettable.asked
     assert not (checkout / ".coverage").exists()
@@ -502,7 +502,7 @@ def test_a_snapshot_that_cannot_be_deleted_is_a_warning(
 
     assert cli.main(["collect", resettable.url, "--reset"]) == 0
 
-    assert "its data is here, but its snapshot stays there" in capsys.readouterr().err
+    assert "its data was collected, but its snapshot was not deleted" in capsys.readouterr().err
     assert lines_in(checkout / ".coverage") == {"shop.py": [1]}
 
 
@@ -517,7 +517,7 @@ def test_a_file_that_cannot_be_added_to_stays_as_it_was(
     assert target.read_bytes() == b"no data file"
     err = capsys.readouterr().err
     assert err.startswith("wsgi-coverage: .coverage cannot be added to: ")
-    assert f"it is kept as snapshot one of {resettable.url}" in err
+    assert f"it is in snapshot one of {resettable.url}" in err
     assert err.count("\n") == 1
     assert "DELETE /cov/snapshots/one" not in resettable.asked
 

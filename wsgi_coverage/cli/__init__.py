@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Of a pipe whose reader has gone, as in `wsgi-coverage … | head`, nobody needs to be told.
         if is_disk_full(error):
-            say("no room on the disk for what stdout goes to")
+            say("no room on the disk that stdout is written to")
         elif not isinstance(error, BrokenPipeError):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

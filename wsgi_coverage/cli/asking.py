@@ -1,6 +1,6 @@
 """What commands have in common, above all those that ask a dashboard: arguments and exit codes.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, refused, or no dashboard at the address;
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, access denied, or no dashboard at the URL;
 4 done, but a worker did not take part. No state.
 """
 
@@ -25,7 +25,8 @@ OK, FAILED, USAGE, NO_ANSWER, INCOMPLETE = range(5)
 ABOUT_URL = f"""
 URL is the dashboard's address, or the site's root where the dashboard is at {URL_PREFIX}.
 """
-ENDS = "exit code: 0 done, 1 failed, 2 wrong usage, 3 no answer, refused, or no dashboard there"
+NOT_REACHED = "3 no answer, access denied, or no dashboard at the URL"
+ENDS = f"exit code: 0 done, 1 failed, 2 wrong usage, {NOT_REACHED}"
 ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
 MAX_RETRIES = 100
 

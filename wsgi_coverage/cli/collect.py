@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "collect",
-        help="bring the data of instances home, as one data file about this checkout",
+        help="combine the data of running instances into one data file about this checkout",
         description=DESCRIPTION + asking.ABOUT_URL,
         epilog=ENDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,13 +38,13 @@ def add(commands: Any) -> None:
         "--output",
         type=asking.output_file,
         metavar="FILE",
-        help=f"the data file (default: {DATA_FILE}, which nobody else may read)",
+        help=f"the data file (default: {DATA_FILE}, readable by its owner alone)",
     )
-    parser.add_argument("--append", action="store_true", help="keep what is in the data file")
+    parser.add_argument("--append", action="store_true", help="add to what is in the data file")
     parser.add_argument(
         "--reset",
         action="store_true",
-        help="have each instance forget what it gives, in the same step",
+        help="reset each instance, in the same step",
     )
     parser.add_argument("--label", help="a context for the lines, a test's name for instance")
     parser.add_argument("--format", choices=FORMATS, help="report on the data file, in this format")

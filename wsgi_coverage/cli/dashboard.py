@@ -44,7 +44,7 @@ class Command:
         ask: what is asked, given the arguments; returns the answer, None where nothing is left to
             print.
         show: prints the answer where no JSON is wanted.
-        exit_code: of the answer; also says on stderr what is the matter with it.
+        exit_code: of the answer; also says on stderr what is incomplete or wrong.
         ends: the exit codes, as its help tells them.
         takes_pods: whether a pod can be named instead of an address.
     """
@@ -130,7 +130,9 @@ def _report(client: Client, given: argparse.Namespace) -> Any:
 
 def _export(client: Client, given: argparse.Namespace) -> None:
     if given.output is None and given.format in BINARY and sys.stdout.isatty():
-        raise asking.WrongUsageError("that is nothing for a terminal: name a file with -o")
+        raise asking.WrongUsageError(
+            "a binary format is not written to a terminal: name a file with -o"
+        )
     target = sys.stdout.buffer if given.output is None else given.output
     client.export(target, format=given.format, snapshot=given.snapshot)
 
@@ -164,7 +166,7 @@ def _for_all_workers(name: str, what: str, ask: Callable[..., Status], took_part
 COMMANDS = (
     Command(
         name="refresh",
-        what="have every worker publish, and a new report made",
+        what="make a new report of what all workers have executed",
         arguments=(add_wait, add_json),
         ask=_refresh,
         show=output.refreshed,
@@ -202,8 +204,7 @@ Print the published report, as `coverage report` would. `wsgi-coverage refresh` 
         what="download the published report",
         about="""\
 Download the published report: the combined .coverage file, coverage.py's JSON, XML (Cobertura) or
-LCOV report, or its HTML report as a zip archive. A file that is given is there whole afterwards, or
-as it was before.
+LCOV report, or its HTML report as a zip archive. A file is written as a whole, or left unchanged.
 """,
         arguments=(
             argument(
@@ -225,9 +226,9 @@ as it was before.
     ),
     Command(
         name="snapshot",
-        what="keep a report of everything executed up to now",
+        what="store a report of everything executed up to now",
         about="""\
-Keep a report of everything executed up to now, and print its id. The published report stays as it
+Store a report of everything executed up to now, and print its id. The published report stays as it
 is.
 """,
         arguments=(
@@ -261,10 +262,10 @@ is.
     ),
     Command(
         name="diff",
-        what="show the lines that only one of two reports has",
+        what="show the lines that only one of two reports has executed",
         about="""\
-Show the lines, and branches, that only one of two reports has, per file. A and B are ids of
-snapshots, or `current` for the published report.
+Show the lines, and branches, that only one of two reports has executed, per file. A and B are ids
+of snapshots, or `current` for the published report.
 """,
         # With A and B after it, a URL that may be left out could not be told from A.
         takes_pods=False,
@@ -277,22 +278,21 @@ snapshots, or `current` for the published report.
         show=output.diff,
     ),
     _for_all_workers(
-        "reset", "forget every line executed so far, in every worker", Client.reset, "forgotten by"
+        "reset", "forget every line executed so far, in every worker", Client.reset, "reset in"
     ),
     _for_all_workers("pause", "measure nothing until 'resume'", Client.pause, "paused in"),
     _for_all_workers("resume", "measure again after a pause", Client.resume, "measuring in"),
     Command(
         name="health",
-        what="show how a running application is measured, and what is the matter",
+        what="show how a running application is measured, and known problems",
         about="""\
-Show how an application is measured, by which core and why, every worker, what is the matter, and
-what to do about it.
+Show how an application is measured, by which engine and core and why, every worker, the settings
+that are not left at their default, and known problems with their remedies.
 """,
         arguments=(add_json,),
         ask=_health,
         show=output.health,
         exit_code=lambda health: OK if health["status"] == "ok" else FAILED,
-        ends="exit code: 0 all is well, 1 something is the matter, 2 wrong usage, "
-        "3 no answer, refused, or no dashboard there",
+        ends=f"exit code: 0 no problem was found, 1 one was, 2 wrong usage, {asking.NOT_REACHED}",
     ),
 )

@@ -11,10 +11,10 @@ from wsgi_coverage.demo import run as demo_run
 MAX_WORKERS = 32
 
 DESCRIPTION = """\
-Serve a small shop on this machine, measured by wsgi-coverage, send customers through it, and show
+Serve a small shop on this machine, measured by wsgi-coverage, send it requests, and show
 which of its code ran. The shop and its dashboard stay up until Ctrl-C; nothing is left behind.
 
-gunicorn serves where it is installed (the extra 'demo' brings it), else werkzeug's server does.
+gunicorn serves where it is installed (the extra 'demo' installs it), else werkzeug's server does.
 """
 
 

@@ -24,7 +24,7 @@ what instances have executed. A source of which they have another version than t
 unknown, and not uncovered.
 """
 ENDS = (
-    f"{asking.ENDS_INCOMPLETE}, 5 below the threshold, 6 not below it, but some of the changed "
+    f"{asking.ENDS_INCOMPLETE}, 5 below the threshold, 6 at or above it, but some of the changed "
     "lines cannot be judged"
 )
 
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
         "--base",
         required=True,
         metavar="REVISION",
-        help="a branch, a tag or a commit; what it got after the checkout left it does not count",
+        help="a branch, a tag or a commit; the comparison begins at the merge base",
     )
     parser.add_argument(
         "--fail-under",

@@ -175,7 +175,7 @@ def diff(answer: Diff) -> None:
 
 
 def health(answer: Health) -> None:
-    """Print how an application is measured, and what is the matter."""
+    """Print how an application is measured, and known problems with that."""
     show_lines(_health_lines(answer))
 
 

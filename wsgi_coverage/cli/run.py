@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "run",
-        help="run any Python program, measured, with a port to ask about it",
+        help="run any Python program, measured, with a dashboard on a port of its own",
         usage="wsgi-coverage run [-h] [--port N] [--host HOST] [--insecure] "
         "(SCRIPT | -m MODULE) [ARGUMENT ...]",
         description=DESCRIPTION,

@@ -46,7 +46,7 @@ NOT_INHERITED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_
 
 DESCRIPTION = """\
 Start a server measured, wait until it answers, run a command, end the server, write .coverage, and
-print what of the server's code ran. The server is any command whose Python has wsgi-coverage
+print the text report on the server's code. The server is any command whose Python has wsgi-coverage
 installed; all processes that it starts are measured.
 """
 
@@ -181,7 +181,7 @@ def _serve_and_test(
 ) -> tuple[int | None, bool]:
     """The command's exit code (None: it was not run), and whether the server did what it has to."""
     if is_listened_at(arguments.url):
-        _say(f"somebody else listens at {arguments.url} already")
+        _say(f"another program listens at {arguments.url} already")
         return None, False
     try:
         server = Server(server_command, env, folder / "server.log")
@@ -240,7 +240,7 @@ def _publish(private: Path) -> None:
     for each in answers:
         if not each["answered"] or not each["fresh"]:
             why = each.get("error") or "no answer in time"
-            _say(f"process {each['pid']} of the server is not up to date: {why}")
+            _say(f"process {each['pid']} of the server did not publish all of its lines: {why}")
 
 
 def _verdict(code: int, outcome: Outcome, *, is_well: bool) -> int:

@@ -170,7 +170,9 @@ def _finished(fetched: Sequence[_Fetched], result: Collected, target: Path) -> C
             try:
                 one.client.delete_snapshot(one.snapshot)
             except ClientError as error:
-                out.warnings.append(f"its data is here, but its snapshot stays there: {error}")
+                out.warnings.append(
+                    f"its data was collected, but its snapshot was not deleted: {error}"
+                )
     return out
 
 
@@ -198,12 +200,12 @@ def _take(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:
     except FailedError as error:
         if error.error not in NO_DATA:
             raise
-        fetched.warnings.append("nothing was measured there yet")
+        fetched.warnings.append("nothing was measured yet")
         return
     except UnreachableError as error:
         if not error.arrived:
             raise
-        hint = "if that was done all the same, a snapshot there holds what was measured"
+        hint = "if the snapshot was taken nevertheless, the data is in it"
         fetched.fail(f"{error}; {hint}", error.exit_code)
         return
     fetched.complete = answer["complete"]
@@ -217,7 +219,7 @@ def _download(fetched: _Fetched) -> None:
     except FailedError as error:
         if error.error not in NO_DATA:
             raise
-        fetched.warnings.append("nothing was measured there yet")
+        fetched.warnings.append("nothing was measured yet")
     else:
         fetched.has_data = True
 
@@ -225,7 +227,7 @@ def _download(fetched: _Fetched) -> None:
 def _still_there(fetched: Sequence[_Fetched]) -> str:
     """A sentence on data that was reset at instances, is not here, and is in snapshots there."""
     kept = [f"snapshot {each.snapshot} of {each.client.url}" for each in fetched if each.snapshot]
-    return f"; nothing is lost: it is kept as {', '.join(kept)}" if kept else ""
+    return f"; no data is lost: it is in {', '.join(kept)}" if kept else ""
 
 
 @contextlib.contextmanager

@@ -116,7 +116,7 @@ class CoverageClient:
             dumped = base64.b64decode(answer["coverage_data"], validate=True)
         except (KeyError, TypeError, binascii.Error):
             raise VersionMismatchError(
-                f"pod {pod_name}: what its port {coverage_port} answers holds no coverage data"
+                f"pod {pod_name}: the answer of its port {coverage_port} holds no coverage data"
             ) from None
         if not dumped:
             raise ClientError(f"pod {pod_name} has measured nothing yet")

@@ -117,7 +117,7 @@ class Dashboard:
             isinstance(each, dict) and each.keys() >= {*keys} for each in objects
         ):
             raise VersionMismatchError(
-                f"what {self.url}{path} answers is not understood: "
+                f"the answer of {self.url}{path} is not understood: "
                 "it runs another version of wsgi-coverage"
             )
         return answer

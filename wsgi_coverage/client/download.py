@@ -113,7 +113,7 @@ def saying_why_not(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if is_disk_full(error):
-            raise DiskFullError(f"no room on the disk for {target}: it is as it was") from None
+            raise DiskFullError(f"no room on the disk for {target}, which is unchanged") from None
         reason = error.strerror or str(error)
         raise ClientError(f"{target} cannot be written: {reason}") from None
 
@@ -122,13 +122,11 @@ def _chunk(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read(CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        reason = (
-            "nothing more comes" if isinstance(error, TimeoutError) else "the answer breaks off"
-        )
+        reason = "the answer stopped" if isinstance(error, TimeoutError) else "the answer broke off"
         raise BrokenAnswerError(reason) from None
 
 
 def _check_whole(answer: http.client.HTTPResponse) -> None:
     # http.client does not mind that a body is shorter than was announced when it is read in parts.
     if answer.length:
-        raise BrokenAnswerError(f"the answer breaks off, {answer.length} bytes before its end")
+        raise BrokenAnswerError(f"the answer broke off {answer.length} bytes before its end")

@@ -160,7 +160,7 @@ def _probe(forward: Forward, name: str, port: int, timeout: float) -> None:
         except (OSError, http.client.RemoteDisconnected):
             raise PodError(_joined(f"nothing answers on {there}", forward.problem())) from None
         except http.client.HTTPException:
-            raise PodError(f"what answers on {there} does not speak HTTP") from None
+            raise PodError(f"the answer on {there} is not HTTP") from None
 
 
 def _joined(message: str, reason: str) -> str:

@@ -132,7 +132,7 @@ class Transport:
             except (ConnectionError, http.client.RemoteDisconnected) as error:
                 raise _AgainError(self._unreachable(target, error)) from None
             except http.client.IncompleteRead:
-                broken = BrokenAnswerError("the answer breaks off")
+                broken = BrokenAnswerError("the answer broke off")
                 raise _AgainError(self._unreachable(target, broken)) from None
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(target, error) from None
@@ -189,7 +189,7 @@ class Transport:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         is_gone = isinstance(error, ConnectionError)  # RemoteDisconnected is a BadStatusLine, too
         if isinstance(error, http.client.BadStatusLine | http.client.LineTooLong) and not is_gone:
-            reason = "what answers does not speak HTTP"
+            reason = "the answer is not HTTP"
         message = f"{self.url(target)} cannot be reached: {reason}"
         return UnreachableError(" ".join(message.split()), arrived=arrived)
 

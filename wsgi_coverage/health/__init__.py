@@ -1,1 +1,1 @@
-"""What is the matter with how an application is measured, and the remedy."""
+"""Known problems with how an application is measured, and their remedies."""

@@ -66,11 +66,12 @@ def gevent_without_concurrency(facts: Facts) -> Finding | None:
     if not facts.gevent or facts.core in SEES_ALL or GREENLETS & facts.concurrency:
         return None
     return (
-        f"gevent is active, and {facts.core} is not told of it (concurrency is "
+        f"gevent is active, and not configured for {facts.core} (concurrency is "
         f"{', '.join(sorted(facts.concurrency)) or 'not set'}): lines of one greenlet are noted "
         "in the files of another",
         "set 'concurrency = gevent, thread' under [run] in coverage.py's configuration; or, where "
-        "only statements are measured, use Python 3.12 or later, whose sysmon needs no telling",
+        "only statements are measured, use Python 3.12 or later, whose sysmon needs no such "
+        "setting",
     )
 
 
@@ -81,8 +82,9 @@ def greenlets_under_tracer(facts: Facts) -> Finding | None:
     if GREENLETS & facts.concurrency:
         return None
     return (
-        f"greenlets run in this process (SQLAlchemy's asyncio uses some), and {facts.core} is not "
-        f"told of them (concurrency is {', '.join(sorted(facts.concurrency)) or 'not set'}): "
+        f"greenlets run in this process (SQLAlchemy's asyncio uses some), and are not "
+        f"configured for {facts.core} (concurrency is "
+        f"{', '.join(sorted(facts.concurrency)) or 'not set'}): "
         "lines of one greenlet are noted in the files of another",
         "where only statements are measured, use Python 3.12 or later without naming a core; else "
         "set 'concurrency = greenlet, thread' under [run] in coverage.py's configuration, and let "

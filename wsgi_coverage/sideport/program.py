@@ -164,7 +164,8 @@ def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
         return settings.having("--insecure", auth=lambda _: True)
     if not _is_loopback(host):
         raise SettingsError(
-            f"--host {host} lets other machines in: set WSGI_COVERAGE_PASSWORD, or pass --insecure"
+            f"--host {host} can be reached from other machines: set "
+            f"{settings_module.variable('password')}, or pass --insecure"
         )
     return settings.having(f"--host {host}", debug=True)
 

@@ -300,7 +300,7 @@ def test_a_pod_that_goes_away_meanwhile_is_named_by_what_fails_then(
 
     message = str(raised.value)
     assert message.startswith("pod web-1: http://127.0.0.1:")
-    assert "does not speak HTTP" not in message
+    assert "is not HTTP" not in message
     assert message.endswith("connection refused")
     assert forwarding() == []
 

@@ -39,7 +39,7 @@ GLOSSARY = {
         "the dashboard are not among them."
     ),
     "Last published": (
-        "Everything that the worker executed up to then is in the next report, whatever becomes of "
-        "the worker."
+        "Everything that the worker executed up to then is in the next report, even if the "
+        "worker is killed."
     ),
 }
