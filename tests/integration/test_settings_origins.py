@@ -153,8 +153,8 @@ def test_a_folder_that_nobody_has_set_is_named_as_the_default(
 
     [found] = site.get("/health").json()["diagnoses"]
 
-    assert f"{tmp_path} (the file system is read-only); cache_dir {tmp_path}" in found["text"]
-    assert "/.wsgi-coverage-snapshots (default) (the file system is read-only)" in found["text"]
+    assert f"{tmp_path}: the file system is read-only; cache_dir {tmp_path}" in found["text"]
+    assert "/.wsgi-coverage-snapshots (default): the file system is read-only" in found["text"]
 
 
 def test_a_host_that_the_list_leaves_out_is_told_where_the_list_is(

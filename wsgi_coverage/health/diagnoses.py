@@ -99,7 +99,7 @@ def plugins_disabled(facts: Facts) -> Finding | None:
     return (
         f"sysmon runs no plugins that trace files: {', '.join(facts.plugins)} "
         f"{'does' if len(facts.plugins) == 1 else 'do'} nothing",
-        "set 'core = ctrace' under [run] in coverage.py's configuration; or take the plugins out",
+        "set 'core = ctrace' under [run] in coverage.py's configuration; or remove the plugins",
     )
 
 
@@ -216,7 +216,7 @@ def private_folder_taken(facts: Facts) -> Finding | None:
     if not facts.refused_folders:
         return None
     return (
-        f"{'; '.join(facts.refused_folders)}: somebody else may have made it to read or change "
+        f"{'; '.join(facts.refused_folders)}: another user may have made it to read or change "
         f"what is measured, so it is not used; what runs is noted in {facts.private_folder} "
         "instead, by all processes of this user",
         "nothing is lost; find out who made it, remove it (its owner or root can), and restart the "
@@ -327,7 +327,7 @@ def not_writable(facts: Facts) -> Finding | None:
     """Lines go on to be marked in memory; what has to be written to a file is refused."""
     if not facts.not_writable:
         return None
-    named = "; ".join(f"{folder} ({why})" for folder, why in facts.not_writable.items())
+    named = "; ".join(f"{folder}: {why}" for folder, why in facts.not_writable.items())
     return (
         f"files cannot be written where they go: {named}; measuring goes on in memory, but "
         "refreshes, snapshots, resets and autosaves that need them are refused (507)",
