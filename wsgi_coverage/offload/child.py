@@ -26,7 +26,7 @@ from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
-from wsgi_coverage.offload.process import CHUNK, Other, Process, start_apart
+from wsgi_coverage.offload.process import CHUNK, Process, WaitingProcess, start_apart
 from wsgi_coverage.store import private
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -192,16 +192,16 @@ def _place(*, plugins: bool) -> str | None:
     return private.socket_for_user(json.dumps([circumstances, folder, env]))
 
 
-def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Other]]]:
+def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], WaitingProcess]]]:
     """Ways to come by a process: who waits at a place, then interpreters, the likeliest first."""
     if place is not None:
-        yield place, partial(Other, place)
+        yield place, partial(WaitingProcess, place)
     env = interpreter.environment(os.environ)
     for executable in interpreter.candidates():
         yield executable, partial(Process, interpreter.command(executable, SCRIPT), env)
 
 
-def _call(start: Callable[[], Other], job: bytes, *, tick: Tick, silence: float) -> Any:
+def _call(start: Callable[[], WaitingProcess], job: bytes, *, tick: Tick, silence: float) -> Any:
     try:
         process = start()
     except OSError as error:
@@ -213,7 +213,7 @@ def _call(start: Callable[[], Other], job: bytes, *, tick: Tick, silence: float)
 class _Conversation:
     """The messages between a worker and its child."""
 
-    def __init__(self, process: Other) -> None:
+    def __init__(self, process: WaitingProcess) -> None:
         self._process = process
         self._received = bytearray()
         self._greeted = False

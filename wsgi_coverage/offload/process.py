@@ -34,7 +34,7 @@ REAP_TIMEOUT = 1.0  # seconds for one that has hung up to end
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
 
-class Other:
+class WaitingProcess:
     """A process that is no child of this one, by the socket that it listens on.
 
     Args:
@@ -43,8 +43,6 @@ class Other:
     Raises:
         OSError: nobody listens there.
     """
-
-    stderr: int | None = None  # a pipe from it
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
@@ -75,6 +73,11 @@ class Other:
         except OSError:
             return b""
 
+    @property
+    def stderr(self) -> int | None:
+        """A pipe from its stderr; None: there is none."""
+        return None
+
     def read_stderr(self) -> bool:
         """Read what it wrote to stderr; return False at the end."""
         return False
@@ -96,14 +99,12 @@ class Other:
         self.socket.close()
 
 
-class Process(Other):
+class Process(WaitingProcess):
     """A child process, the socket that is its stdin and stdout, and a pipe from its stderr.
 
     Raises:
         OSError: it cannot be started.
     """
-
-    stderr: int
 
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self._tail = b""
@@ -111,7 +112,7 @@ class Process(Other):
         self._gone = False  # ended and reaped, by us or by other code
         self.pid: int
         self.socket, channel = _pair()
-        self.stderr, stderr = os.pipe()
+        self._stderr, stderr = os.pipe()
         try:
             self.pid = _spawn(command, env, channel.fileno(), stderr)
         except BaseException:
@@ -121,12 +122,17 @@ class Process(Other):
             channel.close()
             os.close(stderr)
         self.socket.setblocking(False)
-        os.set_blocking(self.stderr, False)
+        os.set_blocking(self._stderr, False)
+
+    @property
+    def stderr(self) -> int | None:
+        """A pipe from its stderr."""
+        return self._stderr
 
     def read_stderr(self) -> bool:
         """Read what it wrote to stderr; return False at the end."""
         try:
-            chunk = os.read(self.stderr, CHUNK)
+            chunk = os.read(self._stderr, CHUNK)
         except BlockingIOError:
             return True
         self._tail = (self._tail + chunk)[-TAIL:]
@@ -135,7 +141,7 @@ class Process(Other):
     def last_words(self) -> str:
         """The last lines that it wrote to stderr."""
         with contextlib.suppress(OSError):  # BlockingIOError: there is no more
-            while chunk := os.read(self.stderr, CHUNK):
+            while chunk := os.read(self._stderr, CHUNK):
                 self._tail = (self._tail + chunk)[-TAIL:]
         lines = self._tail.decode(errors="replace").strip().splitlines()
         return " | ".join(lines[-LAST_LINES:])
@@ -177,7 +183,7 @@ class Process(Other):
 
     def _close_channel(self) -> None:
         self.socket.close()
-        os.close(self.stderr)
+        os.close(self._stderr)
 
 
 def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
