@@ -153,9 +153,10 @@ class ReportingCoverage(HookedCoverage):
             self._note_progress(name)
 
     def _note_progress(self, name: str) -> None:
-        self._analysed.add(name)
-        self._files = self._files or len(self.get_data().measured_files())
-        progress.note(len(self._analysed), self._files)
+        if name not in self._analysed:  # each format asks for all of them
+            self._analysed.add(name)
+            self._files = self._files or len(self.get_data().measured_files())
+            progress.note(len(self._analysed), self._files)
         forksafe.pause()
 
     @contextlib.contextmanager

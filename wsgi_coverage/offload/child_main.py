@@ -28,6 +28,7 @@ import time
 import traceback
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ def main() -> None:
             if parent is not None:
                 _be_modest()
                 _prepare(header)
-            value = base64.b64encode(_work(worker, pickled)).decode()
+            # Who has it outlive him listens at the end only, and the channel would be full by then.
+            tell = None if header["outlives"] else worker.tell_files
+            value = base64.b64encode(_work(pickled, tell)).decode()
             listener = _listen(header["waiting"]) if header["waiting"] else None
             if listener is not None and parent is not None:
                 worker.tell("waits")
@@ -122,11 +125,11 @@ def main() -> None:
             os._exit(0)  # nothing is left to do, and exit handlers are not ours
 
 
-def _work(worker: Worker, pickled: bytes) -> bytes:
+def _work(pickled: bytes, tell: Callable[[int, int], None] | None) -> bytes:
     from wsgi_coverage.offload import progress
 
     function, arguments, keywords = pickle.loads(pickled)  # noqa: S301  the worker's own
-    with progress.told_to(worker.tell_files):
+    with progress.told_to(tell):
         return pickle.dumps(function(*arguments, **keywords))
 
 

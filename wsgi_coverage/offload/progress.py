@@ -34,8 +34,8 @@ _listener: ContextVar[Listener | None] = ContextVar("wsgi_coverage_progress", de
 
 
 @contextlib.contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """Have a listener called by every `note` inside."""
+def told_to(listener: Listener | None) -> Iterator[None]:
+    """Have a listener, or none, called by every `note` inside."""
     token = _listener.set(listener)
     try:
         yield

@@ -17,6 +17,7 @@ from wsgi_coverage.analysis.source import Rules, name_of, rules_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import regular_files, versions
 from wsgi_coverage.model import Report
+from wsgi_coverage.offload import progress
 from wsgi_coverage.report import formats
 from wsgi_coverage.system.own_files import replace
 
@@ -102,6 +103,19 @@ def test_the_next_report_reads_those_sources_that_were_edited(
 
     assert (str(project / "app.py") in opened) == edit
     assert report.summary["statements"] == (2 if edit else 6)
+
+
+def test_each_file_is_noted_once_however_many_formats_ask_for_it(
+    project: Path, data_file: MakeData, again: Build
+) -> None:
+    (project / "other.py").write_text("x = 1\n")
+    data = data_file(".coverage.a", {"app.py": [1, 2], "other.py": [1]})
+    noted: list[tuple[int, int]] = []
+
+    with progress.told_to(lambda done, total: noted.append((done, total))):
+        again(data)
+
+    assert noted == [(1, 2), (2, 2)]
 
 
 def test_new_lines_are_counted_and_nothing_is_parsed(

@@ -77,6 +77,10 @@ def hang_up():
             pass
     time.sleep(60)
 
+def finish(times):
+    for _ in range(times):
+        progress.note(1, 1)
+
 def who():
     return os.getpid(), os.getppid()
 
@@ -213,6 +217,17 @@ def test_progress_comes_through_and_signs_of_life_are_given(jobs: Any) -> None:
     assert len(noted) > 2
     assert noted[-1] == (20, 20)
     assert len(ticks) > 1
+
+
+def test_one_that_nobody_listens_to_is_not_held_up_by_its_progress(jobs: Any) -> None:
+    begun = child.begin(jobs.finish, 20_000)  # messages, far more than a socket holds
+
+    deadline = time.monotonic() + 60
+    while not (is_done := begun.is_done()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert is_done
+    assert begun.error is None
 
 
 def test_an_error_there_is_named(jobs: Any, caplog: pytest.LogCaptureFixture) -> None:
