@@ -45,7 +45,7 @@ class WaitingProcess:
     """
 
     def __init__(self, path: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket: socket.socket = socket.socket(socket.AF_UNIX)
         self.socket.setblocking(False)
         try:
             self.socket.connect(path)
@@ -111,6 +111,7 @@ class Process(WaitingProcess):
         self._status: int | None = None  # as waitpid has it
         self._gone = False  # ended and reaped, by us or by other code
         self.pid: int
+        self.socket: socket.socket
         self.socket, channel = _pair()
         self._stderr, stderr = os.pipe()
         try:
