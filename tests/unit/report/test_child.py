@@ -480,7 +480,12 @@ import jobs_of_the_test as jobs
 print(child.call(jobs.who, tick=lambda: None, waits=True)[0])
 """
     told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code],
+        env=dict(os.environ),  # C code has variables of its own, readline for instance
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
 
     assert int(told.stdout) == pid
