@@ -54,7 +54,7 @@ def random_data_file(path: Path, draw: random.Random, names: list[str], *, branc
                 }
             )
     measured = sorted(data.measured_files())
-    data.add_file_tracers({name: "plugin" for name in measured if "_3" in name})
+    data.add_file_tracers({name: "plugin" for name in measured if "module_3" in name})
     data.touch_file(draw.choice(names).replace("module_3", "module_33"))
     data.close(force=True)
     if draw.random() < 0.5:
