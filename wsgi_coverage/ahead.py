@@ -158,7 +158,7 @@ def parse(ahead: Ahead, reading: Reading, state: str) -> None:
     config = pickle.loads(ahead.config)  # noqa: S301  the worker's own
     names = [*reading.names()]
     wanted = parsing.sources_of(config, ahead.places(names), names)
-    small = [name for name in wanted if parsing.is_small_enough(name)]
+    small = parsing.small_enough(wanted)
     used = parsing.fill(small, rules_of(config, branch=ahead.branch), ahead.folder)
     if small and len(small) == len(wanted):
         _count(ahead, reading, config, wanted)

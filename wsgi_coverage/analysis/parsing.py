@@ -174,6 +174,7 @@ def sources_of(config: Any, places: Iterable[str], executed: Iterable[str]) -> l
     return [name for name in sorted(found) if is_reported(name)]
 
 
-def is_small_enough(name: str) -> bool:
-    """Tell whether a source can be parsed within an eighth of the free memory."""
-    return size_of(name) <= capacity.room() // PER_BYTE
+def small_enough(names: Iterable[str]) -> list[str]:
+    """Those sources that can be parsed, one at a time, in memory that is free now."""
+    most = capacity.room() // PER_BYTE
+    return [name for name in names if size_of(name) <= most]
