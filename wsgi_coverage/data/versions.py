@@ -88,12 +88,7 @@ def noted(source: str) -> list[Any] | None:
         OSError: no descriptor is left to read it by.
     """
     found = _look(source)
-    if found is None:
-        return None
-    state, fingerprint = found
-    known = _known.get(source)
-    is_known = known is not None and known[0] == state
-    return [*(state if is_known else NOT_KNOWN), fingerprint]
+    return None if found is None else [*found[0], found[1]]
 
 
 def has_changed(source: str, version: list[Any]) -> bool:
@@ -125,6 +120,7 @@ def remember(found: Mapping[str, list[Any]]) -> None:
 
 
 def _look(source: str) -> tuple[State, str] | None:
+    """The state of a source, or `NOT_KNOWN` where it is too young, and its fingerprint."""
     began = time.time_ns()
     state = _state(source)
     if state is None:
@@ -135,10 +131,11 @@ def _look(source: str) -> tuple[State, str] | None:
     fingerprint = stamp.fingerprint(source)
     if fingerprint is None:
         return None
-    if began - max(state[:2]) > SETTLED:
-        if len(_known) >= MOST:
-            _known.clear()
-        _known[source] = state, fingerprint
+    if began - max(state[:2]) <= SETTLED:
+        return NOT_KNOWN, fingerprint
+    if len(_known) >= MOST:
+        _known.clear()
+    _known[source] = state, fingerprint
     return state, fingerprint
 
 
