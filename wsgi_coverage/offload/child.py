@@ -26,7 +26,7 @@ from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
-from wsgi_coverage.offload.process import CHUNK, Process, WaitingProcess, start_apart
+from wsgi_coverage.offload.process import CHUNK, Peer, Process, start_apart, waiting
 from wsgi_coverage.store import private
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -74,8 +74,9 @@ def call(
         WsgiCoverageError: what the function raises of these.
         OSError: the system refused the child to open or to write a file; its error number.
     """
-    place = _place(plugins=plugins) if waits else None
-    job = _job((function, arguments, keywords), plugins=plugins, place=place)
+    circumstances = _circumstances(plugins=plugins)
+    place = _place(circumstances) if waits and not plugins else None
+    job = _job((function, arguments, keywords), circumstances, place=place)
     reasons = []
     for name, start in _starts(place):
         try:
@@ -99,7 +100,7 @@ def begin(function: Callable[..., object], *arguments: Any) -> Begun:
     Raises:
         NoInterpreterError: there is no Python to run it.
     """
-    job = _job((function, arguments, {}), plugins=False, outlives=True)
+    job = _job((function, arguments, {}), _circumstances(plugins=False), outlives=True)
     for executable in interpreter.candidates():
         command = interpreter.command(executable, SCRIPT)
         with contextlib.suppress(OSError):
@@ -153,10 +154,12 @@ class Begun:
         self._channel.close()
 
 
-def _job(call: object, *, plugins: bool, outlives: bool = False, place: str | None = None) -> bytes:
+def _job(
+    call: object, circumstances: JsonObject, *, outlives: bool = False, place: str | None = None
+) -> bytes:
     pickled = pickle.dumps(call)
     header = {
-        **_circumstances(plugins=plugins),
+        **circumstances,
         "outlives": outlives,
         "worker": os.getpid(),
         "waiting": place,
@@ -176,14 +179,13 @@ def _circumstances(*, plugins: bool) -> JsonObject:
     }
 
 
-def _place(*, plugins: bool) -> str | None:
+def _place(circumstances: JsonObject) -> str | None:
     """Where a process listens that was started for such a call; None: none is to.
 
     A process that is the first of a container would be given what is no child of anybody's.
     """
-    if plugins or os.getpid() == 1:
+    if os.getpid() == 1:
         return None
-    circumstances = _circumstances(plugins=plugins)
     try:
         folder = circumstances["folder"] or os.getcwd()  # noqa: PTH109
     except OSError:  # it was removed
@@ -192,16 +194,16 @@ def _place(*, plugins: bool) -> str | None:
     return private.socket_for_user(json.dumps([circumstances, folder, env]))
 
 
-def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], WaitingProcess]]]:
+def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Peer]]]:
     """Ways to come by a process: who waits at a place, then interpreters, the likeliest first."""
     if place is not None:
-        yield place, partial(WaitingProcess, place)
+        yield place, partial(waiting, place)
     env = interpreter.environment(os.environ)
     for executable in interpreter.candidates():
         yield executable, partial(Process, interpreter.command(executable, SCRIPT), env)
 
 
-def _call(start: Callable[[], WaitingProcess], job: bytes, *, tick: Tick, silence: float) -> Any:
+def _call(start: Callable[[], Peer], job: bytes, *, tick: Tick, silence: float) -> Any:
     try:
         process = start()
     except OSError as error:
@@ -213,7 +215,7 @@ def _call(start: Callable[[], WaitingProcess], job: bytes, *, tick: Tick, silenc
 class _Conversation:
     """The messages between a worker and its child."""
 
-    def __init__(self, process: WaitingProcess) -> None:
+    def __init__(self, process: Peer) -> None:
         self._process = process
         self._received = bytearray()
         self._greeted = False

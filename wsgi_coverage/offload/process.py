@@ -34,26 +34,15 @@ REAP_TIMEOUT = 1.0  # seconds for one that has hung up to end
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
 
-class WaitingProcess:
-    """A process that is no child of this one, by the socket that it listens on.
+class Peer:
+    """A process at the other end of a socket, of which the socket alone tells anything.
 
     Args:
-        path: of the socket.
-
-    Raises:
-        OSError: nobody listens there.
+        connected: the socket, which does not block.
     """
 
-    def __init__(self, path: str) -> None:
-        self.socket: socket.socket = socket.socket(socket.AF_UNIX)
-        self.socket.setblocking(False)
-        try:
-            self.socket.connect(path)
-        except OSError as error:
-            self.socket.close()
-            if isinstance(error, ConnectionRefusedError):  # it was killed
-                Path(path).unlink(missing_ok=True)
-            raise
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket: socket.socket = connected
 
     def send(self, data: memoryview) -> int:
         """Send what the socket takes; return how many bytes, or all of them where it is closed."""
@@ -99,7 +88,28 @@ class WaitingProcess:
         self.socket.close()
 
 
-class Process(WaitingProcess):
+def waiting(path: str) -> Peer:
+    """A process that listens on a socket, and is no child of this one.
+
+    Args:
+        path: of the socket.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    connected = socket.socket(socket.AF_UNIX)
+    connected.setblocking(False)
+    try:
+        connected.connect(path)
+    except OSError as error:
+        connected.close()
+        if isinstance(error, ConnectionRefusedError):  # it was killed
+            Path(path).unlink(missing_ok=True)
+        raise
+    return Peer(connected)
+
+
+class Process(Peer):
     """A child process, the socket that is its stdin and stdout, and a pipe from its stderr.
 
     Raises:
@@ -111,8 +121,8 @@ class Process(WaitingProcess):
         self._status: int | None = None  # as waitpid has it
         self._gone = False  # ended and reaped, by us or by other code
         self.pid: int
-        self.socket: socket.socket
-        self.socket, channel = _pair()
+        here, channel = _pair()
+        super().__init__(here)
         self._stderr, stderr = os.pipe()
         try:
             self.pid = _spawn(command, env, channel.fileno(), stderr)
