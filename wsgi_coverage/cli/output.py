@@ -18,6 +18,7 @@ from wsgi_coverage import line_ranges
 from wsgi_coverage.client import Diff, File, Function, Health, Refreshed, Snapshot, Status, Worker
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
+from wsgi_coverage.settings import BUILT_IN
 from wsgi_coverage.system import terminal
 
 FILE_COLUMNS = {
@@ -249,7 +250,7 @@ def _health_lines(health: Health) -> list[str]:
 def _settings_given(health: Health) -> Iterator[str]:
     """The settings that are not left at their default, each with its origin."""
     for name, setting in health.get("settings", {}).items():
-        if setting.get("origin") != "default":
+        if setting.get("origin") != BUILT_IN:
             yield f"{name} = {json.dumps(setting.get('value'))} ({setting.get('origin')})"
 
 
