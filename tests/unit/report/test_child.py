@@ -77,9 +77,10 @@ def hang_up():
             pass
     time.sleep(60)
 
-def finish(times):
+def finish(times, mark):
     for _ in range(times):
         progress.note(1, 1)
+    pathlib.Path(mark).touch()
 
 def who():
     return os.getpid(), os.getppid()
@@ -219,14 +220,15 @@ def test_progress_comes_through_and_signs_of_life_are_given(jobs: Any) -> None:
     assert len(ticks) > 1
 
 
-def test_one_that_nobody_listens_to_is_not_held_up_by_its_progress(jobs: Any) -> None:
-    begun = child.begin(jobs.finish, 20_000)  # messages, far more than a socket holds
+def test_one_that_nobody_listens_to_is_not_held_up_by_its_progress(
+    jobs: Any, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    begun = child.begin(jobs.finish, 20_000, mark)  # messages, far more than a socket holds
 
-    deadline = time.monotonic() + 60
-    while not (is_done := begun.is_done()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    assert is_done
+    # To look whether it is done would be to listen.
+    assert is_so(mark.exists)
+    assert is_so(begun.is_done)
     assert begun.error is None
 
 
@@ -326,6 +328,14 @@ def test_whatever_fails_no_process_is_left(jobs: Any) -> None:
     assert children() == before
 
 
+def is_so(check: Callable[[], bool]) -> bool:
+    """Wait until something is so; False where it is not after some seconds."""
+    deadline = time.monotonic() + 20
+    while not (found := check()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
 def children() -> set[str]:
     """This process's children, those included that nobody has waited for."""
     out = set()
@@ -415,6 +425,24 @@ def sockets(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_socket()]
 
 
+def open_files(pid: int) -> list[str]:
+    """What a process has open; it has a pidfd of the worker's once it waits."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed just now
+            found.append(os.readlink(link))
+    return found
+
+
+def pidfds(pid: int) -> str:
+    """What the system says of a process's descriptors, of pidfds whose they are."""
+    found = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed just now
+            found.append(path.read_text())
+    return "".join(found)
+
+
 def has_ended(pid: int) -> bool:
     """Wait for the end of a process; False where it has not ended after some seconds."""
     try:
@@ -448,9 +476,11 @@ def test_a_process_that_waits_does_the_next_call_and_is_no_child(waiting: Path, 
 
 def test_it_has_no_file_open_while_it_waits(waiting: Path, jobs: Any) -> None:
     pid = one_that_waits(jobs)
-    files = Path(f"/proc/{pid}/fd")
-    there = {link.readlink().name.partition(":")[0] for link in files.iterdir() if link.exists()}
-    assert there <= {"null", "socket", "anon_inode"}
+    assert is_so(lambda: "anon_inode:[pidfd]" in open_files(pid))
+
+    there = {name.partition(":")[0] for name in open_files(pid)}
+
+    assert there == {"/dev/null", "socket", "anon_inode"}
 
 
 def test_what_it_does_is_told_like_that_of_any_other(waiting: Path, jobs: Any) -> None:
@@ -477,18 +507,23 @@ from wsgi_coverage.offload import child
 from wsgi_coverage.store import private
 private.SHARED_MEMORY = Path({str(waiting.parent)!r})
 import jobs_of_the_test as jobs
-print(child.call(jobs.who, tick=lambda: None, waits=True)[0])
+print(child.call(jobs.who, tick=lambda: None, waits=True)[0], flush=True)
+sys.stdin.read()
 """
-    told = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         env=dict(os.environ),  # C code has variables of its own, readline for instance
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
-        timeout=60,
-    )
+    ) as other:
+        assert other.stdout is not None
+        told = other.stdout.readline()
+        waits_for = f"Pid:\t{other.pid}\n"
+        assert is_so(lambda: waits_for in pidfds(pid))
+        other.communicate()  # ends it
 
-    assert int(told.stdout) == pid
+    assert told == f"{pid}\n"
     assert has_ended(pid)
     assert sockets(waiting) == []
 
@@ -540,6 +575,8 @@ def test_one_that_takes_much_memory_does_not_wait(waiting: Path, jobs: Any) -> N
 
 def test_who_removes_the_socket_ends_it(waiting: Path, jobs: Any) -> None:
     pid = one_that_waits(jobs)
+    assert is_so(lambda: "anon_inode:[pidfd]" in open_files(pid))
+
     sockets(waiting)[0].unlink()
 
     assert has_ended(pid)
