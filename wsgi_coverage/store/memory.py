@@ -258,7 +258,7 @@ class Memory:
         return found.place
 
     def _claim(self, key: tuple[str, str], room: int) -> _Known:
-        with self._open_index() as index:
+        with self._open_index("ab+") as index:
             self._catch_up(index)
             if key not in self._known:
                 claim = b"\n" + json.dumps([room, *key]).encode() + b"\n"
@@ -270,11 +270,11 @@ class Memory:
             raise OSError(errno.EIO, "the index was changed by another program", str(self.folder))
         return found
 
-    def _open_index(self) -> FileIO:
+    def _open_index(self, mode: str) -> FileIO:
         # A file closes itself if a signal handler raises just then; a bare descriptor stays open.
         if not self.is_there:
             raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
-        return FileIO(self.folder / "index", "ab+")
+        return FileIO(self.folder / "index", mode)
 
     def _catch_up(self, index: FileIO) -> None:
         """Read the claims that others have appended."""
@@ -300,7 +300,8 @@ class Memory:
         Raises:
             OSError: the index cannot be read; without it nothing is known of other processes'.
         """
-        with self._open_index() as index:
+        # Never made here: its reader may come when its last process has just removed it.
+        with self._open_index("rb") as index:
             self._catch_up(index)
         return self.known()
 

@@ -809,6 +809,21 @@ def test_lines_that_are_marked_in_a_memory_that_is_gone_are_read_by_who_has_it(
     assert memory.read().problems == ()
 
 
+def test_who_reads_a_memory_that_is_removed_just_then_leaves_nothing_behind(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(memory, 1, epoch=0)
+    reader = Memory(memory.folder, make=False)
+    memory.remove()
+    monkeypatch.setattr(Memory, "is_there", True)  # as the reader looked before
+
+    reading = reader.read()
+
+    assert not lines(reading)
+    assert reading.problems == ()
+    assert files(memory) == set()
+
+
 def test_there_are_no_new_places_or_chunks_in_a_memory_that_is_gone(memory: Memory) -> None:
     place = memory.place("app.py", "v1", ROOM)
     memory.remove()
