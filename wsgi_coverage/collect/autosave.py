@@ -1,9 +1,9 @@
 """The process that outlives a worker: it waits, and writes the memory to a data file.
 
 One is started after a request, at most one a host at a time. It waits until the autosave interval
-has passed, or until the worker that started it has ended in any way. Until then it has imported
-next to nothing; if nothing new has run, it never does. It waits for another interval where lines
-ran while it wrote, or where nothing may be written before a collection has ended.
+has passed, or until the last process that marks lines has ended in any way. Until then it has
+imported next to nothing; if nothing new has run, it never does. It waits for another interval where
+lines ran while it wrote, or where nothing may be written before a collection has ended.
 
 Meanwhile it may run other work (wsgi_coverage.ahead), in a child process that ends with the wait.
 
@@ -23,13 +23,13 @@ from typing import Protocol
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.processes import is_noted_process
+from wsgi_coverage.store.processes import is_noted_process, noted_now
 
 WRITE_TIMEOUT = 5.0  # seconds to write, after which the workers see to it that another process does
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
-TRIES = 100  # to see the last process of a memory off; a server's master may end after its workers
-LEAST = 2.0  # seconds that are left; for less, nothing else is begun
+TRIES = 100  # to remove the memory of ended processes
 PAUSE = 0.05  # seconds between them
+LEAST = 2.0  # seconds that are left; for less, nothing else is begun
 
 
 class Meanwhile(Protocol):
@@ -74,13 +74,13 @@ def keep(
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
-    began = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
     memory = open_if_there(folder)
     if memory is None:
         return  # its last process has written it, and taken it away
-    start: int | None = 0  # leads to the worker that started this process
+    wait = _Wait(memory, seconds, process=(pid, noted_now()), start=0)
+    tries = TRIES
     while True:
-        has_ended = _Wait(memory, start, pid, began, seconds).until_over(meanwhile)
+        all_ended = wait.until_over(meanwhile)
         if not memory.is_there:
             # Also where it was removed: processes that still map it make a new one.
             memory.leave()
@@ -93,17 +93,19 @@ def keep(
         finally:
             memory.keep_until(0.0)
             memory.begin_turn()  # the next request looks whether another is to wait
-        if has_ended:
+        if all_ended:
             _take_away(memory)
         # What ran since the memory was read has found that this process is to write it, and it
         # may have been the last request for a long time.
-        if not memory.is_there or memory.kept_until or not _has_news(memory):
+        if not memory.is_there or memory.kept_until or not (all_ended or _has_news(memory)):
             return
-        if has_ended:
-            if not (others := memory.table.living()):
+        if all_ended:  # and yet there: a process has come, lines have, or its table was just in use
+            if not tries:
                 return
-            start, pid, began = None, others[0].pid, others[0].noted_at
+            tries -= 1
+            time.sleep(PAUSE)
         memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
+        wait = _Wait(memory, seconds)
 
 
 def _has_news(memory: Memory) -> bool:
@@ -111,27 +113,34 @@ def _has_news(memory: Memory) -> bool:
 
 
 class _Wait:
-    """A wait until the worker ends; not for longer than the memory is there.
+    """A wait until no process marks lines in a memory; not for longer than the memory is there.
+
+    Where the process that is watched ends, another is: a server that forks one for each request has
+    those that end, and one that stays.
 
     Args:
         memory: what is to be written.
-        start: a socket that leads to the worker; None: nothing does.
-        pid: its process id.
-        began: when it was known to run (`processes.noted_at`).
         seconds: how long to wait at most.
+        process: to watch first: its id, and when it was known to run (`processes.noted_at`).
+        start: a socket that leads to it; None: nothing does.
     """
 
     def __init__(
-        self, memory: Memory, start: int | None, pid: int, began: float, seconds: float
+        self,
+        memory: Memory,
+        seconds: float,
+        *,
+        process: tuple[int, float] | None = None,
+        start: int | None = None,
     ) -> None:
         self._memory = memory
         self._watched = [] if start is None else [start]
-        self._process = (pid, began)
+        self._process = process
         self._deadline = time.monotonic() + seconds
-        self._has_ended = False
+        self._all_ended = process is None and not self._finds_another()
 
     def until_over(self, meanwhile: Meanwhile | None) -> bool:
-        """Wait; tell whether the worker has ended.
+        """Wait; tell whether no process is left that marks lines.
 
         Args:
             meanwhile: work that is done once, as soon as it may begin.
@@ -142,7 +151,7 @@ class _Wait:
                 with contextlib.suppress(Exception):
                     meanwhile(self._memory.read(), self._tick)
                 meanwhile = None
-        return self._has_ended
+        return self._all_ended
 
     @property
     def _left(self) -> float:
@@ -151,15 +160,23 @@ class _Wait:
     def _goes_on(self, seconds: float) -> bool:
         """Wait for some seconds; tell whether the wait goes on after that."""
         left = self._left
-        if self._has_ended or left <= 0 or not self._memory.is_there:
+        if self._all_ended or left <= 0 or not self._memory.is_there:
             return False
         try:
             ready = select.select(self._watched, [], [], min(left, seconds))[0]
-            hung_up = any(not os.read(each, 1) for each in ready)
+            has_hung_up = any(not os.read(each, 1) for each in ready)
         except ConnectionResetError:  # it had not read what it was told
-            hung_up = True
-        self._has_ended = hung_up or not is_noted_process(*self._process)
-        return not self._has_ended
+            has_hung_up = True
+        if has_hung_up or self._process is None or not is_noted_process(*self._process):
+            self._all_ended = not self._finds_another()
+        return not self._all_ended
+
+    def _finds_another(self) -> bool:
+        """Watch another process that marks lines; tell whether there is one."""
+        for other in self._memory.table.living():
+            self._watched, self._process = [], (other.pid, other.noted_at)
+            return True
+        return False
 
     def _tick(self) -> None:
         if not self._goes_on(0):
@@ -167,14 +184,10 @@ class _Wait:
 
 
 def _take_away(memory: Memory) -> None:
-    """Where that worker was the last process: remove the memory, as its own end would have done."""
-    for _ in range(TRIES):
-        if not memory.table.living():
-            from wsgi_coverage.collect import saving
+    """Where no process is left: remove the memory, as the last one's own end would have done."""
+    from wsgi_coverage.collect import saving
 
-            sweep_dead(memory.folder)  # first: that the memory is gone says that all is done
-            if saving.take_away(memory):
-                with contextlib.suppress(OSError):
-                    memory.folder.rmdir()
-            return
-        time.sleep(PAUSE)  # a killed process is a zombie until its parent has reaped it
+    sweep_dead(memory.folder)  # first: that the memory is gone says that all is done
+    if saving.take_away(memory):
+        with contextlib.suppress(OSError):
+            memory.folder.rmdir()

@@ -11,6 +11,7 @@ import pytest
 from wsgi_coverage.collect import autosave
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.processes import noted_now
 
 LONG = 60.0  # seconds
 
@@ -53,9 +54,8 @@ def worker() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.fixture
 def wait(memory: Memory, worker: tuple[socket.socket, socket.socket]) -> Callable[..., bool]:
     def until_over(meanwhile: Meanwhile | None, seconds: float = LONG) -> bool:
-        now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-        start = worker[1].fileno()
-        return autosave._Wait(memory, start, os.getpid(), now, seconds).until_over(meanwhile)
+        process, start = (os.getpid(), noted_now()), worker[1].fileno()
+        return autosave._Wait(memory, seconds, process=process, start=start).until_over(meanwhile)
 
     return until_over
 
@@ -66,9 +66,9 @@ def test_something_is_done_once_when_it_is_time(
     memory.place("app.py", "v1", 10)
     meanwhile = Meanwhile(lambda _: None, after=3)
 
-    has_ended = wait(meanwhile, 3.0)
+    all_ended = wait(meanwhile, 3.0)
 
-    assert not has_ended
+    assert not all_ended
     assert [[*reading.names()] for reading in meanwhile.readings] == [["app.py"]]
 
 
@@ -80,6 +80,19 @@ def until_stopped(tick: Callable[[], object], stopped: list[type]) -> None:
     except BaseException as error:
         stopped.append(type(error))
         raise
+
+
+def test_it_goes_on_while_another_process_marks_lines(
+    wait: Callable[..., bool], worker: tuple[socket.socket, socket.socket], memory: Memory
+) -> None:
+    slot = memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+    worker[0].close()
+
+    all_ended = wait(None, 0.2)
+    slot.free()
+
+    assert not all_ended
+    assert wait(None)
 
 
 def test_it_ends_when_the_worker_does(

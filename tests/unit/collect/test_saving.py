@@ -218,7 +218,6 @@ def test_what_other_workers_run_while_the_memory_of_one_that_has_ended_is_writte
         scripts.FORK
         + KEPT
         + """
-autosave.TRIES = 1
 gone = fork(lambda: None)
 ended(gone)
 ours.close()
@@ -250,3 +249,73 @@ tell(times=len(waited))
     )
 
     assert told["times"] == 1
+
+
+SEEN_OFF = """
+import socket
+from wsgi_coverage.collect import autosave
+from wsgi_coverage.store.memory import Memory
+line = Line()
+Path("memory").mkdir()
+memory = Memory(Path("memory"))
+claim = lambda: memory.table.claim(flags=0, turn=0, epoch=0, token=1)
+gone = fork(claim)
+ended(gone)
+ours, theirs = socket.socketpair()
+os.dup2(theirs.fileno(), 0)
+ours.close(), theirs.close()
+"""
+
+
+def test_the_process_that_waits_sees_off_a_server_that_outlives_its_request_s_process(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        scripts.FORK
+        + scripts.LINE
+        + SEEN_OFF
+        + """
+stays = fork(lambda: (claim(), line.come()))
+line.wait()
+finds_another, found = autosave._Wait._finds_another, []
+def find_and_kill(self):
+    found.append(finds_another(self))
+    if found == [True]:
+        os.kill(stays, signal.SIGKILL)
+        os.waitpid(stays, 0)
+    return found[-1]
+autosave._Wait._finds_another = find_and_kill
+
+autosave.keep(memory.folder, Path(".coverage").absolute(), None, gone, 600)
+
+tell(found=found, there=memory.is_there, left=os.listdir("."))
+""",
+    )
+
+    assert told["found"] == [True, False]
+    assert not told["there"]
+    assert "memory" not in told["left"]
+
+
+def test_a_memory_whose_table_was_in_use_when_all_had_ended_is_removed_a_moment_later(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        scripts.FORK
+        + scripts.LINE
+        + SEEN_OFF
+        + """
+remove, removed = Memory.remove, []
+def remove_later(self, **how):
+    removed.append(len(removed) == 2 and remove(self, **how))
+    return removed[-1]
+Memory.remove = remove_later
+
+autosave.keep(memory.folder, Path(".coverage").absolute(), None, gone, 600)
+
+tell(removed=removed, there=memory.is_there)
+""",
+    )
+
+    assert told["removed"] == [False, False, True]
+    assert not told["there"]
