@@ -35,7 +35,7 @@ from wsgi_coverage.data import workdir
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child, progress
 
-ALONE = 100_000  # bytes of source that one process parses before it has others help: 0.3 s
+ALONE = 50_000  # bytes of source that one process parses before it has others help: 0.1 s
 SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
 LARGEST = 1_000_000  # bytes of a source that is dealt out to others
 PER_BYTE = 150  # bytes of memory for each of a source; measured: 30 to 135

@@ -19,6 +19,7 @@ from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.source import Rules
 from wsgi_coverage.compat import names
+from wsgi_coverage.compat.parsing import joined
 from wsgi_coverage.compat.reporting import HookedCoverage
 from wsgi_coverage.data import forksafe, regular_files, workdir
 from wsgi_coverage.data.imported import Unseen
@@ -275,8 +276,8 @@ def kept_reporter(
     """
     from wsgi_coverage.compat.filereporter import KeptFileReporter
 
-    path = workdir.here(name)
-    return KeptFileReporter(path, cov, exclude=rules.exclude, branch=rules.branch, load=load)
+    path, exclude = workdir.here(name), joined(rules.exclude)
+    return KeptFileReporter(path, cov, exclude=exclude, branch=rules.branch, load=load)
 
 
 def is_kept(reporter: FileReporter) -> TypeGuard[KeptFileReporter]:

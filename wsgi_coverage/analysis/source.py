@@ -25,7 +25,7 @@ FORMAT = 1  # version of the stored form
 class Rules:
     """The rules that an analysis depends on, besides the source."""
 
-    exclude: str
+    exclude: tuple[str, ...]  # regular expressions, each for lines to leave out
     partial: str
     branch: bool
 
@@ -42,7 +42,7 @@ def _as_bytes(rules: Rules, versions: tuple[object, ...]) -> bytes:
 def rules_of(config: Any, *, branch: bool) -> Rules:
     """The rules that a coverage.py configuration sets."""
     return Rules(
-        exclude=parsing.joined(config.exclude_list),
+        exclude=tuple(config.exclude_list),
         partial=parsing.joined([*config.partial_list, *config.partial_always_list]),
         branch=branch,
     )
@@ -112,4 +112,5 @@ def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:
         coverage.exceptions.NotPython: it cannot be parsed.
     """
     partial = rules.partial if rules.branch else None
-    return parsing.parse(text, filename, exclude=rules.exclude, partial=partial)
+    exclude = parsing.joined(parsing.that_may_match(rules.exclude, text))
+    return parsing.parse(text, filename, exclude=exclude, partial=partial)

@@ -28,6 +28,15 @@ PARTS = {
     "_with_jump_fixers",
 }
 
+# What each match of one of coverage.py's own patterns contains. To look for that in a source first
+# takes a tenth of the time that the patterns take, and hardly any source has it.
+CONTAINED = {
+    r"^\s*(((async )?def .*?)?[\])]+(\s*->.*?)?:\s*)?\.\.\.\s*(#|$)": "...",
+    r"^\s*(((async )?def .*?)?\)(\s*->.*?)?:\s*)?\.\.\.\s*(#|$)": "...",
+    r"^\s*if (typing\.)?TYPE_CHECKING:": "TYPE_CHECKING",
+    r"if (typing\.)?TYPE_CHECKING:": "TYPE_CHECKING",
+}
+
 
 @cache
 def can_be_kept() -> bool:
@@ -43,6 +52,11 @@ def joined(patterns: Iterable[str]) -> str:
     """Several regular expressions as one, as coverage.py joins them."""
     each = [*patterns]
     return each[0] if len(each) == 1 else "|".join(f"(?:{pattern})" for pattern in each)
+
+
+def that_may_match(patterns: Iterable[str], text: str) -> list[str]:
+    """Those regular expressions that are not known to match nowhere in a text."""
+    return [pattern for pattern in patterns if CONTAINED.get(pattern, "") in text]
 
 
 def source_anywhere(filename: str) -> str:

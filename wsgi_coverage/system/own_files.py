@@ -113,6 +113,8 @@ def link(source: Path | str, target: Path | str) -> None:
             except OSError:
                 create(temporary)
                 shutil.copyfile(source, temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # renaming does nothing where both are names of one file
 
 
 @contextlib.contextmanager
@@ -121,10 +123,11 @@ def _beside(path: Path) -> Iterator[Path]:
     temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
     try:
         yield temporary
-        temporary.replace(path)
-    finally:
+        os.replace(temporary, path)  # noqa: PTH105  of thousands
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        raise
 
 
 def usual_mode() -> int:

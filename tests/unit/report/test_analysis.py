@@ -280,7 +280,7 @@ def test_every_rule_is_part_of_the_name() -> None:
 
 @pytest.mark.parametrize("version", ["coverage.__version__", "sys.version"])
 def test_the_versions_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    rules = Rules(exclude="", partial="", branch=False)
+    rules = Rules(exclude=(), partial="", branch=False)
     before = name_of("x = 1", rules)
 
     monkeypatch.setattr(version, "another")
