@@ -131,7 +131,7 @@ def wheel(session: nox.Session) -> str:
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Formatting, rules, types, layers, the changelog's fragments."""
-    session.install("-e", ".[flask,kubernetes]", *LINTERS, "nox", "pytest")
+    session.install("-e", ".[flask,kubernetes,redis]", *LINTERS, "nox", "pytest")
     for command in LINT:
         session.run(*command.split())
 
