@@ -35,15 +35,16 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathering:
-    """The result of one call to all live workers of this host."""
+    """The result of one call to all live workers: of this host, or of a fleet."""
 
     workers: tuple[WorkerState, ...]
     ended_at: Moment  # what ran before the call, by a fresh worker, was published by then
+    problems: tuple[str, ...] = ()  # why there may be more than the workers have done
 
     @property
     def complete(self) -> bool:
         """True where every live worker did what it was asked."""
-        return all(worker.fresh for worker in self.workers)
+        return not self.problems and all(worker.fresh for worker in self.workers)
 
     def as_json(self) -> JsonObject:
         """`complete` and `workers`, as answers have them."""

@@ -9,8 +9,10 @@ Concurrency: functions without state; no lock of ours is held while answers are 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from wsgi_coverage import clock
 from wsgi_coverage.collect.peers import HOLDS, READS, others, unreached
@@ -36,6 +38,47 @@ REACHING = 1.5  # seconds for a process whose memory was removed to be reachable
 AGAIN = 0.005  # seconds between two looks
 
 
+class Memories(Protocol):
+    """The memories of a host: of this pid namespace, and of others."""
+
+    def announce(self) -> None:
+        """Have the processes of this host hear of the store's epoch and pauses."""
+        ...
+
+    def own(self) -> list[Memory]:
+        """Those of this pid namespace."""
+        ...
+
+
+class Asker(Protocol):
+    """Who asks: a worker; or a process beside them, which marks no lines itself."""
+
+    @property
+    def host(self) -> str:
+        """The name of the host."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that asks, and is not called."""
+        ...
+
+    @property
+    def private(self) -> Path:
+        """The private folder, with the sockets."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """The memory whose processes are asked."""
+        ...
+
+    @property
+    def memories(self) -> Memories:
+        """All memories of the host."""
+        ...
+
+
 def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
     """Have every live worker of this host do one thing.
 
@@ -49,16 +92,37 @@ def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
     """
     worker.memories.announce()
     mine = _described(worker, worker.does(verb), verb)
-    silent = _silent(worker, verb, wait=min(wait, STARTING))  # of these nobody is called
-    but = {worker.pid, *(each.pid for each in silent.values())}
-    cut_off = why_not(worker.private)
-    answers = [] if cut_off else call_all(worker.private, verb, wait=wait, but=but)
-    workers = [mine, *_beside(worker, verb, answers, wait=min(wait, REACHING))]
-    workers += _late(worker, verb, {each.pid for each in workers})
+    return gathered([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
+
+
+def ask_others(asker: Asker, verb: str, *, wait: float) -> list[WorkerState]:
+    """Have every live worker of this host do one thing, for a process that is none.
+
+    Args:
+        asker: that process.
+        verb: as for `ask_all`.
+        wait: seconds to wait for answers, at most.
+    """
+    asker.memories.announce()
+    return _ask_others(asker, verb, set(), wait=wait)
+
+
+def gathered(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -> Gathering:
+    """States as the result of a call."""
     return Gathering(
         workers=tuple(sorted(workers, key=lambda each: (each.host, each.pid))),
         ended_at=clock.now(),
+        problems=tuple(problems),
     )
+
+
+def _ask_others(asker: Asker, verb: str, known: set[int], *, wait: float) -> list[WorkerState]:
+    silent = _silent(asker, verb, wait=min(wait, STARTING))  # of these nobody is called
+    but = {asker.pid, *(each.pid for each in silent.values())}
+    cut_off = why_not(asker.private)
+    answers = [] if cut_off else call_all(asker.private, verb, wait=wait, but=but)
+    workers = _beside(asker, verb, answers, wait=min(wait, REACHING))
+    return workers + _late(asker, verb, known | {each.pid for each in workers})
 
 
 def live_ids(worker: Worker) -> set[str] | None:
@@ -73,7 +137,7 @@ def live_ids(worker: Worker) -> set[str] | None:
 
 
 def _beside(
-    worker: Worker, verb: str, answers: list[JsonObject], *, wait: float
+    asker: Asker, verb: str, answers: list[JsonObject], *, wait: float
 ) -> list[WorkerState]:
     """The states of all workers but this one, some of which have answered.
 
@@ -82,35 +146,35 @@ def _beside(
     """
     deadline = time.monotonic() + wait
     while True:
-        reached, state = {int(answer["pid"]) for answer in answers}, worker.memory.state()
-        beside = [each for each in _living(worker, worker.memory) if each.pid not in reached]
-        missing = unreached(beside, host=worker.host)
+        reached, state = {int(answer["pid"]) for answer in answers}, asker.memory.state()
+        beside = [each for each in _living(asker, asker.memory) if each.pid not in reached]
+        missing = unreached(beside, host=asker.host)
         left = deadline - time.monotonic()
-        if not missing or left <= 0 or why_not(worker.private):
-            silent = others(beside, state, verb, host=worker.host)
+        if not missing or left <= 0 or why_not(asker.private):
+            silent = others(beside, state, verb, host=asker.host)
             return [*map(_state_of, answers), *silent.values(), *missing]
         time.sleep(AGAIN)
         for each in missing:
-            answers += call_all(worker.private, verb, wait=left, only=each.pid)
+            answers += call_all(asker.private, verb, wait=left, only=each.pid)
 
 
-def _late(worker: Worker, verb: str, noted: set[int]) -> list[WorkerState]:
+def _late(asker: Asker, verb: str, noted: set[int]) -> list[WorkerState]:
     """Forked children that have not registered yet, and may hear of nothing until then."""
-    late = worker.memory.late(noted)
-    return [*others(late, worker.memory.state(), verb, host=worker.host).values()]
+    late = asker.memory.late(noted)
+    return [*others(late, asker.memory.state(), verb, host=asker.host).values()]
 
 
-def _living(worker: Worker, memory: Memory) -> list[Entry]:
+def _living(asker: Asker, memory: Memory) -> list[Entry]:
     """The live processes of a memory beside this one."""
-    return [each for each in memory.table.living() if each.pid != worker.pid]
+    return [each for each in memory.table.living() if each.pid != asker.pid]
 
 
-def _silent(worker: Worker, verb: str, *, wait: float) -> dict[str, WorkerState]:
+def _silent(asker: Asker, verb: str, *, wait: float) -> dict[str, WorkerState]:
     """The processes that answer no call; one just forked may have no thread yet."""
     deadline = time.monotonic() + wait
     while True:
-        state = worker.memory.state()
-        found = others(_living(worker, worker.memory), state, verb, host=worker.host)
+        state = asker.memory.state()
+        found = others(_living(asker, asker.memory), state, verb, host=asker.host)
         starting = any(each.error == HOLDS for each in found.values())
         if not starting or time.monotonic() >= deadline:
             return found

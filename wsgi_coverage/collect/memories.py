@@ -9,7 +9,9 @@ Concurrency: no state of its own; the engine and each memory keep their rule.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from wsgi_coverage.collect import saving
 from wsgi_coverage.collect.engines.base import Engine
@@ -20,17 +22,26 @@ from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, places
 
 
-class HostMemories:
-    """All memories of this host that belong to this process's data file.
+class Memories(ABC):
+    """All memories of this host that belong to one data file.
 
     Args:
-        engine: of this process.
-        store: gives the store that this process publishes to.
+        store: gives the store that its processes publish to.
     """
 
-    def __init__(self, engine: Engine, store: Callable[[], Store]) -> None:
-        self._engine = engine
+    def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
+
+    @abstractmethod
+    def own(self) -> list[Memory]:
+        """Those of this pid namespace, the one that is used first."""
+
+    @abstractmethod
+    def distant(self) -> list[Memory]:
+        """Those of other pid namespaces: which of their processes live is unknown.
+
+        Their lines count as this namespace's do.
+        """
 
     def announce(self) -> None:
         """Have the processes of this host hear of the store's epoch and pauses."""
@@ -43,25 +54,6 @@ class HostMemories:
 
     def _all(self) -> list[Memory]:
         return [*self.own(), *self.distant()]
-
-    def own(self) -> list[Memory]:
-        """Those of this pid namespace, this process's first."""
-        self._engine.catch_up()
-        self._engine.look_after()
-        known = [self._engine.memory, *self._engine.held]
-        folders = {each.folder for each in known}
-        found = (
-            open_if_there(each) for each in places(self._engine.data_file) if each not in folders
-        )
-        return [*known, *(each for each in found if each is not None)]
-
-    def distant(self) -> list[Memory]:
-        """Those of other pid namespaces: which of their processes live is unknown.
-
-        Their lines count as this namespace's do.
-        """
-        found = (open_if_there(each) for each in elsewhere(self._engine.data_file))
-        return [each for each in found if each is not None]
 
     def make_room(self) -> None:
         """Allocate the memory of the next epoch, before any process hears of it.
@@ -77,13 +69,14 @@ class HostMemories:
                 if (refused := storage_error(error, what)) is not None:
                     raise refused from error
 
-    def readings(self, *, before: int | None = None) -> list[Reading]:
+    def readings(self, *, before: int | None = None, since: int | None = None) -> list[Reading]:
         """What is marked up to now, a reading of each memory.
 
         Args:
             before: only what belongs to older epochs than this, and the load.
+            since: only what belongs to this epoch or to newer ones, and the load.
         """
-        return [each.read(before=before) for each in self._all()]
+        return [each.read(before=before, since=since) for each in self._all()]
 
     def end_epochs(self, before: int, counted: Sequence[Reading] = ()) -> None:
         """Let lines of epochs older than this no longer count, but for those that are marked later.
@@ -103,3 +96,65 @@ class HostMemories:
     def ids(self) -> set[str]:
         """The ids under which their data files are published."""
         return {name for memory in self._all() for name in saving.data_files_of(memory.id)}
+
+
+class HostMemories(Memories):
+    """The memories as a process sees them that marks lines in one.
+
+    Args:
+        engine: of this process.
+        store: gives the store that this process publishes to.
+    """
+
+    def __init__(self, engine: Engine, store: Callable[[], Store]) -> None:
+        super().__init__(store)
+        self._engine = engine
+
+    def own(self) -> list[Memory]:
+        """Those of this pid namespace, this process's first."""
+        self._engine.catch_up()
+        self._engine.look_after()
+        known = [self._engine.memory, *self._engine.held]
+        folders = {each.folder for each in known}
+        found = (
+            open_if_there(each) for each in places(self._engine.data_file) if each not in folders
+        )
+        return [*known, *(each for each in found if each is not None)]
+
+    def distant(self) -> list[Memory]:
+        """Those of other pid namespaces."""
+        found = (open_if_there(each) for each in elsewhere(self._engine.data_file))
+        return [each for each in found if each is not None]
+
+
+class OpenedMemories(Memories):
+    """The memories as a process sees them that marks no lines.
+
+    Args:
+        data_file: as configured.
+        store: the data files of this host.
+    """
+
+    def __init__(self, data_file: Path, store: Store) -> None:
+        super().__init__(lambda: store)
+        self._data_file = data_file
+        self._known: dict[Path, Memory] = {}
+
+    def own(self) -> list[Memory]:
+        """Those of this pid namespace, the one that is used first."""
+        return self._opened(places(self._data_file))
+
+    def distant(self) -> list[Memory]:
+        """Those of other pid namespaces."""
+        return self._opened(elsewhere(self._data_file))
+
+    def _opened(self, folders: list[Path]) -> list[Memory]:
+        out = []
+        for folder in folders:
+            known = self._known.get(folder)
+            if known is None or not known.is_there:
+                known = open_if_there(folder)
+            if known is not None:
+                self._known[folder] = known
+                out.append(known)
+        return out

@@ -120,6 +120,7 @@ def _described(
     if (why_inexact := imported.warning(cov.inexact)) is not None:
         warnings.append(why_inexact)
     gathered = inputs.gathering
+    warnings += gathered.problems
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"
         for worker in gathered.workers

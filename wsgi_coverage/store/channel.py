@@ -34,7 +34,9 @@ SEND_TIMEOUT = 5.0  # seconds for a caller to get its line sent
 TELL_TIMEOUT = 0.1  # seconds for a process to take what it is told; its backlog does at once
 TICK = 0.2  # seconds between signs of life while answers are waited for
 SUFFIX = ".socket"
-END = re.compile(r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready)")  # of a process: its files
+END = re.compile(
+    r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready|agent|answer)"
+)  # of a process: its files
 BACKLOG = 64
 
 
@@ -46,14 +48,22 @@ class Listener:
         identity: ``id``, ``host`` and ``pid``: what a caller is told of a worker that is silent.
         answers: False: nobody is to call it. It is bound all the same, so that the system's list of
             sockets (``ss -x``, ``/proc/net/unix``) tells which process is measured in which folder.
+        suffix: of its name; those with another one than a worker's are called by it alone.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, answers: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        *,
+        answers: bool = True,
+        suffix: str = SUFFIX,
+    ) -> None:
         name = f"{identity['pid']}-{os.urandom(4).hex()}"
         unready = folder / f"{name}.unready"
         self.answers: bool = answers
         self._record = folder / f"{name}.json"
-        self._path = folder / f"{name}{SUFFIX}" if answers else unready
+        self._path = folder / f"{name}{suffix}" if answers else unready
         if answers:
             own_files.write(self._record, json.dumps(dict(identity)))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -72,7 +82,7 @@ class Listener:
             self.close()
             raise
 
-    def serve(self, timeout: float | None, answer: Callable[[str], JsonObject]) -> bool:
+    def serve(self, timeout: float | None, answer: Callable[[Any], JsonObject]) -> bool:
         """Wait for one call and answer it; return False when none came in `timeout` seconds.
 
         Raises:
@@ -140,16 +150,24 @@ class Listener:
 
 
 def call_all(
-    folder: Path, verb: str, *, wait: float, but: Collection[int] = (), only: int | None = None
+    folder: Path,
+    verb: object,
+    *,
+    wait: float,
+    but: Collection[int] = (),
+    only: int | None = None,
+    suffix: str = SUFFIX,
 ) -> list[JsonObject]:
     """Call every live worker at once; return an entry for each, answered or not.
 
     Args:
         folder: the private folder.
-        verb: publish, reset, collect, pause, resume or status.
+        verb: publish, reset, collect, pause, resume or status; to others than workers, what they
+            take.
         wait: seconds until the deadline.
         but: process ids to leave out: of the caller itself, and of those that do not answer.
         only: the process id of the one to call.
+        suffix: of the sockets of those to call.
 
     Returns:
         Each worker's record joined with its answer; ``answered`` tells whether one came in time.
@@ -157,7 +175,7 @@ def call_all(
     deadline = time.monotonic() + wait
     out: list[JsonObject] = []
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as connections:
-        for path in sorted(folder.glob(f"*{SUFFIX}" if only is None else f"{only}-*{SUFFIX}")):
+        for path in sorted(folder.glob(f"*{suffix}" if only is None else f"{only}-*{suffix}")):
             record = _record_of(path)
             if record is None or record.get("pid") in but:
                 continue

@@ -73,7 +73,7 @@ FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
 
 # Words of the control page.
-LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE = range(10)
+LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED = range(11)
 IDENTITY = slice(1024, 1280)
 
 
@@ -405,11 +405,12 @@ class Memory:
 
     # Reading
 
-    def read(self, *, before: int | None = None) -> Reading:
+    def read(self, *, before: int | None = None, since: int | None = None) -> Reading:
         """Everything that counts now.
 
         Args:
             before: only what belongs to older epochs than this, and the load.
+            since: only what belongs to this epoch or to newer ones, and the load.
 
         Raises:
             OSError: no descriptor is left to read it by.
@@ -440,8 +441,8 @@ class Memory:
             host=socket.gethostname(),
             epoch=state.epoch,
             sources=tuple(claims),
-            planes=_counting(raw, state, before),
-            records=_records_that_count(records, state, before),
+            planes=_counting(raw, state, before, since),
+            records=_records_that_count(records, state, before, since),
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
         )
@@ -565,6 +566,15 @@ class Memory:
         self._control[KEPT_UNTIL] = int(moment * 1e9)
 
     @property
+    def leased_until(self) -> float:
+        """Until when the host has an agent, in seconds of CLOCK_MONOTONIC; 0: there is none."""
+        return self._control[LEASED] / 1e9
+
+    def lease(self, moment: float) -> None:
+        """Note until when the host has an agent, in seconds of CLOCK_MONOTONIC."""
+        self._control[LEASED] = int(moment * 1e9)
+
+    @property
     def saved_sum(self) -> int:
         """The checksum of the reading that was last written to a data file; 0: none was."""
         return self._control[SAVED_SUM]
@@ -667,13 +677,16 @@ def _following(read: _Read, room: int) -> tuple[Place, _Read]:
 
 
 def _counting(
-    raw: Mapping[tuple[str, int, str], bytes], state: State, before: int | None
+    raw: Mapping[tuple[str, int, str], bytes],
+    state: State,
+    before: int | None,
+    since: int | None,
 ) -> dict[Phase | None, dict[int, bytes]]:
     """The lines of all epochs that count, by phase and chunk."""
     out: dict[Phase | None, dict[int, bytes]] = {}
     for (plane, number, kind), lines in raw.items():
         epoch = epoch_of(plane)
-        if kind != "lines" or not _belongs(epoch, state, before):
+        if kind != "lines" or not _belongs(epoch, state, before, since):
             continue
         if epoch is not None and epoch < state.oldest:
             if is_flushed(plane):
@@ -687,18 +700,26 @@ def _counting(
     return out
 
 
-def _belongs(epoch: int | None, state: State, before: int | None) -> bool:
+def _belongs(epoch: int | None, state: State, before: int | None, since: int | None) -> bool:
     """False for an epoch that was not asked for, or that began during the reading."""
-    return epoch is None or (epoch <= state.epoch and (before is None or epoch < before))
+    if epoch is None:
+        return True
+    if epoch > state.epoch or (before is not None and epoch >= before):
+        return False
+    # What was marked late in an epoch that does not count any more belongs to the current one.
+    return since is None or epoch >= since or epoch < state.oldest
 
 
 def _records_that_count(
-    found: Mapping[str, list[Record]], state: State, before: int | None
+    found: Mapping[str, list[Record]],
+    state: State,
+    before: int | None,
+    since: int | None,
 ) -> dict[Phase | None, list[Record]]:
     out: dict[Phase | None, list[Record]] = {}
     for plane, records in found.items():
         epoch = epoch_of(plane)
-        if _belongs(epoch, state, before) and (epoch is None or epoch >= state.oldest):
+        if _belongs(epoch, state, before, since) and (epoch is None or epoch >= state.oldest):
             out.setdefault(phase_of_plane(plane), []).extend(records)
     return out
 
