@@ -24,6 +24,7 @@
     ├── BuildFailedError               500 build-failed
     ├── CoverageChangedError           503 coverage-changed
     ├── RefreshBusyError               503 refresh-busy
+    ├── StoreUnavailableError          503 store-unavailable
     ├── NotMeasuringError              503 not-measuring
     └── StorageError                   507 storage
         ├── DiskFullError              507 disk-full
@@ -208,6 +209,17 @@ class RefreshBusyError(WsgiCoverageError):
 
     slug = "refresh-busy"
     status = 503
+
+
+class StoreUnavailableError(WsgiCoverageError):
+    """The store of a fleet cannot be used now; nothing was changed, and lines are kept."""
+
+    slug = "store-unavailable"
+    status = 503
+
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal  # it answers, and refuses
 
 
 class NotMeasuringError(WsgiCoverageError):

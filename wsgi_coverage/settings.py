@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import re
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from wsgi_coverage import bounds, callables
-from wsgi_coverage.errors import AuthNotConfiguredError, SettingsError
+from wsgi_coverage.errors import AuthNotConfiguredError, MissingExtraError, SettingsError
 from wsgi_coverage.system.own_files import TEMPORARY, make_folder
 
 Environ: TypeAlias = dict[str, Any]
@@ -39,7 +41,39 @@ TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 BUILT_IN = "default"  # the origin of what nobody has set
 SECRET = ("auth", "password")  # of these nothing is told but that they are set
+FILES = "files"
+# How a store is named: of which kind it is, and the default port.
+SCHEMES = {
+    "redis": ("single", 6379),
+    "rediss": ("single", 6379),
+    "unix": ("single", 0),
+    "redis+sentinel": ("sentinel", 26379),
+    "rediss+sentinel": ("sentinel", 26379),
+    "redis+cluster": ("cluster", 6379),
+    "rediss+cluster": ("cluster", 6379),
+}
+NAMESPACE = re.compile(r"[\w.-]{1,64}", re.A)
+RELEASE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,99}")
 LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreUrl:
+    """Where the store of a fleet is; as a string, without its password."""
+
+    text: str = field(repr=False)  # as it was given; with the password
+    kind: str  # single, sentinel or cluster
+    hosts: tuple[tuple[str, int], ...] = ()  # of a sentinel or a cluster
+    service: str = ""  # of a sentinel
+    database: int = 0
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        head, at, tail = self.text.rpartition("@")
+        scheme, slashes, user = head.partition("://")
+        name, colon, _ = user.partition(":")
+        return f"{scheme}{slashes}{name}{colon and ':***'}{at}{tail}" if at else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +92,9 @@ class Settings:
     autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     parse_ahead_load: float = 0.5  # of a core, below which sources are parsed ahead; 0 means never
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
-    store: str = "files"  # where workers meet
+    store: StoreUrl | None = None  # of a fleet; None: files, of one host
+    store_namespace: str = "default"  # tells fleets that share a store apart
+    release: str | None = None  # the name of the deploy
     disabled: bool = False  # no tracer, no endpoints, no check of anything else
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -88,6 +124,8 @@ class Settings:
         value = getattr(self, name)
         if name in SECRET:
             return None if value is None else "set"
+        if name == "store":
+            return str(value or FILES)
         if isinstance(value, Path):
             return str(value)
         return list(value) if isinstance(value, tuple) else value
@@ -172,7 +210,8 @@ def load(
             try:
                 values[name], origins[name] = rule.check(raw), source
             except ValueError as error:
-                shown = "a value that is not shown here" if name == "password" else repr(raw)
+                hides = name == "password" or (name == "store" and "@" in str(raw))
+                shown = "a value that is not shown here" if hides else repr(raw)
                 raise SettingsError(f"{source}: {name} {error}, got {shown}") from None
             break
         if name == "disabled" and values.get("disabled"):
@@ -341,10 +380,72 @@ def _load(raw: object) -> float:
     return bounds.number(raw, 0, MAX_LOAD)
 
 
-def _store(raw: object) -> str:
-    if raw != "files":
-        raise ValueError("must be 'files', the only one that there is")
-    return "files"
+def _store(raw: object) -> StoreUrl | None:
+    if raw == FILES:
+        return None
+    schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+    if not isinstance(raw, str) or raw.partition("://")[0] not in SCHEMES:
+        raise ValueError(f"must be 'files', or a URL that begins with one of {schemes}")
+    if importlib.util.find_spec("redis") is None:
+        raise MissingExtraError("redis", needed_for="store, a URL of Redis or Valkey,")
+    return _store_url(raw)
+
+
+def _store_url(raw: str) -> StoreUrl:
+    scheme = raw.partition("://")[0]
+    kind, usual = SCHEMES[scheme]
+    head, _, place = raw.partition("://")[2].rpartition("@")
+    where, _, rest = place.partition("/")
+    path, _, query = rest.partition("?")
+    if scheme == "unix":
+        if not place.startswith("/"):
+            raise ValueError("must name the socket by an absolute path, as unix:///run/redis.sock")
+        return StoreUrl(text=raw, kind=kind)
+    hosts = tuple(_address(each, usual) for each in where.split(","))
+    user, _, password = (urllib.parse.unquote(part) for part in head.partition(":"))
+    given = {"username": user, "password": password}
+    parts = path.split("/") if path else []
+    service = parts.pop(0) if kind == "sentinel" and parts else ""
+    if kind == "sentinel" and not service:
+        raise ValueError("must name the service, as redis+sentinel://host:26379/mymaster")
+    if kind == "single" and len(hosts) > 1:
+        raise ValueError("must have one host; redis+cluster:// and redis+sentinel:// take several")
+    if len(parts) > (kind != "cluster") or not all(each.isdecimal() for each in parts):
+        raise ValueError("must end with the number of a database at most, as redis://host/0")
+    tls: dict[str, object] = {"ssl": True} if scheme.startswith("rediss") else {}
+    if kind != "single":
+        tls |= {key: values[-1] for key, values in urllib.parse.parse_qs(query).items()}
+    return StoreUrl(
+        text=raw,
+        kind=kind,
+        hosts=hosts,
+        service=service,
+        database=int(parts[0]) if parts else 0,
+        credentials={key: value for key, value in given.items() if value},
+        tls=tls,
+    )
+
+
+def _address(text: str, usual: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if text.endswith("]") or not colon:  # an IPv6 address without a port, or a name
+        host, port = text, str(usual)
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("must name a host and a port from 1 to 65535, as redis://host:6379/0")
+    return host, int(port)
+
+
+def _namespace(raw: object) -> str:
+    if not isinstance(raw, str) or not NAMESPACE.fullmatch(raw):
+        raise ValueError("must have 1 to 64 letters, digits, '.', '_' or '-'")
+    return raw
+
+
+def _release(raw: object) -> str:
+    if not isinstance(raw, str) or not RELEASE.fullmatch(raw):
+        raise ValueError("must have 1 to 100 printable ASCII characters")
+    return raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,5 +509,14 @@ RULES: Mapping[str, Rule] = {
         "a flag: measure branches, or statements alone",
         "as coverage.py's configuration says",
     ),
-    "store": Rule(_store, "where processes meet: `files`, the only one that there is"),
+    "store": Rule(
+        _store,
+        "where the hosts of a fleet meet: `files` for one host, or a URL of [Redis or "
+        "Valkey](#fleets)",
+        "files",
+    ),
+    "store_namespace": Rule(
+        _namespace, "tells fleets in one store apart: 1 to 64 letters, digits, `.`, `_`, `-`"
+    ),
+    "release": Rule(_release, "the name of the deploy: 1 to 100 printable characters", "none"),
 }

@@ -153,6 +153,14 @@ class FilesStore:
             ended = replace(now.pauses[-1], ended_at=clock.now_iso())
             self._stand(now._replace(pauses=[*now.pauses[:-1], ended]))
 
+    def set_pauses(self, pauses: Sequence[Pause]) -> None:
+        """Replace the pauses by those of a fleet.
+
+        Raises:
+            StorageError: the epoch file cannot be written; the old ones stand.
+        """
+        self._stand(self._standing()._replace(pauses=[*pauses]))
+
     def _standing(self) -> Standing:
         try:
             known = json.loads(regular_files.read(self._epoch_file))

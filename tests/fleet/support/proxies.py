@@ -22,6 +22,7 @@ class Proxy:
     """A port of loopback behind which another one is.
 
     Attributes:
+        behind: the port of what is behind it, for the next connection.
         port: where it listens.
         received: bytes that went to what is behind it.
         sent: bytes that came from there.
@@ -29,7 +30,7 @@ class Proxy:
     """
 
     def __init__(self, behind: int) -> None:
-        self._behind = behind
+        self.behind = behind
         self._reserved = Port()
         self.port = self._reserved.number
         self.received = 0
@@ -92,7 +93,7 @@ class Proxy:
         self.connections += 1
         self._open.add(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            there_reader, there = await asyncio.open_connection(LOOPBACK, self._behind)
+            there_reader, there = await asyncio.open_connection(LOOPBACK, self.behind)
             self._open.add(there)
             try:
                 await asyncio.gather(

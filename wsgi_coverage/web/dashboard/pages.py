@@ -45,6 +45,7 @@ TITLES = {  # by slug
     "build-failed": "Report could not be made",
     "coverage-changed": "coverage.py is not as expected",
     "refresh-busy": "Another report is in progress",
+    "store-unavailable": "The store of the fleet is away",
     "not-measuring": "Measuring could not be started",
     "storage": "File cannot be opened or written",
     "disk-full": "Disk full",

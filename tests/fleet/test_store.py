@@ -1,0 +1,426 @@
+"""The store of a fleet, on a real Redis and a real Valkey: what it holds, and what it refuses."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from store_servers import MASTER, User, WatchedPair
+
+from wsgi_coverage import settings
+from wsgi_coverage.errors import StoreUnavailableError
+from wsgi_coverage.model import Pause
+from wsgi_coverage.store import redis
+from wsgi_coverage.store.redis import Content, FleetStore, ForeignError, GoneError, Source
+
+APP = Source("app.py", "v1", "", "runtime", False)
+LOAD = APP._replace(context="load")
+ARCS = Source("app.py", "v1", "", "runtime", True)
+NEVER = Source("never.py", "v1", "", "", False)
+STANDING = "wsgi-coverage:{a}:standing"
+ROOT = Path(__file__).parents[2]
+ACL = "docs/how-to/redis.md"
+
+
+def lines(**more: int) -> Content:
+    return Content(lines={APP: more["app"]}, arcs={})
+
+
+@pytest.fixture
+def fleet(store, closing):
+    return closing(at(store))
+
+
+def at(store, namespace="a", url=None):
+    return FleetStore(settings.load({"store": url or store.url()}, env={}).store, namespace)
+
+
+@pytest.fixture
+def begun(fleet):
+    return fleet.join()
+
+
+class TestLines:
+    def test_what_is_sent_is_there(self, fleet, begun):
+        sent = Content(
+            lines={APP: 0b1010, LOAD: 1 << 9_000, NEVER: 0}, arcs={ARCS: {-1 << 32, (7 << 32) + 3}}
+        )
+
+        fleet.add(begun, 0, sent)
+
+        assert fleet.content([0]) == sent
+
+    def test_it_only_grows_whatever_is_sent_again_or_in_another_order(self, fleet, begun):
+        parts = [1 << number for number in range(1, 900, 7)]
+        for bits in random.sample([*parts, *parts], 2 * len(parts)):
+            fleet.add(begun, 0, lines(app=bits))
+
+        assert fleet.content([0]).lines == {APP: sum(parts)}
+
+    def test_hosts_that_send_at_once_lose_nothing(self, store, fleet, begun):
+        many = [Source(f"m{number}.py", "v", "", "runtime", False) for number in range(300)]
+
+        def send(host):
+            own = at(store)
+            for turn in range(5):
+                bits = 1 << (host * 5 + turn)
+                own.add(begun, 0, Content(lines=dict.fromkeys(many, bits), arcs={}))
+            own.close()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(send, range(8)))
+
+        assert fleet.content([0]).lines == dict.fromkeys(many, (1 << 40) - 1)
+
+    def test_it_says_what_it_has_of_some_sources(self, fleet, begun):
+        fleet.add(begun, 0, Content(lines={APP: 6, NEVER: 0}, arcs={}))
+
+        assert fleet.known(0, [APP, NEVER, LOAD]).lines == {APP: 6, NEVER: 0}
+
+    def test_two_files_with_one_content_are_told_apart(self, fleet, begun):
+        other = APP._replace(name="copy.py")
+
+        fleet.add(begun, 0, Content(lines={APP: 2, other: 4}, arcs={}))
+
+        assert fleet.content([0]).lines == {APP: 2, other: 4}
+
+    def test_namespaces_do_not_meet(self, store, closing, fleet, begun):
+        other = closing(at(store, "b"))
+        fleet.add(begun, 0, lines(app=2))
+        other.add(other.join(), 0, lines(app=4))
+
+        assert fleet.content([0]).lines == {APP: 2}
+
+    @pytest.mark.parametrize("name", ["sources", "lines", "arcs"])
+    def test_a_key_that_was_lost_and_is_made_again_is_told_from_the_one_before(
+        self, store, fleet, begun, name
+    ):
+        sent = Content(lines={APP: 2}, arcs={ARCS: {1}})
+        fleet.add(begun, 0, sent)
+        first = fleet.beat("a", {}, 0)
+        fleet.add(begun, 0, sent)
+        again = fleet.beat("a", {}, 0)
+        store.client().delete(f"wsgi-coverage:{{a}}:{name}:0")
+
+        fleet.add(begun, 0, sent)
+
+        anew = fleet.beat("a", {}, 0)
+        assert again == first
+        assert anew.counts == first.counts
+        assert [now != before for now, before in zip(anew.made, first.made, strict=True)] == [
+            each == name for each in ("sources", "lines", "arcs")
+        ]
+
+    def test_a_first_sending_takes_few_commands(self, store, fleet, begun):
+        many = {Source(f"m{n}.py", "v", "", "runtime", False): 1 << 500 for n in range(1500)}
+        with store.counted() as spent:
+            fleet.add(begun, 0, Content(lines=many, arcs={}))
+            calls = spent().commands["evalsha"]
+
+        assert calls < 10
+
+
+class TestEpochs:
+    def test_all_get_the_same_standing(self, store, closing, begun):
+        assert closing(at(store)).join() == begun
+        assert (begun.epoch, begun.oldest, begun.pauses, begun.lost) == (0, 0, (), "")
+
+    def test_a_new_epoch_takes_all_away_and_refuses_what_comes_late(self, store, fleet, begun):
+        fleet.add(begun, 0, Content(lines={APP: 2}, arcs={ARCS: {5}}))
+
+        epoch = fleet.begin_epoch(begun, collecting=False, began_at="now")
+
+        assert epoch == 1
+        assert fleet.content([0, 1]) == Content(lines={}, arcs={})
+        with pytest.raises(GoneError):
+            fleet.add(begun, 0, lines(app=8))
+        now = fleet.join()
+        assert (now.epoch, now.oldest, now.swept) == (1, 1, 1)
+        fleet.add(now, 1, lines(app=4))
+        assert fleet.content([1]).lines == {APP: 4}
+        keys = {key.rsplit(b":", 1)[-1] for key in store.client().scan_iter()}
+        assert keys == {b"standing", b"1"}
+        made = [field for field in store.client().hkeys(STANDING) if field.startswith(b"made:")]
+        assert {field.rsplit(b":", 1)[1] for field in made} == {b"1"}
+
+    def test_what_ran_before_a_collection_counts_until_it_has_ended(self, fleet, begun):
+        fleet.add(begun, 0, lines(app=2))
+        fleet.begin_epoch(begun, collecting=True, began_at="now")
+        now = fleet.join()
+        fleet.add(now, 0, lines(app=4))
+        fleet.add(now, 1, lines(app=8))
+        during = fleet.content([0]).lines, fleet.content([1]).lines
+
+        fleet.end_collecting(now)
+
+        assert during == ({APP: 6}, {APP: 8})
+        assert fleet.join().oldest == 1
+        assert fleet.content([0, 1]).lines == {APP: 8}
+        with pytest.raises(GoneError):
+            fleet.add(now, 0, lines(app=16))
+
+    def test_a_collection_that_another_has_overtaken_ends_nothing(self, fleet, begun):
+        fleet.begin_epoch(begun, collecting=True, began_at="now")
+        first = fleet.join()
+        fleet.begin_epoch(first, collecting=True, began_at="now")
+
+        fleet.end_collecting(first)
+
+        assert fleet.join().oldest == 0
+
+    def test_an_epoch_that_has_not_begun_takes_nothing(self, fleet, begun):
+        with pytest.raises(GoneError):
+            fleet.add(begun, 1, lines(app=2))
+
+    def test_a_pause_outlives_a_new_epoch_and_one_that_has_ended_does_not(self, fleet, begun):
+        fleet.set_pauses([Pause(began_at="1", ended_at="2")])
+        fleet.begin_epoch(fleet.join(), collecting=False, began_at="3")
+        after_one_that_has_ended = fleet.join().pauses
+        fleet.set_pauses([Pause(began_at="1", ended_at=None)])
+
+        fleet.begin_epoch(fleet.join(), collecting=False, began_at="3")
+
+        assert after_one_that_has_ended == ()
+        assert fleet.join().pauses == (Pause(began_at="3", ended_at=None),)
+
+    def test_a_loss_is_known_until_it_is_mended_and_no_other_has_come(self, fleet, begun):
+        fleet.note_loss("yesterday")
+        first = fleet.join()
+        fleet.note_loss("today")
+        second = fleet.join()
+        fleet.note_mended(first)
+        before = fleet.join().lost
+
+        fleet.note_mended(second)
+
+        assert (before, fleet.join().lost, second.losses) == ("today", "", 2)
+
+    def test_a_loss_is_known_until_a_new_epoch(self, fleet, begun):
+        fleet.note_loss("yesterday")
+        noted = fleet.join().lost
+
+        fleet.begin_epoch(fleet.join(), collecting=False, began_at="now")
+
+        assert (noted, fleet.join().lost) == ("yesterday", "")
+
+    def test_an_emptied_store_refuses_what_was_for_the_one_before(self, store, fleet, begun):
+        store.client().flushall()
+
+        with pytest.raises(GoneError):
+            fleet.begin_epoch(begun, collecting=False, began_at="now")
+        assert fleet.beat("h", {}, 0).standing is None
+        assert fleet.join().id != begun.id
+        with pytest.raises(GoneError):
+            fleet.add(begun, 0, lines(app=2))
+
+
+class TestHosts:
+    def test_all_are_told_of_each_other(self, fleet, begun):
+        fleet.beat("a", {"host": "one"}, 0)
+        fleet.add(begun, 0, Content(lines={APP: 1, NEVER: 0}, arcs={ARCS: {1, 2, 3}}))
+
+        beat = fleet.beat("b", {"host": "two"}, 0)
+
+        assert fleet.hosts() == {"a": {"host": "one"}, "b": {"host": "two"}}
+        assert beat.hosts == 2
+        assert beat.counts == (3, 1, 3)
+        assert None not in beat.made
+        assert beat.standing == begun
+
+    def test_one_that_was_not_heard_for_long_is_gone(self, store, fleet, begun, monkeypatch):
+        fleet.beat("a", {}, 0)
+        monkeypatch.setattr(redis, "LIVE", -1)
+        kept = fleet.hosts()
+        number = fleet.beat("a", {}, 0).hosts
+        monkeypatch.setattr(redis, "KEPT", -1)
+
+        fleet.hosts()
+
+        assert (kept, number) == ({}, 1)
+        assert store.client().hlen("wsgi-coverage:{a}:hosts") == 0
+        assert fleet.join().departed == 1
+
+    def test_one_that_takes_its_leave_is_gone(self, fleet, begun):
+        fleet.beat("a", {}, 0)
+
+        fleet.forget_hosts("a")
+
+        assert [*fleet.hosts()] == []
+        assert fleet.join().departed == 1
+
+    def test_a_call_is_heard_and_answered(self, fleet, begun):
+        heard = []
+        listens = threading.Event()
+
+        def serve():
+            with fleet.listening() as next_call:
+                next_call(0.01)
+                listens.set()
+                heard.append(next_call(30))
+            fleet.answer("1", {"id": "b", "says": "yes"})
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert listens.wait(30)
+        fleet.call({"id": "1", "verb": "publish"})
+
+        answers = fleet.answers("1", ["b"], time.monotonic() + 30)
+
+        server.join(30)
+        assert heard == [{"id": "1", "verb": "publish"}]
+        assert answers == [{"id": "b", "says": "yes"}]
+
+    def test_who_does_not_answer_is_waited_for_until_the_deadline(self, fleet, begun):
+        fleet.answer("1", {"id": "b"})
+
+        answers = fleet.answers("1", ["b", "c"], time.monotonic() + 0.3)
+
+        assert answers == [{"id": "b"}]
+
+
+class TestFaults:
+    def test_another_programs_keys_are_left_alone(self, store, fleet):
+        client = store.client()
+        client.set("wsgi-coverage:{a}:standing", "theirs")
+
+        with pytest.raises(ForeignError):
+            fleet.join()
+
+        assert client.get("wsgi-coverage:{a}:standing") == b"theirs"
+        assert len(client.keys()) == 1
+
+    def test_another_version_s_keys_are_left_alone(self, store, fleet, begun):
+        store.client().hset("wsgi-coverage:{a}:standing", "format", "2")
+
+        with pytest.raises(ForeignError):
+            fleet.join()
+
+    def test_what_nobody_of_us_would_write_is_passed_over(self, store, fleet, begun):
+        fleet.add(begun, 0, lines(app=2))
+        client = store.client()
+        client.hset("wsgi-coverage:{a}:sources:0", "x", "no JSON")
+        client.hset("wsgi-coverage:{a}:lines:0", "y", "of nothing")
+        client.sadd("wsgi-coverage:{a}:arcs:0", b"short")
+        client.hset("wsgi-coverage:{a}:hosts", "h", "[]")
+
+        assert fleet.content([0]).lines == {APP: 2}
+        fleet.beat("a", {}, 0)
+        assert [*fleet.hosts()] == ["a"]
+
+    @pytest.mark.parametrize("state", ["read_only", "out_of_memory", "without_replicas"])
+    def test_a_store_that_refuses_says_so_and_has_what_it_had(self, store, fleet, begun, state):
+        fleet.add(begun, 0, lines(app=2))
+        many = {Source(f"m{n}.py", "v", "", "runtime", False): 1 << 9_000 for n in range(500)}
+
+        with getattr(store, state)():
+            with pytest.raises(StoreUnavailableError) as refused:
+                fleet.add(begun, 0, Content(lines=many, arcs={}))
+            with pytest.raises(StoreUnavailableError):
+                fleet.begin_epoch(begun, collecting=False, began_at="now")
+
+        assert refused.value.is_refusal
+        assert fleet.content([0]).lines[APP] == 2
+        fleet.add(begun, 0, Content(lines=many, arcs={}))
+        assert len(fleet.content([0]).lines) == 501
+
+    def test_one_that_is_not_there_says_where_it_should_be(self, store, fleet, begun):
+        store.kill()
+
+        with pytest.raises(StoreUnavailableError, match=f"127.0.0.1:{store.port.number}"):
+            fleet.join()
+
+    def test_one_that_does_not_answer_is_not_waited_for_for_long(
+        self, store, fleet, begun, monkeypatch
+    ):
+        monkeypatch.setattr(redis, "TIMEOUT", 0.2)
+        slow = at(store)
+        begun = time.monotonic()
+        with store.paused(), pytest.raises(StoreUnavailableError):
+            slow.join()
+
+        assert time.monotonic() - begun < 20
+        slow.close()
+
+    def test_no_message_has_the_password(self, start_store):
+        store = start_store(users=(User("us", "s3cret", "~* +@all"),))
+        url = f"redis://us:wr0ng@127.0.0.1:{store.port.number}"
+
+        with pytest.raises(StoreUnavailableError) as refused:
+            at(store, url=url).join()
+
+        assert "us:***@" in str(refused.value)
+        assert "wr0ng" not in str(refused.value)
+
+
+class TestUrls:
+    def test_a_unix_socket(self, store, closing):
+        assert closing(at(store, url=store.unix_url())).join().epoch == 0
+
+    def test_a_user_who_may_do_the_least_that_is_documented(self, start_store, closing):
+        page = (ROOT / ACL).read_text(encoding="utf-8")
+        [rules] = [block for block in page.split("```") if "user coverage on" in block]
+        words = rules.split()
+        assert words[:4] == ["user", "coverage", "on", ">secret"]
+        store = start_store()
+        store.client().execute_command("ACL", "SETUSER", "coverage", *words[2:])
+        fleet = closing(at(store, url=f"redis://coverage:secret@127.0.0.1:{store.port.number}"))
+
+        standing = fleet.join()
+        fleet.add(standing, 0, Content(lines={APP: 2}, arcs={ARCS: {1}}))
+        fleet.known(0, [APP])
+        fleet.beat("h", {}, 0)
+        fleet.hosts()
+        with fleet.listening() as next_call:
+            next_call(0.01)
+            fleet.call({"id": "1"})
+        fleet.answer("1", {"id": "h"})
+        fleet.answers("1", ["h"], time.monotonic() + 5)
+        fleet.note_loss("now")
+        fleet.note_mended(fleet.join())
+        fleet.set_pauses([])
+        fleet.begin_epoch(standing, collecting=True, began_at="now")
+        fleet.end_collecting(fleet.join())
+        fleet.forget_hosts("h")
+
+        assert fleet.content([1]) == Content(lines={}, arcs={})
+
+    def test_tls(self, start_store, closing, program):
+        if not program.has_tls():
+            pytest.skip(f"this {program.name} was built without TLS")
+        store = start_store(tls=True)
+        fleet = closing(at(store))
+
+        fleet.add(fleet.join(), 0, lines(app=2))
+
+        assert fleet.content([0]).lines == {APP: 2}
+
+    def test_a_cluster(self, start_store, closing):
+        store = start_store(cluster=True)
+        url = f"redis+cluster://127.0.0.1:{store.port.number}"
+        fleet = closing(at(store, url=url))
+        begun = fleet.join()
+        fleet.add(begun, 0, Content(lines={APP: 2}, arcs={ARCS: {1}}))
+
+        assert fleet.content([0]) == Content(lines={APP: 2}, arcs={ARCS: {1}})
+        assert fleet.beat("h", {}, 0).counts == (2, 1, 1)
+        fleet.begin_epoch(begun, collecting=False, began_at="now")
+        assert fleet.join().swept == 1
+
+    def test_a_sentinel_leads_to_the_new_master_after_a_failover(self, program, closing):
+        pair = closing(WatchedPair(program))
+        pair.start()
+        url = f"redis+sentinel://127.0.0.1:{pair.sentinel.port.number}/{MASTER}"
+        fleet = closing(at(None, url=url))
+        begun = fleet.join()
+        fleet.add(begun, 0, lines(app=2))
+        with pair.primary.connected() as client:
+            assert client.wait(1, 10_000) == 1  # the replica has it, too
+        pair.fail_over()
+
+        fleet.add(begun, 0, lines(app=4))
+
+        assert fleet.content([0]).lines == {APP: 6}

@@ -1,0 +1,629 @@
+"""The lines of a fleet in Redis or Valkey: every key, every command and every script.
+
+Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
+
+    standing          hash   format, id, epoch, oldest, swept, pauses, lost, losses, departed; and
+                             made:<name>:<epoch>, a random number of the time when a key was made
+    sources:<epoch>   hash   the key of a source's lines -> [name, version, tracer, context, arcs]
+    lines:<epoch>     hash   the same key -> a bit for each line that has run
+    arcs:<epoch>      set    the same key, and an arc
+    hosts             hash   a host's id -> what its agent last said, and when
+    answers:<call>    list   of the hosts that were called over the channel `calls`
+
+A key is a hash of what it stands for, so hosts that run the same code share it, and two files with
+the same content do not. Lines and arcs are only ever added, by OR: to send them twice, or in
+another order, changes nothing. A script adds them, because it checks in the same step that the
+epoch still counts.
+
+Only this module imports redis (the extra `redis`), and only an agent (wsgi_coverage.fleet.agent)
+imports this module: a worker never waits for the store.
+
+Concurrency: redis-py's clients take calls from any number of threads; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from redis import Redis, RedisCluster, RedisError, Sentinel
+from redis.cluster import ClusterNode
+from redis.exceptions import ConnectionError as NoConnectionError
+
+from wsgi_coverage.errors import StoreUnavailableError
+from wsgi_coverage.model import JsonObject, Pause
+from wsgi_coverage.settings import StoreUrl
+
+FORMAT = "1"  # of the keys; another one is left alone
+TIMEOUT = 5.0  # seconds for a command, or to connect
+DIGEST = 12  # bytes of a key
+ARC = 8  # bytes of an arc
+BATCH = 400  # entries that one script takes, which stops the store for a millisecond
+BATCH_BYTES = 256 << 10
+LIVE = 15.0  # seconds since a host was heard, after which it counts as gone
+KEPT = 3600.0  # seconds, after which it is taken off the list
+ANSWERS = 60  # seconds for which answers to a call are kept
+
+T = TypeVar("T")
+
+# KEYS: standing. ARGV: format, and a random id. Returns the standing; makes one where there is
+# none.
+FIELDS = "'id', 'epoch', 'oldest', 'swept', 'pauses', 'lost', 'losses', 'departed'"
+JOIN = f"""
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind == 'none' then
+  redis.call('HSET', KEYS[1], 'format', ARGV[1], 'id', ARGV[2],
+             'epoch', 0, 'oldest', 0, 'swept', 0, 'pauses', '[]',
+             'lost', '', 'losses', 0, 'departed', 0)
+elseif kind ~= 'hash' or redis.call('HGET', KEYS[1], 'format') ~= ARGV[1] then
+  return redis.error_reply('FOREIGN')
+end
+return redis.call('HMGET', KEYS[1], {FIELDS})
+"""
+
+# KEYS: standing, hosts, sources, lines, arcs. ARGV: a host's id, what it says, an epoch. Returns
+# the standing, the number of hosts, how much there is of the epoch, and when its keys were made: as
+# much for a thousand hosts as for one.
+BEAT = f"""
+local now = redis.call('TIME')[1]
+redis.call('HSET', KEYS[2], ARGV[1], '[' .. now .. ',' .. ARGV[2] .. ']')
+return {{
+  redis.call('HMGET', KEYS[1], {FIELDS}), redis.call('HLEN', KEYS[2]),
+  {{redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]), redis.call('SCARD', KEYS[5])}},
+  redis.call('HMGET', KEYS[1], 'made:sources:' .. ARGV[3], 'made:lines:' .. ARGV[3],
+             'made:arcs:' .. ARGV[3])
+}}
+"""
+
+# KEYS: standing, sources, lines, arcs. ARGV: id, epoch, a random number; how many sources, then key
+# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 where the
+# epoch does not count any more.
+ADD = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'oldest')
+local epoch = tonumber(ARGV[2])
+if now[1] ~= ARGV[1] or epoch > tonumber(now[2]) or epoch < tonumber(now[3]) then
+  return 0
+end
+local function union(long, short)
+  if #long < #short then long, short = short, long end
+  local out = {}
+  for first = 1, #short, 128 do
+    local last = math.min(first + 127, #short)
+    local bytes, others = {string.byte(long, first, last)}, {string.byte(short, first, last)}
+    for n = 1, #bytes do bytes[n] = bit.bor(bytes[n], others[n]) end
+    out[#out + 1] = string.char(unpack(bytes))
+  end
+  out[#out + 1] = string.sub(long, #short + 1)
+  return table.concat(out)
+end
+local function make(number, name)
+  if redis.call('EXISTS', KEYS[number]) == 0 then
+    redis.call('HSET', KEYS[1], 'made:' .. name .. ':' .. ARGV[2], ARGV[3])
+  end
+end
+local at, number = 5, tonumber(ARGV[4])
+if number > 0 then make(2, 'sources') end
+for _ = 1, number do
+  redis.call('HSETNX', KEYS[2], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+number = tonumber(ARGV[at])
+at = at + 1
+if number > 0 then make(3, 'lines') end
+for _ = 1, number do
+  local known = redis.call('HGET', KEYS[3], ARGV[at])
+  redis.call('HSET', KEYS[3], ARGV[at], known and union(known, ARGV[at + 1]) or ARGV[at + 1])
+  at = at + 2
+end
+if at <= #ARGV then make(4, 'arcs') end
+while at <= #ARGV do
+  redis.call('SADD', KEYS[4], ARGV[at])
+  at = at + 1
+end
+return 1
+"""
+
+# KEYS: sources, lines. ARGV: keys. Returns the bits of each; '' where it has none, and false where
+# the source is not there.
+KNOWN = """
+local out = {}
+for n = 1, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[n]) == 1 then
+    out[n] = redis.call('HGET', KEYS[2], ARGV[n]) or ''
+  else
+    out[n] = false
+  end
+end
+return out
+"""
+
+# KEYS: standing. ARGV: id, 1 where older epochs count on, the pauses that go on. Returns the epoch.
+BEGIN = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return -1 end
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+if ARGV[2] ~= '1' then
+  redis.call('HSET', KEYS[1], 'oldest', epoch, 'lost', '', 'departed', 0)
+end
+redis.call('HSET', KEYS[1], 'pauses', ARGV[3])
+return epoch
+"""
+
+# KEYS: standing. ARGV: id, epoch. Lets only that epoch count, unless another has begun since.
+END = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch')
+if now[1] == ARGV[1] and now[2] == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'oldest', ARGV[2], 'lost', '')
+  return 1
+end
+return 0
+"""
+
+
+# KEYS: hosts. Returns the time, and all hosts.
+HOSTS = """
+return {tonumber(redis.call('TIME')[1]), redis.call('HGETALL', KEYS[1])}
+"""
+
+# KEYS: standing. ARGV: id, and how many losses are known.
+MEND = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'losses')
+if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'lost', '') end
+"""
+
+
+class FleetStanding(NamedTuple):
+    """What holds for all hosts: whose data it is, which epochs count, and the pauses."""
+
+    id: str  # random; another one where the store has lost everything
+    epoch: int
+    oldest: int  # that counts
+    swept: int  # the keys of older epochs are removed
+    pauses: tuple[Pause, ...]
+    lost: str  # ISO 8601, UTC: when data was found to be missing in this epoch; empty: never
+    losses: int  # how often that was so
+    departed: int  # hosts that have left in this epoch
+
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether no host is to measure anything."""
+        return bool(self.pauses) and self.pauses[-1].ended_at is None
+
+
+class Source(NamedTuple):
+    """What lines or arcs belong to."""
+
+    name: str  # of the file, as in data files
+    version: str | None  # fingerprint of its content; None: not known
+    tracer: str  # the plugin that traces the file; "": none
+    context: str  # as in data files
+    has_arcs: bool
+
+    @property
+    def key(self) -> bytes:
+        """The field of its lines, and the beginning of its arcs."""
+        return hashlib.blake2b(self.as_bytes(), digest_size=DIGEST).digest()
+
+    def as_bytes(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(self, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What has run, by source: bit n is line n; or arcs, as `reading.arc_of` gives them."""
+
+    lines: Mapping[Source, int]
+    arcs: Mapping[Source, Collection[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What is known after a heartbeat."""
+
+    standing: FleetStanding | None  # None: it is gone
+    hosts: int  # that have not taken their leave
+    counts: tuple[int, int, int]  # sources, lines and arcs of the current epoch
+    made: tuple[bytes | None, ...]  # a random number for each of their keys; None: there was none
+
+
+class GoneError(Exception):
+    """The epoch does not count any more, or the store has been emptied."""
+
+
+class ForeignError(Exception):
+    """The namespace holds keys of another program, or of another version."""
+
+
+class FleetStore:
+    """One namespace of one Redis or Valkey.
+
+    Args:
+        url: where it is.
+        namespace: of the keys.
+    """
+
+    def __init__(self, url: StoreUrl, namespace: str) -> None:
+        self.url = url
+        self._prefix = f"wsgi-coverage:{{{namespace}}}:"
+        self.namespace = namespace
+        self._client: Any = _client(url)
+        script = self._client.register_script
+        self._join, self._beat, self._hosts = script(JOIN), script(BEAT), script(HOSTS)
+        self._known, self._add = script(KNOWN), script(ADD)
+        self._begin, self._end, self._mend = script(BEGIN), script(END), script(MEND)
+
+    def _key(self, name: str, epoch: int | None = None) -> str:
+        return f"{self._prefix}{name}" if epoch is None else f"{self._prefix}{name}:{epoch}"
+
+    # What holds for all hosts
+
+    def join(self) -> FleetStanding:
+        """The standing, made where there is none.
+
+        Raises:
+            ForeignError: the namespace is used by another program or version.
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            found = self._join(keys=[self._key("standing")], args=[FORMAT, os.urandom(8).hex()])
+        return _standing(found)
+
+    def beat(self, host: str, about: JsonObject, epoch: int) -> Beat:
+        """Say that a host is there; return what is known now.
+
+        Args:
+            host: its id.
+            about: what others are told of it.
+            epoch: that the counts are of.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        keys = [
+            *(self._key(name) for name in ("standing", "hosts")),
+            *(self._key(name, epoch) for name in ("sources", "lines", "arcs")),
+        ]
+        with _errors(self.url):
+            found = self._beat(keys=keys, args=[host, json.dumps(about), epoch])
+        standing, hosts, counts, made = found
+        return Beat(
+            standing=None if standing[0] is None else _standing(standing),
+            hosts=hosts,
+            counts=(counts[0], counts[1], counts[2]),
+            made=tuple(made),
+        )
+
+    def hosts(self) -> dict[str, JsonObject]:
+        """What was heard lately of hosts, by their ids.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            now, found = self._hosts(keys=[self._key("hosts")])
+        heard = dict(zip(found[::2], found[1::2], strict=True))
+        kept = _living(heard, now, KEPT)
+        if gone := [name.decode() for name in heard if name.decode() not in kept]:
+            self.forget_hosts(*gone)
+        return _living(heard, now, LIVE)
+
+    def forget_hosts(self, *hosts: str) -> None:
+        """Take hosts off the list: their last processes have ended."""
+        with _errors(self.url):
+            if gone := self._client.hdel(self._key("hosts"), *hosts):
+                self._client.hincrby(self._key("standing"), "departed", gone)
+
+    def begin_epoch(self, known: FleetStanding, *, collecting: bool, began_at: str) -> int:
+        """Begin an epoch; return its number.
+
+        Args:
+            known: the standing.
+            collecting: what ran before counts until `end_collecting`.
+            began_at: of a pause that goes on.
+
+        Raises:
+            GoneError: the store has been emptied.
+            StoreUnavailableError: the store cannot be used; nothing is forgotten.
+        """
+        going_on = [[began_at, None]] if known.is_paused else []
+        with _errors(self.url):
+            epoch = self._begin(
+                keys=[self._key("standing")],
+                args=[known.id, int(collecting), json.dumps(going_on)],
+            )
+        if epoch < 0:
+            raise GoneError
+        if not collecting:
+            self._sweep(known, int(epoch))
+        return int(epoch)
+
+    def end_collecting(self, known: FleetStanding) -> None:
+        """Let only the current epoch count.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used; older epochs still count.
+        """
+        with _errors(self.url):
+            has_ended = self._end(keys=[self._key("standing")], args=[known.id, known.epoch])
+        if has_ended:
+            self._sweep(known, known.epoch)
+
+    def _sweep(self, known: FleetStanding, before: int) -> None:
+        names = ("sources", "lines", "arcs")
+        keys = [self._key(name, e) for e in range(known.swept, before) for name in names]
+        with _errors(self.url):
+            for first in range(0, len(keys), 300):
+                self._client.unlink(*keys[first : first + 300])
+            made = [f"made:{name}:{e}" for e in range(known.swept, before) for name in names]
+            if made:
+                self._client.hdel(self._key("standing"), *made)
+            self._client.hset(self._key("standing"), "swept", before)
+
+    def set_pauses(self, pauses: Sequence[Pause]) -> None:
+        """Replace the list of pauses.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        plain = json.dumps([[each.began_at, each.ended_at] for each in pauses])
+        with _errors(self.url):
+            self._client.hset(self._key("standing"), "pauses", plain)
+
+    def note_loss(self, at: str) -> None:
+        """Note that data of the current epoch is missing in the store."""
+        with _errors(self.url), self._client.pipeline(transaction=False) as pipe:
+            pipe.hset(self._key("standing"), "lost", at)
+            pipe.hincrby(self._key("standing"), "losses", 1)
+            pipe.execute()
+
+    def note_mended(self, known: FleetStanding) -> None:
+        """Note that all that was missing is there again, unless more has been lost since."""
+        with _errors(self.url):
+            self._mend(keys=[self._key("standing")], args=[known.id, known.losses])
+
+    # Lines
+
+    def known(self, epoch: int, sources: Sequence[Source]) -> Content:
+        """The lines that the store has of some sources; only what they are asked of is read.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        lines: dict[Source, int] = {}
+        keys = [self._key(name, epoch) for name in ("sources", "lines")]
+        for some in _batches(sources, lambda _: DIGEST):
+            with _errors(self.url):
+                found = self._known(keys=keys, args=[source.key for source in some])
+            for source, bits in zip(some, found, strict=True):
+                if bits is not None:
+                    lines[source] = int.from_bytes(bits, "little")
+        return Content(lines=lines, arcs={})
+
+    def add(self, known: FleetStanding, epoch: int, news: Content) -> None:
+        """Add lines and arcs, and the sources that they belong to.
+
+        Raises:
+            GoneError: the epoch does not count any more; nothing, or not all, was added.
+            StoreUnavailableError: the store cannot be used; what was added is there.
+        """
+        lines = [(source, _as_bytes(bits)) for source, bits in news.lines.items()]
+        for some in _batches(lines, lambda each: len(each[1]) + len(each[0].name)):
+            self._send(known, epoch, [source for source, _ in some], some, ())
+        arcs = [
+            (source, source.key + arc.to_bytes(ARC, "big", signed=True))
+            for source, found in news.arcs.items()
+            for arc in found or ()
+        ]
+        without = [source for source, found in news.arcs.items() if not found]
+        for sources in _batches(without, lambda each: len(each.name)):
+            self._send(known, epoch, sources, (), ())
+        for members in _batches(arcs, lambda _: DIGEST + ARC):
+            sources = [*dict.fromkeys(source for source, _ in members)]
+            self._send(known, epoch, sources, (), [member for _, member in members])
+
+    def _send(
+        self,
+        known: FleetStanding,
+        epoch: int,
+        sources: Sequence[Source],
+        lines: Sequence[tuple[Source, bytes]],
+        arcs: Sequence[bytes],
+    ) -> None:
+        arguments: list[Any] = [known.id, epoch, os.urandom(8).hex(), len(sources)]
+        for source in sources:
+            arguments += [source.key, source.as_bytes()]
+        ran = [(source, bits) for source, bits in lines if bits]
+        arguments.append(len(ran))
+        for source, bits in ran:
+            arguments += [source.key, bits]
+        keys = [
+            self._key("standing"),
+            *(self._key(name, epoch) for name in ("sources", "lines", "arcs")),
+        ]
+        with _errors(self.url):
+            if not self._add(keys=keys, args=[*arguments, *arcs]):
+                raise GoneError
+
+    def content(self, epochs: Iterable[int]) -> Content:
+        """What has run in some epochs, on all hosts.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        lines: dict[Source, int] = {}
+        arcs: dict[Source, set[int]] = {}
+        for epoch in epochs:
+            with _errors(self.url):
+                about = self._client.hgetall(self._key("sources", epoch))
+                bits = self._client.hgetall(self._key("lines", epoch))
+                members = list(self._client.sscan_iter(self._key("arcs", epoch), count=10_000))
+            sources = {key: source for key, raw in about.items() if (source := _source(raw))}
+            for key, source in sources.items():
+                if source.has_arcs:
+                    arcs.setdefault(source, set())
+                else:
+                    ran = int.from_bytes(bits.get(key, b""), "little")
+                    lines[source] = lines.get(source, 0) | ran
+            for member in members:
+                whose = sources.get(member[:DIGEST])
+                if whose is not None:
+                    arcs[whose].add(int.from_bytes(member[DIGEST:], "big", signed=True))
+        return Content(lines=lines, arcs=arcs)
+
+    # Calls
+
+    def call(self, call: JsonObject) -> None:
+        """Call all hosts that listen.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            self._client.publish(self._key("calls"), json.dumps(call))
+
+    def answer(self, call_id: str, answer: JsonObject) -> None:
+        """Answer a call.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        key = self._key(f"answers:{call_id}")
+        with _errors(self.url), self._client.pipeline(transaction=False) as pipe:
+            pipe.rpush(key, json.dumps(answer))
+            pipe.expire(key, ANSWERS)
+            pipe.execute()
+
+    def answers(self, call_id: str, wanted: Collection[str], deadline: float) -> list[JsonObject]:
+        """The answers of hosts to a call, until all that are wanted have come.
+
+        Args:
+            call_id: of the call.
+            wanted: the hosts' ids.
+            deadline: in seconds of CLOCK_MONOTONIC.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        missing, out = {*wanted}, []
+        key = self._key(f"answers:{call_id}")
+        while missing and (left := deadline - time.monotonic()) > 0:
+            with _errors(self.url):
+                found = self._client.blpop([key], timeout=min(left, TIMEOUT / 2))
+            if found is not None:
+                answer: JsonObject = json.loads(found[1])
+                missing.discard(answer["id"])
+                out.append(answer)
+        return out
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Callable[[float], JsonObject | None]]:
+        """Listen to calls: yields a function that waits some seconds for one.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url), self._client.pubsub(ignore_subscribe_messages=True) as calls:
+            calls.subscribe(self._key("calls"))
+
+            def next_call(seconds: float) -> JsonObject | None:
+                with _errors(self.url):
+                    message = calls.get_message(timeout=seconds)
+                with contextlib.suppress(ValueError, TypeError):
+                    found = json.loads(message["data"]) if message else None
+                    return found if isinstance(found, dict) else None
+                return None
+
+            yield next_call
+
+    def close(self) -> None:
+        """Close all connections."""
+        with contextlib.suppress(RedisError, OSError):
+            self._client.close()
+
+
+def _client(url: StoreUrl) -> Any:
+    times: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    options: dict[str, Any] = {**times, **url.credentials, **url.tls}
+    if url.kind == "cluster":
+        nodes: list[Any] = [ClusterNode(*each) for each in url.hosts]  # type: ignore[no-untyped-call]
+        return RedisCluster(startup_nodes=nodes, **options)
+    if url.kind == "sentinel":
+        sentinel = Sentinel(url.hosts, sentinel_kwargs=times, **times)  # type: ignore[no-untyped-call]
+        return sentinel.master_for(url.service, db=url.database, **options)  # type: ignore[no-untyped-call]
+    return Redis.from_url(url.text, **times)
+
+
+@contextlib.contextmanager
+def _errors(url: StoreUrl) -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        if "FOREIGN" in str(error) or "WRONGTYPE" in str(error):
+            raise ForeignError from error
+        raise StoreUnavailableError(
+            f"{url} cannot be used: {error or type(error).__name__}",
+            is_refusal=not isinstance(error, (NoConnectionError, TimeoutError)),
+        ) from error
+    except OSError as error:
+        raise StoreUnavailableError(f"{url} cannot be used: {error}") from error
+
+
+def _standing(found: Sequence[Any]) -> FleetStanding:
+    identity, epoch, oldest, swept, pauses, lost, losses, departed = found
+    try:
+        return FleetStanding(
+            id=identity.decode(),
+            epoch=int(epoch),
+            oldest=int(oldest),
+            swept=int(swept),
+            pauses=tuple(
+                Pause(began_at=began_at, ended_at=ended_at)
+                for began_at, ended_at in json.loads(pauses)
+            ),
+            lost=(lost or b"").decode(),
+            losses=int(losses or 0),
+            departed=int(departed or 0),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ForeignError from error
+
+
+def _living(hosts: Mapping[bytes, bytes], now: int, within: float) -> dict[str, JsonObject]:
+    out = {}
+    for name, raw in hosts.items():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            at, about = json.loads(raw)
+            if now - at < within and isinstance(about, dict):
+                out[name.decode()] = about
+    return out
+
+
+def _source(raw: bytes) -> Source | None:
+    with contextlib.suppress(ValueError, TypeError):
+        match json.loads(raw.decode("utf-8", "surrogatepass")):
+            case [str(name), str() | None as version, str(tracer), str(context), bool(has_arcs)]:
+                return Source(name, version, tracer, context, has_arcs)
+    return None
+
+
+def _as_bytes(bits: int) -> bytes:
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _batches(entries: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    some: list[T] = []
+    total = 0
+    for entry in entries:
+        some.append(entry)
+        total += size(entry)
+        if len(some) >= BATCH or total >= BATCH_BYTES:
+            yield some
+            some, total = [], 0
+    if some:
+        yield some
