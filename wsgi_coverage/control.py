@@ -8,7 +8,7 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data.fold import union
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import (
     BadParameterError,
     NoDataError,
@@ -30,6 +31,8 @@ from wsgi_coverage.errors import (
     is_shortage,
     storage_error,
 )
+from wsgi_coverage.fleet import asking
+from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import gather
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
@@ -78,6 +81,9 @@ class Control:
         self._started_at = worker.started_at
         worker.keep_tidy(self.tidy)
         worker.keep_ahead(partial(ahead.plan, worker, settings))
+        self._fleet = None if settings.store is None else Fleet(worker, settings)
+        if self._fleet is not None:
+            worker.keep_agent(self._fleet.see_to_agent)
         self._sweep()
 
     def _sweep(self) -> None:
@@ -87,6 +93,14 @@ class Control:
         self._snapshots.sweep()
 
     # Asking all workers
+
+    def _ask_all(self, verb: str, *, wait: float) -> tuple[Gathering, list[Reading]]:
+        """Ask all workers, of the fleet if there is one; and what its other hosts have executed."""
+        gathering = self._worker.ask_all(verb, wait=wait)
+        if self._fleet is None:
+            return gathering, []
+        answer = self._fleet.ask(verb, wait=wait)
+        return asking.joined(gathering, answer), asking.reading_of(answer)
 
     def refresh(self, *, wait: float) -> Report:
         """Publish a new report of everything executed up to now, by every live worker.
@@ -99,14 +113,16 @@ class Control:
                 published; the old report stands.
         """
         self._sweep()
-        gathering = self._worker.ask_all("publish", wait=wait)
+        gathering, fleet = self._ask_all("publish", wait=wait)
         return self._publisher.refresh(
-            gathering, lambda folder: self._fold_and_build(gathering, folder)
+            gathering, lambda folder: self._fold_and_build(gathering, fleet, folder)
         )
 
-    def _fold_and_build(self, gathering: Gathering, folder: Path) -> Report:
+    def _fold_and_build(
+        self, gathering: Gathering, fleet: Sequence[Reading], folder: Path
+    ) -> Report:
         self._fold(gathering)
-        report = self._build(build, self._inputs(gathering), folder)
+        report = self._build(build, self._inputs(gathering, fleet=fleet), folder)
         self._history.add(report, since=report.summary["since"])
         return report
 
@@ -183,15 +199,19 @@ class Control:
     @contextlib.contextmanager
     def _gathered(self, wait: float) -> Iterator[BuildInputs]:
         """What every live worker has executed up to now."""
-        gathering = self._worker.ask_all("publish", wait=wait)
+        gathering, fleet = self._ask_all("publish", wait=wait)
         with self._publisher.lock():  # coverage.py does one thing at a time
-            yield self._inputs(gathering)
+            yield self._inputs(gathering, fleet=fleet)
 
     @contextlib.contextmanager
     def _collected(self, wait: float) -> Iterator[BuildInputs]:
         """As `_gathered`, and what was read is forgotten afterwards, unless the block raises."""
         store = self._worker.store
         self._worker.engine.check_is_ours("a reset")
+        if self._fleet is not None:
+            with self._collected_by_all(self._fleet, wait) as collected:
+                yield collected
+            return
         with self._publisher.collecting():
             with self._publisher.lock():
                 remarks = self._remarks()
@@ -203,6 +223,24 @@ class Control:
                 inputs = self._inputs(gathering, before=epoch)
                 yield replace(inputs, remarks=remarks)
                 self._end_collecting(inputs, epoch)
+
+    @contextlib.contextmanager
+    def _collected_by_all(self, fleet: Fleet, wait: float) -> Iterator[BuildInputs]:
+        """As `_collected`, on all hosts of the fleet."""
+        with self._publisher.collecting():
+            remarks = self._remarks()
+            answer = fleet.change("collect", wait=wait)
+            self._worker.collect()
+            gathering = asking.gathering_of(answer)
+            with self._publisher.lock():
+                inputs = self._inputs(
+                    gathering,
+                    before=self._worker.store.epoch(),
+                    fleet=asking.reading_of(answer),
+                )
+                yield replace(inputs, remarks=remarks)
+            if not any(worker.state == "failed" for worker in gathering.workers):
+                fleet.change("end-collecting", wait=wait)
 
     def _end_collecting(self, inputs: BuildInputs, epoch: int) -> None:
         """Forget what has been handed out."""
@@ -226,6 +264,10 @@ class Control:
             StorageError: nothing is forgotten.
         """
         self._worker.engine.check_is_ours("a reset")
+        if self._fleet is not None:
+            answer = self._fleet.change("reset", wait=wait)
+            self._worker.reset()
+            return asking.gathering_of(answer)
         with self._publisher.lock():
             self._publisher.check_removable()
             self._worker.memories.make_room()
@@ -243,24 +285,45 @@ class Control:
         Raises:
             NotOursError, CannotPauseError: nothing is paused.
         """
+        self._worker.engine.check_can_pause()
+        if self._fleet is not None:
+            answer = self._fleet.change("pause", wait=wait)
+            self._worker.pause()
+            return asking.gathering_of(answer)
         with self._publisher.lock():
-            self._worker.engine.check_can_pause()
             self._worker.store.begin_pause()
         return self._worker.ask_all("pause", wait=wait)
 
     def resume(self, *, wait: float) -> Gathering:
         """Have every live worker measure again."""
+        if self._fleet is not None:
+            answer = self._fleet.change("resume", wait=wait)
+            self._worker.resume()
+            return asking.gathering_of(answer)
         with self._publisher.lock():
             self._worker.store.end_pause()
         return self._worker.ask_all("resume", wait=wait)
 
-    def _inputs(self, gathering: Gathering, *, before: int | None = None) -> BuildInputs:
-        """What a report is built from; `before` an epoch, where not all of it counts."""
+    def _inputs(
+        self,
+        gathering: Gathering,
+        *,
+        before: int | None = None,
+        fleet: Sequence[Reading] = (),
+    ) -> BuildInputs:
+        """What a report is built from.
+
+        Args:
+            gathering: who has published what they have executed.
+            before: an epoch, where not all of it counts.
+            fleet: what other hosts have executed.
+        """
         engine = self._worker.engine
         # The memory before the files: the last process that marks there writes it to one, and
         # then takes it away.
-        memory = self._worker.memories.readings(before=before)
-        collected = clock.now()
+        memory = [*self._worker.memories.readings(before=before), *fleet]
+        # What other hosts have executed since is not in it.
+        collected = gathering.ended_at if fleet else clock.now()
         return BuildInputs(
             collected=collected,
             config=engine.config,
@@ -425,7 +488,7 @@ class Control:
         Args:
             wait: seconds to wait for the other workers, at most.
         """
-        gathering = self._worker.ask_all("status", wait=wait)
+        gathering, _ = self._ask_all("status", wait=wait)
         measuring = self._worker.engine.measuring
         problems: list[Any] = list(self._worker.problems)
         if (problem := offloading.problem()) is not None:
@@ -435,7 +498,8 @@ class Control:
         except RefusedReportError as error:
             problems.append(str(error))
             report = None
-        pids = [worker.pid for worker in gathering.workers]
+        pids = [each.pid for each in gathering.workers if each.host == self._worker.host]
+        fleet = None if self._fleet is None else self._fleet.state()
         facts = gather(
             self._worker,
             config_file=self._settings.config_file,
@@ -446,6 +510,7 @@ class Control:
                 self._cache_dir_described: self.cache_dir,
                 self._snapshot_dir_described: self.snapshot_dir,
             },
+            fleet=fleet,
         )
         diagnoses = [each.as_json() for each in diagnose(facts)]
         is_ok = gathering.complete and not problems and not diagnoses
@@ -458,6 +523,7 @@ class Control:
             "autosave_interval_seconds": self._worker.autosave_interval,
             "settings": self._settings.as_json(),
             **gathering.as_json(),
+            "fleet": fleet,
             "report": report,
             "building": self._progress.read(),
             "problems": problems,
@@ -483,7 +549,7 @@ class Control:
         Args:
             wait: seconds to wait for answers, at most.
         """
-        return self._worker.ask_all("status", wait=wait)
+        return self._ask_all("status", wait=wait)[0]
 
     @property
     def measuring(self) -> Measuring:

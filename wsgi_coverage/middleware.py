@@ -96,6 +96,10 @@ class CoverageMiddleware:
                     config_file=settings.config_file, branch=settings.branch, wraps=True
                 )
             worker.keep_ahead(partial(_planned, worker, settings))
+            if settings.store is not None:
+                from wsgi_coverage.fleet.asking import Fleet
+
+                worker.keep_agent(Fleet(worker, settings).see_to_agent)
             worker.configure(settings.autosave_interval)  # may start the process that does so
             worker.begin_load()
             worker.keep_tidy(self._tidy)

@@ -82,6 +82,7 @@ OTHERS = {
 NO_LANGUAGE = {
     "changes/README.md": "the text of a fragment",
     "docs/explanation/architecture.md": "the layers, compared below",
+    "docs/how-to/redis.md": "an ACL: tests/fleet/test_documented.py",
     "docs/how-to/test-command.md": "what a command prints: tests/e2e/test_documented_test.py",
 }
 # Further variables that a command line may set.

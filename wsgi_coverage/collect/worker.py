@@ -90,6 +90,7 @@ class Worker:
         self.be_late: Callable[[], None] | None = None
         self._tidy: Callable[[], object] | None = None
         self._ahead: Callable[[], Meanwhile | None] | None = None
+        self._see_to_agent: Callable[[], None] | None = None
         self._keeper: child.Begun | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
         self.started_at: str = clock.now_iso()
@@ -249,6 +250,8 @@ class Worker:
             if keeper.error is not None:
                 self._note(f"autosave failed: {keeper.error}")
         self.memories.announce()  # another host may have reset
+        if self._see_to_agent is not None:
+            self._attempt("starting the agent of this host", self._see_to_agent)
         if self.autosave_interval:
             self._see_to_keeping()
 
@@ -348,6 +351,14 @@ class Worker:
                 one's holds.
         """
         self._ahead = self._ahead or plan
+
+    def keep_agent(self, see_to: Callable[[], None]) -> None:
+        """Set what starts the agent of this host's fleet, where there is none.
+
+        Args:
+            see_to: called when the memory is looked at. Of two applications, the first one's holds.
+        """
+        self._see_to_agent = self._see_to_agent or see_to
 
     # What it is asked, and answers
 

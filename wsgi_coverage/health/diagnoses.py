@@ -345,6 +345,33 @@ def no_descriptors(facts: Facts) -> Finding | None:
     )
 
 
+def store_away(facts: Facts) -> Finding | None:
+    """The store of the fleet cannot be used; lines are kept here."""
+    problem = facts.fleet.get("problem")
+    if not problem:
+        return None
+    return (
+        f"since {facts.fleet['since']} nothing is sent to the store of the fleet, and nothing "
+        f"heard of other hosts: {problem}",
+        "see that the store runs, that this host reaches it, and that the URL in "
+        f"{variable('store')} or store= is right; what runs here meanwhile is kept and sent later",
+    )
+
+
+def store_lost(facts: Facts) -> Finding | None:
+    """Keys of the current epoch have vanished in the store."""
+    lost_at = facts.fleet.get("lost_at")
+    if not lost_at:
+        return None
+    return (
+        f"data of the fleet was lost in the store at {lost_at}: it was restarted empty, or has "
+        "removed keys. What running hosts had executed was sent again; what had run only in "
+        "processes that had ended by then is not counted",
+        "set maxmemory-policy to noeviction, and have the store keep its data over a restart; "
+        "reset when you want to begin anew",
+    )
+
+
 CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "imported-early": imported_early,
     "gevent-without-concurrency": gevent_without_concurrency,
@@ -369,4 +396,6 @@ CHECKS: Mapping[str, Callable[[Facts], Finding | None]] = {
     "paused": paused,
     "not-writable": not_writable,
     "no-descriptors": no_descriptors,
+    "store-away": store_away,
+    "store-lost": store_lost,
 }

@@ -76,6 +76,7 @@ class Facts:
     paused_since: str | None = None  # ISO 8601, UTC
     not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
     has_descriptors: bool = True
+    fleet: Mapping[str, Any] = field(default_factory=dict)  # as /health has it
 
 
 def gather(
@@ -85,6 +86,7 @@ def gather(
     config_file_origin: str = "",
     measured: Collection[int] = (),
     folders: Mapping[str, Path] | None = None,
+    fleet: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Find the facts out; one that cannot be determined is logged, and has its default.
 
@@ -94,6 +96,7 @@ def gather(
         config_file_origin: where that setting comes from.
         measured: process ids of this host's workers.
         folders: where data, reports and snapshots go, by how messages name them.
+        fleet: how it stands with the store of a fleet, where there is one.
     """
     engine = worker.engine
     measuring = engine.measuring
@@ -136,6 +139,7 @@ def gather(
             if (why := why_not_writable(each)) is not None
         },
         "has_descriptors": can_open_files,
+        "fleet": lambda: fleet or {},
     }
     known = {}
     for name, source in sources.items():

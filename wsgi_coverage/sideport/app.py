@@ -57,12 +57,12 @@ class ProgramControl(Control):
         Raises:
             RefreshBusyError, StorageError: nothing could be collected; nothing is lost.
         """
-        gathering = self._program.ask_all("publish", wait=wait)
+        gathering, fleet = self._ask_all("publish", wait=wait)
         with (
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._program.private) as folder,
         ):
-            inputs = self._inputs(gathering)
+            inputs = self._inputs(gathering, fleet=fleet)
             dumped, warnings = dump(inputs, folder)
         return {
             "coverage_data": base64.b64encode(dumped).decode(),

@@ -84,6 +84,7 @@ class StandInWorker:
 
     def __init__(self, home: Path) -> None:
         self.id = MINE.id
+        self.host = MINE.host
         self.home = self.private = home
         self.autosave_interval = 30.0
         self.problems: list[str] = []

@@ -41,6 +41,8 @@ FACTS_OF = {
     "paused": Facts(paused_since="2026-11-21T10:00:00+00:00"),
     "not-writable": Facts(not_writable={"/srv/shop": "the file system is read-only"}),
     "no-descriptors": Facts(has_descriptors=False),
+    "store-away": Facts(fleet={"problem": "redis://a is away", "since": "2026-11-01T10:00:00"}),
+    "store-lost": Facts(fleet={"problem": None, "lost_at": "2026-11-01T10:00:00"}),
 }
 
 

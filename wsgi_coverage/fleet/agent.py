@@ -1,0 +1,454 @@
+"""The agent of a host: the one process there that talks to the fleet's store.
+
+A worker starts it, and it goes on until the last process of the host that marks lines has ended.
+Every second or so it tells the store that the host is there, hears what holds for all hosts, and
+sends what has run since; it answers calls of other hosts for its workers, and hands on the calls of
+its workers. While the store is away, lines stay in the host's memory and data files.
+
+Concurrency: three kinds of threads: the first sends and hears; one answers calls of other hosts;
+some answer this host's workers. `_lock` is held over each change of the host's epoch or of what has
+been sent, and never while other hosts are waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+from wsgi_coverage import clock
+from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
+from wsgi_coverage.fleet import content
+from wsgi_coverage.fleet.host import GoneError, Host, Joined
+from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
+from wsgi_coverage.model import JsonObject, Pause, WorkerState
+from wsgi_coverage.store import redis
+from wsgi_coverage.store.channel import Listener
+from wsgi_coverage.store.file_lock import locked
+from wsgi_coverage.store.memory import open_if_there
+from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError
+from wsgi_coverage.system import own_files
+
+LOCK = "agent.lock"  # in the private folder
+BEAT = 1.0  # seconds between two looks at the store
+JITTER = 0.25  # of these, so that a thousand hosts do not come at once
+LEASE = 10.0  # seconds after the last look, after which workers start another agent
+LAST_TRY = 10.0  # seconds to send what is left, once the last process has ended
+AWAY = 5.0  # seconds between two tries while the store is away, at most
+BACK = 2 * AWAY  # seconds after a loss in which every host that runs comes back
+THREADS = 4  # for calls of this host's workers
+CALLED = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
+SERVED = 1.0  # seconds between two looks whether this is the end
+OWN_WAIT = 2.0  # seconds for this host's workers to do what the fleet has done
+EMPTY = Content(lines={}, arcs={})
+
+FOREIGN = (
+    "the namespace {} of {} is used by another program, or by another version of this one: "
+    "choose another store_namespace"
+)
+LOST = (
+    "data of this fleet was lost in the store at {}: lines that only processes ran which had ended "
+    "by then are not counted, until a reset"
+)
+SILENT = "its host does not answer"
+
+
+def serve(about: FleetHost) -> None:
+    """Be the agent of a host until its last process has ended; nothing where there is one."""
+    with contextlib.suppress(TimeoutError, FileNotFoundError), locked(about.private / LOCK, 0.0):
+        try:
+            _Agent(about).run()
+        finally:
+            (about.private / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                about.private.rmdir()
+
+
+class _Agent:
+    def __init__(self, about: FleetHost) -> None:
+        self._about = about
+        self._host = Host(about)
+        self._id = f"{self._host.host}.{os.getpid()}.{os.urandom(4).hex()}"
+        self._store = FleetStore(about.url, about.namespace)
+        self._lock = threading.RLock()
+        self._is_over = threading.Event()
+        self._soon = threading.Event()  # the first thread is to look at once
+        self._standing: FleetStanding | None = None
+        self._hosts: dict[str, JsonObject] = {}
+        self._sent: dict[int, Content] = {}  # by epoch of the fleet: what the store surely has
+        self._counts = (0, 0, 0)  # of what the store had of the current epoch
+        self._made: tuple[bytes | None, ...] = (None, None, None)  # since when
+        self._number = 0  # of hosts
+        # After a loss: how many hosts have to send all again; None: some that had are gone.
+        self._to_mend: int | None = None
+        self._lost_at = 0.0
+        self._before_loss: dict[str, JsonObject] = {}  # hosts that may not be heard again yet
+        self._first: list[object] = []  # as the next, when this agent began
+        self._sent_all: list[object] = []  # of which store, after how many losses
+        self._problem: str | None = "it has not been reached yet"
+        self._since = clock.now_iso()
+        self._last_sent: str | None = None
+
+    def run(self) -> None:
+        """Serve until the end."""
+        listener = Listener(
+            self._about.private,
+            {"id": self._id, "host": self._host.host, "pid": os.getpid()},
+            suffix=AGENT,
+        )
+        try:
+            targets: list[Callable[[], None]] = [self._hear_hosts]
+            targets += [lambda: self._hear_workers(listener)] * THREADS
+            for target in targets:
+                threading.Thread(target=target, daemon=True).start()
+            self._go_on()
+            self._send_the_rest()
+        finally:
+            self._is_over.set()
+            listener.close()
+            (self._about.private / STATE).unlink(missing_ok=True)
+
+    def _go_on(self) -> None:
+        """Look at the store, again and again, until the last process has ended."""
+        delay = BEAT
+        while self._has_work():
+            is_there = self._look()
+            delay = BEAT if is_there else min(2 * delay, AWAY)
+            self._soon.wait(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+            self._soon.clear()
+
+    def _has_work(self) -> bool:
+        memory = open_if_there(self._about.private)
+        if memory is None or not self._host.has_workers:
+            return False
+        memory.lease(time.monotonic() + LEASE)
+        return True
+
+    def _send_the_rest(self) -> None:
+        """The last process has ended: send what its end has saved, and take this host's leave."""
+        deadline = time.monotonic() + LAST_TRY
+        while not self._look() and time.monotonic() < deadline:
+            if self._standing is None:
+                break  # it was never there; the next start sends what is in data files
+            time.sleep(BEAT)
+        with contextlib.suppress(StoreUnavailableError, ForeignError):
+            self._store.forget_hosts(self._id)
+
+    # The store
+
+    def _look(self) -> bool:
+        """Hear what holds for all hosts, and send what is new; tell whether the store is there."""
+        try:
+            self._exchange()
+            problem = None
+        except StoreUnavailableError as error:
+            problem = str(error)
+        except ForeignError:
+            problem = FOREIGN.format(self._about.namespace, self._about.url)
+        except (redis.GoneError, GoneError):
+            problem = self._problem  # the next look finds out
+        except (WsgiCoverageError, OSError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if (problem is None) is not (self._problem is None):
+            self._since = clock.now_iso()
+        self._problem = problem
+        self._tell_state()
+        return problem is None
+
+    def _exchange(self, wait: float = OWN_WAIT) -> list[WorkerState]:
+        """Do here what all hosts have done, and send what is new.
+
+        Args:
+            wait: seconds for this host's workers to do it, where there is something to do.
+
+        Returns:
+            The states of its workers, where there was.
+        """
+        with self._lock:
+            standing = self._standing or self._store.join()
+            beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
+            # Where there is no standing, the store has lost everything.
+            standing = self._checked(beat, beat.standing or self._store.join())
+            states = self._align(standing, wait)
+            self._send()
+            self._mend(standing)
+        return states
+
+    def _about_this_host(self) -> JsonObject:
+        living = [each for memory in self._host.memories.own() for each in memory.table.living()]
+        return {
+            "host": self._host.host,
+            "release": self._about.release,
+            "workers": len(living),
+            "engine": self._about.engine,
+            "state": "paused" if self._host.is_paused else "measuring",
+            "first": self._first,
+            "sent": self._sent_all,
+        }
+
+    def _align(self, standing: FleetStanding, wait: float) -> list[WorkerState]:
+        """Have this host do what the fleet has done."""
+        host = self._host
+        host.look()
+        joined, verb = host.joined, None
+        if joined is None or joined.id != standing.id:
+            self._sent.clear()
+            host.join(Joined(standing.id, ((standing.epoch, host.store.epoch()),)))
+        elif standing.epoch > joined.fleet:
+            verb = "collect" if standing.oldest <= joined.fleet else "reset"
+            host.follow(standing)
+        elif joined.local != host.store.epoch():
+            # Somebody has reset the data files of this host alone.
+            epochs = (*joined.epochs[:-1], (joined.fleet, host.store.epoch()))
+            host.join(joined._replace(epochs=epochs))
+            self._sent.clear()
+        if host.pause(standing):
+            verb = verb or ("pause" if standing.is_paused else "resume")
+        # Workers with threads are called; the others hear of it at their next request.
+        states = host.ask(verb, wait=wait) if verb else []
+        if verb == "collect":
+            host.note_counted()
+        joined = host.joined
+        if joined is not None and standing.oldest == standing.epoch and len(joined.epochs) > 1:
+            host.end_collecting()
+            host.join(joined._replace(epochs=joined.epochs[-1:]))
+        self._standing = standing
+        self._sent = {epoch: c for epoch, c in self._sent.items() if epoch >= standing.oldest}
+        return states
+
+    def _checked(self, beat: Beat, standing: FleetStanding) -> FleetStanding:
+        """Notice that something is gone: of one epoch there can only be more."""
+        known, counts = self._standing, beat.counts
+        if known is None:
+            self._number = beat.hosts
+            self._first = [standing.id, standing.losses]
+            return standing
+        is_less = any(now < before for now, before in zip(counts, self._counts, strict=True))
+        is_same = (standing.id, standing.epoch) == (known.id, known.epoch)
+        # They are of the epoch that was known, which may be over.
+        made = zip(beat.made, self._made, strict=True)
+        is_anew = any(before not in (None, now) for now, before in made)
+        self._counts = counts if is_same else (0, 0, 0)
+        self._made = beat.made if is_same else (None, None, None)
+        is_loss = standing.id != known.id or (is_same and (is_less or is_anew))
+        if is_loss or standing.losses != known.losses:
+            self._sent.clear()
+            self._lost_at = time.monotonic()
+            if not known.lost:
+                self._to_mend = None if known.departed else self._number
+                self._before_loss = self._hosts
+        if is_loss:
+            standing = standing._replace(lost=clock.now_iso(), losses=standing.losses + 1)
+            self._store.note_loss(standing.lost)
+        if not standing.lost:
+            self._number, self._before_loss = beat.hosts, {}
+        return standing
+
+    def _mend(self, standing: FleetStanding) -> None:
+        """After a loss: note when all hosts that had sent something have sent it again."""
+        self._sent_all = [standing.id, standing.losses]
+        if self._to_mend is None or not standing.lost:
+            return
+        if time.monotonic() < self._lost_at + BACK:
+            return  # one that had come just before it may be about to come back
+        old = [each for each in self._store.hosts().values() if each.get("first") != self._sent_all]
+        again = [each for each in old if each.get("sent") == self._sent_all]
+        if len(old) == len(again) >= self._to_mend:
+            self._store.note_mended(standing)
+
+    def _send(self) -> None:
+        """Send what is new since the last time, of every epoch that counts."""
+        standing, joined = self._standing, self._host.joined
+        if standing is None or joined is None:
+            return
+        ends = [local for _, local in joined.epochs[1:]] + [None]
+        for (fleet, local), before in zip(joined.epochs, ends, strict=True):
+            if fleet < standing.oldest:
+                continue
+            mine = self._host.content(since=local, before=before)
+            if mine is (sent := self._sent.get(fleet, EMPTY)):
+                continue
+            news = content.without(mine, sent)
+            if news.lines or news.arcs:
+                self._send_news(standing, fleet, news)
+                self._last_sent = clock.now_iso()
+            self._sent[fleet] = mine
+
+    def _send_news(self, standing: FleetStanding, epoch: int, news: Content) -> None:
+        """Send what the store lacks; what other hosts have sent is not sent again."""
+        known = self._store.known(epoch, [*news.lines])
+        lines = content.without(Content(lines=news.lines, arcs={}), known).lines
+        self._store.add(standing, epoch, Content(lines=lines, arcs=news.arcs))
+
+    def _tell_state(self) -> None:
+        """Write for /health how it stands."""
+        state = {
+            "store": str(self._about.url),
+            "namespace": self._about.namespace,
+            "state": "connected" if self._problem is None else "away",
+            "since": self._since,
+            "problem": self._problem,
+            "sent_at": self._last_sent,
+            "lost_at": (self._standing.lost or None) if self._standing else None,
+            "hosts": [
+                {key: about.get(key) for key in ("host", "release", "workers", "engine", "state")}
+                for _, about in sorted(self._hosts.items())
+            ],
+        }
+        with contextlib.suppress(OSError):
+            own_files.replace(self._about.private / STATE, json.dumps(state))
+
+    # Calls of other hosts
+
+    def _hear_hosts(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                with self._store.listening() as next_call:
+                    while not self._is_over.is_set():
+                        call = next_call(SERVED)
+                        if call is not None and call.get("from") != self._id:
+                            self._answer(call)
+            except (StoreUnavailableError, ForeignError):
+                self._is_over.wait(BEAT)
+
+    def _answer(self, call: JsonObject) -> None:
+        try:
+            states = self._do(str(call["verb"]), float(call["wait"]))
+            answer: JsonObject = {"states": [asdict(each) for each in states], "error": None}
+        except (StoreUnavailableError, ForeignError, redis.GoneError, KeyError, ValueError):
+            return  # it is named as silent
+        except (WsgiCoverageError, OSError, GoneError) as error:
+            answer = {"states": [], "error": f"{type(error).__name__}: {error}"}
+        self._store.answer(str(call["id"]), {"id": self._id, "host": self._host.host, **answer})
+
+    def _do(self, verb: str, wait: float) -> list[WorkerState]:
+        """Do on this host what all hosts are asked for; return the states of its workers."""
+        if verb in ("publish", "status"):
+            states = self._host.ask(verb, wait=wait)
+            if verb == "publish":
+                self._exchange()
+            return states
+        # What is to be done is in the standing, and may have been done by now.
+        return self._exchange(wait) or self._host.ask("status", wait=wait)
+
+    # Calls of this host's workers
+
+    def _hear_workers(self, listener: Listener) -> None:
+        while not self._is_over.is_set():
+            try:
+                listener.serve(SERVED, self._answer_worker)
+            except OSError:
+                if self._is_over.wait(SERVED):
+                    return
+
+    def _answer_worker(self, call: Any) -> JsonObject:
+        """Do what a worker asks of the whole fleet; the answer is in a file."""
+        verb, wait = str(call["verb"]), float(call["wait"])
+        try:
+            answer = self._ask_fleet(verb, wait)
+        except (StoreUnavailableError, ForeignError, redis.GoneError) as error:
+            self._soon.set()
+            why = str(error) or FOREIGN.format(self._about.namespace, self._about.url)
+            answer = FleetAnswer(refused=why)
+        except WsgiCoverageError as error:
+            answer = FleetAnswer(error=error)
+        path = self._about.private / f"{os.getpid()}-{os.urandom(4).hex()}{ANSWER}"
+        own_files.write(path, pickle.dumps(answer))
+        return {"path": str(path)}
+
+    def _ask_fleet(self, verb: str, wait: float) -> FleetAnswer:
+        with self._lock:
+            self._exchange()
+            states = self._exchange(wait) if self._changes(verb) else []
+            standing = self._standing
+        assert standing is not None  # noqa: S101  for the type checkers
+        self._hosts = self._store.hosts()
+        others = {**self._before_loss, **self._hosts}
+        others.pop(self._id, None)
+        self._tell_state()
+        call_id = os.urandom(8).hex()
+        self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
+        deadline = time.monotonic() + wait + CALLED
+        answers = _parsed(self._store.answers(call_id, others, deadline))
+        problems = []
+        for key, about in others.items():
+            if key not in answers:
+                states.append(_silent(str(about.get("host")), key))
+        for its, error in answers.values():
+            states += its
+            problems += [error] if error else []
+        ended_at = clock.now()
+        if standing.lost:
+            problems.append(LOST.format(standing.lost))
+        return FleetAnswer(
+            states=tuple(states),
+            problems=tuple(problems),
+            ended_at=ended_at,
+            reading=self._reading(verb),
+        )
+
+    def _changes(self, verb: str) -> bool:
+        """Write into the store what a worker asks of all hosts; False: nothing is to be changed."""
+        standing, now = self._standing, clock.now_iso()
+        assert standing is not None  # noqa: S101  for the type checkers
+        if verb in ("reset", "collect"):
+            self._store.begin_epoch(standing, collecting=verb == "collect", began_at=now)
+        elif verb == "end-collecting":
+            self._store.end_collecting(standing)
+        elif verb == "pause" and not standing.is_paused:
+            pause = Pause(began_at=now, ended_at=None)
+            self._store.set_pauses([*standing.pauses, pause])
+        elif verb == "resume" and standing.is_paused:
+            ended = replace(standing.pauses[-1], ended_at=now)
+            self._store.set_pauses([*standing.pauses[:-1], ended])
+        else:
+            return verb in ("pause", "resume")
+        return True
+
+    def _reading(self, verb: str) -> Any:
+        """What has run on all hosts, where a report is to be made of it."""
+        if verb not in ("publish", "collect"):
+            return None
+        with self._lock:
+            standing, joined = self._standing, self._host.joined
+        if standing is None or joined is None:
+            return None
+        last = standing.epoch if verb == "collect" else standing.epoch + 1
+        found = self._store.content(range(standing.oldest, last))
+        return content.as_reading(
+            found,
+            name=f"fleet {self._about.namespace}",
+            epoch=joined.local,
+            static=self._about.static,
+            root=self._about.root,
+        )
+
+
+def _parsed(answers: Iterable[JsonObject]) -> dict[str, tuple[list[WorkerState], str]]:
+    """The states of each host's workers, by its id, and what went wrong there, if anything."""
+    out = {}
+    for each in answers:
+        with contextlib.suppress(KeyError, TypeError):  # of another version: as if it was silent
+            states = [WorkerState(**state) for state in each["states"]]
+            error = f"{each['host']}: {each['error']}" if each["error"] else ""
+            out[str(each["id"])] = states, error
+    return out
+
+
+def _silent(host: str, identity: str) -> WorkerState:
+    return WorkerState(
+        id=identity,
+        host=host,
+        pid=int(identity.rsplit(".", 2)[1]),
+        state="silent",
+        published_at=None,
+        fresh=False,
+        error=SILENT,
+    )

@@ -1,0 +1,204 @@
+"""A worker and the agent of its host: start it, call it, read its answer. No redis here.
+
+Concurrency: `Fleet` may be used by any thread; the worker's rule holds for starting the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsgi_coverage import clock
+from wsgi_coverage.data import workdir
+from wsgi_coverage.errors import StoreUnavailableError
+from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
+from wsgi_coverage.model import Gathering, JsonObject, WorkerState
+from wsgi_coverage.offload import child
+from wsgi_coverage.store.channel import call_all
+
+if TYPE_CHECKING:
+    from wsgi_coverage.collect.worker import Worker
+    from wsgi_coverage.data.reading import Reading
+    from wsgi_coverage.settings import Settings
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+STARTING = 10.0  # seconds for an agent that was just started to listen
+AGAIN = 0.02  # seconds between two looks
+BEYOND = 15.0  # seconds for its answer, beside what it waits for others
+AWAY = "only what this host has executed is counted: {}"
+NO_PYTHON = "no Python can be started for the process that talks to the store: {}"
+NO_AGENT = "the process that talks to the store does not answer"
+
+
+class Fleet:
+    """The fleet that this process's host belongs to.
+
+    Args:
+        worker: of this process.
+        settings: say where the store is.
+    """
+
+    def __init__(self, worker: Worker, settings: Settings) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._logged: str | None = None  # the last problem
+
+    def see_to_agent(self) -> None:
+        """Start the agent of this host, where there seems to be none.
+
+        Raises:
+            StoreUnavailableError: there is no Python to run it.
+        """
+        self._log(self.state()["problem"])
+        memory = self._worker.memory
+        if time.monotonic() < memory.leased_until:
+            return
+        memory.lease(time.monotonic() + STARTING)
+        try:
+            # It takes its job from the socket, and does not look whether that stays open.
+            child.begin(_serve, self._about()).let_go()
+        except child.NoInterpreterError as error:
+            raise StoreUnavailableError(NO_PYTHON.format(error)) from error
+
+    def _log(self, problem: str | None) -> None:
+        if problem != self._logged:
+            self._logged = problem
+            if problem is None:
+                log.info("the store of the fleet is there again")
+            else:
+                log.warning(
+                    "lines are kept here until the store of the fleet is there: %s", problem
+                )
+
+    def _about(self) -> FleetHost:
+        worker, settings = self._worker, self._settings
+        assert settings.store is not None  # noqa: S101  for the type checkers
+        static = worker.engine.coverage.get_option("run:context")
+        relative = worker.engine.coverage.get_option("run:relative_files")
+        return FleetHost(
+            url=settings.store,
+            namespace=settings.store_namespace,
+            release=settings.release,
+            data_file=worker.engine.data_file,
+            private=worker.memory.folder,
+            cache_dir=worker.home / settings.cache_dir,
+            static=None if static is None else str(static),
+            engine=worker.engine.measuring.engine,
+            root=None if relative else workdir.here(""),
+        )
+
+    def ask(self, verb: str, *, wait: float) -> FleetAnswer:
+        """Have every host do one thing, this one, by its agent, included.
+
+        Args:
+            verb: publish, status, reset, collect, end-collecting, pause or resume.
+            wait: seconds for each host to wait for its workers.
+
+        Raises:
+            WsgiCoverageError: this host could not do it.
+        """
+        self.see_to_agent()
+        deadline = time.monotonic() + STARTING
+        folder, call = self._worker.memory.folder, {"verb": verb, "wait": wait}
+        while True:
+            answers = call_all(folder, call, wait=wait + BEYOND, suffix=AGENT)
+            if answers or time.monotonic() > deadline:
+                break
+            time.sleep(AGAIN)
+        for each in answers:
+            if each["answered"]:
+                return _read(Path(each["path"]))
+        return FleetAnswer(refused=NO_AGENT)
+
+    def change(self, verb: str, *, wait: float) -> FleetAnswer:
+        """As `ask`, for what changes something.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used; nothing was changed.
+        """
+        answer = self.ask(verb, wait=wait)
+        if answer.refused is not None:
+            raise StoreUnavailableError(f"nothing was changed: {answer.refused}")
+        return answer
+
+    def state(self) -> JsonObject:
+        """How it stands with the store, for /health."""
+        try:
+            path = self._worker.memory.folder / STATE
+            found: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {
+                "store": str(self._settings.store),
+                "namespace": self._settings.store_namespace,
+                "state": "starting",
+                "since": None,
+                "problem": None,
+                "sent_at": None,
+                "lost_at": None,
+                "hosts": [],
+            }
+        return found
+
+
+def joined(own: Gathering, answer: FleetAnswer) -> Gathering:
+    """What this host's workers have answered, and those of the others.
+
+    Args:
+        own: of this host.
+        answer: of its agent.
+    """
+    if answer.refused is not None:
+        return replace(own, problems=(*own.problems, AWAY.format(answer.refused)))
+    known = {each.id for each in own.workers}
+    others = [each for each in answer.states if each.id not in known]
+    return Gathering(
+        workers=_in_order([*own.workers, *others]),
+        ended_at=answer.ended_at or own.ended_at,
+        problems=(*own.problems, *answer.problems),
+    )
+
+
+def gathering_of(answer: FleetAnswer) -> Gathering:
+    """What the workers of all hosts have answered."""
+    return Gathering(
+        workers=_in_order(answer.states),
+        ended_at=answer.ended_at or clock.now(),
+        problems=answer.problems,
+    )
+
+
+def _in_order(states: Sequence[WorkerState]) -> tuple[WorkerState, ...]:
+    return tuple(sorted(states, key=lambda each: (each.host, each.pid)))
+
+
+def reading_of(answer: FleetAnswer) -> list[Reading]:
+    """What has run on all hosts; empty where it is not known."""
+    return [] if answer.reading is None else [answer.reading]
+
+
+def _read(path: Path) -> FleetAnswer:
+    try:
+        answer = pickle.loads(path.read_bytes())  # noqa: S301  the agent's, in the private folder
+    except OSError:
+        return FleetAnswer(refused=NO_AGENT)
+    with contextlib.suppress(OSError):
+        path.unlink()
+    assert isinstance(answer, FleetAnswer)  # noqa: S101
+    if answer.error is not None:
+        raise answer.error
+    return answer
+
+
+def _serve(about: FleetHost) -> None:
+    """In the agent: imports redis."""
+    from wsgi_coverage.fleet import agent
+
+    agent.serve(about)
