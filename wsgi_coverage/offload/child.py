@@ -35,6 +35,7 @@ SCRIPT = Path(child_main.__file__)
 TICK = 0.2  # seconds between signs of life while the child is waited for
 SILENCE = 120.0  # seconds without a message, after which the child is taken for stuck
 GREETING = 30.0  # seconds for an interpreter to show itself
+WAKING = 2.0  # seconds for a process that waits to do so; it may be stopped, or another program
 MAX_LINE = 16_000_000  # bytes; a message is far shorter
 
 T = TypeVar("T")
@@ -79,8 +80,9 @@ def call(
     job = _job((function, arguments, keywords), circumstances, place=place)
     reasons = []
     for name, start in _starts(place):
+        greeting = WAKING if name == place else GREETING
         try:
-            value: T = _call(start, job, tick=tick, silence=silence)
+            value: T = _call(start, job, tick=tick, greeting=greeting, silence=silence)
             return value
         except _WrongInterpreterError as error:
             if name != place:
@@ -203,13 +205,16 @@ def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Peer]]]:
         yield executable, partial(Process, interpreter.command(executable, SCRIPT), env)
 
 
-def _call(start: Callable[[], Peer], job: bytes, *, tick: Tick, silence: float) -> Any:
+def _call(
+    start: Callable[[], Peer], job: bytes, *, tick: Tick, greeting: float, silence: float
+) -> Any:
     try:
         process = start()
     except OSError as error:
         raise _WrongInterpreterError(f"does not start: {error.strerror}") from error
     with contextlib.closing(process):
-        return _Conversation(process).until_value(job, tick=tick, silence=silence)
+        conversation = _Conversation(process)
+        return conversation.until_value(job, tick=tick, greeting=greeting, silence=silence)
 
 
 class _Conversation:
@@ -221,8 +226,15 @@ class _Conversation:
         self._greeted = False
         self._is_child = True  # as far as it is known: its end may be seen
 
-    def until_value(self, job: bytes, *, tick: Tick, silence: float) -> Any:
-        """Send the job, wait for the result, and return it."""
+    def until_value(self, job: bytes, *, tick: Tick, greeting: float, silence: float) -> Any:
+        """Send the job, wait for the result, and return it.
+
+        Args:
+            job: header, function and arguments.
+            tick: called a few times a second.
+            greeting: seconds until it has to have shown itself, whatever else it sends.
+            silence: seconds without a message, from then on.
+        """
         process = self._process
         left = memoryview(job)
         heard = time.monotonic()
@@ -230,7 +242,7 @@ class _Conversation:
             selector.register(process.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
             if process.stderr is not None:
                 selector.register(process.stderr, selectors.EVENT_READ)
-            while time.monotonic() - heard < (silence if self._greeted else GREETING):
+            while time.monotonic() - heard < (silence if self._greeted else greeting):
                 ready = {key.fd: mask for key, mask in selector.select(TICK)}
                 tick()
                 if (
@@ -249,12 +261,15 @@ class _Conversation:
                 if ended or mask & selectors.EVENT_READ:
                     chunk = process.receive()
                     if chunk:
-                        heard = time.monotonic()
                         for message in self._messages(chunk):
                             if message["kind"] == "value":
                                 return message["value"]
+                        if self._greeted:
+                            heard = time.monotonic()
                     elif ended or chunk is not None:
                         raise self._failure(f"{process.ending()} before it was done")
+        if not self._greeted:
+            process.shun()
         raise self._failure(f"sent no message for {time.monotonic() - heard:.0f} seconds")
 
     def _messages(self, chunk: bytes) -> Iterator[JsonObject]:

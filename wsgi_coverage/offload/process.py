@@ -39,10 +39,12 @@ class Peer:
 
     Args:
         connected: the socket, which does not block.
+        path: where others may connect to it; None: nowhere.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, path: str | None = None) -> None:
         self.socket: socket.socket = connected
+        self._path = path
 
     def send(self, data: memoryview) -> int:
         """Send what the socket takes; return how many bytes, or all of them where it is closed."""
@@ -83,6 +85,12 @@ class Peer:
         """Tell whether it is known to have ended; if not, the end of its socket tells."""
         return False
 
+    def shun(self) -> None:
+        """Have nobody connect to it any more, because it does not answer."""
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                Path(self._path).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Close the socket; it ends then, if it has not done what was asked for."""
         self.socket.close()
@@ -106,7 +114,7 @@ def waiting(path: str) -> Peer:
         if isinstance(error, ConnectionRefusedError):  # it was killed
             Path(path).unlink(missing_ok=True)
         raise
-    return Peer(connected)
+    return Peer(connected, path)
 
 
 class Process(Peer):

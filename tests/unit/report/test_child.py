@@ -5,6 +5,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -555,6 +556,50 @@ def test_one_that_dies_is_replaced(waiting: Path, jobs: Any, when: str) -> None:
 
     assert again != pid
     assert one_that_waits(jobs) == call(jobs.who, waits=True)[0]
+
+
+def test_one_that_is_stopped_costs_two_seconds_once(waiting: Path, jobs: Any) -> None:
+    pid = one_that_waits(jobs)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        another, _ = call(jobs.who, waits=True)
+        first, began = time.monotonic() - began, time.monotonic()
+        call(jobs.who, waits=True)
+        second = time.monotonic() - began
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert another != pid
+    assert first < child.GREETING / 2
+    assert second < child.WAKING
+    assert has_ended(pid)
+
+
+@pytest.mark.parametrize("answer", [b"", b"no message", b"\xff\n", b"[]\n"])
+def test_another_program_that_listens_there_holds_nobody_up(
+    waiting: Path, jobs: Any, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "WAKING", 0.5)
+    pid = one_that_waits(jobs)
+    [place] = sockets(waiting)
+    place.unlink()
+    assert has_ended(pid)
+
+    def chatter(connected: socket.socket) -> None:
+        with connected, contextlib.suppress(OSError):
+            for _ in range(100):
+                connected.sendall(answer)
+                time.sleep(0.1)
+
+    with socket.socket(socket.AF_UNIX) as other, ThreadPoolExecutor(1) as pool:
+        other.bind(str(place))
+        other.listen()
+        pool.submit(lambda: chatter(other.accept()[0]))
+        began = time.monotonic()
+
+        assert call(jobs.print_and_return, waits=True) == "value"
+        assert time.monotonic() - began < 5
 
 
 def test_calls_at_the_same_time_are_done_by_several(waiting: Path, jobs: Any) -> None:
