@@ -50,19 +50,27 @@ class Worker:
         self._due = 0.0
 
     def job(self) -> tuple[dict[str, Any], bytes]:
-        """What the worker wants: a header, and the pickled call; ends this process if it is gone.
+        """What the worker wants: a header, and the pickled call.
+
+        Ends this process where the worker is gone, or is of another Python, which it is told.
+        """
+        with open(0, "rb", closefd=False) as given:
+            header: dict[str, Any] = json.loads(given.readline() or "null") or os._exit(1)
+            pickled = given.read(header["size"])
+        if len(pickled) < header["size"]:
+            os._exit(1)
+        if header["version"] != python_version():
+            self.greet()
+            os._exit(1)
+        return header, pickled
+
+    def greet(self) -> None:
+        """Tell the worker which Python this is.
 
         Raises:
             OSError: the worker has closed the channel.
         """
-        with open(0, "rb", closefd=False) as given:
-            header: dict[str, Any] = json.loads(given.readline() or "null") or os._exit(1)
-            if not header["outlives"]:  # who has ended cannot be told, and is not to be
-                self.tell("hello", version=python_version())
-            pickled = given.read(header["size"])
-        if header["version"] != python_version() or len(pickled) < header["size"]:
-            os._exit(1)  # another Python than the worker's, or the worker is gone
-        return header, pickled
+        self.tell("hello", version=python_version())
 
     def close(self) -> None:
         """Close the channel, as far as it is not the standard input."""
@@ -97,7 +105,8 @@ def main() -> None:
         done = threading.Event()
         if not header["outlives"]:
             watch = threading.Thread(target=_end_with_the_worker, args=(parent, done), daemon=True)
-            watch.start()
+            watch.start()  # where no thread can be, this is of no use, and ends without a greeting
+            worker.greet()
             gc.set_threshold(GARBAGE)
         listener = None
         try:
@@ -110,15 +119,18 @@ def main() -> None:
             listener = _listen(header["waiting"]) if header["waiting"] else None
             if listener is not None and parent is not None:
                 worker.tell("waits")
-                _leave_the_worker()
-                parent = None
+                if _leaves_the_worker():
+                    parent = None
+                else:
+                    _stop_listening(listener, header["waiting"])
+                    listener = None
             done.set()  # what comes from now on is the next job
             worker.tell("value", pickle=value)
         except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
+            if listener is not None:
+                _stop_listening(listener, header["waiting"])
             with contextlib.suppress(OSError):  # it has ended
                 worker.tell("error", **_described(error))
-            if listener is not None:
-                Path(header["waiting"]).unlink(missing_ok=True)
             os._exit(0)
         worker.close()
         if listener is None or not _has_next(listener, header["waiting"], header["worker"]):
@@ -168,12 +180,23 @@ def _listen(place: str) -> socket.socket | None:
     return None
 
 
-def _leave_the_worker() -> None:
-    """Go on in a process that is no child of the worker's; the one that was ends."""
+def _stop_listening(listener: socket.socket, place: str) -> None:
+    """Close the socket right after `_listen`, when nobody else can have taken its place."""
+    listener.close()
+    with contextlib.suppress(OSError):
+        os.unlink(place)  # noqa: PTH108
+
+
+def _leaves_the_worker() -> bool:
+    """Go on in a process that is no child of the worker's; False: the system refuses one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the thread that watches does not matter in it
-        if os.fork():
-            os._exit(0)
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError:
+            return False
+    return True
 
 
 def _has_next(listener: socket.socket, place: str, worker: int) -> bool:

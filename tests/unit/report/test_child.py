@@ -86,6 +86,13 @@ def finish(times, mark):
 def who():
     return os.getpid(), os.getppid()
 
+def forbid_forks():
+    def refused():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    os.fork = refused
+    return os.getpid()
+
 def take(size):
     global taken
     taken = bytes(1) * size
@@ -414,6 +421,23 @@ def test_where_no_python_is_that_is_said(jobs: Any, monkeypatch: pytest.MonkeyPa
         call(jobs.print_and_return)
 
 
+def test_one_that_can_start_no_thread_is_passed_over(
+    jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f"""#!{sys.executable}
+import runpy, sys, threading
+def refused(_): raise RuntimeError("can't start new thread")
+threading.Thread.start = refused
+runpy.run_path(sys.argv[-1], run_name="__main__")
+""")
+    python.chmod(0o700)
+    monkeypatch.setattr(interpreter, "candidates", lambda: [str(python)])
+
+    with pytest.raises(child.NoInterpreterError, match="can't start new thread"):
+        call(jobs.print_and_return)
+
+
 @pytest.fixture
 def waiting(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder in which processes wait; it is empty, and its path is short."""
@@ -600,6 +624,13 @@ def test_another_program_that_listens_there_holds_nobody_up(
 
         assert call(jobs.print_and_return, waits=True) == "value"
         assert time.monotonic() - began < 5
+
+
+def test_one_that_cannot_fork_does_not_wait_and_its_value_counts(waiting: Path, jobs: Any) -> None:
+    pid = call(jobs.forbid_forks, waits=True)
+
+    assert has_ended(pid)
+    assert sockets(waiting) == []
 
 
 def test_calls_at_the_same_time_are_done_by_several(waiting: Path, jobs: Any) -> None:
