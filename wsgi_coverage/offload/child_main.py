@@ -112,7 +112,8 @@ def main() -> None:
         try:
             if parent is not None:
                 _be_modest()
-                _prepare(header)
+                _prepare_imports(header)
+            _enter(header["folder"])
             # Who has it outlive him listens at the end only, and the channel would be full by then.
             tell = None if header["outlives"] else worker.tell_files
             value = base64.b64encode(_work(pickled, tell)).decode()
@@ -241,11 +242,11 @@ def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
     return False
 
 
-def _prepare(header: dict[str, Any]) -> None:
-    _prepare_imports(header)
-    if header["folder"] is not None:
+def _enter(folder: str | None) -> None:
+    """Work in the worker's folder, which may be another one by its name than for the last job."""
+    if folder is not None:
         with contextlib.suppress(OSError):  # it was removed
-            os.chdir(header["folder"])
+            os.chdir(folder)
 
 
 def _prepare_imports(header: dict[str, Any]) -> None:

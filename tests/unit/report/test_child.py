@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, is_disk_full
 from wsgi_coverage.offload import child, child_main, interpreter, process, progress
 from wsgi_coverage.store import private
@@ -564,6 +565,22 @@ def test_it_does_no_call_that_would_start_another_process(
         monkeypatch.chdir(tmp_path)
 
     assert call(jobs.who, waits=True)[0] != pid
+
+
+def test_it_works_in_the_folder_that_has_the_name_now(
+    waiting: Path, jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "current"
+    folder.mkdir()
+    monkeypatch.setattr(workdir, "_folder", str(folder))
+    pid = one_that_waits(jobs)
+    folder.rename(tmp_path / "before")
+    folder.mkdir()
+
+    about = call(jobs.about, waits=True)
+
+    assert about["pid"] == pid
+    assert about["cwd"] == str(folder)
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
