@@ -28,6 +28,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
 from wsgi_coverage.offload.process import CHUNK, Peer, Process, start_apart, waiting
 from wsgi_coverage.store import private
+from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -37,6 +38,8 @@ SILENCE = 120.0  # seconds without a message, after which the child is taken for
 GREETING = 30.0  # seconds for an interpreter to show itself
 WAKING = 2.0  # seconds for a process that waits to do so; it may be stopped, or another program
 MAX_LINE = 16_000_000  # bytes; a message is far shorter
+
+INSTALLED = own_files.changed_at(SCRIPT)  # what this process runs; an upgrade changes the file
 
 T = TypeVar("T")
 Tick = Callable[[], object]
@@ -184,8 +187,11 @@ def _circumstances(*, plugins: bool) -> JsonObject:
 def _place(circumstances: JsonObject) -> str | None:
     """Where a process listens that was started for such a call; None: none is to.
 
-    A process that is the first of a container would be given what is no child of anybody's.
+    A process that is the first of a container would be given what is no child of anybody's. One
+    that was started before an upgrade, of this package or of coverage.py, has the old modules.
     """
+    from wsgi_coverage.compat import names  # coverage.py; this process may have had no need of it
+
     if os.getpid() == 1:
         return None
     try:
@@ -193,7 +199,8 @@ def _place(circumstances: JsonObject) -> str | None:
     except OSError:  # it was removed
         return None
     env = sorted(interpreter.environment(os.environ).items())
-    return private.socket_for_user(json.dumps([circumstances, folder, env]))
+    started = [interpreter.command("", SCRIPT), INSTALLED, names.version()]
+    return private.socket_for_user(json.dumps([circumstances, folder, env, started]))
 
 
 def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Peer]]]:

@@ -130,6 +130,14 @@ def _beside(path: Path) -> Iterator[Path]:
         raise
 
 
+def changed_at(path: Path) -> int:
+    """When a file was written, renamed or linked last, in nanoseconds; 0 where it is no file."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:  # in an archive
+        return 0
+
+
 def usual_mode() -> int:
     """The mode of a new file by the umask.
 

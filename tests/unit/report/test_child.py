@@ -16,6 +16,7 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 
 from wsgi_coverage.data import workdir
@@ -554,15 +555,23 @@ sys.stdin.read()
     assert sockets(waiting) == []
 
 
-@pytest.mark.parametrize("change", ["environment", "folder"])
+@pytest.mark.parametrize(
+    "change", ["environment", "folder", "option", "upgrade", "upgrade of coverage.py"]
+)
 def test_it_does_no_call_that_would_start_another_process(
     waiting: Path, jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     pid = one_that_waits(jobs)
     if change == "environment":
         monkeypatch.setenv("SHOP", "x")
-    else:
+    elif change == "folder":
         monkeypatch.chdir(tmp_path)
+    elif change == "option":
+        monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    elif change == "upgrade":
+        monkeypatch.setattr(child, "INSTALLED", 1)
+    else:
+        monkeypatch.setattr(coverage, "__version__", "99.0")
 
     assert call(jobs.who, waits=True)[0] != pid
 
