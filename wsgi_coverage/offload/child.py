@@ -4,6 +4,7 @@ The child is another Python (wsgi_coverage.offload.interpreter) that runs child_
 messages tell whether it succeeded; its exit code does not.
 
 Concurrency: a call belongs to one thread. The child ends when the call does, or the worker.
+`_last_place` is only ever replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
-from wsgi_coverage.offload.process import CHUNK, Peer, Process, start_apart, waiting
+from wsgi_coverage.offload.process import CHUNK, Peer, Process, end_waiting, start_apart, waiting
 from wsgi_coverage.store import private
 from wsgi_coverage.system import own_files
 
@@ -43,6 +44,9 @@ INSTALLED = own_files.changed_at(SCRIPT)  # what this process runs; an upgrade c
 
 T = TypeVar("T")
 Tick = Callable[[], object]
+
+
+_last_place: str | None = None  # where the process waits that this one has called last
 
 
 class NoInterpreterError(Exception):
@@ -80,6 +84,7 @@ def call(
     """
     circumstances = _circumstances(plugins=plugins)
     place = _place(circumstances) if waits and not plugins else None
+    _leave_last(place)
     job = _job((function, arguments, keywords), circumstances, place=place)
     reasons = []
     for name, start in _starts(place):
@@ -201,6 +206,19 @@ def _place(circumstances: JsonObject) -> str | None:
     env = sorted(interpreter.environment(os.environ).items())
     started = [interpreter.command("", SCRIPT), INSTALLED, names.version()]
     return private.socket_for_user(json.dumps([circumstances, folder, env, started]))
+
+
+def _leave_last(place: str | None) -> None:
+    """End the process that waits for calls as they were before.
+
+    An application that changes its environment all the time has one wait, not dozens.
+    """
+    global _last_place
+    if place is None:
+        return
+    last, _last_place = _last_place, place
+    if last not in (None, place):
+        end_waiting(last)
 
 
 def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Peer]]]:

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PYTHON = re.compile(r"\.?(python|pypy)[\w.-]*", re.IGNORECASE)
-NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a server
+NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a server or a test
     *("COVERAGE_", "COV_", "WSGI_COVERAGE_", "FLASK_COVERAGE_"),
-    *("PYTHON", "GUNICORN_", "WERKZEUG_", "LISTEN_"),
+    *("PYTHON", "PYTEST_", "GUNICORN_", "WERKZEUG_", "LISTEN_"),
 )
 
 

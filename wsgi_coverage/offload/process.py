@@ -88,8 +88,7 @@ class Peer:
     def shun(self) -> None:
         """Have nobody connect to it any more, because it does not answer."""
         if self._path is not None:
-            with contextlib.suppress(OSError):
-                Path(self._path).unlink(missing_ok=True)
+            end_waiting(self._path)
 
     def close(self) -> None:
         """Close the socket; it ends then, if it has not done what was asked for."""
@@ -112,9 +111,19 @@ def waiting(path: str) -> Peer:
     except OSError as error:
         connected.close()
         if isinstance(error, ConnectionRefusedError):  # it was killed
-            Path(path).unlink(missing_ok=True)
+            end_waiting(path)
         raise
     return Peer(connected, path)
+
+
+def end_waiting(path: str) -> None:
+    """Have the process that listens on a socket end within a second, as far as it waits.
+
+    Args:
+        path: of the socket, which is removed.
+    """
+    with contextlib.suppress(OSError):
+        Path(path).unlink(missing_ok=True)
 
 
 class Process(Peer):

@@ -592,6 +592,29 @@ def test_it_works_in_the_folder_that_has_the_name_now(
     assert about["cwd"] == str(folder)
 
 
+def test_one_waits_however_often_the_environment_changes(
+    waiting: Path, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = []
+    for number in range(3):
+        monkeypatch.setenv("SHOP", str(number))
+        pids.append(one_that_waits(jobs))
+
+    assert len(set(pids)) == 3
+    assert has_ended(pids[0])
+    assert has_ended(pids[1])
+    assert len(sockets(waiting)) == 1
+
+
+def test_a_test_runner_finds_it_there_in_every_test(
+    waiting: Path, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = one_that_waits(jobs)
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "another test")
+
+    assert call(jobs.who, waits=True)[0] == pid
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_one_that_dies_is_replaced(waiting: Path, jobs: Any, when: str) -> None:
     pid = one_that_waits(jobs)
