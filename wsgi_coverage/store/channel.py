@@ -25,7 +25,13 @@ from typing import Any
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import workspace
-from wsgi_coverage.store.private import MAX_ADDRESS, OWN_FILES, is_alive, takes_sockets
+from wsgi_coverage.store.private import (
+    MAX_ADDRESS,
+    OWN_FILES,
+    is_alive,
+    sweep_sockets,
+    takes_sockets,
+)
 from wsgi_coverage.system import own_files
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
@@ -301,8 +307,9 @@ def _sweep(path: Path) -> None:
 def sweep_dead(folder: Path) -> None:
     """Remove the sockets and records of killed processes from the private folder; not their lines.
 
-    Nothing of living ones; raises nothing.
+    Those beside it, too. Nothing of living ones; raises nothing.
     """
+    sweep_sockets()
     workspace.sweep(folder, age=0.0)
     own_files.sweep(folder)
     with contextlib.suppress(OSError):

@@ -20,6 +20,7 @@ import os
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,8 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked
 SHORT = Path("/tmp")  # noqa: S108  likewise
 MAX_ADDRESS = 100  # bytes of a socket's; Linux takes 107, others 103
 SOCKET_NAME = 24  # bytes, at most
+SOCKET = "socket-"  # what those begin with that lie beside the private folders
+SOCKET_AGE = 60.0  # seconds; nobody listens on one of those for longer
 OWN_FILES = Path("/proc/self/fd")
 NAMES = 10  # of the folder in one place; other users may have made some of them first
 IDENTITY = "0123456789abcdef"  # as long as that of an application
@@ -91,9 +94,23 @@ def socket_for_user(purpose: str) -> str | None:
     with contextlib.suppress(OSError):
         where.append(str(Path("/proc/self/ns/mnt").readlink()))  # paths mean the same there
     for top in _own_tops():
-        path = str(top / f"socket-{_digest([*where, purpose])}")
+        path = str(top / f"{SOCKET}{_digest([*where, purpose])}")
         return path if len(os.fsencode(path)) <= MAX_ADDRESS else None
     return None
+
+
+def sweep_sockets() -> None:
+    """Remove sockets of `socket_for_user` whose processes were killed; raises nothing."""
+    for top in _own_tops():
+        with contextlib.suppress(OSError), os.scandir(top) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.name.startswith(SOCKET) and _is_old(entry.stat(follow_symlinks=False)):
+                        os.unlink(entry.path)  # noqa: PTH108
+
+
+def _is_old(status: os.stat_result) -> bool:
+    return time.time() - status.st_mtime > SOCKET_AGE
 
 
 def refused(data_file: Path, used: Path) -> list[str]:

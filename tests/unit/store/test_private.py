@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from wsgi_coverage.offload import child_main
 from wsgi_coverage.store import private
+from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.private import (
     NAMES,
     elsewhere,
@@ -240,3 +242,18 @@ def test_folders_of_other_pid_namespaces_are_found_without_a_look_into_other_app
 
     assert found == [folder]
     assert not {*others} & {*looked_into}
+
+
+def test_sockets_of_killed_processes_are_swept_and_those_of_waiting_ones_are_not(
+    memory: Path, data_file: Path
+) -> None:
+    folder = private.private_folder(data_file)
+    dead, waits = (folder.parent / f"{private.SOCKET}{name}" for name in ("dead", "waits"))
+    for path in (dead, waits):
+        path.touch()
+    os.utime(dead, (1.0, 1.0))
+
+    sweep_dead(folder)
+
+    assert sorted(folder.parent.iterdir()) == sorted([folder, waits])
+    assert child_main.WAITING < private.SOCKET_AGE
