@@ -22,6 +22,7 @@ import os
 import pickle
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -37,6 +38,7 @@ EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before 
 GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
 EVERY = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
+SILENCE = 120  # seconds in which the worker reads nothing, after which it is taken for dead
 WAITING = 30.0  # seconds that it waits for a next job
 LOOK = 1.0  # seconds between two looks whether it is still to wait
 MOST_MEMORY = 100_000_000  # bytes that a process which waits may take; more is worth a new one
@@ -48,6 +50,9 @@ class Worker:
     def __init__(self) -> None:
         self._out = os.dup(0)
         self._due = 0.0
+        # A fork of the worker's may hold the channel open when the worker has been killed.
+        with socket.socket(fileno=os.dup(0)) as channel:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE, 0))
 
     def job(self) -> tuple[dict[str, Any], bytes]:
         """What the worker wants: a header, and the pickled call.
@@ -80,7 +85,7 @@ class Worker:
         """Send a message: a line of JSON with its `kind` and the other fields.
 
         Raises:
-            OSError: the worker has closed the channel.
+            OSError: the worker has closed the channel, or has read nothing for too long.
         """
         line = json.dumps({"kind": kind, **message}).encode() + b"\n"
         while line:

@@ -356,6 +356,29 @@ def children() -> set[str]:
     return out
 
 
+def test_it_ends_where_a_fork_of_a_killed_worker_holds_its_channel_open(
+    jobs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "child_main.py"
+    text = Path(child_main.__file__).read_text()
+    script.write_text(text.replace("SILENCE = 120 ", "SILENCE = 1 "))
+    command = interpreter.command(sys.executable, script)
+    job = child._job((jobs.stat_of, ("x" * 3_000_000,), {}), child._circumstances(plugins=False))
+    channel = process.start_apart(command, interpreter.environment(os.environ))
+    with channel:
+        channel.setblocking(True)
+        channel.sendall(job)
+        assert channel.recv(1, socket.MSG_PEEK)  # it has greeted; all that follows stays unread
+
+        assert is_so(lambda: has_hung_up(channel))
+
+
+def has_hung_up(channel: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
+
+
 @contextlib.contextmanager
 def on_sigchld(handler: Any) -> Iterator[None]:
     before = signal.signal(signal.SIGCHLD, handler)
