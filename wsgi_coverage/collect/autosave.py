@@ -3,7 +3,9 @@
 One is started after a request, at most one a host at a time. It waits until the autosave interval
 has passed, or until the last process that marks lines has ended in any way. Until then it has
 imported next to nothing; if nothing new has run, it never does. It waits for another interval where
-lines ran while it wrote, or where nothing may be written before a collection has ended.
+lines ran while it wrote, where nothing may be written before a collection has ended, or where a
+thread of ours would start the next one: another thread that waits for any child of its own may be
+told of the shell that does so (wsgi_coverage.offload.process).
 
 Meanwhile it may run other work (wsgi_coverage.ahead), in a child process that ends with the wait.
 
@@ -27,6 +29,7 @@ from wsgi_coverage.store.processes import is_noted_process, noted_now
 
 WRITE_TIMEOUT = 5.0  # seconds to write, after which the workers see to it that another process does
 LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
+START = 0  # the socket that leads to the worker that started this process
 TRIES = 100  # to remove the memory of ended processes
 PAUSE = 0.05  # seconds between them
 LEAST = 2.0  # seconds that are left; for less, nothing else is begun
@@ -60,6 +63,7 @@ def keep(
     pid: int,
     seconds: float,
     meanwhile: Meanwhile | None = None,
+    stays: bool = False,
 ) -> None:
     """Wait, then write what is new to the data file; go on where lines ran while it was written.
 
@@ -70,6 +74,7 @@ def keep(
         pid: the process id of the worker that started this process.
         seconds: how long to wait at most.
         meanwhile: work for the time of the wait.
+        stays: whether to go on in any case, as long as the worker has its end of the socket open.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -77,7 +82,7 @@ def keep(
     memory = open_if_there(folder)
     if memory is None:
         return  # its last process has written it, and taken it away
-    wait = _Wait(memory, seconds, process=(pid, noted_now()), start=0)
+    wait = _Wait(memory, seconds, process=(pid, noted_now()), start=START)
     tries = TRIES
     while True:
         all_ended = wait.until_over(meanwhile)
@@ -97,7 +102,10 @@ def keep(
             _take_away(memory)
         # What ran since the memory was read has found that this process is to write it, and it
         # may have been the last request for a long time.
-        if not memory.is_there or memory.kept_until or not (all_ended or _has_news(memory)):
+        if not memory.is_there or memory.kept_until:
+            return
+        stays = stays and not _has_hung_up(START)
+        if not (all_ended or stays or _has_news(memory)):
             return
         if all_ended:  # and yet there: a process has come, lines have, or its table was just in use
             if not tries:
@@ -106,6 +114,14 @@ def keep(
             time.sleep(PAUSE)
         memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
         wait = _Wait(memory, seconds)
+
+
+def _has_hung_up(start: int) -> bool:
+    """Tell whether a socket has been closed at its other end."""
+    try:
+        return bool(select.select([start], [], [], 0)[0]) and not os.read(start, 1)
+    except ConnectionResetError:  # it had not read what it was told
+        return True
 
 
 def _has_news(memory: Memory) -> bool:

@@ -287,9 +287,10 @@ class Worker:
         folder, data_file = self.memory.folder, self.engine.data_file
         interval = self.autosave_interval
         ahead = None if self._ahead is None else self._ahead()
+        stays = self._service.has_thread
         try:
             return child.begin(
-                autosave.keep, folder, data_file, self._static, self.pid, interval, ahead
+                autosave.keep, folder, data_file, self._static, self.pid, interval, ahead, stays
             )
         except child.NoInterpreterError:
             self.save_here()
@@ -566,6 +567,8 @@ class Worker:
                 self._service.let_go()  # callers of the meantime are refused
                 self._service.be_seen(self._identity())
             self.engine.listens(does=False)
+            if self._keeper is not None:
+                self._keeper.dismiss()
 
     # Forks
 

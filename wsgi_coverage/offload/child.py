@@ -159,6 +159,11 @@ class Begun:
             self.error = told[0] if told else "the process that does it ended before it was done"
         return True
 
+    def dismiss(self) -> None:
+        """Have it see the end of its standard input, as if this process ended."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._channel.shutdown(socket.SHUT_WR)
+
     def let_go(self) -> None:
         """In a forked child: close the socket, which belongs to the parent."""
         self._channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,66 @@ tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.ke
     assert set(told["kept"]) == {True}
     assert told["saved"] == [3, 4, 5]
     assert told["left"] == 0
+
+
+def test_one_that_stays_waits_until_it_is_dismissed(measure: Callable[..., dict[str, Any]]) -> None:
+    told = measure(
+        KEPT
+        + """
+until_over, waits = autosave._Wait.until_over, []
+def dismiss_then(self, meanwhile):
+    waits.append(memory.kept_until > time.monotonic())
+    if len(waits) == 5:
+        ours.shutdown(socket.SHUT_WR)
+    return until_over(self, meanwhile)
+autosave._Wait.until_over = dismiss_then
+saving.save = save
+memory.keep_until(time.monotonic() + 60)
+autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01, stays=True)
+tell(waits=waits, left=memory.kept_until, there=memory.is_there)
+""",
+    )
+
+    assert told["waits"] == [True] * 5
+    assert told["left"] == 0
+    assert told["there"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="each process has a thread")
+def test_a_program_has_one_process_wait_for_all_autosaves_until_it_serves(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        """
+from wsgi_coverage.offload import child
+begun, begin = [], child.begin
+def begin_and_note(*args):
+    begun.append(begin(*args))
+    return begun[-1]
+child.begin = begin_and_note
+start_early()
+worker = forks.current()
+worker.configure(0.2)
+before, waits = len(begun), set()
+deadline = time.monotonic() + 30
+while len(waits) < 5 and time.monotonic() < deadline:
+    waits.add(worker.memory.kept_until)
+    time.sleep(0.02)
+after = len(begun)
+worker.begin_load()
+while not begun[-1].is_done() and time.monotonic() < deadline:
+    time.sleep(0.02)
+tell(more=after - before, waits=len(waits), error=begun[-1].error, left=worker.memory.kept_until)
+""",
+        core=None,
+    )
+
+    assert {name: told[name] for name in ("more", "waits", "error", "left")} == {
+        "more": 0,
+        "waits": 5,
+        "error": None,
+        "left": 0,
+    }
 
 
 def test_what_other_workers_run_while_the_memory_of_one_that_has_ended_is_written_is_written_next(
