@@ -27,9 +27,8 @@ from wsgi_coverage.errors import (
     NotFoundError,
     RefreshBusyError,
     RefusedReportError,
-    WsgiCoverageError,
     is_shortage,
-    storage_error,
+    storage_errors,
 )
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
@@ -431,15 +430,8 @@ class Control:
             self._read(identity, lambda folder: (folder / DATA).stat())
         except FileNotFoundError:
             raise NoDataError(NOTHING_HAD_RUN) from None
-        try:
+        with storage_errors("this cannot be rendered; what was there is untouched"):
             return self._read(identity, reader)
-        except WsgiCoverageError:
-            raise
-        except Exception as error:
-            what = "this cannot be rendered; what was there is untouched"
-            if (refused := storage_error(error, what)) is not None:
-                raise refused from error
-            raise
 
     def outdated(self) -> list[str]:
         """Why the published report is out of date, as sentences; empty where it is not.

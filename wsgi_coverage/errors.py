@@ -38,8 +38,10 @@ to raise from any thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -300,18 +302,28 @@ def refusal(error: BaseException | None) -> int | None:
     return None
 
 
-def storage_error(error: BaseException, what: str) -> StorageError | None:
-    """The StorageError of this project for an error of the system; None: it is another error.
+@contextlib.contextmanager
+def storage_errors(what: str | None = None) -> Iterator[None]:
+    """In the block, where the system refuses to open or to write a file, raise a StorageError.
+
+    Other errors stay what they are; so do those of this project, which say already what failed.
 
     Args:
-        error: what was raised.
-        what: cannot be done, or written, as a sentence.
+        what: cannot be done, or written, as a sentence; None: the text of the system's error.
+
+    Raises:
+        StorageError: of the subclass that tells the reason.
     """
-    number = refusal(error)
-    if number is None:
-        return None
-    kind = REFUSALS[number]
-    return kind(f"{kind.why}: {what}")
+    try:
+        yield
+    except WsgiCoverageError:
+        raise
+    except Exception as error:
+        number = refusal(error)
+        if number is None:
+            raise
+        kind = REFUSALS[number]
+        raise kind(f"{kind.why}: {error if what is None else what}") from error
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -26,7 +26,7 @@ from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
-from wsgi_coverage.errors import SettingsError, UnsupportedPythonError, storage_error
+from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonError, storage_errors
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
@@ -152,8 +152,9 @@ class CoverageMiddleware:
         self._attend()
         self._notice_user()
         try:
-            dashboard = self._dashboard()
-        except OSError as error:  # no descriptor is left to import it by
+            with storage_errors("the dashboard cannot be loaded"):
+                dashboard = self._dashboard()
+        except StorageError as error:  # no descriptor is left to import it by
             return _refused(error, start_response)
         return dashboard(self._mounted(environ, path), start_response)
 
@@ -268,15 +269,12 @@ def check_is_wsgi(app: object) -> None:
         raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {ASGI}")
 
 
-def _refused(error: OSError, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _refused(error: StorageError, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The answer where the modules that answer cannot be imported."""
-    refused = storage_error(error, "the dashboard cannot be loaded")
-    if refused is None:
-        raise error
-    body = json.dumps({"error": refused.slug, "message": str(refused)}).encode()
+    body = json.dumps({"error": error.slug, "message": str(error)}).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(
-        f"{refused.status} Insufficient Storage", [*headers, ("Cache-Control", "no-store")]
+        f"{error.status} Insufficient Storage", [*headers, ("Cache-Control", "no-store")]
     )
     return [body]
 

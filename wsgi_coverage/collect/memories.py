@@ -16,7 +16,7 @@ from pathlib import Path
 from wsgi_coverage.collect import saving
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.errors import storage_error
+from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, places
@@ -62,12 +62,9 @@ class Memories(ABC):
             StorageError: there is no room.
         """
         for memory in self._all():
-            try:
+            what = f"{memory.folder} cannot store the lines of a new epoch"
+            with contextlib.suppress(OSError), storage_errors(what):
                 memory.make_room(self._store().epoch() + 1)
-            except OSError as error:
-                what = f"{memory.folder} cannot store the lines of a new epoch"
-                if (refused := storage_error(error, what)) is not None:
-                    raise refused from error
 
     def readings(self, *, before: int | None = None, since: int | None = None) -> list[Reading]:
         """What is marked up to now, a reading of each memory.

@@ -33,7 +33,7 @@ from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.peers import LOSES, worker_id
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
-from wsgi_coverage.errors import WsgiCoverageError, storage_error
+from wsgi_coverage.errors import WsgiCoverageError, storage_errors
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.offload import child
@@ -314,13 +314,10 @@ class Worker:
             return
         self.publish()
         try:
-            self._save_elsewhere()
+            with storage_errors():
+                self._save_elsewhere()
         except child.NoInterpreterError:
             self.save_here()
-        except OSError as error:
-            if (refused := storage_error(error, str(error))) is not None:
-                raise refused from error
-            raise
 
     def _save_elsewhere(self) -> None:
         folder, data_file = self.memory.folder, self.engine.data_file
@@ -385,13 +382,8 @@ class Worker:
         Raises:
             StorageError: it cannot be written; nothing is lost, the next one has it all.
         """
-        try:
+        with storage_errors(f"{self.private} cannot store the executed lines"):
             self.engine.flush()
-        except OSError as error:
-            what = f"{self.private} cannot store the executed lines"
-            if (refused := storage_error(error, what)) is not None:
-                raise refused from error
-            raise
         return self._state()
 
     def reset(self) -> WorkerState:
@@ -492,13 +484,11 @@ class Worker:
 
     def _attempt(self, what: str, action: Callable[[], object]) -> None:
         try:
-            action()
+            with storage_errors():
+                action()
         except WsgiCoverageError as error:
             self._note_once(f"{what} failed: {error}")
         except Exception as error:
-            if (refused := storage_error(error, str(error))) is not None:
-                self._note_once(f"{what} failed: {refused}")
-                return
             log.exception("%s failed", what)
             self._remember(f"{what} failed: {type(error).__name__}: {error}")
 

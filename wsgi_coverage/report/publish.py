@@ -30,7 +30,7 @@ from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
-    storage_error,
+    storage_errors,
 )
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.store.file_lock import locked
@@ -77,15 +77,10 @@ def build_folder(parent: Path, described: str) -> Iterator[Path]:
     Raises:
         StorageError: it cannot be written to.
     """
-    try:
+    with storage_errors(f"{described} cannot be written to; what was there is untouched"):
         own_files.make_folder(parent)
         with workplace(parent) as folder:
             yield folder
-    except Exception as error:
-        what = f"{described} cannot be written to; what was there is untouched"
-        if (refused := storage_error(error, what)) is not None:
-            raise refused from error
-        raise
 
 
 def write_meta(folder: Path, report: Report) -> None:
@@ -125,18 +120,14 @@ class Publisher:
     def _held(self, name: str, timeout: float) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                own_files.make_folder(self._cache_dir)
-                held.enter_context(locked(self._cache_dir / name, timeout))
+                with storage_errors(f"{self._described} cannot be written to"):
+                    own_files.make_folder(self._cache_dir)
+                    held.enter_context(locked(self._cache_dir / name, timeout))
             except TimeoutError:
                 raise RefreshBusyError(
                     f"another build has held {self._cache_dir / name} for "
                     f"{timeout:.0f} seconds; try again later"
                 ) from None
-            except OSError as error:
-                what = f"{self._described} cannot be written to"
-                if (refused := storage_error(error, what)) is not None:
-                    raise refused from error
-                raise
             yield
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ from wsgi_coverage.errors import (
     NotFoundError,
     UnauthorizedError,
     WsgiCoverageError,
-    storage_error,
+    storage_errors,
 )
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.report.dump import dump
@@ -118,14 +118,13 @@ class SideApp:
 
     def _respond(self, request: Request, path: str) -> Response:
         try:
-            changes = path in CHANGING
-            denied = auth.admit(request, self._settings, changes=changes)
-            return denied if denied is not None else self._dispatch(request, path)
+            with storage_errors(f"{path} needs to open files"):
+                changes = path in CHANGING
+                denied = auth.admit(request, self._settings, changes=changes)
+                return denied if denied is not None else self._dispatch(request, path)
         except WsgiCoverageError as error:
             return self._problem(error)
-        except Exception as error:
-            if (refused := storage_error(error, f"{path} needs to open files")) is not None:
-                return self._problem(refused)
+        except Exception:
             log.exception("%r %r failed", request.method, path)
             return self._problem(WsgiCoverageError("internal error: see the program's log"))
 

@@ -26,7 +26,7 @@ from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.compatible import Alike
 from wsgi_coverage.data.regular_files import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
-from wsgi_coverage.errors import is_shortage, storage_error
+from wsgi_coverage.errors import is_shortage, storage_errors
 from wsgi_coverage.model import Pause
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
@@ -194,14 +194,9 @@ class FilesStore:
         Raises:
             StorageError: it cannot be written.
         """
-        try:
-            with own_files.replacing(target) as temporary:
-                yield temporary
-        except OSError as error:
-            what = f"{target.name} cannot be written in {self._folder}"
-            if (refused := storage_error(error, what)) is not None:
-                raise refused from error
-            raise
+        what = f"{target.name} cannot be written in {self._folder}"
+        with storage_errors(what), own_files.replacing(target) as temporary:
+            yield temporary
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
         """The data files of epochs that count, or of no known epoch, in the order of their names.

@@ -25,7 +25,7 @@ from wsgi_coverage.errors import (
     RequestError,
     UnauthorizedError,
     WsgiCoverageError,
-    storage_error,
+    storage_errors,
 )
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.web import auth, negotiation
@@ -77,15 +77,12 @@ class ControlApp:
 
     def _respond(self, request: Request) -> Response:
         try:
-            denied = auth.admit(request, self._settings)
-            return denied if denied is not None else self._dispatch(request)
+            with storage_errors(f"{request.method} needs to open files"):
+                denied = auth.admit(request, self._settings)
+                return denied if denied is not None else self._dispatch(request)
         except WsgiCoverageError as error:
             return self._problem(request, error)
         except Exception as error:
-            if (
-                refused := storage_error(error, f"{request.method} needs to open files")
-            ) is not None:
-                return self._problem(request, refused)
             if (changed := names.change(error)) is not None:
                 log.warning("%r %r failed", request.method, request.path, exc_info=True)
                 return self._problem(request, changed)

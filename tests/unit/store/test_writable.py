@@ -9,11 +9,14 @@ import pytest
 
 from wsgi_coverage.errors import (
     AccessDeniedError,
+    BuildFailedError,
+    DiskFullError,
     ReadOnlyError,
+    StorageError,
     is_disk_full,
     is_shortage,
     refusal,
-    storage_error,
+    storage_errors,
 )
 from wsgi_coverage.store import writable
 from wsgi_coverage.store.writable import can_open_files, check_removable, why_not_writable
@@ -99,7 +102,33 @@ def test_what_the_system_refused_is_told_by_its_number(
     wrapped = RuntimeError("coverage.py's")
     wrapped.__cause__ = error
     assert refusal(wrapped) == number
-    assert (storage_error(wrapped, "it cannot be written") is None) == (number is None)
+    with (
+        pytest.raises(RuntimeError if number is None else StorageError) as raised,
+        storage_errors("it cannot be written"),
+    ):
+        raise wrapped
+    if number is None:
+        assert raised.value is wrapped
+    else:
+        assert str(raised.value).endswith(": it cannot be written")
+        assert raised.value.__cause__ is wrapped
+
+
+def test_a_storage_error_without_a_text_of_its_own_has_that_of_the_system() -> None:
+    with (
+        pytest.raises(DiskFullError, match=r"^no room on the disk: \[Errno 28\] .*'report'"),
+        storage_errors(),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report")
+
+
+def test_errors_of_this_project_stay_what_they_are_whatever_the_cause() -> None:
+    failed = BuildFailedError("said already")
+    failed.__cause__ = OSError(errno.ENOSPC, "")
+
+    with pytest.raises(BuildFailedError) as raised, storage_errors("it cannot be written"):
+        raise failed
+    assert raised.value is failed
 
 
 def test_sqlite_that_opens_nothing_for_want_of_a_descriptor_is_told_from_other_reasons(
