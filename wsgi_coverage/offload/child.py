@@ -3,7 +3,7 @@
 The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Its
 messages tell whether it succeeded; its exit code does not.
 
-Concurrency: a call belongs to one thread. The child ends when the call does, or the worker.
+Concurrency: a call belongs to one thread. The child ends when the call does, or the caller.
 `_last_place` is only ever replaced.
 """
 
@@ -176,7 +176,7 @@ def _job(
     header = {
         **circumstances,
         "outlives": outlives,
-        "worker": os.getpid(),
+        "caller": os.getpid(),
         "waiting": place,
         "size": len(pickled),
     }
@@ -248,7 +248,7 @@ def _call(
 
 
 class _Conversation:
-    """The messages between a worker and its child."""
+    """The messages between a caller and its child."""
 
     def __init__(self, process: Peer) -> None:
         self._process = process

@@ -1,13 +1,13 @@
-"""The child's side: a script that does a job for a worker. Started by offload/child.py.
+"""The child's side of a call: a script that does a job for its caller. Started by offload/child.py.
 
-Its standard input is the worker's socket: one line of JSON, then a pickle (a function, its
+Its standard input is the caller's socket: one line of JSON, then a pickle (a function, its
 arguments). It answers there, a JSON object a line: `hello`, any number of `files`, then `value` or
-`error`; `waits` before a value after which it is no child any more. It ends when the worker ends,
-which it sees by the end of its input, unless the job is one that outlives the worker.
+`error`; `waits` before a value after which it is no child any more. It ends when the caller ends,
+which it sees by the end of its input, unless the job is one that outlives the caller.
 
 To start, and to import what reports need, takes as long as a report on few changes. So where the
-worker wants it, the process then waits some seconds for a next job, on a socket in a folder of this
-user's. By then it is no child of the worker's any more, which may wait for any child of its own.
+caller wants it, the process then waits some seconds for a next job, on a socket in a folder of this
+user's. By then it is no child of the caller's any more, which may wait for any child of its own.
 
 Concurrency: a thread watches the input; the job runs on the main thread.
 """
@@ -38,26 +38,26 @@ EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before 
 GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
 EVERY = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
-SILENCE = 120  # seconds in which the worker reads nothing, after which it is taken for dead
+SILENCE = 120  # seconds in which the caller reads nothing, after which it is taken for dead
 WAITING = 30.0  # seconds that it waits for a next job
 LOOK = 1.0  # seconds between two looks whether it is still to wait
 MOST_MEMORY = 100_000_000  # bytes that a process which waits may take; more is worth a new one
 
 
-class Worker:
-    """The child's end of the channel to the worker, which is its standard input."""
+class Caller:
+    """The channel to the process that called this one: its standard input."""
 
     def __init__(self) -> None:
         self._out = os.dup(0)
         self._due = 0.0
-        # A fork of the worker's may hold the channel open when the worker has been killed.
+        # A fork of the caller's may hold the channel open when the caller has been killed.
         with socket.socket(fileno=os.dup(0)) as channel:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE, 0))
 
     def job(self) -> tuple[dict[str, Any], bytes]:
-        """What the worker wants: a header, and the pickled call.
+        """What the caller wants: a header, and the pickled call.
 
-        Ends this process where the worker is gone, or is of another Python, which it is told.
+        Ends this process where the caller is gone, or is of another Python, which it is told.
         """
         with open(0, "rb", closefd=False) as given:
             header: dict[str, Any] = json.loads(given.readline() or "null") or os._exit(1)
@@ -70,10 +70,10 @@ class Worker:
         return header, pickled
 
     def greet(self) -> None:
-        """Tell the worker which Python this is.
+        """Tell the caller which Python this is.
 
         Raises:
-            OSError: the worker has closed the channel.
+            OSError: the caller has closed the channel.
         """
         self.tell("hello", version=python_version())
 
@@ -85,7 +85,7 @@ class Worker:
         """Send a message: a line of JSON with its `kind` and the other fields.
 
         Raises:
-            OSError: the worker has closed the channel, or has read nothing for too long.
+            OSError: the caller has closed the channel, or has read nothing for too long.
         """
         line = json.dumps({"kind": kind, **message}).encode() + b"\n"
         while line:
@@ -100,18 +100,18 @@ class Worker:
 
 
 def main() -> None:
-    """Do the job that the worker sends, and those of others that come meanwhile; then end."""
+    """Do the job that the caller sends, and those of others that come meanwhile; then end."""
     _close_all_above(2)
     os.dup2(2, 1)  # what a plugin prints is no message
-    parent: int | None = os.getppid()  # None: it is no child of the worker's any more
+    parent: int | None = os.getppid()  # None: it is no child of the caller's any more
     while True:
-        worker = Worker()
-        header, pickled = worker.job()
+        caller = Caller()
+        header, pickled = caller.job()
         done = threading.Event()
         if not header["outlives"]:
-            watch = threading.Thread(target=_end_with_the_worker, args=(parent, done), daemon=True)
+            watch = threading.Thread(target=_end_with_the_caller, args=(parent, done), daemon=True)
             watch.start()  # where no thread can be, this is of no use, and ends without a greeting
-            worker.greet()
+            caller.greet()
             gc.set_threshold(GARBAGE)
         listener = None
         try:
@@ -120,33 +120,33 @@ def main() -> None:
                 _prepare_imports(header)
             _enter(header["folder"])
             # Who has it outlive him listens at the end only, and the channel would be full by then.
-            tell = None if header["outlives"] else worker.tell_files
+            tell = None if header["outlives"] else caller.tell_files
             value = base64.b64encode(_work(pickled, tell)).decode()
             listener = _listen(header["waiting"]) if header["waiting"] else None
             if listener is not None and parent is not None:
-                worker.tell("waits")
-                if _leaves_the_worker():
+                caller.tell("waits")
+                if _leaves_the_caller():
                     parent = None
                 else:
                     _stop_listening(listener, header["waiting"])
                     listener = None
             done.set()  # what comes from now on is the next job
-            worker.tell("value", pickle=value)
-        except BaseException as error:  # noqa: BLE001  whatever it is, the worker is told
+            caller.tell("value", pickle=value)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the caller is told
             if listener is not None:
                 _stop_listening(listener, header["waiting"])
             with contextlib.suppress(OSError):  # it has ended
-                worker.tell("error", **_described(error))
+                caller.tell("error", **_described(error))
             os._exit(0)
-        worker.close()
-        if listener is None or not _has_next(listener, header["waiting"], header["worker"]):
+        caller.close()
+        if listener is None or not _has_next(listener, header["waiting"], header["caller"]):
             os._exit(0)  # nothing is left to do, and exit handlers are not ours
 
 
 def _work(pickled: bytes, tell: Callable[[int, int], None] | None) -> bytes:
     from wsgi_coverage.offload import progress
 
-    function, arguments, keywords = pickle.loads(pickled)  # noqa: S301  the worker's own
+    function, arguments, keywords = pickle.loads(pickled)  # noqa: S301  the caller's own
     with progress.told_to(tell):
         return pickle.dumps(function(*arguments, **keywords))
 
@@ -193,8 +193,8 @@ def _stop_listening(listener: socket.socket, place: str) -> None:
         os.unlink(place)  # noqa: PTH108
 
 
-def _leaves_the_worker() -> bool:
-    """Go on in a process that is no child of the worker's; False: the system refuses one."""
+def _leaves_the_caller() -> bool:
+    """Go on in a process that is no child of the caller's; False: the system refuses one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the thread that watches does not matter in it
         try:
@@ -205,7 +205,7 @@ def _leaves_the_worker() -> bool:
     return True
 
 
-def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
+def _has_next(listener: socket.socket, place: str, caller: int) -> bool:
     """Wait for a next job, and have it on standard input; False: none came.
 
     Whoever connects while another one's job is done is refused, and starts a process.
@@ -213,7 +213,7 @@ def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
     Args:
         listener: as from `_listen`.
         place: its path; who removes it ends this process.
-        worker: process id of the worker that sent the last job; this process ends with it.
+        caller: process id of the caller that sent the last job; this process ends with it.
     """
     devnull = os.open(os.devnull, os.O_RDWR)
     for fd in range(3):
@@ -224,7 +224,7 @@ def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
     ended, own = -1, None
     try:
         own = os.lstat(place).st_ino
-        ended = os.pidfd_open(worker)
+        ended = os.pidfd_open(caller)
         while time.monotonic() < deadline and os.lstat(place).st_ino == own:
             ready = select.select([listener.fileno(), ended], [], [], LOOK)[0]
             if ended in ready:
@@ -248,7 +248,7 @@ def _has_next(listener: socket.socket, place: str, worker: int) -> bool:
 
 
 def _enter(folder: str | None) -> None:
-    """Work in the worker's folder, which may be another one by its name than for the last job."""
+    """Work in the caller's folder, which may be another one by its name than for the last job."""
     if folder is not None:
         with contextlib.suppress(OSError):  # it was removed
             os.chdir(folder)
@@ -276,11 +276,11 @@ def _be_modest() -> None:
         Path("/proc/self/oom_score_adj").write_text(EXPENDABLE, encoding="ascii")
 
 
-def _end_with_the_worker(parent: int | None, done: threading.Event) -> None:
-    """End when the worker does, or gives up: its socket closes.
+def _end_with_the_caller(parent: int | None, done: threading.Event) -> None:
+    """End when the caller does, or gives up: its socket closes.
 
     Args:
-        parent: process id of the worker, of which a fork may hold the socket open longer; None: it
+        parent: process id of the caller, of which a fork may hold the socket open longer; None: it
             is not the parent of this process.
         done: set when the job is done.
     """

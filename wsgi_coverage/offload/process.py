@@ -253,7 +253,7 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a channel: the worker's, and the other process's, which blocks when it reads."""
+    """Both ends of a channel: the caller's, and the other process's, which blocks when it reads."""
     here, there = socket.socketpair()
     os.set_blocking(there.fileno(), True)  # where gevent has patched `socket`, none is
     return here, there
