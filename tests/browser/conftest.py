@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from browsing import CHROMIUM, Windows, launch
 
 from wsgi_coverage import clock
-from wsgi_coverage.demo.server import HOST, NOT_INHERITED, Server, bind
+from wsgi_coverage.demo.server import HOST, NOT_INHERITED, ShopServer, bind
 from wsgi_coverage.demo.traffic import Browser as Client
 
 UNMEASURED = """
@@ -87,7 +87,7 @@ def measured_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium")
     pytest.importorskip("gunicorn", reason="gunicorn is not installed")
-    with bind(0) as listening, Server(listening, tmp_path_factory.mktemp("shop"), 2) as server:
+    with bind(0) as listening, ShopServer(listening, tmp_path_factory.mktemp("shop"), 2) as server:
         # The socket listens already, so this waits until the server is there.
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
             server.address, timeout=60

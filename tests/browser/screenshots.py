@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from browsing import CHROMIUM, SIZES, Windows, launch
 
 from wsgi_coverage.demo import traffic
-from wsgi_coverage.demo.server import Server, bind
+from wsgi_coverage.demo.server import ShopServer, bind
 
 PAGES = {
     "dashboard": "",
@@ -45,7 +45,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         listening = stack.enter_context(bind(0))
-        server = stack.enter_context(Server(listening, folder, 2))
+        server = stack.enter_context(ShopServer(listening, folder, 2))
         let_customers_in(server.address)
         browser = launch(stack.enter_context(sync_playwright()))
         windows = Windows(browser)

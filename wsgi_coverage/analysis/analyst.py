@@ -30,7 +30,7 @@ FORM = b"2"  # version of the stored figures; those of another one are counted a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class FileEntry:
     """What a report stores of one file, besides its source."""
 
     filename: str  # as coverage.py's reporter calls it
@@ -72,7 +72,7 @@ class ReportAnalyst:
         *,
         whole: bool = False,
     ) -> None:
-        self.entries: dict[str, Entry] = {}  # by measured file
+        self.entries: dict[str, FileEntry] = {}  # by measured file
         self.fatal: OSError | None = None  # what a report cannot be made without
         self._names: dict[str, str] = {}  # measured file, by the reporter's file name
         self._reporters: dict[str, FileReporter] = {}  # by measured file
@@ -138,14 +138,14 @@ class ReportAnalyst:
         if self._has_new:
             self._kept.prune(self._used | {FIGURES, VERSIONS})
 
-    def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> Entry:
+    def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> FileEntry:
         source = known_as = figures = None
         if is_kept(reporter):
             source = self._keep(reporter)
             executed = self._executed.digest(name)
             known_as = digest(FORM, source.encode(), executed)
             figures = self._known.get(known_as)
-        return Entry(
+        return FileEntry(
             filename=reporter.filename,
             shown=reporter.relative_filename(),
             source=source,

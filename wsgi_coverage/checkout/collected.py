@@ -24,7 +24,7 @@ from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import NAMED, named
-from wsgi_coverage.data.union import DataUnion, Part, has_branches
+from wsgi_coverage.data.union import DataFileContent, DataUnion, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.report.combine import first
 from wsgi_coverage.system import own_files
@@ -87,15 +87,15 @@ def combine(
                 with open_data_file(each.path) as connection:
                     if union is None:
                         union = DataUnion(draft, branch=has_branches(connection))
-                    part = union.read(connection)
+                    content = union.read(connection)
                     loaded = stamp.read_fingerprints(connection)
-                paths = [*dict.fromkeys([*part.paths, *loaded])]
+                paths = [*dict.fromkeys([*content.paths, *loaded])]
                 if each.is_own:
                     here = {path: path for path in paths}
                 else:
                     here = finder.find(each, paths, loaded, out)
                 stale = versions.judge(each, here, loaded, out)
-                union.add(_moved(part, here, None if each.is_own else label), without=stale)
+                union.add(_moved(content, here, None if each.is_own else label), without=stale)
             except UnusableError as why_not:
                 if each.is_own:
                     raise BuildFailedError(f"{each.name} cannot be added to: {why_not}") from None
@@ -207,18 +207,19 @@ class _MeasuredVersions:
         return same, {name: why for name, why in unknown.items() if name not in same}
 
 
-def _moved(part: Part, here: Mapping[str, str], label: str | None) -> Part:
+def _moved(content: DataFileContent, here: Mapping[str, str], label: str | None) -> DataFileContent:
     """The same data under the names of this checkout, and in a context of its own."""
     names = {
-        number: here[path] for (number, _), path in zip(part.names.items(), part.paths, strict=True)
+        number: here[path]
+        for (number, _), path in zip(content.names.items(), content.paths, strict=True)
     }
-    contexts = part.contexts
+    contexts = content.contexts
     if label is not None:
         contexts = {
             number: f"{label}|{context}" if context else label
             for number, context in contexts.items()
         }
-    return dataclasses.replace(part, names=names, contexts=contexts)
+    return dataclasses.replace(content, names=names, contexts=contexts)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from wsgi_coverage.collect.peers import HOLDS, READS, others, unreached
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, why_not
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.processes import Entry
+from wsgi_coverage.store.processes import ProcessEntry
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
@@ -164,7 +164,7 @@ def _late(asker: Asker, verb: str, noted: set[int]) -> list[WorkerState]:
     return [*others(late, asker.memory.state(), verb, host=asker.host).values()]
 
 
-def _living(asker: Asker, memory: Memory) -> list[Entry]:
+def _living(asker: Asker, memory: Memory) -> list[ProcessEntry]:
     """The live processes of a memory beside this one."""
     return [each for each in memory.table.living() if each.pid != asker.pid]
 

@@ -14,7 +14,7 @@ from wsgi_coverage import clock
 from wsgi_coverage.model import WorkerState
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.memory import State
-from wsgi_coverage.store.processes import Entry
+from wsgi_coverage.store.processes import ProcessEntry
 
 CORE = "monitoring"
 READS = frozenset({"publish", "status"})  # verbs that the memory answers for
@@ -30,7 +30,7 @@ def worker_id(host: str, pid: int, token: int) -> str:
 
 
 def others(
-    living: Iterable[Entry], state: State, verb: str, *, host: str
+    living: Iterable[ProcessEntry], state: State, verb: str, *, host: str
 ) -> dict[str, WorkerState]:
     """The states of processes that need not be called, by id.
 
@@ -48,7 +48,7 @@ def others(
     }
 
 
-def unreached(living: Iterable[Entry], *, host: str) -> list[WorkerState]:
+def unreached(living: Iterable[ProcessEntry], *, host: str) -> list[WorkerState]:
     """The states of processes that answer calls, but could not be called.
 
     Args:
@@ -70,14 +70,14 @@ def unreached(living: Iterable[Entry], *, host: str) -> list[WorkerState]:
     ]
 
 
-def _is_called(entry: Entry, verb: str) -> bool:
+def _is_called(entry: ProcessEntry, verb: str) -> bool:
     """Tell whether a process has a thread that answers calls."""
     if not entry.has(processes.LISTENS):
         return False
     return verb not in READS or entry.has(processes.HOLDS)
 
 
-def _described(entry: Entry, state: State, verb: str, host: str, now: str) -> WorkerState:
+def _described(entry: ProcessEntry, state: State, verb: str, host: str, now: str) -> WorkerState:
     holds = entry.has(processes.HOLDS)
     hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
     loses = entry.has(processes.LOSES)

@@ -91,7 +91,7 @@ class Worker:
         self._tidy: Callable[[], object] | None = None
         self._ahead: Callable[[], Meanwhile | None] | None = None
         self._see_to_agent: Callable[[], None] | None = None
-        self._keeper: child.Begun | None = None
+        self._keeper: child.BegunCall | None = None
         self.problems: list[str] = []  # what went wrong last, for /health
         self.started_at: str = clock.now_iso()
         self._last_failure: str | None = None  # of a flush
@@ -283,7 +283,7 @@ class Worker:
         self._keeper = self._begin_keeping()
         memory.keep_until(until)
 
-    def _begin_keeping(self) -> child.Begun | None:
+    def _begin_keeping(self) -> child.BegunCall | None:
         folder, data_file = self.memory.folder, self.engine.data_file
         interval = self.autosave_interval
         ahead = None if self._ahead is None else self._ahead()

@@ -22,7 +22,7 @@ def parts_are_as_expected() -> bool:
     return not names.missing(needs.PAGES)
 
 
-class Row(NamedTuple):
+class RegionRow(NamedTuple):
     """A function or a class on an index page; without a name, what lies outside of all."""
 
     file: Any  # of `Site.files`
@@ -109,7 +109,7 @@ class Site:
         self._reporter.write_index_page(self._index, first_html=listed[0], final_html=listed[-1])
         return str(self._index.filename)
 
-    def write_regions(self, noun: str, rows: Iterable[Row]) -> None:
+    def write_regions(self, noun: str, rows: Iterable[RegionRow]) -> None:
         """Write the page that lists all functions, or all classes."""
         item = names.find("coverage.html:IndexItem")
         page = self._reporter.index_pages[noun]
@@ -169,7 +169,7 @@ def _file_of(file: Any) -> str:
     return _escape(shown) if is_own else shown
 
 
-def _described(row: Row) -> str:
+def _described(row: RegionRow) -> str:
     if not row.name:
         return f"<data value=''><span class='no-noun'>(no {_escape(row.kind)})</span></data>"
     sorting = row.name.rpartition(".")[-1].lstrip("_")

@@ -13,7 +13,7 @@ from wsgi_coverage.data import stamp
 from wsgi_coverage.data.union import has_branches
 
 
-class Alike:
+class CompatibleGroups:
     """Data files in groups, each file in the first group that it can be combined with.
 
     What is known of each source is stored for all groups at once, as an integer of which bit n

@@ -62,7 +62,7 @@ Names = tuple[Sequence[str], Mapping[int, str]]  # of files: in the data file, a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class DataFileContent:
     """The content of one data file; its rows' ids mean nothing in another."""
 
     paths: Sequence[str]  # the names of its files, in the order of `names`
@@ -129,7 +129,7 @@ class DataUnion:
             self._names[elsewhere] = known
         return known
 
-    def read(self, connection: sqlite3.Connection) -> Part:
+    def read(self, connection: sqlite3.Connection) -> DataFileContent:
         """The content of a data file.
 
         Raises:
@@ -143,7 +143,7 @@ class DataUnion:
         if paths:
             self._check_mode(connection)
         contexts = _named(connection, "select id, context from context")
-        return Part(
+        return DataFileContent(
             paths=paths,
             names=names,
             contexts=contexts,
@@ -194,32 +194,34 @@ class DataUnion:
         if database.first(connection, f"select 1 from {other}"):  # noqa: S608
             raise UnusableError("it holds both lines and branches")
 
-    def add(self, part: Part, *, without: Collection[str] = ()) -> None:
+    def add(self, content: DataFileContent, *, without: Collection[str] = ()) -> None:
         """Add the content of a data file.
 
         Args:
-            part: the content.
+            content: as from `read`.
             without: files to leave out, by their names in it.
 
         Raises:
             UnusableError: a file tracer in it differs from that of the files before; nothing of it
                 is added.
         """
-        names = part.names
+        names = content.names
         if without:
             names = {
                 number: name
-                for (number, name), path in zip(names.items(), part.paths, strict=True)
+                for (number, name), path in zip(names.items(), content.paths, strict=True)
                 if path not in without
             }
-        tracers = {number: part.tracers[number] for number in part.tracers.keys() & names.keys()}
+        tracers = {
+            number: content.tracers[number] for number in content.tracers.keys() & names.keys()
+        }
         if tracers or self._tracers:
             self._check_tracers(names, tracers)
         self._files.update(dict.fromkeys(names.values()))
-        self._contexts.update(dict.fromkeys(part.contexts.values()))
+        self._contexts.update(dict.fromkeys(content.contexts.values()))
         for number in sorted(tracers):
             self._tracers.setdefault(names[number], tracers[number])
-        self._add_rows(names, part)
+        self._add_rows(names, content)
 
     def _check_tracers(self, names: Mapping[int, str], tracers: Mapping[int, str]) -> None:
         for number, name in names.items():
@@ -229,12 +231,12 @@ class DataUnion:
                     f"Conflicting file tracer name for {name!r}: {before!r} vs {now!r}"
                 )
 
-    def _add_rows(self, names: Mapping[int, str], part: Part) -> None:
-        for number, rows in part.rows.items():
-            if number not in part.contexts:
+    def _add_rows(self, names: Mapping[int, str], content: DataFileContent) -> None:
+        for number, rows in content.rows.items():
+            if number not in content.contexts:
                 continue  # dropped, as `coverage combine` does
-            found = self._found.setdefault(part.contexts[number], {})
-            seen = self._seen.setdefault(part.contexts[number], {})
+            found = self._found.setdefault(content.contexts[number], {})
+            seen = self._seen.setdefault(content.contexts[number], {})
             for file, value in rows:
                 name = names.get(file)
                 if name is None or seen.get(name) == value:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.collect.engines.core import check_python
-from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, Server, bind
+from wsgi_coverage.demo.server import FAVOURITE_PORT, HOST, SHOP, ShopServer, bind
 from wsgi_coverage.demo.traffic import TOTAL, Browser, drive
 from wsgi_coverage.settings import URL_PREFIX
 from wsgi_coverage.system import terminal
@@ -59,7 +59,7 @@ def run(port: int | None, workers: int) -> int:
                     f"port {port} on {HOST} cannot be used: {error.strerror or error}"
                 ) from None
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsgi-coverage-")))
-            server = Server(listening, folder.resolve(), workers)
+            server = ShopServer(listening, folder.resolve(), workers)
             if port is None and not server.address.endswith(f":{FAVOURITE_PORT}"):
                 _say(f"Port {FAVOURITE_PORT} is taken, so another one is used.")
             _say(f"Starting the shop under {server.description}.")
@@ -119,7 +119,7 @@ def _signals() -> Iterator[_Stop]:
         os.close(writing)
 
 
-def _visit(server: Server, stop: _Stop) -> None:
+def _visit(server: ShopServer, stop: _Stop) -> None:
     """Wait for the shop, send the requests, refresh, and print the findings."""
     _await(server, stop)
     for made in drive(server.address):
@@ -133,7 +133,7 @@ def _visit(server: Server, stop: _Stop) -> None:
     print("\n".join(_findings(server.address, report, files, functions)), flush=True)
 
 
-def _await(server: Server, stop: _Stop) -> None:
+def _await(server: ShopServer, stop: _Stop) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not server.has_ended() and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def _await(server: Server, stop: _Stop) -> None:
     raise RuntimeError("the server does not answer; the end of its log:")
 
 
-def _wait(server: Server, stop: _Stop) -> None:
+def _wait(server: ShopServer, stop: _Stop) -> None:
     while not server.has_ended():
         stop.check(1.0)
     raise RuntimeError("the server has ended by itself; the end of its log:")

@@ -50,7 +50,7 @@ def bind(port: int | None) -> socket.socket:
     return listening
 
 
-class Server:
+class ShopServer:
     """The shop, measured, behind a socket; a context manager that starts and ends it.
 
     Args:
@@ -79,7 +79,7 @@ class Server:
                 *gunicorn,
             ]  # fmt: skip
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> ShopServer:
         own_files.write(
             self._config_file,
             f"[run]\ndata_file = {self._data_file}\nsource_pkgs = wsgi_coverage.demo.shop\n",

@@ -98,7 +98,7 @@ def call(
     raise NoInterpreterError("; ".join(reasons) or "no interpreter was found")
 
 
-def begin(function: Callable[..., object], *arguments: Any) -> Begun:
+def begin(function: Callable[..., object], *arguments: Any) -> BegunCall:
     """Call a function in a process that is no child of this one, and that may outlive it.
 
     The function sees by the end of its standard input that this process has ended.
@@ -114,11 +114,11 @@ def begin(function: Callable[..., object], *arguments: Any) -> Begun:
     for executable in interpreter.candidates():
         command = interpreter.command(executable, SCRIPT)
         with contextlib.suppress(OSError):
-            return Begun(start_apart(command, interpreter.environment(os.environ)), job)
+            return BegunCall(start_apart(command, interpreter.environment(os.environ)), job)
     raise NoInterpreterError("no interpreter was found")
 
 
-class Begun:
+class BegunCall:
     """A call by `begin`, to be looked at now and then until it is done.
 
     Args:

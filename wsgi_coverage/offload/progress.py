@@ -28,13 +28,13 @@ from wsgi_coverage.system import own_files
 EVERY = 0.3  # seconds between two writes of the file, at least
 STALE = 30.0  # seconds without a write; a build in a child writes while it waits, too
 
-Listener = Callable[[int, int], object]  # files done, files in all
+ProgressListener = Callable[[int, int], object]  # files done, files in all
 
-_listener: ContextVar[Listener | None] = ContextVar("wsgi_coverage_progress", default=None)
+_listener: ContextVar[ProgressListener | None] = ContextVar("wsgi_coverage_progress", default=None)
 
 
 @contextlib.contextmanager
-def told_to(listener: Listener | None) -> Iterator[None]:
+def told_to(listener: ProgressListener | None) -> Iterator[None]:
     """Have a listener, or none, called by every `note` inside."""
     token = _listener.set(listener)
     try:

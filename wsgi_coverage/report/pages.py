@@ -20,7 +20,7 @@ from wsgi_coverage.analysis.figures import regions_of
 from wsgi_coverage.analysis.page_names import page_name
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept
 from wsgi_coverage.compat import htmlreport
-from wsgi_coverage.compat.htmlreport import Row
+from wsgi_coverage.compat.htmlreport import RegionRow
 from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.publish import read_meta
@@ -120,10 +120,10 @@ class _Site:
         ]
         self._say(self._site.write_index(), imported.warning(inexact))
 
-    def _rows(self, noun: str) -> Iterable[Row]:
+    def _rows(self, noun: str) -> Iterable[RegionRow]:
         for file in self._site.files:
             for region in regions_of(self._reported.figures(self._site.reporter_of(file)), noun):
-                yield Row(file, region.kind, region.name, region.start, region.counts)
+                yield RegionRow(file, region.kind, region.name, region.start, region.counts)
 
     def _say(self, name: str, why_inexact: str | None) -> None:
         """Put on a page, below its figure, why that is not exact, if it is not."""

@@ -18,7 +18,7 @@ from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
 
 from wsgi_coverage.analysis import functions
-from wsgi_coverage.analysis.analyst import Entry, ReportAnalyst
+from wsgi_coverage.analysis.analyst import FileEntry, ReportAnalyst
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.figures import Executed, Figures
 from wsgi_coverage.analysis.page_names import page_of
@@ -69,7 +69,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     return _summary(files, analyst.entries, reported, of_functions, branch=branch)
 
 
-def _inexact(cov: ReportingCoverage, entries: Mapping[str, Entry]) -> dict[str, str]:
+def _inexact(cov: ReportingCoverage, entries: Mapping[str, FileEntry]) -> dict[str, str]:
     """Files that were imported early and have missing lines that may have run; each with why."""
     early = {cov.local_name(name): unseen for name, unseen in cov.imported_early.items()}
     return {
@@ -113,7 +113,7 @@ def _text(cov: ReportingCoverage) -> str:
 
 
 def _keep(
-    entries: Mapping[str, Entry], cov: ReportingCoverage, folder: Path, kept: AnalysisCache
+    entries: Mapping[str, FileEntry], cov: ReportingCoverage, folder: Path, kept: AnalysisCache
 ) -> None:
     """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
@@ -127,7 +127,7 @@ def _keep(
 
 
 def _files(
-    entries: Mapping[str, Entry], cov: ReportingCoverage, *, branch: bool
+    entries: Mapping[str, FileEntry], cov: ReportingCoverage, *, branch: bool
 ) -> list[FileSummary]:
     out = [
         _file(name, entry, cov.config, why_inexact=cov.inexact.get(name), branch=branch)
@@ -143,7 +143,7 @@ def _files(
 
 
 def _file(
-    name: str, entry: Entry, config: Any, *, why_inexact: str | None, branch: bool
+    name: str, entry: FileEntry, config: Any, *, why_inexact: str | None, branch: bool
 ) -> FileSummary:
     figures = entry.figures
     numbers = figures.numbers(0)
@@ -223,7 +223,7 @@ def _percent(exact: float) -> float:
 
 def _summary(
     files: list[FileSummary],
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, FileEntry],
     numbers: Any,
     of_functions: Mapping[str, Any],
     *,

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from wsgi_coverage import clock
 from wsgi_coverage.data import regular_files, stamp
-from wsgi_coverage.data.compatible import Alike
+from wsgi_coverage.data.compatible import CompatibleGroups
 from wsgi_coverage.data.regular_files import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import is_shortage, storage_errors
@@ -227,7 +227,7 @@ class FilesStore:
         now, host = self._standing(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # a collection goes on: older epochs are to be told apart
-        alike = Alike()
+        compatible = CompatibleGroups()
         for path in self.published_by_workers():
             with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:
                 found = stamp.stamp_in(connection)
@@ -236,8 +236,8 @@ class FilesStore:
                 if found.epoch < now.oldest:
                     path.unlink(missing_ok=True)
                 else:
-                    alike.add(path, connection)
-        for group in alike.groups():
+                    compatible.add(path, connection)
+        for group in compatible.groups():
             folded = f"{host}.folded.{os.urandom(4).hex()}"
             known = {path: _looks(path) for path in group}
             with contextlib.suppress(_AloneError):

@@ -55,7 +55,7 @@ from wsgi_coverage.store.log import (
 )
 from wsgi_coverage.store.mapped import Mapped, map_file
 from wsgi_coverage.store.private import ABOUT
-from wsgi_coverage.store.processes import Entry, Table, can_look, mapping_processes
+from wsgi_coverage.store.processes import ProcessEntry, Table, can_look, mapping_processes
 from wsgi_coverage.system import own_files
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
@@ -89,7 +89,7 @@ class State(NamedTuple):
     paused: bool
 
 
-class _Known(NamedTuple):
+class _Claim(NamedTuple):
     """A source that is claimed in the index."""
 
     start: int  # of the line that claims it, which is the first to do so
@@ -128,7 +128,7 @@ class Memory:
         self.folder = folder
         self.user: int = os.geteuid()
         self._read = _Read(0, 0, 0, 1)
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._known: dict[tuple[str, str], _Claim] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
         self._page = map_file(folder / "control", PAGE, make=make)
@@ -199,7 +199,7 @@ class Memory:
         """Note that its processes fork children that register only when they run new lines."""
         self._control[LATE] = 1
 
-    def late(self, noted: Container[int]) -> list[Entry]:
+    def late(self, noted: Container[int]) -> list[ProcessEntry]:
         """The processes that map this memory and are not in the table.
 
         Args:
@@ -257,7 +257,7 @@ class Memory:
             raise MemoryFullError(errno.ENOSPC, f"{MOST_CHUNKS} chunks of lines are taken already")
         return found.place
 
-    def _claim(self, key: tuple[str, str], room: int) -> _Known:
+    def _claim(self, key: tuple[str, str], room: int) -> _Claim:
         with self._open_index("ab+") as index:
             self._catch_up(index)
             if key not in self._known:
@@ -291,7 +291,7 @@ class Memory:
             known = self._known.get((name, version))
             if known is None or known.start == start:  # else an earlier line claims it
                 place, read = _following(read, room)
-                self._known[name, version] = _Known(start, place)
+                self._known[name, version] = _Claim(start, place)
         self._read = read
 
     def claims(self) -> list[Claim]:

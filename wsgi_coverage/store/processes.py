@@ -49,7 +49,7 @@ STRIDE = 37  # between two slots that a process tries; odd, so that it comes to 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ProcessEntry:
     """The entry of one process."""
 
     pid: int
@@ -165,7 +165,7 @@ class Table:
             raise BlockingIOError(errno.EAGAIN, "the table is being looked through just now")
         raise OSError(errno.ENOSPC, f"{SLOTS} processes mark lines already")
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ProcessEntry]:
         """Every entry, of living processes or not."""
         raw = bytes(self._map)
         out = []
@@ -176,7 +176,7 @@ class Table:
                     raw[at + NAME.start : at + NAME.stop].rstrip(b"\0").decode("utf-8", "replace")
                 )
                 out.append(
-                    Entry(
+                    ProcessEntry(
                         pid=pid,
                         flags=flags,
                         noted_at=noted / 1e9,
@@ -189,7 +189,7 @@ class Table:
                 )
         return out
 
-    def living(self) -> list[Entry]:
+    def living(self) -> list[ProcessEntry]:
         """The processes that run and still map this memory; other entries are freed."""
         out = []
         for entry in self.entries():
@@ -203,7 +203,7 @@ class Table:
         """Tell whether there is one; closes no descriptor of the table, as `closed` demands."""
         return any(self._is_living(entry) for entry in self.entries())
 
-    def _is_living(self, entry: Entry) -> bool:
+    def _is_living(self, entry: ProcessEntry) -> bool:
         return is_noted_process(entry.pid, entry.noted_at) and self._maps(entry.pid)
 
     def _lives(self, number: int) -> bool:
@@ -220,7 +220,7 @@ class Table:
         except OSError:
             return True  # another user's
 
-    def _give_back(self, entry: Entry) -> None:
+    def _give_back(self, entry: ProcessEntry) -> None:
         """Free the entry of a process that has ended, unless another has claimed it meanwhile."""
         with contextlib.suppress(OSError):
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -262,7 +262,7 @@ def can_look() -> bool:
     return OWN_STAT.exists()
 
 
-def mapping_processes(folder: Path, noted: Container[int]) -> list[Entry]:
+def mapping_processes(folder: Path, noted: Container[int]) -> list[ProcessEntry]:
     """The processes of this user that map a memory's chunks of lines, whether in a table or not.
 
     A fork inherits what its parent has mapped. A process that only reads lines maps no chunk.
@@ -289,8 +289,10 @@ def _maps(pid: int) -> bytes:
         return maps.read()
 
 
-def _unnoted(pid: int) -> Entry:
-    return Entry(pid=pid, flags=0, noted_at=0.0, turn=0, requests=0, token=0, epoch=0, server=None)
+def _unnoted(pid: int) -> ProcessEntry:
+    return ProcessEntry(
+        pid=pid, flags=0, noted_at=0.0, turn=0, requests=0, token=0, epoch=0, server=None
+    )
 
 
 def noted_now() -> float:

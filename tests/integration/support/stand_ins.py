@@ -16,7 +16,7 @@ from coverage import CoverageData
 from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
-from wsgi_coverage.analysis.analyst import Entry
+from wsgi_coverage.analysis.analyst import FileEntry
 from wsgi_coverage.analysis.cache import FIGURES, pack
 from wsgi_coverage.analysis.figures import Figures, Region
 from wsgi_coverage.collect.engines.attention import Attention
@@ -178,7 +178,7 @@ def figures_with(function: JsonObject) -> bytes:
     region = Region("function", function["name"], function["line"], counts, function["runtime"])
     name = function["file"]
     figures = Figures(counts=counts, missing="", regions=[region])
-    entry = Entry(filename=name, shown=name, source=None, known_as=None, figures=figures)
+    entry = FileEntry(filename=name, shown=name, source=None, known_as=None, figures=figures)
     return pack({"config": {}, "files": {name: entry.as_plain()}, "failures": {}})
 
 

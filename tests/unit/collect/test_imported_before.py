@@ -11,7 +11,7 @@ import pytest
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.sources.imported_before import (
     Before,
-    Begun,
+    BegunImport,
     early,
     modules_now,
     ran_above,
@@ -126,7 +126,7 @@ def test_a_module_that_runs_in_any_thread_has_begun(monkeypatch) -> None:
         thread.join()
 
     begun = dict(found.begun)["loading"]
-    assert begun in (Begun(2, defines=True), Begun(3, defines=True))
+    assert begun in (BegunImport(2, defines=True), BegunImport(3, defines=True))
     assert "loading" not in found.modules
     assert "loading" in modules_now().modules
 

@@ -18,7 +18,7 @@ from wsgi_coverage.checkout.collected import Brought
 from wsgi_coverage.checkout.collected import combine as collect
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import database, datafile, stamp
-from wsgi_coverage.data.compatible import Alike
+from wsgi_coverage.data.compatible import CompatibleGroups
 from wsgi_coverage.data.fold import union
 from wsgi_coverage.errors import BuildFailedError
 
@@ -171,15 +171,15 @@ def test_it_is_not_folded_nor_does_it_keep_others_from_it(
 
 @pytest.mark.parametrize("script", HOSTILE.values(), ids=HOSTILE)
 def test_a_look_at_its_names_ends(hostile: Callable[[str], Path], script: str) -> None:
-    path, alike = hostile(script), Alike()
+    path, compatible = hostile(script), CompatibleGroups()
 
     with soon():
         with contextlib.suppress(sqlite3.Error):
             stamp.measured_files(path)
         with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:
-            alike.add(path, connection)
+            compatible.add(path, connection)
 
-    assert not [*alike.groups()]
+    assert not [*compatible.groups()]
 
 
 def sparse(path: Path) -> None:

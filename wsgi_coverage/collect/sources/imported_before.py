@@ -22,7 +22,7 @@ OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there
 COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Match)
 
 
-class Begun(NamedTuple):
+class BegunImport(NamedTuple):
     """A module whose import had begun and not ended when measuring began."""
 
     line: int  # that it had come to
@@ -34,7 +34,7 @@ class Before:
     """The modules that were imported, or being imported, when measuring began, by name."""
 
     modules: frozenset[str] = frozenset()
-    begun: frozenset[tuple[str, Begun]] = frozenset()
+    begun: frozenset[tuple[str, BegunImport]] = frozenset()
 
 
 class Early(NamedTuple):
@@ -42,7 +42,7 @@ class Early(NamedTuple):
 
     path: str
     name: str  # in data files
-    begun: Begun | None  # None: its module had been imported
+    begun: BegunImport | None  # None: its module had been imported
 
 
 def modules_now() -> Before:
@@ -65,7 +65,7 @@ def _names_of(module: object) -> object:
     return getattr(module, "__dict__", None)
 
 
-def _running() -> Iterator[tuple[int, Begun]]:
+def _running() -> Iterator[tuple[int, BegunImport]]:
     """The modules whose code runs now, in any thread, by the id of their globals."""
     for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
         at: FrameType | None = frame
@@ -73,7 +73,7 @@ def _running() -> Iterator[tuple[int, Begun]]:
             code = at.f_code
             if code.co_name == "<module>":
                 defines = any(_is_definition(each) for each in code.co_consts)
-                yield id(at.f_globals), Begun(at.f_lineno or 0, defines)
+                yield id(at.f_globals), BegunImport(at.f_lineno or 0, defines)
             at = at.f_back
 
 
