@@ -18,7 +18,7 @@ from wsgi_coverage import ahead, clock
 from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.data.fold import union
+from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import (
     BadParameterError,
@@ -33,7 +33,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.health.diagnoses import diagnose
-from wsgi_coverage.health.facts import gather
+from wsgi_coverage.health.facts import find_facts
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import detail as details
@@ -148,7 +148,7 @@ class Control:
 
     def _fold(self, gathering: Gathering) -> None:
         live = {worker.id for worker in gathering.workers} | self._worker.memories.ids()
-        self._worker.store.fold(live=live, union=union)
+        self._worker.store.fold(live=live, union=write_union)
 
     def snapshot(
         self,
@@ -492,7 +492,7 @@ class Control:
             report = None
         pids = [each.pid for each in gathering.workers if each.host == self._worker.host]
         fleet = None if self._fleet is None else self._fleet.state()
-        facts = gather(
+        facts = find_facts(
             self._worker,
             config_file=self._settings.config_file,
             config_file_origin=self._settings.origin("config_file"),

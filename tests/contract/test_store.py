@@ -14,7 +14,7 @@ import coverage
 import pytest
 
 from wsgi_coverage.data import regular_files, stamp
-from wsgi_coverage.data.fold import union
+from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.errors import DiskFullError
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.files import FilesStore
@@ -223,7 +223,7 @@ def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
     for number in range(1, 6):
         store.publish(f"host.{number}.aa", data_file(number), epoch=0)
 
-    store.fold(live=["host.5.aa"], union=union)
+    store.fold(live=["host.5.aa"], union=write_union)
 
     assert sorted(map(sorted, lines_in(store))) == [[1, 2, 3, 4], [5]]
 
@@ -231,9 +231,9 @@ def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
 def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[..., Path]) -> None:
     for number in range(1, 4):
         store.publish(f"host.{number}.aa", data_file(number), epoch=0)
-        store.fold(live=[], union=union)
+        store.fold(live=[], union=write_union)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert lines_in(store) == [{1, 2, 3}]
 
@@ -250,10 +250,10 @@ def test_folding_that_is_interrupted_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.fold(live=[], union=union)
+            store.fold(live=[], union=write_union)
 
     assert set().union(*lines_in(store)) == {1, 2, 3}
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
     assert lines_in(store) == [{1, 2, 3}]
 
 
@@ -268,7 +268,7 @@ def test_folding_leaves_alone_what_the_union_cannot_hold(
     store.publish("host.2.aa", data_file(2), epoch=0)
     store.publish("host.3.aa", other, epoch=0)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert sorted(map(sorted, lines_in(store))) == [[1, 2], [7]]
 
@@ -281,7 +281,7 @@ def test_folding_keeps_versions_of_a_source_apart(
         stamp.put_fingerprints(source, {SOURCE: version})
         store.publish(f"host.{number}.aa", source, epoch=0)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     folded = {}
     for path in store.published():
@@ -311,7 +311,7 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
         store.publish(f"host.{each}.aa", source, epoch=0)
     monkeypatch.setattr(regular_files, "load", counted)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert opened <= 2 * number
     assert len(store.published()) == number
@@ -327,7 +327,7 @@ def test_what_nobody_measures_the_mode_of_any_more_is_folded_too(
         data.close()
         store.publish(f"host.{number}.aa", source, epoch=0)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert lines_in(store) == [{1, 2, 3}]
 
@@ -343,7 +343,7 @@ def test_a_file_that_goes_with_several_others_goes_with_the_first(
         stamp.put_fingerprints(source, versions)
         store.publish(f"host.{number}.aa", source, epoch=0)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert sorted(map(sorted, lines_in(store))) == [[1, 3], [2, 4]]
 
@@ -356,7 +356,7 @@ def test_what_is_no_file_is_named_for_a_report_to_set_it_aside(
     os.mkfifo(pipe)
     store.begin_epoch()
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert store.published() == [pipe]
 
@@ -368,7 +368,7 @@ def test_what_is_published_anew_while_it_is_folded_stays(
         store.publish(f"host.{number}.aa", data_file(number), epoch=0)
 
     def meanwhile(paths: Sequence[Path], target: Path) -> Sequence[Path]:
-        used = union(paths, target)
+        used = write_union(paths, target)
         store.publish("host.1.aa", data_file(1, 7), epoch=0)
         return used
 
@@ -388,7 +388,7 @@ def test_folding_leaves_alone_what_another_host_has_published(
     store.publish("host.3.cc", data_file(3), epoch=0)
     store.publish("host.4.dd", data_file(4), epoch=0)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert sorted(map(sorted, lines_in(store))) == [[1], [2], [3, 4]]
 
@@ -400,7 +400,7 @@ def test_folding_drops_what_was_reset_away(
     store.publish("host.2.aa", data_file(2), epoch=0)
     store.begin_epoch()
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
 
 def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:
@@ -499,7 +499,7 @@ def test_nothing_is_folded_while_somebody_collects_and_all_of_it_counts(
     epoch = store.begin_epoch(collecting=True)
     store.publish("host.2.bb", data_file(2), epoch=epoch)
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert lines_in(store) == [{1}, {2}]
 
@@ -543,7 +543,7 @@ def test_folding_removes_what_a_killed_worker_left_half_written_and_nothing_of_a
         os.utime(path, (0, 0))
     store.begin_epoch()
 
-    store.fold(live=[], union=union)
+    store.fold(live=[], union=write_union)
 
     assert not abandoned.exists()
     assert fresh.exists()

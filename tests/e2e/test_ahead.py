@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, read
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, read_packed
 from wsgi_coverage.store.file_lock import locked
 
 FILES = 30
@@ -66,7 +66,7 @@ def analyses(large: Any) -> dict[str, tuple[int, int]]:
 
 def counted(large: Any) -> dict[str, str]:
     """What the figures of each file were counted from."""
-    figures = read(cache(large) / "analysis" / FIGURES)
+    figures = read_packed(cache(large) / "analysis" / FIGURES)
     return {name: entry["known_as"] for name, entry in figures["files"].items()}
 
 

@@ -15,7 +15,7 @@ from wsgi_coverage import ahead as ahead_module
 from wsgi_coverage.ahead import DONE, LOCK, Ahead, is_worth, parse, plan
 from wsgi_coverage.analysis import parsing
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
-from wsgi_coverage.analysis.source import name_of, rules_of
+from wsgi_coverage.analysis.source import analysis_name, rules_of
 from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child
@@ -94,7 +94,7 @@ def reading(*names: Path) -> Reading:
 def kept(ahead: Ahead, *paths: Path) -> list[Any]:
     rules = rules_of(pickle.loads(ahead.config), branch=ahead.branch)
     return [
-        AnalysisCache(ahead.folder).get(name_of(fingerprint_of(path.read_bytes()), rules))
+        AnalysisCache(ahead.folder).get(analysis_name(fingerprint_of(path.read_bytes()), rules))
         for path in paths
     ]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read_packed
 from wsgi_coverage.analysis.figures import Executed, Figures, KnownAnalysis, figures_of
 from wsgi_coverage.analysis.parsing import Helpers, analysed
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
-from wsgi_coverage.analysis.source import kept_as, name_of, read_content, rules_of
+from wsgi_coverage.analysis.source import analysis_name, kept_as, read_content, rules_of
 from wsgi_coverage.compat.files import filter_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import forksafe, workdir
@@ -131,7 +131,7 @@ class ReportAnalyst:
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
         if reporter.source_name is None:  # older versions of coverage.py make one reporter more
             self._keep(reporter)
-        return dict(read(self._sources / str(reporter.source_name)))
+        return dict(read_packed(self._sources / str(reporter.source_name)))
 
     def tidy(self) -> None:
         """Bound the size of the analysis cache, if this report added to it."""
@@ -158,7 +158,7 @@ class ReportAnalyst:
         source = kept_as(reporter.filename, self._rules)
         if source is None or not self._lend(source):
             content = read_content(reporter.filename)
-            source = name_of(fingerprint_of(content), self._rules)
+            source = analysis_name(fingerprint_of(content), self._rules)
             with forksafe.forks():
                 found = analysed(reporter.filename, content, self._rules)
             reporter.remember(found)

@@ -49,7 +49,7 @@ def pack(value: Any) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
 
 
-def read(path: Path | str) -> Any:
+def read_packed(path: Path | str) -> Any:
     """The data of a packed file; None if it is missing, incomplete or damaged."""
     content = _content(path)
     return None if content is None else json.loads(zlib.decompress(content))
@@ -83,7 +83,7 @@ class AnalysisCache:
 
     def get(self, name: str) -> Any:
         """The data of a name; None if there is none."""
-        return read(self.folder / name)
+        return read_packed(self.folder / name)
 
     def has(self, name: str) -> bool:
         """Tell whether there is data of a name."""

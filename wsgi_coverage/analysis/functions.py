@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from wsgi_coverage.analysis.cache import FIGURES, read
+from wsgi_coverage.analysis.cache import FIGURES, read_packed
 from wsgi_coverage.analysis.figures import Figures
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import JsonObject
@@ -41,7 +41,7 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
     Raises:
         FileNotFoundError: there is no report, or it has no data.
     """
-    plain = read(folder / FIGURES)
+    plain = read_packed(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
     inexact = plain.get("inexact", {})  # older versions kept none

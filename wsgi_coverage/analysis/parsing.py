@@ -23,8 +23,8 @@ from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
+    analysis_name,
     kept_as,
-    name_of,
     read_content,
     text_of,
 )
@@ -137,7 +137,7 @@ def _parse(
             source = kept_as(path, rules)
             if source is None or not kept.has(source):
                 content = read_content(path)
-                source = name_of(fingerprint_of(content), rules)
+                source = analysis_name(fingerprint_of(content), rules)
                 found = analysed(path, content, rules)
         except Exception:  # noqa: BLE001, S112  the report says why
             continue

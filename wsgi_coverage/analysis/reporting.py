@@ -158,7 +158,7 @@ class ReportingCoverage(HookedCoverage):
             self._analysed.add(name)
             self._files = self._files or len(self.get_data().measured_files())
             progress.note(len(self._analysed), self._files)
-        forksafe.pause()
+        forksafe.allow_fork()
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:

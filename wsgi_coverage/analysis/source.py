@@ -48,7 +48,7 @@ def rules_of(config: Any, *, branch: bool) -> Rules:
     )
 
 
-def name_of(fingerprint: str, rules: Rules) -> str:
+def analysis_name(fingerprint: str, rules: Rules) -> str:
     """The name under which the cache has the analysis of a source.
 
     Args:
@@ -67,7 +67,7 @@ def kept_as(filename: str, rules: Rules) -> str | None:
         OSError: no descriptor is left to read it by.
     """
     fingerprint = versions.current(filename)
-    return None if fingerprint is None else name_of(fingerprint, rules)
+    return None if fingerprint is None else analysis_name(fingerprint, rules)
 
 
 def read_content(filename: str) -> bytes:

@@ -26,7 +26,7 @@ from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import NAMED, named
 from wsgi_coverage.data.union import DataFileContent, DataUnion, has_branches
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
-from wsgi_coverage.report.combine import first
+from wsgi_coverage.report.combine import first_warnings
 from wsgi_coverage.system import own_files
 
 
@@ -104,7 +104,7 @@ def combine(
                     union = None  # nor does its mode decide
                 continue
             out.combined.append(each.name)
-        out.warnings = first(out.warnings)
+        out.warnings = first_warnings(out.warnings)
         fingerprints, out.unknown = versions.verdict()
         if union is not None and out.combined:
             union.write()

@@ -153,7 +153,7 @@ class _Output:
         # kubectl ends after the first connection that failed, having written why.
         self._ended.wait(0.5)
         lines = [*self._lines]
-        refusals = [found for line in lines if (found := refusal(line))]
+        refusals = [found for line in lines if (found := connection_failure(line))]
         last = [_line(line) for line in lines[-1:] if self._ended.is_set()]
         return next(iter(refusals + last), "")
 
@@ -173,7 +173,7 @@ def _end(process: subprocess.Popen[str]) -> None:
                 process.wait(END_TIMEOUT)
 
 
-def refusal(line: str) -> str:
+def connection_failure(line: str) -> str:
     """Why a connection failed, from a line of kubectl's log; empty for other lines."""
     if not FAILED.search(line):
         return ""

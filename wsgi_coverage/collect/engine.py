@@ -18,7 +18,7 @@ from wsgi_coverage.compat import files, measurement, names, needs
 from wsgi_coverage.data import workdir as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.private import in_first_place, note
+from wsgi_coverage.store.private import in_first_place, note_owner
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -115,7 +115,7 @@ def open_memory(data_file: Path) -> Memory:
         if not memory.state().turn:
             FilesStore(data_file, fallback=folder).announce(memory)
         memory.make_room(memory.state().epoch)
-        note(folder, data_file)
+        note_owner(folder, data_file)
         return memory
 
     return in_first_place(data_file, open_in)

@@ -14,7 +14,7 @@ from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.union import DataUnion, has_branches
 
 
-def union(data_files: Sequence[Path], target: Path) -> list[Path]:
+def write_union(data_files: Sequence[Path], target: Path) -> list[Path]:
     """Write the union of data files of one mode to another.
 
     Args:

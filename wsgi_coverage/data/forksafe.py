@@ -107,7 +107,7 @@ def forks() -> Iterator[None]:
             _come_in()
 
 
-def pause() -> None:
+def allow_fork() -> None:
     """Inside of `no_fork`, between two steps: let a fork happen, if none could for a while."""
     if _owner == get_ident() and time.monotonic() > _since + EVERY:
         with forks():

@@ -77,7 +77,7 @@ class Releases:
         return self._is_known and bool(below) and self._others.get(release, False)
 
 
-def find(folder: Path) -> Releases | None:
+def find_releases(folder: Path) -> Releases | None:
     """The releases of which a working directory is in one; None: no link leads to one of them.
 
     Args:

@@ -79,7 +79,7 @@ class Facts:
     fleet: Mapping[str, Any] = field(default_factory=dict)  # as /health has it
 
 
-def gather(
+def find_facts(
     worker: Worker,
     *,
     config_file: Path | None = None,

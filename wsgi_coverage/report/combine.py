@@ -17,7 +17,7 @@ from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
-from wsgi_coverage.data.releases import find
+from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
 
@@ -60,11 +60,11 @@ def combine(
     for path in data_files:
         try:
             with open_data_file(path) as connection:
-                part = union.read(connection)
+                content = union.read(connection)
                 loaded = stamp.fingerprints_in(connection)
                 whose = _worker(connection)
                 old = versions.changed(loaded)
-                union.add(part, without=[*old, *filter(names.is_gone, part.paths)])
+                union.add(content, without=[*old, *filter(names.is_gone, content.paths)])
         except UnusableError as why_not:
             warnings.append(f"data file {path} is set aside: {why_not}")
             continue
@@ -90,10 +90,10 @@ def combine(
         union.write()
         warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]
     cov.load()
-    return first(warnings)
+    return first_warnings(warnings)
 
 
-def first(warnings: list[str]) -> list[str]:
+def first_warnings(warnings: list[str]) -> list[str]:
     """The first warnings, and how many more there are."""
     more = len(warnings) - MOST
     return warnings if more <= 0 else [*warnings[:MOST], f"and {more:,} more warnings like these"]
@@ -101,7 +101,9 @@ def first(warnings: list[str]) -> list[str]:
 
 def failures_of(cov: ReportingCoverage) -> list[str]:
     """A warning for each file that could not be reported on."""
-    return first([f"{name} is not in the figures: {why}" for name, why in cov.failures.items()])
+    return first_warnings(
+        [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
+    )
 
 
 class _Names:
@@ -113,7 +115,7 @@ class _Names:
 
     def __init__(self, mapped: Callable[[str], str]) -> None:
         self._mapped = mapped
-        self._releases = find(Path(workdir.here("") or Path.cwd()))
+        self._releases = find_releases(Path(workdir.here("") or Path.cwd()))
 
     def look(self, names: Iterable[str]) -> None:
         """Find the releases, before any of these files is mapped."""

@@ -159,7 +159,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
         BuildFailedError: the child process failed; and what the function raises in this one.
     """
     statements = read_meta(folder).summary["statements"] or 0
-    plain = cache.read(folder / cache.FIGURES) or {"config": {}}
+    plain = cache.read_packed(folder / cache.FIGURES) or {"config": {}}
     try:
         return call_somewhere(
             function,

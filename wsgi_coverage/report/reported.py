@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.cache import FIGURES, read
+from wsgi_coverage.analysis.cache import FIGURES, read_packed
 from wsgi_coverage.analysis.figures import Figures, KnownAnalysis
 from wsgi_coverage.analysis.reporting import ReportingCoverage, kept_reporter
 from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
-    name_of,
+    analysis_name,
     read_content,
     rules_of,
     text_of,
@@ -91,10 +91,10 @@ class Reported:
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
         """The stored analysis of a source; if it is damaged, a new one of an unchanged source."""
-        kept = read(self._folder / SOURCES / str(reporter.source_name))
+        kept = read_packed(self._folder / SOURCES / str(reporter.source_name))
         if kept is None:
             content = read_content(reporter.filename)
-            if name_of(fingerprint_of(content), self._rules) != reporter.source_name:
+            if analysis_name(fingerprint_of(content), self._rules) != reporter.source_name:
                 raise NoSource(f"the stored analysis of {reporter.filename} is damaged")
             text = text_of(reporter.filename, content)
             kept = analyse(text, reporter.filename, self._rules)
@@ -108,7 +108,7 @@ def open_report(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
     Raises:
         FileNotFoundError: the folder, or its metadata, is not there.
     """
-    plain = read(folder / FIGURES)
+    plain = read_packed(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
     with closing(ReportingCoverage(plain["config"], folder / DATA)) as cov, cov.whole():

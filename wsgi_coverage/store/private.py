@@ -197,7 +197,7 @@ def _fault(folder: Path) -> str | None:
     return ""
 
 
-def note(folder: Path, data_file: Path) -> None:
+def note_owner(folder: Path, data_file: Path) -> None:
     """Write into a private folder whose it is, for `elsewhere` to find it.
 
     Raises:

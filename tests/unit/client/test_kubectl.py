@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_coverage.client.kubectl import refusal
+from wsgi_coverage.client.kubectl import connection_failure
 
 WHY = "failed to connect to localhost:9095 inside namespace: dial tcp4: connection refused"
 
@@ -22,16 +22,16 @@ WHY = "failed to connect to localhost:9095 inside namespace: dial tcp4: connecti
     ],
 )
 def test_the_reason_is_the_same_whatever_the_version_of_kubectl(line: str) -> None:
-    assert refusal(line) == WHY
+    assert connection_failure(line) == WHY
 
 
 def test_quotes_in_a_reason_are_as_they_were() -> None:
     line = r'"Unhandled Error" err="an error occurred forwarding 4 -> 9095: no \"pod\" here"'
 
-    assert refusal(line) == 'no "pod" here'
+    assert connection_failure(line) == 'no "pod" here'
 
 
 def test_what_is_of_something_else_is_no_reason() -> None:
     line = '"Unhandled Error" err="error copying from local connection to remote stream: reset"'
 
-    assert refusal(line) == ""
+    assert connection_failure(line) == ""

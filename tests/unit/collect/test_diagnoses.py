@@ -175,7 +175,7 @@ def test_a_fact_that_cannot_be_had_is_logged_and_the_others_are_gathered(
     )
 
     with caplog.at_level(logging.WARNING, "wsgi_coverage"):
-        found = facts.gather(worker)
+        found = facts.find_facts(worker)
 
     assert (found.core, found.flush_problem, found.autosave_interval) == ("pytrace", "odd", 0.0)
     assert found.plugins == ()

@@ -97,7 +97,7 @@ def test_a_fork_comes_at_a_pause_of_the_one_inside(pool) -> None:
         with forksafe.no_fork():
             is_in.set()
             while not has_forked.is_set():
-                forksafe.pause()
+                forksafe.allow_fork()
 
     inside = pool.submit(work_in_steps)
     assert is_in.wait(SOON)

@@ -13,7 +13,7 @@ import pytest
 
 from wsgi_coverage.analysis import analyst, parsing
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
-from wsgi_coverage.analysis.source import Rules, name_of, rules_of
+from wsgi_coverage.analysis.source import Rules, analysis_name, rules_of
 from wsgi_coverage.compat.parsing import can_be_kept
 from wsgi_coverage.data import regular_files, versions
 from wsgi_coverage.model import Report
@@ -268,11 +268,11 @@ def test_every_rule_is_part_of_the_name() -> None:
         return rules_of(cov.config, branch=False)
 
     names = {
-        name_of("x = 1", rules()),
-        name_of("x = 2", rules()),
-        name_of("x = 1", rules(exclude_lines=["x"])),
-        name_of("x = 1", rules(partial_branches=["x"])),
-        name_of("x = 1", rules_of(coverage.Coverage(config_file=False).config, branch=True)),
+        analysis_name("x = 1", rules()),
+        analysis_name("x = 2", rules()),
+        analysis_name("x = 1", rules(exclude_lines=["x"])),
+        analysis_name("x = 1", rules(partial_branches=["x"])),
+        analysis_name("x = 1", rules_of(coverage.Coverage(config_file=False).config, branch=True)),
     }
 
     assert len(names) == 5
@@ -281,11 +281,11 @@ def test_every_rule_is_part_of_the_name() -> None:
 @pytest.mark.parametrize("version", ["coverage.__version__", "sys.version"])
 def test_the_versions_are_part_of_the_name(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     rules = Rules(exclude=(), partial="", branch=False)
-    before = name_of("x = 1", rules)
+    before = analysis_name("x = 1", rules)
 
     monkeypatch.setattr(version, "another")
 
-    assert name_of("x = 1", rules) != before
+    assert analysis_name("x = 1", rules) != before
 
 
 # Load and runtime

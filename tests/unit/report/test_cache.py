@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.analysis.cache import AnalysisCache, pack, read
+from wsgi_coverage.analysis.cache import AnalysisCache, pack, read_packed
 from wsgi_coverage.system import own_files
 
 
@@ -58,7 +58,7 @@ def test_a_loan_outlives_the_cache(cache: AnalysisCache, tmp_path: Path) -> None
     assert cache.lend("one", tmp_path / "snapshot")
     (cache.folder / "one").unlink()
 
-    assert read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+    assert read_packed(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
 
 
 def test_a_loan_takes_no_room_of_its_own(cache: AnalysisCache, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_where_there_are_no_links_a_loan_is_a_copy(
     assert cache.lend("one", tmp_path / "snapshot")
 
     assert [path.name for path in (tmp_path / "snapshot").iterdir()] == ["one"]
-    assert read(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
+    assert read_packed(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
 
 
 def test_what_was_not_used_for_longest_is_pruned_first(cache: AnalysisCache, folder: Path) -> None:

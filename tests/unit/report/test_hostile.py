@@ -19,7 +19,7 @@ from wsgi_coverage.checkout.collected import combine as collect
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.data import database, datafile, stamp
 from wsgi_coverage.data.compatible import CompatibleGroups
-from wsgi_coverage.data.fold import union
+from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.errors import BuildFailedError
 
 Combined = Callable[..., tuple[Any, list[str]]]
@@ -164,7 +164,7 @@ def test_it_is_not_folded_nor_does_it_keep_others_from_it(
     first, path, last = data_file("first", {"a.py": [1]}), hostile(script), data_file("last", {})
 
     with soon():
-        used = union([path, first, path, last], tmp_path / "folded")
+        used = write_union([path, first, path, last], tmp_path / "folded")
 
     assert used == [first, last]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.data.releases import Releases, find
+from wsgi_coverage.data.releases import Releases, find_releases
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_link_that_leads_to_the_release_tells_where_all_are(
     old, new = (str(top / "releases" / each / "app.py") for each in ("11", "12"))
 
     for folder in (top / link / below, top / "releases" / "12" / below):
-        found = find(folder)
+        found = find_releases(folder)
 
         assert found is not None
         found.look([old])
@@ -46,7 +46,7 @@ def test_a_process_of_an_earlier_release_tells_the_same(top: Path, link: str, be
     made(top, "11/backend/app.py", "11/gone.py", "12/backend/app.py", "12/new.py")
     old, new = (str(top / "releases" / each / "backend" / "app.py") for each in ("11", "12"))
 
-    found = find(top / "releases" / "11" / below)
+    found = find_releases(top / "releases" / "11" / below)
 
     assert found is not None
     found.look([old, new])
@@ -60,7 +60,7 @@ def test_a_link_to_what_no_process_knows_of_tells_nothing(top: Path) -> None:
     made(top, "11/app.py", "12/app.py")
     mine = str(top / "releases" / "11" / "app.py")
 
-    found = find(top / "releases" / "11")
+    found = find_releases(top / "releases" / "11")
 
     assert found is not None
     found.look([mine])
@@ -70,7 +70,7 @@ def test_a_link_to_what_no_process_knows_of_tells_nothing(top: Path) -> None:
 def test_without_a_link_there_are_no_releases(top: Path) -> None:
     (top / "broken").symlink_to(top / "elsewhere")
 
-    assert find(top / "releases" / "12") is None
+    assert find_releases(top / "releases" / "12") is None
 
 
 def test_links_to_several_releases_do_not_tell_which_is_current(top: Path) -> None:
@@ -78,7 +78,7 @@ def test_links_to_several_releases_do_not_tell_which_is_current(top: Path) -> No
     (top / "other").symlink_to(top / "releases" / "11")
     (top / "current").symlink_to(top / "releases" / "12")
 
-    assert find(top / "releases" / "13") is None
+    assert find_releases(top / "releases" / "13") is None
 
 
 def test_a_link_to_what_is_far_above_tells_nothing(top: Path) -> None:
@@ -86,11 +86,11 @@ def test_a_link_to_what_is_far_above_tells_nothing(top: Path) -> None:
     deep.mkdir(parents=True)
     (top / "current").symlink_to(top / "releases" / "12")
 
-    assert find(deep) is None
+    assert find_releases(deep) is None
 
 
 def test_folders_of_the_system_are_no_releases() -> None:
-    assert find(Path("/usr/lib")) is None  # to which /lib leads on many systems
+    assert find_releases(Path("/usr/lib")) is None  # to which /lib leads on many systems
 
 
 def test_a_file_of_another_release_is_the_one_with_the_same_path_here(top: Path) -> None:

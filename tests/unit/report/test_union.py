@@ -10,7 +10,7 @@ import coverage
 import pytest
 
 from wsgi_coverage.data import stamp
-from wsgi_coverage.data.fold import union
+from wsgi_coverage.data.fold import write_union
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]
@@ -252,7 +252,7 @@ def test_folding_keeps_contexts_tracers_names_and_versions(
         data.close()
         stamp.put_fingerprints(path, {"/app/x.py": "v1", f"/app/{number}.py": "v1"})
 
-    used = union(paths, tmp_path / "folded")
+    used = write_union(paths, tmp_path / "folded")
 
     found = content_of(tmp_path / "folded")
     assert used == paths

@@ -16,7 +16,7 @@ from wsgi_coverage.store.private import (
     NAMES,
     elsewhere,
     in_first_place,
-    note,
+    note_owner,
     places,
     private_folder,
     refused,
@@ -143,7 +143,7 @@ def test_neither_is_the_folder_inside(
 @PLANTED
 def test_nothing_of_theirs_is_read(memory: Path, data_file: Path, plant: Plant, why: str) -> None:
     folder = private_folder(data_file)
-    private.note(folder, data_file)
+    private.note_owner(folder, data_file)
     folder.parent.rename(top_of(memory, 5))
     theirs = memory / f"theirs-{top_of(memory).name}"
     plant(top_of(memory))
@@ -234,7 +234,7 @@ def test_folders_of_other_pid_namespaces_are_found_without_a_look_into_other_app
     with monkeypatch.context() as elsewhere_in:
         elsewhere_in.setattr(private, "_system", lambda: iter([next(here()), "pid:[1]", "1"]))
         folder = private_folder(data_file)
-        note(folder, data_file)
+        note_owner(folder, data_file)
     private_folder(data_file)
     monkeypatch.setattr(private, "_is_own", looking)
 

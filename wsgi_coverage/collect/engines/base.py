@@ -25,7 +25,7 @@ from coverage import Coverage
 
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
-from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import imported_before, unexecuted
 from wsgi_coverage.collect.sources.imported_before import Before, Early
 from wsgi_coverage.compat import configuration, measurement
@@ -213,7 +213,7 @@ class Engine(ABC):
         self.hear()
         return True
 
-    @locked
+    @synchronized
     def hear(self) -> None:
         """Do what was asked of all processes since this one last looked: reset, pause or resume.
 
@@ -300,7 +300,7 @@ class Engine(ABC):
         except OSError as error:
             log.warning("the shared memory of executed lines cannot be created again: %s", error)
 
-    @locked
+    @synchronized
     def _go_elsewhere(self) -> None:
         self._move()
         self.hear()
@@ -312,7 +312,7 @@ class Engine(ABC):
         """True where load can be told from runtime in this process."""
         return True
 
-    @locked
+    @synchronized
     def begin_load(self) -> None:
         """An application is being wrapped: what has run, and what runs now, is its load."""
         if self.phase is None and self.tells_phases:
@@ -324,7 +324,7 @@ class Engine(ABC):
         if self.phase is Phase.LOAD:
             self._raise(processes.LOADING)
 
-    @locked
+    @synchronized
     def end_load(self) -> None:
         """The first request has come: what runs from now on is runtime, lines of the load too."""
         self.hear()

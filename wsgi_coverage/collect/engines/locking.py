@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class HasLock(Protocol):
-    """An object whose `locked` methods run in one thread at a time."""
+    """An object with `synchronized` methods."""
 
     _lock: Any
 
@@ -27,8 +27,8 @@ class HasLock(Protocol):
 S = TypeVar("S", bound=HasLock)
 
 
-def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Have one thread at a time in this method, and in the other locked ones of the object."""
+def synchronized(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Have one thread at a time in all methods of an object that are decorated with this."""
 
     @functools.wraps(method)
     def holding(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import coverage
 
 from wsgi_coverage.collect.engines.attention import ALWAYS, Attention
-from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import ourselves
 from wsgi_coverage.collect.sources.imported_before import ran_above
 from wsgi_coverage.data import regular_files, stamp
@@ -250,7 +250,7 @@ class Monitoring:
             version = stamp.CHANGED  # imported before measuring began, and edited since
         return self._place(code.co_filename, measured.name, version, room_of(content))
 
-    @locked
+    @synchronized
     def _place(self, filename: str, name: str, version: str, room: int) -> _Source:
         source = _Source(name, version, self.memory.place(name, version, room))
         self._sources[filename] = source
@@ -268,7 +268,7 @@ class Monitoring:
         )
         return False
 
-    @locked
+    @synchronized
     def _keep(self, code: CodeType, key: int, source: _Source) -> None:
         # Another memory may be in use since the source was looked up.
         place = self.memory.place(source.name, source.version, source.place.room)
@@ -343,7 +343,7 @@ class Monitoring:
         self._switch(phase, epoch, paused)
         self.restart()
 
-    @locked
+    @synchronized
     def _switch(self, phase: Phase | None, epoch: int, paused: bool) -> None:
         before = self.phase, self.epoch, self.paused
         self.phase, self.epoch, self.paused = phase, epoch, paused
@@ -369,7 +369,7 @@ class Monitoring:
         self._move(memory)
         self.restart()
 
-    @locked
+    @synchronized
     def _move(self, memory: Memory) -> None:
         old, self.memory = self.memory, memory
         try:
@@ -420,7 +420,7 @@ class Monitoring:
         content = regular_files.read(path)
         self._mark(name, stamp.fingerprint_of(content), room_of(content), lines)
 
-    @locked
+    @synchronized
     def _mark(self, name: str, version: str, room: int, lines: set[int]) -> None:
         place = self.memory.place(name, version, room)
         chunk = self.memory.chunk(self.phase, self.epoch, place.chunk)

@@ -26,7 +26,7 @@ from wsgi_coverage.collect.engines.all_threads import can_trace_everywhere, trac
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.flushed import Flushed, converted, saved
-from wsgi_coverage.collect.engines.locking import locked
+from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.servers import modwsgi
 from wsgi_coverage.collect.sources.imported_before import Early
@@ -135,7 +135,7 @@ class Tracing(Engine):
         measurement.watch_sources(self._cov, self._saw)
         measurement.watch_context_switches(self._collector, self._on_context_switch)
 
-    @locked
+    @synchronized
     def _asked_to_flush(self) -> bool:
         """coverage.py asks for a flush: a foreign Coverage gets the lines too, for its data file.
 
@@ -199,7 +199,7 @@ class Tracing(Engine):
         """The plane of the memory that lines which run now belong to."""
         return plane_of(self.phase, self.epoch, flushed=True)
 
-    @locked
+    @synchronized
     def flush(self) -> bool:
         """Move what coverage.py has seen into the memory; tell whether any of it is new there.
 
@@ -467,7 +467,7 @@ class Tracing(Engine):
         if changed:
             self._install()
 
-    @locked
+    @synchronized
     def reopen(self) -> bool:
         """After `close`, where exit handlers have run measured lines: register in a memory again.
 
