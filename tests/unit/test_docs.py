@@ -1,7 +1,7 @@
 """The documentation names everything that there is, and its links lead somewhere."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,13 +72,29 @@ def test_the_seconds_that_a_request_may_wait_are_documented() -> None:
 
 def test_the_endpoints_documented_are_those_that_there_are() -> None:
     page = text("reference/http.md").replace("&lt;", "<").replace("&gt;", ">")
-    documented = set()
-    for methods, paths in re.findall(r"^## ([A-Z, ]+) (/.*)$", page, re.M):
+    headings = re.findall(r"^## ([A-Z, ]+) (/.*)$", page, re.M)
+
+    assert named_in(headings) == set(endpoints())
+
+
+def test_the_readme_has_all_endpoints_but_those_that_pages_ask_for() -> None:
+    table = re.findall(r"^\| ([A-Z, ]+) \| (`/.*?) \|", PAGES[0].read_text(encoding="utf-8"), re.M)
+    rows = [(methods, re.sub(r"`|\?[^`]*", "", paths)) for methods, paths in table]
+
+    asked_for_by_pages = ("/static/<name>", "/html/<path>")
+    assert named_in(rows) == {
+        each for each in endpoints() if not each[1].endswith(asked_for_by_pages)
+    }
+
+
+def named_in(rows: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Methods and paths: each method of a row with each of its paths."""
+    named = set()
+    for methods, paths in rows:
         below = "/snapshots/<id>" if paths.startswith("/snapshots/<id>/") else ""
         for path in paths.removeprefix(below).split(", "):
-            documented |= {(method, below + path) for method in methods.split(", ")}
-
-    assert documented == set(endpoints())
+            named |= {(method, below + path) for method in methods.split(", ")}
+    return named
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
