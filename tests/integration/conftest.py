@@ -40,9 +40,9 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     """Takes the place of this process's worker: nothing is measured."""
     stand_in = StandInWorker(tmp_path)
     monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: stand_in)
-    monkeypatch.setattr("wsgi_coverage.control.build", build)
-    monkeypatch.setattr("wsgi_coverage.control.build_detail", build)
-    monkeypatch.setattr("wsgi_coverage.control.diff", lambda *_: SAME)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", build)
+    monkeypatch.setattr("wsgi_coverage.control.control.build_detail", build)
+    monkeypatch.setattr("wsgi_coverage.control.control.diff", lambda *_: SAME)
     return stand_in
 
 

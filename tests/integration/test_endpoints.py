@@ -261,7 +261,7 @@ def test_a_file_name_that_is_not_utf_8_can_be_told(
     def build_with_warning(*arguments: Any, **keywords: Any) -> Report:
         return replace(build(*arguments, **keywords), warnings=(name,))
 
-    monkeypatch.setattr("wsgi_coverage.control.build", build_with_warning)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", build_with_warning)
 
     assert site.post("/refresh", JSON).json()["warnings"] == [name]
     assert "caf\\udce9.py" in site.get("/").text
@@ -290,7 +290,7 @@ def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(
         summary = {key: SUMMARY[key] for key in ("percent", "files", "statements", "covered")}
         return replace(report, summary={**summary, "missing": 1, "lowest": [file]})
 
-    monkeypatch.setattr("wsgi_coverage.control.build", older)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", older)
     site.post("/refresh", JSON)
 
     overview = site.get("/", BROWSER).text
@@ -315,7 +315,7 @@ def test_a_page_shows_and_links_a_file_of_any_name(
         (folder / FIGURES).write_bytes(figures_with(found))
         return replace(report, summary={**SUMMARY, "largest_unused": [found]})
 
-    monkeypatch.setattr("wsgi_coverage.control.build", odd)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", odd)
     assert site.post("/refresh", JSON).status == 200
 
     page = site.get(path, BROWSER)

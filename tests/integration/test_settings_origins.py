@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written_to_any_more_is_named_with_its_setting(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("wsgi_coverage.control.build", refuse)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", refuse)
     answer = site.post(path, JSON)
 
     assert answer.status == 507

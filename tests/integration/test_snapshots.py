@@ -226,7 +226,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr("wsgi_coverage.control.build", out_of_room)
+    patch.setattr("wsgi_coverage.control.control.build", out_of_room)
     yield patch
     patch.undo()
 
@@ -250,7 +250,7 @@ def test_after_a_full_disk_it_works_again(
     assert site.post("/snapshot", JSON).status == 507
     assert site.post("/refresh", JSON).status == 507
     full_disk.undo()
-    monkeypatch.setattr("wsgi_coverage.control.build", build)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", build)
 
     assert site.post("/snapshot", JSON).status == 200
     assert site.post("/refresh", JSON).status == 200
@@ -265,7 +265,7 @@ def test_a_full_disk_leaves_the_published_report_as_it_was(
     def out_of_room(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("wsgi_coverage.control.build", out_of_room)
+    monkeypatch.setattr("wsgi_coverage.control.control.build", out_of_room)
 
     assert reported.post("/refresh", JSON).error == "disk-full"
     assert reported.get("/report").body == before
@@ -354,7 +354,7 @@ def test_nothing_else_is_built_meanwhile(
 
     cache_dir = Path(site.get("/health").json()["cache_dir"])
     for name in ("build", "build_detail"):
-        monkeypatch.setattr(f"wsgi_coverage.control.{name}", build_and_try_to_build)
+        monkeypatch.setattr(f"wsgi_coverage.control.control.{name}", build_and_try_to_build)
 
     assert site.post(path, JSON).status == 200
     assert refused == [path]

@@ -1,4 +1,4 @@
-"""`Control`: one method for each thing that can be asked, by every entry point.
+"""`Control`: one method for each thing that can be asked.
 
 No HTTP and no argparse here. Reading methods return what is published and never touch the tracer.
 
