@@ -8,7 +8,7 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from wsgi_coverage import ahead, clock
 from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.control.inputs import ReportInputs
 from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import (
@@ -77,10 +78,13 @@ class Control:
         self._snapshots = Snapshots(self.snapshot_dir, self._snapshot_dir_described)
         self._progress = BuildProgress(self.cache_dir)
         self._history = History(self.cache_dir)
+        self._fleet = None if settings.store is None else Fleet(worker, settings)
+        self._inputs = ReportInputs(
+            worker, self._publisher, self._history, self.cache_dir / ANALYSIS, self._fleet
+        )
         self._started_at = worker.started_at
         worker.keep_tidy(self.tidy)
         worker.keep_ahead(partial(ahead.plan, worker, settings))
-        self._fleet = None if settings.store is None else Fleet(worker, settings)
         if self._fleet is not None:
             worker.keep_agent(self._fleet.see_to_agent)
         self._sweep()
@@ -94,12 +98,8 @@ class Control:
     # Asking all workers
 
     def _ask_all(self, verb: str, *, wait: float) -> tuple[Gathering, list[Reading]]:
-        """Ask all workers, of the fleet if there is one; and what its other hosts have executed."""
-        gathering = self._worker.ask_all(verb, wait=wait)
-        if self._fleet is None:
-            return gathering, []
-        answer = self._fleet.ask(verb, wait=wait)
-        return asking.joined(gathering, answer), asking.reading_of(answer)
+        """Ask all workers, of the fleet if there is one; and what all its hosts have executed."""
+        return asking.ask_all(self._worker, self._fleet, verb, wait=wait)
 
     def refresh(self, *, wait: float) -> Report:
         """Publish a new report of everything executed up to now, by every live worker.
@@ -121,7 +121,7 @@ class Control:
         self, gathering: Gathering, fleet: Sequence[Reading], folder: Path
     ) -> Report:
         self._fold(gathering)
-        report = self._build(build, self._inputs(gathering, fleet=fleet), folder)
+        report = self._build(build, self._inputs.read(gathering, fleet=fleet), folder)
         self._history.add(report, since=report.summary["since"])
         return report
 
@@ -183,7 +183,7 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         self._sweep()
-        with self._collected(wait) if reset else self._gathered(wait) as inputs:
+        with self._inputs.collected(wait) if reset else self._inputs.gathered(wait) as inputs:
             if keep and inputs.is_empty:
                 raise NoDataError(NOTHING_RAN)
             builder = partial(self._build, build if keep else build_detail, inputs)
@@ -194,64 +194,6 @@ class Control:
                 if not keep:
                     return report, details.read(folder)
                 return report, formats.call_for(folder, partial(details.of_finished, folder))
-
-    @contextlib.contextmanager
-    def _gathered(self, wait: float) -> Iterator[BuildInputs]:
-        """What every live worker has executed up to now."""
-        gathering, fleet = self._ask_all("publish", wait=wait)
-        with self._publisher.lock():  # coverage.py does one thing at a time
-            yield self._inputs(gathering, fleet=fleet)
-
-    @contextlib.contextmanager
-    def _collected(self, wait: float) -> Iterator[BuildInputs]:
-        """As `_gathered`, and what was read is forgotten afterwards, unless the block raises."""
-        store = self._worker.store
-        self._worker.engine.check_is_ours("a reset")
-        if self._fleet is not None:
-            with self._collected_by_all(self._fleet, wait) as collected:
-                yield collected
-            return
-        with self._publisher.collecting():
-            with self._publisher.lock():
-                remarks = self._remarks()
-                self._publisher.check_removable()
-                self._worker.memories.make_room()
-                epoch = store.begin_epoch(collecting=True)
-            gathering = self._worker.ask_all("collect", wait=wait)
-            with self._publisher.lock():
-                inputs = self._inputs(gathering, before=epoch)
-                yield replace(inputs, remarks=remarks)
-                self._end_collecting(inputs, epoch)
-
-    @contextlib.contextmanager
-    def _collected_by_all(self, fleet: Fleet, wait: float) -> Iterator[BuildInputs]:
-        """As `_collected`, on all hosts of the fleet."""
-        with self._publisher.collecting():
-            remarks = self._remarks()
-            answer = fleet.change("collect", wait=wait)
-            self._worker.collect()
-            gathering = asking.gathering_of(answer)
-            with self._publisher.lock():
-                inputs = self._inputs(
-                    gathering,
-                    before=self._worker.store.epoch(),
-                    fleet=asking.reading_of(answer),
-                )
-                yield replace(inputs, remarks=remarks)
-            if not any(worker.state == "failed" for worker in gathering.workers):
-                fleet.change("end-collecting", wait=wait)
-
-    def _end_collecting(self, inputs: BuildInputs, epoch: int) -> None:
-        """Forget what has been handed out."""
-        store = self._worker.store
-        failed = any(worker.state == "failed" for worker in inputs.gathering.workers)
-        store.discard(inputs.data_files)
-        self._worker.memories.end_epochs(epoch, counted=inputs.memory)
-        if not failed:
-            store.end_collecting()  # else what those still have would be lost
-            self._worker.memories.announce()
-        self._publisher.withdraw()
-        self._history.begin_anew(clock.now_iso())
 
     def reset(self, *, wait: float) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -302,45 +244,6 @@ class Control:
         with self._publisher.lock():
             self._worker.store.end_pause()
         return self._worker.ask_all("resume", wait=wait)
-
-    def _inputs(
-        self,
-        gathering: Gathering,
-        *,
-        before: int | None = None,
-        fleet: Sequence[Reading] = (),
-    ) -> BuildInputs:
-        """What a report is built from.
-
-        Args:
-            gathering: who has published what they have executed.
-            before: an epoch, where not all of it counts.
-            fleet: what other hosts have executed.
-        """
-        engine = self._worker.engine
-        # The memory before the files: the last process that marks there writes it to one, and
-        # then takes it away.
-        memory = [*self._worker.memories.readings(before=before), *fleet]
-        # What other hosts have executed since is not in it.
-        collected = gathering.ended_at if fleet else clock.now()
-        return BuildInputs(
-            collected=collected,
-            config=engine.config,
-            branch=engine.measuring.branch,
-            data_files=self._worker.store.published(before=before),
-            unexecuted=engine.unexecuted_files(
-                name for reading in memory for name in reading.names()
-            ),
-            imported_early=engine.imported_early(),
-            gathering=gathering,
-            autosave_interval=self._worker.autosave_interval,
-            memory=memory,
-            remarks=self._remarks(),
-            analysis_dir=self.cache_dir / ANALYSIS,
-        )
-
-    def _remarks(self) -> list[str]:
-        return [pause.warning for pause in self._worker.store.pauses()]
 
     # Reading finished reports: what was written when they were made, or is rendered from that
 

@@ -148,6 +148,24 @@ class Fleet:
         return found
 
 
+def ask_all(
+    worker: Worker, fleet: Fleet | None, verb: str, *, wait: float
+) -> tuple[Gathering, list[Reading]]:
+    """Ask all workers, of the fleet if there is one; and what all its hosts have executed.
+
+    Args:
+        worker: this process's.
+        fleet: that its host belongs to; None: none.
+        verb: publish or status.
+        wait: seconds to wait for answers, at most.
+    """
+    gathering = worker.ask_all(verb, wait=wait)
+    if fleet is None:
+        return gathering, []
+    answer = fleet.ask(verb, wait=wait)
+    return joined(gathering, answer), reading_of(answer)
+
+
 def joined(own: Gathering, answer: FleetAnswer) -> Gathering:
     """What this host's workers have answered, and those of the others.
 

@@ -62,7 +62,7 @@ class ProgramControl(Control):
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._program.private) as folder,
         ):
-            inputs = self._inputs(gathering, fleet=fleet)
+            inputs = self._inputs.read(gathering, fleet=fleet)
             dumped, warnings = dump(inputs, folder)
         return {
             "coverage_data": base64.b64encode(dumped).decode(),

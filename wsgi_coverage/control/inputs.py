@@ -1,0 +1,160 @@
+"""What a report is built from: everything executed up to now, by every live worker.
+
+It is read, or collected: read and forgotten in one step, so that every line that runs is in this
+report or counts afterwards.
+
+Concurrency: workers are asked without the build lock, and read under it. A collection holds the
+collect lock from its beginning to its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wsgi_coverage import clock
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.fleet import asking
+from wsgi_coverage.fleet.asking import Fleet
+from wsgi_coverage.model import Gathering
+from wsgi_coverage.report.build import BuildInputs
+from wsgi_coverage.report.history import History
+from wsgi_coverage.report.publish import Publisher
+
+
+class ReportInputs:
+    """The inputs of one application's reports.
+
+    Args:
+        worker: this process's worker.
+        publisher: whose locks are held; a collection withdraws its report.
+        history: of the reports; a collection begins it anew.
+        analysis_dir: the analysis cache.
+        fleet: that this host belongs to; None: none.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        publisher: Publisher,
+        history: History,
+        analysis_dir: Path,
+        fleet: Fleet | None = None,
+    ) -> None:
+        self._fleet = fleet
+        self._worker = worker
+        self._publisher = publisher
+        self._history = history
+        self._analysis_dir = analysis_dir
+
+    @contextlib.contextmanager
+    def gathered(self, wait: float) -> Iterator[BuildInputs]:
+        """What every live worker has executed up to now; in the block, the build lock is held.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+
+        Raises:
+            RefreshBusyError, StorageError: it cannot be read now.
+        """
+        gathering, fleet = asking.ask_all(self._worker, self._fleet, "publish", wait=wait)
+        with self._publisher.lock():  # coverage.py does one thing at a time
+            yield self.read(gathering, fleet=fleet)
+
+    @contextlib.contextmanager
+    def collected(self, wait: float) -> Iterator[BuildInputs]:
+        """As `gathered`, and what was read is forgotten afterwards, unless the block raises.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+
+        Raises:
+            NotOursError: 'coverage run' or a test runner started the Coverage.
+            RefreshBusyError, StorageError: nothing is forgotten.
+        """
+        store = self._worker.store
+        self._worker.engine.check_is_ours("a reset")
+        if self._fleet is not None:
+            with self._collected_by_all(self._fleet, wait) as found:
+                yield found
+            return
+        with self._publisher.collecting():
+            with self._publisher.lock():
+                remarks = self._remarks()
+                self._publisher.check_removable()
+                self._worker.memories.make_room()
+                epoch = store.begin_epoch(collecting=True)
+            gathering = self._worker.ask_all("collect", wait=wait)
+            with self._publisher.lock():
+                inputs = self.read(gathering, before=epoch)
+                yield replace(inputs, remarks=remarks)
+                self._forget(inputs, epoch)
+
+    @contextlib.contextmanager
+    def _collected_by_all(self, fleet: Fleet, wait: float) -> Iterator[BuildInputs]:
+        """As `collected`, on all hosts of the fleet."""
+        with self._publisher.collecting():
+            remarks = self._remarks()
+            answer = fleet.change("collect", wait=wait)
+            self._worker.collect()
+            gathering = asking.gathering_of(answer)
+            with self._publisher.lock():
+                epoch = self._worker.store.epoch()
+                inputs = self.read(gathering, before=epoch, fleet=asking.reading_of(answer))
+                yield replace(inputs, remarks=remarks)
+            if not any(worker.state == "failed" for worker in gathering.workers):
+                fleet.change("end-collecting", wait=wait)
+
+    def _forget(self, inputs: BuildInputs, epoch: int) -> None:
+        """Forget what has been handed out."""
+        store = self._worker.store
+        failed = any(worker.state == "failed" for worker in inputs.gathering.workers)
+        store.discard(inputs.data_files)
+        self._worker.memories.end_epochs(epoch, counted=inputs.memory)
+        if not failed:
+            store.end_collecting()  # else what those still have would be lost
+            self._worker.memories.announce()
+        self._publisher.withdraw()
+        self._history.begin_anew(clock.now_iso())
+
+    def read(
+        self,
+        gathering: Gathering,
+        *,
+        before: int | None = None,
+        fleet: Sequence[Reading] = (),
+    ) -> BuildInputs:
+        """What is there now; the caller holds the build lock.
+
+        Args:
+            gathering: the workers' answers to the call to publish.
+            before: an epoch, where only older ones count.
+            fleet: what other hosts have executed.
+        """
+        engine = self._worker.engine
+        # The memory before the files: the last process that marks there writes it to one, and
+        # then takes it away.
+        memory = [*self._worker.memories.readings(before=before), *fleet]
+        # What other hosts have executed since is not in it.
+        collected = gathering.ended_at if fleet else clock.now()
+        return BuildInputs(
+            collected=collected,
+            config=engine.config,
+            branch=engine.measuring.branch,
+            data_files=self._worker.store.published(before=before),
+            unexecuted=engine.unexecuted_files(
+                name for reading in memory for name in reading.names()
+            ),
+            imported_early=engine.imported_early(),
+            gathering=gathering,
+            autosave_interval=self._worker.autosave_interval,
+            memory=memory,
+            remarks=self._remarks(),
+            analysis_dir=self._analysis_dir,
+        )
+
+    def _remarks(self) -> list[str]:
+        return [pause.warning for pause in self._worker.store.pauses()]
