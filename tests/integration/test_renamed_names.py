@@ -19,6 +19,7 @@ NAMES = {
     name.replace(":", ".").rpartition(".")[2]: need == needs.COLLECTOR
     for need, of in needs.NEEDS.items()
     for name in of.names
+    if not name.endswith(".get_option")  # Coverage has it, too, and documents it
 }
 MODULES = {
     name.partition(":")[0].removeprefix("coverage.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read_packed
-from wsgi_coverage.analysis.figures import Executed, Figures, KnownAnalysis, figures_of
+from wsgi_coverage.analysis.figures import Executed, Figures, figures_of
 from wsgi_coverage.analysis.parsing import Helpers, analysed
 from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
 from wsgi_coverage.analysis.source import analysis_name, kept_as, read_content, rules_of
@@ -126,7 +126,7 @@ class ReportAnalyst:
             self.entries[name] = self._entry(name, reporter, full)
             if is_kept(reporter):
                 reporter.forget()
-        return KnownAnalysis(self.entries[name].figures, self._cov.config.precision)
+        return self.entries[name].figures.analysis(self._cov.precision)
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
         if reporter.source_name is None:  # older versions of coverage.py make one reporter more

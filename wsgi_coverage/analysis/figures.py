@@ -22,7 +22,14 @@ from coverage.numbits import numbits_to_nums
 from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.cache import digest
-from wsgi_coverage.compat.reporting import Counts, counts_of, narrowed, numbers
+from wsgi_coverage.compat.reporting import (
+    Counts,
+    KnownAnalysis,
+    Totals,
+    analysed,
+    narrowed,
+    totals_of,
+)
 from wsgi_coverage.data.phases import Phase, phase_of
 
 
@@ -62,31 +69,17 @@ class Figures:
         """
         return cls(**plain)
 
-    def numbers(self, precision: int) -> Any:
-        """As coverage.py's Numbers.
+    def totals(self) -> Totals:
+        """coverage.py's numbers of the file."""
+        return totals_of(self.counts)
+
+    def analysis(self, precision: int) -> KnownAnalysis:
+        """What stands in for coverage.py's analysis, where figures are all that is asked for.
 
         Args:
             precision: digits after the point of percentages.
         """
-        return numbers(self.counts, precision)
-
-
-class KnownAnalysis:
-    """Stands in for coverage.py's analysis in its text report and index pages, made of figures."""
-
-    def __init__(self, figures: Figures, precision: int) -> None:
-        self.numbers: Any = figures.numbers(precision)
-        self._figures = figures
-
-    def missing_formatted(self, branches: bool = False) -> str:
-        """The lines that did not run, as coverage.py's text report has them.
-
-        Args:
-            branches: must be True where branches are measured: only that text is stored.
-        """
-        if not branches and self.numbers.n_branches:
-            raise NotImplementedError
-        return self._figures.missing
+        return KnownAnalysis(self.counts, self.missing, precision)
 
 
 class Executed:
@@ -169,12 +162,13 @@ def _lines(content: bytes | str) -> set[int]:
 def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: str) -> Figures:
     """Figures of one file, from coverage.py's analysis of it."""
     load, runtime, other = executed.phases(name)
-    load = reporter.translate_lines(load) & analysis.statements
-    runtime = reporter.translate_lines(runtime) & analysis.statements
+    found = analysed(analysis)
+    load = reporter.translate_lines(load) & found.statements
+    runtime = reporter.translate_lines(runtime) & found.statements
     known: dict[str, Any] = {
-        "counts": counts_of(analysis.numbers),
-        "missing": analysis.missing_formatted(branches=True),
-        "first_missing": min(_outside_of_functions(analysis.missing, reporter), default=None),
+        "counts": found.counts,
+        "missing": found.missing_text,
+        "first_missing": min(_outside_of_functions(found.missing, reporter), default=None),
         "regions": tuple(_regions(analysis, reporter, None if other is not None else runtime)),
     }
     if other is not None:

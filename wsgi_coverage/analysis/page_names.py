@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
+from typing import NamedTuple
+
+from coverage import Coverage
 
 from wsgi_coverage.compat.files import page_base
+from wsgi_coverage.compat.reporting import Totals
 
 LONGEST = 200  # bytes; no file system takes more than 255, and some take less
 # coverage.py's templates do not quote links; before 7.16 the last of these ends the attribute, too.
 NOT_IN_LINKS = frozenset('%?#:\\"')
 
 
-def page_of(shown: str, numbers: Any, config: Any) -> str | None:
+class Skipped(NamedTuple):
+    """Files that have no page, by the configuration."""
+
+    covered: bool
+    empty: bool
+
+    @classmethod
+    def by(cls, cov: Coverage) -> Skipped:
+        """What the configuration of a Coverage says."""
+        return cls(_is_set(cov, "skip_covered"), _is_set(cov, "skip_empty"))
+
+
+def page_of(shown: str, totals: Totals, skipped: Skipped) -> str | None:
     """The page of a source by the name that reports show; None: the configuration leaves it out.
 
     As coverage.py's HtmlReporter decides it; test_page_names.py compares the two.
     """
-    complete = not numbers.n_missing and not numbers.n_partial_branches
-    if complete and _either(config.html_skip_covered, config.skip_covered):
+    if skipped.covered and not totals.missing and not totals.partial_branches:
         return None
-    if _either(config.html_skip_empty, config.skip_empty) and not numbers.n_statements:
+    if skipped.empty and not totals.statements:
         return None
     return page_name(shown)
 
@@ -36,5 +50,6 @@ def page_name(shown: str) -> str:
     return f"z_{hashlib.blake2b(os.fsencode(shown), digest_size=16).hexdigest()}.html"
 
 
-def _either(of_html: bool | None, of_all: bool) -> bool:
-    return of_all if of_html is None else of_html
+def _is_set(cov: Coverage, option: str) -> bool:
+    of_html = cov.get_option(f"html:{option}")
+    return bool(cov.get_option(f"report:{option}") if of_html is None else of_html)

@@ -19,6 +19,7 @@ from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.source import Rules
 from wsgi_coverage.compat import names
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.compat.parsing import joined
 from wsgi_coverage.compat.reporting import HookedCoverage
 from wsgi_coverage.data import forksafe, regular_files, workdir
@@ -80,8 +81,9 @@ class ReportingCoverage(HookedCoverage):
 
     def __init__(self, config: Any, data_file: Path) -> None:
         super().__init__(config, data_file)
-        for option in ("report_include", "report_omit"):
-            setattr(self.config, option, _anchored(getattr(self.config, option)))
+        for name in ("report:include", "report:omit"):
+            self.set_option(name, _anchored(option(self.config, name)))
+        self.precision: int = option(self.config, "report:precision")  # digits after the point
         self.notices: list[str] = []
         self.troubles: list[str] = []  # what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
@@ -196,10 +198,10 @@ class ReportingCoverage(HookedCoverage):
         try:
             yield
         except ValueError as error:
-            if self.config.precision >= 0:
+            if self.precision >= 0:
                 raise
             raise ConfigError(
-                f"precision={self.config.precision} is invalid. Must not be negative."
+                f"precision={self.precision} is invalid. Must not be negative."
             ) from error
 
     def full_analysis(self, reporter: FileReporter) -> Any:
@@ -223,7 +225,7 @@ class ReportingCoverage(HookedCoverage):
 
     def local_name(self, name: str) -> str:
         """The name of a measured file here, by the `[paths]` of coverage.py's configuration."""
-        if not self.config.paths:
+        if not self.get_option("paths"):
             return name
         if self._map is None:
             self._map = self._mapped()

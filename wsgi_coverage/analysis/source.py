@@ -16,6 +16,7 @@ from coverage.exceptions import NoSource
 
 from wsgi_coverage.analysis.cache import digest
 from wsgi_coverage.compat import names, parsing
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import regular_files, versions
 
 FORMAT = 1  # version of the stored form
@@ -42,8 +43,13 @@ def _as_bytes(rules: Rules, versions: tuple[object, ...]) -> bytes:
 def rules_of(config: Any, *, branch: bool) -> Rules:
     """The rules that a coverage.py configuration sets."""
     return Rules(
-        exclude=tuple(config.exclude_list),
-        partial=parsing.joined([*config.partial_list, *config.partial_always_list]),
+        exclude=tuple(option(config, "report:exclude_lines")),
+        partial=parsing.joined(
+            [
+                *option(config, "report:partial_branches"),
+                *option(config, "report:partial_branches_always"),
+            ]
+        ),
         branch=branch,
     )
 

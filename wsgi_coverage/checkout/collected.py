@@ -21,6 +21,7 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.checkout import remap
 from wsgi_coverage.checkout.sources import Checkout
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import NAMED, named
@@ -121,7 +122,7 @@ class _Finder:
     def __init__(self, checkout: Checkout, data_file: Path) -> None:
         self._checkout = checkout
         self._mapped: Callable[[str], str] | None = None
-        if checkout.config.paths:
+        if option(checkout.config, "paths"):
             cov = ReportingCoverage(checkout.config, data_file)
             self._mapped = cov.path_map()
 

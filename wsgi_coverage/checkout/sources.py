@@ -39,7 +39,7 @@ class Checkout:
             raise SettingsError(f"the checkout must be a folder, got {str(folder)!r}")
         with reading_config():
             self.config: Any = configuration.of(Coverage(data_file=None, config_file=config_file))
-        self.relative: bool = bool(self.config.relative_files)
+        self.relative: bool = bool(configuration.option(self.config, "run:relative_files"))
         self._files: list[str] | None = None
         self._by_name: dict[str, list[str]] = {}
         self._by_version: dict[str, dict[str, list[str]]] = {}  # by name and fingerprint

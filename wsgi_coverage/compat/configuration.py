@@ -34,6 +34,19 @@ def file_of(cov: Coverage) -> str | None:
     return found
 
 
+def option(config: Any, name: str) -> Any:
+    """An option of a configuration, as `Coverage.get_option` gives it.
+
+    Args:
+        config: coverage.py's.
+        name: as documented: section:option, or `paths`.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    return config.get_option(name)
+
+
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as plain data."""
     return {

@@ -130,8 +130,8 @@ NEEDS: Mapping[str, Need] = {
             ),
             *_of(
                 "coverage.config:CoverageConfig.",
-                "copy paths data_file parallel report_include report_omit ignore_errors precision "
-                "report_contexts",
+                "copy get_option paths relative_files data_file parallel report_include "
+                "report_omit ignore_errors precision",
             ),
             *_of("coverage.files:", "RELATIVE_DIR"),
         ),
@@ -154,9 +154,7 @@ NEEDS: Mapping[str, Need] = {
             *_of("coverage.python:PythonFileReporter.", "parser _parser relname"),
             "coverage.phystokens:source_encoding",
             *_of("coverage.regions:", "RegionFinder code_regions"),
-            *_of(
-                "coverage.config:CoverageConfig.", "exclude_list partial_list partial_always_list"
-            ),
+            *_of("coverage.config:CoverageConfig.", "get_option"),
         ),
     ),
     PATTERNS: Need(

@@ -8,15 +8,62 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from coverage import Coverage
+from coverage.exceptions import NoDataError
 from coverage.plugin import FileReporter
 
 from wsgi_coverage.compat import files, names, needs
 from wsgi_coverage.compat.measurement import WarningCoverage
 
 Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
+
+
+class Totals(NamedTuple):
+    """coverage.py's numbers of one file, or of several."""
+
+    statements: int
+    missing: int
+    executed: int
+    branches: int
+    partial_branches: int
+    missing_branches: int
+    executed_branches: int
+    percent: float  # not rounded
+
+
+class Analysed(NamedTuple):
+    """coverage.py's analysis of a file: its lines, and counts."""
+
+    statements: set[int]
+    missing: set[int]
+    missing_text: str  # missing lines and branches, as its text report has them
+    counts: Counts
+
+
+class KnownAnalysis:
+    """Stands in for coverage.py's analysis in its text report and index pages.
+
+    Args:
+        counts: of the file.
+        missing: missing lines and branches, as its text report has them.
+        precision: digits after the point of percentages.
+    """
+
+    def __init__(self, counts: Counts, missing: str, precision: int) -> None:
+        self.numbers: Any = numbers(counts, precision)
+        self._missing = missing
+
+    def missing_formatted(self, branches: bool = False) -> str:
+        """The lines that did not run, as coverage.py's text report has them.
+
+        Args:
+            branches: must be True where branches are measured: only that text is stored.
+        """
+        if not branches and self.numbers.n_branches:
+            raise NotImplementedError
+        return self._missing
 
 
 class HookedCoverage(WarningCoverage):
@@ -113,6 +160,17 @@ class HookedCoverage(WarningCoverage):
         )(self, None)
         return found
 
+    def total(self) -> Totals | None:
+        """Analyse every file that is to be reported on; the sum, or None where there is none."""
+        found = None
+        with contextlib.suppress(NoDataError):
+            for _, analysis in self.analyses():
+                found = analysis.numbers + (found or self._no_numbers())
+        return None if found is None else _totals(found)
+
+    def _no_numbers(self) -> Any:
+        return names.find("coverage.results:Numbers")(self.config.precision)
+
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
         """Ask the data file inside by one connection: each question would open one of its own."""
@@ -152,13 +210,43 @@ def numbers(counts: Counts, precision: int) -> Any:
     return names.find("coverage.results:Numbers")(precision, 1, *counts)
 
 
-def no_numbers(precision: int) -> Any:
-    """coverage.py's numbers of nothing, to add others to."""
-    return names.find("coverage.results:Numbers")(precision)
+def totals_of(counts: Counts) -> Totals:
+    """What coverage.py makes of the counts of one file."""
+    return _totals(numbers(counts, 0))
 
 
-def counts_of(of: Any) -> Counts:
-    """What is kept of coverage.py's numbers."""
+def _totals(of: Any) -> Totals:
+    return Totals(
+        statements=of.n_statements,
+        missing=of.n_missing,
+        executed=of.n_executed,
+        branches=of.n_branches,
+        partial_branches=of.n_partial_branches,
+        missing_branches=of.n_missing_branches,
+        executed_branches=of.n_executed_branches,
+        percent=of.pc_covered,
+    )
+
+
+def analysed(analysis: Any) -> Analysed:
+    """What is kept of coverage.py's analysis of a file."""
+    return Analysed(
+        statements=analysis.statements,
+        missing=analysis.missing,
+        missing_text=analysis.missing_formatted(branches=True),
+        counts=_counts(analysis.numbers),
+    )
+
+
+def executed_in(analysis: Any) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
+    """The lines and the branches of a file that ran, by coverage.py's analysis of it."""
+    branches = {
+        (start, end) for start, ends in analysis.executed_branch_arcs().items() for end in ends
+    }
+    return frozenset(analysis.executed), frozenset(branches)
+
+
+def _counts(of: Any) -> Counts:
     return (
         of.n_statements,
         of.n_excluded,
@@ -174,7 +262,7 @@ def narrowed(analysis: Any, regions: Sequence[set[int]]) -> Iterator[Counts]:
     narrower = names.find("coverage.results:AnalysisNarrower")(analysis)
     narrower.add_regions(regions)
     for lines in regions:
-        yield counts_of(narrower.narrow(lines).numbers)
+        yield _counts(narrower.narrow(lines).numbers)
 
 
 def shown(percent: float, precision: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import Unseen
@@ -54,7 +55,7 @@ def combine(
     names = _Names(cov.path_map())
     for reading in memory:
         names.look(reading.names())
-    target = Path(cov.config.data_file)
+    target = Path(option(cov.config, "run:data_file"))
     union = DataUnion(target, branch=branch, path_map=names.here, look=names.look)
     versions = VersionsOnDisk(union.name)
     for path in data_files:
@@ -76,7 +77,7 @@ def combine(
             for name in here
         ]
     for reading in memory:
-        found, old = _add(union, reading, versions, names, cov.config.context)
+        found, old = _add(union, reading, versions, names, option(cov.config, "run:context"))
         warnings += found
         stale.update(old)
     left_out = stale - set(union.files)

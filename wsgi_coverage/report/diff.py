@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.compat.reporting import executed_in
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.formats import call_for
@@ -83,13 +84,8 @@ class _Side:
         if name not in self.names:
             return ExecutedInFile()
         analysis, text = self._cov.analysis_and_source(name)
-        branches = {
-            (start, end)
-            for start, ends in analysis.executed_branch_arcs().items()
-            for end in ends
-            if self.branch
-        }
-        return ExecutedInFile(frozenset(analysis.executed), frozenset(branches), text)
+        lines, branches = executed_in(analysis)
+        return ExecutedInFile(lines, branches if self.branch else frozenset(), text)
 
 
 def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import stamp, workdir
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
@@ -59,7 +60,7 @@ def build_somewhere(
             partial(build, inputs, folder),
             is_large=_is_large(inputs),
             tick=shown.tick,
-            plugins=bool(inputs.config.plugins),
+            plugins=bool(option(inputs.config, "run:plugins")),
         )
     return dataclasses.replace(report, duration_seconds=round(time.monotonic() - started, 3))
 

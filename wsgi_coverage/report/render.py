@@ -21,10 +21,11 @@ from wsgi_coverage.analysis import functions
 from wsgi_coverage.analysis.analyst import FileEntry, ReportAnalyst
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.figures import Executed, Figures
-from wsgi_coverage.analysis.page_names import page_of
+from wsgi_coverage.analysis.page_names import Skipped, page_of
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import configuration
-from wsgi_coverage.compat.reporting import no_numbers
+from wsgi_coverage.compat.configuration import option
+from wsgi_coverage.compat.reporting import Totals
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
@@ -51,8 +52,9 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     kept = AnalysisCache(analysis_dir)
     analyst = ReportAnalyst(cov, executed(cov, folder), kept, folder / SOURCES)
     cov.analyst = analyst
+    cov.get_data().set_query_contexts(option(cov.config, "report:contexts"))
     with cov.connected(), analyst.helpers:
-        reported = _reported(cov)
+        totals = cov.total()
     if analyst.fatal:
         raise analyst.fatal
     cov.inexact = _inexact(cov, analyst.entries)
@@ -66,7 +68,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     of_functions = functions.summary(
         ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
     )
-    return _summary(files, analyst.entries, reported, of_functions, branch=branch)
+    return _summary(files, analyst.entries, totals, of_functions, branch=branch)
 
 
 def _inexact(cov: ReportingCoverage, entries: Mapping[str, FileEntry]) -> dict[str, str]:
@@ -81,9 +83,9 @@ def _inexact(cov: ReportingCoverage, entries: Mapping[str, FileEntry]) -> dict[s
 
 def executed(cov: ReportingCoverage, folder: Path) -> Executed:
     """All data of the combined data file at once, under the names that reports use."""
-    contexts = cov.config.report_contexts
+    contexts = option(cov.config, "report:contexts")
     if not cov.remapped:
-        return Executed(Path(cov.config.data_file), contexts)
+        return Executed(Path(option(cov.config, "run:data_file")), contexts)
     remapped = folder / "remapped"
     try:
         with contextlib.closing(CoverageData(basename=str(remapped))) as copy:
@@ -91,16 +93,6 @@ def executed(cov: ReportingCoverage, folder: Path) -> Executed:
         return Executed(remapped, contexts)
     finally:
         remapped.unlink(missing_ok=True)
-
-
-def _reported(cov: ReportingCoverage) -> Any:
-    """Analyse every file that is to be reported on; return the sum, or None if there is none."""
-    numbers = None
-    cov.get_data().set_query_contexts(cov.config.report_contexts)
-    with contextlib.suppress(NoDataError):
-        for _, analysis in cov.analyses():
-            numbers = analysis.numbers + (numbers or no_numbers(cov.config.precision))
-    return numbers
 
 
 def _text(cov: ReportingCoverage) -> str:
@@ -129,8 +121,9 @@ def _keep(
 def _files(
     entries: Mapping[str, FileEntry], cov: ReportingCoverage, *, branch: bool
 ) -> list[FileSummary]:
+    skipped = Skipped.by(cov)
     out = [
-        _file(name, entry, cov.config, why_inexact=cov.inexact.get(name), branch=branch)
+        _file(name, entry, skipped, why_inexact=cov.inexact.get(name), branch=branch)
         for name, entry in entries.items()
     ]
     out += [
@@ -143,39 +136,39 @@ def _files(
 
 
 def _file(
-    name: str, entry: FileEntry, config: Any, *, why_inexact: str | None, branch: bool
+    name: str, entry: FileEntry, skipped: Skipped, *, why_inexact: str | None, branch: bool
 ) -> FileSummary:
     figures = entry.figures
-    numbers = figures.numbers(0)
-    empty = not numbers.n_statements
+    totals = figures.totals()
+    empty = not totals.statements
     return FileSummary(
         file=name,
-        statements=numbers.n_statements,
-        missing=numbers.n_missing,
-        covered=numbers.n_executed,
-        percent=None if empty else _percent(numbers.pc_covered),
+        statements=totals.statements,
+        missing=totals.missing,
+        covered=totals.executed,
+        percent=None if empty else _percent(totals.percent),
         reason="no statements" if empty else None,
         imported_early=why_inexact,
-        ran=None if empty else _ran(numbers, figures, is_exact=why_inexact is None),
-        html=page_of(entry.shown, numbers, config),
-        branches=_branches(numbers) if branch else {},
+        ran=None if empty else _ran(totals, figures, is_exact=why_inexact is None),
+        html=page_of(entry.shown, totals, skipped),
+        branches=_branches(totals) if branch else {},
         **_phases([("", figures)]),
     )
 
 
-def _ran(numbers: Any, figures: Figures, *, is_exact: bool) -> Ran | None:
+def _ran(totals: Totals, figures: Figures, *, is_exact: bool) -> Ran | None:
     """When a file ran; one that was imported early ran at load, though nothing of it was seen."""
-    if is_exact or numbers.n_executed:
-        return Ran.of(numbers.n_executed, figures.runtime)
+    if is_exact or totals.executed:
+        return Ran.of(totals.executed, figures.runtime)
     return None if figures.runtime is None else Ran.AT_LOAD_ONLY
 
 
-def _branches(numbers: Any) -> dict[str, int]:
+def _branches(totals: Totals) -> dict[str, int]:
     return {
-        "branches": numbers.n_branches,
-        "partial_branches": numbers.n_partial_branches,
-        "covered_branches": numbers.n_executed_branches,
-        "missing_branches": numbers.n_missing_branches,
+        "branches": totals.branches,
+        "partial_branches": totals.partial_branches,
+        "covered_branches": totals.executed_branches,
+        "missing_branches": totals.missing_branches,
     }
 
 
@@ -224,13 +217,13 @@ def _percent(exact: float) -> float:
 def _summary(
     files: list[FileSummary],
     entries: Mapping[str, FileEntry],
-    numbers: Any,
+    totals: Totals | None,
     of_functions: Mapping[str, Any],
     *,
     branch: bool,
 ) -> dict[str, Any]:
     """The figures of the whole report; null, and a reason, where there are none."""
-    if numbers is None or not numbers.n_statements:
+    if totals is None or not totals.statements:
         return {
             "percent": None,
             "files": len(files),
@@ -257,15 +250,15 @@ def _summary(
         key=lambda file: (file.percent, -(file.statements or 0), file.file),
     )
     return {
-        "percent": _percent(numbers.pc_covered),
+        "percent": _percent(totals.percent),
         "files": len(files),
-        "statements": numbers.n_statements,
-        "covered": numbers.n_executed,
-        "missing": numbers.n_missing,
+        "statements": totals.statements,
+        "covered": totals.executed,
+        "missing": totals.missing,
         **_phases(
             sorted(((name, entry.figures) for name, entry in entries.items()), key=_is_unrun)
         ),
-        **(_branches(numbers) if branch else {}),
+        **(_branches(totals) if branch else {}),
         "imported_early_files": sum(file.imported_early is not None for file in files),
         "unused_files": told.count(Ran.NEVER),
         "load_only_files": count_load_only(told),

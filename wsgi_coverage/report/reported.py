@@ -18,7 +18,7 @@ from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.cache import FIGURES, read_packed
-from wsgi_coverage.analysis.figures import Figures, KnownAnalysis
+from wsgi_coverage.analysis.figures import Figures
 from wsgi_coverage.analysis.reporting import ReportingCoverage, kept_reporter
 from wsgi_coverage.analysis.source import (
     Rules,
@@ -78,7 +78,7 @@ class Reported:
         if name in self.failures or name not in self.files:
             raise CoverageException(self.failures.get(name, "it was not there at the refresh"))
         if self.figures_only:
-            return KnownAnalysis(self.figures(reporter), self._cov.config.precision)
+            return self.figures(reporter).analysis(self._cov.precision)
         return full()
 
     def figures(self, reporter: FileReporter) -> Figures:

@@ -16,6 +16,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import reporting
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
@@ -59,12 +60,12 @@ def conclude(
     Raises:
         ConfigurationError: coverage.py refuses `[paths]`.
     """
-    combined, target = workspace / DATA, Path(config.data_file).absolute()
+    combined, target = workspace / DATA, Path(option(config, "run:data_file")).absolute()
     with contextlib.closing(ReportingCoverage(config, combined)) as cov, cov.whole():
         warnings = combine(
             cov,
             data_files,
-            branch=bool(config.branch),
+            branch=bool(option(config, "run:branch")),
             unexecuted=unexecuted,
             memory=memory,
         )
@@ -86,11 +87,12 @@ def conclude(
         warnings += failures_of(cov)
     if percent is None:
         return Outcome(percent=None, warnings=warnings)
-    least: float = config.fail_under if required is None else required
-    shown = f"{reporting.shown(percent, config.precision)} %"
+    least: float = option(config, "report:fail_under") if required is None else required
+    precision = option(config, "report:precision")
+    shown = f"{reporting.shown(percent, precision)} %"
     return Outcome(
         percent=percent,
-        is_enough=reporting.is_enough(percent, least, config.precision),
+        is_enough=reporting.is_enough(percent, least, precision),
         shortage=f"{shown} was executed, and {least:g} % is required",
         warnings=warnings,
     )

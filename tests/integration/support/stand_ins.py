@@ -97,7 +97,7 @@ class StandInWorker:
         self.server: str | None = None
         self.workers: tuple[WorkerState, ...] = (MINE,)
         self.engine = SimpleNamespace(
-            config=SimpleNamespace(plugins=[]),
+            config=SimpleNamespace(get_option={"run:plugins": []}.get),
             measuring=MEASURING,
             unexecuted_files=lambda executed: [],
             imported_early=dict,

@@ -11,6 +11,7 @@ from types import ModuleType
 import coverage
 import coverage.collector
 import coverage.inorout
+import coverage.results
 import pytest
 
 DOCUMENTED = {"coverage", "coverage.exceptions", "coverage.numbits", "coverage.plugin"}
@@ -37,6 +38,13 @@ def private_names(*modules: ModuleType) -> set[str]:
     return {name for name in found if name.startswith("_") and not name.startswith("__")}
 
 
+FIGURES = {
+    name
+    for of in (coverage.results.Numbers, coverage.results.Analysis)
+    for name in (*vars(of), *getattr(of, "__annotations__", ()))
+    if name.startswith(("n_", "pc_", "executed_", "missing_"))
+}
+OPTIONS = vars(coverage.Coverage(config_file=False).config)
 PRIVATE = private_names(coverage.control, coverage.collector, coverage.inorout, coverage.sqldata)
 
 
@@ -64,6 +72,22 @@ def touched(tree: ast.AST) -> Iterator[str]:
                     yield str(name)
 
 
+def options_by_attribute(tree: ast.AST) -> Iterator[str]:
+    """Attributes of what is called a configuration: an option has a documented name, too."""
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name | ast.Attribute):
+            owner = each.value.id if isinstance(each.value, ast.Name) else each.value.attr
+            if owner == "config" and each.attr in OPTIONS:
+                yield each.attr
+
+
+def figures_by_attribute(tree: ast.AST) -> Iterator[str]:
+    """Attributes that coverage.py's numbers and analyses alone have."""
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Attribute) and each.attr in FIGURES:
+            yield each.attr
+
+
 def is_self(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id in ("self", "cls")
 
@@ -78,6 +102,8 @@ def test_no_other_module_touches_what_is_undocumented(path: Path) -> None:
 
     assert [*undocumented_imports(tree)] == []
     assert [*touched(tree)] == []
+    assert [*options_by_attribute(tree)] == []
+    assert [*figures_by_attribute(tree)] == []
 
 
 @pytest.mark.parametrize("path", COMPAT, ids=lambda path: path.name)
@@ -91,6 +117,9 @@ def test_what_is_touched_there_would_be_noticed_elsewhere() -> None:
 
     assert {"_collector", "_inorout", "_file_mapper"} <= seen["measurement.py"]
     assert {"_analyze", "_get_file_reporter"} <= seen["reporting.py"]
+    reporting = tree_of(next(path for path in COMPAT if path.name == "reporting.py"))
+    assert {"precision", "paths"} <= {*options_by_attribute(reporting)}
+    assert {"n_statements", "pc_covered", "missing_formatted"} <= {*figures_by_attribute(reporting)}
 
 
 def test_an_application_is_wrapped_without_the_module_that_looks_up_a_name() -> None:
