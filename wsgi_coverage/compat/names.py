@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sqlite3
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -20,6 +21,8 @@ import coverage
 
 from wsgi_coverage.compat.needs import NEEDS
 from wsgi_coverage.errors import CoverageChangedError
+
+NO_TABLE = "no such table"  # in SQLite's message
 
 _met: dict[str, None] = {}  # what else was found to be missing when it was needed, as sentences
 
@@ -87,6 +90,9 @@ def change(error: BaseException) -> CoverageChangedError | None:
     """The error that says which name is missing, where that is why something failed; else None."""
     if isinstance(error, CoverageChangedError):
         changed = error
+    elif isinstance(error, sqlite3.OperationalError) and NO_TABLE in str(error):
+        # Of the file that was just made; one that is damaged is set aside by name.
+        changed = CoverageChangedError(f"coverage.py {version()} keeps data otherwise: {error}")
     elif not isinstance(error, AttributeError | ImportError | TypeError):
         return None
     elif gone := [why for need in NEEDS if (why := why_without(need))]:
