@@ -63,14 +63,14 @@ class Host:
     """
 
     def __init__(self, about: FleetHost) -> None:
-        self.about = about
+        self.about: FleetHost = about
         self.host: str = socket.gethostname()
         self.pid: int = os.getpid()
         self.private: Path = about.private
         # Names in data files are without links.
         self._root = None if about.root is None else os.path.realpath(about.root)
-        self.store = FilesStore(about.data_file, fallback=about.private)
-        self.memories = OpenedMemories(about.data_file, self.store)
+        self.store: FilesStore = FilesStore(about.data_file, fallback=about.private)
+        self.memories: OpenedMemories = OpenedMemories(about.data_file, self.store)
         self._publisher = Publisher(about.cache_dir)
         self._history = History(about.cache_dir)
         self._note = self.store.folder / f"{NOTE}{about.data_file.name}"
