@@ -532,8 +532,11 @@ class FleetStore:
             calls.subscribe(self._key("calls"))
 
             def next_call(seconds: float) -> JsonObject | None:
-                with _errors(self.url):
-                    message = calls.get_message(timeout=seconds)
+                message, deadline = None, time.monotonic() + seconds
+                # That the store has taken the subscription is a message, too, and none to us.
+                while message is None and (left := deadline - time.monotonic()) > 0:
+                    with _errors(self.url):
+                        message = calls.get_message(timeout=left)
                 with contextlib.suppress(ValueError, TypeError):
                     found = json.loads(message["data"]) if message else None
                     return found if isinstance(found, dict) else None
