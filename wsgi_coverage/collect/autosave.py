@@ -18,7 +18,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -104,7 +104,7 @@ def keep(
         # may have been the last request for a long time.
         if not memory.is_there or memory.kept_until:
             return
-        stays = stays and not _has_hung_up(START)
+        stays = stays and not _has_hung_up([START], 0)
         if not (all_ended or stays or _has_news(memory)):
             return
         if all_ended:  # and yet there: a process has come, lines have, or its table was just in use
@@ -116,10 +116,11 @@ def keep(
         wait = _Wait(memory, seconds)
 
 
-def _has_hung_up(start: int) -> bool:
-    """Tell whether a socket has been closed at its other end."""
+def _has_hung_up(sockets: Sequence[int], seconds: float) -> bool:
+    """Wait for some seconds, or until one of some sockets is closed at its other end."""
     try:
-        return bool(select.select([start], [], [], 0)[0]) and not os.read(start, 1)
+        ready = select.select(sockets, [], [], seconds)[0]
+        return any(not os.read(each, 1) for each in ready)
     except ConnectionResetError:  # it had not read what it was told
         return True
 
@@ -178,11 +179,7 @@ class _Wait:
         left = self._left
         if self._all_ended or left <= 0 or not self._memory.is_there:
             return False
-        try:
-            ready = select.select(self._watched, [], [], min(left, seconds))[0]
-            has_hung_up = any(not os.read(each, 1) for each in ready)
-        except ConnectionResetError:  # it had not read what it was told
-            has_hung_up = True
+        has_hung_up = _has_hung_up(self._watched, min(left, seconds))
         if has_hung_up or self._process is None or not is_noted_process(*self._process):
             self._all_ended = not self._finds_another()
         return not self._all_ended
