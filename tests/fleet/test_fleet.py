@@ -86,6 +86,21 @@ def fleet(make_fleet, store) -> Fleet:
     return made
 
 
+@pytest.fixture
+def near_and_far(make_host, store, proxy, lines, tmp_path) -> tuple[Host, Host, Proxy]:
+    """Two hosts that have met, and what stands between the second and the store."""
+    between: Proxy = proxy(store)
+    urls = [store.url(), store.url(port=between.port)]
+    near, far = (
+        make_host(name, store=url, namespace=NAMESPACE, at=tmp_path / "srv")
+        for name, url in zip(NAMES, urls, strict=False)
+    )
+    for host in (near, far):
+        host.begin()
+    refreshed(near, lines.of([]))
+    return near, far, between
+
+
 def named(answer: dict[str, Any]) -> dict[str, set[int]]:
     """The processes that an answer names, by host."""
     hosts: dict[str, set[int]] = {}
@@ -332,18 +347,8 @@ class TestReset:
 
             assert executed(fleet.hosts[(number + 1) % 3]) == lines.of(hit)
 
-    def test_what_a_host_ran_that_no_reset_reached_is_never_counted(
-        self, make_host, store, proxy, lines, tmp_path
-    ):
-        between: Proxy = proxy(store)
-        urls = [store.url(), store.url(port=between.port)]
-        near, far = (
-            make_host(name, store=url, namespace=NAMESPACE, at=tmp_path / "srv")
-            for name, url in zip(NAMES, urls, strict=False)
-        )
-        for host in (near, far):
-            host.begin()
-        refreshed(near, lines.of([]))
+    def test_what_a_host_ran_that_no_reset_reached_is_never_counted(self, near_and_far, lines):
+        near, far, between = near_and_far
 
         with between.severed():
             far.run_lines(lines.paths[:10])
@@ -447,18 +452,8 @@ class TestSilentHosts:
             assert ran <= found[name] <= lines.of(lines.paths[:40])[name]
         refreshed(other, lines.of(lines.paths[:40]))
 
-    def test_a_host_that_cannot_reach_the_store_is_named_and_catches_up(
-        self, make_host, store, proxy, lines, tmp_path
-    ):
-        between: Proxy = proxy(store)
-        urls = [store.url(), store.url(port=between.port)]
-        near, far = (
-            make_host(name, store=url, namespace=NAMESPACE, at=tmp_path / "srv")
-            for name, url in zip(NAMES, urls, strict=False)
-        )
-        for host in (near, far):
-            host.begin()
-        refreshed(near, lines.of([]))
+    def test_a_host_that_cannot_reach_the_store_is_named_and_catches_up(self, near_and_far, lines):
+        near, far, between = near_and_far
 
         for cut_off in (between.severed, between.stalled):
             with cut_off():
