@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,6 +63,11 @@ class Pause:
         """A sentence about the pause, for a report."""
         until = f"to {self.ended_at}" if self.ended_at else "on"
         return f"measuring was paused from {self.began_at} {until}: what ran then is not counted"
+
+
+def is_going_on(pauses: Sequence[Pause]) -> bool:
+    """Tell whether the last of some pauses has not ended."""
+    return bool(pauses) and pauses[-1].ended_at is None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -90,6 +90,51 @@ class Memories(ABC):
             with contextlib.suppress(OSError):
                 memory.sweep()
 
+    def reset(self) -> None:
+        """Begin an epoch, and forget all that ran here before it; call it under the build lock.
+
+        Raises:
+            StorageError: nothing is forgotten.
+        """
+        store = self._store()
+        self.make_room()
+        epoch = store.begin_epoch()
+        store.erase()
+        self.announce()
+        self.end_epochs(epoch)
+
+    def begin_collecting(self) -> int:
+        """Begin an epoch, and return it; older ones count on. Call it under the build lock.
+
+        Raises:
+            StorageError: there is no room; the old epoch goes on.
+        """
+        self.make_room()
+        return self._store().begin_epoch(collecting=True)
+
+    def forget_collected(
+        self,
+        epoch: int,
+        data_files: Sequence[Path],
+        counted: Sequence[Reading],
+        *,
+        is_over: bool = True,
+    ) -> None:
+        """Forget what a collection has read; call it under the build lock.
+
+        Args:
+            epoch: that the collection has begun.
+            data_files: that were read.
+            counted: what was read of the memories.
+            is_over: False: some processes still have lines of older epochs, which count on.
+        """
+        store = self._store()
+        store.discard(data_files)
+        self.end_epochs(epoch, counted)
+        if is_over:
+            store.end_collecting()
+            self.announce()
+
     def ids(self) -> set[str]:
         """The ids under which their data files are published."""
         return {name for memory in self._all() for name in saving.data_files_of(memory.id)}

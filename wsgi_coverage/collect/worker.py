@@ -35,7 +35,7 @@ from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
 from wsgi_coverage.errors import WsgiCoverageError, storage_errors
 from wsgi_coverage.liveness import tick
-from wsgi_coverage.model import Gathering, JsonObject, WorkerState
+from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.offload import child
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
@@ -409,8 +409,7 @@ class Worker:
 
     def store_is_paused(self) -> bool:
         """True while workers are to measure nothing."""
-        pauses = self.store.pauses()
-        return bool(pauses) and pauses[-1].ended_at is None
+        return is_going_on(self.store.pauses())
 
     def pause(self) -> WorkerState:
         """Measure nothing from now on; where the application is loading, from the end of that on.

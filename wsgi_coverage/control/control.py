@@ -206,16 +206,10 @@ class Control:
         """
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
-            answer = self._fleet.change("reset", wait=wait)
-            self._worker.reset()
-            return asking.gathering_of(answer)
+            return asking.gathering_of(self._fleet.have_all("reset", wait=wait))
         with self._publisher.lock():
             self._publisher.check_removable()
-            self._worker.memories.make_room()
-            epoch = self._worker.store.begin_epoch()
-            self._worker.store.erase()
-            self._worker.memories.announce()
-            self._worker.memories.end_epochs(epoch)
+            self._worker.memories.reset()
             self._publisher.withdraw()
             self._history.begin_anew(clock.now_iso())
         return self._worker.ask_all("reset", wait=wait)
@@ -228,9 +222,7 @@ class Control:
         """
         self._worker.engine.check_can_pause()
         if self._fleet is not None:
-            answer = self._fleet.change("pause", wait=wait)
-            self._worker.pause()
-            return asking.gathering_of(answer)
+            return asking.gathering_of(self._fleet.have_all("pause", wait=wait))
         with self._publisher.lock():
             self._worker.store.begin_pause()
         return self._worker.ask_all("pause", wait=wait)
@@ -238,9 +230,7 @@ class Control:
     def resume(self, *, wait: float) -> Gathering:
         """Have every live worker measure again."""
         if self._fleet is not None:
-            answer = self._fleet.change("resume", wait=wait)
-            self._worker.resume()
-            return asking.gathering_of(answer)
+            return asking.gathering_of(self._fleet.have_all("resume", wait=wait))
         with self._publisher.lock():
             self._worker.store.end_pause()
         return self._worker.ask_all("resume", wait=wait)

@@ -75,7 +75,6 @@ class ReportInputs:
             NotOursError: 'coverage run' or a test runner started the Coverage.
             RefreshBusyError, StorageError: nothing is forgotten.
         """
-        store = self._worker.store
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
             with self._collected_by_all(self._fleet, wait) as found:
@@ -85,8 +84,7 @@ class ReportInputs:
             with self._publisher.lock():
                 remarks = self._remarks()
                 self._publisher.check_removable()
-                self._worker.memories.make_room()
-                epoch = store.begin_epoch(collecting=True)
+                epoch = self._worker.memories.begin_collecting()
             gathering = self._worker.ask_all("collect", wait=wait)
             with self._publisher.lock():
                 inputs = self.read(gathering, before=epoch)
@@ -98,25 +96,20 @@ class ReportInputs:
         """As `collected`, on all hosts of the fleet."""
         with self._publisher.collecting():
             remarks = self._remarks()
-            answer = fleet.change("collect", wait=wait)
-            self._worker.collect()
+            answer = fleet.have_all("collect", wait=wait)
             gathering = asking.gathering_of(answer)
             with self._publisher.lock():
                 epoch = self._worker.store.epoch()
                 inputs = self.read(gathering, before=epoch, fleet=asking.reading_of(answer))
                 yield replace(inputs, remarks=remarks)
-            if not any(worker.state == "failed" for worker in gathering.workers):
+            if not _has_failed(gathering):
                 fleet.change("end-collecting", wait=wait)
 
     def _forget(self, inputs: BuildInputs, epoch: int) -> None:
         """Forget what has been handed out."""
-        store = self._worker.store
-        failed = any(worker.state == "failed" for worker in inputs.gathering.workers)
-        store.discard(inputs.data_files)
-        self._worker.memories.end_epochs(epoch, counted=inputs.memory)
-        if not failed:
-            store.end_collecting()  # else what those still have would be lost
-            self._worker.memories.announce()
+        self._worker.memories.forget_collected(
+            epoch, inputs.data_files, inputs.memory, is_over=not _has_failed(inputs.gathering)
+        )
         self._publisher.withdraw()
         self._history.begin_anew(clock.now_iso())
 
@@ -158,3 +151,8 @@ class ReportInputs:
 
     def _remarks(self) -> list[str]:
         return [pause.warning for pause in self._worker.store.pauses()]
+
+
+def _has_failed(gathering: Gathering) -> bool:
+    """Tell whether a worker could not do it, so that it still has what would be lost."""
+    return any(worker.state == "failed" for worker in gathering.workers)

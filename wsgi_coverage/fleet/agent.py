@@ -221,6 +221,7 @@ class _Agent:
             host.join(joined._replace(epochs=joined.epochs[-1:]))
         self._standing = standing
         self._sent = {epoch: c for epoch, c in self._sent.items() if epoch >= standing.oldest}
+        host.forget_content(host.store.oldest())
         return states
 
     def _checked(self, beat: Beat, standing: FleetStanding) -> FleetStanding:

@@ -129,6 +129,16 @@ class Fleet:
             raise StoreUnavailableError(f"nothing was changed: {answer.refused}")
         return answer
 
+    def have_all(self, verb: str, *, wait: float) -> FleetAnswer:
+        """As `change`, for what every worker does, this one at once.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used; nothing was changed.
+        """
+        answer = self.change(verb, wait=wait)
+        self._worker.does(verb)
+        return answer
+
     def state(self) -> JsonObject:
         """How it stands with the store, for /health."""
         try:

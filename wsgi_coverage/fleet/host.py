@@ -23,10 +23,10 @@ from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.fleet import content
 from wsgi_coverage.fleet.told import FleetHost
-from wsgi_coverage.model import WorkerState
+from wsgi_coverage.model import WorkerState, is_going_on
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import Publisher
-from wsgi_coverage.store.files import FilesStore
+from wsgi_coverage.store.files import FilesStore, file_state
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.redis import Content, FleetStanding
 from wsgi_coverage.system import own_files
@@ -98,8 +98,7 @@ class Host:
     @property
     def is_paused(self) -> bool:
         """Tell whether workers are to measure nothing."""
-        pauses = self.store.pauses()
-        return bool(pauses) and pauses[-1].ended_at is None
+        return is_going_on(self.store.pauses())
 
     def ask(self, verb: str, *, wait: float) -> list[WorkerState]:
         """Have every worker of this host do one thing."""
@@ -132,8 +131,8 @@ class Host:
         self.joined = self._noted() or self.joined
         self.memories.announce()
 
-    def follow(self, standing: FleetStanding) -> bool:
-        """Begin an epoch here, as the fleet has; False where another host has, for both.
+    def follow(self, standing: FleetStanding) -> None:
+        """Begin an epoch here, as the fleet has, unless another host has done so for both.
 
         Where nothing of before counts any more, what ran here is forgotten.
 
@@ -144,20 +143,16 @@ class Host:
             joined = self._noted() or self.joined
             if joined is None or (joined.id, joined.fleet) == (standing.id, standing.epoch):
                 self.look()
-                return False
+                return
             epochs = tuple(each for each in joined.epochs if each[0] >= standing.oldest)
-            if not epochs:
+            if epochs:
+                self.memories.begin_collecting()
+            else:
                 self._publisher.check_removable()
-            self.memories.make_room()
-            epoch = self.store.begin_epoch(collecting=bool(epochs))
-            if not epochs:
-                self.store.erase()
-            self.memories.announce()
-            if not epochs:
-                self.memories.end_epochs(epoch)
+                self.memories.reset()
                 self._forget_reports()
-            self.join(Joined(standing.id, (*epochs, (standing.epoch, epoch))))
-        return True
+            epochs = (*epochs, (standing.epoch, self.store.epoch()))
+            self.join(Joined(standing.id, epochs))
 
     def note_counted(self) -> None:
         """Note what is read of the epochs that a collection ends."""
@@ -169,11 +164,9 @@ class Host:
             epoch = self.store.epoch()
             if self.store.oldest() == epoch:
                 return  # another host has, for both
-            self.store.discard(self.store.published(before=epoch))
-            self.memories.end_epochs(epoch, self._counted)
+            data_files = self.store.published(before=epoch)
+            self.memories.forget_collected(epoch, data_files, self._counted)
             self._counted = []
-            self.store.end_collecting()
-            self.memories.announce()
             self._forget_reports()
 
     def _forget_reports(self) -> None:
@@ -200,8 +193,8 @@ class Host:
             before: the epoch before which it counts.
         """
         readings = self.memories.readings(before=before, since=since)
-        paths = [(path, _looks(path)) for path in self._data_files(since, before)]
-        state = (since, before, [(each.id, each.checksum()) for each in readings], paths)
+        paths = [(path, file_state(path)) for path in self._data_files(since, before)]
+        state = (before, [(each.id, each.checksum()) for each in readings], paths)
         if (last := self._last.get(since)) is not None and last[0] == state:
             return last[1]
         found = [content.of_readings(readings, self.about.static, self._root)]
@@ -215,9 +208,18 @@ class Host:
                 self._files[path] = known
             if known[1] is not None:
                 found.append(known[1])
-        self._files = {path: self._files[path] for path, _ in paths}
-        self._last = {since: (state, content.united(found))}
-        return self._last[since][1]
+        whole = content.united(found)
+        self._last[since] = state, whole
+        return whole
+
+    def forget_content(self, before: int) -> None:
+        """Forget what was read of epochs that do not count any more, and of files that are gone.
+
+        Args:
+            before: an epoch of the host.
+        """
+        self._last = {since: each for since, each in self._last.items() if since >= before}
+        self._files = {path: each for path, each in self._files.items() if path.exists()}
 
     def _data_files(self, since: int, before: int | None) -> Sequence[Path]:
         counting = self.store.published(before=before)
@@ -225,11 +227,3 @@ class Host:
             return counting
         older = {*self.store.published(before=since)}
         return [path for path in counting if path not in older]
-
-
-def _looks(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

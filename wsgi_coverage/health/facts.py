@@ -22,7 +22,7 @@ from coverage import Coverage
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.sources import imported_before
 from wsgi_coverage.compat import configuration, measurement, names
-from wsgi_coverage.model import Pause
+from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
@@ -154,7 +154,7 @@ def find_facts(
 
 def paused_since(pauses: Sequence[Pause]) -> str | None:
     """When the present pause began."""
-    return pauses[-1].began_at if pauses and pauses[-1].ended_at is None else None
+    return pauses[-1].began_at if is_going_on(pauses) else None
 
 
 def imported_early(engine: Engine) -> tuple[str, ...]:

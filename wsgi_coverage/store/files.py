@@ -27,7 +27,7 @@ from wsgi_coverage.data.compatible import CompatibleGroups
 from wsgi_coverage.data.regular_files import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import is_shortage, storage_errors
-from wsgi_coverage.model import Pause
+from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import Union
 from wsgi_coverage.store.memory import Memory
@@ -98,7 +98,7 @@ class FilesStore:
             StorageError: the epoch file cannot be written; the old epoch goes on.
         """
         now = self._standing()
-        goes_on = _goes_on(now.pauses)
+        goes_on = is_going_on(now.pauses)
         pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
         epoch = now.epoch + 1
         oldest = now.oldest if collecting else epoch
@@ -125,7 +125,7 @@ class FilesStore:
             False where they hear too late: another host, or pid namespace, began the epoch.
         """
         now, before = self._standing(), memory.state()
-        memory.announce(epoch=now.epoch, oldest=now.oldest, paused=_goes_on(now.pauses))
+        memory.announce(epoch=now.epoch, oldest=now.oldest, paused=is_going_on(now.pauses))
         if not before.turn:
             memory.begin_turn()  # it is new: nothing is there of older epochs
             return True
@@ -138,7 +138,7 @@ class FilesStore:
             StorageError: the epoch file cannot be written; there is no pause.
         """
         now = self._standing()
-        if not _goes_on(now.pauses):
+        if not is_going_on(now.pauses):
             pause = Pause(began_at=clock.now_iso(), ended_at=None)
             self._stand(now._replace(pauses=[*now.pauses, pause]))
 
@@ -149,7 +149,7 @@ class FilesStore:
             StorageError: the epoch file cannot be written; the pause goes on.
         """
         now = self._standing()
-        if _goes_on(now.pauses):
+        if is_going_on(now.pauses):
             ended = replace(now.pauses[-1], ended_at=clock.now_iso())
             self._stand(now._replace(pauses=[*now.pauses[:-1], ended]))
 
@@ -239,7 +239,7 @@ class FilesStore:
                     compatible.add(path, connection)
         for group in compatible.groups():
             folded = f"{host}.folded.{os.urandom(4).hex()}"
-            known = {path: _looks(path) for path in group}
+            known = {path: file_state(path) for path in group}
             with contextlib.suppress(_AloneError):
                 with self._replacing(self._path(folded)) as temporary:
                     used = union(group, temporary)
@@ -247,7 +247,7 @@ class FilesStore:
                         raise _AloneError
                     stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=now.epoch))
                 for path in used:
-                    if _looks(path) == known[path]:  # else it was published anew meanwhile
+                    if file_state(path) == known[path]:  # else it was published anew meanwhile
                         path.unlink(missing_ok=True)
 
     def published_by_workers(self) -> list[Path]:
@@ -307,14 +307,10 @@ def _is_no_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
 
 
-def _looks(path: Path) -> tuple[int, int, int] | None:
+def file_state(path: Path) -> tuple[int, int, int] | None:
     """What tells a data file from another one in its place; None: it was removed."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _goes_on(pauses: Sequence[Pause]) -> bool:
-    return bool(pauses) and pauses[-1].ended_at is None

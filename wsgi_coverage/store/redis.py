@@ -37,7 +37,7 @@ from redis.cluster import ClusterNode
 from redis.exceptions import ConnectionError as NoConnectionError
 
 from wsgi_coverage.errors import StoreUnavailableError
-from wsgi_coverage.model import JsonObject, Pause
+from wsgi_coverage.model import JsonObject, Pause, is_going_on
 from wsgi_coverage.settings import StoreUrl
 
 FORMAT = "1"  # of the keys; another one is left alone
@@ -192,7 +192,7 @@ class FleetStanding(NamedTuple):
     @property
     def is_paused(self) -> bool:
         """Tell whether no host is to measure anything."""
-        return bool(self.pauses) and self.pauses[-1].ended_at is None
+        return is_going_on(self.pauses)
 
 
 class Source(NamedTuple):

@@ -108,22 +108,18 @@ class StandInWorker:
             check_can_pause=lambda: None,
         )
         self.memories = SimpleNamespace(
-            announce=lambda: None,
-            make_room=lambda: None,
             readings=lambda *, before=None: [],
-            end_epochs=lambda before, counted=(): None,
+            reset=lambda: None,
+            begin_collecting=lambda: 1,
+            forget_collected=lambda epoch, data_files, counted, *, is_over: None,
             ids=set,
         )
         self.store = SimpleNamespace(
             published=lambda *, before=None: [home / ".coverage.h.1.aa"],
-            begin_epoch=lambda *, collecting=False: 1,
-            end_collecting=lambda: None,
-            discard=lambda published: None,
             pauses=list,
             begin_pause=lambda: None,
             end_pause=lambda: None,
             fold=lambda *, live, union: None,
-            erase=lambda: None,
             describe=lambda: str(home),
         )
 
