@@ -41,7 +41,7 @@ from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import call_all, tell
 from wsgi_coverage.store.files import FilesStore
-from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.memory import Memory, MemoryGoneError
 from wsgi_coverage.store.private import private_folder
 from wsgi_coverage.system import interrupt
 
@@ -59,6 +59,7 @@ BEHIND = (
 START_TIMEOUT = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_WAIT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
+NOTING = "recording files that never ran"
 
 
 class Worker:
@@ -697,9 +698,14 @@ class Worker:
 
     def _leave(self) -> None:
         """The last process of a memory: write it to a data file, and remove it."""
+        # While this process is in its table: one that waits takes away a memory that has none.
+        is_noted = self.engine.is_alone()
+        if is_noted:
+            self._attempt(NOTING, self._note_unexecuted_files)
         if not self.engine.close():
             return
-        self._attempt("recording files that never ran", self.engine.note_unexecuted_files)
+        if not is_noted:  # another has ended just now
+            self._attempt(NOTING, self._note_unexecuted_files)
         if self._is_forked:
             # A thread of the parent's may have been inside SQLite, which would be so for ever here.
             self._save_elsewhere()
@@ -708,6 +714,10 @@ class Worker:
             if self._tidy is not None:
                 self._tidy()
         saving.take_away(self.memory)
+
+    def _note_unexecuted_files(self) -> None:
+        with contextlib.suppress(MemoryGoneError):  # the process that waits has written it
+            self.engine.note_unexecuted_files()
 
     def _save_after_the_end(self) -> None:
         """Exit handlers that ran after `close` may have run measured lines: save once more."""

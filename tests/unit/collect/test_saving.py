@@ -157,6 +157,41 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
     assert told["problems"] == []
 
 
+def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_that_never_ran(
+    measure: Callable[..., dict[str, Any]], core: str, branch: bool
+) -> None:
+    told = measure(
+        """
+        import app
+        from wsgi_coverage.collect import saving
+        from wsgi_coverage.store.memory import open_if_there
+        Path("idle.py").write_text("x = 1\\n")
+        start_early()
+        worker = forks.current()
+        app.first()
+        worker.publish()
+        close = worker.engine.close
+
+        def close_and_lose():  # as the process that outlives a worker does once nobody is left
+            is_last = close()
+            memory = open_if_there(worker.memory.folder)
+            saving.save(memory, worker.engine.data_file, None)
+            assert saving.take_away(memory)
+            return is_last
+
+        worker.engine.close = close_and_lose
+        worker.close()
+        left = {file: True for file, *_ in measured()}
+        tell(left=left, problems=worker.problems)
+        """,
+        core=core,
+        branch=branch,
+    )
+
+    assert {"app.py", "idle.py"} <= told["left"].keys()
+    assert told["problems"] == []
+
+
 KEPT = """
 import socket
 from wsgi_coverage.collect import autosave, saving
