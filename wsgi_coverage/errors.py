@@ -17,6 +17,7 @@
     │   ├── MethodNotAllowedError      405 method-not-allowed
     │   └── BodyTooLargeError          413 body-too-large
     ├── NoDataError                    409 no-data
+    ├── NoSourceError                  409 no-source
     ├── NotOursError                   409 not-ours
     ├── CannotPauseError               409 cannot-pause
     ├── ConfigurationError             409 configuration
@@ -162,6 +163,13 @@ class NoDataError(WsgiCoverageError):
     """Nothing has been measured yet."""
 
     slug = "no-data"
+    status = 409
+
+
+class NoSourceError(WsgiCoverageError):
+    """What is asked for needs the text of a source that this host of a fleet does not have."""
+
+    slug = "no-source"
     status = 409
 
 

@@ -94,6 +94,7 @@ class Settings:
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
     store: StoreUrl | None = None  # of a fleet; None: files, of one host
     store_namespace: str = "default"  # tells fleets that share a store apart
+    store_sources: bool = False  # whether source text may be sent to the store of a fleet
     release: str | None = None  # the name of the deploy
     disabled: bool = False  # no tracer, no endpoints, no check of anything else
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -518,6 +519,9 @@ RULES: Mapping[str, Rule] = {
     ),
     "store_namespace": Rule(
         _namespace, "tells fleets in one store apart: 1 to 64 letters, digits, `.`, `_`, `-`"
+    ),
+    "store_sources": Rule(
+        _flag, "a flag: send source text to the store, for hosts that have other sources"
     ),
     "release": Rule(_release, "the name of the deploy: 1 to 100 printable characters", "none"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from typing import Any
 
 import pytest
 import redis
+from coverage import CoverageData
 from fleet_hosts import Host, Lines
 from proxies import Proxy
 from servers import DASHBOARD, NOT_FOR_CHILDREN, Answer, until
@@ -28,6 +32,7 @@ from store_servers import Certificates, StoreServer, User, WatchedPair
 NAMES = ["host-a", "host-b", "host-c"]
 NUMBERED = list(enumerate(NAMES))
 NAMESPACE = "shop"
+JSON = {"Accept": "application/json"}
 NOTHING = json.dumps([[], []])
 WAIT = 1  # seconds that a call waits for other hosts where one is silent
 # How the store may fail, and a pattern of what GET /health says then.
@@ -125,7 +130,7 @@ def posted(host: Host, verb: str, **parameters: Any) -> dict[str, Any]:
 
 def asked(host: Host, path: str) -> Any:
     """GET of JSON, which has to succeed."""
-    answer = host.server.get(f"{DASHBOARD}/{path}", headers={"Accept": "application/json"})
+    answer = host.server.get(f"{DASHBOARD}/{path}", headers=JSON)
     assert answer.status == 200, answer.text
     return answer.json()
 
@@ -317,6 +322,227 @@ class TestRefresh:
         expected = lines.of([lines.paths[6]])
         expected[name] = {line + 1 for line in expected[name]}
         assert executed(new) == expected
+
+
+class TestReports:
+    """What one host has made is served by every other one."""
+
+    @pytest.mark.parametrize(
+        "at", [pytest.param("srv", id="one-path"), pytest.param(None, id="own-paths")]
+    )
+    def test_every_host_serves_the_report_that_one_has_published(
+        self, make_fleet, store, lines, at
+    ):
+        fleet = make_fleet(store, at=at)
+        fleet.run_lines(lines.paths[:60])
+        first, second, third = fleet.hosts
+
+        report = posted(second, "refresh")
+
+        assert report["warnings"] == []
+        text = second.server.get(f"{DASHBOARD}/report").text
+        for host in (first, third):
+            assert host.server.get(f"{DASHBOARD}/report").text == text
+            assert published_on(host) == report["refreshed_at"]
+            assert named_files(host) == named_files(second)
+            assert page(host, "") == page(second, "")
+            assert page(host, "lines_0_py.html") == page(second, "lines_0_py.html")
+            assert executed(host) == lines.of(lines.paths[:60])
+            assert data_of(host) == data_of(second)
+            assert asked(host, "health")["report"]["outdated"] == []
+
+    def test_the_last_one_is_served_whoever_made_it(self, fleet, lines):
+        for number in range(6):
+            fleet.hosts[number % 3].server.get(lines.paths[number])
+            report = posted(fleet.hosts[(number + 1) % 3], "refresh")
+
+            for host in fleet.hosts:
+                assert published_on(host) == report["refreshed_at"]
+
+    def test_a_host_that_joins_later_serves_it_and_lists_the_snapshots(
+        self, make_fleet, make_host, store, lines
+    ):
+        fleet = make_fleet(store, 2)
+        fleet.run_lines(lines.paths[:30])
+        report = posted(fleet.hosts[0], "refresh")
+        kept = posted(fleet.hosts[1], "snapshot", label="before")
+        joins = make_host(NAMES[2], at=fleet.hosts[0].at, store=store.url(), namespace=NAMESPACE)
+        joins.begin()
+
+        until(lambda: published_on(joins) == report["refreshed_at"], "it has the report")
+        until(lambda: listed(joins) == [kept["id"]], "it lists the snapshot")
+        assert executed(joins) == lines.of(lines.paths[:30])
+        assert executed(joins, f"/snapshots/{kept['id']}") == lines.of(lines.paths[:30])
+
+    def test_a_reset_withdraws_it_everywhere(self, fleet, lines):
+        fleet.run_lines(lines.paths[:6])
+        posted(fleet.hosts[0], "refresh")
+
+        posted(fleet.hosts[1], "reset")
+
+        for host in fleet.hosts:
+            assert host.server.get(f"{DASHBOARD}/report").status == 404
+        assert not fleet.store.client().keys("*:report:*")
+
+    def test_a_snapshot_is_listed_and_served_and_deleted_by_all(self, fleet, lines):
+        first, second, third = fleet.hosts
+        fleet.run_lines(lines.paths[:30])
+        kept = posted(first, "snapshot", label="login", reset=1)
+        fleet.run_lines(lines.paths[30:60])
+        later = posted(second, "snapshot")
+
+        for host in fleet.hosts:
+            assert listed(host) == [later["id"], kept["id"]]
+            assert executed(host, f"/snapshots/{kept['id']}") == lines.of(lines.paths[:30])
+            assert page(host, "", f"/snapshots/{kept['id']}")
+        found = asked(third, f"diff?a={kept['id']}&b={later['id']}")
+        assert found["a"]["label"] == "login"
+
+        path = f"{DASHBOARD}/snapshots/{kept['id']}"
+        deleted = third.server.request("DELETE", path, headers=JSON)
+        assert deleted.json() == {"status": "deleted", "id": kept["id"]}
+        for host in fleet.hosts:
+            assert listed(host) == [later["id"]]
+            assert host.server.get(f"{path}/report").status == 404
+        assert len(fleet.store.client().keys("*:report:*")) == 1
+
+    def test_what_is_made_while_the_store_is_away_is_sent_when_it_is_back(
+        self, make_fleet, start_store, lines
+    ):
+        store = start_store(keeps=True)
+        fleet = make_fleet(store, 2)
+        one, other = fleet.hosts
+        one.run_lines(lines.paths[:6])
+        posted(one, "refresh")
+        store.kill()
+        until(lambda: asked(one, "health")["fleet"]["state"] == "away", "it is noticed")
+        kept = posted(one, "snapshot", wait=WAIT)
+        path = f"{DASHBOARD}/snapshots/{kept['id']}"
+
+        refused = one.server.request("DELETE", path, headers=JSON)
+
+        assert (refused.status, refused.json()["error"]) == (503, "store-unavailable")
+        assert listed(one) == [kept["id"]]
+        alone = posted(one, "refresh", wait=WAIT)
+        assert published_on(one) == alone["refreshed_at"]
+        store.start()
+        until(lambda: listed(other) == [kept["id"]], "the other host lists it")
+        until(lambda: published_on(one) == published_on(other), "all serve the same again")
+        assert executed(other, f"/snapshots/{kept['id']}") == lines.of(lines.paths[:6])
+
+    def test_a_store_that_was_restarted_empty_has_them_again(self, make_fleet, store, lines):
+        fleet = make_fleet(store, 2)
+        one, other = fleet.hosts
+        one.run_lines(lines.paths[:6])
+        report = posted(one, "refresh")
+        kept = posted(one, "snapshot")
+        assert listed(other) == [kept["id"]]
+
+        store.restart(empty=True)
+
+        client = store.client()
+        until(lambda: len(client.keys("*:report:*")) == 2, "both are in the store again")
+        until(lambda: listed(other) == [kept["id"]], "the other host lists it again")
+        assert listed(one) == [kept["id"]]
+        assert published_on(one) == published_on(other) == report["refreshed_at"]
+        assert executed(other, f"/snapshots/{kept['id']}") == lines.of(lines.paths[:6])
+
+    def test_a_snapshot_whose_data_has_vanished_is_said_to(self, fleet, lines):
+        first, second, _ = fleet.hosts
+        first.run_lines(lines.paths[:6])
+        kept = posted(first, "snapshot")
+        client = fleet.store.client()
+        first.kill()
+        client.delete(*client.keys("*:report:*"))
+
+        path = f"{DASHBOARD}/snapshots/{kept['id']}/files"
+        answer = second.server.get(path, headers=JSON)
+
+        assert (answer.status, answer.json()["error"]) == (404, "unknown-snapshot")
+        assert "vanished" in answer.json()["message"]
+
+    @pytest.mark.parametrize("sent", [False, True])
+    def test_a_host_without_the_sources_has_the_figures_and_the_text_if_it_may_be_sent(
+        self, make_host, store, lines, tmp_path, sent
+    ):
+        env = {"WSGI_COVERAGE_STORE_SOURCES": str(int(sent))}
+        has, lacks = (
+            make_host(name, store=store.url(), namespace=NAMESPACE, at=tmp_path / "srv", env=env)
+            for name in NAMES[:2]
+        )
+        lacks.write("lines_0.py", f"# another version\n{lines.sources['lines_0.py']}")
+        has.begin()
+        has.run_lines(lines.paths[:6])
+        posted(has, "refresh")
+        lacks.begin()
+
+        until(lambda: published_on(lacks) == published_on(has), "it has the report")
+
+        assert named_files(lacks) == named_files(has)
+        assert asked(lacks, "functions") == asked(has, "functions")
+        answer = lacks.server.get(f"{DASHBOARD}/html/lines_0_py.html", headers=JSON)
+        if sent:
+            assert answer.text == page(has, "lines_0_py.html")
+            assert executed(lacks) == executed(has)
+        else:
+            assert (answer.status, answer.json()["error"]) == (409, "no-source")
+            assert "store_sources" in answer.json()["message"]
+            assert "another version" not in page(lacks, "")
+
+    def test_source_text_is_in_the_store_only_if_it_may_be(self, make_fleet, store, lines):
+        fleet = make_fleet(store, 1)
+        posted(fleet.hosts[0], "refresh")
+        client = store.client()
+        [key] = client.keys("*:report:*")
+
+        with zipfile.ZipFile(io.BytesIO(client.get(key))) as bundle:
+            texts = [zipped(bundle.read(name)) for name in bundle.namelist()]
+
+        assert texts
+        assert not any(b"return '/r0'" in text for text in texts)
+
+
+def zipped(content: bytes) -> bytes:
+    """A file of a report, unpacked where it is packed itself."""
+    with suppress(zlib.error):
+        return zlib.decompress(content[16:])
+    return content
+
+
+def named_files(host: Host) -> list[dict[str, Any]]:
+    """GET /files, with each file by its name alone."""
+    return [{**each, "file": Path(each["file"]).name} for each in asked(host, "files")]
+
+
+def page(host: Host, name: str, of: str = "") -> str:
+    """A page of coverage.py's HTML report."""
+    answer = host.server.get(f"{DASHBOARD}{of}/html/{name}")
+    assert answer.status == 200, answer.text
+    return str(answer.text)
+
+
+def data_of(host: Host) -> dict[str, set[int]]:
+    """The lines in the combined data file of the published report."""
+    answer = host.server.get(f"{DASHBOARD}/export?format=coverage")
+    path = host.folder / "exported.data"
+    path.write_bytes(answer.body)
+    data = CoverageData(str(path))
+    data.read()
+    found = {Path(name).name: {*(data.lines(name) or ())} for name in data.measured_files()}
+    assert {Path(name).parent for name in data.measured_files()} == {host.at}
+    data.close()
+    return found
+
+
+def published_on(host: Host) -> str | None:
+    """When the report that a host serves was made; None where it serves none."""
+    report = asked(host, "health")["report"]
+    return report and str(report["refreshed_at"])
+
+
+def listed(host: Host) -> list[str]:
+    """The ids of the snapshots that a host lists, the newest first."""
+    return [each["id"] for each in asked(host, "snapshots")]
 
 
 class TestReset:

@@ -356,6 +356,123 @@ class TestFaults:
         assert "wr0ng" not in str(refused.value)
 
 
+class TestReports:
+    def test_the_published_report_is_known_with_the_standing(self, fleet, begun):
+        fleet.publish(begun, "r1", b"one")
+
+        beat = fleet.beat("h", {}, 0)
+
+        assert beat.standing.published == "r1"
+        assert beat.standing.changes == begun.changes + 1
+        assert fleet.report("r1") == b"one"
+
+    def test_a_newer_one_takes_its_place(self, store, fleet, begun):
+        fleet.publish(begun, "r1", b"one")
+        fleet.publish(begun, "r2", b"two")
+
+        assert fleet.join().published == "r2"
+        assert fleet.report("r1") is None
+        assert fleet.report("r2") == b"two"
+        client = store.client()
+        assert {client.ttl(key) for key in client.scan_iter()} == {-1}
+
+    def test_it_is_sent_and_read_in_pieces(self, fleet, begun, monkeypatch):
+        monkeypatch.setattr(redis, "PIECE", 1000)
+        content = random.randbytes(3500)
+
+        fleet.publish(begun, "r1", content)
+
+        assert fleet.report("r1") == content
+
+    @pytest.mark.parametrize("collecting", [False, True])
+    def test_it_is_withdrawn_with_what_it_was_made_of(self, store, fleet, begun, collecting):
+        fleet.publish(begun, "r1", b"one")
+
+        fleet.begin_epoch(begun, collecting=collecting, began_at="now")
+        if collecting:
+            assert fleet.join().published == "r1"
+            fleet.end_collecting(fleet.join())
+
+        now = fleet.join()
+        assert (now.published, fleet.report("r1")) == ("", None)
+        assert now.changes > begun.changes + 1
+        with pytest.raises(GoneError):
+            fleet.publish(begun, "r2", b"of before")
+        assert fleet.join().published == ""
+        assert 0 < store.client().ttl("wsgi-coverage:{a}:report:r2") <= redis.HALF
+
+    def test_a_half_sent_one_is_sent_anew(self, store, fleet, begun):
+        store.client().set("wsgi-coverage:{a}:report:r1", b"a half of another length")
+
+        fleet.publish(begun, "r1", b"one")
+
+        assert fleet.report("r1") == b"one"
+
+    def test_snapshots_are_listed_with_their_metadata(self, fleet, begun, monkeypatch):
+        monkeypatch.setattr(redis, "METADATA", 2)
+        for number in range(5):
+            fleet.add_snapshot(begun, f"s{number}", f"m{number}", b"content")
+
+        listed = fleet.snapshots()
+
+        assert sorted(listed) == [f"s{number}" for number in range(5)]
+        assert fleet.metadata([*listed, "s9"]) == {f"s{n}": f"m{n}" for n in range(5)}
+        assert fleet.report("s3") == b"content"
+
+    def test_a_deleted_one_is_not_listed_again(self, fleet, begun):
+        for name in ("s1", "s2"):
+            fleet.add_snapshot(begun, name, "m", b"content")
+        fleet.delete_snapshot("s1")
+
+        fleet.add_snapshot(begun, "s1", "m", b"from a host that has not heard")
+
+        assert fleet.snapshots() == ["s2"]
+        assert fleet.report("s1") is None
+        assert fleet.deleted(["s1", "s2", "s3"]) == {"s1"}
+        assert fleet.deleted([]) == set()
+
+    def test_as_many_are_remembered_as_there_may_be(self, fleet, begun, monkeypatch):
+        monkeypatch.setattr(redis, "DELETED", 3)
+        for number in range(5):
+            fleet.delete_snapshot(f"s{number}")
+
+        assert len(fleet.deleted([f"s{number}" for number in range(5)])) == 3
+
+    def test_one_whose_content_has_vanished_can_be_sent_again(self, store, fleet, begun):
+        fleet.add_snapshot(begun, "s1", "m", b"content")
+        fleet.note_vanished("s1")
+        assert fleet.snapshots() == ["s1"]
+        store.client().delete("wsgi-coverage:{a}:report:s1")
+
+        fleet.note_vanished("s1")
+
+        assert fleet.snapshots() == []
+        fleet.add_snapshot(begun, "s1", "m", b"content")
+        assert fleet.report("s1") == b"content"
+
+    def test_a_store_that_was_emptied_takes_nothing_for_the_one_before(self, store, fleet, begun):
+        store.client().flushall()
+        fleet.join()
+
+        fleet.add_snapshot(begun, "s1", "m", b"content")
+        with pytest.raises(GoneError):
+            fleet.publish(begun, "r1", b"one")
+
+        assert fleet.snapshots() == []
+        assert fleet.join().published == ""
+
+    def test_what_has_no_room_leaves_nothing(self, start_store, closing):
+        store = start_store("maxmemory 3mb", "maxmemory-policy noeviction")
+        fleet = closing(at(store))
+        begun = fleet.join()
+
+        with pytest.raises(StoreUnavailableError, match="memory"):
+            fleet.publish(begun, "r1", random.randbytes(9 << 20))
+
+        assert fleet.report("r1") is None
+        assert fleet.join().published == ""
+
+
 class TestUrls:
     def test_a_unix_socket(self, store, closing):
         assert closing(at(store, url=store.unix_url())).join().epoch == 0
@@ -379,6 +496,13 @@ class TestUrls:
             fleet.call({"id": "1"})
         fleet.answer("1", {"id": "h"})
         fleet.answers("1", ["h"], time.monotonic() + 5)
+        fleet.publish(standing, "r", b"a report")
+        fleet.report("r")
+        fleet.add_snapshot(standing, "s", "{}", b"a snapshot")
+        fleet.metadata(fleet.snapshots())
+        fleet.note_vanished("s")
+        fleet.delete_snapshot("s")
+        fleet.deleted(["s"])
         fleet.note_loss("now")
         fleet.note_mended(fleet.join())
         fleet.set_pauses([])

@@ -54,7 +54,13 @@ MAX_LABEL = 1000  # characters
 NOTHING_RAN = "there is no data to store: nothing that is measured has run yet"
 NOTHING_HAD_RUN = "no data yet: nothing that is measured had run"
 
+TRIES = 3  # to refresh, where resets come between
+
 T = TypeVar("T")
+
+
+class _ResetError(Exception):
+    """What was gathered does not count any more."""
 
 
 class Control:
@@ -112,14 +118,29 @@ class Control:
                 published; the old report stands.
         """
         self._sweep()
-        gathering, fleet = self._ask_all("publish", wait=wait)
-        return self._publisher.refresh(
-            gathering, lambda folder: self._fold_and_build(gathering, fleet, folder)
-        )
+        for attempt in range(TRIES):
+            gathering, fleet = self._ask_all("publish", wait=wait)
+            build_report = partial(self._fold_and_build, gathering, fleet)
+            try:
+                report = self._publisher.refresh(gathering, build_report)
+            except _ResetError as error:
+                if attempt == TRIES - 1:
+                    raise RefreshBusyError(str(error)) from error
+            else:
+                return self._shared("share-report", report)
+        raise AssertionError  # pragma: no cover
+
+    def _shared(self, verb: str, report: Report) -> Report:
+        """Have the other hosts of a fleet serve a report, or list a snapshot."""
+        if self._fleet is None or not self._fleet.is_connected:
+            return report  # it is sent once the store is back
+        return self._fleet.share(verb, report)
 
     def _fold_and_build(
         self, gathering: Gathering, fleet: Sequence[Reading], folder: Path
     ) -> Report:
+        if any(reading.epoch < self._worker.store.oldest() for reading in fleet):
+            raise _ResetError("the fleet was reset while its lines were read")
         self._fold(gathering)
         report = self._build(build, self._inputs.read(gathering, fleet=fleet), folder)
         self._history.add(report, since=report.summary["since"])
@@ -189,11 +210,12 @@ class Control:
             builder = partial(self._build, build if keep else build_detail, inputs)
             taking = self._snapshots.taking(builder, label=label or None, keep=keep)
             with taking as (report, folder):
-                if not detail:
-                    return report, None
-                if not keep:
-                    return report, details.read(folder)
-                return report, formats.call_for(folder, partial(details.of_finished, folder))
+                found = None
+                if detail and keep:
+                    found = formats.call_for(folder, partial(details.of_finished, folder))
+                elif detail:
+                    found = details.read(folder)
+        return self._shared("share-snapshot", report) if keep else report, found
 
     def reset(self, *, wait: float) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -243,7 +265,9 @@ class Control:
         Raises:
             NoReportError, UnknownSnapshotError: there is none; so do all that read a report.
         """
-        return self._read(identity, read_meta)
+        if identity is not None:
+            return self._snapshots.read(identity, read_meta)
+        return self._publisher.current()
 
     def text(self, identity: str | None = None) -> str:
         """The text report."""
@@ -316,6 +340,8 @@ class Control:
     def _read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
         if identity is None:
             return self._publisher.read(reader)
+        if self._fleet is not None and not self._snapshots.is_whole(identity):
+            self._fleet.fetch_snapshot(identity)
         return self._snapshots.read(identity, reader)
 
     def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
@@ -335,7 +361,8 @@ class Control:
         Raises:
             NoReportError: nothing is published.
         """
-        live = self._worker.live_ids()
+        # In a fleet, lines of ended workers stay in the store, and others may have made the report.
+        live = self._worker.live_ids() if self._fleet is None else None
         return self._publisher.read(lambda folder: staleness.differences(folder, live=live))
 
     def count_workers(self) -> int | None:
@@ -362,8 +389,13 @@ class Control:
 
         Raises:
             UnknownSnapshotError: there is none with this id.
+            StoreUnavailableError: the fleet's store cannot be used; the snapshot is still there.
         """
-        self._snapshots.delete(identity)
+        if self._fleet is None:
+            self._snapshots.delete(identity)
+        else:
+            self._snapshots.find(identity)
+            self._fleet.delete_snapshot(identity)
 
     # About
 
@@ -385,6 +417,8 @@ class Control:
             report = None
         pids = [each.pid for each in gathering.workers if each.host == self._worker.host]
         fleet = None if self._fleet is None else self._fleet.state()
+        if fleet is not None and fleet.get("reports_problem"):
+            problems.append(fleet["reports_problem"])
         facts = find_facts(
             self._worker,
             config_file=self._settings.config_file,

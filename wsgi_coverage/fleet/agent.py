@@ -19,14 +19,15 @@ import pickle
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
 from wsgi_coverage import clock
-from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
+from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
 from wsgi_coverage.fleet.host import GoneError, Host, Joined
+from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
 from wsgi_coverage.store import redis
@@ -57,6 +58,7 @@ LOST = (
     "data of this fleet was lost in the store at {}: lines that only processes ran which had ended "
     "by then are not counted, until a reset"
 )
+REPORTS = "reports"  # the verb by which hosts tell each other that there are others
 SILENT = "its host does not answer"
 
 
@@ -77,6 +79,7 @@ class _Agent:
         self._host = Host(about)
         self._id = f"{self._host.host}.{os.getpid()}.{os.urandom(4).hex()}"
         self._store = FleetStore(about.url, about.namespace)
+        self._reports = FleetReports(about, self._store)
         self._lock = threading.RLock()
         self._is_over = threading.Event()
         self._soon = threading.Event()  # the first thread is to look at once
@@ -156,6 +159,8 @@ class _Agent:
             problem = self._problem  # the next look finds out
         except (WsgiCoverageError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
+        if problem is not None:
+            self._reports.forget()
         if (problem is None) is not (self._problem is None):
             self._since = clock.now_iso()
         self._problem = problem
@@ -179,6 +184,7 @@ class _Agent:
             states = self._align(standing, wait)
             self._send()
             self._mend(standing)
+            self._reports.look(standing)
         return states
 
     def _about_this_host(self) -> JsonObject:
@@ -297,6 +303,7 @@ class _Agent:
             "since": self._since,
             "problem": self._problem,
             "sent_at": self._last_sent,
+            "reports_problem": self._reports.problem,
             "lost_at": (self._standing.lost or None) if self._standing else None,
             "hosts": [
                 {key: about.get(key) for key in ("host", "release", "workers", "engine", "state")}
@@ -331,6 +338,9 @@ class _Agent:
 
     def _do(self, verb: str, wait: float) -> list[WorkerState]:
         """Do on this host what all hosts are asked for; return the states of its workers."""
+        if verb == REPORTS:
+            self._exchange()
+            return []
         if verb in ("publish", "status"):
             states = self._host.ask(verb, wait=wait)
             if verb == "publish":
@@ -353,13 +363,18 @@ class _Agent:
         """Do what a worker asks of the whole fleet; the answer is in a file."""
         verb, wait = str(call["verb"]), float(call["wait"])
         try:
-            answer = self._ask_fleet(verb, wait)
+            if (identity := call.get("identity")) is not None:
+                answer = self._see_to_report(verb, str(identity))
+            else:
+                answer = self._ask_fleet(verb, wait)
         except (StoreUnavailableError, ForeignError, redis.GoneError) as error:
             self._soon.set()
             why = str(error) or FOREIGN.format(self._about.namespace, self._about.url)
             answer = FleetAnswer(refused=why)
         except WsgiCoverageError as error:
             answer = FleetAnswer(error=error)
+        except OSError as error:
+            answer = FleetAnswer(error=StorageError(str(error)))
         path = self._about.private / f"{os.getpid()}-{os.urandom(4).hex()}{ANSWER}"
         own_files.write(path, pickle.dumps(answer))
         return {"path": str(path)}
@@ -374,10 +389,7 @@ class _Agent:
         others = {**self._before_loss, **self._hosts}
         others.pop(self._id, None)
         self._tell_state()
-        call_id = os.urandom(8).hex()
-        self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
-        deadline = time.monotonic() + wait + CALLED
-        answers = _parsed(self._store.answers(call_id, others, deadline))
+        answers = _parsed(self._call_hosts(verb, wait, others))
         problems = []
         for key, about in others.items():
             if key not in answers:
@@ -394,6 +406,33 @@ class _Agent:
             ended_at=ended_at,
             reading=self._reading(verb),
         )
+
+    def _call_hosts(self, verb: str, wait: float, hosts: Collection[str]) -> list[JsonObject]:
+        """Call other hosts, and wait for the answers of those that were heard lately."""
+        call_id = os.urandom(8).hex()
+        self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
+        return self._store.answers(call_id, hosts, time.monotonic() + wait + CALLED)
+
+    def _see_to_report(self, verb: str, identity: str) -> FleetAnswer:
+        """Do what a worker asks of one report or snapshot."""
+        with self._lock:
+            self._exchange()
+            standing = self._standing
+            assert standing is not None  # noqa: S101  for the type checkers
+            if verb == "fetch-snapshot":
+                self._reports.fetch_snapshot(identity)
+                return FleetAnswer()
+            if verb == "share-report":
+                self._reports.publish(standing, identity)
+            elif verb == "share-snapshot":
+                self._reports.add_snapshot(standing, identity)
+            else:
+                self._reports.delete_snapshot(identity)
+            self._exchange()
+        self._hosts = self._store.hosts()
+        # One that does not answer in time has it a second later.
+        self._call_hosts(REPORTS, 0.0, {*self._hosts} - {self._id})
+        return FleetAnswer()
 
     def _changes(self, verb: str) -> bool:
         """Write into the store what a worker asks of all hosts; False: nothing is to be changed."""

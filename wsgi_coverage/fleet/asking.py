@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from wsgi_coverage import clock
 from wsgi_coverage.data import workdir
-from wsgi_coverage.errors import StoreUnavailableError
+from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
-from wsgi_coverage.model import Gathering, JsonObject, WorkerState
+from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
 from wsgi_coverage.offload import child
 from wsgi_coverage.store.channel import call_all
 
@@ -35,6 +35,7 @@ AGAIN = 0.02  # seconds between two looks
 BEYOND = 15.0  # seconds for its answer, beside what it waits for others
 AWAY = "only what this host has executed is counted: {}"
 NO_PYTHON = "no Python can be started for the process that talks to the store: {}"
+NOT_SHARED = "the other hosts of the fleet do not have this yet: {}"
 NO_AGENT = "the process that talks to the store does not answer"
 
 
@@ -90,24 +91,29 @@ class Fleet:
             data_file=worker.engine.data_file,
             private=worker.memory.folder,
             cache_dir=worker.home / settings.cache_dir,
+            snapshot_dir=worker.home / settings.snapshot_dir,
+            with_sources=settings.store_sources,
             static=None if static is None else str(static),
             engine=worker.engine.measuring.engine,
             root=None if relative else workdir.here(""),
         )
 
-    def ask(self, verb: str, *, wait: float) -> FleetAnswer:
+    def ask(self, verb: str, *, wait: float, identity: str | None = None) -> FleetAnswer:
         """Have every host do one thing, this one, by its agent, included.
 
         Args:
-            verb: publish, status, reset, collect, end-collecting, pause or resume.
+            verb: publish, status, reset, collect, end-collecting, pause or resume; of reports,
+                share-report, share-snapshot, fetch-snapshot or delete-snapshot.
             wait: seconds for each host to wait for its workers.
+            identity: of the report or snapshot.
 
         Raises:
             WsgiCoverageError: this host could not do it.
         """
         self.see_to_agent()
         deadline = time.monotonic() + STARTING
-        folder, call = self._worker.memory.folder, {"verb": verb, "wait": wait}
+        call = {"verb": verb, "wait": wait, "identity": identity}
+        folder = self._worker.memory.folder
         while True:
             answers = call_all(folder, call, wait=wait + BEYOND, suffix=AGENT)
             if answers or time.monotonic() > deadline:
@@ -139,6 +145,55 @@ class Fleet:
         self._worker.does(verb)
         return answer
 
+    # Reports
+
+    def share(self, verb: str, report: Report) -> Report:
+        """Have all hosts serve a report, or list a snapshot, that was just made here.
+
+        Args:
+            verb: share-report or share-snapshot.
+            report: its metadata.
+
+        Returns:
+            The metadata, with a warning where the other hosts do not have it.
+        """
+        try:
+            why_not = self.ask(verb, wait=0.0, identity=report.id).refused
+        except WsgiCoverageError as error:
+            why_not = str(error)
+        if why_not is None:
+            return report
+        return replace(report, warnings=(*report.warnings, NOT_SHARED.format(why_not)))
+
+    def fetch_snapshot(self, identity: str) -> None:
+        """Have the content of a snapshot here that another host has made.
+
+        Raises:
+            UnknownSnapshotError: it has vanished.
+            StoreUnavailableError: the store, which has it, cannot be used.
+            StorageError: it cannot be stored here.
+        """
+        answer = self.ask("fetch-snapshot", wait=0.0, identity=identity)
+        if answer.refused is not None:
+            raise StoreUnavailableError(f"another host has made this snapshot: {answer.refused}")
+
+    def delete_snapshot(self, identity: str) -> None:
+        """Remove a snapshot from all hosts.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used; nothing was removed.
+        """
+        answer = self.ask("delete-snapshot", wait=0.0, identity=identity)
+        if answer.refused is not None:
+            raise StoreUnavailableError(f"nothing was removed: {answer.refused}")
+
+    # About
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the store could be used a moment ago."""
+        return bool(self.state()["state"] == "connected")
+
     def state(self) -> JsonObject:
         """How it stands with the store, for /health."""
         try:
@@ -152,6 +207,7 @@ class Fleet:
                 "since": None,
                 "problem": None,
                 "sent_at": None,
+                "reports_problem": None,
                 "lost_at": None,
                 "hosts": [],
             }

@@ -28,6 +28,8 @@ class FleetHost:
     data_file: Path
     private: Path  # the private folder
     cache_dir: Path
+    snapshot_dir: Path
+    with_sources: bool  # whether source text may be sent
     static: str | None  # coverage.py's static context
     engine: str  # of its workers
     root: str | None  # the application's folder; names below it are sent from there on

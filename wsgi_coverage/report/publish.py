@@ -163,10 +163,40 @@ class Publisher:
             with build_folder(self._reports, self._described) as folder:
                 report = build(folder)
                 write_meta(folder, report)
-                folder.rename(self._reports / report.id)
-                own_files.replace(self._current, report.id)
+                self._publish(folder, report.id)
             self._prune(report.id)
             return report
+
+    def install(self, identity: str, fill: Callable[[Path], object]) -> Report | None:
+        """Publish a report that another host has made; call it under the lock.
+
+        Args:
+            identity: of the report.
+            fill: writes it, with its metadata, into a folder.
+
+        Returns:
+            Its metadata; None where it was here before.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError: it cannot be written, or read.
+            RefusedReportError: the folder of reports is a link.
+        """
+        self._check_is_inside(self._reports)
+        if (self._reports / identity / META).exists():
+            own_files.replace(self._current, identity)
+            return None
+        with build_folder(self._reports, self._described) as folder:
+            fill(folder)
+            report = read_meta(folder)
+            if report.id != identity:
+                raise ValueError(f"it is the report {report.id}")
+            self._publish(folder, identity)
+        self._prune(identity)
+        return report
+
+    def _publish(self, folder: Path, identity: str) -> None:
+        folder.rename(self._reports / identity)
+        own_files.replace(self._current, identity)
 
     def check_removable(self) -> None:
         """Check that `withdraw` will work, before anything is forgotten.
@@ -184,6 +214,13 @@ class Publisher:
                 with contextlib.suppress(OSError):
                     remove(path)
         shutil.rmtree(self._reports, ignore_errors=True)
+
+    def identity(self) -> str | None:
+        """The published report's id; None where nothing is published."""
+        try:
+            return self._identity()
+        except (NoReportError, OSError):
+            return None
 
     def current(self) -> Report:
         """The published report's metadata.
@@ -216,7 +253,15 @@ class Publisher:
             NoReportError: nothing is published.
             RefusedReportError: there is a link, or a name of another form, which we never write.
         """
-        folder = self._reports / self._identity()
+        return self.folder(self._identity())
+
+    def folder(self, identity: str) -> Path:
+        """The folder of a report that was published, which may not be there any more.
+
+        Raises:
+            RefusedReportError: there is a link.
+        """
+        folder = self._reports / identity
         self._check_is_inside(self._reports)
         self._check_is_inside(folder)
         return folder

@@ -29,11 +29,17 @@ from wsgi_coverage.analysis.source import (
     text_of,
 )
 from wsgi_coverage.data.stamp import fingerprint_of
+from wsgi_coverage.errors import NoSourceError
 from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.render import SOURCES
 
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import KeptFileReporter
+
+ELSEWHERE = (
+    "{} as it was when this report was made is not on this host: ask the host that made the "
+    "report, or set store_sources for the next ones"
+)
 
 
 class Reported:
@@ -90,11 +96,25 @@ class Reported:
         return self._inexact.get(self._names[reporter.filename])
 
     def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
-        """The stored analysis of a source; if it is damaged, a new one of an unchanged source."""
-        kept = read_packed(self._folder / SOURCES / str(reporter.source_name))
+        """The stored analysis of a source; without it, a new one of an unchanged source.
+
+        Raises:
+            NoSourceError: there is neither; in a fleet, another host has made the report.
+            NoSource: the stored one is damaged, and the source has changed.
+        """
+        path = self._folder / SOURCES / str(reporter.source_name)
+        kept = read_packed(path)
         if kept is None:
-            content = read_content(reporter.filename)
+            is_elsewhere = not path.exists()
+            try:
+                content = read_content(reporter.filename)
+            except NoSource:
+                if not is_elsewhere:
+                    raise
+                content = b""
             if analysis_name(fingerprint_of(content), self._rules) != reporter.source_name:
+                if is_elsewhere:
+                    raise NoSourceError(ELSEWHERE.format(reporter.filename))
                 raise NoSource(f"the stored analysis of {reporter.filename} is damaged")
             text = text_of(reporter.filename, content)
             kept = analyse(text, reporter.filename, self._rules)

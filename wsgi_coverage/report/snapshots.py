@@ -1,7 +1,8 @@
 """Snapshots: reports that are stored until they are deleted.
 
 A snapshot is a folder like a published report, with a label in its metadata; its id is made here
-and never from what a client sent.
+and never from what a client sent. In a fleet there may be the metadata alone, of a snapshot that
+another host has made, until its content is asked for.
 
 Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 """
@@ -9,6 +10,7 @@ Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +20,13 @@ from typing import TypeVar
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import ID, build_folder, read_meta, remove, write_meta
+from wsgi_coverage.report.publish import ID, META, build_folder, read_meta, remove, write_meta
 from wsgi_coverage.store.workspace import sweep
+from wsgi_coverage.system import own_files
 from wsgi_coverage.system.own_files import ABANDONED
 
 MAX_SNAPSHOTS = 1000
+ELSEWHERE = "elsewhere"  # a file beside the metadata, where there is nothing else
 
 T = TypeVar("T")
 
@@ -65,6 +69,54 @@ class Snapshots:
             yield report, folder
             if keep:
                 folder.rename(self._folder / report.id)
+
+    def ids(self) -> list[str]:
+        """The ids of all snapshots, in no order."""
+        return list(self._names())
+
+    def state(self) -> int:
+        """Another number whenever a snapshot has come or gone."""
+        try:
+            return self._folder.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def list_only(self, identity: str, metadata: str) -> None:
+        """Have a snapshot of another host in the list; its content may come later.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        with build_folder(self._folder, self._described) as folder:
+            own_files.write(folder / META, metadata)
+            own_files.write(folder / ELSEWHERE, "")
+            with contextlib.suppress(OSError):  # it is here
+                folder.rename(self._folder / identity)
+
+    def is_whole(self, identity: str) -> bool:
+        """Tell whether a snapshot's content is here; also where there is no such snapshot."""
+        return not ID.fullmatch(identity) or not (self._folder / identity / ELSEWHERE).exists()
+
+    def complete(self, identity: str, fill: Callable[[Path], object]) -> None:
+        """Add the content of a snapshot that is in the list.
+
+        Args:
+            identity: of the snapshot.
+            fill: writes it into a folder.
+
+        Raises:
+            UnknownSnapshotError: it was deleted.
+            StorageError: it cannot be written.
+        """
+        target = self.find(identity)
+        with build_folder(self._folder, self._described) as folder:
+            fill(folder)
+            try:
+                for path in folder.iterdir():
+                    _move(path, target / path.name)
+                (target / ELSEWHERE).unlink(missing_ok=True)
+            except FileNotFoundError:
+                raise UnknownSnapshotError("the snapshot was deleted just now") from None
 
     def all(self) -> list[Report]:
         """Every snapshot, newest first, without incomplete ones."""
@@ -136,3 +188,12 @@ class Snapshots:
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file or a folder, unless another process has put it there just now."""
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise

@@ -1,14 +1,18 @@
-"""The lines of a fleet in Redis or Valkey: every key, every command and every script.
+"""A fleet's lines and reports in Redis or Valkey: every key, every command and every script.
 
 Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
 
-    standing          hash   format, id, epoch, oldest, swept, pauses, lost, losses, departed; and
-                             made:<name>:<epoch>, a random number of the time when a key was made
+    standing          hash   format, id, epoch, oldest, swept, pauses, lost, losses, departed,
+                             published, changes; and made:<name>:<epoch>, a random number of the
+                             time when a key was made
     sources:<epoch>   hash   the key of a source's lines -> [name, version, tracer, context, arcs]
     lines:<epoch>     hash   the same key -> a bit for each line that has run
     arcs:<epoch>      set    the same key, and an arc
     hosts             hash   a host's id -> what its agent last said, and when
     answers:<call>    list   of the hosts that were called over the channel `calls`
+    snapshots         hash   a snapshot's id -> its metadata
+    deleted           zset   the ids of the last snapshots that were deleted, by when
+    report:<id>       string the published report, or a snapshot (wsgi_coverage.fleet.bundle)
 
 A key is a hash of what it stands for, so hosts that run the same code share it, and two files with
 the same content do not. Lines and arcs are only ever added, by OR: to send them twice, or in
@@ -49,18 +53,25 @@ BATCH_BYTES = 256 << 10
 LIVE = 15.0  # seconds since a host was heard, after which it counts as gone
 KEPT = 3600.0  # seconds, after which it is taken off the list
 ANSWERS = 60  # seconds for which answers to a call are kept
+PIECE = 1 << 20  # bytes of a report that are sent, or read, at once
+HALF = 3600  # seconds for which a report is kept that has not been sent to its end
+DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
+METADATA = 50  # of snapshots, read at once
 
 T = TypeVar("T")
 
 # KEYS: standing. ARGV: format, and a random id. Returns the standing; makes one where there is
 # none.
-FIELDS = "'id', 'epoch', 'oldest', 'swept', 'pauses', 'lost', 'losses', 'departed'"
+FIELDS = (
+    "'id', 'epoch', 'oldest', 'swept', 'pauses', 'lost', 'losses', 'departed', 'published',"
+    " 'changes'"
+)
 JOIN = f"""
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind == 'none' then
   redis.call('HSET', KEYS[1], 'format', ARGV[1], 'id', ARGV[2],
              'epoch', 0, 'oldest', 0, 'swept', 0, 'pauses', '[]',
-             'lost', '', 'losses', 0, 'departed', 0)
+             'lost', '', 'losses', 0, 'departed', 0, 'published', '', 'changes', 0)
 elseif kind ~= 'hash' or redis.call('HGET', KEYS[1], 'format') ~= ARGV[1] then
   return redis.error_reply('FOREIGN')
 end
@@ -143,23 +154,29 @@ end
 return out
 """
 
-# KEYS: standing. ARGV: id, 1 where older epochs count on, the pauses that go on. Returns the epoch.
+# KEYS: standing. ARGV: id, 1 where older epochs count on, the pauses that go on. Returns the epoch,
+# and the id of the report that is withdrawn by it, if one is.
 BEGIN = """
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return -1 end
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {-1, ''} end
+local withdrawn = ''
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 if ARGV[2] ~= '1' then
-  redis.call('HSET', KEYS[1], 'oldest', epoch, 'lost', '', 'departed', 0)
+  withdrawn = redis.call('HGET', KEYS[1], 'published') or ''
+  redis.call('HSET', KEYS[1], 'oldest', epoch, 'lost', '', 'departed', 0, 'published', '')
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
 end
 redis.call('HSET', KEYS[1], 'pauses', ARGV[3])
-return epoch
+return {epoch, withdrawn}
 """
 
-# KEYS: standing. ARGV: id, epoch. Lets only that epoch count, unless another has begun since.
+# KEYS: standing. ARGV: id, epoch. Lets only that epoch count, unless another has begun since: then
+# it returns 0; else the id of the report that is withdrawn by it, or ''.
 END = """
-local now = redis.call('HMGET', KEYS[1], 'id', 'epoch')
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
 if now[1] == ARGV[1] and now[2] == ARGV[2] then
-  redis.call('HSET', KEYS[1], 'oldest', ARGV[2], 'lost', '')
-  return 1
+  redis.call('HSET', KEYS[1], 'oldest', ARGV[2], 'lost', '', 'published', '')
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
+  return now[3] or ''
 end
 return 0
 """
@@ -176,6 +193,58 @@ local now = redis.call('HMGET', KEYS[1], 'id', 'losses')
 if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'lost', '') end
 """
 
+# KEYS: standing, the report. ARGV: id, epoch, the report's id. Returns 0 where the epoch does not
+# count any more, or the report is not there; else the id of the report that was published before.
+PUBLISH = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or redis.call('PERSIST', KEYS[2]) == 0 then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'published', ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+return now[3] or ''
+"""
+
+# KEYS: standing, the report, snapshots, deleted. ARGV: id, the snapshot's id, its metadata.
+# Returns 0 where it is not to be listed: it was deleted, or is not there.
+LIST = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 0 end
+if redis.call('ZSCORE', KEYS[4], ARGV[2]) then
+  redis.call('UNLINK', KEYS[2])
+  return 0
+end
+if redis.call('PERSIST', KEYS[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+return 1
+"""
+
+# KEYS: standing, the report, snapshots, deleted. ARGV: the snapshot's id, how many to remember.
+DELETE = """
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('UNLINK', KEYS[2])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+"""
+
+# KEYS: standing, the report, snapshots. ARGV: the snapshot's id. Takes one off the list whose
+# content has vanished, so that a host that has it sends it again.
+UNLIST = """
+if redis.call('EXISTS', KEYS[2]) == 0 and redis.call('HDEL', KEYS[3], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
+end
+"""
+
+# KEYS: deleted. ARGV: ids of snapshots. Returns those that were deleted.
+WERE_DELETED = """
+local out = {}
+for n = 1, #ARGV do
+  if redis.call('ZSCORE', KEYS[1], ARGV[n]) then out[#out + 1] = ARGV[n] end
+end
+return out
+"""
+
 
 class FleetStanding(NamedTuple):
     """What holds for all hosts: whose data it is, which epochs count, and the pauses."""
@@ -188,6 +257,8 @@ class FleetStanding(NamedTuple):
     lost: str  # ISO 8601, UTC: when data was found to be missing in this epoch; empty: never
     losses: int  # how often that was so
     departed: int  # hosts that have left in this epoch
+    published: str = ""  # the id of the published report; empty: none is
+    changes: int = 0  # of which reports there are
 
     @property
     def is_paused(self) -> bool:
@@ -257,6 +328,8 @@ class FleetStore:
         self._join, self._beat, self._hosts = script(JOIN), script(BEAT), script(HOSTS)
         self._known, self._add = script(KNOWN), script(ADD)
         self._begin, self._end, self._mend = script(BEGIN), script(END), script(MEND)
+        self._publish, self._list, self._delete = script(PUBLISH), script(LIST), script(DELETE)
+        self._unlist, self._were_deleted = script(UNLIST), script(WERE_DELETED)
 
     def _key(self, name: str, epoch: int | None = None) -> str:
         return f"{self._prefix}{name}" if epoch is None else f"{self._prefix}{name}:{epoch}"
@@ -333,14 +406,14 @@ class FleetStore:
         """
         going_on = [[began_at, None]] if known.is_paused else []
         with _errors(self.url):
-            epoch = self._begin(
+            epoch, withdrawn = self._begin(
                 keys=[self._key("standing")],
                 args=[known.id, int(collecting), json.dumps(going_on)],
             )
         if epoch < 0:
             raise GoneError
         if not collecting:
-            self._sweep(known, int(epoch))
+            self._sweep(known, int(epoch), withdrawn)
         return int(epoch)
 
     def end_collecting(self, known: FleetStanding) -> None:
@@ -350,13 +423,15 @@ class FleetStore:
             StoreUnavailableError: the store cannot be used; older epochs still count.
         """
         with _errors(self.url):
-            has_ended = self._end(keys=[self._key("standing")], args=[known.id, known.epoch])
-        if has_ended:
-            self._sweep(known, known.epoch)
+            withdrawn = self._end(keys=[self._key("standing")], args=[known.id, known.epoch])
+        if withdrawn != 0:
+            self._sweep(known, known.epoch, withdrawn)
 
-    def _sweep(self, known: FleetStanding, before: int) -> None:
+    def _sweep(self, known: FleetStanding, before: int, withdrawn: bytes) -> None:
         names = ("sources", "lines", "arcs")
         keys = [self._key(name, e) for e in range(known.swept, before) for name in names]
+        if withdrawn:
+            keys.append(self._key(f"report:{withdrawn.decode()}"))
         with _errors(self.url):
             for first in range(0, len(keys), 300):
                 self._client.unlink(*keys[first : first + 300])
@@ -476,6 +551,137 @@ class FleetStore:
                     arcs[whose].add(int.from_bytes(member[DIGEST:], "big", signed=True))
         return Content(lines=lines, arcs=arcs)
 
+    # Reports
+
+    def publish(self, known: FleetStanding, identity: str, content: bytes) -> None:
+        """Store the published report, in the place of the one before.
+
+        Args:
+            known: the standing; the report is of what has run in its epochs.
+            identity: of the report.
+            content: of it.
+
+        Raises:
+            GoneError: the epoch is over.
+            StoreUnavailableError: the store cannot be used; the old report stands.
+        """
+        report = self._put(identity, content)
+        with _errors(self.url):
+            before = self._publish(
+                keys=[self._key("standing"), report], args=[known.id, known.epoch, identity]
+            )
+            if before == 0:
+                raise GoneError
+            if before and before.decode() != identity:
+                self._client.unlink(self._key(f"report:{before.decode()}"))
+
+    def add_snapshot(
+        self, known: FleetStanding, identity: str, metadata: str, content: bytes
+    ) -> None:
+        """Store a snapshot, unless it was deleted.
+
+        Args:
+            known: the standing.
+            identity: of the snapshot.
+            metadata: of it, for lists.
+            content: of it.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        keys = [self._key("standing"), self._put(identity, content)]
+        keys += [self._key("snapshots"), self._key("deleted")]
+        with _errors(self.url):
+            self._list(keys=keys, args=[known.id, identity, metadata])
+
+    def _put(self, identity: str, content: bytes) -> str:
+        """Send a report in pieces; return its key, which expires unless it is used."""
+        key = self._key(f"report:{identity}")
+        with _errors(self.url):
+            if self._client.strlen(key) == len(content):
+                self._client.expire(key, HALF)
+                return key
+            self._client.unlink(key)
+            try:
+                for at in range(0, len(content), PIECE):
+                    self._client.setrange(key, at, content[at : at + PIECE])
+                    self._client.expire(key, HALF)
+            except RedisError:
+                with contextlib.suppress(RedisError):
+                    self._client.unlink(key)
+                raise
+        return key
+
+    def report(self, identity: str) -> bytes | None:
+        """The content of a report; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        key = self._key(f"report:{identity}")
+        with _errors(self.url):
+            size = self._client.strlen(key)
+            starts = range(0, size, PIECE)
+            pieces = [self._client.getrange(key, at, at + PIECE - 1) for at in starts]
+        whole = b"".join(pieces)
+        return whole if size and len(whole) == size else None
+
+    def snapshots(self) -> list[str]:
+        """The ids of all snapshots.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            return [each.decode() for each in self._client.hkeys(self._key("snapshots"))]
+
+    def metadata(self, identities: Sequence[str]) -> dict[str, str]:
+        """The metadata of snapshots, by their ids.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        out = {}
+        for first in range(0, len(identities), METADATA):
+            some = identities[first : first + METADATA]
+            with _errors(self.url):
+                found = self._client.hmget(self._key("snapshots"), some)
+            out.update({name: raw.decode() for name, raw in zip(some, found, strict=True) if raw})
+        return out
+
+    def deleted(self, identities: Sequence[str]) -> set[str]:
+        """Which of some snapshots were deleted.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        if not identities:
+            return set()
+        with _errors(self.url):
+            found = self._were_deleted(keys=[self._key("deleted")], args=identities)
+        return {each.decode() for each in found}
+
+    def delete_snapshot(self, identity: str) -> None:
+        """Remove a snapshot, for all hosts.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used; it is still there.
+        """
+        keys = [self._key("standing"), self._key(f"report:{identity}")]
+        keys += [self._key("snapshots"), self._key("deleted")]
+        with _errors(self.url):
+            self._delete(keys=keys, args=[identity, DELETED])
+
+    def note_vanished(self, identity: str) -> None:
+        """Take a snapshot off the list whose content has vanished; a host that has it sends it.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        keys = [self._key("standing"), self._key(f"report:{identity}"), self._key("snapshots")]
+        with _errors(self.url):
+            self._unlist(keys=keys, args=[identity])
+
     # Calls
 
     def call(self, call: JsonObject) -> None:
@@ -578,7 +784,7 @@ def _errors(url: StoreUrl) -> Iterator[None]:
 
 
 def _standing(found: Sequence[Any]) -> FleetStanding:
-    identity, epoch, oldest, swept, pauses, lost, losses, departed = found
+    identity, epoch, oldest, swept, pauses, lost, losses, departed, published, changes = found
     try:
         return FleetStanding(
             id=identity.decode(),
@@ -592,6 +798,8 @@ def _standing(found: Sequence[Any]) -> FleetStanding:
             lost=(lost or b"").decode(),
             losses=int(losses or 0),
             departed=int(departed or 0),
+            published=(published or b"").decode(),
+            changes=int(changes or 0),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise ForeignError from error

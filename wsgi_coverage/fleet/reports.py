@@ -1,0 +1,230 @@
+"""A host's published report and snapshots, which are those of the whole fleet.
+
+The published report is had here as soon as another host has published it. Of snapshots every host
+lists all, and has the content of one when it is asked for it. What was made while the store was
+away is sent when it is back.
+
+Concurrency: belongs to the agent, which holds a lock over each call; workers and other processes
+use the same folders by their own rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+from wsgi_coverage.analysis.cache import ANALYSIS, AnalysisCache
+from wsgi_coverage.errors import (
+    NoReportError,
+    RefreshBusyError,
+    StorageError,
+    UnknownSnapshotError,
+    WsgiCoverageError,
+)
+from wsgi_coverage.fleet import bundle
+from wsgi_coverage.fleet.bundle import BundleError
+from wsgi_coverage.fleet.told import FleetHost
+from wsgi_coverage.report.history import History
+from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
+from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
+from wsgi_coverage.store.redis import FleetStanding, FleetStore
+
+AGAIN = 30.0  # seconds after which what failed is tried again
+NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
+VANISHED = "the data of this snapshot has vanished from the store of the fleet"
+
+
+class FleetReports:
+    """The reports of one host of a fleet.
+
+    Args:
+        about: the host.
+        store: of the fleet.
+    """
+
+    def __init__(self, about: FleetHost, store: FleetStore) -> None:
+        self._store = store
+        # Names in data files are without links.
+        root = None if about.root is None else os.path.realpath(about.root)
+        self._pack = partial(bundle.packed, root=root, with_sources=about.with_sources)
+        analyses = AnalysisCache(about.cache_dir / ANALYSIS)
+        self._unpack = partial(bundle.unpack, root=root, analyses=analyses)
+        self._publisher = Publisher(about.cache_dir)
+        self._history = History(about.cache_dir)
+        self._snapshots = Snapshots(about.snapshot_dir)
+        self.problem: str | None = None  # why other hosts may serve others
+        self._not_before = 0.0  # of CLOCK_MONOTONIC, in seconds: is looked at again
+        self._seen: object = None  # what was alike here and in the store
+        # The last id of the published report that was heard of. Where another one is served here,
+        # it was made here since, and is about to be sent.
+        self._heard: str | None = None
+        self._refused: set[str] = set()  # what there is no sense in trying again
+
+    def look(self, standing: FleetStanding) -> None:
+        """Have here what the store has, and the other way round; one snapshot is sent at most.
+
+        Where that cannot be done, `problem` says why, and it is tried again a while later.
+
+        Args:
+            standing: as it is now; this host is in its epoch.
+
+        Raises:
+            redis.GoneError: the epoch is over just now.
+        """
+        if time.monotonic() < self._not_before or self._looks(standing) == self._seen:
+            return
+        try:
+            is_done = self._look_at_published(standing)
+            is_done &= self._look_at_snapshots(standing)
+            self._seen = self._looks(standing) if is_done else None
+            self.problem = None
+        except (WsgiCoverageError, OSError) as error:
+            self.problem = NOT_ALIKE.format(error)
+            self._not_before = time.monotonic() + AGAIN
+
+    def forget(self) -> None:
+        """The store is away: once it is back, what it has counts."""
+        self._seen = self._heard = None
+        self._not_before = 0.0
+
+    def _looks(self, standing: FleetStanding) -> object:
+        return standing.id, standing.changes, self._publisher.identity(), self._snapshots.state()
+
+    # The published report
+
+    def _look_at_published(self, standing: FleetStanding) -> bool:
+        here = self._publisher.identity()
+        if standing.published and standing.published != self._heard:
+            if standing.published != here and not self._fetch_published(standing.published):
+                return False
+            self._heard = standing.published
+        if not standing.published and here is not None:
+            # The store was emptied, or was away when it was made.
+            self.publish(standing, here)
+        return True
+
+    def publish(self, standing: FleetStanding, identity: str) -> None:
+        """Have all hosts serve the report that this one has published.
+
+        Args:
+            standing: as it is now.
+            identity: of the report.
+
+        Raises:
+            StoreUnavailableError, redis.GoneError: they do not.
+            StorageError: it is too large.
+        """
+        if identity in self._refused:
+            return
+        try:
+            content = self._pack(self._publisher.folder(identity))
+        except (NoReportError, FileNotFoundError):
+            return  # it was withdrawn, or there are newer ones
+        except BundleError as error:
+            self._refused.add(identity)
+            raise StorageError(str(error)) from error
+        self._store.publish(standing, identity, content)
+
+    def _fetch_published(self, identity: str) -> bool:
+        """Serve what another host has published; False where this is to be tried again."""
+        if identity in self._refused or not ID.fullmatch(identity):
+            return True
+        content = self._store.report(identity)
+        if content is None:
+            return True  # it has vanished; a refresh makes another one
+        try:
+            with self._publisher.lock(timeout=0.0):
+                report = self._publisher.install(identity, partial(self._unpack, content))
+                if report is not None:
+                    self._history.add(report, since=report.summary["since"])
+        except RefreshBusyError:
+            return False
+        except (BundleError, ValueError, TypeError, KeyError):  # of another version
+            self._refused.add(identity)
+        return True
+
+    # Snapshots
+
+    def _look_at_snapshots(self, standing: FleetStanding) -> bool:
+        listed, here = {*self._store.snapshots()}, {*self._snapshots.ids()}
+        missing = sorted(each for each in listed - here if ID.fullmatch(each))[-MAX_SNAPSHOTS:]
+        for identity, metadata in self._store.metadata(missing).items():
+            with contextlib.suppress(WsgiCoverageError, OSError):
+                self._snapshots.list_only(identity, metadata)
+        unlisted = sorted(here - listed)
+        deleted = self._store.deleted(unlisted)
+        is_done = True
+        for identity in unlisted:
+            if identity in deleted or not self._snapshots.is_whole(identity):
+                with contextlib.suppress(UnknownSnapshotError, OSError):
+                    self._snapshots.delete(identity)
+            elif identity not in self._refused:
+                if not is_done:
+                    break  # at the next look
+                with contextlib.suppress(StorageError):
+                    self.add_snapshot(standing, identity)
+                is_done = False
+        return is_done
+
+    def add_snapshot(self, standing: FleetStanding, identity: str) -> None:
+        """Have all hosts list a snapshot that is stored here.
+
+        Args:
+            standing: as it is now.
+            identity: of the snapshot.
+
+        Raises:
+            StoreUnavailableError: they do not.
+            StorageError: it is too large.
+        """
+        try:
+            metadata = self._snapshots.read(identity, _metadata)
+            content = self._snapshots.read(identity, self._pack)
+        except (UnknownSnapshotError, FileNotFoundError):
+            return  # it was deleted just now
+        except BundleError as error:
+            self._refused.add(identity)
+            raise StorageError(str(error)) from error
+        self._store.add_snapshot(standing, identity, metadata, content)
+
+    def fetch_snapshot(self, identity: str) -> None:
+        """Have the content of a snapshot here.
+
+        Args:
+            identity: of one that is listed here.
+
+        Raises:
+            UnknownSnapshotError: it has vanished.
+            StoreUnavailableError: the store cannot be used.
+            StorageError: it cannot be stored here.
+        """
+        if self._snapshots.is_whole(identity):
+            return
+        content = self._store.report(identity)
+        if content is None:
+            self._store.note_vanished(identity)
+            raise UnknownSnapshotError(VANISHED)
+        try:
+            self._snapshots.complete(identity, partial(self._unpack, content))
+        except (BundleError, ValueError, TypeError, KeyError) as error:
+            raise UnknownSnapshotError(
+                f"the data of this snapshot cannot be used: {error}"
+            ) from error
+
+    def delete_snapshot(self, identity: str) -> None:
+        """Remove a snapshot from all hosts.
+
+        Raises:
+            StoreUnavailableError: nothing is removed.
+        """
+        self._store.delete_snapshot(identity)
+        with contextlib.suppress(UnknownSnapshotError):
+            self._snapshots.delete(identity)
+
+
+def _metadata(folder: Path) -> str:
+    read_meta(folder)
+    return (folder / META).read_text(encoding="utf-8")
