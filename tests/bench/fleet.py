@@ -1,11 +1,14 @@
 """What a fleet costs the store: commands and bytes for each host, memory, and a read of it all.
 
-    python tests/bench/fleet.py [--hosts 10,100,1000] [--sources 1500] [redis-server]
+    python tests/bench/fleet.py [--hosts 10,100,1000] [--sources 1500] [--polled 5] [redis-server]
 
 Hosts are simulated: each has ten workers' lines of the same sources, and does with the store what
 an agent does, one after another. Each runs lines of its own, beside those that all run. `cold` is
 the first time that a host sends; `steady` a second in which a line is new; `idle` one in which
 nothing is.
+
+Beside it, what a poll of some real instances by `wsgi-coverage collect` costs, each with 534
+sources of the standard library: as many reports and downloads as there are hosts.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ from __future__ import annotations
 import argparse
 import random
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from sites import DASHBOARD, PASSWORD, large_project, served, ways
 
 from wsgi_coverage import settings
 from wsgi_coverage.fleet import content
@@ -29,7 +35,7 @@ ABOUT = {"host": "host", "release": None, "workers": 10, "engine": "memory", "st
 
 
 @contextmanager
-def served(program: str) -> Iterator[FleetStore]:
+def store_of(program: str) -> Iterator[FleetStore]:
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "socket"
         server = subprocess.Popen(
@@ -88,7 +94,7 @@ def measure(program: str, hosts: int, sources: int) -> None:
         Source(f"shop/module_{n}.py", f"{n:032x}", "", "runtime", False) for n in range(sources)
     ]
     common = {source: random.getrandbits(LINES) for source in every}
-    with served(program) as store:
+    with store_of(program) as store:
         standing = store.join()
         cost = Cost(store)
         for host in range(hosts):
@@ -114,14 +120,38 @@ def measure(program: str, hosts: int, sources: int) -> None:
         )
 
 
+def poll(hosts: int) -> None:
+    """Collect from some instances, twice: the second time their sources are parsed."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        sites = []
+        for number in range(hosts):
+            large_project(Path(name) / f"{number}")
+            sites.append(stack.enter_context(served(Path(name) / f"{number}", ways(None)[1])))
+        urls = [f"http://admin:{PASSWORD}@127.0.0.1:{site.port}{DASHBOARD}" for site in sites]
+        command = [sys.executable, "-m", "wsgi_coverage", "collect", *urls, "-o", f"{name}/data"]
+        for what in ("the first", "the next"):
+            before = sum(site.cpu() for site in sites)
+            begun = time.perf_counter()
+            subprocess.run(command, cwd=f"{name}/0", check=True, capture_output=True)
+            seconds = time.perf_counter() - begun
+            cpu = sum(site.cpu() for site in sites) - before
+            size = sum(len(site.ask(f"{DASHBOARD}/export?format=coverage")[2]) for site in sites)
+            print(
+                f"  {hosts:5} hosts, polled by collect, {what} time: each {seconds / hosts:.2f} s, "
+                f"{size / hosts / 1024:.0f} KB, {cpu / hosts:.2f} s of CPU in its worker"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", nargs="?", default="redis-server")
     parser.add_argument("--hosts", default="10,100,1000")
     parser.add_argument("--sources", type=int, default=1500)
+    parser.add_argument("--polled", type=int, default=5)
     chosen = parser.parse_args()
     for hosts in map(int, chosen.hosts.split(",")):
         measure(chosen.program, hosts, chosen.sources)
+    poll(chosen.polled)
 
 
 if __name__ == "__main__":

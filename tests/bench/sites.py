@@ -59,11 +59,11 @@ class Site:
 
     def __init__(self, popen: subprocess.Popen[bytes], port: int) -> None:
         self._popen = popen
-        self._port = port
+        self.port = port
 
     def ask(self, path: str, method: str = "GET") -> tuple[float, int, bytes]:
         """Seconds, status and body of one request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         headers = {"Accept": "application/json", "Authorization": LOGIN}
         try:
             begun = time.perf_counter()
