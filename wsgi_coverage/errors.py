@@ -227,10 +227,6 @@ class StoreUnavailableError(WsgiCoverageError):
     slug = "store-unavailable"
     status = 503
 
-    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
-        super().__init__(message)
-        self.is_refusal = is_refusal  # it answers, and refuses
-
 
 class NotMeasuringError(WsgiCoverageError):
     """Measuring could not be started in this process; the message says why."""

@@ -38,7 +38,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis, RedisCluster, RedisError, Sentinel
 from redis.cluster import ClusterNode
-from redis.exceptions import ConnectionError as NoConnectionError
 
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import JsonObject, Pause, is_going_on
@@ -776,8 +775,7 @@ def _errors(url: StoreUrl) -> Iterator[None]:
         if "FOREIGN" in str(error) or "WRONGTYPE" in str(error):
             raise ForeignError from error
         raise StoreUnavailableError(
-            f"{url} cannot be used: {error or type(error).__name__}",
-            is_refusal=not isinstance(error, (NoConnectionError, TimeoutError)),
+            f"{url} cannot be used: {error or type(error).__name__}"
         ) from error
     except OSError as error:
         raise StoreUnavailableError(f"{url} cannot be used: {error}") from error
