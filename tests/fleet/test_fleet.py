@@ -489,6 +489,24 @@ class TestReports:
             assert "store_sources" in answer.json()["message"]
             assert "another version" not in page(lacks, "")
 
+    def test_the_dashboard_names_the_hosts(self, make_fleet, store, lines):
+        fleet = make_fleet(store, 2, env={"WSGI_COVERAGE_RELEASE": "2026.11.3"})
+        posted(fleet.hosts[0], "refresh")
+
+        def shown(path: str) -> str:
+            answer = fleet.hosts[0].server.get(
+                f"{DASHBOARD}/{path}", headers={"Accept": "text/html"}
+            )
+            assert answer.status == 200, answer.text
+            return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+
+        assert "live on this host; the report has 4 of 2 hosts" in shown("")
+        health = shown("health")
+        assert f"namespace {NAMESPACE} State connected since" in health
+        for host in fleet.hosts:
+            assert f"{host.name} 2026.11.3 2 memory measuring" in health
+        assert "4 processes of this application on 2 hosts." in shown("workers")
+
     def test_source_text_is_in_the_store_only_if_it_may_be(self, make_fleet, store, lines):
         fleet = make_fleet(store, 1)
         posted(fleet.hosts[0], "refresh")

@@ -407,7 +407,7 @@ class Control:
         """
         gathering, _ = self._ask_all("status", wait=wait)
         measuring = self._worker.engine.measuring
-        problems: list[Any] = list(self._worker.problems)
+        problems: list[Any] = [*self._worker.problems, *gathering.problems]
         if (problem := offloading.problem()) is not None:
             problems.append(problem)
         try:

@@ -118,8 +118,13 @@ def _at_load_only(summary: Mapping[str, Any], of: str) -> str:
 
 
 def _workers(live: int | None, report: Report) -> Card:
-    in_it = len(report.workers)
-    detail = f"live; the report has {in_it}" if live != in_it else "live, and in the report"
+    in_it, hosts = len(report.workers), len({each["host"] for each in report.workers})
+    if hosts > 1:
+        detail = f"live on this host; the report has {in_it} of {hosts} hosts"
+    elif live != in_it:
+        detail = f"live; the report has {in_it}"
+    else:
+        detail = "live, and in the report"
     return Card("Workers", _count(live), detail, href="workers")
 
 

@@ -38,6 +38,7 @@ TITLES = {  # by slug
     "bad-parameter": "Invalid parameter",
     "body-too-large": "Request body too large",
     "no-data": "Nothing measured yet",
+    "no-source": "The source is not on this host",
     "not-ours": "Coverage not started by wsgi-coverage",
     "cannot-pause": "Measuring cannot be paused",
     "configuration": "Invalid coverage.py configuration",
