@@ -368,6 +368,8 @@ class _Agent:
             else:
                 answer = self._ask_fleet(verb, wait)
         except (StoreUnavailableError, ForeignError, redis.GoneError) as error:
+            with self._lock:
+                self._reports.forget()
             self._soon.set()
             why = str(error) or FOREIGN.format(self._about.namespace, self._about.url)
             answer = FleetAnswer(refused=why)

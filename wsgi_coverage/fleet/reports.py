@@ -101,7 +101,7 @@ class FleetReports:
             if standing.published != here and not self._fetch_published(standing.published):
                 return False
             self._heard = standing.published
-        if not standing.published and here is not None:
+        if not standing.published and here is not None and here not in self._refused:
             # The store was emptied, or was away when it was made.
             self.publish(standing, here)
         return True
@@ -117,8 +117,6 @@ class FleetReports:
             StoreUnavailableError, redis.GoneError: they do not.
             StorageError: it is too large.
         """
-        if identity in self._refused:
-            return
         try:
             content = self._pack(self._publisher.folder(identity))
         except (NoReportError, FileNotFoundError):
