@@ -73,7 +73,7 @@ BELOW = ("tests/unit", "tests/contract", "tests/integration")
 # These race Python's threads and end processes by signals, on 3.11 and 3.14.
 RACES = tuple(f"tests/unit/collect/test_{name}.py" for name in ("exits", "race"))
 # What depends on the version of Python: how lines are traced, threads and processes begin and end.
-MEASURING = ("tests/unit/collect", "tests/unit/store", "tests/contract")
+MEASURING = ("tests/unit/collect", "tests/unit/health", "tests/unit/store", "tests/contract")
 TRACED = tuple(
     f"tests/e2e/test_{name}.py"
     for name in ("every_line", "namespaces", "pause", "per_test", "reset")
