@@ -406,7 +406,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
         each["layers"] for each in project["tool"]["importlinter"]["contracts"] if "layers" in each
     ]
 
-    assert block.text.splitlines() == [each.replace("wsgi_coverage.", "") for each in checked]
+    assert block.text.splitlines() == checked
 
 
 @of("json")

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from coverage import Coverage
-
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.sources import imported_before
 from wsgi_coverage.compat import configuration, measurement, names
@@ -29,6 +27,8 @@ from wsgi_coverage.store.private import refused
 from wsgi_coverage.store.writable import can_open_files, why_not_writable
 
 if TYPE_CHECKING:
+    from coverage import Coverage
+
     from wsgi_coverage.collect.engines.base import Engine
     from wsgi_coverage.collect.worker import Worker
 
