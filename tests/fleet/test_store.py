@@ -15,7 +15,7 @@ from wsgi_coverage import settings
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import redis
-from wsgi_coverage.store.redis import Content, FleetStore, ForeignError, GoneError, Source
+from wsgi_coverage.store.redis import Content, EpochGoneError, FleetStore, ForeignError, Source
 
 APP = Source("app.py", "v1", "", "runtime", False)
 LOAD = APP._replace(context="load")
@@ -136,7 +136,7 @@ class TestEpochs:
 
         assert epoch == 1
         assert fleet.content([0, 1]) == Content(lines={}, arcs={})
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.add(begun, 0, lines(app=8))
         now = fleet.join()
         assert (now.epoch, now.oldest, now.swept) == (1, 1, 1)
@@ -160,7 +160,7 @@ class TestEpochs:
         assert during == ({APP: 6}, {APP: 8})
         assert fleet.join().oldest == 1
         assert fleet.content([0, 1]).lines == {APP: 8}
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.add(now, 0, lines(app=16))
 
     def test_a_collection_that_another_has_overtaken_ends_nothing(self, fleet, begun):
@@ -173,7 +173,7 @@ class TestEpochs:
         assert fleet.join().oldest == 0
 
     def test_an_epoch_that_has_not_begun_takes_nothing(self, fleet, begun):
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.add(begun, 1, lines(app=2))
 
     def test_a_pause_outlives_a_new_epoch_and_one_that_has_ended_does_not(self, fleet, begun):
@@ -210,11 +210,11 @@ class TestEpochs:
     def test_an_emptied_store_refuses_what_was_for_the_one_before(self, store, fleet, begun):
         store.client().flushall()
 
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.begin_epoch(begun, collecting=False, began_at="now")
         assert fleet.beat("h", {}, 0).standing is None
         assert fleet.join().id != begun.id
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.add(begun, 0, lines(app=2))
 
 
@@ -395,7 +395,7 @@ class TestReports:
         now = fleet.join()
         assert (now.published, fleet.report("r1")) == ("", None)
         assert now.changes > begun.changes + 1
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.publish(begun, "r2", b"of before")
         assert fleet.join().published == ""
         assert 0 < store.client().ttl("wsgi-coverage:{a}:report:r2") <= redis.HALF
@@ -454,7 +454,7 @@ class TestReports:
         fleet.join()
 
         fleet.add_snapshot(begun, "s1", "m", b"content")
-        with pytest.raises(GoneError):
+        with pytest.raises(EpochGoneError):
             fleet.publish(begun, "r1", b"one")
 
         assert fleet.snapshots() == []

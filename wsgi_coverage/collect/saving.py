@@ -27,7 +27,7 @@ LOCK = "save.lock"  # in the private folder
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
 
 
-class GoneError(Exception):
+class AlreadySavedError(Exception):
     """Another process has written the memory to its data file and removed it."""
 
 
@@ -49,7 +49,7 @@ def save(memory: Memory, data_file: Path, static: str | None) -> None:
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
-    with contextlib.suppress(GoneError), saving(memory):
+    with contextlib.suppress(AlreadySavedError), saving(memory):
         _save(memory, data_file, static)
 
 
@@ -58,7 +58,7 @@ def saving(memory: Memory) -> Iterator[None]:
     """Hold the lock of a memory's data file: what is read later is written later.
 
     Raises:
-        GoneError: the memory was removed.
+        AlreadySavedError: the memory was removed.
         TimeoutError: another process has held the lock for too long.
     """
     lock = memory.folder / LOCK
@@ -66,10 +66,10 @@ def saving(memory: Memory) -> Iterator[None]:
         try:
             held.enter_context(locked(lock, LOCK_TIMEOUT))
         except FileNotFoundError as error:  # its folder went, too
-            raise GoneError(str(memory.folder)) from error
+            raise AlreadySavedError(str(memory.folder)) from error
         try:
             if not memory.is_there:
-                raise GoneError(str(memory.folder))
+                raise AlreadySavedError(str(memory.folder))
             yield
         finally:
             if not (memory.folder / "control").exists():  # nothing is left to be saved
@@ -78,7 +78,7 @@ def saving(memory: Memory) -> Iterator[None]:
 
 def take_away(memory: Memory) -> bool:
     """Remove a memory that no process marks lines in, if all is saved; tell whether it went."""
-    with contextlib.suppress(GoneError), saving(memory):
+    with contextlib.suppress(AlreadySavedError), saving(memory):
         return memory.remove(only_saved=True)
     return False
 

@@ -327,7 +327,11 @@ class Worker:
     def save_here(self) -> None:
         """As `save`, in this process, which ends, or has no Python to start."""
         self.publish()
-        with contextlib.suppress(saving.GoneError), self._writing(), saving.saving(self.memory):
+        with (
+            contextlib.suppress(saving.AlreadySavedError),
+            self._writing(),
+            saving.saving(self.memory),
+        ):
             readings = [each.read() for each in self.memories.own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
             saving.save_readings(readings, store, self._static)

@@ -26,7 +26,7 @@ from typing import Any
 from wsgi_coverage import clock
 from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
-from wsgi_coverage.fleet.host import GoneError, Host, Joined
+from wsgi_coverage.fleet.host import Host, Joined, NoProcessLeftError
 from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
@@ -155,7 +155,7 @@ class _Agent:
             problem = str(error)
         except ForeignError:
             problem = FOREIGN.format(self._about.namespace, self._about.url)
-        except (redis.GoneError, GoneError):
+        except (redis.EpochGoneError, NoProcessLeftError):
             problem = self._problem  # the next look finds out
         except (WsgiCoverageError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
@@ -330,9 +330,9 @@ class _Agent:
         try:
             states = self._do(str(call["verb"]), float(call["wait"]))
             answer: JsonObject = {"states": [asdict(each) for each in states], "error": None}
-        except (StoreUnavailableError, ForeignError, redis.GoneError, KeyError, ValueError):
+        except (StoreUnavailableError, ForeignError, redis.EpochGoneError, KeyError, ValueError):
             return  # it is named as silent
-        except (WsgiCoverageError, OSError, GoneError) as error:
+        except (WsgiCoverageError, OSError, NoProcessLeftError) as error:
             answer = {"states": [], "error": f"{type(error).__name__}: {error}"}
         self._store.answer(str(call["id"]), {"id": self._id, "host": self._host.host, **answer})
 
@@ -367,7 +367,7 @@ class _Agent:
                 answer = self._see_to_report(verb, str(identity))
             else:
                 answer = self._ask_fleet(verb, wait)
-        except (StoreUnavailableError, ForeignError, redis.GoneError) as error:
+        except (StoreUnavailableError, ForeignError, redis.EpochGoneError) as error:
             with self._lock:
                 self._reports.forget()
             self._soon.set()

@@ -51,7 +51,7 @@ class Joined(NamedTuple):
         return self.epochs[-1][1]
 
 
-class GoneError(Exception):
+class NoProcessLeftError(Exception):
     """There is no memory any more: the last process of the host has ended."""
 
 
@@ -84,11 +84,11 @@ class Host:
         """The memory whose processes are asked.
 
         Raises:
-            GoneError: there is none any more.
+            NoProcessLeftError: there is none any more.
         """
         for memory in self.memories.own():
             return memory
-        raise GoneError
+        raise NoProcessLeftError
 
     @property
     def has_workers(self) -> bool:
@@ -104,7 +104,7 @@ class Host:
         """Have every worker of this host do one thing."""
         try:
             return ask_others(self, verb, wait=wait)
-        except GoneError:
+        except NoProcessLeftError:
             return []
 
     # Epochs

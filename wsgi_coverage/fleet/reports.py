@@ -72,7 +72,7 @@ class FleetReports:
             standing: as it is now; this host is in its epoch.
 
         Raises:
-            redis.GoneError: the epoch is over just now.
+            redis.EpochGoneError: the epoch is over just now.
         """
         if time.monotonic() < self._not_before or self._looks(standing) == self._seen:
             return
@@ -114,7 +114,7 @@ class FleetReports:
             identity: of the report.
 
         Raises:
-            StoreUnavailableError, redis.GoneError: they do not.
+            StoreUnavailableError, redis.EpochGoneError: they do not.
             StorageError: it is too large.
         """
         try:

@@ -302,7 +302,7 @@ class Beat:
     made: tuple[bytes | None, ...]  # a random number for each of their keys; None: there was none
 
 
-class GoneError(Exception):
+class EpochGoneError(Exception):
     """The epoch does not count any more, or the store has been emptied."""
 
 
@@ -400,7 +400,7 @@ class FleetStore:
             began_at: of a pause that goes on.
 
         Raises:
-            GoneError: the store has been emptied.
+            EpochGoneError: the store has been emptied.
             StoreUnavailableError: the store cannot be used; nothing is forgotten.
         """
         going_on = [[began_at, None]] if known.is_paused else []
@@ -410,7 +410,7 @@ class FleetStore:
                 args=[known.id, int(collecting), json.dumps(going_on)],
             )
         if epoch < 0:
-            raise GoneError
+            raise EpochGoneError
         if not collecting:
             self._sweep(known, int(epoch), withdrawn)
         return int(epoch)
@@ -483,7 +483,7 @@ class FleetStore:
         """Add lines and arcs, and the sources that they belong to.
 
         Raises:
-            GoneError: the epoch does not count any more; nothing, or not all, was added.
+            EpochGoneError: the epoch does not count any more; nothing, or not all, was added.
             StoreUnavailableError: the store cannot be used; what was added is there.
         """
         lines = [(source, _as_bytes(bits)) for source, bits in news.lines.items()]
@@ -522,7 +522,7 @@ class FleetStore:
         ]
         with _errors(self.url):
             if not self._add(keys=keys, args=[*arguments, *arcs]):
-                raise GoneError
+                raise EpochGoneError
 
     def content(self, epochs: Iterable[int]) -> Content:
         """What has run in some epochs, on all hosts.
@@ -561,7 +561,7 @@ class FleetStore:
             content: of it.
 
         Raises:
-            GoneError: the epoch is over.
+            EpochGoneError: the epoch is over.
             StoreUnavailableError: the store cannot be used; the old report stands.
         """
         report = self._put(identity, content)
@@ -570,7 +570,7 @@ class FleetStore:
                 keys=[self._key("standing"), report], args=[known.id, known.epoch, identity]
             )
             if before == 0:
-                raise GoneError
+                raise EpochGoneError
             if before and before.decode() != identity:
                 self._client.unlink(self._key(f"report:{before.decode()}"))
 
