@@ -22,6 +22,7 @@ from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.processes import ProcessEntry
 
 if TYPE_CHECKING:
+    from wsgi_coverage.collect.memories import Memories
     from wsgi_coverage.collect.worker import Worker
 
 MISSED = (
@@ -36,18 +37,6 @@ HIDDEN = (
 STARTING = 0.25  # seconds for a forked child to have its thread
 REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
 AGAIN = 0.005  # seconds between two looks
-
-
-class Memories(Protocol):
-    """The memories of a host: of this pid namespace, and of others."""
-
-    def announce(self) -> None:
-        """Have the processes of this host hear of the store's epoch and pauses."""
-        ...
-
-    def own(self) -> list[Memory]:
-        """Those of this pid namespace."""
-        ...
 
 
 class Asker(Protocol):
@@ -92,7 +81,7 @@ def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
     """
     worker.memories.announce()
     mine = _described(worker, worker.does(verb), verb)
-    return gathered([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
+    return as_gathering([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
 
 
 def ask_others(asker: Asker, verb: str, *, wait: float) -> list[WorkerState]:
@@ -107,7 +96,7 @@ def ask_others(asker: Asker, verb: str, *, wait: float) -> list[WorkerState]:
     return _ask_others(asker, verb, set(), wait=wait)
 
 
-def gathered(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -> Gathering:
+def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -> Gathering:
     """States as the result of a call."""
     return Gathering(
         workers=tuple(sorted(workers, key=lambda each: (each.host, each.pid))),

@@ -204,7 +204,7 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         self._sweep()
-        with self._inputs.collected(wait) if reset else self._inputs.gathered(wait) as inputs:
+        with self._inputs.collected(wait) if reset else self._inputs.current(wait) as inputs:
             if keep and inputs.is_empty:
                 raise NoDataError(NOTHING_RAN)
             builder = partial(self._build, build if keep else build_detail, inputs)

@@ -51,7 +51,7 @@ class ReportInputs:
         self._analysis_dir = analysis_dir
 
     @contextlib.contextmanager
-    def gathered(self, wait: float) -> Iterator[BuildInputs]:
+    def current(self, wait: float) -> Iterator[BuildInputs]:
         """What every live worker has executed up to now; in the block, the build lock is held.
 
         Args:
@@ -66,7 +66,7 @@ class ReportInputs:
 
     @contextlib.contextmanager
     def collected(self, wait: float) -> Iterator[BuildInputs]:
-        """As `gathered`, and what was read is forgotten afterwards, unless the block raises.
+        """As `current`, and what was read is forgotten afterwards, unless the block raises.
 
         Args:
             wait: seconds to wait for the other workers, at most.

@@ -119,11 +119,11 @@ def _described(
     warnings += inputs.remarks
     if (why_inexact := imported.warning(cov.inexact)) is not None:
         warnings.append(why_inexact)
-    gathered = inputs.gathering
-    warnings += gathered.problems
+    gathering = inputs.gathering
+    warnings += gathering.problems
     warnings += [
         f"worker {worker.pid} on {worker.host} is not up to date: {worker.error}"
-        for worker in gathered.workers
+        for worker in gathering.workers
         if not worker.fresh
     ]
     return Report(
@@ -132,8 +132,8 @@ def _described(
         duration_seconds=round(time.monotonic() - started, 3),
         autosave_interval_seconds=inputs.autosave_interval,
         summary=summary,
-        complete=gathered.complete,
-        workers=tuple(worker.as_json() for worker in gathered.workers),
+        complete=gathering.complete,
+        workers=tuple(worker.as_json() for worker in gathering.workers),
         warnings=tuple(warnings),
         collected=inputs.collected,
         size=data_file.stat().st_size if data_file.exists() else 0,

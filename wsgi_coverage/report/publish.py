@@ -143,7 +143,7 @@ class Publisher:
             yield
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
-        """Publish a new report, or return one that already has all that was gathered.
+        """Publish a new report, or return one that already has all of it.
 
         Args:
             gathering: what the report has to contain.
