@@ -300,7 +300,7 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
     number, opened = 24, 0
     load = regular_files.load
 
-    def counted(*arguments: Any) -> regular_files.Content:
+    def counted(*arguments: Any) -> regular_files.FileContent:
         nonlocal opened
         opened += 1
         return load(*arguments)

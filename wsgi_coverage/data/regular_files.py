@@ -26,7 +26,7 @@ class UnreadableError(OSError):
     """A file is not regular or too large; ``strerror`` says which."""
 
 
-class Content(NamedTuple):
+class FileContent(NamedTuple):
     """The content of a file."""
 
     raw: bytes
@@ -48,7 +48,7 @@ def read(path: str | Path, most: int = MOST) -> bytes:
     return load(path, most).raw
 
 
-def load(path: str | Path, most: int = MOST) -> Content:
+def load(path: str | Path, most: int = MOST) -> FileContent:
     """As `read`, and whether the file was written to meanwhile."""
     check(path, most)  # a device may do something when it is opened
     fd = os.open(path, FLAGS)
@@ -61,7 +61,7 @@ def load(path: str | Path, most: int = MOST) -> Content:
             size = CHUNK
         if not left:
             raise _too_large(path, most + 1, most)
-        return Content(b"".join(parts), _looks(before) == _looks(os.fstat(fd)))
+        return FileContent(b"".join(parts), _looks(before) == _looks(os.fstat(fd)))
 
 
 def check(path: str | Path, most: int = MOST) -> None:

@@ -26,7 +26,7 @@ from typing import Protocol
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.memory import Memory
 
-Union = Callable[[Sequence[Path], Path], Sequence[Path]]
+WriteUnion = Callable[[Sequence[Path], Path], Sequence[Path]]
 
 
 class Store(Protocol):
@@ -110,7 +110,7 @@ class Store(Protocol):
         """
         ...
 
-    def fold(self, *, live: Collection[str], union: Union) -> None:
+    def fold(self, *, live: Collection[str], union: WriteUnion) -> None:
         """Replace the data of this host's workers that have ended by its union.
 
         Idempotent, and safe at every point where it may be interrupted: the union is there before

@@ -29,7 +29,7 @@ from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import is_shortage, storage_errors
 from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import is_writable
-from wsgi_coverage.store.base import Union
+from wsgi_coverage.store.base import WriteUnion
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.system import own_files
 
@@ -213,7 +213,7 @@ class FilesStore:
         found = stamp.read(path)
         return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
-    def fold(self, *, live: Collection[str], union: Union) -> None:
+    def fold(self, *, live: Collection[str], union: WriteUnion) -> None:
         """Replace data files of this host, of workers that have ended, by their union.
 
         Args:
