@@ -46,7 +46,7 @@ NICENESS = 19
 class Ahead:
     """Which sources are parsed ahead, and when."""
 
-    folder: Path  # where analyses are kept
+    folder: Path  # the analysis cache
     load: float  # of a core; parsing begins below it
     config: bytes  # coverage.py's configuration, pickled
     branch: bool
@@ -162,9 +162,9 @@ def parse(ahead: Ahead, reading: Reading, state: str) -> None:
     used = parsing.fill(small, rules_of(config, branch=ahead.branch), ahead.folder)
     if small and len(small) == len(wanted):
         _count(ahead, reading, config, wanted)
-    kept = AnalysisCache(ahead.folder)
-    kept.prune({*used, FIGURES, VERSIONS, DONE})
-    kept.put(DONE, state)
+    cache = AnalysisCache(ahead.folder)
+    cache.prune({*used, FIGURES, VERSIONS, DONE})
+    cache.put(DONE, state)
 
 
 def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -> None:

@@ -14,17 +14,22 @@ from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read_packed
 from wsgi_coverage.analysis.figures import Executed, Figures, figures_of
-from wsgi_coverage.analysis.parsing import Helpers, analysed
-from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept, kept_reporter
-from wsgi_coverage.analysis.source import analysis_name, kept_as, read_content, rules_of
+from wsgi_coverage.analysis.parsing import ParsingProcesses, analysed
+from wsgi_coverage.analysis.reporting import ReportingCoverage, cached_reporter, is_cached
+from wsgi_coverage.analysis.source import (
+    analysis_name,
+    current_analysis_name,
+    read_content,
+    rules_of,
+)
 from wsgi_coverage.compat.files import filter_of
-from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.compat.parsing import can_be_cached
 from wsgi_coverage.data import forksafe, workdir
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.system import own_files
 
 if TYPE_CHECKING:
-    from wsgi_coverage.compat.filereporter import KeptFileReporter
+    from wsgi_coverage.compat.filereporter import CachedFileReporter
 
 FORM = b"2"  # version of the stored figures; those of another one are counted anew
 
@@ -58,7 +63,7 @@ class ReportAnalyst:
     Args:
         cov: reports on the data.
         executed: the same data, read at once.
-        kept: the analysis cache of this application.
+        cache: the analysis cache of this application.
         sources: the folder of the report's own copies of analyses.
         whole: answer with coverage.py's own analyses, where figures would not do.
     """
@@ -67,7 +72,7 @@ class ReportAnalyst:
         self,
         cov: ReportingCoverage,
         executed: Executed,
-        kept: AnalysisCache,
+        cache: AnalysisCache,
         sources: Path,
         *,
         whole: bool = False,
@@ -78,14 +83,16 @@ class ReportAnalyst:
         self._reporters: dict[str, FileReporter] = {}  # by measured file
         self._cov = cov
         self._executed = executed
-        self._kept = kept
+        self._cache = cache
         self._sources = sources
         self._whole = whole
-        self._used: set[str] = set()  # names of kept analyses
+        self._used: set[str] = set()  # names of analyses
         self._has_new = False
         self._rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
-        self._known = {} if whole else _figures(kept.get(FIGURES))
-        self.helpers: Helpers = Helpers(self._parsed_here(), self._rules, kept.folder)
+        self._known = {} if whole else _figures(cache.get(FIGURES))
+        self.processes: ParsingProcesses = ParsingProcesses(
+            self._parsed_here(), self._rules, cache.folder
+        )
 
     def _parsed_here(self) -> Iterator[str]:
         """The sources that this project analyses, in the order of reports."""
@@ -98,12 +105,12 @@ class ReportAnalyst:
         """The file reporter of a measured file; None: coverage.py's own."""
         if (known := self._reporters.get(name)) is not None:
             return known
-        if not can_be_kept() or self._executed.tracers.get(name):
+        if not can_be_cached() or self._executed.tracers.get(name):
             found = self._cov.own_reporter(name)
         else:
-            found = kept_reporter(name, self._cov, self._rules, self._load)
+            found = cached_reporter(name, self._cov, self._rules, self._load)
         self._names[found.filename] = name
-        if is_kept(found) and not self._whole:  # the list and the text ask for it; it is empty
+        if is_cached(found) and not self._whole:  # the list and the text ask for it; it is empty
             self._reporters[name] = found
         return found
 
@@ -118,17 +125,17 @@ class ReportAnalyst:
             CoverageException: the source cannot be read or parsed.
         """
         if self._whole:
-            if is_kept(reporter) and reporter.source_name is None:
+            if is_cached(reporter) and reporter.source_name is None:
                 self._keep(reporter)
             return full()
         name = self._names[reporter.filename]
         if name not in self.entries:
             self.entries[name] = self._entry(name, reporter, full)
-            if is_kept(reporter):
+            if is_cached(reporter):
                 reporter.forget()
         return self.entries[name].figures.analysis(self._cov.precision)
 
-    def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+    def _load(self, reporter: CachedFileReporter) -> dict[str, Any]:
         if reporter.source_name is None:  # older versions of coverage.py make one reporter more
             self._keep(reporter)
         return dict(read_packed(self._sources / str(reporter.source_name)))
@@ -136,11 +143,11 @@ class ReportAnalyst:
     def tidy(self) -> None:
         """Bound the size of the analysis cache, if this report added to it."""
         if self._has_new:
-            self._kept.prune(self._used | {FIGURES, VERSIONS})
+            self._cache.prune(self._used | {FIGURES, VERSIONS})
 
     def _entry(self, name: str, reporter: FileReporter, full: Callable[[], Any]) -> FileEntry:
         source = known_as = figures = None
-        if is_kept(reporter):
+        if is_cached(reporter):
             source = self._keep(reporter)
             executed = self._executed.digest(name)
             known_as = digest(FORM, source.encode(), executed)
@@ -153,9 +160,9 @@ class ReportAnalyst:
             figures=figures or figures_of(full(), reporter, self._executed, name),
         )
 
-    def _keep(self, reporter: KeptFileReporter) -> str:
+    def _keep(self, reporter: CachedFileReporter) -> str:
         """Store a source's analysis in the report; return its name."""
-        source = kept_as(reporter.filename, self._rules)
+        source = current_analysis_name(reporter.filename, self._rules)
         if source is None or not self._lend(source):
             content = read_content(reporter.filename)
             source = analysis_name(fingerprint_of(content), self._rules)
@@ -163,14 +170,14 @@ class ReportAnalyst:
                 found = analysed(reporter.filename, content, self._rules)
             reporter.remember(found)
             self._put(source, found)
-            self.helpers.note(len(content))
+            self.processes.note(len(content))
         reporter.source_name = source
         self._used.add(source)
         return source
 
     def _lend(self, source: str) -> bool:
         try:
-            return self._kept.lend(source, self._sources)
+            return self._cache.lend(source, self._sources)
         except OSError as error:
             self.fatal = error
             raise
@@ -180,7 +187,7 @@ class ReportAnalyst:
         try:
             packed = pack(found)
             own_files.replace(self._sources / source, packed)
-            self._kept.take(source, self._sources)
+            self._cache.take(source, self._sources)
         except OSError as error:
             self.fatal = error
             raise

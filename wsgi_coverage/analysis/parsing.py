@@ -6,8 +6,8 @@ that fails is done by the others.
 
 Memory: each process holds one source at a time, and no results; the first alone parses the largest.
 
-Concurrency: `Helpers` belongs to one thread, and has one for each process. Any number of processes
-may parse the same sources at once; their analyses are equal.
+Concurrency: `ParsingProcesses` belongs to one thread, and has one for each process. Any number of
+processes may parse the same sources at once; their analyses are equal.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
     analysis_name,
-    kept_as,
+    current_analysis_name,
     read_content,
     text_of,
 )
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.files import below, filter_of
-from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.compat.parsing import can_be_cached
 from wsgi_coverage.data import workdir
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child, progress
 
-ALONE = 50_000  # bytes of source that one process parses before it has others help: 0.1 s
+ALONE = 50_000  # bytes of source that one process parses before others do so, too: 0.1 s
 SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
 LARGEST = 1_000_000  # bytes of a source that is dealt out to others
 PER_BYTE = 150  # bytes of memory for each of a source; measured: 30 to 135
@@ -46,7 +46,7 @@ class _StopError(Exception):
     """The analyses are needed no more."""
 
 
-class Helpers:
+class ParsingProcesses:
     """Other processes that parse the same sources, started once there is much to parse.
 
     Args:
@@ -62,7 +62,7 @@ class Helpers:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] | None = None
 
-    def __enter__(self) -> Helpers:
+    def __enter__(self) -> ParsingProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,13 +76,13 @@ class Helpers:
         if self._threads is None and self._alone > ALONE:
             self._threads = []
             for share in shares([*self._names][::-1], capacity.processes(ROOM) - 1):
-                thread = threading.Thread(target=self._help, args=(share,), daemon=True)
+                thread = threading.Thread(target=self._parse_share, args=(share,), daemon=True)
                 with contextlib.suppress(RuntimeError):  # no other can be started
                     thread.start()
                     self._threads.append(thread)
 
-    def _help(self, names: Sequence[str]) -> None:
-        # The process that is helped meets the same error, and raises it.
+    def _parse_share(self, names: Sequence[str]) -> None:
+        # This process meets the same error, and raises it.
         with contextlib.suppress(Exception):
             child.call(parse, names, *self._job, tick=self._tick)
 
@@ -117,8 +117,8 @@ def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
     Returns:
         The names of the analyses in the cache.
     """
-    with Helpers(names, rules, folder) as helpers:
-        return _parse(names, rules, AnalysisCache(folder), helpers)
+    with ParsingProcesses(names, rules, folder) as processes:
+        return _parse(names, rules, AnalysisCache(folder), processes)
 
 
 def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
@@ -127,15 +127,15 @@ def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
 
 
 def _parse(
-    names: Sequence[str], rules: Rules, kept: AnalysisCache, helpers: Helpers | None
+    names: Sequence[str], rules: Rules, cache: AnalysisCache, processes: ParsingProcesses | None
 ) -> set[str]:
     used = set()
     for done, name in enumerate(names, 1):
         try:
             path = workdir.here(name)
             found, content = None, b""
-            source = kept_as(path, rules)
-            if source is None or not kept.has(source):
+            source = current_analysis_name(path, rules)
+            if source is None or not cache.has(source):
                 content = read_content(path)
                 source = analysis_name(fingerprint_of(content), rules)
                 found = analysed(path, content, rules)
@@ -143,9 +143,9 @@ def _parse(
             continue
         used.add(source)
         if found is not None:
-            kept.put(source, found)
-            if helpers is not None:
-                helpers.note(len(content))
+            cache.put(source, found)
+            if processes is not None:
+                processes.note(len(content))
         progress.note(done, len(names))
     return used
 
@@ -160,14 +160,14 @@ def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
 
 
 def sources_of(config: Any, places: Iterable[str], executed: Iterable[str]) -> list[str]:
-    """The sources that the next report will be about; none where analyses cannot be kept.
+    """The sources that the next report will be about; none where analyses cannot be cached.
 
     Args:
         config: coverage.py's.
         places: folders and modules of `source`.
         executed: names of files that have been executed.
     """
-    if not can_be_kept() or names.missing(needs.PATTERNS):
+    if not can_be_cached() or names.missing(needs.PATTERNS):
         return []
     is_reported = filter_of(config)
     found = {workdir.here(name): None for name in (*executed, *below(config, places))}

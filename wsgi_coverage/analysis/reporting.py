@@ -28,7 +28,7 @@ from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
 
 if TYPE_CHECKING:
-    from wsgi_coverage.compat.filereporter import KeptFileReporter
+    from wsgi_coverage.compat.filereporter import CachedFileReporter
 
 PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
 
@@ -210,7 +210,7 @@ class ReportingCoverage(HookedCoverage):
         Raises:
             CoverageException: there is none.
         """
-        if not is_kept(reporter):
+        if not is_cached(reporter):
             check_source(reporter.filename)
         return self._coverages_analysis(reporter)
 
@@ -262,13 +262,13 @@ def check_source(filename: str) -> None:
         return  # they say so
 
 
-def kept_reporter(
+def cached_reporter(
     name: str,
     cov: ReportingCoverage,
     rules: Rules,
-    load: Callable[[KeptFileReporter], dict[str, Any]],
-) -> KeptFileReporter:
-    """A file reporter that answers from an analysis that was kept.
+    load: Callable[[CachedFileReporter], dict[str, Any]],
+) -> CachedFileReporter:
+    """A file reporter that answers from a cached analysis.
 
     Args:
         name: the measured file.
@@ -276,12 +276,12 @@ def kept_reporter(
         rules: of the analysis.
         load: returns the stored analysis; called when something is asked for.
     """
-    from wsgi_coverage.compat.filereporter import KeptFileReporter
+    from wsgi_coverage.compat.filereporter import CachedFileReporter
 
     path, exclude = workdir.here(name), joined(rules.exclude)
-    return KeptFileReporter(path, cov, exclude=exclude, branch=rules.branch, load=load)
+    return CachedFileReporter(path, cov, exclude=exclude, branch=rules.branch, load=load)
 
 
-def is_kept(reporter: FileReporter) -> TypeGuard[KeptFileReporter]:
-    """Tell whether a file reporter answers from an analysis that was kept."""
+def is_cached(reporter: FileReporter) -> TypeGuard[CachedFileReporter]:
+    """Tell whether a file reporter answers from a cached analysis."""
     return hasattr(reporter, "source_name")

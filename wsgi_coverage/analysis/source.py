@@ -1,4 +1,4 @@
-"""What a source could execute, as plain data that can be kept: by which rules, under which name.
+"""What a source could execute, as plain data that can be cached: by which rules, under which name.
 
 Concurrency: functions without state.
 """
@@ -64,7 +64,7 @@ def analysis_name(fingerprint: str, rules: Rules) -> str:
     return digest(fingerprint.encode(), rules.as_bytes())
 
 
-def kept_as(filename: str, rules: Rules) -> str | None:
+def current_analysis_name(filename: str, rules: Rules) -> str | None:
     """The name under which the cache would have the analysis of a source as it is now.
 
     None: the source is to be read for it, by `read_content`, which says what is wrong with it.

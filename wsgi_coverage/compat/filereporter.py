@@ -1,4 +1,4 @@
-"""coverage.py's reporter of a Python source, made to answer from an analysis that was kept.
+"""coverage.py's reporter of a Python source, made to answer from a cached analysis.
 
 The one module that needs a name of coverage.py to be imported: it is imported when a report is
 made, once it is known that the name is there.
@@ -18,15 +18,15 @@ from coverage.python import PythonFileReporter
 from wsgi_coverage.compat.parsing import parser_of, regions_of
 
 
-class KeptFileReporter(PythonFileReporter):
-    """Answers from a kept analysis, by the code of coverage.py's own reporter.
+class CachedFileReporter(PythonFileReporter):
+    """Answers from a cached analysis, by the code of coverage.py's own reporter.
 
     Args:
         path: of the source.
         coverage: whose configuration holds.
         exclude: a regular expression for lines to leave out.
         branch: whether branches are looked at.
-        load: returns the kept analysis; called when something is asked for.
+        load: returns the cached analysis; called when something is asked for.
     """
 
     filename: str
@@ -39,28 +39,28 @@ class KeptFileReporter(PythonFileReporter):
         *,
         exclude: str,
         branch: bool,
-        load: Callable[[KeptFileReporter], dict[str, Any]],
+        load: Callable[[CachedFileReporter], dict[str, Any]],
     ) -> None:
         super().__init__(path, coverage)
-        self.source_name: str | None = None  # what the analysis is kept under
+        self.source_name: str | None = None  # under which the cache has the analysis
         self._exclude = exclude
         self._branch = branch
         self._load = load
-        self._kept: dict[str, Any] | None = None
+        self._analysis: dict[str, Any] | None = None
 
     @property
-    def kept(self) -> dict[str, Any]:
+    def analysis(self) -> dict[str, Any]:
         """The analysis."""
-        if self._kept is None:
-            self._kept = self._load(self)
-        return self._kept
+        if self._analysis is None:
+            self._analysis = self._load(self)
+        return self._analysis
 
     @property
     def parser(self) -> Any:
         """A parser after its work, put together of the analysis."""
         if self._parser is None:
             self._parser = parser_of(
-                self.kept, self.filename, exclude=self._exclude, branch=self._branch
+                self.analysis, self.filename, exclude=self._exclude, branch=self._branch
             )
         return self._parser
 
@@ -68,22 +68,22 @@ class KeptFileReporter(PythonFileReporter):
         """Have it go by the names that it had when its figures were made."""
         self.filename, self.relname = filename, shown
 
-    def remember(self, kept: dict[str, Any]) -> None:
+    def remember(self, analysis: dict[str, Any]) -> None:
         """Answer from an analysis that is at hand."""
-        self._kept = kept
+        self._analysis = analysis
 
     def forget(self) -> None:
         """Give the memory back; what is asked for next is loaded again."""
-        self._kept = self._parser = None
+        self._analysis = self._parser = None
 
     def source(self) -> str:
         """The text of the source."""
-        return str(self.kept["text"])
+        return str(self.analysis["text"])
 
     def no_branch_lines(self) -> set[int]:
         """Lines whose branches are left out."""
-        return set(self.kept["no_branch"])
+        return set(self.analysis["no_branch"])
 
     def code_regions(self) -> Iterable[CodeRegion]:
         """The functions and classes."""
-        return regions_of(self.kept)
+        return regions_of(self.analysis)

@@ -560,7 +560,7 @@ def traces_by_function(collector: Any) -> bool:
     return bool(collector.core.systrace)
 
 
-def kept_code(cov: Coverage) -> list[CodeType]:
+def code_of_tracers(cov: Coverage) -> list[CodeType]:
     """The code objects that the tracers keep; only sysmon's do."""
     tracers = getattr(getattr(cov, "_collector", None), "tracers", ())
     return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]

@@ -1,8 +1,8 @@
-"""What a source could execute, by coverage.py's own parser, as plain data that can be kept.
+"""What a source could execute, by coverage.py's own parser, as plain data that can be cached.
 
 A parser is taken apart after its work and put together again later, so that every question about
 lines and arcs is still answered by coverage.py's code. That touches attributes of its parser; if
-they are not as expected, nothing is kept, and coverage.py parses each source each time.
+they are not as expected, nothing is cached, and coverage.py parses each source each time.
 
 Concurrency: functions without state.
 """
@@ -39,8 +39,8 @@ CONTAINED = {
 
 
 @cache
-def can_be_kept() -> bool:
-    """Tell whether coverage.py's parser has the parts that are kept of it."""
+def can_be_cached() -> bool:
+    """Tell whether coverage.py's parser has the parts that the cache has."""
     return not names.missing(needs.PARSER) and vars(_parser(text="", filename="x")).keys() >= PARTS
 
 
@@ -91,7 +91,7 @@ def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dic
     """
     parser = _parser(text=text, filename=filename, exclude=exclude)
     parser.parse_source()
-    kept: dict[str, Any] = {
+    analysis: dict[str, Any] = {
         "text": text,
         "statements": sorted(parser.statements),
         "excluded": sorted(parser.excluded),
@@ -102,11 +102,11 @@ def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dic
         ],
     }
     if partial is not None:
-        kept["no_branch"] = sorted(parser.lines_matching(partial))
-        kept["arcs"] = sorted(parser.arcs())
-        kept["jumps"] = list(parser._with_jump_fixers.items())
-        kept["fragments"] = list((parser._missing_arc_fragments or {}).items())
-    return kept
+        analysis["no_branch"] = sorted(parser.lines_matching(partial))
+        analysis["arcs"] = sorted(parser.arcs())
+        analysis["jumps"] = list(parser._with_jump_fixers.items())
+        analysis["fragments"] = list((parser._missing_arc_fragments or {}).items())
+    return analysis
 
 
 def _regions(parser: Any) -> Sequence[CodeRegion]:
@@ -120,26 +120,26 @@ def _regions(parser: Any) -> Sequence[CodeRegion]:
     return found
 
 
-def parser_of(kept: dict[str, Any], filename: str, *, exclude: str, branch: bool) -> Any:
+def parser_of(analysis: dict[str, Any], filename: str, *, exclude: str, branch: bool) -> Any:
     """Put a parser together again, as it was after its work."""
-    parser = _parser(text=kept["text"], filename=filename, exclude=exclude)
-    parser.statements = set(kept["statements"])
-    parser.excluded = set(kept["excluded"])
-    parser.multiline_map = dict(kept["multiline"])
+    parser = _parser(text=analysis["text"], filename=filename, exclude=exclude)
+    parser.statements = set(analysis["statements"])
+    parser.excluded = set(analysis["excluded"])
+    parser.multiline_map = dict(analysis["multiline"])
     if branch:
-        parser._all_arcs = {(start, end) for start, end in kept["arcs"]}
-        parser._with_jump_fixers = {_tuples(arc): _tuples(jump) for arc, jump in kept["jumps"]}
+        parser._all_arcs = {(start, end) for start, end in analysis["arcs"]}
+        parser._with_jump_fixers = {_tuples(arc): _tuples(jump) for arc, jump in analysis["jumps"]}
         parser._missing_arc_fragments = {
-            _tuples(arc): [_tuples(pair) for pair in pairs] for arc, pairs in kept["fragments"]
+            _tuples(arc): [_tuples(pair) for pair in pairs] for arc, pairs in analysis["fragments"]
         }
     return parser
 
 
-def regions_of(kept: dict[str, Any]) -> list[CodeRegion]:
+def regions_of(analysis: dict[str, Any]) -> list[CodeRegion]:
     """The functions and classes of a source."""
     return [
         CodeRegion(kind=kind, name=name, start=start, lines=lines_of(ranges))
-        for kind, name, start, ranges in kept["regions"]
+        for kind, name, start, ranges in analysis["regions"]
     ]
 
 

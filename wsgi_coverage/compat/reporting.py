@@ -229,7 +229,7 @@ def _totals(of: Any) -> Totals:
 
 
 def analysed(analysis: Any) -> Analysed:
-    """What is kept of coverage.py's analysis of a file."""
+    """What is cached of coverage.py's analysis of a file."""
     return Analysed(
         statements=analysis.statements,
         missing=analysis.missing,

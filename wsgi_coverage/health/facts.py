@@ -114,7 +114,7 @@ def find_facts(
         "reloader_parent": lambda: reloader_parent(os.environ, measured),
         "uwsgi_without_hooks": lambda: uwsgi_without_hooks(sys.modules),
         "uwsgi_hard_end": lambda: uwsgi_hard_end(sys.modules),
-        "dynamic_code": lambda: count_dynamic(measurement.kept_code(cov)),
+        "dynamic_code": lambda: count_dynamic(measurement.code_of_tracers(cov)),
         "configuration": lambda: configuration.file_of(cov),
         "unused_config_file": lambda: unused(config_file, configuration.file_of(cov)),
         "config_file_origin": lambda: config_file_origin,
@@ -239,10 +239,10 @@ def _is_reloading() -> bool:
     return False
 
 
-def count_dynamic(kept: Collection[CodeType]) -> int:
+def count_dynamic(codes: Collection[CodeType]) -> int:
     """How many code objects were compiled from no file."""
     is_dynamic = functools.cache(_is_dynamic)
-    return sum(is_dynamic(code.co_filename) for code in kept)
+    return sum(is_dynamic(code.co_filename) for code in codes)
 
 
 def _is_dynamic(filename: str) -> bool:

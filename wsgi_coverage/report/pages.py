@@ -18,7 +18,7 @@ from coverage.exceptions import NoDataError
 
 from wsgi_coverage.analysis.figures import regions_of
 from wsgi_coverage.analysis.page_names import page_name
-from wsgi_coverage.analysis.reporting import ReportingCoverage, is_kept
+from wsgi_coverage.analysis.reporting import ReportingCoverage, is_cached
 from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.compat.htmlreport import RegionRow
 from wsgi_coverage.data import imported
@@ -141,5 +141,5 @@ class _Site:
             self._say(name, self._reported.why_inexact(reporter))
         finally:
             self._reported.figures_only = True
-            if is_kept(reporter):
+            if is_cached(reporter):
                 reporter.forget()

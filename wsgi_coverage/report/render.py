@@ -49,11 +49,11 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     """
     own_files.make_folder(folder / SOURCES)
     cov.map_names()
-    kept = AnalysisCache(analysis_dir)
-    analyst = ReportAnalyst(cov, executed(cov, folder), kept, folder / SOURCES)
+    cache = AnalysisCache(analysis_dir)
+    analyst = ReportAnalyst(cov, executed(cov, folder), cache, folder / SOURCES)
     cov.analyst = analyst
     cov.get_data().set_query_contexts(option(cov.config, "report:contexts"))
-    with cov.connected(), analyst.helpers:
+    with cov.connected(), analyst.processes:
         totals = cov.total()
     if analyst.fatal:
         raise analyst.fatal
@@ -63,7 +63,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     as_json = [file.as_json() for file in files]
     own_files.write(folder / FILES, json.dumps(as_json, indent=1))
     own_files.write(folder / TEXT, _text(cov))
-    _keep(analyst.entries, cov, folder, kept)
+    _keep(analyst.entries, cov, folder, cache)
     analyst.tidy()
     of_functions = functions.summary(
         ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
@@ -105,7 +105,7 @@ def _text(cov: ReportingCoverage) -> str:
 
 
 def _keep(
-    entries: Mapping[str, FileEntry], cov: ReportingCoverage, folder: Path, kept: AnalysisCache
+    entries: Mapping[str, FileEntry], cov: ReportingCoverage, folder: Path, cache: AnalysisCache
 ) -> None:
     """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
@@ -115,7 +115,7 @@ def _keep(
         "inexact": cov.inexact,
     }
     own_files.replace(folder / FIGURES, pack(plain))
-    kept.take(FIGURES, folder)
+    cache.take(FIGURES, folder)
 
 
 def _files(

@@ -19,7 +19,7 @@ from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis.cache import FIGURES, read_packed
 from wsgi_coverage.analysis.figures import Figures
-from wsgi_coverage.analysis.reporting import ReportingCoverage, kept_reporter
+from wsgi_coverage.analysis.reporting import ReportingCoverage, cached_reporter
 from wsgi_coverage.analysis.source import (
     Rules,
     analyse,
@@ -34,7 +34,7 @@ from wsgi_coverage.report.publish import DATA
 from wsgi_coverage.report.render import SOURCES
 
 if TYPE_CHECKING:
-    from wsgi_coverage.compat.filereporter import KeptFileReporter
+    from wsgi_coverage.compat.filereporter import CachedFileReporter
 
 ELSEWHERE = (
     "{} as it was when this report was made is not on this host: ask the host that made the "
@@ -68,9 +68,9 @@ class Reported:
         if entry is None or entry["source"] is None:
             found = self._cov.own_reporter(name)
         else:
-            found = kept = kept_reporter(name, self._cov, self._rules, self._load)
-            kept.call_it(entry["filename"], entry["shown"])
-            kept.source_name = entry["source"]
+            found = cached = cached_reporter(name, self._cov, self._rules, self._load)
+            cached.call_it(entry["filename"], entry["shown"])
+            cached.source_name = entry["source"]
         self._names[found.filename] = name
         return found
 
@@ -95,7 +95,7 @@ class Reported:
         """Why the figures of a file are not exact; None: they are."""
         return self._inexact.get(self._names[reporter.filename])
 
-    def _load(self, reporter: KeptFileReporter) -> dict[str, Any]:
+    def _load(self, reporter: CachedFileReporter) -> dict[str, Any]:
         """The stored analysis of a source; without it, a new one of an unchanged source.
 
         Raises:
@@ -103,8 +103,8 @@ class Reported:
             NoSource: the stored one is damaged, and the source has changed.
         """
         path = self._folder / SOURCES / str(reporter.source_name)
-        kept = read_packed(path)
-        if kept is None:
+        analysis = read_packed(path)
+        if analysis is None:
             is_elsewhere = not path.exists()
             try:
                 content = read_content(reporter.filename)
@@ -117,8 +117,8 @@ class Reported:
                     raise NoSourceError(ELSEWHERE.format(reporter.filename))
                 raise NoSource(f"the stored analysis of {reporter.filename} is damaged")
             text = text_of(reporter.filename, content)
-            kept = analyse(text, reporter.filename, self._rules)
-        return dict(kept)
+            analysis = analyse(text, reporter.filename, self._rules)
+        return dict(analysis)
 
 
 @contextmanager

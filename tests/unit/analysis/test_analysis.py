@@ -14,7 +14,7 @@ import pytest
 from wsgi_coverage.analysis import analyst, parsing
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
 from wsgi_coverage.analysis.source import Rules, analysis_name, rules_of
-from wsgi_coverage.compat.parsing import can_be_kept
+from wsgi_coverage.compat.parsing import can_be_cached
 from wsgi_coverage.data import regular_files, versions
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import progress
@@ -217,7 +217,7 @@ def test_without_the_parts_of_coverage_pys_parser_reports_are_the_same(
     data = data_file(".coverage.a", {"app.py": [1, 2, 5]})
     first = again(data)
     page = (tmp_path / "out" / "report.txt").read_text()
-    monkeypatch.setattr(analyst, "can_be_kept", lambda: False)
+    monkeypatch.setattr(analyst, "can_be_cached", lambda: False)
 
     second = again(data)
 
@@ -230,7 +230,7 @@ def test_without_the_parts_of_coverage_pys_parser_reports_are_the_same(
 
 
 def test_the_parts_of_coverage_pys_parser_are_there() -> None:
-    assert can_be_kept()
+    assert can_be_cached()
 
 
 @pytest.mark.parametrize("broken", ["lend", "take"])

@@ -122,7 +122,7 @@ def test_little_is_parsed_by_one_process(
         raise AssertionError
 
     monkeypatch.setattr(child, "call", refuse)
-    monkeypatch.setattr(parsing.Helpers, "_help", refuse)
+    monkeypatch.setattr(parsing.ParsingProcesses, "_parse_share", refuse)
 
     assert build_report(data).summary["files"] == NUMBER
 
@@ -189,7 +189,7 @@ def test_other_processes_keep_what_this_one_would(
         calls.append(call(*arguments, **keywords))  # None: it got done
 
     monkeypatch.setattr(child, "call", noting)
-    monkeypatch.setattr(parsing.Helpers, "__exit__", lambda self, *_: wait(self._threads))
+    monkeypatch.setattr(parsing.ParsingProcesses, "__exit__", lambda self, *_: wait(self._threads))
 
     together = parsing.fill(names, rules, tmp_path / "together")
 

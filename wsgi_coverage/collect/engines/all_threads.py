@@ -21,7 +21,7 @@ from wsgi_coverage.collect.servers import modwsgi
 TraceFunction = Callable[[FrameType, str, Any], Any]
 EVENTS = ("call", "exception", "line", "return", "c_call", "c_exception", "c_return", "opcode")
 
-_kept: list[Any] = []  # what C holds without counting it
+_callbacks: list[Any] = []  # what C holds without counting it
 
 
 def can_trace_everywhere() -> bool:
@@ -51,7 +51,7 @@ def trace_everywhere(install: TraceFunction) -> None:
         return 0
 
     callback = _CALLBACK(once)
-    _kept[:] = [callback]
+    _callbacks[:] = [callback]
     for state in _thread_states():
         set_trace(state, callback, None)
 
