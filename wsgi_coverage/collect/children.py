@@ -99,7 +99,7 @@ def announce_only(
         CoverageChangedError: they cannot be measured, or reported on, with this coverage.py.
     """
     core.check_python()
-    cov = own_coverage.make(own_coverage.LiveCoverage, config_file, branch=branch)
+    cov = own_coverage.make(own_coverage.LoggedCoverage, config_file, branch=branch)
     for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
     measurement.finds_never_run(cov)

@@ -52,7 +52,7 @@ def start(
             except Exception as error:  # noqa: BLE001  whatever it is, the other engine is tried
                 failure, why_not = error, f"{type(error).__name__}: {error}"
         made = own_coverage.make(
-            own_coverage.LiveCoverage,
+            own_coverage.LoggedCoverage,
             config_file,
             branch=branch,
             in_memory=not names.has(needs.RULES, needs.COLLECTOR),

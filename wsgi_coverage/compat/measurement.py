@@ -1,15 +1,15 @@
 """A Coverage that measures: its rules, its collector, its data.
 
-Why more than is documented: coverage.py's own flush copies the live sets, writes them out, and then
-clears them, so a line that runs during the write is gone; under sysmon, which reports a line once,
+Why more than is documented: coverage.py's own flush copies the trace data, writes it out, and then
+clears it, so a line that runs during the write is gone; under sysmon, which reports a line once,
 it is gone for ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the collector
-that owns copies, and then exactly what was copied is taken away from the live sets.
+that owns copies, and then exactly what was copied is taken away from the trace data.
 
 ``problem()`` tries the whole way on made-up lines before it is trusted; where it fails the engine
 falls back on what is documented, and /health says so.
 
 Concurrency: every function here is called under the worker's lock. The measured threads add to the
-live sets meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under the GIL.
+trace data meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under the GIL.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from wsgi_coverage.compat import names, needs
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
 CALLBACK_TIMEOUT = 0.5  # seconds to wait for callbacks that were on their way during a reset
 
-Live = dict[str, set[Any]]
+TraceData = dict[str, set[Any]]  # lines or arcs by file, as the tracers add to them
 
 
 class Converted(NamedTuple):
-    """What the live sets held, as coverage.py would write it."""
+    """What the trace data held, as coverage.py would write it."""
 
     has_arcs: bool
     numbers: Mapping[str, set[Any]]  # by name in data files: lines, or pairs of them
@@ -167,13 +167,13 @@ def problem(cov: Coverage) -> str | None:
         return why_not
     try:
         collector = collector_of(cov)
-        sample: Live = {__file__: _sample(collector)}
+        sample: TraceData = {__file__: _sample(collector)}
         converted = convert(collector, sample)
         wanted: set[Any] = {(1, 2)} if collector.branch else {1, 2}
         if converted.numbers != {collector.cached_mapped_file(__file__): wanted}:
             return "coverage.py's flush did not write what it was given"
         if not all(isinstance(seen, set) for seen in collector.data.copy().values()):
-            return "coverage.py's live data is not made of sets"
+            return "coverage.py's trace data is not made of sets"
         _ = collector.use_data, cov._data, collector.covdata._current_context
     except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
         return f"{type(error).__name__}: {error}"
@@ -221,42 +221,42 @@ def already_saved(cov: Coverage) -> CoverageData | None:
     return cov._data if cov._data else None
 
 
-def hand_over(collector: Any, taken: Live) -> None:
-    """Move what `peek` gave from the live sets to the Coverage's own data, losing nothing.
+def hand_over(collector: Any, taken: TraceData) -> None:
+    """Move what `peek` gave from the trace data to the Coverage's own data, losing nothing.
 
-    If writing fails, everything is still in the live sets.
+    If writing fails, everything is still in the trace data.
     """
     if taken:
         _write(collector, taken, collector.covdata)
         take_away(collector, taken)
 
 
-def add(to: Live, more: Live) -> None:
+def add(to: TraceData, more: TraceData) -> None:
     """Have in one what is in another."""
     for name, seen in more.items():
         to.setdefault(name, set()).update(seen)
 
 
-def without(seen: Live, but: Live) -> Live:
+def without(seen: TraceData, but: TraceData) -> TraceData:
     """What is in one and not in another."""
     left = {name: numbers - but.get(name, set()) for name, numbers in seen.items()}
     return {name: numbers for name, numbers in left.items() if numbers}
 
 
-def take(collector: Any) -> Live:
-    """Take what has been seen so far out of the live sets, losing nothing."""
+def take(collector: Any) -> TraceData:
+    """Take what has been seen so far out of the trace data, losing nothing."""
     taken = peek(collector)
     take_away(collector, taken)
     return taken
 
 
-def take_away(collector: Any, taken: Live) -> None:
-    """Take what `peek` gave out of the live sets."""
+def take_away(collector: Any, taken: TraceData) -> None:
+    """Take what `peek` gave out of the trace data."""
     for name, seen in taken.items():
         collector.data[name].difference_update(seen)
 
 
-def peek(collector: Any) -> Live:
+def peek(collector: Any) -> TraceData:
     """Copy what has been seen so far."""
     copied = {name: seen.copy() for name, seen in collector.data.copy().items()}
     return {name: seen for name, seen in copied.items() if seen}
@@ -279,14 +279,14 @@ class _Caught:
         self.found = self.found._replace(tracers=dict(tracers))
 
 
-def convert(collector: Any, seen: Live) -> Converted:
-    """What the live sets held, as coverage.py would write it; by its own code."""
+def convert(collector: Any, seen: TraceData) -> Converted:
+    """What the trace data held, as coverage.py would write it; by its own code."""
     caught = _Caught()
     _flush_clone(collector, seen, caught)
     return caught.found
 
 
-def _flush_clone(collector: Any, seen: Live, data: Any) -> None:
+def _flush_clone(collector: Any, seen: TraceData, data: Any) -> None:
     clone = copy.copy(collector)
     clone.__dict__.pop("flush_data", None)
     clone.data = {name: lines.copy() for name, lines in seen.items()}  # flush_data empties them
@@ -298,7 +298,7 @@ def _flush_clone(collector: Any, seen: Live, data: Any) -> None:
     type(collector).flush_data(clone)
 
 
-def _write(collector: Any, seen: Live, data: CoverageData) -> None:
+def _write(collector: Any, seen: TraceData, data: CoverageData) -> None:
     # coverage.py writes without a journal: 24 of 24 disks that ran full left a malformed file.
     data._start_using()
     with data._connect() as connection:

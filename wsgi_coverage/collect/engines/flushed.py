@@ -22,8 +22,8 @@ class Flushed(NamedTuple):
     tracers: dict[str, str]  # names of plugins, by names of files that they trace
 
 
-def converted(collector: Any, seen: measurement.Live) -> Flushed:
-    """What the live sets held, as coverage.py would write it; by its own code."""
+def converted(collector: Any, seen: measurement.TraceData) -> Flushed:
+    """What the trace data held, as coverage.py would write it; by its own code."""
     has_arcs, numbers, tracers = measurement.convert(collector, seen)
     packed = {
         name: {arc_of(*each) for each in found} if has_arcs else found

@@ -37,7 +37,7 @@ inherited: str | None = None
 with_children = False
 
 
-class LiveCoverage(WarningCoverage):
+class LoggedCoverage(WarningCoverage):
     """A Coverage whose warnings reach our log, not the application's warning filters."""
 
     was_our_choice = False  # the core; the user named none
@@ -48,10 +48,10 @@ class LiveCoverage(WarningCoverage):
             log.warning("coverage.py: %s", message)
 
 
-T = TypeVar("T", bound=LiveCoverage)
+T = TypeVar("T", bound=LoggedCoverage)
 
 
-class MarkedCoverage(LiveCoverage):
+class MarkedCoverage(LoggedCoverage):
     """A Coverage that traces nothing, because the first engine measures."""
 
     def start(self) -> None:
@@ -156,7 +156,7 @@ def make(
     return cov
 
 
-def choose_core(cov: LiveCoverage) -> str:
+def choose_core(cov: LoggedCoverage) -> str:
     """Have a Coverage measure by the core that costs least; return why."""
     choice = core.choose(cov)
     if choice.core is not None:

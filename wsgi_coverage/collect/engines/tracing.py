@@ -1,8 +1,8 @@
 """The second engine: coverage.py's own cores, whose lines are moved into the host's memory.
 
 For what the first one cannot do: Python 3.11, branches, plugins, dynamic contexts, a core that the
-user has named, a Coverage that runs already. What coverage.py has seen stays in its live sets until
-it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
+user has named, a Coverage that runs already. What coverage.py has seen stays in its trace data
+until it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
 
 Concurrency: every method takes `_lock`, as do coverage.py's own calls to the flush that is
 installed here. Each step of a flush may be repeated, so that a fork or a signal's end may come in
@@ -49,7 +49,7 @@ class _Seen(NamedTuple):
 
     plane: str
     context: str | None
-    live: measurement.Live
+    traced: measurement.TraceData
 
 
 class Tracing(Engine):
@@ -75,12 +75,12 @@ class Tracing(Engine):
     ) -> None:
         super().__init__(cov, open_memory)
         self._why_not_memory = why_not or "a Coverage was running already"
-        self._seen_of_foreign: measurement.Live = {}
+        self._seen_of_foreign: measurement.TraceData = {}
         self._pending: list[_Seen] = []
         self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
         self._thread = threading.local()
         adopted = Coverage.current() is cov
-        if isinstance(cov, own_coverage.LiveCoverage) and not adopted:
+        if isinstance(cov, own_coverage.LoggedCoverage) and not adopted:
             self.ownership: Ownership = Ownership.OURS
             self._reason = own_coverage.choose_core(cov)
         else:
@@ -231,7 +231,7 @@ class Tracing(Engine):
             self._set_aside(measurement.peek(self._collector))
         for seen in list(self._pending):
             try:
-                new |= self._write(seen.plane, seen.context, self._convert(seen.live))
+                new |= self._write(seen.plane, seen.context, self._convert(seen.traced))
             except OSError as error:  # the others may be of sources that have their place already
                 failure = failure or error
                 continue
@@ -244,7 +244,7 @@ class Tracing(Engine):
             self.memory.catch_up(self._plane)
         return new
 
-    def _set_aside(self, seen: measurement.Live) -> None:
+    def _set_aside(self, seen: measurement.TraceData) -> None:
         """Put what was seen among what is to be flushed, before another phase or epoch begins.
 
         It is in two places for a moment, never in none: a signal may end the process.
@@ -254,7 +254,7 @@ class Tracing(Engine):
             context = measurement.context_of(self._collector)
             last = self._pending[-1] if self._pending else None
             if last is not None and last[:2] == (self._plane, context):
-                measurement.add(last.live, new)
+                measurement.add(last.traced, new)
             else:
                 self._pending.append(_Seen(self._plane, context, new))
         if self.can_reset:
@@ -262,7 +262,7 @@ class Tracing(Engine):
         else:
             measurement.add(self._seen_of_foreign, new)
 
-    def _convert(self, seen: measurement.Live) -> Flushed:
+    def _convert(self, seen: measurement.TraceData) -> Flushed:
         return converted(self._collector, seen)
 
     def _flush_by_the_book(self) -> bool:
