@@ -22,7 +22,7 @@ NO_FILES = Listed("", (), {}, has_branches=False)
 POINTS = 40  # of the line of coverage
 WORST = 8  # files and functions in the lists
 # (class, width, height, boxes at most, units of a label): one is shown, by the window's width.
-PICTURES = (("wide", 1180.0, 460.0, 140), ("narrow", 358.0, 420.0, 40))
+TREEMAPS = (("wide", 1180.0, 460.0, 140), ("narrow", 358.0, 420.0, 40))
 CHARTS = (("wide", 1180.0, 180.0), ("narrow", 358.0, 170.0))
 
 
@@ -139,7 +139,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
     def share(part: Part) -> float | None:
         return part.runtime_percent if knows_runtime else part.percent
 
-    pictures = [
+    treemaps = [
         (
             name,
             treemap_view.draw(
@@ -151,11 +151,11 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
                 root_path=root(request),
             ),
         )
-        for name, width, height, limit in PICTURES
+        for name, width, height, limit in TREEMAPS
     ]
-    shades = frozenset().union(*(drawn.shades for _, drawn in pictures))
+    shades = frozenset().union(*(drawn.shades for _, drawn in treemaps))
     return {
-        "pictures": pictures,
+        "treemaps": treemaps,
         "legend": [
             each
             for each in treemap_view.LEGEND

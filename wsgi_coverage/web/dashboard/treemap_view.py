@@ -18,7 +18,7 @@ from wsgi_coverage.web.dashboard.treemap import Box, squarify
 
 HEADING = 17.0  # units above the parts of an open folder
 GAP = 1.5
-ROWS = 100  # folders and files in the table below the picture
+ROWS = 100  # folders and files in the table below the treemap
 SMALLEST = 260.0  # square units that a box should have at least
 FEW = 6  # boxes that a folder may have however small its share
 OPEN_ABOVE = 12_000.0  # square units: a smaller folder stays one box
@@ -35,7 +35,7 @@ LEGEND = (
     ("sl", "all at load"),
     ("sn", "not known"),
 )
-RARE = ("sl", "sn")  # in the legend only where they are in the picture
+RARE = ("sl", "sn")  # in the legend only where they are in the treemap
 
 
 class Tile(NamedTuple):
@@ -50,7 +50,7 @@ class Tile(NamedTuple):
     is_heading: bool  # of an open folder: its parts lie on it
 
 
-class Picture(NamedTuple):
+class TreemapView(NamedTuple):
     """A treemap, with all that the template draws."""
 
     width: float
@@ -71,7 +71,7 @@ Share = Callable[[Part], float | None]
 
 def draw(
     root: Part, *, width: float, height: float, limit: int, share: Share, root_path: str
-) -> Picture:
+) -> TreemapView:
     """A treemap of the content of a folder.
 
     Args:
@@ -84,7 +84,7 @@ def draw(
     nodes = _chosen(root, width * height, limit)
     tiles: list[Tile] = []
     _place(nodes, Box(0.0, 0.0, width, height), tiles, _Ink(share, root_path, root))
-    return Picture(width, height, tiles, frozenset(tile.shade for tile in tiles))
+    return TreemapView(width, height, tiles, frozenset(tile.shade for tile in tiles))
 
 
 def shade_of(part: Part, percent: float | None) -> str:
@@ -177,7 +177,7 @@ class _Ink:
 
     def href(self, part: Part) -> str | None:
         if part.is_folder:
-            return f"{self.root_path}?in={part.quoted}#picture"
+            return f"{self.root_path}?in={part.quoted}#treemap"
         if part.files > 1:
             return f"{self.root_path}files?in={part.quoted}&view=list"
         return part.page and f"{self.root_path}html/{part.page}"

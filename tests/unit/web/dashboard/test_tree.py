@@ -103,7 +103,7 @@ def test_a_folder_that_holds_only_a_folder_is_shown_with_it() -> None:
     assert tree.find(root, "nothing") is None
 
 
-def draw(root: Part, limit: int = 100) -> treemap_view.Picture:
+def draw(root: Part, limit: int = 100) -> treemap_view.TreemapView:
     return treemap_view.draw(
         root,
         width=1000,
@@ -125,7 +125,7 @@ def test_every_file_of_a_small_project_has_a_box_that_leads_to_its_page() -> Non
 
 
 @pytest.mark.parametrize("limit", [5, 40, 140])
-def test_a_picture_of_thousands_has_few_boxes_and_all_statements(limit: int) -> None:
+def test_a_treemap_of_thousands_has_few_boxes_and_all_statements(limit: int) -> None:
     files = [file(f"/a/p{n % 9}/q{n % 4}/m{n}.py", 10 + n % 50) for n in range(3000)]
 
     drawn = draw(root_of(*files), limit)
