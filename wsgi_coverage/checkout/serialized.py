@@ -34,18 +34,18 @@ ALLOWED = {
 }
 
 
-def write(dumped: bytes, target: Path) -> None:
+def write(serialized: bytes, target: Path) -> None:
     """Write a data file; it is there whole afterwards, or as it was.
 
     Args:
-        dumped: from `CoverageData.dumps`.
+        serialized: from `CoverageData.dumps`.
         target: the data file.
 
     Raises:
         UnusableError: that is not such data.
         DiskFullError: there is no room.
     """
-    script = _script(dumped)
+    script = _script(serialized)
     try:
         sweep(target.parent, WRITING, age=own_files.ABANDONED)
         with workplace(target.parent, WRITING) as folder:
@@ -63,11 +63,11 @@ def write(dumped: bytes, target: Path) -> None:
         raise UnusableError(f"it is no coverage data: {error}") from error
 
 
-def _script(dumped: bytes) -> str:
+def _script(serialized: bytes) -> str:
     inflating = zlib.decompressobj()
     try:
-        raw = inflating.decompress(dumped.removeprefix(MARK), MOST)
-        if not dumped.startswith(MARK) or not inflating.eof:
+        raw = inflating.decompress(serialized.removeprefix(MARK), MOST)
+        if not serialized.startswith(MARK) or not inflating.eof:
             raise UnusableError("it is no coverage data, or not all of it")
         return raw.decode()
     except (zlib.error, UnicodeDecodeError) as error:

@@ -113,16 +113,16 @@ class CoverageClient:
         target = f"/coverage?name={quote(test_name, safe='')}"
         answer = self._ask(target, pod_name, coverage_port, timeout, use_kubectl=use_kubectl)
         try:
-            dumped = base64.b64decode(answer["coverage_data"], validate=True)
+            data = base64.b64decode(answer["coverage_data"], validate=True)
         except (KeyError, TypeError, binascii.Error):
             raise VersionMismatchError(
                 f"pod {pod_name}: the answer of its port {coverage_port} holds no coverage data"
             ) from None
-        if not dumped:
+        if not data:
             raise ClientError(f"pod {pod_name} has measured nothing yet")
         path = self._path(".coverage_", test_name)
         try:
-            serialized.write(dumped, path)
+            serialized.write(data, path)
         except UnusableError as why_not:
             raise VersionMismatchError(
                 f"the data of pod {pod_name} cannot be used: {why_not}"

@@ -28,7 +28,7 @@ from wsgi_coverage.errors import (
     storage_errors,
 )
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.dump import dump
+from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.settings import URL_PREFIX, Environ, Settings
 from wsgi_coverage.store.workspace import workplace
 from wsgi_coverage.web import auth
@@ -63,9 +63,9 @@ class ProgramControl(Control):
             workplace(self._program.private) as folder,
         ):
             inputs = self._inputs.read(gathering, fleet=fleet)
-            dumped, warnings = dump(inputs, folder)
+            serialized, warnings = serialize(inputs, folder)
         return {
-            "coverage_data": base64.b64encode(dumped).decode(),
+            "coverage_data": base64.b64encode(serialized).decode(),
             "files_combined": len(inputs.data_files) + sum(bool(r.sources) for r in inputs.memory),
             "warnings": warnings,
             **gathering.as_json(),

@@ -12,7 +12,7 @@ from wsgi_coverage.checkout import serialized
 from wsgi_coverage.data.datafile import UnusableError
 
 
-def dumped(folder: Path, *, branch: bool = False) -> bytes:
+def serialized_data(folder: Path, *, branch: bool = False) -> bytes:
     data = CoverageData(basename=str(folder / "elsewhere"))
     data.set_context("a test's name; with 'quotes'")
     if branch:
@@ -33,7 +33,7 @@ def sql(script: str) -> bytes:
 def test_what_is_written_is_what_was_measured(tmp_path: Path, branch: bool) -> None:
     target = tmp_path / ".coverage_e2e"
 
-    serialized.write(dumped(tmp_path, branch=branch), target)
+    serialized.write(serialized_data(tmp_path, branch=branch), target)
 
     data = CoverageData(basename=str(target))
     data.read()
@@ -74,7 +74,7 @@ def test_what_is_no_data_is_refused(tmp_path: Path, raw: bytes) -> None:
 
 
 def test_data_that_breaks_off_is_refused(tmp_path: Path) -> None:
-    whole = dumped(tmp_path)
+    whole = serialized_data(tmp_path)
 
     with pytest.raises(UnusableError, match="not all of it"):
         serialized.write(whole[: len(whole) // 2], tmp_path / ".coverage_e2e")

@@ -1,4 +1,4 @@
-"""The union of all data, as `CoverageData.dumps` returns it.
+"""Serialize the union of all data, as `CoverageData.dumps` does.
 
 Concurrency: works in a folder of its own.
 """
@@ -17,7 +17,7 @@ from wsgi_coverage.report.combine import combine
 from wsgi_coverage.report.publish import DATA
 
 
-def dump(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
+def serialize(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
     """Combine; return the bytes for `CoverageData.loads`, and the warnings.
 
     Args:
