@@ -47,7 +47,7 @@ from wsgi_coverage.system import interrupt
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-PROBLEMS_KEPT = 10  # for /health
+MAX_PROBLEMS = 10  # for /health
 TRACE_LOST = (
     "another trace function was set (sys.settrace) in {} of its threads, "
     "so that what runs there is not measured"
@@ -506,7 +506,7 @@ class Worker:
         self._remember(problem)
 
     def _remember(self, problem: str) -> None:
-        self.problems = [*self.problems[1 - PROBLEMS_KEPT :], f"{clock.now_iso()} {problem}"]
+        self.problems = [*self.problems[1 - MAX_PROBLEMS :], f"{clock.now_iso()} {problem}"]
 
     # The thread
 

@@ -19,7 +19,7 @@ from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.model import Point, Report
 from wsgi_coverage.system import own_files
 
-KEPT = 200  # points
+MAX_POINTS = 200  # points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,8 @@ class History:
             self._write(None, past.points)
 
     def _write(self, since: str | None, points: Sequence[Point]) -> None:
-        text = json.dumps({"since": since, "points": [asdict(each) for each in points[-KEPT:]]})
+        last = [asdict(each) for each in points[-MAX_POINTS:]]
+        text = json.dumps({"since": since, "points": last})
         # A chart that lacks a point is no reason to fail: a full disk is found where it matters.
         with contextlib.suppress(OSError):
             own_files.replace(self._path, text)

@@ -42,7 +42,7 @@ DATA = "data.coverage"
 META = "meta.json"
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
 LOCK_TIMEOUT = 120.0  # seconds to wait for another build
-KEPT = 2  # published reports on disk: the current one, and the one that readers may still be in
+MAX_REPORTS = 2  # on disk: the published one, and the one that readers may still be in
 READ_TRIES = 5
 
 T = TypeVar("T")
@@ -314,7 +314,7 @@ class Publisher:
         finished = sorted(
             path for path in self._reports.iterdir() if not path.name.startswith(BUILDING)
         )
-        old = [path for path in finished if path.name != current][: -(KEPT - 1) or None]
+        old = [path for path in finished if path.name != current][: -(MAX_REPORTS - 1) or None]
         for path in old:
             with contextlib.suppress(OSError):
                 remove(path)

@@ -7,7 +7,7 @@ import pytest
 
 from wsgi_coverage import clock
 from wsgi_coverage.model import Point, Report
-from wsgi_coverage.report.history import KEPT, History, Past, in_order
+from wsgi_coverage.report.history import MAX_POINTS, History, Past, in_order
 
 REPORT = Report(
     id="a",
@@ -77,7 +77,7 @@ def test_where_the_data_was_taken_away_since_is_told_anew_and_points_stay(
 
 
 def test_only_the_last_points_are_kept(history: History) -> None:
-    times = [f"2026-01-01T00:00:00.{number:06}+00:00" for number in range(KEPT + 5)]
+    times = [f"2026-01-01T00:00:00.{number:06}+00:00" for number in range(MAX_POINTS + 5)]
 
     for at in times:
         history.add(replace(REPORT, refreshed_at=at), since=START)

@@ -45,7 +45,7 @@ from wsgi_coverage.store.memory import MOST_CHUNKS, Memory
 TOOL_IDS = (4, 3, 5, 2, 1, 0)
 NAME = "wsgi-coverage"
 SKIPPED = "__annotate__"  # annotations, evaluated lazily: no line of them runs (Python 3.14)
-UNMEASURED_KEPT = 200  # sources that cannot be measured, to be named
+MAX_UNMEASURED = 200  # sources that cannot be measured, to be named
 
 Classify = Callable[[str, FrameType], "Measured | None"]
 Marks = dict[int, tuple[int, int]]  # by id of the code: chunk, and where line 0 is in it
@@ -319,7 +319,7 @@ class Monitoring:
         return True
 
     def _note(self, what: str, why: str) -> None:
-        if len(self.unmeasured) < UNMEASURED_KEPT:
+        if len(self.unmeasured) < MAX_UNMEASURED:
             self.unmeasured[what] = why
 
     @property
