@@ -33,8 +33,9 @@
         ├── AccessDeniedError          507 access-denied
         └── NoDescriptorsError         507 no-descriptors
 
-The slug is the error's name in JSON and its anchor in docs/reference/errors.md. Values only: safe
-to raise from any thread.
+The slug is the error's name in JSON and its anchor in docs/reference/errors.md.
+
+No state: values only, which any thread may raise.
 """
 
 from __future__ import annotations

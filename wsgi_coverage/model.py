@@ -1,4 +1,4 @@
-"""The values that packages hand to each other. All frozen: made once, read by any thread."""
+"""The values that packages hand to each other. No state: all frozen, read by any thread."""
 
 from __future__ import annotations
 

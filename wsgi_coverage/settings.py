@@ -3,8 +3,9 @@
 A setting is a keyword argument, an environment variable (``WSGI_COVERAGE_<NAME>``) or a paste
 option, in that order of precedence; an empty environment variable or paste option counts as not
 set. Every refusal is a SettingsError that names source, rule and value; which source a value came
-from is kept for errors that show later, and for /health. Immutable once made, so shared freely
-between threads.
+from is kept for errors that show later, and for /health.
+
+Concurrency: settings are immutable once made, so shared freely between threads.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
     WSGI_COVERAGE_APP=myapp:app gunicorn wsgi_coverage.wsgi:application
 
-Measuring starts before the application is imported. Imported by the server, once a process.
+Measuring starts before the application is imported.
+
+Concurrency: imported by the server, once a process.
 """
 
 from __future__ import annotations

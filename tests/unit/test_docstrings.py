@@ -1,11 +1,14 @@
-"""Every public definition says what it is."""
+"""Every public definition says what it is; every module, which threads may call it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# The rule of a module: a sentence "Concurrency: …", or one that begins with "No state".
+CONCURRENCY_RULE = re.compile(r"(?:^|(?<=[.:]\s))(?:Concurrency: \S|No state\b)", re.M)
 
 
 def sources(*folders: str) -> list[Path]:
@@ -41,6 +44,19 @@ def test_every_public_definition_has_a_docstring() -> None:
         for name, node in [("module", tree), *public(tree, "")]:
             if not (ast.get_docstring(node) or "").strip():
                 lacking.append(f"{module}:{getattr(node, 'lineno', 1)} {name}")
+
+    assert "\n".join(lacking) == ""
+
+
+def test_every_module_has_its_concurrency_rule() -> None:
+    lacking = []
+    for path in sources("wsgi_coverage", "adapters"):
+        tree = ast.parse(path.read_bytes())
+        # A package's own module that only says what the package is for, or forwards, has none.
+        if path.stem in ("__init__", "__main__") and not any(public(tree, "")):
+            continue
+        if not CONCURRENCY_RULE.search(ast.get_docstring(tree) or ""):
+            lacking.append(str(path.relative_to(ROOT)))
 
     assert "\n".join(lacking) == ""
 

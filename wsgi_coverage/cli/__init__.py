@@ -2,7 +2,9 @@
 
 What was asked for goes to stdout, narration and errors to stderr. Exit codes: 0 done, 1 failed, 2
 wrong usage; a command that has more says so. The commands that ask one dashboard are a table;
-each other one is a module. Runs once, in the main thread.
+each other one is a module.
+
+Concurrency: a command runs once, in the main thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """`--pod SELECTOR` instead of a URL: ports of pods, forwarded for as long as a command runs.
 
-SIGTERM ends the command as Ctrl-C does, so that no kubectl outlives it. Runs in the main thread.
+SIGTERM ends the command as Ctrl-C does, so that no kubectl outlives it.
+
+Concurrency: runs in the main thread, where signals are handled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The protocol of a Kubernetes cluster, which `forwarded` works with.
 
-Values only: any thread may use them.
+No state: values only, which any thread may use.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
     ├── FailedError             1   the dashboard's own error: its slug, its status
     └── VersionMismatchError    1   the dashboard, or its data, is of another version
 
-Values only: safe to raise from any thread.
+No state: values only, which any thread may raise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Serve the shop by werkzeug's server, where there is no gunicorn.
 
 `python -m wsgi_coverage.demo.serve FD`
+
+Concurrency: a process of its own; each request has a thread of werkzeug's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The URL map, one line an endpoint."""
+"""The URL map, one line an endpoint.
+
+Concurrency: made at the import; read by any thread after that.
+"""
 
 from __future__ import annotations
 

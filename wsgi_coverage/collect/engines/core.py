@@ -1,6 +1,6 @@
 """Choose the engine, and the core of coverage.py if that measures; and say why.
 
-Decided once, before the Coverage starts; no state.
+No state: decided once, before the Coverage starts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The customer's basket, stored in a cookie, so that every worker of the server has it.
 
 A cookie comes from outside: entries that are not valid are ignored.
+
+Concurrency: a basket belongs to one request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the shop sells. Constant, so shared freely between threads."""
+"""What the shop sells. No state: constants, which any thread reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a basket costs: discounts and delivery. All amounts are cents."""
+"""What a basket costs: discounts and delivery, in cents. No state."""
 
 from __future__ import annotations
 

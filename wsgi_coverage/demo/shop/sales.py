@@ -1,4 +1,7 @@
-"""The owner's report on sales: a page that somebody asked for once, and nobody opens."""
+"""The owner's report on sales: a page that somebody asked for once, and nobody opens.
+
+No state: orders are read from the stock's file.
+"""
 
 from __future__ import annotations
 

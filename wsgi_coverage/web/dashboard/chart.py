@@ -1,6 +1,6 @@
 """The chart of coverage over time, as coordinates for a template.
 
-Pure functions.
+No state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Templates, and the filters that they use; nothing here knows a request.
 
-Templates autoescape, know no undefined names, and hold no logic beyond loops and tests. The
-environment is made once and only read after that.
+Templates autoescape, know no undefined names, and hold no logic beyond loops and tests.
+
+Concurrency: any thread renders; the environment is made once and only read after that.
 """
 
 from __future__ import annotations

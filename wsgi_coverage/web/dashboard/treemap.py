@@ -1,6 +1,6 @@
 """Squarified treemaps: rectangles whose areas are as weights are, and that are nearly square.
 
-The algorithm of Bruls, Huizing and van Wijk, Squarified Treemaps (2000). Pure functions.
+The algorithm of Bruls, Huizing and van Wijk, Squarified Treemaps (2000). No state.
 """
 
 from __future__ import annotations
