@@ -101,6 +101,16 @@ class Measuring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SerializedData:
+    """Everything executed up to now, in coverage.py's own serialization."""
+
+    data: bytes  # for `CoverageData.loads`
+    parts: int  # data files, and memories with lines, that were combined
+    warnings: tuple[str, ...]
+    gathering: Gathering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """One problem with how this process is measured."""
 

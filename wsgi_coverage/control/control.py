@@ -35,7 +35,7 @@ from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import find_facts
-from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report
+from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report, SerializedData
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import detail as details
 from wsgi_coverage.report import formats, offloading, staleness
@@ -44,9 +44,11 @@ from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.publish import DATA, Publisher, read_meta
 from wsgi_coverage.report.render import FILES, TEXT
+from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
+from wsgi_coverage.store.workspace import workplace
 
 FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if there are more
 TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
@@ -71,11 +73,13 @@ class Control:
     Args:
         worker: this process's worker.
         settings: where reports and snapshots go.
+        no_phases: why nobody can tell load from runtime here; None: the worker says so.
     """
 
-    def __init__(self, worker: Worker, settings: Settings) -> None:
+    def __init__(self, worker: Worker, settings: Settings, no_phases: str | None = None) -> None:
         self._worker = worker
         self._settings = settings
+        self._no_phases = no_phases
         self.cache_dir: Path = worker.home / settings.cache_dir
         self.snapshot_dir: Path = worker.home / settings.snapshot_dir
         self._cache_dir_described = settings.described("cache_dir", self.cache_dir)
@@ -257,6 +261,53 @@ class Control:
             self._worker.store.end_pause()
         return self._worker.ask_all("resume", wait=wait)
 
+    # Handing out data: py-coverage-http's requests
+
+    def serialize(self, *, wait: float) -> SerializedData:
+        """Everything executed up to now, by every live worker, for `CoverageData.loads`.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+
+        Raises:
+            RefreshBusyError, StorageError: it cannot be read now; nothing is lost.
+        """
+        gathering, fleet = self._ask_all("publish", wait=wait)
+        with (
+            self._publisher.lock(),  # else data files are folded while they are read
+            workplace(self._worker.private) as folder,
+        ):
+            inputs = self._inputs.read(gathering, fleet=fleet)
+            data, warnings = serialize(inputs, folder)
+        return SerializedData(
+            data=data,
+            parts=len(inputs.data_files) + sum(bool(each.sources) for each in inputs.memory),
+            warnings=tuple(warnings),
+            gathering=gathering,
+        )
+
+    def save(self, *, wait: float) -> Gathering:
+        """Have every live worker of this host publish what it has executed; write it to data files.
+
+        Args:
+            wait: seconds to wait for the other workers, at most.
+
+        Raises:
+            StorageError: it cannot be written; nothing is lost.
+        """
+        gathering = self._worker.ask_all("publish", wait=wait)
+        self._worker.save()
+        return gathering
+
+    def count_data_files(self) -> int:
+        """How many data files are published."""
+        return len(self._worker.store.published())
+
+    @property
+    def data_folder(self) -> str:
+        """Where data files are published."""
+        return self._worker.store.describe()
+
     # Reading finished reports: what was written when they were made, or is rendered from that
 
     def report(self, identity: str | None = None) -> Report:
@@ -406,7 +457,6 @@ class Control:
             wait: seconds to wait for the other workers, at most.
         """
         gathering, _ = self._ask_all("status", wait=wait)
-        measuring = self._worker.engine.measuring
         problems: list[Any] = [*self._worker.problems, *gathering.problems]
         if (problem := offloading.problem()) is not None:
             problems.append(problem)
@@ -425,7 +475,7 @@ class Control:
             config_file_origin=self._settings.origin("config_file"),
             measured=pids,
             folders={
-                self._worker.store.describe(): Path(self._worker.store.describe()),
+                self.data_folder: Path(self.data_folder),
                 self._cache_dir_described: self.cache_dir,
                 self._snapshot_dir_described: self.snapshot_dir,
             },
@@ -435,8 +485,8 @@ class Control:
         is_ok = gathering.complete and not problems and not diagnoses
         return {
             "status": "ok" if is_ok else "degraded",
-            **asdict(measuring),
-            "data_folder": self._worker.store.describe(),
+            **asdict(self.measuring),
+            "data_folder": self.data_folder,
             "cache_dir": str(self.cache_dir),
             "snapshot_dir": str(self.snapshot_dir),
             "autosave_interval_seconds": self._worker.autosave_interval,
@@ -473,7 +523,10 @@ class Control:
     @property
     def measuring(self) -> Measuring:
         """What is measured in this process, by which core and why."""
-        return self._worker.engine.measuring
+        measuring = self._worker.engine.measuring
+        if measuring.phase is None and measuring.phase_reason is None:
+            return replace(measuring, phase_reason=self._no_phases)
+        return measuring
 
     @property
     def is_paused(self) -> bool:

@@ -18,7 +18,6 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage import bounds, clock
-from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import (
     MethodNotAllowedError,
@@ -28,9 +27,7 @@ from wsgi_coverage.errors import (
     storage_errors,
 )
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.settings import URL_PREFIX, Environ, Settings
-from wsgi_coverage.store.workspace import workplace
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
 from wsgi_coverage.web.negotiation import as_json, finish
@@ -41,59 +38,6 @@ DEFAULT_LABEL = "session"
 NO_PHASES = "a side port sees no requests of the application, so it cannot tell where the load ends"
 
 
-class ProgramControl(Control):
-    """`Control` of a program that wraps no application, with py-coverage-http's requests."""
-
-    def __init__(self, worker: Worker, settings: Settings) -> None:
-        super().__init__(worker, settings)
-        self._program = worker
-
-    def collect(self, *, wait: float) -> JsonObject:
-        """Everything executed up to now, by every live process, as py-coverage-http has it.
-
-        Args:
-            wait: seconds to wait for the other processes, at most.
-
-        Raises:
-            RefreshBusyError, StorageError: nothing could be collected; nothing is lost.
-        """
-        gathering, fleet = self._ask_all("publish", wait=wait)
-        with (
-            self._publisher.lock(),  # else data files are folded while they are read
-            workplace(self._program.private) as folder,
-        ):
-            inputs = self._inputs.read(gathering, fleet=fleet)
-            serialized, warnings = serialize(inputs, folder)
-        return {
-            "coverage_data": base64.b64encode(serialized).decode(),
-            "files_combined": len(inputs.data_files) + sum(bool(r.sources) for r in inputs.memory),
-            "warnings": warnings,
-            **gathering.as_json(),
-        }
-
-    def save(self, *, wait: float) -> JsonObject:
-        """Have every live process publish what it has executed."""
-        gathering = self._program.ask_all("publish", wait=wait)
-        self._program.save()
-        return {**self.about_data(), **gathering.as_json()}
-
-    def about_data(self) -> JsonObject:
-        """Where published data lies, and how many data files there are."""
-        store = self._program.store
-        return {"data_dir": store.describe(), "coverage_files": len(store.published())}
-
-    def health(self, *, wait: float) -> JsonObject:
-        """As `Control.health`, with the reason why load is not told from runtime here.
-
-        Args:
-            wait: seconds to wait for the other processes, at most.
-        """
-        health = super().health(wait=wait)
-        if health["phase"] is None and health["phase_reason"] is None:
-            health["phase_reason"] = NO_PHASES
-        return health
-
-
 class SideApp:
     """A WSGI application for a port of its own.
 
@@ -102,7 +46,7 @@ class SideApp:
         control: what the endpoints call.
     """
 
-    def __init__(self, settings: Settings, control: ProgramControl) -> None:
+    def __init__(self, settings: Settings, control: Control) -> None:
         self._settings = settings
         self._control = control
         self._dashboard = ControlApp(settings, control)
@@ -149,23 +93,39 @@ class SideApp:
         return response
 
 
-def _coverage(request: Request, control: ProgramControl) -> JsonObject:
-    label = request.args.get("name", DEFAULT_LABEL)
-    collected = control.collect(wait=bounds.WAIT)
-    message = f"Combined {collected['files_combined']} coverage files"
-    return {"label": label, "timestamp": clock.now_iso(), **collected, "message": message}
+def _coverage(request: Request, control: Control) -> JsonObject:
+    found = control.serialize(wait=bounds.WAIT)
+    return {
+        "label": request.args.get("name", DEFAULT_LABEL),
+        "timestamp": clock.now_iso(),
+        "coverage_data": base64.b64encode(found.data).decode(),
+        "files_combined": found.parts,
+        "warnings": found.warnings,
+        **found.gathering.as_json(),
+        "message": f"Combined {found.parts} coverage files",
+    }
 
 
-def _reset(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
+def _reset(request: Request, control: Control) -> JsonObject:  # noqa: ARG001
     return {"status": "reset", **control.reset(wait=bounds.WAIT).as_json()}
 
 
-def _save(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
-    return {"status": "ok", "message": "Coverage saved", **control.save(wait=bounds.WAIT)}
+def _save(request: Request, control: Control) -> JsonObject:  # noqa: ARG001
+    gathering = control.save(wait=bounds.WAIT)
+    return {
+        "status": "ok",
+        "message": "Coverage saved",
+        **_about_data(control),
+        **gathering.as_json(),
+    }
 
 
-def _health(request: Request, control: ProgramControl) -> JsonObject:  # noqa: ARG001
-    return {"status": "ok", "coverage_enabled": True, **control.about_data()}
+def _health(request: Request, control: Control) -> JsonObject:  # noqa: ARG001
+    return {"status": "ok", "coverage_enabled": True, **_about_data(control)}
+
+
+def _about_data(control: Control) -> JsonObject:
+    return {"data_dir": control.data_folder, "coverage_files": control.count_data_files()}
 
 
 VIEWS = {

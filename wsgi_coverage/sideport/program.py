@@ -19,11 +19,12 @@ import socket
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import children
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.control import Control
 from wsgi_coverage.errors import SettingsError, WsgiCoverageError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.sideport import server as sideport
-from wsgi_coverage.sideport.app import ProgramControl, SideApp
+from wsgi_coverage.sideport.app import NO_PHASES, SideApp
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -64,7 +65,7 @@ def serve(
 def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: JsonObject) -> None:
     global _served
     settings = settings.having("side port", url_prefix=settings_module.URL_PREFIX)
-    control = ProgramControl(worker, settings)
+    control = Control(worker, settings, NO_PHASES)
 
     def tidy() -> None:
         with contextlib.suppress(WsgiCoverageError, OSError):
