@@ -111,8 +111,7 @@ def combine(
             union.write()
             stamp.put_fingerprints(draft, fingerprints)
             out.files = len(union.files)
-            draft.chmod(mode)
-            draft.replace(target)
+            own_files.put_in_place(draft, target, mode)
     return out
 
 

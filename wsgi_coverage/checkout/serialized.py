@@ -56,7 +56,7 @@ def write(serialized: bytes, target: Path) -> None:
                 connection.set_authorizer(partial(_authorize, end))
                 connection.set_progress_handler(lambda: time.thread_time() > end, database.STEPS)
                 connection.executescript(script).close()
-            draft.replace(target)
+            own_files.put_in_place(draft, target)
     except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
         if is_disk_full(error):
             raise DiskFullError(f"no room on the disk for {target}: it is as it was") from error

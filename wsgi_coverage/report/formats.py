@@ -30,7 +30,7 @@ from wsgi_coverage.report.offloading import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_meta
 from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.store.workspace import BUILDING, working_on, workplace
-from wsgi_coverage.system.own_files import create, make_folder, restrict
+from wsgi_coverage.system.own_files import create, make_folder, put_in_place, restrict
 
 JSON = "coverage.json"
 XML = "coverage.xml"
@@ -127,7 +127,7 @@ def render(folder: Path, name: str) -> None:
                     REPORTERS[name](cov, str(made))
                 except NothingToReport as error:
                     raise FileNotFoundError(str(error)) from error
-        made.replace(folder / name)
+        put_in_place(made, folder / name)
 
 
 def render_page(folder: Path, name: str) -> None:
@@ -144,7 +144,7 @@ def render_page(folder: Path, name: str) -> None:
         restrict(work)
         make_folder(folder / HTML)
         for made in work.iterdir():
-            made.replace(folder / HTML / made.name)
+            put_in_place(made, folder / HTML / made.name)
 
 
 def call_for(folder: Path, function: Callable[[], T]) -> T:

@@ -82,7 +82,7 @@ class Listener:
             if answers:
                 self._socket.listen(BACKLOG)
                 # Only now: a caller takes one that is bound and does not listen yet for dead.
-                unready.rename(self._path)
+                own_files.put_in_place(unready, self._path)
         except OSError:
             unready.unlink(missing_ok=True)
             self.close()

@@ -5,7 +5,8 @@ here has its mode from the first moment. Folders that are there already keep the
 
 A file that takes a path's place is written under another name beside it and renamed: who reads
 sees the old content or the new. What takes long, or needs other files beside it, is made in a
-working folder instead (wsgi_coverage.store.workspace), and renamed from there.
+working folder instead (wsgi_coverage.store.workspace), and renamed from there. All of these
+renamings are `put_in_place`.
 
 Concurrency: functions without state; two may make the same folder at once.
 """
@@ -97,6 +98,22 @@ def replacing(path: Path, mode: int = FILE) -> Iterator[Path]:
         temporary.chmod(mode)
 
 
+def put_in_place(made: Path, path: Path, mode: int | None = None) -> None:
+    """Rename a file that is whole, or a socket, in one step to a path, whatever has that name.
+
+    Args:
+        made: the file, on the same disk.
+        path: that it has then; a link is replaced, too.
+        mode: that it gets before; None: it keeps its own.
+
+    Raises:
+        OSError: it cannot be renamed; what was at the path stays.
+    """
+    if mode is not None:
+        made.chmod(mode)
+    os.replace(made, path)  # noqa: PTH105  of thousands
+
+
 def link(source: Path | str, target: Path | str) -> None:
     """Give a file a second name, in the place of what has that name; without hard links, a copy.
 
@@ -123,7 +140,7 @@ def _beside(path: Path) -> Iterator[Path]:
     temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
     try:
         yield temporary
-        os.replace(temporary, path)  # noqa: PTH105  of thousands
+        put_in_place(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()

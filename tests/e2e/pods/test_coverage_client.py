@@ -257,10 +257,10 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(
     path = Path(client.collect_coverage_from_pod(NAME, "e2e"))
     before = path.read_bytes()
 
-    def full(self: Path, target: Path) -> None:
+    def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
 
     with pytest.raises(DiskFullError, match="no room on the disk"):
         client.collect_coverage_from_pod(NAME, "e2e")

@@ -98,6 +98,20 @@ def test_no_file_takes_a_folder_s_place(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_what_is_whole_takes_the_place_of_what_had_the_name(tmp_path: Path) -> None:
+    made, taken, elsewhere = (tmp_path / name for name in ("made", "taken", "elsewhere"))
+    elsewhere.write_text("former")
+    taken.symlink_to(elsewhere)
+    for given, expected in ((None, 0o600), (0o640, 0o640)):
+        own_files.write(made, "content")
+
+        own_files.put_in_place(made, taken, given)
+
+        assert (taken.read_text(), mode(taken), taken.is_symlink()) == ("content", expected, False)
+    assert elsewhere.read_text() == "former"
+    assert not made.exists()
+
+
 def test_a_second_name_takes_the_place_of_what_had_it(tmp_path: Path) -> None:
     source, free, taken = (tmp_path / name for name in ("source", "free", "taken"))
     source.write_text("content")
