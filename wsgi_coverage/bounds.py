@@ -7,6 +7,7 @@ from __future__ import annotations
 
 WAIT = 5.0  # seconds to wait for all workers, unless a request says otherwise
 MAX_WAIT = 300.0  # seconds
+MAX_PORT = 65_535
 
 
 def number(raw: object, lowest: float, highest: float, unit: str = "") -> float:

@@ -434,9 +434,10 @@ def _address(text: str, usual: int) -> tuple[str, int]:
     if text.endswith("]") or not colon:  # an IPv6 address without a port, or a name
         host, port = text, str(usual)
     host = host.strip("[]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("must name a host and a port from 1 to 65535, as redis://host:6379/0")
-    return host, int(port)
+    with contextlib.suppress(ValueError):
+        if host:
+            return host, bounds.whole_number(port, 1, bounds.MAX_PORT)
+    raise ValueError("must name a host and a port from 1 to 65535, as redis://host:6379/0")
 
 
 def _namespace(raw: object) -> str:

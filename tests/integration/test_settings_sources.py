@@ -67,6 +67,7 @@ WRONG = [
     ("store", "redis://"),
     ("store", "redis://localhost:0"),
     ("store", "redis://localhost:port"),
+    ("store", "redis://localhost:٦٣٧٩"),
     ("store", "redis://localhost/zero"),
     ("store", "redis://localhost,other"),
     ("store", "redis+sentinel://localhost"),

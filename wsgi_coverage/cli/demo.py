@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from wsgi_coverage.bounds import MAX_PORT
 from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.demo import run as demo_run
 
@@ -29,7 +30,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--port",
-        type=whole_number(0, 65_535),
+        type=whole_number(0, MAX_PORT),
         metavar="N",
         help="where to serve on 127.0.0.1; 0 takes any free port (default: 8000 if it is free)",
     )

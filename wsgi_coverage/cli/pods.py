@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from wsgi_coverage.bounds import MAX_PORT
 from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.client.errors import BadAddressError
 from wsgi_coverage.client.pods import forwarded
@@ -43,7 +44,7 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     )
     group.add_argument(
         "--container-port",
-        type=whole_number(1, 65_535, "port"),
+        type=whole_number(1, MAX_PORT, "port"),
         default=SIDE_PORT,
         metavar="N",
         help=f"the port in the pod (default: {SIDE_PORT}, the side port)",

@@ -123,7 +123,7 @@ def _port(given: str | None) -> int:
         return SIDE_PORT
     raw = raw.strip()
     try:
-        return bounds.whole_number(raw, 0, 65_535)
+        return bounds.whole_number(raw, 0, bounds.MAX_PORT)
     except ValueError as error:
         raise SettingsError(f"{source} {error}, got {raw!r}") from None
 

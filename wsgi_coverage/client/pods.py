@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+from wsgi_coverage.bounds import MAX_PORT
 from wsgi_coverage.client.cluster import Cluster, Forward, PodError, Which
 from wsgi_coverage.client.errors import BadAddressError, ClientError, UnreachableError
 from wsgi_coverage.client.kubectl import Kubectl
@@ -64,8 +65,8 @@ def forwarded(
         MissingExtraError: the ``kubernetes`` package is not installed.
     """
     which = parse(selector, namespace)
-    if not 1 <= container_port <= 65535:
-        raise BadAddressError(f"a container's port must be 1 to 65535, got {container_port}")
+    if not 1 <= container_port <= MAX_PORT:
+        raise BadAddressError(f"a container's port must be 1 to {MAX_PORT}, got {container_port}")
     cluster = connect(namespace, how, timeout)
     names = running(cluster, which, passed_over)[: None if all_matching else 1]
     with contextlib.ExitStack() as forwards:
