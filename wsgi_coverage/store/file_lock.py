@@ -5,6 +5,10 @@ system releases it when its process ends. filelock, which does the same and more
 where there are none: its at-fork and audit hooks have threads of the application that fork at once
 fail with a RuntimeError (tests/e2e/test_memory.py).
 
+The loop of `locked` does the waiting, because it has to give signs of life meanwhile. filelock
+3.16, the oldest that is supported, calls nothing while it waits: the `cancel_check` that newer
+releases call is not there.
+
 Concurrency: a lock is held by one thread of one process. Threads of one process are told apart by
 `_held`, whose changes are single steps of the interpreter; a fork's process id is another's.
 """
