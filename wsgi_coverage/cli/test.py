@@ -51,7 +51,7 @@ installed; all processes that it starts are measured.
 """
 
 
-class _Stop:
+class _NotedSignal:
     """A signal that came; nobody is told by an exception, so that nothing is left half-way."""
 
     number: int | None = None
@@ -177,7 +177,7 @@ def _serve_and_test(
     command: list[str],
     env: dict[str, str],
     folder: Path,
-    stop: _Stop,
+    stop: _NotedSignal,
 ) -> tuple[int | None, bool]:
     """The command's exit code (None: it was not run), and whether the server did what it has to."""
     if is_listened_at(arguments.url):
@@ -200,7 +200,7 @@ def _serve_and_test(
         is_well = False
         _say(f"{error}; {server.last_lines()}")
     finally:
-        hurry = _Stop()
+        hurry = _NotedSignal()
         with _noting(hurry):
             is_in_order = server.end(timeout=arguments.timeout, hurried=hurry)
     stop.number = stop.number or hurry.number
@@ -213,7 +213,7 @@ def _serve_and_test(
     return (128 + stop.number if stop.number is not None else code), is_well
 
 
-def _run(command: Sequence[str], stop: _Stop) -> int:
+def _run(command: Sequence[str], stop: _NotedSignal) -> int:
     """Run the tests; return their exit code as a shell has it."""
     try:
         process = subprocess.Popen(command)
@@ -258,14 +258,14 @@ def _verdict(code: int, outcome: Outcome, *, is_well: bool) -> int:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[_Stop]:
-    stop = _Stop()
+def _signals() -> Iterator[_NotedSignal]:
+    stop = _NotedSignal()
     with _noting(stop):
         yield stop
 
 
 @contextlib.contextmanager
-def _noting(stop: _Stop) -> Iterator[None]:
+def _noting(stop: _NotedSignal) -> Iterator[None]:
     heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
     before = {number: signal.signal(number, stop.note) for number in heeded}
     try:

@@ -80,7 +80,7 @@ def run(port: int | None, workers: int) -> int:
     return 0
 
 
-class _Stop:
+class _SignalPipe:
     """Whether a signal has come."""
 
     def __init__(self, pipe: int) -> None:
@@ -100,7 +100,7 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[_Stop]:
+def _signals() -> Iterator[_SignalPipe]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
@@ -111,7 +111,7 @@ def _signals() -> Iterator[_Stop]:
     heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
     before = {number: signal.signal(number, note) for number in heeded}
     try:
-        yield _Stop(reading)
+        yield _SignalPipe(reading)
     finally:
         for number, former in before.items():
             signal.signal(number, former)
@@ -119,7 +119,7 @@ def _signals() -> Iterator[_Stop]:
         os.close(writing)
 
 
-def _visit(server: ShopServer, stop: _Stop) -> None:
+def _visit(server: ShopServer, stop: _SignalPipe) -> None:
     """Wait for the shop, send the requests, refresh, and print the findings."""
     _await(server, stop)
     for made in drive(server.address):
@@ -133,7 +133,7 @@ def _visit(server: ShopServer, stop: _Stop) -> None:
     print("\n".join(_findings(server.address, report, files, functions)), flush=True)
 
 
-def _await(server: ShopServer, stop: _Stop) -> None:
+def _await(server: ShopServer, stop: _SignalPipe) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not server.has_ended() and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def _await(server: ShopServer, stop: _Stop) -> None:
     raise RuntimeError("the server does not answer; the end of its log:")
 
 
-def _wait(server: ShopServer, stop: _Stop) -> None:
+def _wait(server: ShopServer, stop: _SignalPipe) -> None:
     while not server.has_ended():
         stop.check(1.0)
     raise RuntimeError("the server has ended by itself; the end of its log:")

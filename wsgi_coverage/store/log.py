@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills who takes too much
 Known = dict[Record, set[int]]  # by a record without numbers
 
 
-class _Read(NamedTuple):
+class _LogRead(NamedTuple):
     """What this process has read of one plane's file."""
 
     head: bytes  # tells the file from one that has come in its place
@@ -54,7 +54,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._planes: dict[str, _Read] = {}
+        self._planes: dict[str, _LogRead] = {}
 
     def append(self, plane: str, found: Known) -> bool:
         """Append records that are not there yet; tell whether there were any.
@@ -106,7 +106,7 @@ class Log:
         size, head = os.fstat(file.fileno()).st_size, os.pread(file.fileno(), HEAD, 0)
         read = self._planes.get(plane)
         if read is None or read.head != head or size < read.end:  # it was made anew
-            read = _Read(head, 0, {})
+            read = _LogRead(head, 0, {})
         if size > read.end:
             raw = os.pread(file.fileno(), size - read.end, read.end)
             whole = raw[: raw.rfind(b"\n") + 1]

@@ -96,7 +96,7 @@ class _Claim(NamedTuple):
     place: Place
 
 
-class _Read(NamedTuple):
+class _IndexRead(NamedTuple):
     """How far the index has been read, and the place of the next source."""
 
     end: int  # bytes
@@ -127,7 +127,7 @@ class Memory:
     def __init__(self, folder: Path, *, make: bool = True) -> None:
         self.folder = folder
         self.user: int = os.geteuid()
-        self._read = _Read(0, 0, 0, 1)
+        self._read = _IndexRead(0, 0, 0, 1)
         self._known: dict[tuple[str, str], _Claim] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
@@ -665,7 +665,7 @@ def _parsed(line: bytes) -> tuple[str, str, int] | None:
     return None
 
 
-def _following(read: _Read, room: int) -> tuple[Place, _Read]:
+def _following(read: _IndexRead, room: int) -> tuple[Place, _IndexRead]:
     """The place of the source that is claimed next, and of the one after it."""
     if room > CHUNK:  # a chunk of its own; the one that is being filled goes on
         return Place(read.chunks, 0, room), read._replace(chunks=read.chunks + 1)
