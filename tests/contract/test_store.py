@@ -47,6 +47,11 @@ def data_file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def publish(store: Store, worker_id: str, data_file: Path, *, epoch: int) -> None:
+    with store.publishing(worker_id, epoch=epoch) as path:
+        shutil.copyfile(data_file, path)
+
+
 def lines_of(path: Path) -> set[int]:
     data = coverage.CoverageData(str(path))
     data.read()
@@ -65,7 +70,7 @@ def test_nothing_is_published_at_first(store: Store) -> None:
 
 
 def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Path]) -> None:
-    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert lines_in(store) == [{1, 2}]
 
@@ -73,8 +78,8 @@ def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Pa
 def test_publishing_again_replaces_what_the_same_worker_published(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
-    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert lines_in(store) == [{1, 2}]
 
@@ -82,28 +87,18 @@ def test_publishing_again_replaces_what_the_same_worker_published(
 def test_workers_do_not_touch_each_others_data(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
-    store.publish("host.1.bb", data_file(2), epoch=store.epoch())
-    store.publish("other.1.aa", data_file(3), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.bb", data_file(2), epoch=store.epoch())
+    publish(store, "other.1.aa", data_file(3), epoch=store.epoch())
 
     assert sorted(map(sorted, lines_in(store))) == [[1], [2], [3]]
-
-
-def test_the_private_file_may_change_after_it_is_published(
-    store: Store, data_file: Callable[..., Path]
-) -> None:
-    source = data_file(1)
-    store.publish("host.1.aa", source, epoch=store.epoch())
-    source.write_bytes(b"changed")
-
-    assert lines_in(store) == [{1}]
 
 
 def test_withdrawing_takes_one_workers_data_away(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
-    store.publish("host.2.bb", data_file(2), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.2.bb", data_file(2), epoch=store.epoch())
 
     store.withdraw("host.1.aa")
     store.withdraw("host.1.aa")
@@ -113,7 +108,7 @@ def test_withdrawing_takes_one_workers_data_away(
 
 def test_erasing_takes_all_data_away(store: Store, data_file: Callable[..., Path]) -> None:
     for number in (1, 2, 3):
-        store.publish(f"host.{number}.aa", data_file(number), epoch=store.epoch())
+        publish(store, f"host.{number}.aa", data_file(number), epoch=store.epoch())
 
     store.erase()
 
@@ -142,30 +137,30 @@ NO_ROOM = {
 def test_a_full_disk_leaves_what_was_published(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     files = [*Path(store.describe()).iterdir()]
     more = data_file(1, 2)
 
     with monkeypatch.context() as patch:
         patch.setattr(*NO_ROOM[where])
         with pytest.raises(DiskFullError):
-            store.publish("host.1.aa", more, epoch=store.epoch())
+            publish(store, "host.1.aa", more, epoch=store.epoch())
 
     assert {*files, more} >= {*Path(store.describe()).iterdir()}
     assert lines_in(store) == [{1}]
-    store.publish("host.1.aa", data_file(1, 2), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1, 2), epoch=store.epoch())
     assert lines_in(store) == [{1, 2}]
 
 
 def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., Path]) -> None:
     small, large = data_file(1), data_file(*range(1, 3000))
-    store.publish("host.1.aa", small, epoch=store.epoch())
+    publish(store, "host.1.aa", small, epoch=store.epoch())
     done = threading.Event()
 
     def publish_all_the_time() -> None:
         while not done.is_set():
-            store.publish("host.1.aa", large, epoch=store.epoch())
-            store.publish("host.1.aa", small, epoch=store.epoch())
+            publish(store, "host.1.aa", large, epoch=store.epoch())
+            publish(store, "host.1.aa", small, epoch=store.epoch())
 
     writer = threading.Thread(target=publish_all_the_time)
     writer.start()
@@ -181,13 +176,13 @@ def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., 
 def test_a_new_epoch_hides_what_was_published_before(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
 
     epoch = store.begin_epoch()
 
     assert epoch == store.epoch() == 1
     assert lines_in(store) == []
-    store.publish("host.1.aa", data_file(2), epoch=epoch)
+    publish(store, "host.1.aa", data_file(2), epoch=epoch)
     assert lines_in(store) == [{2}]
 
 
@@ -197,7 +192,7 @@ def test_a_worker_that_missed_a_new_epoch_publishes_where_nobody_reads(
     missed = store.epoch()
     store.begin_epoch()
 
-    store.publish("host.1.aa", data_file(1), epoch=missed)
+    publish(store, "host.1.aa", data_file(1), epoch=missed)
 
     assert lines_in(store) == []
 
@@ -206,7 +201,7 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.begin_epoch()
-    store.publish("host.1.aa", data_file(1), epoch=1)
+    publish(store, "host.1.aa", data_file(1), epoch=1)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
@@ -221,7 +216,7 @@ def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     for number in range(1, 6):
-        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+        publish(store, f"host.{number}.aa", data_file(number), epoch=0)
 
     store.fold(live=["host.5.aa"], union=write_union)
 
@@ -230,7 +225,7 @@ def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
 
 def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[..., Path]) -> None:
     for number in range(1, 4):
-        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+        publish(store, f"host.{number}.aa", data_file(number), epoch=0)
         store.fold(live=[], union=write_union)
 
     store.fold(live=[], union=write_union)
@@ -242,7 +237,7 @@ def test_folding_that_is_interrupted_loses_nothing(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 4):
-        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+        publish(store, f"host.{number}.aa", data_file(number), epoch=0)
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -264,9 +259,9 @@ def test_folding_leaves_alone_what_the_union_cannot_hold(
     data = coverage.CoverageData(str(other))
     data.add_arcs({SOURCE: [(-1, 7), (7, -1)]})
     data.close()
-    store.publish("host.1.aa", data_file(1), epoch=0)
-    store.publish("host.2.aa", data_file(2), epoch=0)
-    store.publish("host.3.aa", other, epoch=0)
+    publish(store, "host.1.aa", data_file(1), epoch=0)
+    publish(store, "host.2.aa", data_file(2), epoch=0)
+    publish(store, "host.3.aa", other, epoch=0)
 
     store.fold(live=[], union=write_union)
 
@@ -279,7 +274,7 @@ def test_folding_keeps_versions_of_a_source_apart(
     for number, version in enumerate(["old", "new", "old", "new"], start=1):
         source = data_file(number)
         stamp.put_fingerprints(source, {SOURCE: version})
-        store.publish(f"host.{number}.aa", source, epoch=0)
+        publish(store, f"host.{number}.aa", source, epoch=0)
 
     store.fold(live=[], union=write_union)
 
@@ -308,7 +303,7 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
     for each in range(number):
         source = data_file(each + 1)
         stamp.put_fingerprints(source, {SOURCE: f"version {each}"})
-        store.publish(f"host.{each}.aa", source, epoch=0)
+        publish(store, f"host.{each}.aa", source, epoch=0)
     monkeypatch.setattr(regular_files, "load", counted)
 
     store.fold(live=[], union=write_union)
@@ -325,7 +320,7 @@ def test_what_nobody_measures_the_mode_of_any_more_is_folded_too(
         data = coverage.CoverageData(str(source))
         data.add_arcs({SOURCE: [(-1, number), (number, -1)]})
         data.close()
-        store.publish(f"host.{number}.aa", source, epoch=0)
+        publish(store, f"host.{number}.aa", source, epoch=0)
 
     store.fold(live=[], union=write_union)
 
@@ -341,7 +336,7 @@ def test_a_file_that_goes_with_several_others_goes_with_the_first(
     ):
         source = data_file(number)
         stamp.put_fingerprints(source, versions)
-        store.publish(f"host.{number}.aa", source, epoch=0)
+        publish(store, f"host.{number}.aa", source, epoch=0)
 
     store.fold(live=[], union=write_union)
 
@@ -351,7 +346,7 @@ def test_a_file_that_goes_with_several_others_goes_with_the_first(
 def test_what_is_no_file_is_named_for_a_report_to_set_it_aside(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=0)
+    publish(store, "host.1.aa", data_file(1), epoch=0)
     pipe = Path(store.describe()) / ".coverage.pipe"
     os.mkfifo(pipe)
     store.begin_epoch()
@@ -365,11 +360,11 @@ def test_what_is_published_anew_while_it_is_folded_stays(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     for number in range(1, 4):
-        store.publish(f"host.{number}.aa", data_file(number), epoch=0)
+        publish(store, f"host.{number}.aa", data_file(number), epoch=0)
 
     def meanwhile(paths: Sequence[Path], target: Path) -> Sequence[Path]:
         used = write_union(paths, target)
-        store.publish("host.1.aa", data_file(1, 7), epoch=0)
+        publish(store, "host.1.aa", data_file(1, 7), epoch=0)
         return used
 
     store.fold(live=[], union=meanwhile)
@@ -383,10 +378,10 @@ def test_folding_leaves_alone_what_another_host_has_published(
     """Which of its workers live is not known here."""
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "other")
-        store.publish("other.1.aa", data_file(1), epoch=0)
-        store.publish("other.2.bb", data_file(2), epoch=0)
-    store.publish("host.3.cc", data_file(3), epoch=0)
-    store.publish("host.4.dd", data_file(4), epoch=0)
+        publish(store, "other.1.aa", data_file(1), epoch=0)
+        publish(store, "other.2.bb", data_file(2), epoch=0)
+    publish(store, "host.3.cc", data_file(3), epoch=0)
+    publish(store, "host.4.dd", data_file(4), epoch=0)
 
     store.fold(live=[], union=write_union)
 
@@ -396,8 +391,8 @@ def test_folding_leaves_alone_what_another_host_has_published(
 def test_folding_drops_what_was_reset_away(
     store: Store, data_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=0)
-    store.publish("host.2.aa", data_file(2), epoch=0)
+    publish(store, "host.1.aa", data_file(1), epoch=0)
+    publish(store, "host.2.aa", data_file(2), epoch=0)
     store.begin_epoch()
 
     store.fold(live=[], union=write_union)
@@ -443,9 +438,9 @@ def test_pauses_leave_the_epoch_as_it_is(store: Store) -> None:
 def test_what_ran_before_a_collection_counts_until_it_has_ended(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
-    store.publish("host.2.bb", data_file(2), epoch=epoch)
+    publish(store, "host.2.bb", data_file(2), epoch=epoch)
 
     assert sorted(map(sorted, lines_in(store))) == [[1], [2]]
     assert [lines_of(path) for path in store.published(before=epoch)] == [{1}]
@@ -460,9 +455,9 @@ def test_what_ran_before_a_collection_counts_until_it_has_ended(
 def test_what_was_collected_is_discarded_and_nothing_else(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
-    store.publish("host.2.bb", data_file(2), epoch=epoch)
+    publish(store, "host.2.bb", data_file(2), epoch=epoch)
 
     store.discard(store.published(before=epoch))
 
@@ -472,9 +467,9 @@ def test_what_was_collected_is_discarded_and_nothing_else(
 def test_a_collection_that_failed_leaves_all_to_the_next_one(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     first = store.begin_epoch(collecting=True)
-    store.publish("host.2.bb", data_file(2), epoch=first)
+    publish(store, "host.2.bb", data_file(2), epoch=first)
 
     second = store.begin_epoch(collecting=True)
 
@@ -484,7 +479,7 @@ def test_a_collection_that_failed_leaves_all_to_the_next_one(
 def test_a_reset_hides_what_a_failed_collection_left(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     store.begin_epoch(collecting=True)
 
     store.begin_epoch()
@@ -495,9 +490,9 @@ def test_a_reset_hides_what_a_failed_collection_left(
 def test_nothing_is_folded_while_somebody_collects_and_all_of_it_counts(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
-    store.publish("host.1.aa", data_file(1), epoch=store.epoch())
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
-    store.publish("host.2.bb", data_file(2), epoch=epoch)
+    publish(store, "host.2.bb", data_file(2), epoch=epoch)
 
     store.fold(live=[], union=write_union)
 
@@ -517,8 +512,8 @@ def test_a_union_that_fails_leaves_nothing_and_the_data_as_it_was(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     store.begin_epoch()
-    store.publish("host.1.a", data_file(1), epoch=1)
-    store.publish("host.2.b", data_file(2), epoch=1)
+    publish(store, "host.1.a", data_file(1), epoch=1)
+    publish(store, "host.2.b", data_file(2), epoch=1)
     before = sorted(Path(store.describe()).iterdir())
 
     def fail(_: Sequence[Path], target: Path) -> Sequence[Path]:

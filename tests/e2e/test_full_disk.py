@@ -154,6 +154,22 @@ def test_no_room_for_the_live_data_loses_nothing_either(routes, small, run):
     assert "Traceback" not in at.server.output
 
 
+@pytest.mark.parametrize("run", ["", "branch = true"], ids=["statements", "branches"])
+def test_the_last_process_saves_what_has_run_also_where_shared_memory_is_full(
+    project, routes, small, run
+):
+    at = small("private", run, workers=1, options=("--env", "WSGI_COVERAGE_AUTOSAVE_INTERVAL=600"))
+    at.server.get("/r0")
+    at.disk.fill()
+    at.server.get("/r1")
+
+    at.server.end()
+
+    assert project.saved(routes.FILE) == routes.of(["/r0", "/r1"])
+    assert [path for path in files_in(project.folder) if is_half_written(path)] == []
+    assert "no room" not in at.server.output
+
+
 def test_health_names_the_autosaves_that_found_no_room(small, until):
     at = small("project")
     at.server.get("/r0")

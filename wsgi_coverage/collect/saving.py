@@ -21,7 +21,6 @@ from wsgi_coverage.data.versions import VersionsOnDisk
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.workspace import workplace
 
 LOCK = "save.lock"  # in the private folder
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
@@ -109,17 +108,18 @@ def _save(memory: Memory, data_file: Path, static: str | None) -> None:
 def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | None) -> None:
     """Write what was read of memories, each to a data file of its own.
 
+    It is written on the disk that it is for: shared memory, with the private folder, may be full.
+
     Raises:
         DiskFullError, OSError: there is no room.
     """
     for reading in readings:
         for branch, name in enumerate(data_files_of(reading.id)):
-            with workplace(store.scratch) as scratch:
-                target = scratch / "data"
-                if _write(reading, target, static, branch=bool(branch)):
-                    store.publish(name, target, epoch=reading.epoch)
-                else:
-                    store.withdraw(name)
+            if _has_run(reading, branch=bool(branch)):
+                with store.publishing(name, epoch=reading.epoch) as target:
+                    _write(reading, target, static, branch=bool(branch))
+            else:
+                store.withdraw(name)
 
 
 def data_files_of(memory_id: str) -> tuple[str, str]:
@@ -151,8 +151,16 @@ def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: 
                 data.add_file_tracers({record.name: record.tracer})
 
 
-def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) -> bool:
-    """Write the lines, or the arcs, of a reading to a data file; False where there are none."""
+def _has_run(reading: Reading, *, branch: bool) -> bool:
+    """Tell whether a reading has any lines, or any arcs."""
+    records = (record for each in reading.records.values() for record in each)
+    if any(record.has_arcs == branch and record.numbers for record in records):
+        return True
+    return not branch and any(lines for _, lines in reading.executed())
+
+
+def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) -> None:
+    """Write the lines, or the arcs, of a reading to a data file."""
     union = DataUnion(target, branch=branch)
     versions: dict[str, str] = {}
     now = VersionsOnDisk(union.name)
@@ -168,17 +176,12 @@ def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) 
         versions[name] = version
         return True
 
-    has_run = False
     for claim, lines in reading.executed():
         if is_wanted(claim.name, claim.version):
             union.add_lines(claim.name, {} if branch else by_context(lines, static))
-            has_run |= bool(lines) and not branch
     for context, record in reading.in_contexts(static):
         if record.has_arcs == branch and is_wanted(record.name, record.version):
             union.add_record(record.name, context, record)
-            has_run |= bool(record.numbers)
-    if has_run:
-        union.write()
-        storable = {name: versions[name] for name in versions if is_storable(name)}
-        stamp.put_fingerprints(target, storable)
-    return has_run
+    union.write()
+    storable = {name: versions[name] for name in versions if is_storable(name)}
+    stamp.put_fingerprints(target, storable)

@@ -2,8 +2,8 @@
 
 The contract, checked for every store by tests/contract:
 
-- `publish` replaces a worker's data as one step: readers see the old or the new, never a half, and
-  publishing again never loses what another worker published.
+- `publishing` replaces a worker's data as one step: readers see the old or the new, never a half,
+  and to publish again never loses what another worker published.
 - `published` names only whole data files that no one will write to again; a reader may open them.
 - A new epoch hides all that was published in an older one, and all that will be: a worker that has
   not seen it yet publishes data that is ignored. A new epoch that a collection begins hides nothing
@@ -20,6 +20,7 @@ Concurrency: a store is called from several threads and processes at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -87,16 +88,19 @@ class Store(Protocol):
         """
         ...
 
-    def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
-        """Replace what this worker has published by a copy of the data file.
+    def publishing(self, worker_id: str, *, epoch: int) -> AbstractContextManager[Path]:
+        """A data file to be written, which replaces what this worker has published before.
 
         Args:
             worker_id: whose data it is.
-            data_file: is copied; not to be written to meanwhile.
             epoch: when its lines ran.
 
+        Returns:
+            An empty file that nobody sees before the end of the block.
+
         Raises:
-            DiskFullError: there is no room; what was published before is still there.
+            DiskFullError: there is no room. Then, and if the block raises, what was published
+                before is still there.
         """
         ...
 

@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import socket
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
@@ -74,11 +73,6 @@ class FilesStore:
     def folder(self) -> Path:
         """The folder where this process publishes; cache and snapshots are there by default."""
         return self._folder
-
-    @property
-    def scratch(self) -> Path:
-        """The folder for files that are being written."""
-        return self._fallback
 
     def epoch(self) -> int:
         """The current epoch, from the epoch file; 0 before the first reset."""
@@ -176,15 +170,17 @@ class FilesStore:
             standing = [now.epoch, now.oldest, pauses, now.begun_by]
             temporary.write_text(json.dumps(standing), encoding="utf-8")
 
-    def publish(self, worker_id: str, data_file: Path, *, epoch: int) -> None:
-        """Copy a data file into the folder, stamped and sealed, and rename it into place.
+    @contextlib.contextmanager
+    def publishing(self, worker_id: str, *, epoch: int) -> Iterator[Path]:
+        """A data file in the folder to be written, then stamped and sealed, and renamed into place.
 
         Raises:
-            StorageError: it cannot be written; what was published before is still there.
+            StorageError: it cannot be written. Then, and if the block raises, what was published
+                before is still there.
         """
         host = socket.gethostname()
         with self._replacing(self._path(worker_id)) as temporary:
-            shutil.copyfile(data_file, temporary)
+            yield temporary
             stamp.put(temporary, Stamp(worker_id=worker_id, host=host, epoch=epoch))
 
     @contextlib.contextmanager

@@ -14,11 +14,13 @@ def store(tmp_path: Path) -> FilesStore:
     return FilesStore(tmp_path / ".coverage", fallback=tmp_path / "private")
 
 
-def test_data_files_lie_where_coverage_combine_looks(store: FilesStore, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    coverage.CoverageData(str(source)).add_lines({"app.py": [1]})
+def publish(store: FilesStore) -> None:
+    with store.publishing("host.1.aa", epoch=0) as path:
+        coverage.CoverageData(str(path)).add_lines({"app.py": [1]})
 
-    store.publish("host.1.aa", source, epoch=0)
+
+def test_data_files_lie_where_coverage_combine_looks(store: FilesStore, tmp_path: Path) -> None:
+    publish(store)
 
     combined = coverage.Coverage(data_file=str(tmp_path / ".coverage"), config_file=False)
     combined.combine(strict=True)
@@ -26,10 +28,7 @@ def test_data_files_lie_where_coverage_combine_looks(store: FilesStore, tmp_path
 
 
 def test_published_files_are_for_the_own_user_only(store: FilesStore, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    coverage.CoverageData(str(source)).add_lines({"app.py": [1]})
-
-    store.publish("host.1.aa", source, epoch=0)
+    publish(store)
 
     assert (tmp_path / ".coverage.host.1.aa").stat().st_mode & 0o777 == 0o600
 
@@ -52,8 +51,13 @@ def test_erasing_leaves_foreign_files_alone(store: FilesStore, tmp_path: Path) -
 
 
 def test_a_failed_publish_leaves_no_temporary_file(store: FilesStore, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        store.publish("host.1.aa", tmp_path / "missing", epoch=0)
+    def fail() -> None:
+        with store.publishing("host.1.aa", epoch=0) as path:
+            path.write_bytes(b"a half")
+            raise ValueError("amid")
+
+    with pytest.raises(ValueError, match="amid"):
+        fail()
 
     assert list(tmp_path.iterdir()) == []
 
