@@ -4,7 +4,7 @@ The child is another Python (wsgi_coverage.offload.interpreter) that runs child_
 messages tell whether it succeeded; its exit code does not.
 
 Concurrency: a call belongs to one thread. The child ends when the call does, or the caller.
-`_last_place` is only ever replaced.
+`_last_place` and `_lost` are only ever replaced.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ Tick = Callable[[], object]
 
 
 _last_place: str | None = None  # where the process waits that this one has called last
+_lost: str | None = None  # what one that waited did instead of the last call, if it was not done
 
 
 class NoInterpreterError(Exception):
@@ -55,6 +56,10 @@ class NoInterpreterError(Exception):
 
 class _WrongInterpreterError(Exception):
     """The child has not said that it is this Python."""
+
+
+class _LostError(Exception):
+    """The process has said that it is this Python, and then neither a value nor an error."""
 
 
 def call(
@@ -67,6 +72,8 @@ def call(
     **keywords: Any,
 ) -> T:
     """Call a function in a child process.
+
+    Where one that waited is lost on the way, a child of this process does the call from its start.
 
     Args:
         function: of a module of this package; its arguments and its result are pickled.
@@ -82,6 +89,7 @@ def call(
         WsgiCoverageError: what the function raises of these.
         OSError: the system refused the child to open or to write a file; its error number.
     """
+    global _lost
     circumstances = _circumstances(plugins=plugins)
     place = _place(circumstances) if waits and not plugins else None
     _leave_last(place)
@@ -91,11 +99,30 @@ def call(
         greeting = WAKING if name == place else GREETING
         try:
             value: T = _call(start, job, tick=tick, greeting=greeting, silence=silence)
-            return value
         except _WrongInterpreterError as error:
             if name != place:
                 reasons.append(f"{name} {error}")
+        except _LostError as error:
+            if name != place:
+                raise _failure(str(error)) from error
+            end_waiting(name)
+            _lost = f"the process that waited to make reports {error}; a child took its place"
+            log.warning("%s", _lost)
+        else:
+            if name == place:
+                _lost = None
+            return value
     raise NoInterpreterError("; ".join(reasons) or "no interpreter was found")
+
+
+def _failure(what: str) -> BuildFailedError:
+    log.error("a child process that made a report %s", what)
+    return BuildFailedError(f"the process that made the report {what}; what was published stands")
+
+
+def lost() -> str | None:
+    """What the last process that waited did instead of a call, as a sentence; None: it was done."""
+    return _lost
 
 
 def begin(function: Callable[..., object], *arguments: Any) -> BegunCall:
@@ -340,10 +367,7 @@ class _Conversation:
         what += f"; it wrote: {last_words}" if last_words else ""
         if not self._greeted:
             return _WrongInterpreterError(what)
-        log.error("a child process that made a report %s", what)
-        return BuildFailedError(
-            f"the process that made the report {what}; what was published stands"
-        )
+        return _LostError(what)
 
 
 def _parsed(line: bytes) -> JsonObject | None:

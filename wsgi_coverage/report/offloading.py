@@ -97,7 +97,7 @@ def call_somewhere(
 
 
 def problem() -> str | None:
-    """Why large reports are made in this process, which slows requests down; None: they are not."""
+    """What is wrong with how large reports are made, as far as this process knows, if anything."""
     if not process.IS_POSSIBLE:
         why = "this system has no posix_spawn"
     elif _why_inside is not None:
@@ -105,7 +105,7 @@ def problem() -> str | None:
     elif not interpreter.candidates():
         why = "no interpreter was found"
     else:
-        return None
+        return child.lost()
     return (
         f"no child process can be started ({why}): large reports are made in the worker, whose "
         "requests are slower meanwhile"

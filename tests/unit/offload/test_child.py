@@ -2,6 +2,7 @@
 
 import colorsys
 import contextlib
+import json
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ import pytest
 from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, is_disk_full
 from wsgi_coverage.offload import child, child_main, interpreter, process, progress
+from wsgi_coverage.report import offloading
 from wsgi_coverage.store import private
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
@@ -645,8 +648,9 @@ def test_one_that_dies_is_replaced(waiting: Path, jobs: Any, when: str) -> None:
         os.kill(pid, signal.SIGKILL)
         assert has_ended(pid)
     else:
-        with pytest.raises(BuildFailedError, match="ended before it was done"):
+        with pytest.raises(BuildFailedError, match="was killed by SIGKILL"):  # another did so, too
             call(jobs.complain_and_die, signal.SIGKILL, waits=True)
+        assert "ended before it was done" in (child.lost() or "")
 
     again, _ = call(jobs.who, waits=True)
 
@@ -696,6 +700,51 @@ def test_another_program_that_listens_there_holds_nobody_up(
 
         assert call(jobs.print_and_return, waits=True) == "value"
         assert time.monotonic() - began < 5
+
+
+GREETING = json.dumps({"kind": "hello", "version": child_main.python_version()}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"no message\n", "sent an invalid message"),
+        (b"", "sent no message for 1 seconds"),
+        (None, "ended before it was done"),
+    ],
+)
+def test_one_that_is_lost_after_its_greeting_has_the_call_done_by_a_child_and_that_is_said(
+    waiting: Path,
+    jobs: Any,
+    caplog: pytest.LogCaptureFixture,
+    answer: bytes | None,
+    told: str,
+) -> None:
+    pid = one_that_waits(jobs)
+    [place] = sockets(waiting)
+    place.unlink()
+    assert has_ended(pid)
+    done = threading.Event()
+
+    def deceive(connected: socket.socket) -> None:
+        with connected:
+            connected.sendall(GREETING + (answer or b""))
+            if answer is not None:
+                done.wait(30)
+
+    with socket.socket(socket.AF_UNIX) as other, ThreadPoolExecutor(1) as pool:
+        other.bind(str(place))
+        other.listen()
+        pool.submit(lambda: deceive(other.accept()[0]))
+
+        value = call(jobs.print_and_return, waits=True, silence=1)
+        done.set()
+
+    assert value == "value"
+    assert told in (offloading.problem() or "")
+    assert [told in line for line in caplog.messages] == [True]
+    assert one_that_waits(jobs) == call(jobs.who, waits=True)[0]
+    assert offloading.problem() is None
 
 
 def test_one_that_cannot_fork_does_not_wait_and_its_value_counts(waiting: Path, jobs: Any) -> None:
