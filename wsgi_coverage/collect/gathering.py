@@ -181,7 +181,9 @@ def _described(worker: Worker, mine: WorkerState, verb: str) -> WorkerState:
 
 
 def _state_of(answer: JsonObject) -> WorkerState:
-    answered = bool(answer["answered"])
+    """A state from an answer; one that is no worker's, of another program, is none."""
+    is_known = isinstance(answer.get("state"), str) and isinstance(answer.get("fresh"), bool)
+    answered = bool(answer["answered"]) and is_known
     return WorkerState(
         id=answer["id"],
         host=answer["host"],

@@ -101,8 +101,8 @@ class Listener:
             connection, _ = self._socket.accept()
         except TimeoutError:
             return False
-        with connection, contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            connection.settimeout(SEND_TIMEOUT)
+        bad = OSError, ValueError, TypeError, KeyError, RecursionError
+        with connection, contextlib.suppress(*bad):
             verb = json.loads(_read_line(connection))["verb"]
             connection.sendall(json.dumps(answer(verb)).encode() + b"\n")
         return True
@@ -283,9 +283,12 @@ def _receive(connection: socket.socket, received: bytearray) -> bool:
 
 
 def _join(entry: JsonObject, received: bytearray) -> None:
-    try:
-        entry.update(json.loads(received), answered=True)
-    except ValueError:
+    answer = None
+    with contextlib.suppress(ValueError, RecursionError):
+        answer = json.loads(received)
+    if isinstance(answer, dict):
+        entry.update({**answer, **entry}, answered=True)
+    else:
         entry["died"] = not received  # hung up without a word: it ended while it was asked
 
 
@@ -322,7 +325,9 @@ def sweep_dead(folder: Path) -> None:
 
 def _read_line(connection: socket.socket) -> bytes:
     received = bytearray()
+    deadline = time.monotonic() + SEND_TIMEOUT
     while not received.endswith(b"\n") and len(received) <= MAX_LINE:
+        connection.settimeout(max(deadline - time.monotonic(), 0.01))
         chunk = connection.recv(4096)
         if not chunk:
             break

@@ -58,6 +58,24 @@ tell(
     assert told["fresh"] == 2
 
 
+def test_another_program_that_answers_at_a_worker_s_socket_is_named_as_silent(
+    measure: Measure,
+) -> None:
+    told = measure(
+        """
+from wsgi_coverage.store.channel import Listener
+worker = forks.start()
+other = Listener(worker.private, {"id": "other", "host": worker.host, "pid": 1})
+threading.Thread(target=other.serve, args=(30, lambda verb: {"said": verb})).start()
+gathering = worker.ask_all("publish", wait=30)
+other.close()
+tell(states=[(each.pid, each.state, each.fresh) for each in gathering.workers if each.pid == 1])
+"""
+    )
+
+    assert told["states"] == [[1, "silent", False]]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="a worker has a thread there")
 def test_a_worker_that_begins_to_serve_while_others_are_asked_is_up_to_date(
     measure: Measure,

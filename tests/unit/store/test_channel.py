@@ -238,7 +238,10 @@ def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(folder: Path) 
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("line", [b"", b"\n", b"no json\n", b"[]\n", b'{"verb": 1', b"x" * 70_000])
+NO_CALL = [b"", b"\n", b"no json\n", b"[]\n", b'{"verb": 1', b"x" * 70_000, b"[" * 60_000 + b"\n"]
+
+
+@pytest.mark.parametrize("line", NO_CALL)
 def test_garbage_on_the_socket_harms_nobody(folder: Path, start: Start, line: bytes) -> None:
     start("a", lambda verb: {"verb": verb})
     (path,) = folder.glob("*.socket")
@@ -249,6 +252,60 @@ def test_garbage_on_the_socket_harms_nobody(folder: Path, start: Start, line: by
         with contextlib.suppress(BrokenPipeError):
             connection.sendall(line)
 
+    assert [each["answered"] for each in call_all(folder, "status", wait=10)] == [True]
+
+
+@pytest.mark.parametrize("answer", [b"no json\n", b"[1]\n", b'"x"\n', b"[" * 60_000 + b"\n"])
+def test_an_answer_that_is_none_is_no_answer(folder: Path, answer: bytes) -> None:
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+
+    def say() -> None:
+        connection, _ = listener._socket.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=say)
+    thread.start()
+
+    answers = call_all(folder, "status", wait=10)
+
+    thread.join(10)
+    listener.close()
+    assert [(each["id"], each["answered"]) for each in answers] == [("a", False)]
+
+
+def test_an_answer_does_not_change_whose_it_is(folder: Path, start: Start) -> None:
+    start("a", lambda verb: {"id": ["b"], "pid": "x", "verb": verb})
+
+    [answer] = call_all(folder, "status", wait=10)
+
+    assert (answer["id"], answer["pid"], answer["verb"]) == ("a", 1, "status")
+
+
+def test_who_sends_a_call_byte_by_byte_holds_a_worker_up_for_a_bounded_time(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsgi_coverage.store.channel.SEND_TIMEOUT", 0.5)
+    start("a", lambda verb: {})
+    (path,) = folder.glob("*.socket")
+    done = threading.Event()
+
+    def drip() -> None:
+        with socket.socket(socket.AF_UNIX) as connection, address_of(path) as address:
+            connection.connect(address)
+            with contextlib.suppress(OSError):
+                while not done.wait(0.1):
+                    connection.sendall(b" ")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    thread.join(10)
+    has_ended = not thread.is_alive()
+    done.set()
+    thread.join(10)
+
+    assert has_ended
     assert [each["answered"] for each in call_all(folder, "status", wait=10)] == [True]
 
 
