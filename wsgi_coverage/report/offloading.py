@@ -85,11 +85,13 @@ def call_somewhere(
         try:
             result = child.call(function, tick=tick, plugins=plugins, waits=True)
         except child.NoInterpreterError as error:
-            _why_inside = str(error)
-            log.warning(
-                "a large report is made in the worker, because no child process can be started: %s",
-                error,
-            )
+            before, _why_inside = _why_inside, str(error)
+            if before != _why_inside:
+                log.warning(
+                    "large reports are made in the worker, because no child process can be "
+                    "started: %s",
+                    error,
+                )
         else:
             _why_inside = None
             return result

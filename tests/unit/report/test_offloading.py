@@ -141,6 +141,17 @@ def test_without_a_python_to_start_it_is_built_here_and_that_is_said(
     assert "/nowhere/python does not start" in (offloading.problem() or "")
 
 
+def test_why_reports_are_built_here_is_logged_once_for_each_reason(
+    somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reason in ["/one/python", "/one/python", "/two/python", "/two/python"]:
+        monkeypatch.setattr(interpreter, "candidates", lambda reason=reason: [reason])
+        somewhere(build, size=offloading.LARGE)
+
+    assert ["/one/python" in line for line in caplog.messages] == [True, False]
+    assert "/two/python does not start" in (offloading.problem() or "")
+
+
 def test_a_python_that_is_found_again_is_no_problem_any_more(
     builds: Any, somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
