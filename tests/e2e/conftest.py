@@ -6,6 +6,7 @@ Nothing is measured in this process.
 from __future__ import annotations
 
 import importlib.util
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,18 @@ def project(tmp_path: Path) -> Iterator[Any]:
     project = servers.Project(tmp_path)
     yield project
     project.close()
+
+
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    """A port that is bound and does not listen: nobody but a server that is told gets it.
+
+    An exec closes a side port for a moment, in which another test may be given its number.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture

@@ -379,9 +379,11 @@ class Project:
         """gunicorn, run by `wsgi-coverage run`."""
         return self.serve_measured("-m", "gunicorn", *GUNICORN, *arguments, env=env)
 
-    def run_measured(self, *command: str, env: Mapping[str, str] | None = None) -> Server:
+    def run_measured(
+        self, *command: str, port: int = 0, env: Mapping[str, str] | None = None
+    ) -> Server:
         """A program run by `wsgi-coverage run`: a client for its side port."""
-        program = self.start("-m", "wsgi_coverage", "run", "--port", "0", *command, env=env)
+        program = self.start("-m", "wsgi_coverage", "run", "--port", str(port), *command, env=env)
         program.password = (env or {}).get("WSGI_COVERAGE_PASSWORD")
         return self.side_port(program)
 

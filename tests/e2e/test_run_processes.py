@@ -146,7 +146,7 @@ def test_what_ran_before_an_exec_and_after_it_is_saved(project):
     assert project.saved("after.py") == {1}
 
 
-def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(project, until):
+def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(project, held_port):
     again = "'-m', 'wsgi_coverage', 'run', '--port', os.environ['PORT'], 'script.py', 'again'"
     project.write(
         "script.py",
@@ -154,16 +154,11 @@ def test_a_program_that_starts_itself_anew_in_its_own_place_has_its_port_again(p
         f"    os.execv(sys.executable, [sys.executable, {again}])\n"
         "print('again', flush=True)\ntime.sleep(60)\n",
     )
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = str(found.getsockname()[1])
 
-    program = project.start(
-        *("-m", "wsgi_coverage", "run", "--port", port, "script.py"), env={"PORT": port}
-    )
+    side = project.run_measured("script.py", port=held_port, env={"PORT": str(held_port)})
 
-    program.wait_for("again")
-    side = project.side_port(program)
-    assert side.port == int(port)
+    side.wait_for("again")
+    assert side.port == held_port
     assert side.get("/health").json()["status"] == "ok"
 
 
@@ -195,11 +190,11 @@ open("go").close()
     ],
     ids=["execv", "execvpe", "run again", "in a thread"],
 )
-def test_a_program_that_another_replaces_has_its_port_again(project, core, replace):
+def test_a_program_that_another_replaces_has_its_port_again(project, held_port, core, replace):
     project.coveragerc("source = .")
     project.write("script.py", AGAIN.format(replace))
     os.mkfifo(project.folder / "go")
-    side = project.run_measured("script.py", env={"COVERAGE_CORE": core})
+    side = project.run_measured("script.py", port=held_port, env={"COVERAGE_CORE": core})
     side.wait_for("ready")
 
     assert side.output.count(f"begins {side.pid}\n") == 3
