@@ -115,6 +115,22 @@ tell(children=ended(fork(lambda: sys.exit(len(known() - before)))))
     assert told == told | {"children": 0}
 
 
+def test_no_frame_is_made_in_a_child_for_what_is_not_measured(measure: Measure) -> None:
+    script = """
+frames, frame_of = [], sys._getframe
+sys._getframe = lambda depth=0: frames.append(depth) or frame_of(depth + 1)
+from wsgi_coverage import CoverageMiddleware
+served = CoverageMiddleware(lambda environ, start_response: [], debug=True)
+list(served({"PATH_INFO": "/"}, lambda *_: None))
+os.waitpid(os.fork() or os._exit(0), 0)  # the parent's hooks run for the first time
+before = len(frames)
+tell(some=before > 0, children=ended(fork(lambda: sys.exit(len(frames) - before))))
+"""
+    told = measure(FORK + script, core=None, config="omit = script.py\n")
+
+    assert told == told | {"some": True, "children": 0}
+
+
 def test_one_that_runs_something_new_is_a_process_like_any_other(serve: Measure) -> None:
     told = serve(
         """

@@ -171,11 +171,19 @@ class Monitoring:
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         cell, begin, failed = self._cell, self._begin, self._failed
-        late, is_old = LATE, self._is_old
+        late = LATE
         frame_of = sys._getframe  # noqa: SLF001  the frame that starts is told by no argument
 
         def start(code: CodeType, offset: int) -> Any:  # noqa: ARG001
             try:
+                # As `_begin` would find. Here and below: each function that is called, and each
+                # object that is made, is a page that a forked child copies first, and in Python's
+                # own hooks ten functions begin.
+                if (
+                    self._sources.get(code.co_filename, self) is None
+                    and id(code) not in self._codes
+                ):
+                    return disable
                 begin(code, frame_of(1))
             except Exception as error:
                 if not failed(code, error):
@@ -185,20 +193,24 @@ class Monitoring:
         def line(code: CodeType, number: int) -> Any:
             try:
                 key = id(code)
-                marks, chunks = cell[0]
+                now = cell[0]
+                if now is late:
+                    marks, chunks = cell[1]
+                    chunk, at = marks[key]
+                    if self.memory.turn[0] == self._heard and chunks[chunk][at + number]:
+                        return disable  # another process has marked it
+                    return again(code, number)
+                marks, chunks = now
                 chunk, at = marks[key]
                 chunks[chunk][at + number] = 1
             except Exception as error:
-                if cell[0] is late:
-                    return again(code, number)
                 if not failed(code, error):
                     raise
             return disable
 
         def again(code: CodeType, number: int) -> Any:
             try:
-                if is_old(code, number):
-                    return disable
+                self.catch_up()
             except Exception as error:
                 if not failed(code, error):
                     raise
@@ -463,15 +475,6 @@ class Monitoring:
             self._lock = RLock()
             self._cell[0] = self._cell[1]
             self._begin_late()
-
-    def _is_old(self, code: CodeType, number: int) -> bool:
-        """Tell whether another process has marked the line; if not, register this child."""
-        marks, chunks = self._cell[1]
-        chunk, at = marks[id(code)]
-        if self.memory.turn[0] == self._heard and chunks[chunk][at + number]:
-            return True
-        self.catch_up()
-        return False
 
     def after_fork(self) -> None:
         """In a child: renew the lock, and drop what another thread of the parent had begun."""
