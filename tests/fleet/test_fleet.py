@@ -878,6 +878,28 @@ class TestStoreThatFails:
         assert {*client.keys()} == {*keys}
         assert {*client.mget(keys)} == {b"another program's"}
 
+    def test_what_nobody_of_us_would_write_stops_no_host(self, fleet, lines):
+        client = fleet.store.client()
+        key = f"wsgi-coverage:{{{NAMESPACE}}}:%s".__mod__
+        seconds, _ = client.time()
+        fleet.run_lines(lines.paths[:6])
+
+        client.hset(key("hosts"), "x", json.dumps([seconds + 1_000, {"host": "x"}]))
+        client.hset(key("hosts"), b"\xff.1.00000000", json.dumps([1, {}]))
+        client.hset(key("snapshots"), b"\xff", b"\xff")
+        client.hincrby(key("standing"), "changes", 1)
+        for call in (
+            "[" * 100_000,
+            '{"verb": "status", "wait": 1}',
+            '{"verb": "status", "wait": null, "id": "1"}',
+            '{"verb": "status", "wait": 1e999, "id": "1"}',
+        ):
+            client.publish(key("calls"), call)
+
+        for host in fleet.hosts:
+            assert posted(host, "refresh")["complete"]
+            assert executed(host) == lines.of(lines.paths[:6])
+
 
 @contextmanager
 def broken(store: StoreServer, fault: str) -> Iterator[None]:

@@ -23,6 +23,7 @@ ARCS = Source("app.py", "v1", "", "runtime", True)
 NEVER = Source("never.py", "v1", "", "", False)
 STANDING = "wsgi-coverage:{a}:standing"
 ROOT = Path(__file__).parents[2]
+DEEP = "[" * 100_000  # more than a parser takes
 ACL = "docs/how-to/redis.md"
 
 
@@ -306,10 +307,19 @@ class TestFaults:
         client.hset("wsgi-coverage:{a}:lines:0", "y", "of nothing")
         client.sadd("wsgi-coverage:{a}:arcs:0", b"short")
         client.hset("wsgi-coverage:{a}:hosts", "h", "[]")
+        client.hset("wsgi-coverage:{a}:hosts", b"\xff", "[1, {}]")
+        client.hset("wsgi-coverage:{a}:hosts", "deep", DEEP)
+        client.hset("wsgi-coverage:{a}:snapshots", b"\xff", b"\xff")
+        client.hset("wsgi-coverage:{a}:snapshots", "s", b"\xff")
+        client.rpush("wsgi-coverage:{a}:answers:1", "no JSON", "[]", DEEP, '{"id": "h"}')
 
         assert fleet.content([0]).lines == {APP: 2}
         fleet.beat("a", {}, 0)
         assert [*fleet.hosts()] == ["a"]
+        assert client.hkeys("wsgi-coverage:{a}:hosts") == [b"a"]
+        assert sorted(fleet.snapshots()) == ["s", "\ufffd"]
+        assert fleet.metadata(["s"]) == {"s": "\ufffd"}
+        assert fleet.answers("1", ["h"], time.monotonic() + 5) == [{"id": "h"}]
 
     @pytest.mark.parametrize("state", ["read_only", "out_of_memory", "without_replicas"])
     def test_a_store_that_refuses_says_so_and_has_what_it_had(self, store, fleet, begun, state):

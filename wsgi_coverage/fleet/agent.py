@@ -17,13 +17,14 @@ import json
 import os
 import pickle
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from wsgi_coverage import clock
+from wsgi_coverage import bounds, clock
 from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
 from wsgi_coverage.fleet.host import Host, Joined, NoProcessLeftError
@@ -48,6 +49,8 @@ THREADS = 4  # for calls of this host's workers
 CALLED = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
 SERVED = 1.0  # seconds between two looks whether this is the end
 OWN_WAIT = 2.0  # seconds for this host's workers to do what the fleet has done
+TRIES = 3  # to send, where another host resets the fleet in the middle of it
+ID = re.compile(r"(?s).*\.[0-9]{1,10}\.[0-9a-f]{8}")  # of a host, as `_Agent` makes it
 EMPTY = Content(lines={}, arcs={})
 
 FOREIGN = (
@@ -60,6 +63,7 @@ LOST = (
 )
 REPORTS = "reports"  # the verb by which hosts tell each other that there are others
 SILENT = "its host does not answer"
+OVER = "another host has just reset the fleet"
 
 
 def serve(about: FleetHost) -> None:
@@ -157,7 +161,7 @@ class _Agent:
             problem = FOREIGN.format(self._about.namespace, self._about.url)
         except (redis.EpochGoneError, NoProcessLeftError):
             problem = self._problem  # the next look finds out
-        except (WsgiCoverageError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever the store has: /health says it
             problem = f"{type(error).__name__}: {error}"
         if problem is not None:
             self._reports.forget()
@@ -176,13 +180,22 @@ class _Agent:
         Returns:
             The states of its workers, where there was.
         """
+        states: list[WorkerState] = []
+        tries = 0
         with self._lock:
-            standing = self._standing or self._store.join()
-            beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
-            # Where there is no standing, the store has lost everything.
-            standing = self._checked(beat, beat.standing or self._store.join())
-            states = self._align(standing, wait)
-            self._send()
+            while True:
+                standing = self._standing or self._store.join()
+                beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
+                # Where there is no standing, the store has lost everything.
+                standing = self._checked(beat, beat.standing or self._store.join())
+                states = self._align(standing, wait) or states
+                try:
+                    self._send()
+                    break
+                except redis.EpochGoneError:  # another host has reset it since the heartbeat
+                    tries += 1
+                    if tries == TRIES:
+                        raise
             self._mend(standing)
             self._reports.look(standing)
         return states
@@ -265,7 +278,7 @@ class _Agent:
             return
         if time.monotonic() < self._lost_at + BACK:
             return  # one that had come just before it may be about to come back
-        old = [each for each in self._store.hosts().values() if each.get("first") != self._sent_all]
+        old = [each for each in self._heard().values() if each.get("first") != self._sent_all]
         again = [each for each in old if each.get("sent") == self._sent_all]
         if len(old) == len(again) >= self._to_mend:
             self._store.note_mended(standing)
@@ -323,18 +336,24 @@ class _Agent:
                         call = next_call(SERVED)
                         if call is not None and call.get("from") != self._id:
                             self._answer(call)
-            except (StoreUnavailableError, ForeignError):
+            except Exception:  # noqa: BLE001  who stops to listen is silent for ever
                 self._is_over.wait(BEAT)
 
     def _answer(self, call: JsonObject) -> None:
         try:
-            states = self._do(str(call["verb"]), float(call["wait"]))
+            call_id, verb, wait = str(call["id"]), str(call["verb"]), float(call["wait"])
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return
+        if not 0.0 <= wait <= bounds.MAX_WAIT:
+            return
+        try:
+            states = self._do(verb, wait)
             answer: JsonObject = {"states": [asdict(each) for each in states], "error": None}
-        except (StoreUnavailableError, ForeignError, redis.EpochGoneError, KeyError, ValueError):
+        except (StoreUnavailableError, ForeignError, redis.EpochGoneError):
             return  # it is named as silent
         except (WsgiCoverageError, OSError, NoProcessLeftError) as error:
             answer = {"states": [], "error": f"{type(error).__name__}: {error}"}
-        self._store.answer(str(call["id"]), {"id": self._id, "host": self._host.host, **answer})
+        self._store.answer(call_id, {"id": self._id, "host": self._host.host, **answer})
 
     def _do(self, verb: str, wait: float) -> list[WorkerState]:
         """Do on this host what all hosts are asked for; return the states of its workers."""
@@ -367,16 +386,22 @@ class _Agent:
                 answer = self._see_to_report(verb, str(identity))
             else:
                 answer = self._ask_fleet(verb, wait)
-        except (StoreUnavailableError, ForeignError, redis.EpochGoneError) as error:
+        except StoreUnavailableError as error:
             with self._lock:
                 self._reports.forget()
             self._soon.set()
-            why = str(error) or FOREIGN.format(self._about.namespace, self._about.url)
-            answer = FleetAnswer(refused=why)
+            answer = FleetAnswer(refused=str(error))
+        except ForeignError:
+            self._soon.set()
+            answer = FleetAnswer(refused=FOREIGN.format(self._about.namespace, self._about.url))
+        except redis.EpochGoneError:
+            answer = FleetAnswer(refused=OVER)
         except WsgiCoverageError as error:
             answer = FleetAnswer(error=error)
         except OSError as error:
             answer = FleetAnswer(error=StorageError(str(error)))
+        except Exception as error:  # noqa: BLE001  whatever the store has: this is said
+            answer = FleetAnswer(refused=f"{type(error).__name__}: {error}")
         path = self._about.private / f"{os.getpid()}-{os.urandom(4).hex()}{ANSWER}"
         own_files.write(path, pickle.dumps(answer))
         return {"path": str(path)}
@@ -387,7 +412,7 @@ class _Agent:
             states = self._exchange(wait) if self._changes(verb) else []
             standing = self._standing
         assert standing is not None  # noqa: S101  for the type checkers
-        self._hosts = self._store.hosts()
+        self._hosts = self._heard()
         others = {**self._before_loss, **self._hosts}
         others.pop(self._id, None)
         self._tell_state()
@@ -408,6 +433,10 @@ class _Agent:
             ended_at=ended_at,
             reading=self._reading(verb),
         )
+
+    def _heard(self) -> dict[str, JsonObject]:
+        """The hosts that were heard lately, by their ids."""
+        return {key: about for key, about in self._store.hosts().items() if ID.fullmatch(key)}
 
     def _call_hosts(self, verb: str, wait: float, hosts: Collection[str]) -> list[JsonObject]:
         """Call other hosts, and wait for the answers of those that were heard lately."""
@@ -431,7 +460,7 @@ class _Agent:
             else:
                 self._reports.delete_snapshot(identity)
             self._exchange()
-        self._hosts = self._store.hosts()
+        self._hosts = self._heard()
         # One that does not answer in time has it a second later.
         self._call_hosts(REPORTS, 0.0, {*self._hosts} - {self._id})
         return FleetAnswer()

@@ -57,6 +57,9 @@ HALF = 3600  # seconds for which a report is kept that has not been sent to its 
 DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
 METADATA = 50  # of snapshots, read at once
 
+# What reading a value may raise that none of us has written.
+UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+
 T = TypeVar("T")
 
 # KEYS: standing. ARGV: format, and a random id. Returns the standing; makes one where there is
@@ -381,11 +384,12 @@ class FleetStore:
             now, found = self._hosts(keys=[self._key("hosts")])
         heard = dict(zip(found[::2], found[1::2], strict=True))
         kept = _living(heard, now, KEPT)
-        if gone := [name.decode() for name in heard if name.decode() not in kept]:
+        here = {name.encode() for name in kept}
+        if gone := [name for name in heard if name not in here]:
             self.forget_hosts(*gone)
         return _living(heard, now, LIVE)
 
-    def forget_hosts(self, *hosts: str) -> None:
+    def forget_hosts(self, *hosts: str | bytes) -> None:
         """Take hosts off the list: their last processes have ended."""
         with _errors(self.url):
             if gone := self._client.hdel(self._key("hosts"), *hosts):
@@ -632,7 +636,8 @@ class FleetStore:
             StoreUnavailableError: the store cannot be used.
         """
         with _errors(self.url):
-            return [each.decode() for each in self._client.hkeys(self._key("snapshots"))]
+            found = self._client.hkeys(self._key("snapshots"))
+        return [each.decode(errors="replace") for each in found]
 
     def metadata(self, identities: Sequence[str]) -> dict[str, str]:
         """The metadata of snapshots, by their ids.
@@ -645,7 +650,9 @@ class FleetStore:
             some = identities[first : first + METADATA]
             with _errors(self.url):
                 found = self._client.hmget(self._key("snapshots"), some)
-            out.update({name: raw.decode() for name, raw in zip(some, found, strict=True) if raw})
+            for name, raw in zip(some, found, strict=True):
+                if raw:
+                    out[name] = raw.decode(errors="replace")
         return out
 
     def deleted(self, identities: Sequence[str]) -> set[str]:
@@ -721,9 +728,10 @@ class FleetStore:
             with _errors(self.url):
                 found = self._client.blpop([key], timeout=min(left, TIMEOUT / 2))
             if found is not None:
-                answer: JsonObject = json.loads(found[1])
-                missing.discard(answer["id"])
-                out.append(answer)
+                with contextlib.suppress(*UNREADABLE):
+                    answer: JsonObject = json.loads(found[1])
+                    missing.discard(answer["id"])
+                    out.append(answer)
         return out
 
     @contextlib.contextmanager
@@ -742,7 +750,7 @@ class FleetStore:
                 while message is None and (left := deadline - time.monotonic()) > 0:
                     with _errors(self.url):
                         message = calls.get_message(timeout=left)
-                with contextlib.suppress(ValueError, TypeError):
+                with contextlib.suppress(*UNREADABLE):
                     found = json.loads(message["data"]) if message else None
                     return found if isinstance(found, dict) else None
                 return None
@@ -799,14 +807,14 @@ def _standing(found: Sequence[Any]) -> FleetStanding:
             published=(published or b"").decode(),
             changes=int(changes or 0),
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except (*UNREADABLE, AttributeError) as error:
         raise ForeignError from error
 
 
 def _living(hosts: Mapping[bytes, bytes], now: int, within: float) -> dict[str, JsonObject]:
     out = {}
     for name, raw in hosts.items():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(*UNREADABLE):
             at, about = json.loads(raw)
             if now - at < within and isinstance(about, dict):
                 out[name.decode()] = about
@@ -814,7 +822,7 @@ def _living(hosts: Mapping[bytes, bytes], now: int, within: float) -> dict[str, 
 
 
 def _source(raw: bytes) -> Source | None:
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(*UNREADABLE):
         match json.loads(raw.decode("utf-8", "surrogatepass")):
             case [str(name), str() | None as version, str(tracer), str(context), bool(has_arcs)]:
                 return Source(name, version, tracer, context, has_arcs)
