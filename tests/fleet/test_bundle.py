@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from contextlib import suppress
 
 import pytest
 from coverage import CoverageData
@@ -151,6 +152,18 @@ def test_a_report_that_is_being_removed_is_none(tmp_path):
 def test_what_is_no_report_is_refused(unpacked, content, why):
     with pytest.raises(ValueError, match=why):
         unpacked(content)
+
+
+def test_a_damaged_one_is_refused(folder, unpacked):
+    content = bundle.packed(folder, root=HERE, with_sources=True)
+    for at in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[at] ^= 0xFF
+        with suppress(bundle.BundleError, ValueError):  # or it is whole: not every byte counts
+            unpacked(bytes(damaged))
+    for length in range(0, len(content), 50):
+        with pytest.raises(bundle.BundleError):
+            unpacked(content[:length])
 
 
 def test_no_file_is_written_but_those_of_a_report(folder, unpacked, tmp_path):

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ from wsgi_coverage.system import own_files
 ABOUT = "about.json"
 CONTENT = (META, ORIGIN, TEXT, FILES, FIGURES, DATA)
 ANALYSIS = re.compile(rf"{SOURCES}/[0-9a-f]{{8,64}}")
+# What reading raises that is no report, or not a whole one.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
 MOST = 512 << 20  # bytes of a report, packed or not
 
 
@@ -94,7 +105,7 @@ def unpack(content: bytes, folder: Path, *, root: str | None, analyses: Analysis
             path = f"{SOURCES}/{name}"
             if ANALYSIS.fullmatch(path) and not (folder / path).exists():
                 analyses.lend(name, folder / SOURCES)
-    except (zipfile.BadZipFile, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except DAMAGED as error:
         raise BundleError(f"it is no report: {error}") from error
 
 

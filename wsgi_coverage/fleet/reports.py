@@ -148,10 +148,6 @@ class FleetReports:
 
     def _look_at_snapshots(self, standing: FleetStanding) -> bool:
         listed, here = {*self._store.snapshots()}, {*self._snapshots.ids()}
-        missing = sorted(each for each in listed - here if ID.fullmatch(each))[-MAX_SNAPSHOTS:]
-        for identity, metadata in self._store.metadata(missing).items():
-            with contextlib.suppress(WsgiCoverageError, OSError):
-                self._snapshots.list_only(identity, metadata)
         unlisted = sorted(here - listed)
         deleted = self._store.deleted(unlisted)
         is_done = True
@@ -165,6 +161,12 @@ class FleetReports:
                 with contextlib.suppress(StorageError):
                     self.add_snapshot(standing, identity)
                 is_done = False
+        missing = sorted(each for each in listed - here - self._refused if ID.fullmatch(each))
+        for identity, metadata in self._store.metadata(missing[-MAX_SNAPSHOTS:]).items():
+            try:
+                self._snapshots.list_only(identity, metadata)
+            except (ValueError, TypeError, KeyError):  # of another version
+                self._refused.add(identity)
         return is_done
 
     def add_snapshot(self, standing: FleetStanding, identity: str) -> None:

@@ -44,6 +44,7 @@ ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes 
 LOCK_TIMEOUT = 120.0  # seconds to wait for another build
 MAX_REPORTS = 2  # on disk: the published one, and the one that readers may still be in
 READ_TRIES = 5
+NO_METADATA = "it is no report's metadata"
 
 T = TypeVar("T")
 
@@ -60,10 +61,19 @@ def read_meta(folder: Path) -> Report:
     Raises:
         OSError, ValueError, TypeError, KeyError: there is none, or it cannot be read.
     """
-    raw: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+    try:
+        raw: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(raw, dict):
+        raise ValueError(NO_METADATA)
     collected = Moment(**raw.pop("collected"))
     raw.update({key: tuple(raw[key]) for key in ("workers", "warnings")})
-    return Report(**raw, collected=collected)
+    report = Report(**raw, collected=collected)
+    parts = (report.summary, *report.workers)
+    if not isinstance(report.id, str) or not all(isinstance(each, dict) for each in parts):
+        raise ValueError(NO_METADATA)
+    return report
 
 
 @contextlib.contextmanager

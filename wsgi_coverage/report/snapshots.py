@@ -86,9 +86,11 @@ class Snapshots:
 
         Raises:
             StorageError: it cannot be written.
+            ValueError, TypeError, KeyError: it is not this snapshot's metadata.
         """
         with build_folder(self._folder, self._described) as folder:
             own_files.write(folder / META, metadata)
+            _check_id(folder, identity)
             own_files.write(folder / ELSEWHERE, "")
             with contextlib.suppress(OSError):  # it is here
                 folder.rename(self._folder / identity)
@@ -107,10 +109,12 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: it was deleted.
             StorageError: it cannot be written.
+            ValueError, TypeError, KeyError: it is not this snapshot's.
         """
         target = self.find(identity)
         with build_folder(self._folder, self._described) as folder:
             fill(folder)
+            _check_id(folder, identity)
             try:
                 for path in folder.iterdir():
                     _move(path, target / path.name)
@@ -188,6 +192,11 @@ class Snapshots:
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())
+
+
+def _check_id(folder: Path, identity: str) -> None:
+    if (found := read_meta(folder).id) != identity:
+        raise ValueError(f"it is the snapshot {found}")
 
 
 def _move(path: Path, target: Path) -> None:

@@ -1,0 +1,145 @@
+"""The reports of two hosts that meet in a real store, without their workers and agents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage import settings
+from wsgi_coverage.analysis.cache import pack
+from wsgi_coverage.fleet import reports
+from wsgi_coverage.fleet.reports import FleetReports
+from wsgi_coverage.fleet.told import FleetHost
+from wsgi_coverage.report.snapshots import ELSEWHERE, Snapshots
+from wsgi_coverage.store.redis import FleetStore
+
+KEY = "wsgi-coverage:{a}:%s".__mod__
+IDENTITY = "20261127T090312.011815Z-{:08x}".format
+METADATA = {
+    "refreshed_at": "2026-11-27T09:03:12.011835+00:00",
+    "duration_seconds": 0.1,
+    "autosave_interval_seconds": 30.0,
+    "summary": {},
+    "complete": True,
+    "workers": [],
+    "warnings": [],
+    "collected": {"boot": "b", "seconds": 1.0},
+}
+
+
+class Host:
+    """What an agent has of reports and the store, and the folders of its host."""
+
+    def __init__(self, store, folder: Path) -> None:
+        url = settings.load({"store": store.url()}, env={}).store
+        self.store = FleetStore(url, "a")
+        self.folder = folder / "snapshots"
+        self.snapshots = Snapshots(self.folder)
+        about = FleetHost(
+            url=url,
+            namespace="a",
+            release=None,
+            data_file=folder / ".coverage",
+            private=folder,
+            cache_dir=folder / "cache",
+            snapshot_dir=self.folder,
+            with_sources=False,
+            static=None,
+            engine="memory",
+            root=None,
+        )
+        self.reports = FleetReports(about, self.store)
+
+    def look(self) -> None:
+        self.reports.look(self.store.join())
+
+    def take(self, number: int, **more: object) -> str:
+        """Have a snapshot here."""
+        folder = self.folder / IDENTITY(number)
+        (folder / "sources").mkdir(parents=True)
+        (folder / "meta.json").write_text(metadata(number, **more))
+        (folder / "figures").write_bytes(pack({"files": {}}))
+        return folder.name
+
+    def listed(self) -> list[str]:
+        return [each.id for each in self.snapshots.all()]
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def metadata(number: int, **more: object) -> str:
+    return json.dumps({"id": IDENTITY(number), **METADATA, **more})
+
+
+@pytest.fixture
+def make_host(store, closing, tmp_path):
+    return lambda name: closing(Host(store, tmp_path / name))
+
+
+@pytest.fixture
+def hosts(make_host):
+    return make_host("one"), make_host("other")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "null",
+        "[" * 100_000,
+        metadata(2),  # of another one
+        metadata(1, summary=1),
+        metadata(1, workers=[1]),
+        metadata(1, collected=None),
+    ],
+    ids=["empty", "list", "null", "deep", "other", "summary", "workers", "collected"],
+)
+def test_metadata_that_is_no_snapshots_is_passed_over(store, hosts, content):
+    one, other = hosts
+    with store.connected() as client:
+        client.hset(KEY("snapshots"), IDENTITY(1), content)
+    kept = one.take(3)
+    one.look()
+
+    other.look()
+    other.look()
+
+    assert other.listed() == other.snapshots.ids() == [kept]
+    assert other.reports.problem is None
+
+
+def test_a_host_with_no_room_says_so_and_lists_them_once_it_has(hosts, monkeypatch):
+    monkeypatch.setattr(reports, "AGAIN", 0.0)
+    one, other = hosts
+    kept = one.take(1)
+    one.look()
+    other.folder.parent.mkdir()
+    other.folder.write_text("in the way")
+
+    other.look()
+
+    assert "other snapshots" in other.reports.problem
+    other.folder.unlink()
+    other.look()
+    assert other.listed() == [kept]
+    assert (other.folder / kept / ELSEWHERE).exists()
+    assert other.reports.problem is None
+
+
+def test_what_is_another_snapshots_content_does_not_take_its_place(store, hosts):
+    one, other = hosts
+    kept, wrong = one.take(1), one.take(2)
+    for _ in range(3):
+        one.look()
+    other.look()
+    with store.connected() as client:
+        client.copy(KEY(f"report:{wrong}"), KEY(f"report:{kept}"), replace=True)
+
+    with pytest.raises(reports.UnknownSnapshotError, match="cannot be used"):
+        other.reports.fetch_snapshot(kept)
+
+    assert sorted(other.listed()) == [kept, wrong]
