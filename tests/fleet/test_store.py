@@ -408,14 +408,67 @@ class TestReports:
         with pytest.raises(EpochGoneError):
             fleet.publish(begun, "r2", b"of before")
         assert fleet.join().published == ""
-        assert 0 < store.client().ttl("wsgi-coverage:{a}:report:r2") <= redis.HALF
+        assert not store.client().keys("*:report:*")
+        assert not store.client().keys("*:sending:*")
 
-    def test_a_half_sent_one_is_sent_anew(self, store, fleet, begun):
-        store.client().set("wsgi-coverage:{a}:report:r1", b"a half of another length")
+    def test_one_is_whole_whichever_of_several_hosts_that_send_it_is_last(
+        self, store, fleet, begun, monkeypatch
+    ):
+        monkeypatch.setattr(redis, "PIECE", 10)
+        contents = [bytes([65 + number]) * (25 + number) for number in range(4)]
+        barrier = threading.Barrier(len(contents))
 
-        fleet.publish(begun, "r1", b"one")
+        def send(content):
+            barrier.wait(30)
+            fleet.add_snapshot(begun, "s", "m", content)
+            return fleet.report("s")
 
-        assert fleet.report("r1") == b"one"
+        with ThreadPoolExecutor(len(contents)) as pool:
+            found = {*pool.map(send, contents)}
+
+        assert len(found) == 1
+        assert found <= {*contents}
+        assert not store.client().keys("*:sending:*")
+
+    @pytest.mark.parametrize("left", [b"", b"1234", bytes(35)], ids=["none", "less", "more"])
+    def test_one_of_which_a_piece_was_lost_is_not_taken(
+        self, store, fleet, begun, monkeypatch, left
+    ):
+        monkeypatch.setattr(redis, "PIECE", 10)
+        client, expire = store.client(), fleet._client.expire
+        done = []
+
+        def expire_and_lose(key, seconds):
+            expire(key, seconds)
+            if not done:
+                done.append(key)
+                client.delete(key)
+                if left:
+                    client.set(key, left[:25])
+
+        monkeypatch.setattr(fleet._client, "expire", expire_and_lose)
+
+        with pytest.raises(StoreUnavailableError, match="lost a part"):
+            fleet.add_snapshot(begun, "s", "m", bytes(35))
+
+        assert (fleet.snapshots(), fleet.report("s")) == ([], None)
+        fleet.add_snapshot(begun, "s", "m", bytes(35))
+        assert fleet.report("s") == bytes(35)
+
+    def test_a_half_sent_one_is_gone_some_time_later(self, store, fleet, begun, monkeypatch):
+        monkeypatch.setattr(redis, "PIECE", 10)
+        client = store.client()
+        times = []
+
+        def look(*_, **__):
+            times.append(client.ttl(client.keys("*:sending:*")[0]))
+            raise redis.RedisError("the agent is killed")
+
+        monkeypatch.setattr(fleet, "_list", look)
+        with pytest.raises(StoreUnavailableError):
+            fleet.add_snapshot(begun, "s", "m", bytes(35))
+
+        assert 0 < times[0] <= redis.HALF
 
     def test_snapshots_are_listed_with_their_metadata(self, fleet, begun, monkeypatch):
         monkeypatch.setattr(redis, "METADATA", 2)

@@ -13,6 +13,7 @@ Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
     snapshots         hash   a snapshot's id -> its metadata
     deleted           zset   the ids of the last snapshots that were deleted, by when
     report:<id>       string the published report, or a snapshot (wsgi_coverage.fleet.bundle)
+    sending:<random>  string a report that has not been sent to its end
 
 A key is a hash of what it stands for, so hosts that run the same code share it, and two files with
 the same content do not. Lines and arcs are only ever added, by OR: to send them twice, or in
@@ -53,9 +54,10 @@ LIVE = 15.0  # seconds since a host was heard, after which it counts as gone
 KEPT = 3600.0  # seconds, after which it is taken off the list
 ANSWERS = 60  # seconds for which answers to a call are kept
 PIECE = 1 << 20  # bytes of a report that are sent, or read, at once
-HALF = 3600  # seconds for which a report is kept that has not been sent to its end
+HALF = 600  # seconds without another piece, after which a report that was half sent is gone
 DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
 METADATA = 50  # of snapshots, read at once
+INCOMPLETE = "it has lost a part of what was sent"
 
 # What reading a value may raise that none of us has written.
 UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
@@ -195,11 +197,28 @@ local now = redis.call('HMGET', KEYS[1], 'id', 'losses')
 if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'lost', '') end
 """
 
-# KEYS: standing, the report. ARGV: id, epoch, the report's id. Returns 0 where the epoch does not
-# count any more, or the report is not there; else the id of the report that was published before.
-PUBLISH = """
+# The content of a report never changes once it is there, whoever sends it again meanwhile.
+KEEP = """
+local function keep(report, sent)
+  if redis.call('EXISTS', report) == 1 then
+    redis.call('UNLINK', sent)
+    return true
+  elseif redis.call('EXISTS', sent) == 0 then
+    return false
+  end
+  redis.call('RENAME', sent, report)
+  redis.call('PERSIST', report)
+  return true
+end
+"""
+
+# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id. Returns 0 where
+# the epoch does not count any more, or the report is not there; else the id of the report that was
+# published before.
+PUBLISH = f"""{KEEP}
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
-if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or redis.call('PERSIST', KEYS[2]) == 0 then
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3]) then
+  redis.call('UNLINK', KEYS[3])
   return 0
 end
 redis.call('HSET', KEYS[1], 'published', ARGV[3])
@@ -207,16 +226,15 @@ redis.call('HINCRBY', KEYS[1], 'changes', 1)
 return now[3] or ''
 """
 
-# KEYS: standing, the report, snapshots, deleted. ARGV: id, the snapshot's id, its metadata.
-# Returns 0 where it is not to be listed: it was deleted, or is not there.
-LIST = """
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 0 end
-if redis.call('ZSCORE', KEYS[4], ARGV[2]) then
-  redis.call('UNLINK', KEYS[2])
+# KEYS: standing, the report, what was sent of it, snapshots, deleted. ARGV: id, the snapshot's id,
+# its metadata. Returns 0 where it is not to be listed: it was deleted, or is not there.
+LIST = f"""{KEEP}
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] or redis.call('ZSCORE', KEYS[5], ARGV[2])
+    or not keep(KEYS[2], KEYS[3]) then
+  redis.call('UNLINK', KEYS[3])
   return 0
 end
-if redis.call('PERSIST', KEYS[2]) == 0 then return 0 end
-redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'changes', 1)
 return 1
 """
@@ -568,11 +586,10 @@ class FleetStore:
             EpochGoneError: the epoch is over.
             StoreUnavailableError: the store cannot be used; the old report stands.
         """
-        report = self._put(identity, content)
+        report = self._key(f"report:{identity}")
+        keys = [self._key("standing"), report, self._put(report, content)]
         with _errors(self.url):
-            before = self._publish(
-                keys=[self._key("standing"), report], args=[known.id, known.epoch, identity]
-            )
+            before = self._publish(keys=keys, args=[known.id, known.epoch, identity])
             if before == 0:
                 raise EpochGoneError
             if before and before.decode() != identity:
@@ -592,28 +609,40 @@ class FleetStore:
         Raises:
             StoreUnavailableError: the store cannot be used.
         """
-        keys = [self._key("standing"), self._put(identity, content)]
+        report = self._key(f"report:{identity}")
+        keys = [self._key("standing"), report, self._put(report, content)]
         keys += [self._key("snapshots"), self._key("deleted")]
         with _errors(self.url):
             self._list(keys=keys, args=[known.id, identity, metadata])
 
-    def _put(self, identity: str, content: bytes) -> str:
-        """Send a report in pieces; return its key, which expires unless it is used."""
-        key = self._key(f"report:{identity}")
+    def _put(self, report: str, content: bytes) -> str:
+        """Send a report in pieces, unless it is there; return the key that takes its place.
+
+        Args:
+            report: its key.
+            content: of it.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used, or has lost pieces.
+        """
+        key = self._key(f"sending:{os.urandom(8).hex()}")
         with _errors(self.url):
-            if self._client.strlen(key) == len(content):
-                self._client.expire(key, HALF)
+            if self._client.exists(report):
                 return key
-            self._client.unlink(key)
             try:
                 for at in range(0, len(content), PIECE):
-                    self._client.setrange(key, at, content[at : at + PIECE])
+                    length = self._client.append(key, content[at : at + PIECE])
+                    if length != min(at + PIECE, len(content)):
+                        break  # a piece was lost, or came twice
                     self._client.expire(key, HALF)
+                else:
+                    return key
             except RedisError:
                 with contextlib.suppress(RedisError):
                     self._client.unlink(key)
                 raise
-        return key
+            self._client.unlink(key)
+            raise RedisError(INCOMPLETE)
 
     def report(self, identity: str) -> bytes | None:
         """The content of a report; None where there is none.
