@@ -29,6 +29,8 @@ from proxies import Proxy
 from servers import DASHBOARD, NOT_FOR_CHILDREN, Answer, until
 from store_servers import Certificates, StoreServer, User, WatchedPair
 
+from wsgi_coverage.fleet.told import ANSWER
+
 NAMES = ["host-a", "host-b", "host-c"]
 NUMBERED = list(enumerate(NAMES))
 NAMESPACE = "shop"
@@ -271,6 +273,19 @@ class TestRefresh:
         until(lambda: not gone.processes(), "its last process has ended")
 
         refreshed(left, lines.of(lines.paths[:30]))
+
+    def test_answers_that_nobody_has_read_are_removed(self, fleet):
+        host = fleet.hosts[0]
+        posted(host, "refresh")
+        old, new = (host.private / f"1-{number}{ANSWER}" for number in range(2))
+        for path in (old, new):
+            path.write_bytes(b"of a worker that was killed")
+        os.utime(old, (0, 0))
+
+        until(lambda: not old.exists(), "the agent has removed it")
+        assert new.exists()
+        host.server.end()
+        until(lambda: not host.private.exists(), "nothing of the host is left")
 
     def test_a_host_that_joins_later_is_in_the_report(self, make_fleet, make_host, store, lines):
         fleet = make_fleet(store, 2)

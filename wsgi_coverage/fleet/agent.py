@@ -47,6 +47,7 @@ AWAY = 5.0  # seconds between two tries while the store is away, at most
 BACK = 2 * AWAY  # seconds after a loss in which every host that runs comes back
 THREADS = 4  # for calls of this host's workers
 CALLED = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
+UNREAD = 60.0  # seconds, after which nobody reads an answer any more
 SERVED = 1.0  # seconds between two looks whether this is the end
 OWN_WAIT = 2.0  # seconds for this host's workers to do what the fleet has done
 TRIES = 3  # to send, where another host resets the fleet in the middle of it
@@ -120,6 +121,7 @@ class _Agent:
         finally:
             self._is_over.set()
             listener.close()
+            self._sweep_answers(0.0)
             (self._about.private / STATE).unlink(missing_ok=True)
 
     def _go_on(self) -> None:
@@ -127,6 +129,7 @@ class _Agent:
         delay = BEAT
         while self._has_work():
             is_there = self._look()
+            self._sweep_answers(UNREAD)
             delay = BEAT if is_there else min(2 * delay, AWAY)
             self._soon.wait(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
             self._soon.clear()
@@ -137,6 +140,18 @@ class _Agent:
             return False
         memory.lease(time.monotonic() + LEASE)
         return True
+
+    def _sweep_answers(self, age: float) -> None:
+        """Remove answers that nobody has read: who asked was killed, or has given up.
+
+        Args:
+            age: seconds since they were written.
+        """
+        before = time.time() - age
+        for path in self._about.private.glob(f"*{ANSWER}"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime <= before:
+                    path.unlink()
 
     def _send_the_rest(self) -> None:
         """The last process has ended: send what its end has saved, and take this host's leave."""
