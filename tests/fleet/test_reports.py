@@ -130,6 +130,23 @@ def test_a_host_with_no_room_says_so_and_lists_them_once_it_has(hosts, monkeypat
     assert other.reports.problem is None
 
 
+def test_what_has_failed_is_tried_again_as_soon_as_another_host_has_stored_one(hosts):
+    one, other = hosts
+    kept = one.take(1)
+    one.look()
+    other.folder.parent.mkdir()
+    other.folder.write_text("in the way")
+    other.look()
+    other.folder.unlink()
+    other.look()
+    assert other.listed() == []
+
+    other.reports.hurry()
+    other.look()
+
+    assert other.listed() == [kept]
+
+
 def test_what_is_another_snapshots_content_does_not_take_its_place(store, hosts):
     one, other = hosts
     kept, wrong = one.take(1), one.take(2)

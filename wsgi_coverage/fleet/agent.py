@@ -373,7 +373,9 @@ class _Agent:
     def _do(self, verb: str, wait: float) -> list[WorkerState]:
         """Do on this host what all hosts are asked for; return the states of its workers."""
         if verb == REPORTS:
-            self._exchange()
+            with self._lock:
+                self._reports.hurry()
+                self._exchange()
             return []
         if verb in ("publish", "status"):
             states = self._host.ask(verb, wait=wait)

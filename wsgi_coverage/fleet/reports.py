@@ -85,6 +85,10 @@ class FleetReports:
             self.problem = NOT_ALIKE.format(error)
             self._not_before = time.monotonic() + AGAIN
 
+    def hurry(self) -> None:
+        """Another host has just stored one: try again at once what has failed here."""
+        self._not_before = 0.0
+
     def forget(self) -> None:
         """The store is away: once it is back, what it has counts."""
         self._seen = self._heard = None
