@@ -523,6 +523,29 @@ class TestReports:
         assert fleet.snapshots() == []
         assert fleet.join().published == ""
 
+    def test_reports_leave_room_for_lines(self, start_store, closing):
+        store = start_store("maxmemory 16mb", "maxmemory-policy noeviction")
+        fleet = closing(at(store))
+        begun = fleet.join()
+        taken = []
+
+        def fill(size):
+            for number in range(500):
+                fleet.add_snapshot(begun, f"s{size}-{number}", "m", random.randbytes(size))
+                taken.append(f"s{size}-{number}")
+
+        for size in (1 << 20, 10_000):
+            with pytest.raises(StoreUnavailableError, match="maxmemory"):
+                fill(size)
+
+        assert len(taken) > 5
+        fleet.add(begun, 0, lines(app=2))
+        assert fleet.content([0]).lines == {APP: 2}
+        for name in taken[:3]:
+            fleet.delete_snapshot(name)
+        fleet.add_snapshot(begun, "last", "m", random.randbytes(1 << 20))
+        assert "last" in fleet.snapshots()
+
     def test_what_has_no_room_leaves_nothing(self, start_store, closing):
         store = start_store("maxmemory 3mb", "maxmemory-policy noeviction")
         fleet = closing(at(store))

@@ -39,6 +39,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis, RedisCluster, RedisError, Sentinel
 from redis.cluster import ClusterNode
+from redis.exceptions import ResponseError
 
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import JsonObject, Pause, is_going_on
@@ -58,6 +59,8 @@ HALF = 600  # seconds without another piece, after which a report that was half 
 DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
 METADATA = 50  # of snapshots, read at once
 INCOMPLETE = "it has lost a part of what was sent"
+FOR_LINES = 8  # reports leave this part, an eighth, of the store's memory to all else
+NO_ROOM = "a report of {} bytes would leave too little of its maxmemory, {} bytes, to lines"
 
 # What reading a value may raise that none of us has written.
 UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
@@ -629,6 +632,7 @@ class FleetStore:
         with _errors(self.url):
             if self._client.exists(report):
                 return key
+            self._check_room(report, len(content))
             try:
                 for at in range(0, len(content), PIECE):
                     length = self._client.append(key, content[at : at + PIECE])
@@ -643,6 +647,23 @@ class FleetStore:
                 raise
             self._client.unlink(key)
             raise RedisError(INCOMPLETE)
+
+    def _check_room(self, key: str, size: int) -> None:
+        """Check that a report leaves room; a store that is full takes no lines, either.
+
+        Raises:
+            RedisError: it does not.
+        """
+        where: dict[str, Any] = {}
+        if isinstance(self._client, RedisCluster):
+            where["target_nodes"] = self._client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        try:
+            memory = self._client.info("memory", **where)
+        except ResponseError:  # this user may not ask
+            return
+        limit = int(memory.get("maxmemory", 0))
+        if limit and memory["used_memory"] + size > limit - limit // FOR_LINES:
+            raise RedisError(NO_ROOM.format(size, limit))
 
     def report(self, identity: str) -> bytes | None:
         """The content of a report; None where there is none.
