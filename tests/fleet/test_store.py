@@ -412,16 +412,17 @@ class TestReports:
         assert not store.client().keys("*:sending:*")
 
     def test_one_is_whole_whichever_of_several_hosts_that_send_it_is_last(
-        self, store, fleet, begun, monkeypatch
+        self, store, closing, begun, monkeypatch
     ):
         monkeypatch.setattr(redis, "PIECE", 10)
         contents = [bytes([65 + number]) * (25 + number) for number in range(4)]
         barrier = threading.Barrier(len(contents))
 
         def send(content):
+            host = closing(at(store))
             barrier.wait(30)
-            fleet.add_snapshot(begun, "s", "m", content)
-            return fleet.report("s")
+            host.add_snapshot(begun, "s", "m", content)
+            return host.report("s")
 
         with ThreadPoolExecutor(len(contents)) as pool:
             found = {*pool.map(send, contents)}
@@ -469,6 +470,42 @@ class TestReports:
             fleet.add_snapshot(begun, "s", "m", bytes(35))
 
         assert 0 < times[0] <= redis.HALF
+
+    def test_what_was_half_sent_takes_no_more_room_when_it_is_sent_again(
+        self, store, fleet, begun, monkeypatch
+    ):
+        monkeypatch.setattr(redis, "PIECE", 10)
+        client = store.client()
+
+        def away(*_, **__):
+            raise redis.RedisError("the store is away")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(fleet._client, "expire", away)
+            broken.setattr(fleet._client, "unlink", lambda *_: None)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailableError):
+                    fleet.add_snapshot(begun, "s", "m", bytes(35))
+
+        assert len(client.keys("*:sending:*")) == 1
+        fleet.add_snapshot(begun, "s", "m", bytes(35))
+        assert fleet.report("s") == bytes(35)
+        assert not client.keys("*:sending:*")
+
+    def test_a_piece_that_comes_late_spoils_nothing(self, store, fleet, begun, monkeypatch):
+        client, published = store.client(), fleet._publish
+
+        def late(*, keys, args):
+            client.append(keys[2], b"of a connection that was given up")
+            return published(keys=keys, args=args)
+
+        monkeypatch.setattr(fleet, "_publish", late)
+
+        with pytest.raises(EpochGoneError):
+            fleet.publish(begun, "r1", b"one")
+
+        assert fleet.report("r1") is None
+        assert not client.keys("*:sending:*")
 
     def test_snapshots_are_listed_with_their_metadata(self, fleet, begun, monkeypatch):
         monkeypatch.setattr(redis, "METADATA", 2)

@@ -13,7 +13,7 @@ Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
     snapshots         hash   a snapshot's id -> its metadata
     deleted           zset   the ids of the last snapshots that were deleted, by when
     report:<id>       string the published report, or a snapshot (wsgi_coverage.fleet.bundle)
-    sending:<random>  string a report that has not been sent to its end
+    sending:<random>  string what an agent has sent of a report up to now
 
 A key is a hash of what it stands for, so hosts that run the same code share it, and two files with
 the same content do not. Lines and arcs are only ever added, by OR: to send them twice, or in
@@ -23,7 +23,8 @@ epoch still counts.
 Only this module imports redis (the extra `redis`), and only an agent (wsgi_coverage.fleet.agent)
 imports this module: a worker never waits for the store.
 
-Concurrency: redis-py's clients take calls from any number of threads; nothing else changes.
+Concurrency: redis-py's clients take calls from any number of threads; nothing else changes. One
+report is sent at a time, for which an agent holds its lock.
 """
 
 from __future__ import annotations
@@ -202,11 +203,11 @@ if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'los
 
 # The content of a report never changes once it is there, whoever sends it again meanwhile.
 KEEP = """
-local function keep(report, sent)
+local function keep(report, sent, size)
   if redis.call('EXISTS', report) == 1 then
     redis.call('UNLINK', sent)
     return true
-  elseif redis.call('EXISTS', sent) == 0 then
+  elseif redis.call('STRLEN', sent) ~= tonumber(size) then
     return false
   end
   redis.call('RENAME', sent, report)
@@ -215,12 +216,12 @@ local function keep(report, sent)
 end
 """
 
-# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id. Returns 0 where
-# the epoch does not count any more, or the report is not there; else the id of the report that was
-# published before.
+# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id, its length.
+# Returns 0 where the epoch does not count any more, or the report is not there; else the id of the
+# report that was published before.
 PUBLISH = f"""{KEEP}
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
-if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3]) then
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3], ARGV[4]) then
   redis.call('UNLINK', KEYS[3])
   return 0
 end
@@ -230,10 +231,10 @@ return now[3] or ''
 """
 
 # KEYS: standing, the report, what was sent of it, snapshots, deleted. ARGV: id, the snapshot's id,
-# its metadata. Returns 0 where it is not to be listed: it was deleted, or is not there.
+# its metadata, its length. Returns 0 where it is not to be listed: it was deleted, or is not there.
 LIST = f"""{KEEP}
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] or redis.call('ZSCORE', KEYS[5], ARGV[2])
-    or not keep(KEYS[2], KEYS[3]) then
+    or not keep(KEYS[2], KEYS[3], ARGV[4]) then
   redis.call('UNLINK', KEYS[3])
   return 0
 end
@@ -346,6 +347,7 @@ class FleetStore:
         self.url = url
         self._prefix = f"wsgi-coverage:{{{namespace}}}:"
         self.namespace = namespace
+        self._sending = self._key(f"sending:{os.urandom(8).hex()}")
         self._client: Any = _client(url)
         script = self._client.register_script
         self._join, self._beat, self._hosts = script(JOIN), script(BEAT), script(HOSTS)
@@ -592,7 +594,7 @@ class FleetStore:
         report = self._key(f"report:{identity}")
         keys = [self._key("standing"), report, self._put(report, content)]
         with _errors(self.url):
-            before = self._publish(keys=keys, args=[known.id, known.epoch, identity])
+            before = self._publish(keys=keys, args=[known.id, known.epoch, identity, len(content)])
             if before == 0:
                 raise EpochGoneError
             if before and before.decode() != identity:
@@ -616,7 +618,7 @@ class FleetStore:
         keys = [self._key("standing"), report, self._put(report, content)]
         keys += [self._key("snapshots"), self._key("deleted")]
         with _errors(self.url):
-            self._list(keys=keys, args=[known.id, identity, metadata])
+            self._list(keys=keys, args=[known.id, identity, metadata, len(content)])
 
     def _put(self, report: str, content: bytes) -> str:
         """Send a report in pieces, unless it is there; return the key that takes its place.
@@ -628,10 +630,11 @@ class FleetStore:
         Raises:
             StoreUnavailableError: the store cannot be used, or has lost pieces.
         """
-        key = self._key(f"sending:{os.urandom(8).hex()}")
+        key = self._sending
         with _errors(self.url):
             if self._client.exists(report):
                 return key
+            self._client.unlink(key)  # of the last time, where the store was away in the middle
             self._check_room(report, len(content))
             try:
                 for at in range(0, len(content), PIECE):
