@@ -160,6 +160,7 @@ class Report:
             "taken_at": self.refreshed_at,
             "complete": self.complete,
             "workers": [dict(worker) for worker in self.workers],
+            "warnings": list(self.warnings),
         }
 
 

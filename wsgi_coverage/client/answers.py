@@ -51,6 +51,7 @@ class Snapshot(Gathered):
     label: str | None
     size: int  # bytes of its data file
     taken_at: str
+    warnings: list[str]
     detail: NotRequired[dict[str, Any]]  # coverage.py's JSON report, where it was asked for
 
 
