@@ -266,6 +266,29 @@ class TestRefresh:
         assert executed(left) == lines.of(lines.paths[:60])
         assert gone.name in not_fresh(report) or gone.name not in named(report)
 
+    def test_a_host_that_was_not_heard_lately_is_named_until_it_is_back(self, fleet, lines):
+        client, prefix = fleet.store.client(), f"wsgi-coverage:{{{NAMESPACE}}}:"
+        key, standing = f"{prefix}hosts", f"{prefix}standing"
+        gone, left, _ = fleet.hosts
+        gone.run_lines(lines.paths[:30])
+        refreshed(left, lines.of(lines.paths[:30]))
+        gone.kill()
+        for identity, raw in client.hgetall(key).items():
+            about = json.loads(raw)[1]
+            if about["host"] == gone.name:
+                client.hset(key, identity, json.dumps([int(time.time()) - 60, about]))
+
+        report = posted(left, "refresh")
+
+        assert not report["complete"]
+        assert not_fresh(report) == {gone.name}
+        assert "has not taken its leave" in json.dumps(report["workers"])
+        assert client.hget(standing, "departed") == b"0"
+        gone.begin()
+        gone.run_lines(lines.paths[30:40])
+        refreshed(left, lines.of(lines.paths[:40]))
+        assert client.hget(standing, "departed") == b"0"
+
     def test_a_host_that_ends_by_itself_sends_what_it_ran_last(self, fleet, lines):
         gone, left, _ = fleet.hosts
         gone.run_lines(lines.paths[:30])
@@ -432,6 +455,8 @@ class TestReports:
         store.kill()
         until(lambda: asked(one, "health")["fleet"]["state"] == "away", "it is noticed")
         kept = posted(one, "snapshot", wait=WAIT)
+        assert not kept["complete"]
+        assert "only what this host has executed is counted" in json.dumps(kept["warnings"])
         path = f"{DASHBOARD}/snapshots/{kept['id']}"
 
         refused = one.server.request("DELETE", path, headers=JSON)

@@ -208,6 +208,20 @@ class TestEpochs:
 
         assert (noted, fleet.join().lost) == ("yesterday", "")
 
+    def test_a_reset_that_was_done_is_none_that_failed(self, fleet, begun, monkeypatch):
+        fleet.add(begun, 0, lines(app=2))
+
+        def fail(*_keys):
+            raise redis.RedisError("gone just now")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fleet._client, "unlink", fail)
+            epoch = fleet.begin_epoch(begun, collecting=False, began_at="now")
+
+        assert (epoch, fleet.join().epoch) == (1, 1)
+        fleet.begin_epoch(fleet.join(), collecting=False, began_at="now")
+        assert fleet.content([0, 1]).lines == {}
+
     def test_an_emptied_store_refuses_what_was_for_the_one_before(self, store, fleet, begun):
         store.client().flushall()
 
@@ -226,22 +240,24 @@ class TestHosts:
 
         beat = fleet.beat("b", {"host": "two"}, 0)
 
-        assert fleet.hosts() == {"a": {"host": "one"}, "b": {"host": "two"}}
+        assert fleet.hosts() == ({"a": {"host": "one"}, "b": {"host": "two"}}, {})
         assert beat.hosts == 2
         assert beat.counts == (3, 1, 3)
         assert None not in beat.made
         assert beat.standing == begun
 
-    def test_one_that_was_not_heard_for_long_is_gone(self, store, fleet, begun, monkeypatch):
-        fleet.beat("a", {}, 0)
+    def test_one_that_was_not_heard_lately_is_missing_and_after_long_it_is_gone(
+        self, store, fleet, begun, monkeypatch
+    ):
+        fleet.beat("a", {"host": "one"}, 0)
         monkeypatch.setattr(redis, "LIVE", -1)
-        kept = fleet.hosts()
+        found = fleet.hosts()
         number = fleet.beat("a", {}, 0).hosts
         monkeypatch.setattr(redis, "KEPT", -1)
 
         fleet.hosts()
 
-        assert (kept, number) == ({}, 1)
+        assert (found.living, found.missing, number) == ({}, {"a": {"host": "one"}}, 1)
         assert store.client().hlen("wsgi-coverage:{a}:hosts") == 0
         assert fleet.join().departed == 1
 
@@ -250,8 +266,16 @@ class TestHosts:
 
         fleet.forget_hosts("a")
 
-        assert [*fleet.hosts()] == []
+        assert fleet.hosts() == ({}, {})
         assert fleet.join().departed == 1
+
+    def test_one_that_another_id_stands_for_has_not_left(self, fleet, begun):
+        fleet.beat("a", {}, 0)
+
+        fleet.forget_hosts("a", succeeded=True)
+
+        assert fleet.hosts() == ({}, {})
+        assert fleet.join().departed == 0
 
     def test_a_call_is_heard_and_answered(self, fleet, begun):
         heard = []
@@ -315,7 +339,7 @@ class TestFaults:
 
         assert fleet.content([0]).lines == {APP: 2}
         fleet.beat("a", {}, 0)
-        assert [*fleet.hosts()] == ["a"]
+        assert [*fleet.hosts().living] == ["a"]
         assert client.hkeys("wsgi-coverage:{a}:hosts") == [b"a"]
         assert sorted(fleet.snapshots()) == ["s", "\ufffd"]
         assert fleet.metadata(["s"]) == {"s": "\ufffd"}

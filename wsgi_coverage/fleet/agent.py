@@ -35,7 +35,7 @@ from wsgi_coverage.store import redis
 from wsgi_coverage.store.channel import Listener
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.memory import open_if_there
-from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError
+from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError, Hosts
 from wsgi_coverage.system import own_files
 
 LOCK = "agent.lock"  # in the private folder
@@ -64,6 +64,7 @@ LOST = (
 )
 REPORTS = "reports"  # the verb by which hosts tell each other that there are others
 SILENT = "its host does not answer"
+MISSING = "its host was not heard lately, and has not taken its leave"
 OVER = "another host has just reset the fleet"
 
 
@@ -83,6 +84,10 @@ class _Agent:
         self._about = about
         self._host = Host(about)
         self._id = f"{self._host.host}.{os.getpid()}.{os.urandom(4).hex()}"
+        # What stays while one agent of a host follows another, and whether the data of one before
+        # is here: it is not in a container that was made anew.
+        self._place = f"{clock.now().boot} {about.private}"
+        self._is_back = self._host.joined is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
         self._lock = threading.RLock()
@@ -199,7 +204,7 @@ class _Agent:
         tries = 0
         with self._lock:
             while True:
-                standing = self._standing or self._store.join()
+                standing = self._standing or self._joined()
                 beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
                 # Where there is no standing, the store has lost everything.
                 standing = self._checked(beat, beat.standing or self._store.join())
@@ -215,10 +220,16 @@ class _Agent:
             self._reports.look(standing)
         return states
 
+    def _joined(self) -> FleetStanding:
+        standing = self._store.join()
+        self._heard()  # which forgets another agent of this host, if one has been killed
+        return standing
+
     def _about_this_host(self) -> JsonObject:
         living = [each for memory in self._host.memories.own() for each in memory.table.living()]
         return {
             "host": self._host.host,
+            "place": self._place,
             "release": self._about.release,
             "workers": len(living),
             "engine": self._about.engine,
@@ -293,7 +304,9 @@ class _Agent:
             return
         if time.monotonic() < self._lost_at + BACK:
             return  # one that had come just before it may be about to come back
-        old = [each for each in self._heard().values() if each.get("first") != self._sent_all]
+        old = [
+            each for each in self._heard().living.values() if each.get("first") != self._sent_all
+        ]
         again = [each for each in old if each.get("sent") == self._sent_all]
         if len(old) == len(again) >= self._to_mend:
             self._store.note_mended(standing)
@@ -429,7 +442,7 @@ class _Agent:
             states = self._exchange(wait) if self._changes(verb) else []
             standing = self._standing
         assert standing is not None  # noqa: S101  for the type checkers
-        self._hosts = self._heard()
+        self._hosts, missing = self._heard()
         others = {**self._before_loss, **self._hosts}
         others.pop(self._id, None)
         self._tell_state()
@@ -437,7 +450,8 @@ class _Agent:
         problems = []
         for key, about in others.items():
             if key not in answers:
-                states.append(_silent(str(about.get("host")), key))
+                states.append(_silent(about, key, SILENT))
+        states += [_silent(about, key, MISSING) for key, about in missing.items()]
         for its, error in answers.values():
             states += its
             problems += [error] if error else []
@@ -451,9 +465,23 @@ class _Agent:
             reading=self._reading(verb),
         )
 
-    def _heard(self) -> dict[str, JsonObject]:
-        """The hosts that were heard lately, by their ids."""
-        return {key: about for key, about in self._store.hosts().items() if ID.fullmatch(key)}
+    def _heard(self) -> Hosts:
+        """What was heard of all hosts; of this one without agents that were there before."""
+        living, missing = (
+            {key: about for key, about in hosts.items() if ID.fullmatch(key)}
+            for hosts in self._store.hosts()
+        )
+        before = {
+            key
+            for key, about in (*living.items(), *missing.items())
+            if self._is_back and about.get("place") == self._place and key != self._id
+        }
+        if before:
+            self._store.forget_hosts(*before, succeeded=True)
+        return Hosts(
+            {key: about for key, about in living.items() if key not in before},
+            {key: about for key, about in missing.items() if key not in before},
+        )
 
     def _call_hosts(self, verb: str, wait: float, hosts: Collection[str]) -> list[JsonObject]:
         """Call other hosts, and wait for the answers of those that were heard lately."""
@@ -477,7 +505,7 @@ class _Agent:
             else:
                 self._reports.delete_snapshot(identity)
             self._exchange()
-        self._hosts = self._heard()
+        self._hosts = self._heard().living
         # One that does not answer in time has it a second later.
         self._call_hosts(REPORTS, 0.0, {*self._hosts} - {self._id})
         return FleetAnswer()
@@ -530,13 +558,13 @@ def _parsed(answers: Iterable[JsonObject]) -> dict[str, tuple[list[WorkerState],
     return out
 
 
-def _silent(host: str, identity: str) -> WorkerState:
+def _silent(about: JsonObject, identity: str, why: str) -> WorkerState:
     return WorkerState(
         id=identity,
-        host=host,
+        host=str(about.get("host")),
         pid=int(identity.rsplit(".", 2)[1]),
         state="silent",
         published_at=None,
         fresh=False,
-        error=SILENT,
+        error=why,
     )

@@ -53,7 +53,7 @@ ARC = 8  # bytes of an arc
 BATCH = 400  # entries that one script takes, which stops the store for a millisecond
 BATCH_BYTES = 256 << 10
 LIVE = 15.0  # seconds since a host was heard, after which it counts as gone
-KEPT = 3600.0  # seconds, after which it is taken off the list
+KEPT = 3600.0  # seconds, after which one that has not taken its leave is forgotten
 ANSWERS = 60  # seconds for which answers to a call are kept
 PIECE = 1 << 20  # bytes of a report that are sent, or read, at once
 HALF = 600  # seconds without another piece, after which a report that was half sent is gone
@@ -327,6 +327,13 @@ class Beat:
     made: tuple[bytes | None, ...]  # a random number for each of their keys; None: there was none
 
 
+class Hosts(NamedTuple):
+    """What was last heard of each host, by its id."""
+
+    living: dict[str, JsonObject]  # heard lately
+    missing: dict[str, JsonObject]  # not heard lately; they may still run
+
+
 class EpochGoneError(Exception):
     """The epoch does not count any more, or the store has been emptied."""
 
@@ -397,8 +404,8 @@ class FleetStore:
             made=tuple(made),
         )
 
-    def hosts(self) -> dict[str, JsonObject]:
-        """What was heard lately of hosts, by their ids.
+    def hosts(self) -> Hosts:
+        """What was heard of hosts that have not taken their leave.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -410,12 +417,19 @@ class FleetStore:
         here = {name.encode() for name in kept}
         if gone := [name for name in heard if name not in here]:
             self.forget_hosts(*gone)
-        return _living(heard, now, LIVE)
+        living = _living(heard, now, LIVE)
+        return Hosts(living, {name: kept[name] for name in kept if name not in living})
 
-    def forget_hosts(self, *hosts: str | bytes) -> None:
-        """Take hosts off the list: their last processes have ended."""
+    def forget_hosts(self, *hosts: str | bytes, succeeded: bool = False) -> None:
+        """Take hosts off the list: their last processes have ended.
+
+        Args:
+            hosts: their ids.
+            succeeded: another id stands for the same hosts now, which still have what they sent.
+        """
         with _errors(self.url):
-            if gone := self._client.hdel(self._key("hosts"), *hosts):
+            gone = self._client.hdel(self._key("hosts"), *hosts)
+            if gone and not succeeded:
                 self._client.hincrby(self._key("standing"), "departed", gone)
 
     def begin_epoch(self, known: FleetStanding, *, collecting: bool, began_at: str) -> int:
@@ -439,7 +453,8 @@ class FleetStore:
         if epoch < 0:
             raise EpochGoneError
         if not collecting:
-            self._sweep(known, int(epoch), withdrawn)
+            with contextlib.suppress(StoreUnavailableError):  # the next reset removes it
+                self._sweep(known, int(epoch), withdrawn)
         return int(epoch)
 
     def end_collecting(self, known: FleetStanding) -> None:
@@ -451,7 +466,8 @@ class FleetStore:
         with _errors(self.url):
             withdrawn = self._end(keys=[self._key("standing")], args=[known.id, known.epoch])
         if withdrawn != 0:
-            self._sweep(known, known.epoch, withdrawn)
+            with contextlib.suppress(StoreUnavailableError):
+                self._sweep(known, known.epoch, withdrawn)
 
     def _sweep(self, known: FleetStanding, before: int, withdrawn: bytes) -> None:
         names = ("sources", "lines", "arcs")
