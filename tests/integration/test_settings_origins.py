@@ -73,7 +73,7 @@ def test_the_page_shows_values_and_origins(wrap: Callable[..., Site]) -> None:
         ("on", "keyword debug"),
         ('<span class="quiet">not set</span>', "default"),
     ):
-        cells = f'<td data-label="value">{value}</td><td data-label="from">{origin}</td>'
+        cells = f'<td>{value}</td><td data-before="from">{origin}</td>'
         assert cells in page.text
 
 
