@@ -44,7 +44,8 @@ def take(site: Site, **form: str) -> dict[str, object]:
 def test_a_snapshot_answers_with_all_its_keys(site: Site) -> None:
     taken = take(site, label="before the release")
 
-    assert set(taken) == {"id", "label", "size", "taken_at", "complete", "workers"}
+    assert set(taken) == {"id", "label", "size", "taken_at", "complete", "workers", "warnings"}
+    assert taken["warnings"] == []
     assert taken["label"] == "before the release"
 
 
