@@ -13,7 +13,7 @@ JsonObject = dict[str, Any]
 class WorkerState:
     """The answer of one process to a call to all workers, or that there was none."""
 
-    id: str  # part of its data file's name; not shown
+    id: str  # of the process; not shown
     host: str
     pid: int
     state: str  # measuring, paused, silent (no answer in time), failed (answered with an error)

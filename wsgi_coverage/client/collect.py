@@ -89,7 +89,7 @@ def collect(
         wait: seconds to wait for an instance's workers, at most; None: its default, 5.
         private: the file is for this user alone; else its mode is by the umask.
         draft: where the file is made before it is copied to a target that is a device or a pipe,
-            from `targets.drafting`; None: in a temporary folder.
+            from `system.outputs`; None: in a temporary folder.
 
     Returns:
         The result; an instance that failed is in `failures`, and the others' data is collected.

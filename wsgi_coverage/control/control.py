@@ -513,7 +513,7 @@ class Control:
             raise
 
     def workers(self, *, wait: float) -> Gathering:
-        """Every live worker of this host; one that does not answer in time has the state `silent`.
+        """Every live worker of this host, or of its fleet; `silent`, if it does not answer in time.
 
         Args:
             wait: seconds to wait for answers, at most.

@@ -1,8 +1,8 @@
 """Build reports in a folder of their own and publish them by renaming: old or new, never a half.
 
     cache_dir/
-        reports/<id>/   data.coverage report.txt files.json figures sources/
-                        meta.json, and formats rendered later: coverage.json html/ and more
+        reports/<id>/   data.coverage report.txt files.json figures origin.json
+                        sources/ meta.json, and formats rendered later: coverage.json html/ and more
         current         the id of the published report
         build.lock      held by the process that builds
         collect.lock    held by the process that collects: reads and resets in one step

@@ -3,7 +3,7 @@
 An exec closes the port and keeps the process, so the next program of the process serves the same
 port. The environment holds what that needs, beside what child processes need.
 
-Concurrency: runs in the main thread, before the program's first line; see sideport.py for the rest.
+Concurrency: runs in the main thread, before the program's first line; see the package for the rest.
 """
 
 from __future__ import annotations

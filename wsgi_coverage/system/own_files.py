@@ -5,8 +5,8 @@ here has its mode from the first moment. Folders that are there already keep the
 
 A file that takes a path's place is written under another name beside it and renamed: who reads
 sees the old content or the new. What takes long, or needs other files beside it, is made in a
-working folder instead (wsgi_coverage.store.workspace), and renamed from there. All of these
-renamings are `put_in_place`.
+working folder instead (wsgi_coverage.store.workspace), and renamed from there. Files are
+renamed by `put_in_place`, folders by themselves.
 
 Concurrency: functions without state; two may make the same folder at once.
 """

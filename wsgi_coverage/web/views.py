@@ -155,7 +155,7 @@ def health(request: Request, control: Control) -> Response:
 
 
 def workers(request: Request, control: Control) -> Response:
-    """GET /workers: every live worker of this host."""
+    """GET /workers: every live worker of this host, or of its fleet."""
     found = control.workers(wait=parameters.wait(request))
     return (
         state.workers(request, control, found) if wants_page(request) else as_json(found.as_json())
