@@ -76,6 +76,18 @@ def read_meta(folder: Path) -> Report:
     return report
 
 
+def read_meta_of(folder: Path, identity: str) -> Report:
+    """The metadata of a finished report that has to be a certain one.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: as `read_meta`; ValueError: it is another one.
+    """
+    report = read_meta(folder)
+    if report.id != identity:
+        raise ValueError(f"it is the report {report.id}")
+    return report
+
+
 @contextlib.contextmanager
 def build_folder(parent: Path, described: str) -> Iterator[Path]:
     """A folder to build in, removed at the end of the block unless it was renamed.
@@ -197,9 +209,7 @@ class Publisher:
             return None
         with build_folder(self._reports, self._described) as folder:
             fill(folder)
-            report = read_meta(folder)
-            if report.id != identity:
-                raise ValueError(f"it is the report {report.id}")
+            report = read_meta_of(folder, identity)
             self._publish(folder, identity)
         self._prune(identity)
         return report

@@ -20,7 +20,15 @@ from typing import TypeVar
 
 from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
 from wsgi_coverage.model import Report
-from wsgi_coverage.report.publish import ID, META, build_folder, read_meta, remove, write_meta
+from wsgi_coverage.report.publish import (
+    ID,
+    META,
+    build_folder,
+    read_meta,
+    read_meta_of,
+    remove,
+    write_meta,
+)
 from wsgi_coverage.store.workspace import sweep
 from wsgi_coverage.system import own_files
 from wsgi_coverage.system.own_files import ABANDONED
@@ -90,7 +98,7 @@ class Snapshots:
         """
         with build_folder(self._folder, self._described) as folder:
             own_files.write(folder / META, metadata)
-            _check_id(folder, identity)
+            read_meta_of(folder, identity)
             own_files.write(folder / ELSEWHERE, "")
             with contextlib.suppress(OSError):  # it is here
                 folder.rename(self._folder / identity)
@@ -114,7 +122,7 @@ class Snapshots:
         target = self.find(identity)
         with build_folder(self._folder, self._described) as folder:
             fill(folder)
-            _check_id(folder, identity)
+            read_meta_of(folder, identity)
             try:
                 for path in folder.iterdir():
                     _move(path, target / path.name)
@@ -192,11 +200,6 @@ class Snapshots:
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())
-
-
-def _check_id(folder: Path, identity: str) -> None:
-    if (found := read_meta(folder).id) != identity:
-        raise ValueError(f"it is the snapshot {found}")
 
 
 def _move(path: Path, target: Path) -> None:
