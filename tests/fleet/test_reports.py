@@ -112,6 +112,20 @@ def test_metadata_that_is_no_snapshots_is_passed_over(store, hosts, content):
     assert other.reports.problem is None
 
 
+@pytest.mark.parametrize("content", ["{}", "[" * 100_000, "no JSON"], ids=["empty", "deep", "text"])
+def test_a_damaged_snapshot_of_this_host_alone_keeps_no_other_from_being_sent(hosts, content):
+    one, other = hosts
+    damaged, kept = one.take(1), one.take(2)
+    (one.folder / damaged / "meta.json").write_text(content)
+
+    for _ in range(3):
+        one.look()
+    other.look()
+
+    assert other.listed() == other.snapshots.ids() == [kept]
+    assert (one.folder / damaged / "meta.json").read_text() == content
+
+
 def test_a_host_with_no_room_says_so_and_lists_them_once_it_has(hosts, monkeypatch):
     monkeypatch.setattr(reports, "AGAIN", 0.0)
     one, other = hosts

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from wsgi_coverage.errors import (
     WsgiCoverageError,
 )
 from wsgi_coverage.fleet import bundle
-from wsgi_coverage.fleet.bundle import BundleError
 from wsgi_coverage.fleet.told import FleetHost
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
@@ -34,6 +34,7 @@ from wsgi_coverage.store.redis import FleetStanding, FleetStore
 
 AGAIN = 30.0  # seconds after which what failed is tried again
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
+UNUSABLE = (ValueError, TypeError, KeyError)  # of what is no report, or of another version
 VANISHED = "the data of this snapshot has vanished from the store of the fleet"
 
 
@@ -119,16 +120,27 @@ class FleetReports:
 
         Raises:
             StoreUnavailableError, redis.EpochGoneError: they do not.
-            StorageError: it is too large.
+            StorageError: it is too large, or damaged.
         """
         try:
-            content = self._pack(self._publisher.folder(identity))
+            with self._refusing(identity):
+                content = self._pack(self._publisher.folder(identity))
         except (NoReportError, FileNotFoundError):
             return  # it was withdrawn, or there are newer ones
-        except BundleError as error:
-            self._refused.add(identity)
-            raise StorageError(str(error)) from error
         self._store.publish(standing, identity, content)
+
+    @contextlib.contextmanager
+    def _refusing(self, identity: str) -> Iterator[None]:
+        """Note a report of this host that cannot be sent, so that it is not tried again.
+
+        Raises:
+            StorageError: it cannot.
+        """
+        try:
+            yield
+        except UNUSABLE as error:
+            self._refused.add(identity)
+            raise StorageError(f"the report {identity} cannot be sent: {error}") from error
 
     def _fetch_published(self, identity: str) -> bool:
         """Serve what another host has published; False where this is to be tried again."""
@@ -144,7 +156,7 @@ class FleetReports:
                     self._history.add(report, since=report.summary["since"])
         except RefreshBusyError:
             return False
-        except (BundleError, ValueError, TypeError, KeyError):  # of another version
+        except UNUSABLE:  # of another version
             self._refused.add(identity)
         return True
 
@@ -169,7 +181,7 @@ class FleetReports:
         for identity, metadata in self._store.metadata(missing[-MAX_SNAPSHOTS:]).items():
             try:
                 self._snapshots.list_only(identity, metadata)
-            except (ValueError, TypeError, KeyError):  # of another version
+            except UNUSABLE:  # of another version
                 self._refused.add(identity)
         return is_done
 
@@ -182,16 +194,14 @@ class FleetReports:
 
         Raises:
             StoreUnavailableError: they do not.
-            StorageError: it is too large.
+            StorageError: it is too large, or damaged.
         """
         try:
-            metadata = self._snapshots.read(identity, _metadata)
-            content = self._snapshots.read(identity, self._pack)
+            with self._refusing(identity):
+                metadata = self._snapshots.read(identity, _metadata)
+                content = self._snapshots.read(identity, self._pack)
         except (UnknownSnapshotError, FileNotFoundError):
             return  # it was deleted just now
-        except BundleError as error:
-            self._refused.add(identity)
-            raise StorageError(str(error)) from error
         self._store.add_snapshot(standing, identity, metadata, content)
 
     def fetch_snapshot(self, identity: str) -> None:
@@ -213,7 +223,7 @@ class FleetReports:
             raise UnknownSnapshotError(VANISHED)
         try:
             self._snapshots.complete(identity, partial(self._unpack, content))
-        except (BundleError, ValueError, TypeError, KeyError) as error:
+        except UNUSABLE as error:
             raise UnknownSnapshotError(
                 f"the data of this snapshot cannot be used: {error}"
             ) from error
