@@ -20,7 +20,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -467,21 +467,22 @@ class _Agent:
 
     def _heard(self) -> Hosts:
         """What was heard of all hosts; of this one without agents that were there before."""
-        living, missing = (
-            {key: about for key, about in hosts.items() if ID.fullmatch(key)}
-            for hosts in self._store.hosts()
-        )
+        living, missing = self._store.hosts()
         before = {
             key
             for key, about in (*living.items(), *missing.items())
-            if self._is_back and about.get("place") == self._place and key != self._id
+            if self._is_back
+            and ID.fullmatch(key)
+            and key != self._id
+            and about.get("place") == self._place
         }
         if before:
             self._store.forget_hosts(*before, succeeded=True)
-        return Hosts(
-            {key: about for key, about in living.items() if key not in before},
-            {key: about for key, about in missing.items() if key not in before},
-        )
+
+        def counting(hosts: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
+            return {k: about for k, about in hosts.items() if ID.fullmatch(k) and k not in before}
+
+        return Hosts(counting(living), counting(missing))
 
     def _call_hosts(self, verb: str, wait: float, hosts: Collection[str]) -> list[JsonObject]:
         """Call other hosts, and wait for the answers of those that were heard lately."""

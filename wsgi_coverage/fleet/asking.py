@@ -130,10 +130,7 @@ class Fleet:
         Raises:
             StoreUnavailableError: the store cannot be used; nothing was changed.
         """
-        answer = self.ask(verb, wait=wait)
-        if answer.refused is not None:
-            raise StoreUnavailableError(f"nothing was changed: {answer.refused}")
-        return answer
+        return _accepted(self.ask(verb, wait=wait), "nothing was changed")
 
     def have_all(self, verb: str, *, wait: float) -> FleetAnswer:
         """As `change`, for what every worker does, this one at once.
@@ -174,8 +171,7 @@ class Fleet:
             StorageError: it cannot be stored here.
         """
         answer = self.ask("fetch-snapshot", wait=0.0, identity=identity)
-        if answer.refused is not None:
-            raise StoreUnavailableError(f"another host has made this snapshot: {answer.refused}")
+        _accepted(answer, "another host has made this snapshot")
 
     def delete_snapshot(self, identity: str) -> None:
         """Remove a snapshot from all hosts.
@@ -184,8 +180,7 @@ class Fleet:
             StoreUnavailableError: the store cannot be used; nothing was removed.
         """
         answer = self.ask("delete-snapshot", wait=0.0, identity=identity)
-        if answer.refused is not None:
-            raise StoreUnavailableError(f"nothing was removed: {answer.refused}")
+        _accepted(answer, "nothing was removed")
 
     # About
 
@@ -212,6 +207,17 @@ class Fleet:
                 "hosts": [],
             }
         return found
+
+
+def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
+    """An answer that was no refusal of the store.
+
+    Raises:
+        StoreUnavailableError: it was; `otherwise` says what follows.
+    """
+    if answer.refused is not None:
+        raise StoreUnavailableError(f"{otherwise}: {answer.refused}")
+    return answer
 
 
 def ask_all(

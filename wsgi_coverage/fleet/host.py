@@ -67,8 +67,7 @@ class Host:
         self.host: str = socket.gethostname()
         self.pid: int = os.getpid()
         self.private: Path = about.private
-        # Names in data files are without links.
-        self._root = None if about.root is None else os.path.realpath(about.root)
+        self._root = about.root_in_data
         self.store: FilesStore = FilesStore(about.data_file, fallback=about.private)
         self.memories: OpenedMemories = OpenedMemories(about.data_file, self.store)
         self._publisher = Publisher(about.cache_dir)

@@ -11,7 +11,6 @@ use the same folders by their own rules.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -48,8 +47,7 @@ class FleetReports:
 
     def __init__(self, about: FleetHost, store: FleetStore) -> None:
         self._store = store
-        # Names in data files are without links.
-        root = None if about.root is None else os.path.realpath(about.root)
+        root = about.root_in_data
         self._pack = partial(bundle.packed, root=root, with_sources=about.with_sources)
         analyses = AnalysisCache(about.cache_dir / ANALYSIS)
         self._unpack = partial(bundle.unpack, root=root, analyses=analyses)

@@ -5,6 +5,7 @@ Concurrency: values.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,11 @@ class FleetHost:
     static: str | None  # coverage.py's static context
     engine: str  # of its workers
     root: str | None  # the application's folder; names below it are sent from there on
+
+    @property
+    def root_in_data(self) -> str | None:
+        """`root` as names in data files begin, which are without links."""
+        return None if self.root is None else os.path.realpath(self.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
