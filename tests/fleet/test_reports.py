@@ -12,6 +12,7 @@ from wsgi_coverage.analysis.cache import pack
 from wsgi_coverage.fleet import reports
 from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.fleet.told import FleetHost
+from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import ELSEWHERE, Snapshots
 from wsgi_coverage.store.redis import FleetStore
 
@@ -27,6 +28,8 @@ METADATA = {
     "warnings": [],
     "collected": {"boot": "b", "seconds": 1.0},
 }
+
+SUMMARY = {"since": "2026-11-27T09:00:00+00:00", "percent": None}
 
 
 class Host:
@@ -50,7 +53,18 @@ class Host:
             engine="memory",
             root=None,
         )
+        self.cache = about.cache_dir
+        self.publisher = Publisher(self.cache)
         self.reports = FleetReports(about, self.store)
+
+    def publish(self, number: int) -> str:
+        """Have a report published here, of which nobody has been told."""
+        folder = self.cache / "reports" / IDENTITY(number)
+        (folder / "sources").mkdir(parents=True)
+        (folder / "meta.json").write_text(metadata(number, summary=SUMMARY))
+        (folder / "figures").write_bytes(pack({"files": {}}))
+        (self.cache / "current").write_text(folder.name)
+        return folder.name
 
     def look(self) -> None:
         self.reports.look(self.store.join())
@@ -110,6 +124,36 @@ def test_metadata_that_is_no_snapshots_is_passed_over(store, hosts, content):
 
     assert other.listed() == other.snapshots.ids() == [kept]
     assert other.reports.problem is None
+
+
+def test_a_report_that_is_about_to_be_sent_is_not_replaced_by_the_one_before(hosts):
+    one, other = hosts
+    first = one.publish(1)
+    one.look()
+    other.look()
+    assert other.publisher.identity() == first
+    second = other.publish(2)
+
+    other.look()
+    assert other.publisher.identity() == second
+    other.reports.publish(other.store.join(), second)
+    other.look()
+    one.look()
+
+    assert one.publisher.identity() == other.publisher.identity() == second
+
+
+def test_what_was_made_while_the_store_was_away_gives_way_to_what_the_fleet_has(hosts):
+    one, other = hosts
+    first = one.publish(1)
+    one.look()
+    other.look()
+    other.publish(2)
+
+    other.reports.forget()  # the store was away
+    other.look()
+
+    assert other.publisher.identity() == first
 
 
 @pytest.mark.parametrize("content", ["{}", "[" * 100_000, "no JSON"], ids=["empty", "deep", "text"])

@@ -200,3 +200,63 @@ tell(lines=published()["many.py"], most=most)
 
     assert told["lines"] == list(range(1, 2 * workers + 1))
     assert told["most"] < 10
+
+
+LATE = """
+from wsgi_coverage.control import Control
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.errors import NoReportError, RefreshBusyError
+from wsgi_coverage.settings import Settings
+start_early()
+import app
+worker = forks.current()
+control = Control(worker, Settings(debug=True))
+asked = []
+
+def lines_of_the_fleet(late):
+    "Have the lines of other hosts be of an epoch that is over, the first times."
+    ask = Control._ask_all
+
+    def ask_all(self, verb, *, wait):
+        gathering, _ = ask(self, verb, wait=wait)
+        asked.append(verb)
+        epoch = worker.store.oldest() - (len(asked) <= late)
+        return gathering, [Reading(id="fleet", host="all", epoch=epoch, sources=(), planes={})]
+
+    Control._ask_all = ask_all
+"""
+
+
+def test_lines_that_were_read_before_a_reset_of_the_fleet_are_read_again(measure: Measure) -> None:
+    told = measure(
+        LATE
+        + """
+lines_of_the_fleet(late=2)
+report = control.refresh(wait=5)
+tell(asked=len(asked), same=control.report().id == report.id)
+"""
+    )
+
+    assert told == told | {"asked": 3, "same": True}
+
+
+def test_no_report_is_published_of_lines_that_a_reset_of_the_fleet_has_ended(
+    measure: Measure,
+) -> None:
+    told = measure(
+        LATE
+        + """
+lines_of_the_fleet(late=100)
+try:
+    control.refresh(wait=5)
+except RefreshBusyError as error:
+    why = str(error)
+try:
+    control.report()
+except NoReportError:
+    tell(why=why, published=False)
+"""
+    )
+
+    assert "reset" in told["why"]
+    assert not told["published"]
