@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -173,6 +174,27 @@ def test_a_signal_ends_the_program_as_it_would_without_and_its_lines_are_saved(p
     assert project.saved("script.py") == {2, 3, 4, 5}
     assert not project.private.exists() or project.left_over() == []
     assert ("KeyboardInterrupt" in program.output) == (number == signal.SIGINT)
+
+
+@pytest.mark.parametrize("branch", [False, True], ids=["lines", "branches"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
+def test_files_that_never_ran_are_saved_however_the_program_ends(project, number, branch, until):
+    project.coveragerc("source = .", f"branch = {branch}")
+    project.write("script.py", "import os\nos.chdir('/')\n" + WAITING)
+    project.write("idle.py", "x = 1\n")
+    program = project.run_measured("script.py", env={"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.5"})
+    program.wait_for("ready")
+    if branch or sys.version_info < (3, 12):  # what it holds back is lost, but for SIGTERM
+        until(lambda: {1, 2} <= project.saved("script.py"), "lines are in a data file")
+
+    assert program.end(number) == -number
+
+    assert {1, 2} <= project.saved("script.py")
+    project.run("-m", "coverage", "combine", "--quiet")
+    project.run("-m", "coverage", "json", "--quiet", "-o", "out.json")
+    files = json.loads((project.folder / "out.json").read_text())["files"]
+    assert files.keys() == {"idle.py", "script.py"}
+    assert files["idle.py"]["executed_lines"] == []
 
 
 def test_a_signal_that_a_program_has_blocked_waits_for_it(project):

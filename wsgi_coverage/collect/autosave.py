@@ -19,6 +19,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +65,7 @@ def keep(
     seconds: float,
     meanwhile: Meanwhile | None = None,
     stays: bool = False,
+    config: str | None = None,
 ) -> None:
     """Wait, then write what is new to the data file; go on where lines ran while it was written.
 
@@ -75,6 +77,8 @@ def keep(
         seconds: how long to wait at most.
         meanwhile: work for the time of the wait.
         stays: whether to go on in any case, as long as the worker has its end of the socket open.
+        config: of coverage.py, as from `own_coverage.for_children`, by which files that could have
+            run are found; None: they are left out.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -92,9 +96,7 @@ def keep(
             return
         try:
             if _has_news(memory):
-                from wsgi_coverage.collect import saving  # imports coverage.py: 0.1 s, 15 MB
-
-                saving.save(memory, data_file, static)
+                _save(memory, data_file, static, config)
         finally:
             memory.keep_until(0.0)
             memory.begin_turn()  # the next request looks whether another is to wait
@@ -114,6 +116,13 @@ def keep(
             time.sleep(PAUSE)
         memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
         wait = _Wait(memory, seconds)
+
+
+def _save(memory: Memory, data_file: Path, static: str | None, config: str | None) -> None:
+    from wsgi_coverage.collect import could_run, saving  # imports coverage.py: 0.1 s, 15 MB
+
+    find = None if config is None else partial(could_run.find_by, config)
+    saving.save(memory, data_file, static, find)
 
 
 def _has_hung_up(sockets: Sequence[int], seconds: float) -> bool:

@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from coverage import Coverage
-from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect import forks
+from wsgi_coverage.collect.could_run import find
 from wsgi_coverage.collect.engines import core, own_coverage
-from wsgi_coverage.collect.sources import unexecuted
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import workdir as start_folder
-from wsgi_coverage.errors import CoverageChangedError, SettingsError, UnsupportedPythonError
+from wsgi_coverage.errors import CoverageChangedError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 
@@ -119,12 +118,7 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
         CoverageChangedError: they cannot be found with this coverage.py.
     """
     start_folder.note()
-    try:
-        own_coverage.prepare(cov)
-    except CoverageException as error:
-        raise SettingsError(str(error)) from error
-    found = unexecuted.files(cov, map(start_folder.here, executed))
-    return [(name, plugin) for _, name, plugin in found]
+    return [(name, plugin) for _, name, plugin in find(cov, executed)]
 
 
 def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:

@@ -8,19 +8,27 @@ one.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from coverage import CoverageData
 
-from wsgi_coverage.data import stamp
+from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory, open_if_there
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+# Given the names of files that have been executed: path, name in data files, and plugin of those
+# that could have run.
+Finder = Callable[[Iterable[str]], Iterable[tuple[str, str, str | None]]]
+Unexecuted = dict[str, tuple[str | None, str]]  # by name in data files: fingerprint, plugin or ""
 
 LOCK = "save.lock"  # in the private folder
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
@@ -30,26 +38,31 @@ class AlreadySavedError(Exception):
     """Another process has written the memory to its data file and removed it."""
 
 
-def save_in(folder: Path, data_file: Path, static: str | None) -> None:
+def save_in(
+    folder: Path, data_file: Path, static: str | None, could_run: Finder | None = None
+) -> None:
     """As `save`, for the memory in a private folder; nothing where there is none."""
     memory = open_if_there(folder)
     if memory is not None:
-        save(memory, data_file, static)
+        save(memory, data_file, static, could_run)
 
 
-def save(memory: Memory, data_file: Path, static: str | None) -> None:
+def save(
+    memory: Memory, data_file: Path, static: str | None, could_run: Finder | None = None
+) -> None:
     """Write a memory to its data file.
 
     Args:
         memory: what to write.
         data_file: the configured one, beside which it goes.
         static: coverage.py's static context.
+        could_run: finds the files that could have run, for reports to list them at 0 %.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
     with contextlib.suppress(AlreadySavedError), saving(memory):
-        _save(memory, data_file, static)
+        _save(memory, data_file, static, could_run)
 
 
 @contextlib.contextmanager
@@ -90,7 +103,7 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _save(memory: Memory, data_file: Path, static: str | None) -> None:
+def _save(memory: Memory, data_file: Path, static: str | None, could_run: Finder | None) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
     state = memory.state()  # changes later than the store where a collection begins or ends
     if store.oldest() != store.epoch() or state.oldest != state.epoch:
@@ -98,26 +111,40 @@ def _save(memory: Memory, data_file: Path, static: str | None) -> None:
     reading = memory.read()
     if reading.epoch != state.epoch:
         return
-    save_readings([reading], store, static)
+    save_readings([reading], store, static, could_run)
     if store.epoch() == reading.epoch:
         memory.note_saved(reading.checksum())
     else:  # it was reset meanwhile
         store.withdraw(reading.id)
 
 
-def save_readings(readings: Iterable[Reading], store: FilesStore, static: str | None) -> None:
+def save_readings(
+    readings: Iterable[Reading],
+    store: FilesStore,
+    static: str | None,
+    could_run: Finder | None = None,
+) -> None:
     """Write what was read of memories, each to a data file of its own.
 
     It is written on the disk that it is for: shared memory, with the private folder, may be full.
+
+    Args:
+        readings: what to write.
+        store: where to.
+        static: coverage.py's static context.
+        could_run: finds the files that could have run; where it fails, there is a log line.
 
     Raises:
         DiskFullError, OSError: there is no room.
     """
     for reading in readings:
+        unexecuted: Unexecuted | None = None
         for branch, name in enumerate(data_files_of(reading.id)):
             if _has_run(reading, branch=bool(branch)):
+                if unexecuted is None:
+                    unexecuted = _unexecuted(reading, could_run)
                 with store.publishing(name, epoch=reading.epoch) as target:
-                    _write(reading, target, static, branch=bool(branch))
+                    _write(reading, target, static, unexecuted, branch=bool(branch))
             else:
                 store.withdraw(name)
 
@@ -159,7 +186,26 @@ def _has_run(reading: Reading, *, branch: bool) -> bool:
     return not branch and any(lines for _, lines in reading.executed())
 
 
-def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) -> None:
+def _unexecuted(reading: Reading, could_run: Finder | None) -> Unexecuted:
+    """The files that could have run and that a reading lacks."""
+    found: Unexecuted = {}
+    if could_run is None:
+        return found
+    known = {*reading.names()}
+    try:
+        for path, name, plugin in could_run(known):
+            if name not in known:
+                with contextlib.suppress(OSError, ValueError):
+                    version = stamp.fingerprint_of(regular_files.read(path))
+                    found[name] = version, plugin or ""
+    except Exception:  # what has run is written in any case
+        log.exception("finding the files that never ran, for the data file, failed")
+    return found
+
+
+def _write(
+    reading: Reading, target: Path, static: str | None, unexecuted: Unexecuted, *, branch: bool
+) -> None:
     """Write the lines, or the arcs, of a reading to a data file."""
     union = DataUnion(target, branch=branch)
     versions: dict[str, str] = {}
@@ -182,6 +228,9 @@ def _write(reading: Reading, target: Path, static: str | None, *, branch: bool) 
     for context, record in reading.in_contexts(static):
         if record.has_arcs == branch and is_wanted(record.name, record.version):
             union.add_record(record.name, context, record)
+    for name, (version, plugin) in unexecuted.items():
+        if is_wanted(name, version):
+            union.touch(name, plugin)
     union.write()
     storable = {name: versions[name] for name in versions if is_storable(name)}
     stamp.put_fingerprints(target, storable)

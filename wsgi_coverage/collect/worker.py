@@ -20,11 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wsgi_coverage import clock
 from wsgi_coverage.collect import autosave, engine, exits, gathering, restarting, saving
 from wsgi_coverage.collect.autosave import Meanwhile
+from wsgi_coverage.collect.could_run import find_by
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
@@ -33,7 +35,7 @@ from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.peers import LOSES, worker_id
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
-from wsgi_coverage.errors import WsgiCoverageError, storage_errors
+from wsgi_coverage.errors import CoverageChangedError, WsgiCoverageError, storage_errors
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.offload import child
@@ -41,7 +43,7 @@ from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
 from wsgi_coverage.store.channel import call_all, tell
 from wsgi_coverage.store.files import FilesStore
-from wsgi_coverage.store.memory import Memory, MemoryGoneError
+from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
 from wsgi_coverage.system import interrupt
 
@@ -59,7 +61,6 @@ BEHIND = (
 START_TIMEOUT = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_WAIT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
-NOTING = "recording files that never ran"
 
 
 class Worker:
@@ -110,6 +111,11 @@ class Worker:
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
         self.engine.at_start = there
+        self._config: str | None = None  # of coverage.py, for another process
+        try:  # now, because the application may change its working directory
+            self._config = own_coverage.for_children(self.engine.coverage)
+        except CoverageChangedError as error:
+            log.warning("a data file that another process writes lacks what never ran: %s", error)
         self.memories: HostMemories = HostMemories(self.engine, lambda: self.store)
         self._name_anew()
         self._settle()
@@ -291,11 +297,24 @@ class Worker:
         stays = self._service.has_thread
         try:
             return child.begin(
-                autosave.keep, folder, data_file, self._static, self.pid, interval, ahead, stays
+                autosave.keep,
+                folder,
+                data_file,
+                self._static,
+                self.pid,
+                interval,
+                ahead,
+                stays,
+                self._config,
+                plugins=self._has_plugins,
             )
         except child.NoInterpreterError:
             self.save_here()
             return None
+
+    @property
+    def _has_plugins(self) -> bool:
+        return bool(self.engine.coverage.get_option("run:plugins"))
 
     @property
     def _static(self) -> str | None:
@@ -321,8 +340,16 @@ class Worker:
             self.save_here()
 
     def _save_elsewhere(self) -> None:
-        folder, data_file = self.memory.folder, self.engine.data_file
-        child.call(saving.save_in, folder, data_file, self._static, tick=tick)
+        could_run = None if self._config is None else partial(find_by, self._config)
+        child.call(
+            saving.save_in,
+            self.memory.folder,
+            self.engine.data_file,
+            self._static,
+            could_run,
+            tick=tick,
+            plugins=self._has_plugins,
+        )
 
     def save_here(self) -> None:
         """As `save`, in this process, which ends, or has no Python to start."""
@@ -334,7 +361,7 @@ class Worker:
         ):
             readings = [each.read() for each in self.memories.own()]
             store = FilesStore(self.engine.data_file, fallback=self.private)
-            saving.save_readings(readings, store, self._static)
+            saving.save_readings(readings, store, self._static, self.engine.could_run)
             self.memory.note_saved(readings[0].checksum())
 
     @property
@@ -702,14 +729,8 @@ class Worker:
 
     def _leave(self) -> None:
         """The last process of a memory: write it to a data file, and remove it."""
-        # While this process is in its table: one that waits takes away a memory that has none.
-        is_noted = self.engine.is_alone()
-        if is_noted:
-            self._attempt(NOTING, self._note_unexecuted_files)
         if not self.engine.close():
             return
-        if not is_noted:  # another has ended just now
-            self._attempt(NOTING, self._note_unexecuted_files)
         if self._is_forked:
             # A thread of the parent's may have been inside SQLite, which would be so for ever here.
             self._save_elsewhere()
@@ -718,10 +739,6 @@ class Worker:
             if self._tidy is not None:
                 self._tidy()
         saving.take_away(self.memory)
-
-    def _note_unexecuted_files(self) -> None:
-        with contextlib.suppress(MemoryGoneError):  # the process that waits has written it
-            self.engine.note_unexecuted_files()
 
     def _save_after_the_end(self) -> None:
         """Exit handlers that ran after `close` may have run measured lines: save once more."""

@@ -125,7 +125,7 @@ def lost() -> str | None:
     return _lost
 
 
-def begin(function: Callable[..., object], *arguments: Any) -> BegunCall:
+def begin(function: Callable[..., object], *arguments: Any, plugins: bool = False) -> BegunCall:
     """Call a function in a process that is no child of this one, and that may outlive it.
 
     The function sees by the end of its standard input that this process has ended.
@@ -133,11 +133,12 @@ def begin(function: Callable[..., object], *arguments: Any) -> BegunCall:
     Args:
         function: of a module of this package; its arguments are pickled.
         arguments: few bytes, because what the socket does not take waits for the next look.
+        plugins: whether modules from outside this package will be imported by name.
 
     Raises:
         NoInterpreterError: there is no Python to run it.
     """
-    job = _job((function, arguments, {}), _circumstances(plugins=False), outlives=True)
+    job = _job((function, arguments, {}), _circumstances(plugins=plugins), outlives=True)
     for executable in interpreter.candidates():
         command = interpreter.command(executable, SCRIPT)
         with contextlib.suppress(OSError):

@@ -133,7 +133,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
             with saving.saving(of_another):
                 begun.set()
                 waits.wait(60)
-                saving._save(of_another, data_file, None)
+                saving._save(of_another, data_file, None, None)
                 of_another.remove(only_saved=True)
 
         keeper = threading.Thread(target=keep)
@@ -163,7 +163,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
     told = measure(
         """
         import app
-        from wsgi_coverage.collect import saving
+        from wsgi_coverage.collect import autosave, saving
         from wsgi_coverage.store.memory import open_if_there
         Path("idle.py").write_text("x = 1\\n")
         start_early()
@@ -175,7 +175,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
         def close_and_lose():  # as the process that outlives a worker does once nobody is left
             is_last = close()
             memory = open_if_there(worker.memory.folder)
-            saving.save(memory, worker.engine.data_file, None)
+            autosave._save(memory, worker.engine.data_file, None, worker._config)
             assert saving.take_away(memory)
             return is_last
 
@@ -278,8 +278,8 @@ def test_a_program_has_one_process_wait_for_all_autosaves_until_it_serves(
         """
 from wsgi_coverage.offload import child
 begun, begin = [], child.begin
-def begin_and_note(*args):
-    begun.append(begin(*args))
+def begin_and_note(*args, **keywords):
+    begun.append(begin(*args, **keywords))
     return begun[-1]
 child.begin = begin_and_note
 start_early()

@@ -17,7 +17,7 @@ import os
 import time
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import imported_before, unexecuted
 from wsgi_coverage.collect.sources.imported_before import Before, Early
 from wsgi_coverage.compat import configuration, measurement
-from wsgi_coverage.data import regular_files, stamp, workdir
+from wsgi_coverage.data import workdir
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Reading, room_of
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import NotOursError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -150,10 +150,10 @@ class Engine(ABC):
         Args:
             executed: names of files that any process has executed.
         """
-        return [(name, plugin) for _, name, plugin in self._could_run(executed)]
+        return [(name, plugin) for _, name, plugin in self.could_run(executed)]
 
-    def _could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
-        """As `unexecuted_files`, with files imported early: path, name in data files, plugin."""
+    def could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
+        """As `unexecuted_files`: path, name in data files, plugin."""
         yield from unexecuted.files(self._cov, map(workdir.here, executed))
         yield from ((path, name, None) for path, name, _ in self._early())
 
@@ -372,21 +372,6 @@ class Engine(ABC):
             OSError: there is no room; nothing is lost, the next flush has it all.
         """
         return False
-
-    def note_unexecuted_files(self) -> None:
-        """Register files that could have run and did not, for reports to list them at 0 %."""
-        for path, name, plugin in self._unnoted_files():
-            with contextlib.suppress(OSError, ValueError):
-                if not plugin:
-                    content = regular_files.read(path)
-                    self.memory.place(name, stamp.fingerprint_of(content), room_of(content))
-
-    def _unnoted_files(self) -> Iterator[tuple[str, str, str | None]]:
-        """Those of `unexecuted_files` that the memory lacks: path, name in data files, plugin."""
-        known = {*self.memory.read().names()}
-        for path, name, plugin in self._could_run(known):
-            if name not in known:
-                yield path, name, plugin
 
     def reopen(self) -> bool:
         """After `close`, where exit handlers have run measured lines: register in a memory again.

@@ -435,23 +435,6 @@ class Tracing(Engine):
 
     # Ends
 
-    def note_unexecuted_files(self) -> None:
-        """Register the files that could have run and did not, for reports to list them at 0 %.
-
-        With branches they become records without arcs, because a data file has lines or arcs.
-        """
-        if self._problem is not None:
-            return
-        if not self._branch:
-            super().note_unexecuted_files()
-            return
-        records: Known = {}
-        for path, name, plugin in self._unnoted_files():
-            version, _ = self._version_of(name, path)
-            records[Record(name, version, plugin or "", None, True)] = set()
-        if records:
-            self.memory.append(self._plane, records)
-
     def after_fork(self) -> None:
         """In a child: renew the locks, and take over the Coverage that patch=fork made."""
         super().after_fork()

@@ -1,0 +1,47 @@
+"""Files of `source` that could have run, found in a process that is not measured itself.
+
+Concurrency: functions without state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from coverage import Coverage
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect.engines import own_coverage
+from wsgi_coverage.collect.sources import unexecuted
+from wsgi_coverage.data import workdir
+from wsgi_coverage.errors import SettingsError
+
+
+def find_by(config: str, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+    """As `find`, for a process that may have ended by now.
+
+    Those that were imported before measuring began are among them where `source` names them.
+
+    Args:
+        config: of its Coverage, as from `own_coverage.for_children`.
+        executed: names of files that any process has executed.
+    """
+    cov = own_coverage.make(own_coverage.LoggedCoverage, None, config=config)
+    return find(cov, executed)
+
+
+def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Path, name in data files, and plugin of each.
+
+    Args:
+        cov: by whose configuration; it does not measure.
+        executed: names of files that any process has executed.
+
+    Raises:
+        SettingsError: the configuration cannot be used.
+        CoverageChangedError: they cannot be found with this coverage.py.
+    """
+    try:
+        own_coverage.prepare(cov)
+    except CoverageException as error:
+        raise SettingsError(str(error)) from error
+    return unexecuted.files(cov, map(workdir.here, executed))
