@@ -1,6 +1,7 @@
 """The true tracer behind the endpoints, each time in a process of its own."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,56 @@ def test_functions_tell_which_never_ran_and_which_ran_at_load_only(run_script) -
     assert not_at_runtime == everything[1:]
     assert of_snapshot == everything
     assert (summary["unused_functions"], summary["load_only_functions"]) == (1, 1)
+
+
+def test_what_ran_above_the_line_where_measuring_began_is_not_called_never(run_script) -> None:
+    """In the module that begins it; with the reason on the page, too."""
+    shop = """
+    def ran(x):
+        return x + 1
+    def never(x):
+        return x + 1
+    ran(1)
+    from wsgi_coverage import start_early
+    start_early()
+    def below(x):
+        return x + 1
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+    """
+    source = (
+        WRAPPED
+        + """
+    summary = ask("POST", "/refresh", JSON).json()["summary"]
+    functions = ask("GET", "/functions").json()
+    print(json.dumps([
+        {each["name"]: [each["ran"], "imported_early" in each] for each in functions},
+        [each["name"] for each in ask("GET", "/functions?unused=1").json()],
+        [each["name"] for each in ask("GET", "/functions?unused=runtime").json()],
+        summary,
+        ask("GET", "/functions?unused=runtime", BROWSER).text,
+        ask("GET", "/functions?unused=1", BROWSER).text,
+    ]))
+    """
+    )
+
+    told, never, not_at_runtime, summary, page, page_of_never = run_script(
+        source, {"shop.py": shop}
+    )
+
+    tells = sys.version_info >= (3, 12)  # which functions had run
+    assert told["ran"] == [None, True]
+    assert told["never"] == (["never", False] if tells else [None, True])
+    assert told["below"] == ["never", False]
+    assert told["app"] == ["at runtime", False]
+    assert {*never} == ({"never", "below"} if tells else {"below"})
+    assert {*not_at_runtime} == {"ran", "never", "below"}
+    assert summary["unused_functions"] is None
+    assert "may have run at load" in page
+    assert "measuring began while it was imported" in page
+    assert "that is not known" in page
+    assert "ran</a>" not in page_of_never
 
 
 def test_a_difference_names_the_lines_that_only_one_of_two_reports_has(run_shop) -> None:

@@ -78,8 +78,9 @@ class Function(TypedDict):
     covered: int
     runtime: int | None  # executed after the application was loaded; null, and a reason, if unknown
     load_only: NotRequired[int | None]  # executed while it was loaded, and not afterwards
-    ran: NotRequired[str | None]  # never, at load only, at runtime; null: it did, unknown when
+    ran: NotRequired[str | None]  # never, at load only, at runtime; null: unknown
     reason: NotRequired[str]
+    imported_early: NotRequired[str]  # why more of it may have run
 
 
 class Side(TypedDict):

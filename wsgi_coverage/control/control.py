@@ -333,7 +333,7 @@ class Control:
 
         Args:
             identity: a snapshot's id; None: the published report.
-            unused: True: those that never ran; "runtime": those, and those that ran at load only.
+            unused: True: those that never ran; "runtime": those that did not run at runtime.
         """
         return self._read(identity, partial(functions, unused=unused))
 

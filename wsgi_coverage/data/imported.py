@@ -5,7 +5,8 @@ No state.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 NAMED = 3  # files and the like that a sentence names; the others are counted
@@ -22,6 +23,8 @@ class Unseen(NamedTuple):
 
     has_ended: bool  # its import
     line: int | None  # that it had come to, and from which on it is seen; None: from nowhere on
+    # First lines, with decorators, of functions that may have run by then; None: any.
+    functions: frozenset[int] | None = None
 
 
 def reason(unseen: Unseen) -> str:
@@ -54,6 +57,20 @@ def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
             there is none.
     """
     return first_missing is None or (unseen.line is not None and first_missing >= unseen.line)
+
+
+def unseen_functions(unseen: Unseen, lines: Iterable[int]) -> list[int] | None:
+    """Those functions of a file that may have run unseen, by line; None: all of them.
+
+    Args:
+        unseen: of its module.
+        lines: of the `def` of each function.
+    """
+    if unseen.functions is None:
+        return None
+    known = sorted(lines)
+    found = {bisect_left(known, first) for first in unseen.functions}
+    return [line for number, line in enumerate(known) if number in found]
 
 
 def warning(files: Collection[str]) -> str | None:

@@ -20,7 +20,7 @@ from coverage.exceptions import CoverageException, NoDataError
 from wsgi_coverage.analysis import functions
 from wsgi_coverage.analysis.analyst import FileEntry, ReportAnalyst
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
-from wsgi_coverage.analysis.figures import Executed, Figures
+from wsgi_coverage.analysis.figures import Executed, Figures, regions_of
 from wsgi_coverage.analysis.page_names import Skipped, page_of
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import configuration
@@ -57,28 +57,42 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
         totals = cov.total()
     if analyst.fatal:
         raise analyst.fatal
-    cov.inexact = _inexact(cov, analyst.entries)
+    cov.inexact, unseen = _inexact(cov, analyst.entries)
     branch = cov.get_data().has_arcs()
     files = _files(analyst.entries, cov, branch=branch)
     as_json = [file.as_json() for file in files]
     own_files.write(folder / FILES, json.dumps(as_json, indent=1))
     own_files.write(folder / TEXT, _text(cov))
-    _keep(analyst.entries, cov, folder, cache)
+    _keep(analyst.entries, cov, unseen, folder, cache)
     analyst.tidy()
     of_functions = functions.summary(
-        ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact
+        ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact, unseen
     )
     return _summary(files, analyst.entries, totals, of_functions, branch=branch)
 
 
-def _inexact(cov: ReportingCoverage, entries: Mapping[str, FileEntry]) -> dict[str, str]:
-    """Files that were imported early and have missing lines that may have run; each with why."""
-    early = {cov.local_name(name): unseen for name, unseen in cov.imported_early.items()}
-    return {
-        name: imported.reason(early[name])
-        for name, entry in entries.items()
-        if name in early and not imported.is_exact(early[name], entry.figures.first_missing)
-    }
+def _inexact(
+    cov: ReportingCoverage, entries: Mapping[str, FileEntry]
+) -> tuple[dict[str, str], functions.UnseenIn]:
+    """Files that were imported early and have missing lines that may have run.
+
+    Returns:
+        Why that is so; and which of their functions may have run.
+    """
+    why: dict[str, str] = {}
+    which: dict[str, list[int] | None] = {}
+    for early, unseen in cov.imported_early.items():
+        name = cov.local_name(early)
+        if name not in entries:
+            continue
+        figures = entries[name].figures
+        missing = {each.start: each.counts[2] for each in regions_of(figures, functions.KIND)}
+        found = imported.unseen_functions(unseen, missing)
+        if not imported.is_exact(unseen, figures.first_missing) or any(
+            missing[line] for line in found or ()
+        ):
+            why[name], which[name] = imported.reason(unseen), found
+    return why, which
 
 
 def executed(cov: ReportingCoverage, folder: Path) -> Executed:
@@ -105,7 +119,11 @@ def _text(cov: ReportingCoverage) -> str:
 
 
 def _keep(
-    entries: Mapping[str, FileEntry], cov: ReportingCoverage, folder: Path, cache: AnalysisCache
+    entries: Mapping[str, FileEntry],
+    cov: ReportingCoverage,
+    unseen: functions.UnseenIn,
+    folder: Path,
+    cache: AnalysisCache,
 ) -> None:
     """Store what other formats are rendered from, and the figures for the next report."""
     plain = {
@@ -113,6 +131,7 @@ def _keep(
         "files": {name: entry.as_plain() for name, entry in entries.items()},
         "failures": cov.failures,
         "inexact": cov.inexact,
+        "unseen_functions": unseen,
     }
     own_files.replace(folder / FIGURES, pack(plain))
     cache.take(FIGURES, folder)

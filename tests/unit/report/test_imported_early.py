@@ -96,6 +96,51 @@ def test_its_functions_that_run_are_exact_and_the_others_say_so_too(
     assert told == {"price": None, "never": imported.reason(ENDED)}
 
 
+def test_what_may_have_run_is_not_counted_among_the_functions_that_never_did(
+    build_report, data_file, shop, tmp_path
+):
+    data = data_file(".coverage.a", {"shop.py": [7]})
+
+    report = build_report(data, imported_early={shop: ENDED})
+
+    out, summary = tmp_path / "out", report.summary
+    assert functions(out, unused=True) == []
+    assert [each["name"] for each in functions(out, unused="runtime")] == ["never"]
+    assert (summary["functions"], summary["unused_functions"]) == (2, None)
+    assert (summary["load_only_functions"], summary["largest_unused"]) == (None, [])
+
+
+ALL_BUT_FUNCTIONS = [1, 3, 6, 10, 14, 15]
+
+
+@pytest.mark.parametrize(
+    ("first_lines", "uncertain"),
+    [
+        (None, {"price", "never"}),
+        ((), set()),
+        ((5,), {"price"}),  # a decorator's line
+        ((10,), {"never"}),
+        ((6, 8), {"price", "never"}),
+        ((11,), set()),
+    ],
+)
+def test_of_a_module_that_had_begun_those_functions_are_uncertain_that_may_have_run(
+    build_report, data_file, shop, files, tmp_path, first_lines, uncertain
+):
+    unseen = Unseen(False, 16, None if first_lines is None else frozenset(first_lines))
+    lines = [1, 3, 6, 10] if first_lines is None else ALL_BUT_FUNCTIONS
+    data = data_file(".coverage.a", {"shop.py": lines})
+
+    report = build_report(data, imported_early={shop: unseen})
+
+    told = {each["name"] for each in functions_of(tmp_path) if "imported_early" in each}
+    assert told == uncertain
+    ran = {each["name"] for each in functions_of(tmp_path) if each["ran"] is None}
+    assert ran == uncertain
+    assert ("imported_early" in files()["shop.py"]) == bool(uncertain)
+    assert report.summary["unused_functions"] == (None if uncertain else 2)
+
+
 def functions_of(tmp_path: Path) -> list[dict[str, Any]]:
     return functions(tmp_path / "out", unused=False)
 

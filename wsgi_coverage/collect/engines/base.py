@@ -160,7 +160,11 @@ class Engine(ABC):
     def imported_early(self) -> dict[str, Unseen]:
         """Files that had begun to run when measuring began, by their names in data files."""
         return {
-            name: Unseen(begun is None, begun.line if begun and self.sees_running else None)
+            name: Unseen(
+                begun is None,
+                begun.line if begun and self.sees_running else None,
+                begun.functions if begun else None,
+            )
             for _, name, begun in self._early()
         }
 

@@ -6,11 +6,14 @@ Concurrency: reads only; what changes meanwhile is copied first.
 from __future__ import annotations
 
 import ast
+import dis
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -19,6 +22,8 @@ from coverage import Coverage
 from wsgi_coverage.compat import measurement
 
 OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
+PYTHON: tuple[int, ...] = sys.version_info[:2]
+CACHE = 0  # the number of what follows an instruction that changes when it has run
 COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Match)
 
 
@@ -27,6 +32,7 @@ class BegunImport(NamedTuple):
 
     line: int  # that it had come to
     defines: bool  # functions or classes
+    functions: frozenset[int] = frozenset()  # first lines of those that may have run by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +79,46 @@ def _running() -> Iterator[tuple[int, BegunImport]]:
             code = at.f_code
             if code.co_name == "<module>":
                 defines = any(_is_definition(each) for each in code.co_consts)
-                yield id(at.f_globals), BegunImport(at.f_lineno or 0, defines)
+                line = at.f_lineno or 0
+                functions = frozenset(each for each in _may_have_run(code) if each < line)
+                yield id(at.f_globals), BegunImport(line, defines, functions)
             at = at.f_back
 
 
 def _is_definition(constant: object) -> bool:
     """Tell a function or a class from a comprehension or a lambda."""
     return isinstance(constant, CodeType) and not constant.co_name.startswith("<")
+
+
+def _may_have_run(code: CodeType) -> Iterator[int]:
+    """The first lines of functions in some code that have run, or may have."""
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            is_function = each.co_flags & inspect.CO_OPTIMIZED and _is_definition(each)
+            if is_function and not _has_never_run(each):
+                yield each.co_firstlineno
+            yield from _may_have_run(each)
+
+
+def _has_never_run(code: CodeType) -> bool:
+    """Tell whether certainly nothing of a function has run.
+
+    CPython specializes instructions, and counts down to that in the bytes behind them, as they run:
+    since 3.13 the first one of each function, in 3.12 those that have such bytes.
+    """
+    now = getattr(code, "_co_code_adaptive", None)
+    if now is None or PYTHON < (3, 12) or "t" in getattr(sys, "abiflags", ""):
+        return False  # not for 8 runs, or in a copy that each thread has
+    if now != getattr(code.replace(), "_co_code_adaptive", None):
+        return False
+    if PYTHON >= (3, 13):
+        return True
+    for instruction, following in pairwise(code.co_code[::2]):
+        if following == CACHE:
+            return True
+        if instruction in dis.hasjrel:
+            break  # it may have gone another way
+    return False
 
 
 @functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -196,7 +197,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         early=imported.warning(
             {files.by_name[each["file"]].path for each in found if "imported_early" in each}
         ),
-        never=sum(each["ran"] == "never" for each in found),
+        counts=_counts(found),
         unknown=_why_unknown(report),
         statements=sum(each["statements"] for each in found),
         rows=pages,
@@ -207,6 +208,11 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         csv=as_csv(found) if len(found) <= COPIED else None,
         link=_linker(request),
     )
+
+
+def _counts(found: Iterable[JsonObject]) -> dict[str | None, int]:
+    """How many functions did not run at runtime, by `ran`; None: that is not known."""
+    return Counter(each["ran"] for each in found if not each["runtime"])
 
 
 def _why_unknown(report: Report) -> str | None:

@@ -11,7 +11,6 @@ import pytest
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.sources.imported_before import (
     Before,
-    BegunImport,
     early,
     modules_now,
     ran_above,
@@ -126,9 +125,58 @@ def test_a_module_that_runs_in_any_thread_has_begun(monkeypatch) -> None:
         thread.join()
 
     begun = dict(found.begun)["loading"]
-    assert begun in (BegunImport(2, defines=True), BegunImport(3, defines=True))
+    assert begun[:2] in [(2, True), (3, True)]
     assert "loading" not in found.modules
     assert "loading" in modules_now().modules
+
+
+RUNS_SOME = """\
+def const(): return 1
+def never(x): return x + 1
+def ran(x): return x + 1
+def decorator(function):
+    function.ran = True
+    return function
+@decorator
+def decorated(x):
+    return x + 1
+class Kind:
+    y = [each for each in "ab"]
+    def ran(self): return self.y
+    def never(self):
+        def inside(x): return x + 1
+        return inside(self.y)
+def outer(x):
+    def inside(x): return x + 1
+    def not_called(x): return x + 1
+    return inside(x)
+def branches(x):
+    if x: return 1
+    return x + 1
+ran(1), Kind().ran(), outer(1)
+found.append(modules_now())
+def below(x): return x + 1
+"""
+MAY_HAVE_RUN = {3, 4, 12, 16, 17}
+
+
+def test_of_a_module_that_has_begun_is_known_which_functions_have_run(monkeypatch) -> None:
+    module = types.ModuleType("some")
+    monkeypatch.setitem(sys.modules, "some", module)
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+    found: list[Before] = []
+    vars(module).update(modules_now=modules_now, found=found)
+
+    exec(compile(RUNS_SOME, "some.py", "exec"), vars(module))
+
+    begun = dict(found[0].begun)["some"]
+    assert begun.line == 24
+    if sys.version_info >= (3, 13):
+        assert begun.functions == MAY_HAVE_RUN
+    elif sys.version_info >= (3, 12):  # does not tell of a constant, nor of what a branch hides
+        assert begun.functions == {*MAY_HAVE_RUN, 1, 20}
+    else:
+        assert begun.functions == {*MAY_HAVE_RUN, 1, 2, 7, 13, 14, 18, 20}
 
 
 def test_where_a_coverage_runs_nothing_is_known_of_the_time_before_it(monkeypatch) -> None:
