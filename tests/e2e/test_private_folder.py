@@ -49,7 +49,7 @@ def test_all_workers_find_the_same_other_place_and_health_says_so(
     assert project.saved(routes.FILE) >= routes.of(["/r1"])
 
 
-def test_where_every_name_is_taken_the_application_goes_on_and_the_dashboard_says_why(
+def test_where_every_name_is_taken_workers_meet_under_one_that_nobody_could_take(
     project, routes, password, mounts
 ):
     routes.write(project)
@@ -60,10 +60,19 @@ def test_where_every_name_is_taken_the_application_goes_on_and_the_dashboard_say
         f"chown 65534 {all_names}",
     )
     server = project.gunicorn(
-        "-w", "1", "served:application", env={**password, "TMPDIR": "/dev/shm"}
+        "-w", "3", "served:application", env={**password, "TMPDIR": "/dev/shm"}
     )
+    server.wait_for_workers(3)
+    paths = [f"/r{number}" for number in range(20)]
+    for path in paths:
+        server.get(path)
 
-    assert server.get("/r0").text == "0"
-    answer = server.get(f"{DASHBOARD}/health")
-    assert (answer.status, answer.json()["error"]) == (503, "not-measuring")
-    assert TOP in answer.json()["message"]
+    report = server.refresh()
+
+    assert report["complete"], report
+    assert server.exported() == {routes.FILE: routes.of(paths)}
+    health = server.get(f"{DASHBOARD}/health").json()
+    [said] = [each for each in health["diagnoses"] if each["name"] == "private-folder-taken"]
+    assert f"{TOP}-9 belongs to user 65534" in said["text"]
+    assert server.end() == 0
+    assert project.saved(routes.FILE) >= routes.of(paths)

@@ -6,7 +6,9 @@ file, found again by all processes of one host that measure into it: of one boot
 namespace, because elsewhere a process id means another process.
 
 Other users may make folders with these names first. A folder that is not this user's alone is never
-used or read: the first of several names that is gets used, by all processes alike.
+used or read: the first of several names that is gets used, by all processes alike. Where others
+have made all of these, the name is a random one, which processes of this user find by listing the
+place.
 
 Concurrency: functions without state; folders are made so that two makers do not disturb each other.
 """
@@ -17,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -36,6 +39,8 @@ SOCKET = "socket-"  # what those begin with that lie beside the private folders
 SOCKET_AGE = 60.0  # seconds; nobody listens on one of those for longer
 OWN_FILES = Path("/proc/self/fd")
 NAMES = 10  # of the folder in one place; other users may have made some of them first
+RANDOM = re.compile(r"[0-9a-f]{21}")  # when it was made, and what nobody can make first
+SETTLING = 0.02  # seconds in which processes see each other's random names
 IDENTITY = "0123456789abcdef"  # as long as that of an application
 ABOUT = "about.json"
 
@@ -46,7 +51,6 @@ def private_folder(data_file: Path) -> Path:
     """The private folder of the application with this data file, made if need be.
 
     Raises:
-        PermissionError: other users made folders of all these names first.
         OSError: no folder can be made at all.
     """
     return in_first_place(data_file, lambda folder: folder)
@@ -60,7 +64,6 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
         use: raises OSError where the folder, which is made before, cannot be used.
 
     Raises:
-        PermissionError: other users made folders of all these names first.
         OSError: none works; the first one's error.
     """
     identity = _identity(data_file)
@@ -137,16 +140,36 @@ def _made(base: Path, identity: str) -> Path:
     """The private folder in one place, made if need be: the first that is this user's alone.
 
     Raises:
-        PermissionError: other users made folders of all these names first.
         OSError: it cannot be made.
     """
     # What is there goes first: it may be used, and a folder that was in its way be gone since.
     for top in sorted(_tops(base), key=lambda each: not _is_own(each)):
         if _is_made(top) and _is_made(top / identity):
             return top / identity
-    raise PermissionError(
-        f"{base / _name()}, and all folders that were tried instead, are not this user's own"
-    )
+    folder = _with_random_name(base) / identity
+    if not _is_made(folder):
+        raise PermissionError(f"{folder} is not this user's alone")
+    return folder
+
+
+def _with_random_name(base: Path) -> Path:
+    """Make a folder whose name nobody else can make first; return the first of this user's.
+
+    Workers that start together each make one. Names begin with the time, so that all of them see
+    the same one first, and remove theirs.
+
+    Raises:
+        OSError: none can be made.
+    """
+    made = base / f"{_name()}-{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
+    if not _is_made(made):
+        raise PermissionError(f"{made} is not this user's alone")
+    time.sleep(SETTLING)
+    first = next(iter(_found(base)), made)
+    if first != made:
+        with contextlib.suppress(OSError):  # another process uses it already
+            made.rmdir()
+    return first
 
 
 def _is_made(folder: Path) -> bool:
@@ -155,14 +178,31 @@ def _is_made(folder: Path) -> bool:
         folder.mkdir(mode=own_files.FOLDER)
     if not _is_own(folder):
         return False
-    if hasattr(os, "geteuid") and folder.stat().st_mode & 0o077:
-        folder.chmod(own_files.FOLDER)  # others could read names in it, and write nothing
+    if hasattr(os, "geteuid") and stat.S_IMODE(folder.stat().st_mode) != own_files.FOLDER:
+        folder.chmod(own_files.FOLDER)  # others could read names in it, or the umask closed it
     return True
 
 
 def _tops(base: Path) -> list[Path]:
-    """The folders in one place that hold a user's private folders, by each of the names."""
-    return [base / _name(number) for number in range(NAMES)]
+    """The folders in one place that hold a user's private folders, by each of the names.
+
+    Those with random names are looked for only where there may be some: a temporary folder may have
+    thousands of entries.
+    """
+    tops = [base / _name(number) for number in range(NAMES)]
+    faults = [_fault(top) for top in tops]
+    is_open = "" not in faults and base == next(_bases(), None)  # others removed theirs since
+    return [*tops, *(_found(base) if is_open or any(faults) else ())]
+
+
+def _found(base: Path) -> list[Path]:
+    """The folders with random names that are this user's alone, the oldest first."""
+    start = f"{_name()}-"
+    with contextlib.suppress(OSError), os.scandir(base) as entries:
+        names = [each.name for each in entries if each.name.startswith(start)]
+        found = sorted(name for name in names if RANDOM.fullmatch(name.removeprefix(start)))
+        return [base / name for name in found if _is_own(base / name)]
+    return []
 
 
 def _own_tops() -> list[Path]:

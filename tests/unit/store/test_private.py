@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,7 +100,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
 def test_it_is_in_shared_memory_and_closed(memory: Path, data_file: Path, umask: int) -> None:
     before = os.umask(umask)
     folder = private_folder(data_file)
@@ -180,29 +182,91 @@ def test_one_of_this_user_s_that_others_may_only_read_is_closed_and_used(
     assert top_of(memory, 1).exists() is False
 
 
-def test_where_all_names_are_taken_it_is_in_the_temporary_folder(
+def take_all(base: Path) -> None:
+    for number in range(NAMES):
+        lead_nowhere(top_of(base, number))
+
+
+def test_where_all_names_are_taken_it_has_one_that_nobody_can_make_first(
     memory: Path, temporary: Path, data_file: Path
 ) -> None:
-    for number in range(NAMES):
-        open_to_all(top_of(memory, number))
+    take_all(memory)
+    take_all(temporary)
 
     folder = private_folder(data_file)
 
-    assert folder.parent == top_of(temporary)
-    assert len(refused(data_file, folder)) == NAMES
+    assert folder.parent.parent == memory
+    assert private.RANDOM.fullmatch(folder.parent.name.removeprefix(f"{top_of(memory).name}-"))
+    assert mode(folder) == mode(folder.parent) == 0o700
+    assert refused(data_file, folder) == [
+        f"{top_of(memory, number)} is a symbolic link" for number in range(NAMES)
+    ]
+    assert private_folder(data_file) == folder
+    assert places(data_file) == [folder]
 
-    open_to_all(top_of(temporary, 1))  # which is in nobody's way
-    assert len(refused(data_file, folder)) == NAMES
+
+def test_it_is_found_when_what_was_in_its_way_has_gone(memory: Path, data_file: Path) -> None:
+    take_all(memory)
+    folder = private_folder(data_file)
+
+    for number in range(NAMES):
+        top_of(memory, number).unlink()
+
+    assert private_folder(data_file) == folder
+    assert places(data_file) == [folder]
 
 
-def test_where_they_are_taken_there_too_the_error_says_so(
-    memory: Path, temporary: Path, data_file: Path
+def test_workers_that_start_together_take_the_same_one(memory: Path, data_file: Path) -> None:
+    take_all(memory)
+    together = threading.Barrier(8)
+
+    def start(_: int) -> Path:
+        together.wait()
+        return private_folder(data_file)
+
+    with ThreadPoolExecutor(8) as workers:
+        taken = {*workers.map(start, range(8))}
+
+    assert places(data_file) == [*taken]
+    assert len([each for each in memory.iterdir() if each.is_dir()]) == 1
+
+
+@pytest.mark.parametrize(
+    "plant", [pytest.param(give_away, marks=ROOT), open_to_all, link, put_a_file]
+)
+def test_what_others_make_with_such_a_name_is_not_used(
+    memory: Path, data_file: Path, plant: Plant
 ) -> None:
-    for base in (memory, temporary):
-        for number in range(NAMES):
-            lead_nowhere(top_of(base, number))
+    take_all(memory)
+    theirs = memory / f"{top_of(memory).name}-{0:021x}"
+    plant(theirs)
 
-    with pytest.raises(PermissionError, match=f"{top_of(memory)}, and .* not this user's own"):
+    folder = private_folder(data_file)
+
+    assert folder.parent != theirs
+    assert places(data_file) == [folder]
+
+
+def test_the_temporary_folder_is_not_listed_where_nobody_is_in_the_way(
+    memory: Path, temporary: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = private_folder(data_file)
+    monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} is listed"))
+
+    assert private_folder(data_file) == folder
+    assert places(data_file) == [folder]
+    assert elsewhere(data_file) == []
+
+
+def test_where_nothing_can_be_made_the_error_says_so(
+    memory: Path, temporary: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+
+    with pytest.raises(PermissionError, match=f"{memory}/"):
         private_folder(data_file)
     assert places(data_file) == []
 
