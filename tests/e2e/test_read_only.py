@@ -100,10 +100,12 @@ def test_a_named_folder_that_can_be_written_to_is_enough_for_reports_of_a_read_o
     assert (named / "current").is_file()
 
 
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("named", ["served:application", "wsgi_coverage.wsgi:application"])
 def test_where_nothing_can_be_written_to_the_application_serves_and_the_dashboard_says_why(
-    project, routes, password, mounts
+    project, routes, password, mounts, named, early
 ):
-    routes.write(project)
+    routes.write(project, early=early)
     for_gunicorn = project.folder / "for-gunicorn"
     for_gunicorn.mkdir()
     project.within = mounts.within(
@@ -111,7 +113,8 @@ def test_where_nothing_can_be_written_to_the_application_serves_and_the_dashboar
         *mounts.small_disk(for_gunicorn, "64k"),
     )
     options = ("-w", "1", "--worker-tmp-dir", str(for_gunicorn))
-    server = project.gunicorn(*options, "served:application", env=password)
+    env = {**password, "WSGI_COVERAGE_APP": "lines:app"}
+    server = project.gunicorn(*options, named, env=env)
 
     assert server.get("/r0").text == "0"
     for answer in (server.get(f"{DASHBOARD}/health"), server.post(f"{DASHBOARD}/refresh")):

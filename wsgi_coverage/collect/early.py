@@ -5,6 +5,7 @@ Concurrency: see wsgi_coverage.collect.forks, which makes the one worker of the 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from coverage import Coverage
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forks
+from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 def start_early(
@@ -28,10 +32,12 @@ def start_early(
         env_names: see wsgi_coverage.settings.load.
 
     Returns:
-        The Coverage that was started; None if measuring is disabled or was going on already.
+        The Coverage that was started; None if measuring is disabled or was going on already, or if
+        it could not be started, which is logged.
 
     Raises:
         SettingsError: a setting is wrong, or coverage.py's configuration cannot be read.
+        UnsupportedPythonError: this Python cannot measure.
     """
     settings = settings_module.load(
         {"config_file": config_file}, env=os.environ, env_names=env_names
@@ -39,9 +45,15 @@ def start_early(
     if settings.disabled:
         return None
     ours = Coverage.current() is None and forks.current() is None
-    with settings.reading_config_file():
-        worker = forks.start(config_file=settings.config_file, branch=settings.branch)
-    worker.configure(settings.autosave_interval, provisional=True)
+    try:
+        with settings.reading_config_file():
+            worker = forks.start(config_file=settings.config_file, branch=settings.branch)
+        worker.configure(settings.autosave_interval, provisional=True)
+    except (SettingsError, UnsupportedPythonError):
+        raise
+    except Exception:
+        log.exception("measuring could not be started; the application goes on without it")
+        return None
     return worker.engine.coverage if ours else None
 
 
