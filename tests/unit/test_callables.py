@@ -31,6 +31,16 @@ def that_waits(*_: object) -> bool:
     return True
 
 
+@functools.singledispatch
+async def of_any_type(_: object) -> bool:
+    return False
+
+
+@functools.singledispatch
+def chosen(_: object) -> bool:
+    return True
+
+
 class Methods:
     coroutine, async_generator, generator, plain = coroutine, async_generator, generator, plain
     static = staticmethod(coroutine)
@@ -53,6 +63,29 @@ class AsyncOfClass:
 
 class AsyncInherited(Async):
     pass
+
+
+class AsyncPartial:
+    __call__ = functools.partialmethod(coroutine, 1)
+
+
+class AsyncCached:
+    __call__ = functools.cache(coroutine)
+
+
+class AsyncTwice:
+    __call__ = Async()
+
+
+class Endless:
+    __call__: Any
+
+
+Endless.__call__ = Endless()
+
+
+class PlainPartial:
+    __call__ = functools.partialmethod(plain, 1)
 
 
 class Generator:
@@ -108,11 +141,32 @@ ASYNC = [
     AsyncInherited(),
     Async().__call__,
     MethodType(Async(), "self"),
+    functools.lru_cache(coroutine),
+    functools.cache(Async()),
+    of_any_type,
+    staticmethod(coroutine),
+    staticmethod(functools.cache(coroutine)),
+    AsyncPartial(),
+    AsyncCached(),
+    AsyncTwice(),
 ]
-GENERATORS = [generator, Methods().generator, Generator(), Generator().__call__]
+GENERATORS = [
+    generator,
+    Methods().generator,
+    Generator(),
+    Generator().__call__,
+    functools.lru_cache(generator),
+    functools.singledispatch(generator),
+    staticmethod(generator),
+]
 PLAIN = [
     plain,
     that_waits,
+    functools.cache(that_waits),
+    chosen,
+    staticmethod(plain),
+    Endless(),
+    PlainPartial(),
     Methods().plain,
     Plain(),
     OfWsgi,
