@@ -1,10 +1,11 @@
 """Access: denied by default, and admitted by a password or a callback."""
 
+import asyncio
 import base64
 import gc
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial, singledispatch
 from typing import Any
 
 import pytest
@@ -267,6 +268,9 @@ class Allow:
         Allow(),
         partial(Allow.coroutine, None),
         partial(Allow()),
+        lru_cache(Allow.coroutine),
+        singledispatch(Allow.generator),
+        staticmethod(Allow.coroutine),
     ],
 )
 def test_a_callback_that_cannot_answer_at_once_is_refused_at_construction(
@@ -380,3 +384,32 @@ def test_a_callback_can_be_named_in_the_environment(wrap, monkeypatch: pytest.Mo
     site = wrap(debug=False)
 
     assert site.get("/").status == 200  # bool() of an environ is true
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException])
+@pytest.mark.parametrize("in_truth", [False, True])
+def test_a_callback_that_raises_no_exception_denies_and_is_logged_too(
+    wrap, caplog, kind: type[BaseException], *, in_truth: bool
+) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise kind("timed out")
+
+    def broken(environ: dict[str, Any]) -> object:
+        if in_truth:
+            return Undecided()
+        raise kind("timed out")
+
+    answer = wrap(auth=broken).get("/", JSON)
+
+    assert (answer.status, answer.error) == (401, "unauthorized")
+    assert f"{kind.__name__}: timed out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_callback_that_ends_the_worker_does_so(wrap, kind: type[BaseException]) -> None:
+    def end(environ: dict[str, Any]) -> bool:
+        raise kind
+
+    with pytest.raises(kind):
+        wrap(auth=end).get("/", JSON)

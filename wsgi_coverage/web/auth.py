@@ -80,7 +80,11 @@ def _ask_callback(request: Request, callback: AuthCallback, origin: str) -> Resp
 
     try:
         verdict = ask(lambda: callback(environ), respond)
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except (
+        BaseException
+    ) as error:  # asyncio's CancelledError and gevent's Timeout are failures, too
         log.exception("the auth callback (%s) failed, so the request is denied", origin)
         raise UnauthorizedError("the auth callback failed") from error
     if isinstance(verdict, Response):

@@ -1,13 +1,21 @@
 """The verdict of an auth callback: yes, no, or a response to be sent instead. No state.
 
-A result counts by its truth. A coroutine, a generator, a text or a response is true whatever was
-decided, so it admits nobody.
+A result counts by its truth. A coroutine, a future, a generator, a text or a response is true
+whatever was decided, so it admits nobody.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections import UserDict, UserList, UserString
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+)
+from http import HTTPStatus
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
@@ -17,7 +25,20 @@ from werkzeug.wrappers import Response
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 VIEW_VALUES = (str, bytes, bytearray, tuple, list, dict)  # Flask makes responses of these
-NO_VERDICTS = (*VIEW_VALUES, Awaitable, Iterator, AsyncIterator, BaseException)
+NO_VERDICTS = (
+    *VIEW_VALUES,
+    UserString,
+    UserList,
+    UserDict,
+    memoryview,
+    Awaitable,
+    Iterator,
+    AsyncIterable,
+    BaseException,
+    HTTPStatus,
+)
+UNDECIDED = (NotImplemented, ...)  # the former has no truth on Python 3.14
+FUTURE = ("ready", "get")  # methods of one that takes no callbacks
 
 
 def ask(
@@ -35,7 +56,7 @@ def ask(
 
     Raises:
         TypeError: the result is no verdict.
-        Exception: what the callback, or the truth of its result, raises.
+        BaseException: what the callback, or the truth of its result, raises.
     """
     try:
         result = callback()
@@ -45,9 +66,11 @@ def ask(
         result = result._get_current_object()  # noqa: SLF001  documented
     if isinstance(result, (Response, HTTPException)):
         return respond(result)
+    kind = type(result).__name__
+    if any(result is each for each in UNDECIDED):
+        raise TypeError(f"the auth callback returned a {kind}, which is neither yes nor no")
     if not result:
         return False
-    kind = type(result).__name__
     if isinstance(result, answers):
         log.warning(
             "the auth callback returned a %s, which admits nobody: it is sent as the response", kind
@@ -63,7 +86,18 @@ def ask(
 def _is_no_verdict(result: object) -> bool:
     # What can be called is a method whose parentheses were forgotten (user.is_admin), or a WSGI
     # application, of which Flask makes a response.
-    return isinstance(result, NO_VERDICTS) or callable(result) or _is_a_response(result)
+    return (
+        isinstance(result, NO_VERDICTS)
+        or callable(result)
+        or _is_a_response(result)
+        or _is_a_future(result)
+    )
+
+
+def _is_a_future(result: object) -> bool:
+    """True for what has its result later, such as concurrent's, gevent's and Celery's."""
+    kind = type(result)
+    return hasattr(kind, "add_done_callback") or all(hasattr(kind, each) for each in FUTURE)
 
 
 def _is_a_response(result: object) -> bool:

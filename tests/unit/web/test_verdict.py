@@ -1,13 +1,18 @@
 """Results that admit by their truth, those that are sent instead, and those that are no verdict."""
 
+import asyncio
 import gc
 import io
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections import UserDict, UserList, UserString
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent import futures
+from contextlib import closing, contextmanager
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from no_verdicts import async_generator, coroutine, generator
@@ -40,6 +45,24 @@ class Undecided(User):
 class Awaited:
     def __await__(self) -> Iterator[Any]:
         yield
+
+
+class Submitted:
+    """As Celery's and multiprocessing's AsyncResult."""
+
+    def ready(self) -> bool:
+        return False
+
+    def get(self, timeout: float | None = None) -> bool:
+        return False
+
+
+class AsyncIterable:
+    def __aiter__(self) -> AsyncIterator[bool]:
+        raise NotImplementedError
+
+
+LOOP = MagicMock(spec=asyncio.AbstractEventLoop, get_debug=lambda: False)
 
 
 class DjangoResponse:
@@ -93,6 +116,18 @@ NO_VERDICTS: dict[str, Callable[[], object]] = {
     "a method": lambda: User().is_admin,
     "a class": lambda: User,
     "a response of Django": DjangoResponse,
+    "NotImplemented": lambda: NotImplemented,
+    "an ellipsis": lambda: ...,
+    "a future": futures.Future,
+    "a future of asyncio": lambda: asyncio.Future(loop=LOOP),
+    "a task's result that has not come": lambda: Submitted(),
+    "a user string": lambda: UserString("no"),
+    "a user list": lambda: UserList(["no"]),
+    "a user dict": lambda: UserDict(error="no"),
+    "a view of bytes": lambda: memoryview(b"no"),
+    "a status": lambda: HTTPStatus.FORBIDDEN,
+    "an async iterable": AsyncIterable,
+    "a context manager": contextmanager(generator),
     "a string in a proxy": lambda: LocalProxy(lambda: "no"),
 }
 
