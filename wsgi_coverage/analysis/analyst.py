@@ -24,9 +24,9 @@ from wsgi_coverage.analysis.source import (
 )
 from wsgi_coverage.compat.files import filter_of
 from wsgi_coverage.compat.parsing import can_be_cached
-from wsgi_coverage.data import forksafe, workdir
+from wsgi_coverage.data import forksafe
 from wsgi_coverage.data.stamp import fingerprint_of
-from wsgi_coverage.system import own_files
+from wsgi_coverage.system import own_files, workdir
 
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import CachedFileReporter

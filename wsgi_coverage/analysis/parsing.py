@@ -31,9 +31,9 @@ from wsgi_coverage.analysis.source import (
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.files import below, filter_of
 from wsgi_coverage.compat.parsing import can_be_cached
-from wsgi_coverage.data import workdir
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.offload import capacity, child, progress
+from wsgi_coverage.system import workdir
 
 ALONE = 50_000  # bytes of source that one process parses before others do so, too: 0.1 s
 SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start

@@ -22,10 +22,11 @@ from wsgi_coverage.compat import names
 from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.compat.parsing import joined
 from wsgi_coverage.compat.reporting import HookedCoverage
-from wsgi_coverage.data import forksafe, regular_files, workdir
+from wsgi_coverage.data import forksafe, regular_files
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
+from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import CachedFileReporter

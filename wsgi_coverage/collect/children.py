@@ -26,10 +26,10 @@ from wsgi_coverage.collect.could_run import find
 from wsgi_coverage.collect.engines import core, own_coverage
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
-from wsgi_coverage.data import workdir as start_folder
 from wsgi_coverage.errors import CoverageChangedError, UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
+from wsgi_coverage.system import workdir as start_folder
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

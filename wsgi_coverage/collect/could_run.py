@@ -12,8 +12,8 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.sources import unexecuted
-from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.system import workdir
 
 
 def find_by(config: str, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:

@@ -15,10 +15,10 @@ from wsgi_coverage.collect.engines import core, own_coverage
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.marking import Marking
 from wsgi_coverage.compat import files, measurement, names, needs
-from wsgi_coverage.data import workdir as start_folder
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import in_first_place, note_owner
+from wsgi_coverage.system import workdir as start_folder
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from wsgi_coverage.data import stamp, workdir
+from wsgi_coverage.data import stamp
+from wsgi_coverage.system import workdir
 
 # A source that was written just now may be written again within a tick of the file system's clock,
 # which may be one of another host.

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsgi_coverage import clock
-from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
 from wsgi_coverage.offload import child
 from wsgi_coverage.store.channel import call_all
+from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker

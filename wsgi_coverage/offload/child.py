@@ -23,13 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import child_main, interpreter, progress
 from wsgi_coverage.offload.process import CHUNK, Peer, Process, end_waiting, start_apart, waiting
 from wsgi_coverage.store import private
-from wsgi_coverage.system import own_files
+from wsgi_coverage.system import own_files, workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

@@ -15,7 +15,7 @@ from typing import Any
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import VERSIONS, AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.data import imported, stamp, versions, workdir
+from wsgi_coverage.data import imported, stamp, versions
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
@@ -23,6 +23,7 @@ from wsgi_coverage.report import detail, staleness
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
+from wsgi_coverage.system import workdir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

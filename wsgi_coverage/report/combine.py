@@ -14,13 +14,14 @@ from types import MappingProxyType
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat.configuration import option
-from wsgi_coverage.data import stamp, workdir
+from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
+from wsgi_coverage.system import workdir
 
 MOST = 1_000  # warnings
 

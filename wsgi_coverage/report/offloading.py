@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsgi_coverage.compat.configuration import option
-from wsgi_coverage.data import stamp, workdir
+from wsgi_coverage.data import stamp
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child, interpreter, process
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report.build import BuildInputs
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data import versions, workdir
+from wsgi_coverage.data import versions
 from wsgi_coverage.data.imported import named
-from wsgi_coverage.system import own_files
+from wsgi_coverage.system import own_files, workdir
 
 ORIGIN = "origin.json"
 

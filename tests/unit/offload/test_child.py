@@ -21,11 +21,11 @@ from typing import Any
 import coverage
 import pytest
 
-from wsgi_coverage.data import workdir
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, is_disk_full
 from wsgi_coverage.offload import child, child_main, interpreter, process, progress
 from wsgi_coverage.report import offloading
 from wsgi_coverage.store import private
+from wsgi_coverage.system import workdir
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="no child can be started")
 

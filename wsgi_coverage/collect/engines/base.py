@@ -29,7 +29,6 @@ from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import imported_before, unexecuted
 from wsgi_coverage.collect.sources.imported_before import Before, Early
 from wsgi_coverage.compat import configuration, measurement
-from wsgi_coverage.data import workdir
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading
@@ -38,6 +37,7 @@ from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, marked
 from wsgi_coverage.store.processes import Slot
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

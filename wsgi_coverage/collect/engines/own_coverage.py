@@ -19,9 +19,10 @@ from wsgi_coverage.collect.saving import add_to
 from wsgi_coverage.collect.sources.ourselves import Omitted
 from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.compat.measurement import WarningCoverage
-from wsgi_coverage.data import forksafe, workdir
+from wsgi_coverage.data import forksafe
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 

@@ -32,7 +32,7 @@ from wsgi_coverage.collect.servers import modwsgi
 from wsgi_coverage.collect.sources.imported_before import Early
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names, needs
-from wsgi_coverage.data import forksafe, regular_files, stamp, workdir
+from wsgi_coverage.data import forksafe, regular_files, stamp
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, room_of
 from wsgi_coverage.errors import CannotPauseError
@@ -40,6 +40,7 @@ from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.log import Known
 from wsgi_coverage.store.memory import Memory, MemoryGoneError, State, epoch_of, plane_of
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
