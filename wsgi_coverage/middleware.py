@@ -59,6 +59,7 @@ class CoverageMiddleware:
     """
 
     def __init__(self, app: WsgiApplication, **keywords: Any) -> None:
+        forks.note_folder()
         self._start(app, settings_module.load(keywords, env=os.environ))
 
     @classmethod

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from wsgi_coverage import settings as settings_module
+from wsgi_coverage.collect import forks
 from wsgi_coverage.middleware import CoverageMiddleware, WsgiApplication
 
 
@@ -22,6 +23,7 @@ def filter_factory(
     Raises:
         SettingsError: an option is not a setting, or its value is refused.
     """
+    forks.note_folder()
     settings = settings_module.load({}, env=os.environ, options=local_conf)
 
     def wrap(app: WsgiApplication) -> CoverageMiddleware:

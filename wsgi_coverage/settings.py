@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 from wsgi_coverage import bounds, callables
 from wsgi_coverage.errors import AuthNotConfiguredError, MissingExtraError, SettingsError
+from wsgi_coverage.system import workdir
 from wsgi_coverage.system.own_files import TEMPORARY, make_folder
 
 Environ: TypeAlias = dict[str, Any]
@@ -349,9 +350,12 @@ def _file(raw: object) -> Path:
 
 
 def _path(raw: object) -> Path:
-    if isinstance(raw, (str, Path)) and str(raw).strip() and "\x00" not in str(raw):
-        return Path(raw).absolute()
-    raise ValueError("must be a path")
+    if not isinstance(raw, (str, Path)) or not str(raw).strip() or "\x00" in str(raw):
+        raise ValueError("must be a path")
+    try:
+        return Path(workdir.here(str(raw))).absolute()
+    except OSError:  # of the working directory
+        raise ValueError("must be an absolute path, as the working directory is gone") from None
 
 
 def _folder(raw: object) -> Path:

@@ -16,9 +16,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from wsgi_coverage import settings as settings_module
-from wsgi_coverage.collect import early
+from wsgi_coverage.collect import early, forks
 from wsgi_coverage.errors import SettingsError, UnauthorizedError
 from wsgi_coverage.middleware import CoverageMiddleware, check_is_wsgi
+from wsgi_coverage.system import workdir
 from wsgi_coverage.web.verdict import VIEW_VALUES, ask
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class FlaskCoverage:
         check_is_wsgi(app)  # Quart's applications look like Flask's
         if app.extensions.get("coverage") is self:
             return
+        forks.note_folder()
         keywords = dict(self._keywords)
         if self._auth is not None:
             keywords["auth"] = in_request_context(app, self._auth)
@@ -173,7 +175,8 @@ def _pyproject_above(app: Flask) -> Path | None:
 
 
 def _looked_at() -> Iterable[Path]:
-    return map(Path, (".coveragerc", "setup.cfg", "tox.ini", "pyproject.toml"))
+    names = (".coveragerc", "setup.cfg", "tox.ini", "pyproject.toml")
+    return (Path(workdir.here(name)) for name in names)
 
 
 def _configures_coverage(path: Path) -> bool:

@@ -93,7 +93,9 @@ def run_script(tmp_path: Path) -> RunScript:
         source: str, files: dict[str, str] | None = None, *, env: dict[str, str] | None = None
     ) -> Any:
         for name, text in {".coveragerc": ONLY_THE_SHOP, **(files or {})}.items():
-            (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text), encoding="utf-8")
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(source), encoding="utf-8")
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}

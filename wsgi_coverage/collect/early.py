@@ -39,6 +39,7 @@ def start_early(
         SettingsError: a setting is wrong, or coverage.py's configuration cannot be read.
         UnsupportedPythonError: this Python cannot measure.
     """
+    forks.note_folder()
     settings = settings_module.load(
         {"config_file": config_file}, env=os.environ, env_names=env_names
     )

@@ -12,11 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from coverage import Coverage
+
 from wsgi_coverage.collect import restarting
 from wsgi_coverage.collect.engines import core
 from wsgi_coverage.collect.servers import modwsgi
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.compat import files
 from wsgi_coverage.data import forksafe
+from wsgi_coverage.system import workdir
 
 _making = threading.RLock()
 _worker: Worker | None = None
@@ -52,6 +56,12 @@ def start(
             _worker.note_branch(branch)
         _worker.check_pid()
         return _worker
+
+
+def note_folder() -> None:
+    """Before settings are read: what a Coverage that runs takes relative paths to be about."""
+    if _worker is None and Coverage.current() is not None:
+        workdir.note(files.names_from())
 
 
 def current() -> Worker | None:

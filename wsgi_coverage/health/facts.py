@@ -25,6 +25,7 @@ from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
 from wsgi_coverage.store.writable import can_open_files, why_not_writable
+from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
     from coverage import Coverage
@@ -119,7 +120,7 @@ def find_facts(
         "unused_config_file": lambda: unused(config_file, configuration.file_of(cov)),
         "config_file_origin": lambda: config_file_origin,
         "ignored_configurations": lambda: ignored_configurations(
-            configuration.file_of(cov), named=config_file is not None, folder=Path.cwd()
+            configuration.file_of(cov), named=config_file is not None, folder=Path(workdir.here(""))
         ),
         "flush_problem": lambda: measuring.problem,
         "coverage_changes": lambda: tuple(names.problems()),
