@@ -1,6 +1,6 @@
-"""Tell what a call would return, without calling: a coroutine, a generator, or a result.
+"""Tell what a call would return, and what it takes, without calling.
 
-Looks at types and code flags alone, never at attributes of an object that is not a function: an
+Looks at types and code alone, never at attributes of an object that is not a function: an
 application that loads itself when it is first touched stays unloaded. No state.
 """
 
@@ -9,12 +9,27 @@ from __future__ import annotations
 import functools
 import inspect
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 MOST_WRAPPERS = 100  # around each other; an object may be its own ``__call__``
 CACHED: type = type(functools.lru_cache(len))
 HEAP_TYPE = 1 << 9  # a class that was made by a class statement
 PARTIAL = ("__partialmethod__", "_partialmethod")  # on Python 3.13, and before
+PLACEHOLDER: object = getattr(functools, "Placeholder", object())  # since Python 3.14
+
+
+class _Call(NamedTuple):
+    """What runs in the end, and what it is given besides the arguments of the call.
+
+    Attributes:
+        function: which one.
+        given: positional arguments before those of the call.
+        keywords: names of keyword arguments.
+    """
+
+    function: Any  # a FunctionType
+    given: int
+    keywords: frozenset[str]
 
 
 def is_async(called: object) -> bool:
@@ -22,35 +37,98 @@ def is_async(called: object) -> bool:
 
     False where that cannot be told: a class, a function that returns another one's coroutine.
     """
-    function = _function(called)
+    call = _resolved(called)
+    function = call and call.function
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def is_generator(called: object) -> bool:
     """Tell whether a call returns a generator; False where that cannot be told."""
-    return inspect.isgeneratorfunction(_function(called))
+    call = _resolved(called)
+    return call is not None and inspect.isgeneratorfunction(call.function)
 
 
-def _function(called: Any) -> FunctionType | None:
-    """What runs in the end when a method, a partial or an object with ``__call__`` is called."""
+def takes(called: object, count: int) -> bool:
+    """Tell whether a call can have so many positional arguments; True where that cannot be told."""
+    call = _resolved(called)
+    if call is None:
+        return True
+    code, given = call.function.__code__, call.given + count
+    names = code.co_varnames[: code.co_argcount]
+    if given > len(names) and not code.co_flags & inspect.CO_VARARGS:
+        return False
+    required = names[given : len(names) - len(call.function.__defaults__ or ())]
+    of_keywords = code.co_varnames[len(names) : len(names) + code.co_kwonlyargcount]
+    defaults = call.function.__kwdefaults__ or {}
+    return not {*required, *(each for each in of_keywords if each not in defaults)} - call.keywords
+
+
+def first_parameter(called: object) -> str | None:
+    """The parameter that takes a call's first argument; None where it cannot be told."""
+    call = _resolved(called)
+    if call is None or call.given >= call.function.__code__.co_argcount:
+        return None
+    return str(call.function.__code__.co_varnames[call.given])
+
+
+def _resolved(called: Any) -> _Call | None:
+    """What runs in the end when a method, a partial, a class or an object is called."""
+    given, keywords = 0, frozenset[str]()
     for _ in range(MOST_WRAPPERS):
         kind = type(called)
         if kind is FunctionType:
             inner = _wrapped_by_functools(called)
             if inner is None:
-                return called  # type: ignore[no-any-return]
+                return _Call(called, given, keywords)
             called = inner
-        elif issubclass(kind, functools.partial):
+        elif issubclass(kind, (functools.partial, functools.partialmethod)):
+            given += sum(each is not PLACEHOLDER for each in called.args)
+            keywords |= frozenset(called.keywords)
             called = called.func
-        elif kind in (MethodType, staticmethod, classmethod):
+        elif kind is MethodType:
+            given += 1
+            called = called.__func__
+        elif kind in (staticmethod, classmethod):
             called = called.__func__
         elif kind is CACHED:
             called = called.__wrapped__
-        elif not kind.__flags__ & HEAP_TYPE or issubclass(kind, type):
-            return None
+        elif kind.__flags__ & HEAP_TYPE or issubclass(kind, type):
+            called, more = _called_of(kind, called)
+            given += more
         else:
-            called = getattr(kind, "__call__", None)  # noqa: B004  which, not whether
+            return None
     return None
+
+
+def _called_of(kind: type, called: Any) -> tuple[Any, int]:
+    """What an object's call runs: that, and how many arguments go before; None: it is not known."""
+    found = _found_in(kind, "__call__")
+    if found is not None and found is _found_in(type, "__call__"):
+        return _made_by(called), 1
+    if type(found) in (FunctionType, CACHED, classmethod, functools.partialmethod):
+        return found, 1
+    if type(found) in (staticmethod, MethodType) or not hasattr(type(found), "__get__"):
+        return found, 0
+    return None, 0
+
+
+def _made_by(cls: type) -> Any:
+    """What makes an instance of a class: ``__new__``, or ``__init__`` where that is object's."""
+    new, init = _found_in(cls, "__new__"), _found_in(cls, "__init__")
+    if new is not _found_in(object, "__new__"):
+        return new
+    if init is _found_in(object, "__init__"):
+        return _of_nothing
+    return init if type(init) is FunctionType else None
+
+
+def _of_nothing(self: object) -> None:
+    """Stand for what makes an instance of a class that takes no arguments."""
+
+
+def _found_in(kind: type, name: str) -> Any:
+    """An attribute of a class as it stands there, unbound; None: there is none."""
+    return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
 
 
 def _wrapped_by_functools(function: Any) -> Any:
@@ -61,4 +139,4 @@ def _wrapped_by_functools(function: Any) -> Any:
     if function.__globals__ is not vars(functools):
         return None
     partial = next((vars(function)[name] for name in PARTIAL if name in vars(function)), None)
-    return vars(function).get("__wrapped__") if partial is None else partial.func
+    return vars(function).get("__wrapped__") if partial is None else partial

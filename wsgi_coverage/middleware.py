@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ ASGI = (
     "it is async, an ASGI application, and those are measured by `wsgi-coverage run`, as in "
     "'wsgi-coverage run -m uvicorn module:app'"
 )
+NO_WSGI = "it cannot be called with an environ and start_response (PEP 3333)"
 
 
 class CoverageMiddleware:
@@ -52,8 +53,8 @@ class CoverageMiddleware:
         **keywords: see docs/reference/settings.md; ``WSGI_COVERAGE_<NAME>`` stands in for each.
 
     Raises:
-        SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or the
-            application is an ASGI one.
+        SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or this is no
+            WSGI application, but an ASGI one for instance.
         AuthNotConfiguredError: no auth callback, no password, and debug is off.
         UnsupportedPythonError: this is not CPython, or it runs without the GIL.
     """
@@ -222,7 +223,13 @@ class CoverageMiddleware:
                     log.exception("load cannot be told from runtime")
             if self._app is application:
                 self._app = app
-            return app(environ, start_response)
+            result = app(environ, start_response)
+            try:
+                _check_is_iterable(result, app)
+            except TypeError:
+                self._app = application  # the next request is told, too
+                raise
+            return result
 
         return application
 
@@ -261,13 +268,40 @@ def _planned(worker: Worker, settings: Settings) -> Meanwhile | None:
 
 
 def check_is_wsgi(app: object) -> None:
-    """Refuse an ASGI application, each request of which would fail.
+    """Refuse what is no WSGI application, so that each request of it would fail.
 
     Raises:
-        SettingsError: calling it gives a coroutine.
+        SettingsError: it cannot be called as one, or calling it gives a coroutine.
     """
+    if why := why_not_wsgi(app):
+        raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {why}")
+
+
+def why_not_wsgi(app: object) -> str | None:
+    """Why something is no WSGI application, as far as that can be told without calling it."""
+    if not callable(app):
+        return "it is not callable"
     if callables.is_async(app):
-        raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {ASGI}")
+        return ASGI
+    if callables.takes(app, 2):
+        return None
+    # Functions that call an application of ASGI 3 or 2, and classes of ASGI 2.
+    return ASGI if callables.takes(app, 3) or callables.first_parameter(app) == "scope" else NO_WSGI
+
+
+def _check_is_iterable(result: object, app: object) -> None:
+    """Say what an application is whose result nobody can iterate over.
+
+    Raises:
+        TypeError: the result is a coroutine, or the application itself of ASGI 2.
+    """
+    kind = type(result)
+    if hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
+        return
+    if isinstance(result, Awaitable) or callables.is_async(result):
+        if isinstance(result, Coroutine):
+            result.close()  # else Python warns that it was never awaited
+        raise TypeError(f"{app!r} is no WSGI application, it returned a {kind.__name__}: {ASGI}")
 
 
 def _refused(error: StorageError, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -20,7 +20,7 @@ from typing import Any, cast
 from wsgi_coverage import callables
 from wsgi_coverage.collect.early import loading, start_early
 from wsgi_coverage.errors import SettingsError
-from wsgi_coverage.middleware import ASGI, CoverageMiddleware, WsgiApplication
+from wsgi_coverage.middleware import CoverageMiddleware, WsgiApplication, why_not_wsgi
 
 VARIABLE = "WSGI_COVERAGE_APP"
 DEFAULT_NAMES = ("application", "app")
@@ -64,8 +64,8 @@ def find_application(named: str) -> WsgiApplication:
     found = _evaluate(module, expression, named)
     if not callable(found):
         raise _refusal(named, f"{found!r} is not callable")
-    if callables.is_async(found):
-        raise _refusal(named, ASGI)
+    if why := why_not_wsgi(found):
+        raise _refusal(named, why)
     return cast("WsgiApplication", found)
 
 

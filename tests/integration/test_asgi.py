@@ -2,13 +2,17 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial, partialmethod, singledispatch, wraps
+from inspect import signature
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock, Mock, create_autospec
+from wsgiref.validate import validator
 
 import pytest
 from stand_ins import StandInWorker
-from wsgi_calls import call
+from werkzeug.local import LocalProxy
+from wsgi_calls import call, environ_for, run
 
 from flask_coverage import FlaskCoverage
 from wsgi_coverage import CoverageMiddleware, SettingsError
@@ -30,6 +34,29 @@ class Instance:
 class Methods:
     async def app(self, scope: Any, receive: Any, send: Any) -> None: ...
 
+    def behind(self, scope: Any, receive: Any, send: Any) -> Any: ...
+
+
+def behind(scope: Any, receive: Any, send: Any) -> Any:
+    return function(scope, receive, send)
+
+
+def of_asgi2(scope: Any) -> Any:
+    return partial(function, scope)
+
+
+class OfScope:
+    """An application of ASGI 2 that is a class."""
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+
+    async def __call__(self, receive: Any, send: Any) -> None: ...
+
+
+class Cached:
+    __call__ = lru_cache(function)
+
 
 def of_fastapi() -> Any:
     return pytest.importorskip("fastapi").FastAPI()
@@ -45,6 +72,14 @@ MADE: dict[str, Callable[[], Any]] = {
     "a method": lambda: Methods().app,
     "a partial of a function": lambda: partial(function),
     "a partial of an instance": lambda: partial(Instance()),
+    "a function in front of another": lambda: behind,
+    "that in a partial": lambda: partial(partial(behind)),
+    "that behind wraps": lambda: wraps(function)(behind),
+    "a method of three": lambda: Methods().behind,
+    "a function of ASGI 2": lambda: of_asgi2,
+    "a class of ASGI 2": lambda: OfScope,
+    "a cached one": lambda: lru_cache(function),
+    "an object with a cached one": Cached,
     "FastAPI": of_fastapi,
     "Starlette": of_starlette,
 }
@@ -141,16 +176,122 @@ class OfEachRequest:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
+class New:
+    def __new__(cls, environ: dict[str, Any], start_response: Any) -> Any:
+        return plain(environ, start_response)
+
+    def __init__(self, one: object) -> None: ...
+
+
+class Meta(type):
+    def __call__(cls, environ: dict[str, Any], start_response: Any) -> Any:
+        return plain(environ, start_response)
+
+
+class OfMeta(metaclass=Meta):
+    def __init__(self, scope: object) -> None: ...
+
+
 class WithScope:
     """An application whose parameters are named as those of ASGI."""
 
     def __call__(self, scope: Any, receive: Any, send: Any = None) -> Iterable[bytes]:
         return plain(scope, receive)
 
+    def app(self, config: object, environ: Any, start_response: Any) -> Iterable[bytes]:
+        return plain(environ, start_response)
+
+    @classmethod
+    def of_class(cls, environ: Any, start_response: Any) -> Iterable[bytes]:
+        return plain(environ, start_response)
+
+
+class Forms:
+    """Objects whose ``__call__`` is something else than a method."""
+
+    class Static:
+        __call__ = staticmethod(plain)
+
+    class OfClass:
+        __call__ = WithScope.of_class
+
+    class Partial:
+        __call__ = partialmethod(WithScope.app, None)
+
+    class Property:
+        @property
+        def __call__(self) -> Any:
+            return plain
+
+    class Other:
+        __call__ = WithScope()
+
+
+@wraps(function)
+def bridged(environ: Any, start_response: Any) -> Iterable[bytes]:
+    return plain(environ, start_response)
+
+
+def with_extra(environ: Any, start_response: Any, extra: object = None) -> Iterable[bytes]:
+    return plain(environ, start_response)
+
+
+def with_any(*args: Any) -> Iterable[bytes]:
+    return plain(*args)
+
+
+def with_any_keywords(*args: Any, key: object = None, **keywords: Any) -> Iterable[bytes]:
+    return plain(*args)
+
+
+def with_config(environ: Any, start_response: Any, config: object) -> Iterable[bytes]:
+    return plain(environ, start_response)
+
+
+def with_key(environ: Any, start_response: Any, /, *, key: object) -> Iterable[bytes]:
+    return plain(environ, start_response)
+
+
+def pretending(*args: Any) -> Iterable[bytes]:
+    return plain(*args)
+
+
+pretending.__signature__ = signature(function)  # type: ignore[attr-defined]
+
 
 @pytest.mark.parametrize(
     "app",
-    [plain, generator, OfEachRequest, WithScope(), WithScope().__call__, partial(generator)],
+    [
+        plain,
+        generator,
+        OfEachRequest,
+        New,
+        OfMeta,
+        WithScope(),
+        WithScope().__call__,
+        partial(WithScope.app, WithScope(), None),
+        WithScope.of_class,
+        Forms.Static(),
+        Forms.OfClass(),
+        Forms.Partial(),
+        Forms.Property(),
+        Forms.Other(),
+        partial(generator),
+        bridged,
+        with_extra,
+        with_any,
+        with_any_keywords,
+        partial(with_config, config=1),
+        partial(with_key, key=1),
+        singledispatch(plain),
+        pretending,
+        lambda scope, receive, *send: plain(scope, receive),
+        Mock(side_effect=plain),
+        MagicMock(side_effect=plain),
+        create_autospec(plain, side_effect=plain),
+        validator(plain),
+        LocalProxy(lambda: plain),
+    ],
 )
 def test_a_wsgi_application_of_any_form_is_served(
     worker: StandInWorker, app: Callable[..., Iterable[bytes]]
@@ -158,17 +299,67 @@ def test_a_wsgi_application_of_any_form_is_served(
     assert call(CoverageMiddleware(app, debug=True), "GET", "/").body == b"served"
 
 
-class OfScope:
-    """An ASGI application that is a class; a class of WSGI may look like it."""
+@pytest.mark.parametrize(
+    ("app", "why"),
+    [
+        (None, "it is not callable"),
+        (5, "it is not callable"),
+        ("myapp:app", "it is not callable"),
+        (object(), "it is not callable"),
+        (lambda request: [], "it cannot be called with an environ and start_response"),
+        (lambda *, key=None: [], "it cannot be called with an environ and start_response"),
+        (lambda environ, *, start_response: [], "it cannot be called with an environ"),
+        (Instance, "it cannot be called with an environ and start_response"),
+        (partial(plain, {}), "it cannot be called with an environ and start_response"),
+    ],
+)
+def test_what_is_no_application_at_all_is_refused(
+    worker: StandInWorker, app: Any, why: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        CoverageMiddleware(app, debug=True)
 
-    def __init__(self, scope: Any) -> None:
-        self.scope = scope
-
-    async def __call__(self, receive: Any, send: Any) -> None: ...
+    start = f"argument app: app must be a WSGI application, got {app!r}: "
+    assert str(error.value).startswith(start + why)
 
 
-def test_what_cannot_be_told_is_not_refused(worker: StandInWorker) -> None:
-    CoverageMiddleware(OfScope, debug=True)
+@pytest.mark.parametrize(
+    ("app", "returned"),
+    [
+        (lambda *args: function(*args, None), "coroutine"),
+        (lambda *_: partial(function), "partial"),
+        (lambda *_: Instance(), "Instance"),
+    ],
+)
+def test_what_shows_by_its_result_alone_is_told_by_each_request(
+    worker: StandInWorker, app: Any, returned: str
+) -> None:
+    site = CoverageMiddleware(app, debug=True)
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match=f"is no WSGI application, it returned a {returned}: "):
+            run(site, environ_for("GET", "/"))
+
+
+class Iterated(list[bytes]):
+    """A result that can be awaited, too."""
+
+    def __await__(self) -> Any: ...
+
+
+@pytest.mark.parametrize("result", [Iterated([b"served"]), None, 5])
+def test_any_other_result_is_the_servers_to_judge(worker: StandInWorker, result: Any) -> None:
+    site = CoverageMiddleware(lambda *_: result, debug=True)
+
+    assert site(environ_for("GET", "/"), lambda *_: None) is result
+
+
+def test_an_application_that_raises_a_type_error_does_so_itself(worker: StandInWorker) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match="of its own"):
+        run(CoverageMiddleware(app, debug=True), environ_for("GET", "/"))
 
 
 def test_where_coverage_is_disabled_nothing_is_looked_at(asgi: Any) -> None:
