@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; return the exit code."""
     from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
-    from wsgi_coverage.system.outputs import drafting
+    from wsgi_coverage.client.download import drafting
 
     target = arguments.output or Path(DATA_FILE)
     with drafting(target) as draft:

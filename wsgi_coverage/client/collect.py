@@ -15,12 +15,12 @@ from pathlib import Path
 from wsgi_coverage.checkout.collected import Brought, Collected, combine
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.client.client import Client
-from wsgi_coverage.client.download import saying_why_not
+from wsgi_coverage.client.download import drafting, saying_why_not
 from wsgi_coverage.client.errors import FAILED, ClientError, FailedError, UnreachableError
 from wsgi_coverage.errors import BuildFailedError, ConfigurationError, DiskFullError
 from wsgi_coverage.store.workspace import WRITING, sweep, workplace
 from wsgi_coverage.system import own_files
-from wsgi_coverage.system.outputs import drafting, pour
+from wsgi_coverage.system.outputs import pour
 
 AT_ONCE = 8  # instances
 NO_DATA = {"no-data", "no-report"}

@@ -50,7 +50,9 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
         BrokenAnswerError: it breaks off; the target is as it was.
         DiskFullError, ClientError: it cannot be written; the target is as it was.
     """
-    if outputs.is_special(target):
+    with saying_why_not(target):
+        is_special = outputs.is_special(target)
+    if is_special:
         with saying_why_not(target), outputs.open_output(target) as file:
             return _copy(answer, file)
     with replacing(target) as temporary, temporary.open("wb") as file:
@@ -93,6 +95,19 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
         size += len(chunk)
     _check_whole(answer)
     return size
+
+
+@contextlib.contextmanager
+def drafting(target: Path) -> Iterator[Path]:
+    """As `outputs.drafting`.
+
+    Raises:
+        DiskFullError, ClientError: it cannot be written; what the block raises stays as it is.
+    """
+    with contextlib.ExitStack() as drafts:
+        with saying_why_not(target):
+            draft = drafts.enter_context(outputs.drafting(target))
+        yield draft
 
 
 @contextlib.contextmanager

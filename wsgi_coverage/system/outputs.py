@@ -6,6 +6,7 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -23,12 +24,17 @@ def is_special(target: Path) -> bool:
     """Tell whether a file cannot take a path's place.
 
     That is so for a device, a pipe and a socket, and for /dev/stdout, whatever stdout is.
+
+    Raises:
+        OSError: it is a link that leads to itself.
     """
     if _descriptor(target) is not None:
         return True
     try:
         mode = target.stat().st_mode
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
@@ -63,7 +69,7 @@ def drafting(target: Path) -> Iterator[Path]:
     A link stays one: the target is where it leads.
 
     Raises:
-        OSError: there is no temporary folder.
+        OSError: there is no temporary folder, or the target is a link that leads to itself.
     """
     if not is_special(target):
         yield Path(os.path.realpath(target)) if target.is_symlink() else target

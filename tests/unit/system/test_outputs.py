@@ -5,11 +5,16 @@ import stat
 import subprocess
 import sys
 import threading
+from http.client import HTTPResponse
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
-from wsgi_coverage.client.download import replacing
+from wsgi_coverage.checkout.sources import Checkout
+from wsgi_coverage.client.collect import collect
+from wsgi_coverage.client.download import replacing, to_file
+from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.report import test_run
 from wsgi_coverage.system.outputs import drafting, is_special, pour
 
@@ -151,3 +156,25 @@ def test_a_link_to_a_file_stays_one(tmp_path: Path, way, was_there: bool) -> Non
 
     assert link.is_symlink()
     assert (tmp_path / "real" / "file").read_bytes() == b"data"
+
+
+def collect_into(draft: Path, target: Path) -> None:
+    collect([], target, private=True, checkout=Checkout(draft.parent, False))
+
+
+def download_into(draft: Path, target: Path) -> None:
+    to_file(HTTPResponse(MagicMock()), target)
+
+
+@pytest.mark.parametrize("way", [*WAYS, collect_into, download_into])
+def test_a_link_that_leads_to_itself_is_an_error_and_stays(tmp_path: Path, way) -> None:
+    (tmp_path / "data").write_bytes(b"data")
+    link, back = tmp_path / "link", tmp_path / "back"
+    link.symlink_to(back)
+    back.symlink_to(link)
+
+    with pytest.raises((OSError, ClientError), match=r"symbolic links"):
+        way(tmp_path / "data", link)
+
+    assert link.is_symlink()
+    assert {each.name for each in tmp_path.iterdir()} == {"data", "link", "back"}
