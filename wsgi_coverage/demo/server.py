@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from wsgi_coverage.collect import saving
+from wsgi_coverage.collect.sources.ourselves import DEMO
 from wsgi_coverage.store.private import private_folder
 from wsgi_coverage.system import own_files
 
@@ -108,6 +109,7 @@ class ShopServer:
             "WSGI_COVERAGE_APP": "wsgi_coverage.demo.shop.app:application",
             "WSGI_COVERAGE_CONFIG_FILE": str(self._config_file),
             "WSGI_COVERAGE_DEBUG": "1",  # to local host names only
+            DEMO: "1",
             "SHOP_DATABASE": str(self._database),
         }
 

@@ -1,5 +1,7 @@
 """This project's own files: never measured, whatever `source` and `include` say.
 
+But for the shop of `wsgi-coverage demo`, in that.
+
 No state.
 """
 
@@ -14,12 +16,13 @@ _PACKAGE = Path(__file__).parents[2]
 _ADAPTER = (_PACKAGE.parent / "flask_coverage", _PACKAGE.parent / "adapters" / "flask_coverage")
 PACKAGE = os.path.join(_PACKAGE, "")  # noqa: PTH118  the folder, with a separator at its end
 _OURS = (PACKAGE, *(os.path.join(folder, "") for folder in _ADAPTER))  # noqa: PTH118
-_SHOP = os.path.join(_PACKAGE, "demo", "shop", "")  # noqa: PTH118  it is there to be measured
+_SHOP = os.path.join(_PACKAGE, "demo", "shop", "")  # noqa: PTH118  the demo's application
+DEMO = "WSGI_COVERAGE_DEMO"  # in the environment of the demo's server, which measures its shop
 
 
 def is_ours(path: str) -> bool:
     """Tell whether a file, named in full, is one of this project's."""
-    return path.startswith(_OURS) and not path.startswith(_SHOP)
+    return path.startswith(_OURS) and not (DEMO in os.environ and path.startswith(_SHOP))
 
 
 class Omitted:

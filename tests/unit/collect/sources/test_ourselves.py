@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wsgi_coverage.collect.sources.ourselves import Omitted, is_ours
+from wsgi_coverage.collect.sources.ourselves import DEMO, Omitted, is_ours
+from wsgi_coverage.demo.server import SHOP
 
 Measure = Callable[..., dict[str, Any]]
 
@@ -62,17 +64,31 @@ def test_what_is_like_a_name_of_ours_is_measured_and_ours_is_not(
     assert told["ownership"] in (ownership, "ours")
 
 
+def of_this_project(*, before: str) -> str:
+    """The same where `source` is this project, and its shop is imported."""
+    return (
+        RUN.replace("include = */app.py", "source_pkgs = wsgi_coverage")
+        .format(before=before)
+        .replace("import app\n", "import app, wsgi_coverage.demo.shop.pricing\n")
+    )
+
+
 @pytest.mark.parametrize("core", CORES)
 def test_where_the_source_is_this_project_nothing_is_counted(
     measure: Measure, core: str | None
 ) -> None:
-    told = measure(
-        RUN.replace("include = */app.py", "source_pkgs = wsgi_coverage").format(before=""),
-        core=core,
-    )
+    told = measure(of_this_project(before=""), core=core)
 
-    assert told["names"] == []
-    assert {"/demo/shop/" in name for name in told["unexecuted"]} == {True}
+    assert (told["names"], told["unexecuted"]) == ([], [])
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_demo_counts_its_shop_alone(measure: Measure, core: str | None) -> None:
+    told = measure(of_this_project(before=f"os.environ['{DEMO}'] = '1'"), core=core)
+
+    assert str(SHOP / "pricing.py") in told["names"]
+    assert str(SHOP / "app.py") in told["unexecuted"]
+    assert {Path(name).parent for name in (*told["names"], *told["unexecuted"])} == {SHOP}
 
 
 def test_what_is_omitted_besides_stays_so() -> None:
