@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 
 from wsgi_coverage.compat import needs
@@ -25,6 +26,31 @@ MODULES = {
     name.partition(":")[0].removeprefix("coverage.")
     for of in needs.NEEDS.values()
     for name in of.names
+}
+
+
+def is_documented(name: str) -> bool:
+    """Tell whether Coverage has something of the name of something else, and promises it."""
+    last = name.rpartition(".")[2]
+    return last == "branch" or (not last.startswith("_") and hasattr(coverage.Coverage, last))
+
+
+# Those that a Coverage which measures has, and the data that it writes.
+OF_ONE_THAT_MEASURES = (
+    "coverage.control:",
+    "coverage.collector:",
+    "coverage.core:",
+    "coverage.disposition:",
+    "coverage.sqldata:",
+    "coverage.sqlitedb:",
+    "coverage.sysmon:",
+    "coverage.types:",
+)
+WHILE_MEASURING = {
+    name.replace(":", ".").rpartition(".")[2]: name.startswith("coverage.sysmon:")
+    for of in needs.NEEDS.values()
+    for name in of.names
+    if name.startswith(OF_ONE_THAT_MEASURES) and not is_documented(name)
 }
 
 ONLY_THE_MODULE = "[run]\ninclude = */mod.py\n"
@@ -47,9 +73,20 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renamed]:
     ) as process:
 
         def ask(
-            name: str, *, branch: bool = False, alone: bool = False, config: str = ONLY_THE_MODULE
+            name: str,
+            *,
+            branch: bool = False,
+            foreign: bool = False,
+            alone: bool = False,
+            config: str = ONLY_THE_MODULE,
         ) -> Any:
-            request = {"name": name, "branch": branch, "alone": alone, "config": config}
+            request = {
+                "name": name,
+                "branch": branch,
+                "foreign": foreign,
+                "alone": alone,
+                "config": config,
+            }
             print(json.dumps(request), file=process.stdin, flush=True)
             return json.loads(process.stdout.readline())
 
@@ -62,8 +99,20 @@ def test_the_application_goes_on_and_health_names_what_is_missing(
     renamed: Renamed, name: str
 ) -> None:
     told = renamed(name, branch=NAMES.get(name, False))
-    if is_well(name, told):
-        return
+    if not is_well(name, told):
+        skip_or_fail(renamed, name, told)
+
+
+@pytest.mark.parametrize("name", sorted(WHILE_MEASURING))
+def test_a_coverage_of_the_applications_own_saves_what_ran(renamed: Renamed, name: str) -> None:
+    is_sysmons = WHILE_MEASURING[name] and sys.version_info >= (3, 12)
+    core = "sysmon" if is_sysmons else "ctrace"
+    told = renamed(name, foreign=True, config=f"{ONLY_THE_MODULE}core = {core}\n")
+    if not is_well(name, told) or told["saved"] != {"mod.py": [1, 2]}:
+        skip_or_fail(renamed, name, told)
+
+
+def skip_or_fail(renamed: Renamed, name: str, told: dict[str, Any]) -> None:
     if renamed(name, alone=True) is not True:
         pytest.skip("coverage.py does not work by itself without this name")
     pytest.fail(json.dumps(told, indent=1).replace("\\n", "\n"))

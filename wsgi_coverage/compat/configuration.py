@@ -29,7 +29,12 @@ def of(cov: Coverage) -> Any:
 
 
 def file_of(cov: Coverage) -> str | None:
-    """The file that it was read from; None: none was."""
+    """The file that it was read from; None: none was.
+
+    Raises:
+        CoverageChangedError: that cannot be told with this coverage.py.
+    """
+    names.require(needs.CONFIG_FILE)
     found: str | None = of(cov).config_file
     return found
 

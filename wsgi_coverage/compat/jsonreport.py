@@ -25,7 +25,8 @@ def report(cov: HookedCoverage) -> dict[str, Any]:
         return _by_itself(cov)
     reporter = names.find("coverage.jsonreport:JsonReporter")(cov)
     data = cov.get_data()
-    data.set_query_contexts(cov.config.report_contexts)
+    contexts: Any = cov.get_option("report:contexts")
+    data.set_query_contexts(contexts)
     files = {}
     with cov.connected():
         for of_file, analysis in cov.analyses():

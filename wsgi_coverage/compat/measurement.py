@@ -19,7 +19,7 @@ import copy
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, SimpleNamespace
@@ -82,13 +82,36 @@ def _classifier(cov: Coverage) -> Any:
     return cov._inorout
 
 
-def prepare(cov: Coverage, folder: str, omitting: Callable[[Any], Any]) -> None:
+class _Omitted:
+    """Stands in for coverage.py's matcher of `omit`, and omits more.
+
+    Args:
+        theirs: coverage.py's own; None: nothing else is omitted.
+        omits: tells of a file, named in full, whether it is omitted.
+        shown: what that omits, as patterns.
+    """
+
+    def __init__(self, theirs: Any, omits: Callable[[str], bool], shown: Sequence[str]) -> None:
+        self._theirs = theirs
+        self._omits = omits
+        self._shown = shown
+
+    def match(self, path: str) -> bool:
+        return self._omits(path) or (self._theirs is not None and bool(self._theirs.match(path)))
+
+    def info(self) -> list[str]:
+        """The patterns, for `coverage debug sys` and Coverage.sys_info()."""
+        return [*self._shown, *(self._theirs.info() if self._theirs is not None else ())]
+
+
+def prepare(cov: Coverage, folder: str, omits: Callable[[str], bool], shown: Sequence[str]) -> None:
     """Have a Coverage know what is measured, as starting it would, without starting it.
 
     Args:
         cov: is not started.
         folder: that relative names are relative to, with a separator at its end.
-        omitting: makes of coverage.py's matcher of `omit` the one that is asked.
+        omits: tells of a file, named in full, whether it is omitted besides what `omit` names.
+        shown: what that omits, as patterns.
 
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
@@ -102,7 +125,7 @@ def prepare(cov: Coverage, folder: str, omitting: Callable[[Any], Any]) -> None:
         with _no_call_stack():
             cov._init_for_start()
         classifier = _classifier(cov)
-        classifier.omit_match = omitting(classifier.omit_match)
+        classifier.omit_match = _Omitted(classifier.omit_match, omits, shown)
     cov._post_init()
 
 
@@ -112,11 +135,11 @@ def _no_call_stack() -> Iterator[None]:
 
     Python reads the source of every function on the stack for that, and keeps it in memory.
     """
-    module: Any = sys.modules.get("coverage.collector")
-    original = getattr(module, "short_stack", None)
-    if original is None:
+    if names.missing(needs.CALL_STACK):
         yield
         return
+    module: Any = sys.modules["coverage.collector"]
+    original = module.short_stack
     module.short_stack = lambda: ""
     try:
         yield
@@ -153,11 +176,10 @@ def measured_as(cov: Coverage, module: ModuleType) -> tuple[str, str] | None:
 
 def core_name(cov: Coverage) -> str:
     """The name of the core that runs: ctrace, sysmon or pytrace."""
-    known = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
-    try:
-        tracer = str(collector_of(cov).tracer_name())
-    except AttributeError:
+    if names.missing(needs.CORE_NAME) or (collector := getattr(cov, "_collector", None)) is None:
         return "unknown"
+    known = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
+    tracer = str(collector.tracer_name())
     return known.get(tracer, tracer)
 
 
@@ -302,7 +324,8 @@ def _write(collector: Any, seen: TraceData, data: CoverageData) -> None:
     # coverage.py writes without a journal: 24 of 24 disks that ran full left a malformed file.
     data._start_using()
     with data._connect() as connection:
-        connection.execute_void("pragma journal_mode=memory")
+        if not names.missing(needs.JOURNAL):
+            connection.execute_void("pragma journal_mode=memory")
         _flush_clone(collector, seen, data)
 
 
@@ -356,9 +379,9 @@ def restart_events(collector: Any) -> None:
     """
     if collector.core.systrace:
         return
-    for tracer in collector.tracers:
+    for tracer in () if names.missing(needs.SYSMON_RESETS) else collector.tracers:
         # Else the first line of the next frame makes an arc from a line of an old one.
-        for info in list(getattr(tracer, "code_infos", {}).values()):
+        for info in list(tracer.code_infos.values()):
             info.last_line = None
     restart_all_events()
     deadline = time.monotonic() + CALLBACK_TIMEOUT
@@ -473,7 +496,7 @@ def after_fork(collector: Any) -> None:
     if collector.data_lock is not None:
         collector.data_lock = threading.Lock()
     for tracer in collector.tracers:
-        if hasattr(tracer, "lock"):
+        if hasattr(tracer, "lock"):  # sysmon's have one
             tracer.lock = threading.Lock()
 
 
@@ -562,5 +585,7 @@ def traces_by_function(collector: Any) -> bool:
 
 def code_of_tracers(cov: Coverage) -> list[CodeType]:
     """The code objects that the tracers keep; only sysmon's do."""
+    if names.missing(needs.SYSMON_CODE):
+        return []
     tracers = getattr(getattr(cov, "_collector", None), "tracers", ())
     return [code for tracer in tracers for code in list(getattr(tracer, "code_objects", ()))]

@@ -52,6 +52,8 @@ def find(name: str) -> Any:
 @cache
 def missing(need: str) -> tuple[str, ...]:
     """The names that are not there, of those that one thing needs."""
+    if coverage.version_info[:3] < NEEDS[need].since:
+        return ()
     return tuple(name for name in NEEDS[need].names if not _is_there(name))
 
 

@@ -15,6 +15,7 @@ class Need:
 
     without: str  # what is so where one of them is missing
     names: tuple[str, ...]  # each as module:attribute, or module:class.attribute
+    since: tuple[int, ...] = ()  # coverage.py's release; before it, all is well without them
 
 
 def _of(place: str, names: str) -> tuple[str, ...]:
@@ -39,6 +40,14 @@ REQUIRED = "required"
 CONNECTION = "connection"
 CHILDREN = "children"
 NAMES_FROM = "names from"
+CONFIG_FILE = "configuration file"
+CORE_NAME = "core's name"
+CALL_STACK = "call stack"
+SYSMON_FORKS = "forks under sysmon"
+SYSMON_RESETS = "resets under sysmon"
+SYSMON_CODE = "code under sysmon"
+JOURNAL = "journal"
+REGIONS = "regions"
 
 NEEDS: Mapping[str, Need] = {
     RULES: Need(
@@ -52,6 +61,7 @@ NEEDS: Mapping[str, Need] = {
             ),
             *_of("coverage.inorout:InOrOut.", "should_trace omit_match"),
             *_of("coverage.disposition:FileDisposition.", "trace file_tracer source_filename"),
+            *_of("coverage.files:GlobMatcher.", "match info"),
         ),
     ),
     COLLECTOR: Need(
@@ -66,6 +76,7 @@ NEEDS: Mapping[str, Need] = {
                 "should_trace_cache",
             ),
             *_of("coverage.core:Core.", "packed_arcs systrace"),
+            *_of("coverage.types:Tracer.", "stop activity reset_activity"),
             *_of("coverage.sqldata:CoverageData.", "_connect _start_using _current_context"),
         ),
     ),
@@ -80,7 +91,8 @@ NEEDS: Mapping[str, Need] = {
             "coverage.inorout:InOrOut.",
             "find_possibly_unexecuted_files _find_executable_files source_pkgs omit_match",
         )
-        + _of("coverage.control:Coverage.", "_inorout _file_mapper"),
+        + _of("coverage.control:Coverage.", "_inorout _file_mapper")
+        + _of("coverage.files:GlobMatcher.", "match"),
     ),
     EARLIER: Need(
         "a Coverage that COVERAGE_PROCESS_START has started is taken for somebody else's: it is "
@@ -147,13 +159,13 @@ NEEDS: Mapping[str, Need] = {
             "coverage.parser:PythonParser",
             *_of(
                 "coverage.parser:PythonParser.",
-                "parse_source statements excluded multiline_map lines_matching arcs _ast_root "
-                "_all_arcs _missing_arc_fragments _with_jump_fixers",
+                "text filename exclude parse_source statements excluded multiline_map "
+                "lines_matching arcs _ast_root _all_arcs _missing_arc_fragments _with_jump_fixers",
             ),
             *_of("coverage.python:", "PythonFileReporter get_python_source"),
             *_of("coverage.python:PythonFileReporter.", "parser _parser relname"),
             "coverage.phystokens:source_encoding",
-            *_of("coverage.regions:", "RegionFinder code_regions"),
+            "coverage.regions:code_regions",
             *_of("coverage.config:CoverageConfig.", "get_option"),
         ),
     ),
@@ -163,6 +175,7 @@ NEEDS: Mapping[str, Need] = {
             "coverage.files:",
             "GlobMatcher prep_patterns find_python_files canonical_filename",
         )
+        + _of("coverage.files:GlobMatcher.", "match")
         + _of("coverage.config:CoverageConfig.", "run_omit include_namespace_packages"),
     ),
     PAGES: Need(
@@ -176,6 +189,8 @@ NEEDS: Mapping[str, Need] = {
                 "directory",
             ),
             "coverage.templite:Templite.context",
+            *_of("coverage.html:IncrementalChecker.", "can_skip_file set_index_info"),
+            *_of("coverage.html:IndexItem.", "url file description nums"),
             *_of("coverage.html:FileToReport.", "fr analysis html_filename prev_html next_html"),
             *_of("coverage.html:IndexPage.", "filename summaries"),
             *_of("coverage.config:CoverageConfig.", "html_dir extra_css"),
@@ -193,7 +208,8 @@ NEEDS: Mapping[str, Need] = {
                 "coverage.jsonreport:JsonReporter.",
                 "report_one_file make_summary make_branch_summary total",
             ),
-            "coverage.jsonreport:FORMAT_VERSION",
+            *_of("coverage.jsonreport:", "JsonReporter FORMAT_VERSION"),
+            "coverage.results:Analysis.filename",
         ),
     ),
     REQUIRED: Need(
@@ -201,4 +217,43 @@ NEEDS: Mapping[str, Need] = {
         _of("coverage.results:", "display_covered should_fail_under"),
     ),
     CONNECTION: Need("reports take longer", _of("coverage.sqldata:CoverageData.", "_connect")),
+    CONFIG_FILE: Need(
+        "which file has configured coverage.py is not told, nor that one was not read",
+        _of("coverage.config:CoverageConfig.", "config_file"),
+    ),
+    CORE_NAME: Need(
+        "where coverage.py's own tracer measures, its core is shown as unknown",
+        _of("coverage.collector:Collector.", "tracer_name"),
+    ),
+    CALL_STACK: Need(
+        "the sources of the functions that were running when measuring began stay in memory",
+        _of("coverage.collector:", "short_stack"),
+    ),
+    SYSMON_FORKS: Need(
+        "where coverage.py's sysmon measures, a process forked while a thread enters new code may "
+        "hang",
+        _of("coverage.sysmon:SysMonitor.", "lock"),
+    ),
+    SYSMON_RESETS: Need(
+        "where coverage.py's sysmon measures branches, one that began before a reset may count "
+        "after it",
+        _of("coverage.sysmon:SysMonitor.", "code_infos")
+        + _of("coverage.sysmon:CodeInfo.", "last_line"),
+        since=(7, 17, 2),
+    ),
+    SYSMON_CODE: Need(
+        "where coverage.py's sysmon measures, nothing warns of code that is compiled again and "
+        "again",
+        _of("coverage.sysmon:SysMonitor.", "code_objects"),
+    ),
+    JOURNAL: Need(
+        "where another Coverage runs already, a disk that is full when it saves may leave a "
+        "damaged data file",
+        _of("coverage.sqlitedb:SqliteDb.", "execute_void"),
+    ),
+    REGIONS: Need(
+        "each source is parsed a second time for its functions and classes",
+        _of("coverage.regions:", "RegionFinder")
+        + _of("coverage.regions:RegionFinder.", "handle_node regions"),
+    ),
 }

@@ -98,7 +98,7 @@ def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dic
         "multiline": list(parser.multiline_map.items()),
         "regions": [
             [region.kind, region.name, region.start, ranges_of(sorted(region.lines))]
-            for region in _regions(parser)
+            for region in _regions(parser, text)
         ],
     }
     if partial is not None:
@@ -109,12 +109,12 @@ def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dic
     return analysis
 
 
-def _regions(parser: Any) -> Sequence[CodeRegion]:
-    finder = names.find("coverage.regions:RegionFinder")()
+def _regions(parser: Any, text: str) -> Sequence[CodeRegion]:
     found: Sequence[CodeRegion]
-    if parser._ast_root is None or not hasattr(finder, "handle_node"):
-        found = names.find("coverage.regions:code_regions")(parser.text)
+    if parser._ast_root is None or names.missing(needs.REGIONS):
+        found = names.find("coverage.regions:code_regions")(text)
     else:
+        finder = names.find("coverage.regions:RegionFinder")()
         finder.handle_node(parser._ast_root)  # what code_regions does, without parsing once more
         found = finder.regions
     return found

@@ -57,9 +57,14 @@ def alone():
     return True
 
 
-def with_us(branch):
+def with_us(branch, foreign):
     """What an application does that is wrapped, and what is answered on it."""
     logging.disable(logging.CRITICAL)
+    if foreign:  # a Coverage of the application's own is measuring already
+        import coverage
+
+        cov = coverage.Coverage()
+        cov.start()
 
     def app(environ, start_response):
         import mod
@@ -74,7 +79,7 @@ def with_us(branch):
     told = {"served": client.get("/").text}
     at = "/debug/coverage"
     answers = {"/refresh": client.post(f"{at}/refresh?wait=0", headers=JSON)}
-    answers |= {path: client.get(at + path) for path in READ}
+    answers |= {path: client.get(at + path) for path in (READ[:2] if foreign else READ)}
     told["refresh"] = answers["/refresh"].get_json()
     if answers["/refresh"].status_code == 200:
         files = client.get(f"{at}/files", headers=JSON).get_json()
@@ -83,6 +88,12 @@ def with_us(branch):
     answers[snapshot] = client.post(at + snapshot, headers=JSON)
     told["status"] = {path: answer.status_code for path, answer in answers.items()}
     told["health"] = client.get(f"{at}/health", headers=JSON).text
+    if foreign:
+        cov.stop()
+        cov.save()
+        saved = coverage.CoverageData()
+        saved.read()
+        told["saved"] = {Path(each).name: saved.lines(each) for each in saved.measured_files()}
     return told
 
 
@@ -92,7 +103,7 @@ def in_a_fork(request, folder):
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     try:
-        work = alone() if request["alone"] else with_us(request["branch"])
+        work = alone() if request["alone"] else with_us(request["branch"], request["foreign"])
     except BaseException:
         work = {"failed": traceback.format_exc()}
     (folder / "answer.json").write_text(json.dumps(work))

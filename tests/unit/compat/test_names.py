@@ -1,5 +1,6 @@
 """Which undocumented names of coverage.py are there, and what is said of one that is not."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import coverage
@@ -42,6 +43,16 @@ def test_a_name_that_is_missing_is_said_with_what_is_so_without_it() -> None:
     assert not names.has(needs.RULES, needs.PAGES)
     (problem,) = names.problems()
     assert problem == (f"coverage.html.IndexItem: {needs.NEEDS[needs.PAGES].without}")
+
+
+@pytest.mark.usefixtures("without_index_item")
+def test_a_name_is_not_missed_in_a_release_before_the_first_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    since = dataclasses.replace(needs.NEEDS[needs.PAGES], since=(99, 0))
+    monkeypatch.setattr(names, "NEEDS", {**needs.NEEDS, needs.PAGES: since})
+
+    assert names.missing(needs.PAGES) == ()
 
 
 @pytest.mark.usefixtures("without_index_item")

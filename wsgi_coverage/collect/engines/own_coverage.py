@@ -16,7 +16,7 @@ from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect.engines import core
 from wsgi_coverage.collect.saving import add_to
-from wsgi_coverage.collect.sources.ourselves import Omitted
+from wsgi_coverage.collect.sources import ourselves
 from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.compat.measurement import WarningCoverage
 from wsgi_coverage.data import forksafe
@@ -98,7 +98,7 @@ def prepare(cov: Coverage) -> None:
     Raises:
         CoverageChangedError: that cannot be done with this coverage.py.
     """
-    measurement.prepare(cov, workdir.here(""), Omitted)
+    measurement.prepare(cov, workdir.here(""), ourselves.is_ours, ourselves.FOLDERS)
 
 
 def lend(

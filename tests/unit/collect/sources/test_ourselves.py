@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 
-from wsgi_coverage.collect.sources.ourselves import DEMO, Omitted, is_ours
+import wsgi_coverage
+from wsgi_coverage.collect.engines import own_coverage
+from wsgi_coverage.collect.sources.ourselves import DEMO, FOLDERS, is_ours
 from wsgi_coverage.demo.server import SHOP
 
 Measure = Callable[..., dict[str, Any]]
@@ -91,19 +94,15 @@ def test_the_demo_counts_its_shop_alone(measure: Measure, core: str | None) -> N
     assert {Path(name).parent for name in (*told["names"], *told["unexecuted"])} == {SHOP}
 
 
-def test_what_is_omitted_besides_stays_so() -> None:
-    class Theirs:
-        def match(self, path: str) -> bool:
-            return path == "/theirs.py"
+@pytest.mark.parametrize("omit", [["/theirs.py"], None])
+def test_what_is_omitted_besides_stays_so(omit: list[str] | None) -> None:
+    cov = coverage.Coverage(config_file=False, data_file=None, omit=omit)
 
-        def info(self) -> list[str]:
-            return ["/theirs.py"]
+    own_coverage.prepare(cov)
 
-    omitted = Omitted(Theirs())
-
-    assert omitted.match("/theirs.py")
-    assert omitted.match(__import__("wsgi_coverage").__file__)
+    omitted: Any = cov._inorout.omit_match
+    assert omitted.match("/theirs.py") == bool(omit)
+    assert omitted.match(wsgi_coverage.__file__)
     assert not omitted.match("/app.py")
     assert not is_ours("/somewhere/wsgi_coverage/web/app.py")
-    assert "/theirs.py" in omitted.info()
-    assert Omitted(None).info()
+    assert {*dict(cov.sys_info())["omit_match"]} == {*FOLDERS, *(omit or ())}
