@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 JsonObject = dict[str, Any]
+
+ExportFormat: TypeAlias = Literal["coverage", "json", "xml", "lcov", "html"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)  # of a finished report
+CHECKOUT_FORMATS = ("text", *(each for each in EXPORT_FORMATS if each != "coverage"))
+
+MONITORING = "monitoring"  # the core of ours, which marks lines in shared memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,7 @@ class Measuring:
 
     engine: str = "coverage"  # memory: lines are marked in shared memory; coverage: by its tracer
     engine_reason: str = ""  # why this engine
-    core: str  # monitoring (our own); ctrace, sysmon or pytrace (coverage.py's)
+    core: str  # MONITORING (our own); ctrace, sysmon or pytrace (coverage.py's)
     core_reason: str  # why this core
     coverage_version: str
     branch: bool

@@ -21,8 +21,6 @@ from wsgi_coverage.compat.reporting import CheckedCoverage
 from wsgi_coverage.errors import BuildFailedError, DiskFullError, is_disk_full
 from wsgi_coverage.errors import NoDataError as NothingError
 
-FORMATS = ("text", "json", "xml", "lcov", "html")
-
 
 def text(data_file: Path, wanted: str, config_file: str | bool = True) -> str:
     """A report as text.

@@ -6,7 +6,6 @@ Concurrency: one instance belongs to one thread.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.checkout import remap
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import regular_files
+from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.errors import SettingsError
 
 TELLING = 32  # bytes; many sources that are shorter have the same content
@@ -106,7 +106,7 @@ def _version_of(source: Path) -> tuple[int, Collection[str]]:
         return 0, ()
     unix = content.replace(b"\r\n", b"\n")
     kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
-    return len(content), {hashlib.blake2b(kind, digest_size=16).hexdigest() for kind in kinds}
+    return len(content), {*map(fingerprint_of, kinds)}
 
 
 @contextlib.contextmanager

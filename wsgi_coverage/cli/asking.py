@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from wsgi_coverage import bounds
 from wsgi_coverage.cli import output
 from wsgi_coverage.client import BadAddressError, Client, ClientError
-from wsgi_coverage.client.client import RETRIES, TIMEOUT
-from wsgi_coverage.client.transport import split
+from wsgi_coverage.client.client import RETRIES
+from wsgi_coverage.client.transport import TIMEOUT, split
 from wsgi_coverage.settings import URL_PREFIX, USERNAME
 
 OK, FAILED, USAGE, NO_ANSWER, INCOMPLETE = range(5)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.cli import asking, output, pods
+from wsgi_coverage.model import CHECKOUT_FORMATS
 from wsgi_coverage.system import own_files
 
-FORMATS = ("text", "json", "xml", "lcov", "html")
 DATA_FILE = ".coverage"
 HTML_FOLDER = "htmlcov"
 
@@ -47,7 +47,9 @@ def add(commands: Any) -> None:
         help="reset each instance, in the same step",
     )
     parser.add_argument("--label", help="a context for the lines, a test's name for instance")
-    parser.add_argument("--format", choices=FORMATS, help="report on the data file, in this format")
+    parser.add_argument(
+        "--format", choices=CHECKOUT_FORMATS, help="report on the data file, in this format"
+    )
     parser.add_argument(
         "--to",
         type=Path,

@@ -23,8 +23,8 @@ from wsgi_coverage.cli.asking import (
     output_file,
 )
 from wsgi_coverage.client import Client, Health, Refreshed, Snapshot, Status
+from wsgi_coverage.model import EXPORT_FORMATS
 
-FORMATS = ("coverage", "json", "xml", "lcov", "html")
 BINARY = ("coverage", "html")
 
 
@@ -209,7 +209,7 @@ LCOV report, or its HTML report as a zip archive. A file is written as a whole, 
         arguments=(
             argument(
                 "--format",
-                choices=FORMATS,
+                choices=EXPORT_FORMATS,
                 default="coverage",
                 help="which of its formats (default: coverage, the data file)",
             ),

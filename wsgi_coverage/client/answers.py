@@ -5,9 +5,11 @@ No state.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
-Format = Literal["coverage", "json", "xml", "lcov", "html"]
+from wsgi_coverage.model import ExportFormat
+
+Format = ExportFormat
 
 
 class Worker(TypedDict):

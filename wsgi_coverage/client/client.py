@@ -25,8 +25,8 @@ from wsgi_coverage.client.answers import (
 )
 from wsgi_coverage.client.dashboard import Dashboard, Query
 from wsgi_coverage.client.progress import Progress, watching
+from wsgi_coverage.client.transport import TIMEOUT
 
-TIMEOUT = 30.0  # seconds
 RETRIES = 3
 BUILD = 600.0  # seconds that a report may take on top
 

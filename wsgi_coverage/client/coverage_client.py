@@ -83,7 +83,7 @@ class CoverageClient:
         if use_kubectl is None:
             use_kubectl = shutil.which("kubectl") is not None
         which = pods.parse(label_selector, namespace)
-        cluster = pods.connect(namespace, _how(use_kubectl), pods.TIMEOUT)
+        cluster = pods.connect(namespace, _how(use_kubectl), transport.TIMEOUT)
         return pods.running(cluster, which)[0]
 
     def collect_coverage_from_pod(
@@ -91,7 +91,7 @@ class CoverageClient:
         pod_name: str,
         test_name: str,
         coverage_port: int = SIDE_PORT,
-        timeout: float = pods.TIMEOUT,
+        timeout: float = transport.TIMEOUT,
         use_kubectl: bool = True,
     ) -> str:
         """Collect what the program in a pod has executed up to now.
@@ -133,7 +133,7 @@ class CoverageClient:
         self,
         pod_name: str,
         coverage_port: int = SIDE_PORT,
-        timeout: float = pods.TIMEOUT,
+        timeout: float = transport.TIMEOUT,
         use_kubectl: bool = True,
     ) -> bool:
         """Have the program in a pod forget what it has executed; return True.

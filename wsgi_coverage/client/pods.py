@@ -16,9 +16,9 @@ from wsgi_coverage.bounds import MAX_PORT
 from wsgi_coverage.client.cluster import Cluster, Forward, PodError, Which
 from wsgi_coverage.client.errors import BadAddressError, ClientError, UnreachableError
 from wsgi_coverage.client.kubectl import Kubectl
+from wsgi_coverage.client.transport import TIMEOUT
 from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX
 
-TIMEOUT = 30.0  # seconds
 SHOWN = 5  # pods named in a message, at most
 PROBE = f"{URL_PREFIX}/openapi.json"  # of the dashboard: no handler of an application runs
 MOST = 64_000_000  # bytes of an answer to that

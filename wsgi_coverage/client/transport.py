@@ -24,6 +24,7 @@ from wsgi_coverage.client.credentials import Credentials
 from wsgi_coverage.client.errors import BadAddressError, UnreachableError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+TIMEOUT = 30.0  # seconds for a connection, and for each part of an answer, unless told otherwise
 PAUSE = 0.2  # seconds before the second try; doubled before each further one
 MOST_PAUSE = 5.0
 

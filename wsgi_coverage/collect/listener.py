@@ -20,9 +20,9 @@ from pathlib import Path
 
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.model import JsonObject
+from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 
-DEFAULT_INTERVAL = 30.0  # seconds
 SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
 RETRY = 1.0  # seconds until the channel is tried again after an error
 LISTEN_TRIES = 5
@@ -110,7 +110,7 @@ class Service:
         self._autosave = autosave
         self._flush = flush
         self._note = note
-        self._interval = DEFAULT_INTERVAL
+        self._interval = AUTOSAVE_INTERVAL
         self._listener: Listener | None = None
         self._identity: JsonObject = {}
         self._thread: threading.Thread | None = None

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wsgi_coverage import clock
-from wsgi_coverage.model import WorkerState
+from wsgi_coverage.model import MONITORING, WorkerState
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import ProcessEntry
 
-CORE = "monitoring"
 READS = frozenset({"publish", "status"})  # verbs that the memory answers for
 DEAF = "it serves no requests and has no thread to hear of this by, so it goes on as before"
 HOLDS = "it has no thread to answer by, and holds back what it has run until its next request"
@@ -96,6 +95,6 @@ def _described(entry: ProcessEntry, state: State, verb: str, host: str, now: str
         fresh=is_fresh,
         error=None if is_fresh else LOSES if loses else HOLDS if holds else DEAF,
         server=entry.server if is_status else None,
-        core=CORE if is_status and not holds else None,
+        core=MONITORING if is_status and not holds else None,
         requests=entry.requests if is_status else None,
     )

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from wsgi_coverage.data.imported import NAMED, REMEDY, named
 from wsgi_coverage.health.facts import Facts
-from wsgi_coverage.model import Diagnosis
+from wsgi_coverage.model import MONITORING, Diagnosis
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL, variable
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -22,7 +22,7 @@ MANY_CODE_OBJECTS = 2_000
 # KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.
 CODE_OBJECT_SIZE = 2.4
 
-SEES_ALL = frozenset({"sysmon", "monitoring"})  # every thread, every greenlet
+SEES_ALL = frozenset({"sysmon", MONITORING})  # every thread, every greenlet
 GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # any of them tells greenlets apart
 
 Finding: TypeAlias = tuple[str, str]  # the problem, and the remedy

@@ -14,7 +14,7 @@ import pytest
 from coverage import CoverageData
 
 from wsgi_coverage import cli
-from wsgi_coverage.cli import asking, collect, gate, output
+from wsgi_coverage.cli import asking, gate, output
 from wsgi_coverage.data import stamp
 from wsgi_coverage.system import interrupt
 
@@ -520,12 +520,6 @@ def test_a_file_that_cannot_be_added_to_stays_as_it_was(
     assert f"it is in snapshot one of {resettable.url}" in err
     assert err.count("\n") == 1
     assert "DELETE /cov/snapshots/one" not in resettable.asked
-
-
-def test_formats_are_those_that_can_be_made() -> None:
-    from wsgi_coverage.checkout import reports
-
-    assert collect.FORMATS == reports.FORMATS
 
 
 def test_the_exit_codes_of_a_gate_are_its_own() -> None:

@@ -19,11 +19,9 @@ from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.model import Measuring
+from wsgi_coverage.model import MONITORING, Measuring
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.memory import Memory, State
-
-CORE = "monitoring"
 
 
 class Marking(Engine):
@@ -68,7 +66,7 @@ class Marking(Engine):
         return Measuring(
             engine="memory",
             engine_reason=self._reason,
-            core=CORE,
+            core=MONITORING,
             core_reason="a tool of sys.monitoring of its own marks each line once",
             coverage_version=names.version(),
             branch=False,
