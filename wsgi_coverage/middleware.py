@@ -16,10 +16,9 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wsgi_coverage import callables
+from wsgi_coverage import callables, upkeep
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines.attention import Attention
@@ -30,7 +29,6 @@ from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonE
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 
 if TYPE_CHECKING:
-    from wsgi_coverage.collect.autosave import Meanwhile
     from wsgi_coverage.control import Control
     from wsgi_coverage.web.app import ControlApp
 
@@ -97,14 +95,9 @@ class CoverageMiddleware:
                 worker = forks.start(
                     config_file=settings.config_file, branch=settings.branch, wraps=True
                 )
-            worker.keep_ahead(partial(_planned, worker, settings))
-            if settings.store is not None:
-                from wsgi_coverage.fleet.asking import Fleet
-
-                worker.keep_agent(Fleet(worker, settings).see_to_agent)
+            upkeep.set_up(worker, settings)
             worker.configure(settings.autosave_interval)  # may start the process that does so
             worker.begin_load()
-            worker.keep_tidy(self._tidy)
             self._attention = worker.engine.attention
             self._home = worker.home
             self._worker = worker
@@ -134,11 +127,6 @@ class CoverageMiddleware:
         from wsgi_coverage.control import Control
 
         return Control(worker, self._settings)
-
-    def _tidy(self) -> None:
-        """The last process ends."""
-        if self._worker is not None:
-            self._control(self._worker).tidy()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer what is ours; hand everything else on."""
@@ -258,13 +246,6 @@ class CoverageMiddleware:
             return app(environ, start_response)
 
         return application
-
-
-def _planned(worker: Worker, settings: Settings) -> Meanwhile | None:
-    """What is to be parsed ahead; imported by the worker that starts a process for it."""
-    from wsgi_coverage import ahead
-
-    return ahead.plan(worker, settings)
 
 
 def check_is_wsgi(app: object) -> None:

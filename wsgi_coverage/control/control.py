@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsgi_coverage import ahead, clock
+from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.collect.worker import Worker
@@ -93,10 +93,6 @@ class Control:
             worker, self._publisher, self._history, self.cache_dir / ANALYSIS, self._fleet
         )
         self._started_at = worker.started_at
-        worker.keep_tidy(self.tidy)
-        worker.keep_ahead(partial(ahead.plan, worker, settings))
-        if self._fleet is not None:
-            worker.keep_agent(self._fleet.see_to_agent)
         self._sweep()
 
     def _sweep(self) -> None:

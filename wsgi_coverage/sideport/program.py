@@ -17,6 +17,7 @@ import os
 import socket
 
 from wsgi_coverage import settings as settings_module
+from wsgi_coverage import upkeep
 from wsgi_coverage.collect import children
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control import Control
@@ -65,6 +66,7 @@ def serve(
 def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: JsonObject) -> None:
     global _served
     settings = settings.having("side port", url_prefix=settings_module.URL_PREFIX)
+    upkeep.set_up(worker, settings)
     control = Control(worker, settings, NO_PHASES)
 
     def tidy() -> None:
