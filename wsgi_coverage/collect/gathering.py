@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
 
 MISSED = (
-    "another host has reset, and this one heard of it only now: what ran here in between is not "
-    "told apart from what ran before, and is not counted"
+    "another host, or another container on this one, has reset, and this worker learned of it only "
+    "now: lines that ran here between the two are left out, because they cannot be told from lines "
+    "that ran before the reset"
 )
-CUT_OFF = "no other worker can be reached, and there may be some: {}"
+CUT_OFF = "other workers, if there are any, cannot be reached: {}"
 HIDDEN = (
-    "there is no /proc here to find children by that this process has forked since it serves; one "
-    "that does nothing new hears of it only when it does"
+    "this server has forked workers since it began to serve, and without /proc those that have run "
+    "no new line since then cannot be found: such a worker follows when it runs one"
 )
 STARTING = 0.25  # seconds for a forked child to have its thread
 REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again

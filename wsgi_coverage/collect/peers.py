@@ -17,10 +17,12 @@ from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import ProcessEntry
 
 READS = frozenset({"publish", "status"})  # verbs that the memory answers for
-DEAF = "it serves no requests and has no thread to hear of this by, so it goes on as before"
-HOLDS = "it has no thread to answer by, and holds back what it has run until its next request"
-UNREACHED = "its socket is gone, so it was not asked"
-LOSES = "there was no room in its memory for some of what it ran, which is not counted"
+DEAF = "it serves no requests and has no listening thread, so it was not told and goes on as before"
+HOLDS = (
+    "it has no listening thread, so the lines that it has not flushed come with its next request"
+)
+UNREACHED = "its socket was removed, so it could not be asked"
+LOSES = "some lines that it ran are not counted: shared memory had no room for them"
 
 
 def worker_id(host: str, pid: int, token: int) -> str:

@@ -51,9 +51,9 @@ REGIONS = "regions"
 
 NEEDS: Mapping[str, Need] = {
     RULES: Need(
-        "statements are not marked in memory: coverage.py's own tracer measures, by what is "
-        "documented of it, lines that run during a save may be lost, and which modules had been "
-        "imported before is not told",
+        "coverage.py's own tracer measures instead of the one that marks lines in shared memory, "
+        "and is read by its documented API: lines that run during a flush may be lost; modules "
+        "that were imported before measuring began are not listed",
         (
             *_of(
                 "coverage.control:Coverage.",
@@ -65,8 +65,8 @@ NEEDS: Mapping[str, Need] = {
         ),
     ),
     COLLECTOR: Need(
-        "where coverage.py's own tracer measures, it does so by what is documented of it: lines "
-        "that run during a save may be lost, load is not told from runtime, and there is no pause",
+        "coverage.py's own tracer, where that measures, is read by its documented API: lines that "
+        "run during a flush may be lost, load is not told from runtime, and there is no pause",
         (
             *_of("coverage.control:Coverage.", "_collector _data"),
             *_of(

@@ -80,34 +80,51 @@ def serve(about: FleetHost) -> None:
 
 
 class _Agent:
+    """The agent of one host, from its start to the end of the last process there.
+
+    Each field is written by the constructor alone, but for those whose comment names a thread.
+
+    Args:
+        about: the host, its folders, and the store.
+    """
+
     def __init__(self, about: FleetHost) -> None:
         self._about = about
         self._host = Host(about)
+        # This agent's id in the store: host, process id, random.
         self._id = f"{self._host.host}.{os.getpid()}.{os.urandom(4).hex()}"
-        # What stays while one agent of a host follows another, and whether the data of one before
-        # is here: it is not in a container that was made anew.
+        # Where this host's data is: the same for one agent that follows another there.
         self._place = f"{clock.now().boot} {about.private}"
+        # Whether the data of an agent before this one is here, and so is what it has sent; it is
+        # not in a container that was made anew.
         self._is_back = self._host.joined is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
         self._lock = threading.RLock()
-        self._is_over = threading.Event()
-        self._soon = threading.Event()  # the first thread is to look at once
-        self._standing: FleetStanding | None = None
-        self._hosts: dict[str, JsonObject] = {}
+        self._is_over = threading.Event()  # set by the first thread, at its end; ends the others
+        self._soon = threading.Event()  # set by any thread: the first is to look at the store now
+
+        # Written by whichever thread exchanges with the store, under `_lock`:
+        self._standing: FleetStanding | None = None  # of the fleet; None: the store was never there
         self._sent: dict[int, Content] = {}  # by epoch of the fleet: what the store surely has
-        self._counts = (0, 0, 0)  # of what the store had of the current epoch
-        self._made: tuple[bytes | None, ...] = (None, None, None)  # since when
-        self._number = 0  # of hosts
-        # After a loss: how many hosts have to send all again; None: some that had are gone.
+        self._last_sent: str | None = None  # ISO 8601, UTC: when lines were sent last
+        self._counts = (0, 0, 0)  # entries that the store had of the current epoch
+        self._made: tuple[bytes | None, ...] = (None, None, None)  # random numbers of their keys
+        self._number = 0  # of hosts in the fleet, before any loss
+        # After a loss: how many hosts have to send all again; None: some that had sent are gone.
         self._to_mend: int | None = None
-        self._lost_at = 0.0
+        self._lost_at = 0.0  # on the monotonic clock: when this agent noticed the loss
         self._before_loss: dict[str, JsonObject] = {}  # hosts that may not be heard again yet
-        self._first: list[object] = []  # as the next, when this agent began
-        self._sent_all: list[object] = []  # of which store, after how many losses
-        self._problem: str | None = "it has not been reached yet"
-        self._since = clock.now_iso()
-        self._last_sent: str | None = None
+        # Which store, and after how many losses: when this agent began, and when it had sent all.
+        self._first: list[object] = []
+        self._sent_all: list[object] = []
+
+        # Written by the threads that answer this host's workers, and replaced whole:
+        self._hosts: dict[str, JsonObject] = {}  # heard of lately, by id, with this one
+
+        # Written by the first thread:
+        self._problem: str | None = "it has not been reached yet"  # with the store; None: all well
+        self._since = clock.now_iso()  # ISO 8601, UTC: since when the store is there, or away
 
     def run(self) -> None:
         """Serve until the end."""

@@ -2,16 +2,17 @@
 
 The contract, checked for every store by tests/contract:
 
-- `publishing` replaces a worker's data as one step: readers see the old or the new, never a half,
-  and to publish again never loses what another worker published.
+- `publishing` replaces the data file of one memory, which holds the lines that the processes of a
+  host have run, as one step: readers see the old or the new, never a half, and to publish again
+  never loses what was published of another memory.
 - `published` names only whole data files that no one will write to again; a reader may open them.
-- A new epoch hides all that was published in an older one, and all that will be: a worker that has
-  not seen it yet publishes data that is ignored. A new epoch that a collection begins hides nothing
+- A new epoch hides all that was published in an older one, and all that will be: what a process
+  that has not seen it yet publishes is ignored. A new epoch that a collection begins hides nothing
   until `end_collecting`.
 - A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
   have ended.
 - `fold` never loses a line, whatever interrupts it.
-- `withdraw` takes one worker's data away; `erase` everybody's.
+- `withdraw` removes the data file of one memory, `erase` all.
 - A failure leaves what was published before as it was.
 
 Concurrency: a store is called from several threads and processes at once.
@@ -31,7 +32,7 @@ WriteUnion = Callable[[Sequence[Path], Path], Sequence[Path]]
 
 
 class Store(Protocol):
-    """Where the workers of one application publish what they have executed."""
+    """Where the processes of one application publish the lines that they have executed."""
 
     def epoch(self) -> int:
         """The current epoch; it goes up with every reset."""
@@ -89,10 +90,10 @@ class Store(Protocol):
         ...
 
     def publishing(self, worker_id: str, *, epoch: int) -> AbstractContextManager[Path]:
-        """A data file to be written, which replaces what this worker has published before.
+        """A data file to be written, which replaces the one that was published under this id.
 
         Args:
-            worker_id: whose data it is.
+            worker_id: of the memory whose lines it holds, and whether they are arcs.
             epoch: when its lines ran.
 
         Returns:
@@ -115,7 +116,7 @@ class Store(Protocol):
         ...
 
     def fold(self, *, live: Collection[str], union: WriteUnion) -> None:
-        """Replace the data of this host's workers that have ended by its union.
+        """Replace the data files of this host's memories that are gone by their union.
 
         Idempotent, and safe at every point where it may be interrupted: the union is there before
         the data that it was made of is removed. Data of older epochs is removed.
@@ -128,7 +129,7 @@ class Store(Protocol):
         ...
 
     def withdraw(self, worker_id: str) -> None:
-        """Remove this worker's data; nothing happens if there is none."""
+        """Remove the data file of this id; nothing happens if there is none."""
         ...
 
     def erase(self) -> None:
