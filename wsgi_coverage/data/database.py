@@ -70,6 +70,8 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             raise
         except MemoryError as error:
             raise sqlite3.OperationalError(NO_MEMORY) from error
+        except UnicodeDecodeError as error:  # in names, which SQLite's own messages quote, too
+            raise sqlite3.DatabaseError(f"it holds text that is no UTF-8: {error}") from error
 
 
 @contextlib.contextmanager

@@ -34,12 +34,19 @@ def replaced(table: str, columns: str, select: str) -> str:
     return f"drop table {table}; create view {table} ({columns}) as {ENDLESS} {select} from r"
 
 
-def lied(sql: str) -> str:
+def said(column: str, value: str, name: str = "tracer") -> str:
     return (
         "pragma writable_schema = on;"
-        f"update sqlite_master set sql = '{sql}' where name = 'tracer';"
+        f"update sqlite_master set {column} = {value} where name = '{name}';"
         "pragma writable_schema = off"
     )
+
+
+def lied(sql: str) -> str:
+    return said("sql", f"'{sql}'")
+
+
+NO_UTF_8 = "cast(x'fffe' as text)"
 
 
 HOSTILE = {
@@ -80,6 +87,17 @@ HOSTILE = {
         "drop table file; alter table other rename to file"
     ),
     "a hundred tables": ";".join(f"create table t{number} (a)" for number in range(100)),
+    "a table whose name is no UTF-8": said("name", NO_UTF_8),
+    "a table of a name that is no UTF-8": said("tbl_name", NO_UTF_8),
+    "a definition that is no UTF-8": said("sql", NO_UTF_8),
+    "a type that is no UTF-8": said("type", NO_UTF_8),
+    "a file's name that is no UTF-8": f"update file set path = {NO_UTF_8}",
+    "a context that is no UTF-8": f"update context set context = {NO_UTF_8}",
+    "a plugin that is no UTF-8": f"insert into tracer values (1, {NO_UTF_8})",
+    "versions that are no UTF-8": (
+        "create table wsgi_coverage_source (path text, fingerprint text);"
+        f"insert into wsgi_coverage_source values ('a.py', {NO_UTF_8})"
+    ),
     "more versions than files": (
         "create table wsgi_coverage_source (path text, fingerprint text);"
         "insert into wsgi_coverage_source values ('a.py', 'v,w')"
