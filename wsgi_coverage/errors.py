@@ -31,6 +31,7 @@
         ├── DiskFullError              507 disk-full
         ├── ReadOnlyError              507 read-only
         ├── AccessDeniedError          507 access-denied
+        ├── BlockedError               507 path-blocked
         └── NoDescriptorsError         507 no-descriptors
 
 The slug is the error's name in JSON and its anchor in docs/reference/errors.md.
@@ -265,6 +266,13 @@ class AccessDeniedError(StorageError):
     why = "permission denied"
 
 
+class BlockedError(StorageError):
+    """A folder, a link or a pipe has the name of a file of ours, or a file that of a folder."""
+
+    slug = "path-blocked"
+    why = "something else has that name"
+
+
 class NoDescriptorsError(StorageError):
     """The process, or the system, has as many files open as it may."""
 
@@ -278,6 +286,10 @@ REFUSALS: dict[int, type[StorageError]] = {
     errno.EROFS: ReadOnlyError,
     errno.EACCES: AccessDeniedError,
     errno.EPERM: AccessDeniedError,
+    errno.EISDIR: BlockedError,
+    errno.ENOTDIR: BlockedError,
+    errno.ELOOP: BlockedError,
+    errno.ENXIO: BlockedError,
     errno.EMFILE: NoDescriptorsError,
     errno.ENFILE: NoDescriptorsError,
     **dict.fromkeys((errno.EIO, errno.EFBIG, errno.ESTALE), StorageError),
@@ -328,7 +340,10 @@ def storage_errors(what: str | None = None) -> Iterator[None]:
         if number is None:
             raise
         kind = REFUSALS[number]
-        raise kind(f"{kind.why}: {error if what is None else what}") from error
+        message = f"{kind.why}: {error if what is None else what}"
+        if what is not None and kind is BlockedError:
+            message += f" ({error})"  # which names what is in the way
+        raise kind(message) from error
 
 
 def is_disk_full(error: BaseException) -> bool:

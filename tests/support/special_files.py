@@ -14,5 +14,14 @@ def listened_at(path: Path) -> None:
         listener.bind(path.name)  # a longer one does not fit
 
 
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def full_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "somebody's").write_bytes(b"not ours")
+
+
 def device(path: Path) -> None:
     path.symlink_to("/dev/zero")

@@ -475,6 +475,11 @@ class Control:
                 self._cache_dir_described: self.cache_dir,
                 self._snapshot_dir_described: self.snapshot_dir,
             },
+            places={
+                **self._worker.store.places(),
+                **self._publisher.places(),
+                self.cache_dir / ANALYSIS: "folder",
+            },
             fleet=fleet,
         )
         diagnoses = [each.as_json() for each in diagnose(facts)]

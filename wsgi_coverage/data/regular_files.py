@@ -23,7 +23,7 @@ for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last is Windows', th
 
 
 class UnreadableError(OSError):
-    """A file is not regular or too large; ``strerror`` says which."""
+    """A file is not regular, or too large, or a link to itself; ``strerror`` says which."""
 
 
 class FileContent(NamedTuple):
@@ -41,7 +41,7 @@ def read(path: str | Path, most: int = MOST) -> bytes:
         most: bytes that it may have.
 
     Raises:
-        UnreadableError: it is not regular, or larger.
+        UnreadableError: it is not regular, or larger, or a link to itself.
         OSError: it cannot be read.
         ValueError: the path is none, because of a NUL for instance.
     """
@@ -72,12 +72,19 @@ def check(path: str | Path, most: int = MOST) -> None:
         most: bytes that it may have.
 
     Raises:
-        UnreadableError: it is not regular, or larger.
+        UnreadableError: it is not regular, or larger, or a link to itself.
         OSError: there is no such file.
         ValueError: the path is none, because of a NUL for instance.
     """
-    # Reports look at thousands: a Path for each of them takes twice the time.
-    _checked(os.stat(path), path, most)  # noqa: PTH116
+    try:
+        # Reports look at thousands: a Path for each of them takes twice the time.
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        why = "it is a link that leads back to itself"
+        raise UnreadableError(errno.ELOOP, why, str(path)) from error
+    _checked(status, path, most)
 
 
 def _checked(status: os.stat_result, path: str | Path, most: int) -> os.stat_result:

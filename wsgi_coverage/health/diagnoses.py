@@ -331,7 +331,8 @@ def not_writable(facts: Facts) -> Finding | None:
     return (
         f"files cannot be written where they go: {named}; measuring goes on in memory, but "
         "refreshes, snapshots, resets and autosaves that need them are refused (507)",
-        "make room, or make it writable again; nothing else is needed",
+        "make room, or make it writable again, or move away what has the name of a file or folder "
+        "of wsgi-coverage; nothing else is needed",
     )
 
 

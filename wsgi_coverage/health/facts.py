@@ -24,7 +24,7 @@ from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
-from wsgi_coverage.store.writable import can_open_files, why_not_writable
+from wsgi_coverage.store.writable import Place, blocked, can_open_files, why_not_writable
 from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Facts:
     hides_children: bool = False  # that are forked and do nothing new
     autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
-    not_writable: Mapping[str, str] = field(default_factory=dict)  # folders, and why
+    not_writable: Mapping[str, str] = field(default_factory=dict)  # folders and files, and why
     has_descriptors: bool = True
     fleet: Mapping[str, Any] = field(default_factory=dict)  # as /health has it
 
@@ -87,6 +87,7 @@ def find_facts(
     config_file_origin: str = "",
     measured: Collection[int] = (),
     folders: Mapping[str, Path] | None = None,
+    places: Mapping[Path, Place] | None = None,
     fleet: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Find the facts out; one that cannot be determined is logged, and has its default.
@@ -97,6 +98,7 @@ def find_facts(
         config_file_origin: where that setting comes from.
         measured: process ids of this host's workers.
         folders: where data, reports and snapshots go, by how messages name them.
+        places: single files and folders of these that nothing else is to have the name of.
         fleet: how it stands with the store of a fleet, where there is one.
     """
     engine = worker.engine
@@ -135,9 +137,12 @@ def find_facts(
         "autosave_interval": lambda: worker.autosave_interval,
         "paused_since": lambda: paused_since(worker.store.pauses()),
         "not_writable": lambda: {
-            described: why
-            for described, each in (folders or {}).items()
-            if (why := why_not_writable(each)) is not None
+            **{
+                described: why
+                for described, each in (folders or {}).items()
+                if (why := why_not_writable(each)) is not None
+            },
+            **blocked(places or {}),
         },
         "has_descriptors": can_open_files,
         "fleet": lambda: fleet or {},

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from wsgi_coverage import clock
 from wsgi_coverage.errors import (
+    BlockedError,
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
@@ -35,12 +36,13 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.workspace import BUILDING, sweep, workplace
-from wsgi_coverage.store.writable import check_removable
+from wsgi_coverage.store.writable import Place, blocked, check_removable
 from wsgi_coverage.system import own_files
 
 DATA = "data.coverage"
 META = "meta.json"
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
+LOCKS = BUILD_LOCK, COLLECT_LOCK = "build.lock", "collect.lock"
 LOCK_TIMEOUT = 120.0  # seconds to wait for another build
 MAX_REPORTS = 2  # on disk: the published one, and the one that readers may still be in
 READ_TRIES = 5
@@ -135,7 +137,7 @@ class Publisher:
             RefreshBusyError: another process has held it for as long.
             StorageError: the lock cannot be written to.
         """
-        with self._held("build.lock", LOCK_TIMEOUT if timeout is None else timeout):
+        with self._held(BUILD_LOCK, LOCK_TIMEOUT if timeout is None else timeout):
             yield
 
     @contextlib.contextmanager
@@ -161,7 +163,7 @@ class Publisher:
         Raises:
             RefreshBusyError, StorageError: as `lock`.
         """
-        with self._held("collect.lock", LOCK_TIMEOUT):
+        with self._held(COLLECT_LOCK, LOCK_TIMEOUT):
             yield
 
     def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
@@ -225,6 +227,13 @@ class Publisher:
             StorageError: it would not.
         """
         check_removable(self._cache_dir, self._described)
+        for path, why in blocked({self._current: "file"}).items():
+            raise BlockedError(f"{why}: {path} cannot be removed")
+
+    def places(self) -> dict[Path, Place]:
+        """What a refresh writes to in the cache, besides single reports."""
+        locks: dict[Path, Place] = {self._cache_dir / name: "lock" for name in LOCKS}
+        return {self._reports: "folder", self._current: "file", **locks}
 
     def withdraw(self) -> None:
         """Remove the published report; call it under the lock."""

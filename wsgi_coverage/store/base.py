@@ -20,13 +20,14 @@ Concurrency: a store is called from several threads and processes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.writable import Place
 
 WriteUnion = Callable[[Sequence[Path], Path], Sequence[Path]]
 
@@ -138,6 +139,10 @@ class Store(Protocol):
 
     def discard(self, published: Sequence[Path]) -> None:
         """Remove data files that `published` returned and that no process is going to replace."""
+        ...
+
+    def places(self) -> Mapping[Path, Place]:
+        """What it writes to besides data, for /health to look at."""
         ...
 
     def describe(self) -> str:

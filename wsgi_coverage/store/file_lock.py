@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
 
     Raises:
         TimeoutError: another process or thread has held it for as long.
-        OSError: its file cannot be made.
+        OSError: its file cannot be made, for instance because something else has that name.
     """
     deadline = time.monotonic() + timeout
     due = time.monotonic() + TICK
@@ -79,8 +80,11 @@ def _try(path: Path) -> contextlib.ExitStack | None:
             except Timeout:
                 return None
             return undo.pop_all()
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A link may lead to itself, or to a file of which the lock means something to others.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         undo.callback(os.close, fd)  # which lets go of the lock
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.ENXIO, "it is no regular file", str(path))
         try:
             _fcntl.lockf(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
             if os.fstat(fd).st_ino != os.stat(path).st_ino:  # noqa: PTH116  as the rest here

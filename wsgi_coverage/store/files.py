@@ -30,6 +30,7 @@ from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import WriteUnion
 from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.writable import Place
 from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -272,6 +273,10 @@ class FilesStore:
         for path in published:
             path.unlink(missing_ok=True)
 
+    def places(self) -> dict[Path, Place]:
+        """The epoch file."""
+        return {self._epoch_file: "file"}
+
     def describe(self) -> str:
         """The folder of the data files, as a path."""
         return str(self._folder)
@@ -299,8 +304,11 @@ def _is_data_file(entry: os.DirEntry[str], name: str) -> bool:
 
 
 def _is_no_folder(entry: os.DirEntry[str]) -> bool:
-    """True for a file, and for a pipe or device, which is set aside by name later."""
-    return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
+    """True for a file, and for a pipe, a device or a link to itself, set aside by name later."""
+    try:
+        return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
+    except OSError:  # a link that leads back to itself, or where this user may not look
+        return True
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:

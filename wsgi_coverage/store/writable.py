@@ -6,17 +6,25 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from wsgi_coverage.errors import (
     REFUSALS,
     AccessDeniedError,
+    BlockedError,
     DiskFullError,
     NoDescriptorsError,
     ReadOnlyError,
     StorageError,
     why_nothing_opens,
 )
+
+# What a path is for: a file that is replaced, so that it may be anything but a folder; one that
+# is opened, so that it has to be a regular file; a folder.
+Place: TypeAlias = Literal["file", "lock", "folder"]
 
 
 def check_removable(folder: Path, described: str) -> None:
@@ -43,13 +51,39 @@ def why_not_writable(folder: Path) -> str | None:
     return None if kind is None else kind.why
 
 
+def blocked(paths: Mapping[Path, Place]) -> dict[str, str]:
+    """Those of some files and folders of ours that something else has the name of, each with why.
+
+    Args:
+        paths: each with what it is.
+    """
+    return {
+        str(path): BlockedError.why for path, place in paths.items() if _is_blocked(path, place)
+    }
+
+
+def _is_blocked(path: Path, place: Place) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # it is not there
+        return False
+    if place == "lock":
+        return not stat.S_ISREG(mode)
+    if place == "folder":
+        return not os.path.isdir(path)  # noqa: PTH112  a link may lead to one
+    return stat.S_ISDIR(mode)
+
+
 def can_open_files() -> bool:
     """False where this process, or the system, has as many files open as it may."""
     return REFUSALS.get(why_nothing_opens() or 0) is not NoDescriptorsError
 
 
 def _refusal(folder: Path) -> type[StorageError] | None:
-    there = next((each for each in (folder, *folder.parents) if os.path.exists(each)), folder)  # noqa: PTH110  a Path raises where it may not look
+    # A Path raises where it may not look.
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not os.path.isdir(there):  # noqa: PTH112
+        return BlockedError
     if hasattr(os, "statvfs"):
         try:
             disk = os.statvfs(there)

@@ -14,6 +14,7 @@ Concurrency: functions without state; two may make the same folder at once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -34,6 +35,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder if it is not there, and those that it is in.
 
     Raises:
+        NotADirectoryError: something else has that name.
         OSError: it cannot be made.
     """
     try:
@@ -43,6 +45,9 @@ def make_folder(folder: Path) -> None:
             raise
         make_folder(folder.parent)
         folder.mkdir(mode=FOLDER, exist_ok=True)
+    except FileExistsError as error:
+        why = os.strerror(errno.ENOTDIR)
+        raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
 
 
 def opener(path: str, flags: int) -> int:

@@ -121,6 +121,7 @@ class StandInWorker:
             end_pause=lambda: None,
             fold=lambda *, live, union: None,
             describe=lambda: str(home),
+            places=dict,
         )
 
     def configure(self, interval: float) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from special_files import device, listened_at, pipe
+from special_files import device, listened_at, loop, pipe
 
 from wsgi_coverage.checkout.collected import Brought
 from wsgi_coverage.checkout.collected import combine as collect
@@ -213,7 +213,7 @@ def sparse_data(path: Path) -> None:
         file.truncate(database.MOST + 1)
 
 
-NO_FILES = [pipe, listened_at, device, Path.mkdir, sparse, sparse_data]
+NO_FILES = [pipe, listened_at, device, loop, Path.mkdir, sparse, sparse_data]
 
 
 @pytest.mark.parametrize("make", NO_FILES)

@@ -1,10 +1,12 @@
 """What is particular to data files in a folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import coverage
 import pytest
+from special_files import device, loop, pipe
 
 from wsgi_coverage.store.files import FilesStore
 
@@ -39,6 +41,24 @@ def test_what_lay_there_before_is_combined_too(store: FilesStore, tmp_path: Path
     (tmp_path / ".coverage.folder").mkdir()
 
     assert [path.name for path in store.published()] == [".coverage", ".coverage.old"]
+
+
+def test_a_link_to_itself_is_among_the_data_files_and_hides_no_other(
+    store: FilesStore, tmp_path: Path
+) -> None:
+    (tmp_path / ".coverage.one").write_bytes(b"x")
+    loop(tmp_path / ".coverage.loop")
+
+    assert [path.name for path in store.published()] == [".coverage.loop", ".coverage.one"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, loop, pipe, device])
+def test_an_epoch_file_that_is_no_regular_file_counts_as_none(
+    store: FilesStore, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / ".wsgi-coverage-epoch.coverage")
+
+    assert (store.epoch(), store.oldest(), list(store.pauses())) == (0, 0, [])
 
 
 def test_erasing_leaves_foreign_files_alone(store: FilesStore, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
 def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
 
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError):
         own_files.make_folder(tmp_path / "a")
 
 
