@@ -12,6 +12,7 @@
     │   ├── CrossSiteError             403 cross-site
     │   ├── NotFoundError              404 not-found
     │   │   ├── NoReportError          404 no-report
+    │   │   │   ├── DamagedReportError 404 report-damaged
     │   │   │   └── RefusedReportError 404 report-refused
     │   │   └── UnknownSnapshotError   404 unknown-snapshot
     │   ├── MethodNotAllowedError      405 method-not-allowed
@@ -135,6 +136,12 @@ class RefusedReportError(NoReportError):
     """The cache names a published report outside of itself: it was planted there."""
 
     slug = "report-refused"
+
+
+class DamagedReportError(NoReportError):
+    """A file of a stored report, or of a snapshot, is missing or is not as it was written."""
+
+    slug = "report-damaged"
 
 
 class UnknownSnapshotError(NotFoundError):

@@ -82,7 +82,7 @@ def test_a_folder_that_has_the_name_of_a_file_is_named_and_stays(
 
 
 @pytest.mark.parametrize("make", [loop, pipe, device])
-@pytest.mark.parametrize("name", [EPOCH])
+@pytest.mark.parametrize("name", [EPOCH, f"{CACHE}/history.json", f"{CACHE}/building.json"])
 def test_what_is_no_folder_in_the_place_of_a_file_is_replaced(
     asked: Any, name: str, make: Callable[[Path], None]
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_lock_that_is_no_regular_file_is_named(asked: Any, make: Callable[[Pat
 
 
 @pytest.mark.parametrize("make", [loop, pipe, device])
-@pytest.mark.parametrize("name", [f"{CACHE}/analysis"])
+@pytest.mark.parametrize("name", [f"{CACHE}/analysis", f"{CACHE}/reports"])
 def test_what_is_no_folder_in_the_place_of_one_is_named(
     asked: Any, name: str, make: Callable[[Path], None]
 ) -> None:

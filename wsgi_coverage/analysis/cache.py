@@ -24,6 +24,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.data import regular_files
+from wsgi_coverage.data.stored import DamagedError, parsed
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.system.own_files import is_temporary, link, make_folder, replace, sweep
 
@@ -31,6 +33,7 @@ DIGEST = 16  # bytes, in front of the content
 ANALYSIS = "analysis"  # the cache, in cache_dir
 FIGURES = "figures"
 VERSIONS = "versions"
+MOST = 512 << 20  # bytes of one file, packed or not
 MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
 
 
@@ -52,17 +55,19 @@ def pack(value: Any) -> bytes:
 def read_packed(path: Path | str) -> Any:
     """The data of a packed file; None if it is missing, incomplete or damaged."""
     content = _content(path)
-    return None if content is None else json.loads(zlib.decompress(content))
+    if content is None:
+        return None
+    inflating = zlib.decompressobj()
+    try:
+        raw = inflating.decompress(content, MOST)
+        return parsed(raw) if inflating.eof else None
+    except (zlib.error, DamagedError):  # with a checksum that is right
+        return None
 
 
 def _content(path: Path | str) -> bytes | None:
     try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            size = os.fstat(fd).st_size
-            raw = os.read(fd, size)
-        finally:
-            os.close(fd)
+        raw = regular_files.read(path, MOST)
     except OSError as error:
         if is_shortage(error):
             raise  # it is there

@@ -23,6 +23,7 @@ from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import (
     BadParameterError,
+    DamagedReportError,
     NoDataError,
     NoReportError,
     NotFoundError,
@@ -42,7 +43,7 @@ from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.build import BuildInputs, build, build_detail
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
-from wsgi_coverage.report.publish import DATA, Publisher, read_meta
+from wsgi_coverage.report.publish import DATA, LACKS, Publisher, check_file, read_file, read_meta
 from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
@@ -318,11 +319,11 @@ class Control:
 
     def text(self, identity: str | None = None) -> str:
         """The text report."""
-        return self._read(identity, lambda folder: (folder / TEXT).read_text(encoding="utf-8"))
+        return self._read_whole(identity, lambda folder: read_file(folder / TEXT).decode())
 
     def files(self, identity: str | None = None) -> bytes:
         """The list of files, as JSON."""
-        return self._read(identity, lambda folder: (folder / FILES).read_bytes())
+        return self._read_whole(identity, lambda folder: read_file(folder / FILES))
 
     def functions(self, identity: str | None = None, *, unused: Unused = False) -> list[JsonObject]:
         """Functions and methods, the largest first.
@@ -331,7 +332,7 @@ class Control:
             identity: a snapshot's id; None: the published report.
             unused: True: those that never ran; "runtime": those that did not run at runtime.
         """
-        return self._read(identity, partial(functions, unused=unused))
+        return self._read_whole(identity, partial(functions, unused=unused))
 
     def diff(self, a: str | None, b: str | None) -> JsonObject:
         """What only one of two reports has executed; each a snapshot, or (None) the published one.
@@ -347,7 +348,9 @@ class Control:
                 **diff(first, second),
             }
 
-        return self._read(a, lambda first: self._read(b, lambda second: compare(first, second)))
+        return self._read_whole(
+            a, lambda first: self._read_whole(b, lambda second: compare(first, second))
+        )
 
     def export(self, wanted: str, identity: str | None = None) -> bytes:
         """The report in another format, rendered when it is first asked for.
@@ -391,9 +394,16 @@ class Control:
             self._fleet.fetch_snapshot(identity)
         return self._snapshots.read(identity, reader)
 
+    def _read_whole(self, identity: str | None, reader: Callable[[Path], T]) -> T:
+        """As `_read`, where every report has what the reader wants."""
+        try:
+            return self._read(identity, reader)
+        except FileNotFoundError as error:
+            raise DamagedReportError(LACKS) from error
+
     def _render(self, identity: str | None, reader: Callable[[Path], bytes]) -> bytes:
         try:
-            self._read(identity, lambda folder: (folder / DATA).stat())
+            self._read(identity, lambda folder: check_file(folder / DATA))
         except FileNotFoundError:
             raise NoDataError(NOTHING_HAD_RUN) from None
         with storage_errors("this cannot be rendered; what was there is untouched"):

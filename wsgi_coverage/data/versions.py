@@ -99,11 +99,11 @@ def has_changed(source: str, version: list[Any]) -> bool:
         source: its name.
         version: what `noted` said of it.
     """
-    *before, fingerprint = version
+    before, fingerprint = version[:-1], version[-1:]
     state = _state(source)
     if state is None:
         return True  # it was there
-    return list(state) != before and current(source) != fingerprint
+    return list(state) != before and [current(source)] != fingerprint
 
 
 def remember(found: Mapping[str, list[Any]]) -> None:

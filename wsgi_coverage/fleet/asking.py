@@ -6,7 +6,6 @@ Concurrency: `Fleet` may be used by any thread; the worker's rule holds for star
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import pickle
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsgi_coverage import clock
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
@@ -193,7 +193,7 @@ class Fleet:
         """How it stands with the store, for /health."""
         try:
             path = self._worker.memory.folder / STATE
-            found: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+            found: JsonObject = read_json(path)
         except (OSError, ValueError):
             return {
                 "store": str(self._settings.store),

@@ -21,6 +21,7 @@ from wsgi_coverage.collect.gathering import ask_others
 from wsgi_coverage.collect.memories import OpenedMemories
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.fleet import content
 from wsgi_coverage.fleet.told import FleetHost
 from wsgi_coverage.model import WorkerState, is_going_on
@@ -110,7 +111,7 @@ class Host:
 
     def _noted(self) -> Joined | None:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            namespace, identity, epochs = json.loads(self._note.read_text(encoding="utf-8"))
+            namespace, identity, epochs = read_json(self._note)
             if namespace == self.about.namespace and epochs:
                 return Joined(str(identity), tuple((int(f), int(own)) for f, own in epochs))
         return None

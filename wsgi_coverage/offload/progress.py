@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage import clock, liveness
+from wsgi_coverage.data.stored import is_number, read_json
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
 from wsgi_coverage.system import own_files
@@ -72,12 +73,16 @@ class BuildProgress:
         `files_total` is None until the data files are combined.
         """
         try:
-            found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            found: dict[str, Any] = read_json(self._path)
             now = clock.now()
             fresh = found["boot"] == now.boot and now.seconds - found["seconds"] < STALE
-            if fresh and is_alive(found["pid"]):
+            done, total = found["files_done"], found["files_total"]
+            is_valid = isinstance(found["started_at"], str) and all(
+                each is None or is_number(each) for each in (done, total)
+            )
+            if fresh and is_valid and is_alive(int(found["pid"])):
                 return {name: found[name] for name in ("files_done", "files_total", "started_at")}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             pass
         return None  # none, or one that a killed process left
 

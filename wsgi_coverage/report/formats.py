@@ -23,11 +23,11 @@ from coverage.exceptions import NoDataError as NothingToReport
 
 from wsgi_coverage.analysis import cache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.errors import BuildFailedError
+from wsgi_coverage.errors import BuildFailedError, DamagedReportError
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.report import pages
 from wsgi_coverage.report.offloading import call_somewhere
-from wsgi_coverage.report.publish import DATA, META, read_meta
+from wsgi_coverage.report.publish import DATA, META, read_file, read_meta
 from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.store.workspace import BUILDING, working_on, workplace
 from wsgi_coverage.system.own_files import create, make_folder, put_in_place, restrict
@@ -65,11 +65,11 @@ def read(folder: Path, name: str) -> bytes:
         OSError: there is no room.
     """
     path = folder / name
-    if not path.exists():
+    if not path.is_file():
         with _alone(folder, name):
-            if not path.exists():
+            if not path.is_file():
                 call_for(folder, partial(render, folder, name))
-    return path.read_bytes()
+    return read_file(path)
 
 
 def read_page(folder: Path, name: str) -> bytes:
@@ -98,14 +98,14 @@ def _is_file_name(name: str) -> bool:
 
 def _read_page(folder: Path, name: str) -> bytes:
     path = folder / HTML / name
-    if not path.exists():
+    if not path.is_file():
         if name.endswith(REGIONS_PAGE):
             with _alone(folder, HTML):
-                if not path.exists():
+                if not path.is_file():
                     call_for(folder, partial(render_page, folder, name))
         else:
             render_page(folder, name)
-    return path.read_bytes()
+    return read_file(path)
 
 
 def render(folder: Path, name: str) -> None:
@@ -200,7 +200,7 @@ def _workplace(folder: Path) -> Iterator[Path]:
     try:
         with workplace(folder.parent) as work:
             yield work
-    except (CoverageException, OSError, sqlite3.Error) as error:
+    except (CoverageException, DamagedReportError, OSError, sqlite3.Error) as error:
         if not (folder / META).exists():
             raise FileNotFoundError(f"{folder} was taken away") from error
         raise

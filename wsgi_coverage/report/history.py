@@ -13,8 +13,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from wsgi_coverage.data.stored import DamagedError, as_dataclass, read_json
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.model import Point, Report
 from wsgi_coverage.system import own_files
@@ -39,11 +39,8 @@ class History:
     def read(self) -> Past:
         """The content of the file; an empty one where there is none or it cannot be read."""
         try:
-            found: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-            return Past(
-                since=found["since"], points=tuple(Point(**each) for each in found["points"])
-            )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return as_dataclass(Past, read_json(self._path))
+        except (OSError, DamagedError) as error:
             if is_shortage(error):
                 raise  # it would be written anew without what there is
             return Past()

@@ -15,25 +15,38 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from coverage.exceptions import CoverageException
+
 from wsgi_coverage import clock
+from wsgi_coverage.compat import names
+from wsgi_coverage.data import regular_files
+from wsgi_coverage.data.regular_files import UnreadableError
+from wsgi_coverage.data.stored import DamagedError, as_dataclass, is_number, read_json
 from wsgi_coverage.errors import (
     BlockedError,
+    DamagedReportError,
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
+    WsgiCoverageError,
+    refusal,
     storage_errors,
 )
-from wsgi_coverage.model import Gathering, Moment, Report
+from wsgi_coverage.model import Gathering, Report
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.workspace import BUILDING, sweep, workplace
 from wsgi_coverage.store.writable import Place, blocked, check_removable
@@ -47,6 +60,32 @@ LOCK_TIMEOUT = 120.0  # seconds to wait for another build
 MAX_REPORTS = 2  # on disk: the published one, and the one that readers may still be in
 READ_TRIES = 5
 NO_METADATA = "it is no report's metadata"
+DAMAGED = "a file of this report is not as it was written; make a new one"
+LACKS = "this report lacks some of its files; make a new one"
+MOST = 512 << 20  # bytes of one of its files
+MOST_ID = 1_000  # bytes of what names one
+MOST_TEXT = 500  # characters of a message that quotes what is in a file
+# Whatever is not as it was written, reading it raises one of these.
+DAMAGE = (
+    UnreadableError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    AssertionError,
+    MemoryError,
+    zlib.error,
+    sqlite3.Error,
+    CoverageException,
+)
+# What a summary with figures has, and what in it is no figure.
+FIGURES_OF_ALL = {"percent", "statements", "covered", "missing", "files"}
+LISTS = ("largest_unused", "lowest")
+TEXTS = ("reason", "runtime_reason", "since")
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 T = TypeVar("T")
 
@@ -61,28 +100,85 @@ def read_meta(folder: Path) -> Report:
     """The metadata of a finished report.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: there is none, or it cannot be read.
+        FileNotFoundError: there is none.
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    report = as_dataclass(Report, read_json(folder / META))
+    datetime.fromisoformat(report.refreshed_at)
+    if not all(map(_is_plain, report.workers)) or not _is_summary(report.summary):
+        raise DamagedError(NO_METADATA)
+    return report
+
+
+def _is_plain(found: object) -> bool:
+    """Tell whether a value is an object of plain values."""
+    return isinstance(found, dict) and all(
+        isinstance(value, str | bool | None) or is_number(value) for value in found.values()
+    )
+
+
+def _is_summary(summary: Mapping[str, Any]) -> bool:
+    """Tell whether figures are figures, and lists lists of files or functions with figures."""
+    if summary.get("percent") is not None and not summary.keys() >= FIGURES_OF_ALL:
+        return False
+    for name, value in summary.items():
+        if name in LISTS:
+            if not isinstance(value, list) or not all(map(_is_plain, value)):
+                return False
+        elif value is not None and not (
+            isinstance(value, str) if name in TEXTS else is_number(value)
+        ):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def reading_stored() -> Iterator[None]:
+    """In the block, a stored report is read: what fails because it is damaged says so.
+
+    Raises:
+        DamagedReportError: it is.
     """
     try:
-        raw: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(raw, dict):
-        raise ValueError(NO_METADATA)
-    collected = Moment(**raw.pop("collected"))
-    raw.update({key: tuple(raw[key]) for key in ("workers", "warnings")})
-    report = Report(**raw, collected=collected)
-    parts = (report.summary, *report.workers)
-    if not isinstance(report.id, str) or not all(isinstance(each, dict) for each in parts):
-        raise ValueError(NO_METADATA)
-    return report
+        yield
+    except DAMAGE as error:
+        is_damage = isinstance(error, UnreadableError | DamagedError)
+        if isinstance(error, WsgiCoverageError) or not (
+            is_damage or (refusal(error) is None and names.change(error) is None)
+        ):
+            raise
+        log.warning("a report that was stored is damaged", exc_info=True)
+        raise DamagedReportError(
+            f"{DAMAGED}: {type(error).__name__}: {error}"[:MOST_TEXT]
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file of a report that `read_file` would refuse, before SQLite waits for a pipe.
+
+    Raises:
+        UnreadableError: it is no regular file, or a very large one.
+        FileNotFoundError: it is not there.
+    """
+    regular_files.check(path, MOST)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of a report.
+
+    Raises:
+        UnreadableError: it is no regular file, or a very large one.
+        OSError: it cannot be read.
+    """
+    return regular_files.read(path, MOST)
 
 
 def read_meta_of(folder: Path, identity: str) -> Report:
     """The metadata of a finished report that has to be a certain one.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: as `read_meta`; ValueError: it is another one.
+        FileNotFoundError, ValueError, OSError: as `read_meta`; ValueError: it is another one.
     """
     report = read_meta(folder)
     if report.id != identity:
@@ -264,16 +360,20 @@ class Publisher:
 
         Raises:
             NoReportError: nothing is published.
+            DamagedReportError: its files are not as they were written.
+            FileNotFoundError: it does not have what the reader wants.
         """
         for attempt in range(READ_TRIES):
             folder = self._folder()
             try:
-                return reader(folder)
-            except FileNotFoundError:
-                if attempt == READ_TRIES - 1 or (folder / META).exists():
+                with reading_stored():
+                    return reader(folder)
+            except (FileNotFoundError, DamagedReportError):
+                if (folder / META).exists():
                     raise
+            if attempt < READ_TRIES - 1:
                 time.sleep(0.01)
-        raise AssertionError  # pragma: no cover
+        raise DamagedReportError(LACKS)
 
     def _folder(self) -> Path:
         """The published report's folder, which is inside the cache whatever others have put there.
@@ -305,10 +405,11 @@ class Publisher:
     def _identity(self) -> str:
         try:
             is_file = stat.S_ISREG(self._current.lstat().st_mode)
-            identity = self._current.read_text(encoding="utf-8") if is_file else None
+            raw = regular_files.read(self._current, MOST_ID) if is_file else None
+            identity = raw if raw is None else raw.decode()
         except (FileNotFoundError, NotADirectoryError):
             identity = ""
-        except ValueError:  # no text
+        except (UnreadableError, ValueError):  # very large, or no text
             identity = None
         if identity == "":
             raise NoReportError(

@@ -9,8 +9,9 @@ Concurrency: one instance belongs to one rendering; folders are only added to.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ from wsgi_coverage.analysis.source import (
     text_of,
 )
 from wsgi_coverage.data.stamp import fingerprint_of
-from wsgi_coverage.errors import NoSourceError
-from wsgi_coverage.report.publish import DATA
+from wsgi_coverage.errors import DamagedReportError, NoSourceError
+from wsgi_coverage.report.publish import DATA, LACKS, META, check_file, reading_stored
 from wsgi_coverage.report.render import SOURCES
 
 if TYPE_CHECKING:
@@ -127,11 +128,18 @@ def open_report(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
 
     Raises:
         FileNotFoundError: the folder, or its metadata, is not there.
+        DamagedReportError: its files are not as they were written.
     """
     plain = read_packed(folder / FIGURES)
     if plain is None:
+        if (folder / META).exists():
+            raise DamagedReportError(LACKS)
         raise FileNotFoundError(f"there are no figures in {folder}")
-    with closing(ReportingCoverage(plain["config"], folder / DATA)) as cov, cov.whole():
+    with reading_stored(), ExitStack() as opened:
+        with contextlib.suppress(FileNotFoundError):  # there is none where nothing had run
+            check_file(folder / DATA)
+        cov = opened.enter_context(closing(ReportingCoverage(plain["config"], folder / DATA)))
+        opened.enter_context(cov.whole())
         cov.load()
         cov.map_names()
         cov.analyst = reported = Reported(cov, folder, plain)

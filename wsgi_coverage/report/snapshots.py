@@ -18,14 +18,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from wsgi_coverage.errors import SnapshotLimitError, UnknownSnapshotError, is_shortage
+from wsgi_coverage.errors import (
+    DamagedReportError,
+    SnapshotLimitError,
+    UnknownSnapshotError,
+    is_shortage,
+)
 from wsgi_coverage.model import Report
 from wsgi_coverage.report.publish import (
     ID,
+    LACKS,
     META,
     build_folder,
     read_meta,
     read_meta_of,
+    reading_stored,
     remove,
     write_meta,
 )
@@ -153,7 +160,7 @@ class Snapshots:
         for name in names:
             try:
                 meta = read_meta(self._folder / name)
-            except (OSError, ValueError, TypeError, KeyError) as error:
+            except (OSError, ValueError) as error:
                 if is_shortage(error):
                     raise
                 continue
@@ -175,13 +182,18 @@ class Snapshots:
 
         Raises:
             UnknownSnapshotError: there is none with this id, or it is deleted meanwhile.
+            DamagedReportError: its files are not as they were written.
+            FileNotFoundError: it does not have what the reader wants.
         """
         folder = self.find(identity)
         try:
-            return reader(folder)
-        except FileNotFoundError:
+            with reading_stored():
+                return reader(folder)
+        except (FileNotFoundError, DamagedReportError):
             self.find(identity)
-            raise
+            if (folder / META).exists():
+                raise
+            raise DamagedReportError(LACKS) from None
 
     def delete(self, identity: str) -> None:
         """Remove a snapshot.

@@ -14,6 +14,7 @@ from typing import Any
 
 from wsgi_coverage.data import versions
 from wsgi_coverage.data.imported import named
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.system import own_files, workdir
 
 ORIGIN = "origin.json"
@@ -47,12 +48,12 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
         live: ids of the workers that are live now; None where that cannot be told.
     """
     try:
-        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-        workers, sources = origin["workers"], origin["sources"]
+        origin = read_json(folder / ORIGIN)
+        workers, sources = set(map(str, origin["workers"])), dict(origin["sources"])
     except (OSError, ValueError, KeyError, TypeError):
-        return []  # of an older version, which noted nothing
+        return []  # damaged, or of an older version, which noted nothing
     out = []
-    if live is not None and not set(live).intersection(workers):
+    if live is not None and not workers.intersection(live):
         out.append(
             "every process that the report was made of has ended since (the server was restarted, "
             "or its workers were replaced): what the present ones run is not in it"
@@ -60,7 +61,7 @@ def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
     changed = [
         name
         for name, version in sources.items()
-        if versions.has_changed(workdir.here(name), version)
+        if isinstance(version, list) and versions.has_changed(workdir.here(name), version)
     ]
     if changed:
         it = "it" if len(changed) == 1 else "them"

@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import workspace
@@ -295,7 +296,7 @@ def _join(entry: JsonObject, received: bytearray) -> None:
 def _record_of(path: Path) -> JsonObject | None:
     """The record of the worker that listens at this socket; None if it has just gone."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        record = read_json(path.with_suffix(".json"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None

@@ -23,6 +23,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.reading import Record
 
 LOG_FILE = re.compile(r"(load|(?:flushed|untold)-\d+)(?:\.[0-9a-f]{8})?\.log")
@@ -155,7 +156,7 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         OSError: it cannot be read.
     """
-    return with_numbers(_learn({}, path.read_bytes()))
+    return with_numbers(_learn({}, regular_files.read(path, 2 * MOST_BYTES)))
 
 
 def with_numbers(known: Known) -> list[Record]:

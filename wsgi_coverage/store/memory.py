@@ -42,6 +42,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
 from wsgi_coverage.errors import is_shortage
@@ -451,7 +452,7 @@ class Memory:
         found = {}
         for path, plane, number, kind in self._files():
             try:
-                raw = path.read_bytes()
+                raw = regular_files.read(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -504,7 +505,7 @@ class Memory:
             epoch = epoch_of(plane)
             if kind != "lines" or epoch is None or epoch >= before or is_flushed(plane):
                 continue
-            content = path.read_bytes()
+            content = regular_files.read(path)
             if counted is not None:
                 # Of this epoch: what was counted of another may be marked in this one later.
                 seen = counted.planes.get(phase_of_plane(plane), {}).get(number, b"")
@@ -513,7 +514,7 @@ class Memory:
 
     def _counted(self, path: Path) -> bytes:
         try:
-            return path.with_suffix(".counted").read_bytes()[HEADER:]
+            return regular_files.read(path.with_suffix(".counted"))[HEADER:]
         except OSError:
             return b""
 
@@ -530,7 +531,7 @@ class Memory:
             epoch = epoch_of(plane)
             if kind != "lines" or epoch is None or epoch >= least:
                 continue
-            late = _late(path.read_bytes()[HEADER:], self._counted(path))
+            late = _late(regular_files.read(path)[HEADER:], self._counted(path))
             if late:
                 target = self.chunk(phase_of_plane(plane), state.epoch, number)
                 for at in late:

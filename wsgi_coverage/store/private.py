@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsgi_coverage.clock import BOOT_ID
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.system import own_files
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
@@ -270,7 +271,7 @@ def elsewhere(data_file: Path) -> list[Path]:
 
 def _is_of_another(folder: Path, whose: list[str], namespace: str) -> bool:
     try:
-        known, its = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        known, its = read_json(folder / ABOUT)
     except (OSError, ValueError, TypeError):
         return False
     return bool(known == whose and its != namespace)

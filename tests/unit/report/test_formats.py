@@ -15,7 +15,7 @@ import pytest
 
 from wsgi_coverage.analysis import cache
 from wsgi_coverage.compat import htmlreport
-from wsgi_coverage.errors import BuildFailedError
+from wsgi_coverage.errors import BuildFailedError, DamagedReportError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child
 from wsgi_coverage.report import formats, pages, reported
@@ -194,7 +194,7 @@ def test_a_child_process_that_fails_to_render_leaves_nothing_and_is_an_error(
     (out / cache.FIGURES).write_bytes(b"damaged")
     before = set(out.parent.rglob("*"))
 
-    with pytest.raises(BuildFailedError, match="there are no figures"):
+    with pytest.raises(DamagedReportError, match="lacks some of its files"):
         formats.read(out, formats.XML)
 
     assert set(out.parent.rglob("*")) == before

@@ -195,7 +195,11 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         until=report.refreshed_at,
         count=len(found),
         early=imported.warning(
-            {files.by_name[each["file"]].path for each in found if "imported_early" in each}
+            {
+                part.path
+                for each in found
+                if "imported_early" in each and (part := files.by_name.get(each["file"]))
+            }
         ),
         counts=_counts(found),
         unknown=_why_unknown(report),

@@ -118,7 +118,7 @@ def _at_load_only(summary: Mapping[str, Any], of: str) -> str:
 
 
 def _workers(live: int | None, report: Report) -> Card:
-    in_it, hosts = len(report.workers), len({each["host"] for each in report.workers})
+    in_it, hosts = len(report.workers), len({each.get("host") for each in report.workers})
     if hosts > 1:
         detail = f"live on this host; the report has {in_it} of {hosts} hosts"
     elif live != in_it:

@@ -33,6 +33,7 @@ TITLES = {  # by slug
     "not-found": "Not found",
     "no-report": "No report yet",
     "report-refused": "Published report refused",
+    "report-damaged": "Report damaged",
     "unknown-snapshot": "Snapshot not found",
     "method-not-allowed": "Method not allowed",
     "bad-request": "Malformed request",
@@ -53,6 +54,7 @@ TITLES = {  # by slug
     "disk-full": "Disk full",
     "read-only": "File system is read-only",
     "access-denied": "Permission denied",
+    "path-blocked": "Something else has the name of a file",
     "no-descriptors": "Too many open files",
 }
 FULL = 50  # steps of a bar

@@ -6,12 +6,14 @@ Concurrency: cached lists are only read; folders are made for one answer.
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
+
+from wsgi_coverage.data.stored import DamagedError, parsed
+from wsgi_coverage.errors import DamagedReportError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +83,8 @@ COUNTS = (
     "covered_branches",
     "partial_branches",
 )
+TEXTS = ("html", "reason", "runtime_reason", "imported_early", "ran")
+NO_LIST = "the list of files in this report is damaged; make a new one"
 
 
 def common_folder(names: Iterable[str]) -> str:
@@ -105,8 +109,18 @@ class Listed(NamedTuple):
 
 @functools.lru_cache(maxsize=2)  # 1 KB a file; the published report, and one to compare with it
 def listed(as_json: bytes) -> Listed:
-    """The files of a report, from the JSON of /files; cached, so not to be changed."""
-    files = json.loads(as_json)
+    """The files of a report, from the JSON of /files; cached, so not to be changed.
+
+    Raises:
+        DamagedReportError: it is no list of files with figures.
+    """
+    try:
+        files = parsed(as_json)
+        is_list = isinstance(files, list) and all(map(_is_file, files))
+    except DamagedError:
+        is_list = False
+    if not is_list:
+        raise DamagedReportError(NO_LIST)
     common = common_folder(each["file"] for each in files)
     parts = tuple(_part(each, common) for each in files)
     return Listed(
@@ -114,6 +128,16 @@ def listed(as_json: bytes) -> Listed:
         parts=parts,
         by_name=dict(zip((each["file"] for each in files), parts, strict=True)),
         has_branches=any("branches" in each for each in files),
+    )
+
+
+def _is_file(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("file"), str):
+        return False
+    numbers = (found.get(name) for name in COUNTS)
+    texts = (found.get(name) for name in TEXTS)
+    return all(each is None or isinstance(each, int) for each in numbers) and all(
+        each is None or isinstance(each, str) for each in texts
     )
 
 
