@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import sys
 from pathlib import Path
 
@@ -18,9 +17,8 @@ def blocks() -> list[tuple[str, str]]:
     return BLOCK.findall(example.partition("\n## ")[0])
 
 
-def test_server_tests_and_report_are_the_one_command_that_is_documented(project):
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = str(found.getsockname()[1])
+def test_server_tests_and_report_are_the_one_command_that_is_documented(project, held_port):
+    port = str(held_port)
     *files, (_, command), (_, report) = blocks()
     for _, text in files:
         name = text.partition("\n")[0].removeprefix("# ")

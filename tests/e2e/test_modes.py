@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import stat
 import sys
 from pathlib import Path
@@ -85,12 +84,11 @@ def test_a_server_makes_nothing_that_others_may_read(project, password, branch, 
 
 
 @pytest.mark.usefixtures("umask")
-def test_the_test_command_s_data_file_is_the_user_s_alone(project):
+def test_the_test_command_s_data_file_is_the_user_s_alone(project, held_port):
     project.coveragerc("source = .")
     for name, text in {"app.py": APP, "server.py": SERVER, "client.py": CLIENT}.items():
         project.write(name, text)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = str(found.getsockname()[1])
+    port = str(held_port)
     options = (
         "--server",
         f"{sys.executable} server.py {port}",

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,13 +45,6 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@pytest.fixture
 def folder(project):
     """A project with one application, which says which of its files is measured."""
     project.write("hello.py", HELLO)
@@ -61,7 +53,7 @@ def folder(project):
 
 
 @pytest.fixture
-def run(project, folder, port):
+def run(project, folder, held_port):
     """Run a script in the project, in which `gunicorn` and `wsgi-coverage` are found."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -70,7 +62,7 @@ def run(project, folder, port):
             ["bash", "-e", "-c", script],
             cwd=folder,
             env={**env, "PATH": path},
-            port=port,
+            port=held_port,
             timeout=TIMEOUT,
             stdin=subprocess.DEVNULL,
         )
@@ -92,11 +84,11 @@ def needs(*programs):
             pytest.skip(f"no {each}")
 
 
-def test_the_recipe_with_curl(folder, run, port):
+def test_the_recipe_with_curl(folder, run, held_port):
     needs("curl", "bash")
     [script, combining, _] = blocks("ci-with-curl.md", "sh")
 
-    done = run(script.replace("8000", str(port)))
+    done = run(script.replace("8000", str(held_port)))
 
     assert done.returncode == 0, done.stderr
     assert lines_in(folder / "e2e.sqlite") == {str(folder / "hello.py"): HEAD | {8}}
@@ -106,7 +98,7 @@ def test_the_recipe_with_curl(folder, run, port):
     assert re.search(r"^hello\.py +7 +1 +86%$", combined.stdout, re.M)
 
 
-def test_the_recipe_with_playwright_and_pytest(folder, run, port):
+def test_the_recipe_with_playwright_and_pytest(folder, run, held_port):
     pytest.importorskip("playwright")
     needs("chromium", "bash")
     conftest, test = blocks("ci-with-playwright.md", "python")
@@ -118,7 +110,7 @@ def test_the_recipe_with_playwright_and_pytest(folder, run, port):
     assert conftest.count("launch()") == 1
     (folder / "e2e").mkdir()
     (folder / "e2e/conftest.py").write_text(
-        conftest.replace("launch()", launch).replace("8000", str(port))
+        conftest.replace("launch()", launch).replace("8000", str(held_port))
     )
     (folder / "e2e/test_hello.py").write_text(test)
 
@@ -137,11 +129,11 @@ def workflow():
     return yaml.safe_load(text)["jobs"]["e2e"]
 
 
-def test_the_steps_of_the_workflow(folder, run, port, workflow, tmp_path):
+def test_the_steps_of_the_workflow(folder, run, held_port, workflow, tmp_path):
     needs("curl", "bash", "git")
     summary = tmp_path / "summary"
     env = {
-        "SITE": workflow["env"]["SITE"].replace("8000", str(port)),
+        "SITE": workflow["env"]["SITE"].replace("8000", str(held_port)),
         "GITHUB_STEP_SUMMARY": str(summary),
         **{f"GIT_{who}_{key}": "x@example.org" for who in ("AUTHOR", "COMMITTER")
            for key in ("NAME", "EMAIL")},
@@ -162,7 +154,9 @@ def test_the_steps_of_the_workflow(folder, run, port, workflow, tmp_path):
         for name, script in steps.items():
             if name == "Stop":
                 continue
-            script = script.replace("8000", str(port)).replace("${{ github.base_ref }}", "main")
+            script = script.replace("8000", str(held_port)).replace(
+                "${{ github.base_ref }}", "main"
+            )
             done = outputs[name] = run(script, **env)
             assert done.returncode == 0, (name, done.stdout, done.stderr)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -157,15 +156,13 @@ WSGIServer(("127.0.0.1", int(sys.argv[1])), app, log=None).serve_forever()
 
 
 @pytest.mark.every_server
-def test_a_program_that_gevent_has_patched_is_asked_as_any_other(project, until):
+def test_a_program_that_gevent_has_patched_is_asked_as_any_other(project, until, held_port):
     pytest.importorskip("gevent", reason="gevent is not installed")
     project.coveragerc("source = .", "concurrency = gevent, thread")
     project.write("app.py", GEVENT)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    side = project.run_measured("app.py", str(port))
+    side = project.run_measured("app.py", str(held_port))
     client = project.side_port(side)
-    client.port = port
+    client.port = held_port
     client.wait_until_it_listens()
 
     assert client.get("/").text == "greenlet"

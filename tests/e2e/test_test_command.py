@@ -34,22 +34,15 @@ GET = "import sys, urllib.request as u; u.urlopen(sys.argv[1] + '/half').read();
 
 
 @pytest.fixture
-def port():
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
-
-
-@pytest.fixture
-def command(project, port):
+def command(project, held_port):
     """Make the arguments of a `wsgi-coverage test`, in a project with an application."""
     project.coveragerc("source = .")
     project.write("app.py", APP)
 
     def command(*tests, server=None, options=()):
         python = shlex.quote(sys.executable)
-        server = server or f"{python} -m gunicorn -w 2 -b 127.0.0.1:{port} app:app"
-        url = f"http://127.0.0.1:{port}/"
+        server = server or f"{python} -m gunicorn -w 2 -b 127.0.0.1:{held_port} app:app"
+        url = f"http://127.0.0.1:{held_port}/"
         tests = tests or (sys.executable, "-c", GET.format(code=0), url.rstrip("/"))
         named = ("--server", server, "--url", url, *options)
         return ("-m", "wsgi_coverage", "test", *named, "--", *tests)
@@ -94,19 +87,20 @@ def test_what_the_tests_reached_is_reported_and_saved(project, test, until):
     until(lambda: not processes_in(project.folder), "everything that was started has ended")
 
 
-def test_the_exit_code_is_the_command_s(test, port):
-    done = test(sys.executable, "-c", GET.format(code=5), f"http://127.0.0.1:{port}")
+def test_the_exit_code_is_the_command_s(test, held_port):
+    done = test(sys.executable, "-c", GET.format(code=5), f"http://127.0.0.1:{held_port}")
 
     assert done.returncode == 5
     assert "app.py" in done.stdout
 
 
-def test_too_little_gives_exit_code_2_and_the_command_s_own_goes_before_it(test, port):
+def test_too_little_gives_exit_code_2_and_the_command_s_own_goes_before_it(test, held_port):
     options = ("--fail-under", "95")
 
     succeeded = test(options=options)
     failed = test(
-        *(sys.executable, "-c", GET.format(code=5), f"http://127.0.0.1:{port}"), options=options
+        *(sys.executable, "-c", GET.format(code=5), f"http://127.0.0.1:{held_port}"),
+        options=options,
     )
 
     assert (succeeded.returncode, failed.returncode) == (2, 5)
@@ -169,15 +163,17 @@ def test_a_server_that_cannot_be_started_is_said(test):
 
 
 @pytest.mark.parametrize(("bye", "code"), [("0", 0), ("9", 3)])
-def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, port, bye, code):
-    server = f"{sys.executable} -m flask --app app run --port {port}"
+def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, held_port, bye, code):
+    server = f"{sys.executable} -m flask --app app run --port {held_port}"
     client = (
         "import sys, urllib.request as u\nu.urlopen(sys.argv[1] + '/half').read()\n"
         "try:\n    u.urlopen(sys.argv[1] + '/bye').read()\nexcept OSError:\n    pass"
     )
 
     done = test(
-        *(sys.executable, "-c", client, f"http://127.0.0.1:{port}"), server=server, env={"BYE": bye}
+        *(sys.executable, "-c", client, f"http://127.0.0.1:{held_port}"),
+        server=server,
+        env={"BYE": bye},
     )
 
     assert done.returncode == code, done.stderr
@@ -185,32 +181,32 @@ def test_a_server_may_end_by_itself_in_order_but_not_otherwise(project, test, po
     assert project.saved("app.py") >= {13, 17}
 
 
-def test_what_nobody_imported_counts_however_the_server_ends(project, test, port):
+def test_what_nobody_imported_counts_however_the_server_ends(project, test, held_port):
     (project.folder / "kiosk").mkdir()
     project.write("kiosk/__init__.py", APP)
     project.write("kiosk/attic.py", "def never():\n    return 1\n")
     project.coveragerc("source = kiosk")
-    server = f"{sys.executable} -m flask --app kiosk run --port {port}"
+    server = f"{sys.executable} -m flask --app kiosk run --port {held_port}"
     ending = (
         "import sys, urllib.request as u\n"
         "try:\n    u.urlopen(sys.argv[1] + '/bye').read()\nexcept OSError:\n    pass"
     )
 
     for client in (GET.format(code=0), ending):
-        done = test(sys.executable, "-c", client, f"http://127.0.0.1:{port}", server=server)
+        done = test(sys.executable, "-c", client, f"http://127.0.0.1:{held_port}", server=server)
 
         assert done.returncode == 0, done.stderr
         assert re.search(r"^kiosk/attic\.py +2 +2 +0%$", done.stdout, re.M), done.stdout
 
 
 def test_a_server_that_does_not_end_is_killed_and_said_and_its_lines_are_there(
-    project, test, port, until
+    project, test, held_port, until
 ):
     project.write(
         "stubborn.py",
         "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n"
         "    signal.signal(number, signal.SIG_IGN)\n"
-        f"from app import app\nprint('stubborn', flush=True)\napp.run(port={port})\n",
+        f"from app import app\nprint('stubborn', flush=True)\napp.run(port={held_port})\n",
     )
 
     done = test(server=f"{sys.executable} stubborn.py", options=("--timeout", "3"))
@@ -236,23 +232,27 @@ while True:
 """
 
 
-def test_a_server_that_says_nothing_to_what_is_no_http_is_asked_for_the_url(project, test, port):
+def test_a_server_that_says_nothing_to_what_is_no_http_is_asked_for_the_url(
+    project, test, held_port
+):
     project.write("picky.py", PICKY)
 
-    done = test(sys.executable, "-c", "print('tested')", server=f"{sys.executable} picky.py {port}")
+    done = test(
+        sys.executable, "-c", "print('tested')", server=f"{sys.executable} picky.py {held_port}"
+    )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tested\n")
     assert project.saved("picky.py") == set(range(2, 9))
 
 
-def test_somebody_else_at_the_address_is_an_error(test, port):
-    with socket.create_server(("127.0.0.1", port)):
+def test_somebody_else_at_the_address_is_an_error(test, held_port):
+    with socket.create_server(("127.0.0.1", held_port)):
         done = test()
 
     assert done.returncode == 3
     assert done.stderr == (
-        f"wsgi-coverage: another program listens at http://127.0.0.1:{port}/ already\n"
+        f"wsgi-coverage: another program listens at http://127.0.0.1:{held_port}/ already\n"
     )
 
 
@@ -290,13 +290,15 @@ def test_after_a_signal_nothing_is_left_running(project, command, until, number,
     assert "Traceback" not in process.output
 
 
-def test_ctrl_c_while_the_server_is_ended_kills_it_and_blames_nobody(project, command, port, until):
+def test_ctrl_c_while_the_server_is_ended_kills_it_and_blames_nobody(
+    project, command, held_port, until
+):
     project.write(
         "stubborn.py",
         "import signal\n"
         "signal.signal(signal.SIGINT, lambda *_: open('ending', 'w').close())\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        f"from app import app\napp.run(port={port})\n",
+        f"from app import app\napp.run(port={held_port})\n",
     )
     process = project.start(
         *command(sys.executable, "-c", "", server=f"{sys.executable} stubborn.py")
