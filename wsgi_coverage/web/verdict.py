@@ -25,8 +25,10 @@ from werkzeug.wrappers import Response
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 VIEW_VALUES = (str, bytes, bytearray, tuple, list, dict)  # Flask makes responses of these
+RESPONSES = (Response, HTTPException)
 NO_VERDICTS = (
     *VIEW_VALUES,
+    *RESPONSES,
     UserString,
     UserList,
     UserDict,
@@ -64,7 +66,7 @@ def ask(
         result = error
     while isinstance(result, LocalProxy):  # a current_user; it has the methods of everything
         result = result._get_current_object()  # noqa: SLF001  documented
-    if isinstance(result, (Response, HTTPException)):
+    if issubclass(type(result), RESPONSES):  # by its type: a mock says that it is one
         return respond(result)
     kind = type(result).__name__
     if any(result is each for each in UNDECIDED):
@@ -102,5 +104,4 @@ def _is_a_future(result: object) -> bool:
 
 def _is_a_response(result: object) -> bool:
     """True for Django's, Starlette's and httpx's responses; requests' have a truth value."""
-    has_truth = any(hasattr(type(result), name) for name in ("__bool__", "__len__"))
-    return not has_truth and hasattr(result, "status_code")
+    return not hasattr(type(result), "__bool__") and hasattr(result, "status_code")

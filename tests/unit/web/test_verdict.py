@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, NonCallableMock
 
 import pytest
 from no_verdicts import async_generator, coroutine, generator
@@ -74,6 +74,15 @@ class DjangoResponse:
         yield b""
 
 
+class ResponseOfParts(DjangoResponse):
+    def __len__(self) -> int:
+        return 1
+
+
+class SaidToBeOne:
+    __class__ = Response  # type: ignore[assignment]
+
+
 class RequestsResponse(DjangoResponse):
     """As that of requests."""
 
@@ -128,6 +137,9 @@ NO_VERDICTS: dict[str, Callable[[], object]] = {
     "a status": lambda: HTTPStatus.FORBIDDEN,
     "an async iterable": AsyncIterable,
     "a context manager": contextmanager(generator),
+    "a response that has a length": ResponseOfParts,
+    "what says that it is a response": SaidToBeOne,
+    "a mock of a response": lambda: NonCallableMock(Response),
     "a string in a proxy": lambda: LocalProxy(lambda: "no"),
 }
 
