@@ -200,6 +200,8 @@ def test_a_program_that_another_replaces_has_its_port_again(project, held_port, 
     assert side.output.count(f"begins {side.pid}\n") == 3
     assert side.output.count("http://") == 1
     assert side.get("/health").json()["status"] == "ok"
+    health = side.get("/debug/coverage/health").json()
+    assert [each for each in health["diagnoses"] if each["name"] == "imported-early"] == []
     assert side.collected()["script.py"] >= set(range(2, 8))
     (project.folder / "go").write_text("")
     assert side.popen.wait(60) == 0

@@ -59,8 +59,14 @@ def modules_now() -> Before:
     if Coverage.current() is not None:
         return Before()
     running = dict(_running())
+    program = sys.modules.get("__main__")
+    unbegun = None if hasattr(program, "__file__") else program  # while Python starts
     # More than one name may lead to a module: __main__ is __mp_main__ too.
-    modules = [(name, _names_of(module)) for name, module in list(sys.modules.items())]
+    modules = [
+        (name, _names_of(module))
+        for name, module in list(sys.modules.items())
+        if module is not unbegun
+    ]
     return Before(
         frozenset(name for name, names in modules if id(names) not in running),
         frozenset((name, running[id(names)]) for name, names in modules if id(names) in running),

@@ -183,3 +183,18 @@ def test_where_a_coverage_runs_nothing_is_known_of_the_time_before_it(monkeypatc
     monkeypatch.setattr(coverage.Coverage, "current", lambda: object())
 
     assert modules_now() == Before()
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_program_counts_only_once_it_has_begun(
+    monkeypatch: pytest.MonkeyPatch, *, has_begun: bool
+) -> None:
+    program = types.ModuleType("__main__")  # as it is while Python starts
+    if has_begun:
+        program.__file__ = "program.py"
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    monkeypatch.setitem(sys.modules, "__mp_main__", program)  # where multiprocessing is imported
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+
+    names = {"__main__", "__mp_main__"}
+    assert names & modules_now().modules == (names if has_begun else set())
