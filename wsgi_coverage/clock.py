@@ -13,6 +13,25 @@ from wsgi_coverage.model import Moment
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class Deadline:
+    """The end of the time that an answer may take.
+
+    Args:
+        within: seconds from now on; None: it may take as long as it does.
+    """
+
+    def __init__(self, within: float | None) -> None:
+        self._end = None if within is None else time.monotonic() + within
+
+    def left(self, most: float) -> float:
+        """Seconds to wait for one thing.
+
+        Args:
+            most: seconds, where there is more time than that.
+        """
+        return most if self._end is None else min(most, max(self._end - time.monotonic(), 0.0))
+
+
 def now_iso() -> str:
     """The current time, ISO 8601 in UTC with microseconds."""
     return iso(time.time())

@@ -157,7 +157,8 @@ def test_wait_is_how_long_the_other_workers_are_waited_for(
 ) -> None:
     assert site.post(path + wait, JSON).status == 200
 
-    assert [asked for _, asked in site.worker.asked] == [seconds]
+    [(_, asked)] = site.worker.asked
+    assert seconds - 1 <= asked <= seconds
 
 
 @pytest.mark.parametrize("path", ["/refresh", "/snapshot", "/reset"])

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import ANALYSIS
 from wsgi_coverage.analysis.functions import Unused, functions
+from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control.inputs import ReportInputs
 from wsgi_coverage.data.fold import write_union
@@ -43,7 +44,15 @@ from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.build import BuildInputs, build, build_detail
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
-from wsgi_coverage.report.publish import DATA, LACKS, Publisher, check_file, read_file, read_meta
+from wsgi_coverage.report.publish import (
+    DATA,
+    LACKS,
+    LOCK_TIMEOUT,
+    Publisher,
+    check_file,
+    read_file,
+    read_meta,
+)
 from wsgi_coverage.report.render import FILES, TEXT
 from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
@@ -108,22 +117,27 @@ class Control:
         """Ask all workers, of the fleet if there is one; and what all its hosts have executed."""
         return asking.ask_all(self._worker, self._fleet, verb, wait=wait)
 
-    def refresh(self, *, wait: float) -> Report:
+    def refresh(self, *, wait: float, within: float | None = None) -> Report:
         """Publish a new report of everything executed up to now, by every live worker.
 
         Args:
             wait: seconds to wait for the other workers, at most.
+            within: seconds to wait for these and for other builds together; None: two minutes more
+                for other builds.
 
         Raises:
             RefreshBusyError, BuildFailedError, ConfigurationError, StorageError: nothing was
                 published; the old report stands.
         """
+        deadline = Deadline(within)
         self._sweep()
         for attempt in range(TRIES):
-            gathering, fleet = self._ask_all("publish", wait=wait)
+            gathering, fleet = self._ask_all("publish", wait=deadline.left(wait))
             build_report = partial(self._fold_and_build, gathering, fleet)
             try:
-                report = self._publisher.refresh(gathering, build_report)
+                report = self._publisher.refresh(
+                    gathering, build_report, deadline.left(LOCK_TIMEOUT)
+                )
             except _ResetError as error:
                 if attempt == TRIES - 1:
                     raise RefreshBusyError(str(error)) from error
@@ -177,6 +191,7 @@ class Control:
         *,
         label: str | None,
         wait: float,
+        within: float | None = None,
         reset: bool = False,
         keep: bool = True,
         detail: bool = False,
@@ -186,6 +201,8 @@ class Control:
         Args:
             label: its name for people.
             wait: seconds to wait for the other workers, at most.
+            within: seconds to wait for these and for other builds together; None: two minutes more
+                for other builds.
             reset: forget what is in it, in one step: every line that runs is in this report or
                 counts afterwards. The published report is withdrawn then.
             keep: False: it is made for the answer only.
@@ -205,7 +222,8 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         self._sweep()
-        with self._inputs.collected(wait) if reset else self._inputs.current(wait) as inputs:
+        reading = self._inputs.collected if reset else self._inputs.current
+        with reading(wait, Deadline(within)) as inputs:
             if keep and inputs.is_empty:
                 raise NoDataError(NOTHING_RAN)
             builder = partial(self._build, build if keep else build_detail, inputs)
@@ -218,45 +236,65 @@ class Control:
                     found = details.read(folder)
         return self._shared("share-snapshot", report) if keep else report, found
 
-    def reset(self, *, wait: float) -> Gathering:
+    def reset(self, *, wait: float, within: float | None = None) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
 
         The published report is withdrawn; snapshots stay.
 
+        Args:
+            wait: seconds to wait for the other workers, at most.
+            within: seconds to wait for these and for other builds together; None: two minutes more
+                for other builds.
+
         Raises:
+            RefreshBusyError: another process builds; nothing is forgotten.
             NotOursError: 'coverage run' or a test runner started the Coverage.
             StorageError: nothing is forgotten.
         """
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
             return asking.gathering_of(self._fleet.have_all("reset", wait=wait))
-        with self._publisher.lock():
+        deadline = Deadline(within)
+        with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._publisher.check_removable()
             self._worker.memories.reset()
             self._publisher.withdraw()
             self._history.begin_anew(clock.now_iso())
-        return self._worker.ask_all("reset", wait=wait)
+        return self._worker.ask_all("reset", wait=deadline.left(wait))
 
-    def pause(self, *, wait: float) -> Gathering:
+    def pause(self, *, wait: float, within: float | None = None) -> Gathering:
         """Have every live worker note nothing until `resume`; reports name the gap.
 
+        Args:
+            wait, within: as for `reset`.
+
         Raises:
+            RefreshBusyError: another process builds; nothing is paused.
             NotOursError, CannotPauseError: nothing is paused.
         """
         self._worker.engine.check_can_pause()
         if self._fleet is not None:
             return asking.gathering_of(self._fleet.have_all("pause", wait=wait))
-        with self._publisher.lock():
+        deadline = Deadline(within)
+        with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.begin_pause()
-        return self._worker.ask_all("pause", wait=wait)
+        return self._worker.ask_all("pause", wait=deadline.left(wait))
 
-    def resume(self, *, wait: float) -> Gathering:
-        """Have every live worker measure again."""
+    def resume(self, *, wait: float, within: float | None = None) -> Gathering:
+        """Have every live worker measure again.
+
+        Args:
+            wait, within: as for `reset`.
+
+        Raises:
+            RefreshBusyError: another process builds; the pause goes on.
+        """
         if self._fleet is not None:
             return asking.gathering_of(self._fleet.have_all("resume", wait=wait))
-        with self._publisher.lock():
+        deadline = Deadline(within)
+        with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.end_pause()
-        return self._worker.ask_all("resume", wait=wait)
+        return self._worker.ask_all("resume", wait=deadline.left(wait))
 
     # Handing out data: py-coverage-http's requests
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
+from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.fleet import asking
@@ -22,7 +23,7 @@ from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.model import Gathering
 from wsgi_coverage.report.build import BuildInputs
 from wsgi_coverage.report.history import History
-from wsgi_coverage.report.publish import Publisher
+from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
 
 
 class ReportInputs:
@@ -51,25 +52,30 @@ class ReportInputs:
         self._analysis_dir = analysis_dir
 
     @contextlib.contextmanager
-    def current(self, wait: float) -> Iterator[BuildInputs]:
+    def current(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
         """What every live worker has executed up to now; in the block, the build lock is held.
 
         Args:
             wait: seconds to wait for the other workers, at most.
+            deadline: of that and of the wait for the build lock.
 
         Raises:
             RefreshBusyError, StorageError: it cannot be read now.
         """
-        gathering, fleet = asking.ask_all(self._worker, self._fleet, "publish", wait=wait)
-        with self._publisher.lock():  # coverage.py does one thing at a time
+        gathering, fleet = asking.ask_all(
+            self._worker, self._fleet, "publish", wait=deadline.left(wait)
+        )
+        # coverage.py does one thing at a time
+        with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             yield self.read(gathering, fleet=fleet)
 
     @contextlib.contextmanager
-    def collected(self, wait: float) -> Iterator[BuildInputs]:
+    def collected(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
         """As `current`, and what was read is forgotten afterwards, unless the block raises.
 
         Args:
             wait: seconds to wait for the other workers, at most.
+            deadline: of that and of the wait for other builds, until the collection has begun.
 
         Raises:
             NotOursError: 'coverage run' or a test runner started the Coverage.
@@ -77,24 +83,27 @@ class ReportInputs:
         """
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
-            with self._collected_by_all(self._fleet, wait) as found:
+            with self._collected_by_all(self._fleet, wait, deadline) as found:
                 yield found
             return
-        with self._publisher.collecting():
-            with self._publisher.lock():
+        with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
+            with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
                 remarks = self._remarks()
                 self._publisher.check_removable()
                 epoch = self._worker.memories.begin_collecting()
-            gathering = self._worker.ask_all("collect", wait=wait)
+            gathering = self._worker.ask_all("collect", wait=deadline.left(wait))
+            # It has begun: until it is over, no data file can be written.
             with self._publisher.lock():
                 inputs = self.read(gathering, before=epoch)
                 yield replace(inputs, remarks=remarks)
                 self._forget(inputs, epoch)
 
     @contextlib.contextmanager
-    def _collected_by_all(self, fleet: Fleet, wait: float) -> Iterator[BuildInputs]:
+    def _collected_by_all(
+        self, fleet: Fleet, wait: float, deadline: Deadline
+    ) -> Iterator[BuildInputs]:
         """As `collected`, on all hosts of the fleet."""
-        with self._publisher.collecting():
+        with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
             remarks = self._remarks()
             answer = fleet.have_all("collect", wait=wait)
             gathering = asking.gathering_of(answer)

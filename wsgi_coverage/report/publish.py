@@ -223,17 +223,17 @@ class Publisher:
         self._current = cache_dir / "current"
 
     @contextlib.contextmanager
-    def lock(self, timeout: float | None = None) -> Iterator[None]:
+    def lock(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         """Hold the build lock, which serialises builds and resets.
 
         Args:
-            timeout: seconds to wait for it; None: two minutes.
+            timeout: seconds to wait for it.
 
         Raises:
             RefreshBusyError: another process has held it for as long.
             StorageError: the lock cannot be written to.
         """
-        with self._held(BUILD_LOCK, LOCK_TIMEOUT if timeout is None else timeout):
+        with self._held(BUILD_LOCK, timeout):
             yield
 
     @contextlib.contextmanager
@@ -246,34 +246,43 @@ class Publisher:
             except TimeoutError:
                 raise RefreshBusyError(
                     f"another build has held {self._cache_dir / name} for "
-                    f"{timeout:.0f} seconds; try again later"
+                    f"{timeout:.3g} seconds; try again later"
                 ) from None
             yield
 
     @contextlib.contextmanager
-    def collecting(self) -> Iterator[None]:
+    def collecting(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         """Hold the collect lock, which serialises collections, each of which begins an epoch.
 
         Unlike the build lock, it is held while workers are waited for; reports are built meanwhile.
 
+        Args:
+            timeout: seconds to wait for it.
+
         Raises:
             RefreshBusyError, StorageError: as `lock`.
         """
-        with self._held(COLLECT_LOCK, LOCK_TIMEOUT):
+        with self._held(COLLECT_LOCK, timeout):
             yield
 
-    def refresh(self, gathering: Gathering, build: Callable[[Path], Report]) -> Report:
+    def refresh(
+        self,
+        gathering: Gathering,
+        build: Callable[[Path], Report],
+        timeout: float = LOCK_TIMEOUT,
+    ) -> Report:
         """Publish a new report, or return one that already has all of it.
 
         Args:
             gathering: what the report has to contain.
             build: writes a report into a folder, and returns the metadata.
+            timeout: seconds to wait for the build lock.
 
         Raises:
             RefreshBusyError, StorageError: as `lock` and `build_folder`.
             RefusedReportError: the folder of reports is a link.
         """
-        with self.lock():
+        with self.lock(timeout):
             with contextlib.suppress(NoReportError):
                 current = self.current()
                 both = gathering.complete and current.complete

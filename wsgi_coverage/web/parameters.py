@@ -32,6 +32,15 @@ def wait(request: Request, default: float = bounds.WAIT) -> float:
         raise BadParameterError(f"wait {error}, got {raw!r}") from None
 
 
+def within(request: Request) -> float | None:
+    """Seconds within which the request wants its answer, which is `wait`; None: it does not say.
+
+    Raises:
+        BadParameterError: as `wait`.
+    """
+    return wait(request) if "wait" in request.args else None
+
+
 def report_id(request: Request, name: str) -> str | None:
     """A snapshot's id; None for the published report (`current`).
 

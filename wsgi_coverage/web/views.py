@@ -86,25 +86,25 @@ def html(
 
 def refresh(request: Request, control: Control) -> Response:
     """POST /refresh: publish a new report."""
-    report = control.refresh(wait=parameters.wait(request))
+    report = control.refresh(wait=parameters.wait(request), within=parameters.within(request))
     return done(request, report.as_json(), notice="refreshed")
 
 
 def reset(request: Request, control: Control) -> Response:
     """POST /reset: forget every line executed so far, but the load."""
-    gathering = control.reset(wait=parameters.wait(request))
+    gathering = control.reset(wait=parameters.wait(request), within=parameters.within(request))
     return done(request, {"status": "reset", **gathering.as_json()}, notice="reset")
 
 
 def pause(request: Request, control: Control) -> Response:
     """POST /pause: have every worker measure nothing."""
-    gathering = control.pause(wait=parameters.wait(request))
+    gathering = control.pause(wait=parameters.wait(request), within=parameters.within(request))
     return done(request, {"status": "paused", **gathering.as_json()}, notice="paused")
 
 
 def resume(request: Request, control: Control) -> Response:
     """POST /resume: have every worker measure again."""
-    gathering = control.resume(wait=parameters.wait(request))
+    gathering = control.resume(wait=parameters.wait(request), within=parameters.within(request))
     return done(request, {"status": "measuring", **gathering.as_json()}, notice="resumed")
 
 
@@ -118,6 +118,7 @@ def snapshot(request: Request, control: Control) -> Response:
     taken, detail = control.snapshot(
         label=label,
         wait=parameters.wait(request),
+        within=parameters.within(request),
         reset=parameters.flag(request, "reset"),
         keep=keep,
         detail=wants_lines,
