@@ -41,7 +41,8 @@ MAX_BODY = 65_536  # bytes; what is sent here is a label at most
 class ControlRequest(Request):
     """A request whose body has a limit, and whose query is ASCII as the standard wants it."""
 
-    max_content_length: int | None = MAX_BODY
+    # One more, so that a body of unknown length that ends at the limit has not reached it.
+    max_content_length: int | None = MAX_BODY + 1
     max_form_memory_size: int | None = MAX_BODY
     max_form_parts = 20
 

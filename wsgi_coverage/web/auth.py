@@ -13,7 +13,6 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
-from functools import partial
 from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException
@@ -25,7 +24,7 @@ from wsgi_coverage.errors import (
     UntrustedHostError,
 )
 from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
-from wsgi_coverage.web.parameters import received
+from wsgi_coverage.web import parameters
 from wsgi_coverage.web.verdict import ask
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -98,9 +97,7 @@ def _ask_callback(request: Request, callback: AuthCallback, origin: str) -> Resp
 
 def _environ_for_callback(request: Request) -> Environ:
     """The application's environ, with a body that can be read once more."""
-    body = (
-        b"" if request.method in SAFE_METHODS else received(partial(request.get_data, cache=True))
-    )
+    body = b"" if request.method in SAFE_METHODS else parameters.body(request)
     environ: Environ = request.environ.get(ORIGINAL, request.environ)
     return {**environ, "wsgi.input": io.BytesIO(body)}
 

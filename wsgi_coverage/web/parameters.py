@@ -120,8 +120,29 @@ def choice(request: Request, name: str, choices: Sequence[str]) -> str:
 
 
 def form(request: Request) -> dict[str, str]:
-    """The fields of the form that was sent."""
-    return received(lambda: request.form.to_dict())
+    """The fields of the form that was sent.
+
+    Raises:
+        BodyTooLargeError, RequestError: as `received`.
+    """
+
+    return received(lambda: _whole(request, request.form.to_dict()))
+
+
+def body(request: Request) -> bytes:
+    """The body, which the form can be read from afterwards.
+
+    Raises:
+        BodyTooLargeError, RequestError: as `received`.
+    """
+    return received(lambda: _whole(request, request.get_data(cache=True)))
+
+
+def _whole(request: Request, found: T) -> T:
+    """What was read of a body, if that is all."""
+    # werkzeug reads a body of unknown length up to its limit, and says so at the next read only.
+    request.stream.read(1)
+    return found
 
 
 def received(read: Callable[[], T]) -> T:
