@@ -34,7 +34,7 @@ RENDERED = (
 )
 
 
-@pytest.fixture(params=["000", "022"])
+@pytest.fixture(params=["000", "022", "777"])
 def umask(project, request):
     project.within = ["sh", "-c", f'umask {request.param}; exec "$@"', "sh"]
     return int(request.param, 8)

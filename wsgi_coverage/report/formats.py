@@ -120,6 +120,7 @@ def render(folder: Path, name: str) -> None:
         create(made)
         if name == SITE:
             pages.render_site(folder, work / HTML)
+            restrict(work / HTML)  # coverage.py has made its files as the umask says
             shutil.make_archive(str(made.with_suffix("")), "zip", work / HTML)
         else:
             with open_report(folder) as (cov, _):

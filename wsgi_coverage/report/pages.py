@@ -25,6 +25,7 @@ from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, open_report
+from wsgi_coverage.system import own_files
 
 END_OF_FIGURE = "</h2>"  # in the head of a page
 BOOKKEEPING = (".gitignore", "status.json")  # of coverage.py's own, between two of its runs
@@ -52,7 +53,7 @@ def render_site(folder: Path, target: Path) -> None:
         FileNotFoundError: there is nothing to report on, or no report.
         OSError: there is no room.
     """
-    target.mkdir()
+    own_files.make_folder(target)
     with open_report(folder) as (cov, reported):
         if htmlreport.parts_are_as_expected():
             _Site(cov, reported, folder, target).every_page()
@@ -129,6 +130,7 @@ class _Site:
         """Put on a page, below its figure, why that is not exact, if it is not."""
         if why_inexact is not None:
             page = self._target / name
+            page.chmod(own_files.FILE)  # coverage.py has made it as the umask says
             note = f'{END_OF_FIGURE}\n<p class="text">{escape(why_inexact)}</p>'
             found = page.read_text(encoding="ascii").replace(END_OF_FIGURE, note, 1)
             page.write_bytes(found.encode("ascii", "xmlcharrefreplace"))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from wsgi_coverage.liveness import tick
+from wsgi_coverage.system import own_files
 
 _fcntl: Any
 try:
@@ -81,7 +82,8 @@ def _try(path: Path) -> contextlib.ExitStack | None:
                 return None
             return undo.pop_all()
         # A link may lead to itself, or to a file of which the lock means something to others.
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = own_files.opener(str(path), flags)
         undo.callback(os.close, fd)  # which lets go of the lock
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.ENXIO, "it is no regular file", str(path))

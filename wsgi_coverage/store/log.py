@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.reading import Record
+from wsgi_coverage.system import own_files
 
 LOG_FILE = re.compile(r"(load|(?:flushed|untold)-\d+)(?:\.[0-9a-f]{8})?\.log")
 HEAD = 19  # bytes: a line of its own, which is random
@@ -202,7 +203,7 @@ def _is_at(file: FileIO, path: Path) -> bool:
 
 
 def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    return own_files.opener(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _as_line(record: Record, numbers: Iterable[int]) -> bytes:

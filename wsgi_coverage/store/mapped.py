@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage.system import own_files
+
 Mapped = memoryview  # of unsigned bytes; the map goes when nothing refers to it any more
 
 _HAS_TRACKFD = sys.version_info >= (3, 13)
@@ -43,7 +45,7 @@ def map_file(path: Path, size: int, *, make: bool = True) -> Mapped:
         OSError: there is no room (ENOSPC), or the file cannot be opened.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
-    fd = os.open(path, flags, 0o600)
+    fd = own_files.opener(str(path), flags)
     try:
         _allocate(fd, size)
         return _map(fd, size)

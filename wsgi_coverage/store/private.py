@@ -176,7 +176,7 @@ def _with_random_name(base: Path) -> Path:
 def _is_made(folder: Path) -> bool:
     """Make a folder if it is not there; tell whether it is this user's alone."""
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=own_files.FOLDER)
+        own_files.new_folder(folder)
     if not _is_own(folder):
         return False
     if hasattr(os, "geteuid") and stat.S_IMODE(folder.stat().st_mode) != own_files.FOLDER:

@@ -43,7 +43,7 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
     folder = parent / f"{prefix}{os.urandom(8).hex()}"
     with working_on(parent, folder.name):
         try:
-            folder.mkdir(mode=own_files.FOLDER)
+            own_files.new_folder(folder)
             yield folder
         finally:
             _remove(folder)

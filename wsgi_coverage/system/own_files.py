@@ -1,7 +1,8 @@
 """Make files and folders for this process's user alone, whatever the umask.
 
 The umask is the application's, and one for all its threads, so it is left as it is: what is made
-here has its mode from the first moment. Folders that are there already keep theirs.
+here has its mode from the first moment, or, where the umask takes away the own user's rights, from
+the next. Folders that are there already keep theirs.
 
 A file that takes a path's place is written under another name beside it and renamed: who reads
 sees the old content or the new. What takes long, or needs other files beside it, is made in a
@@ -17,6 +18,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,20 +41,43 @@ def make_folder(folder: Path) -> None:
         OSError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=FOLDER, exist_ok=True)
+        new_folder(folder)
     except FileNotFoundError:
         if folder.parent == folder:
             raise
         make_folder(folder.parent)
-        folder.mkdir(mode=FOLDER, exist_ok=True)
+        make_folder(folder)
     except FileExistsError as error:
-        why = os.strerror(errno.ENOTDIR)
-        raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
+        if not folder.is_dir():
+            why = os.strerror(errno.ENOTDIR)
+            raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
+
+
+def new_folder(folder: Path) -> None:
+    """Make a folder that is not there.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=FOLDER)
+    mode = folder.stat().st_mode
+    if mode & FOLDER != FOLDER:  # the umask is odd
+        folder.chmod(stat.S_IMODE(mode) | FOLDER)
 
 
 def opener(path: str, flags: int) -> int:
     """Open a file, as `open` asks its opener to, and make it with the mode if it is not there."""
-    return os.open(path, flags, FILE)
+    fd = os.open(path, flags, FILE)
+    if flags & os.O_CREAT and hasattr(os, "fchmod"):
+        try:
+            mode = os.fstat(fd).st_mode
+            if mode & FILE != FILE and stat.S_ISREG(mode):  # the umask is odd
+                os.fchmod(fd, stat.S_IMODE(mode) | FILE)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
 
 
 def create(path: Path) -> None:
@@ -185,5 +210,6 @@ def sweep(folder: Path) -> None:
 
 def restrict(folder: Path) -> None:
     """Give a folder, and all that others have written in it, modes for this user alone."""
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(FOLDER if path.is_dir() else FILE)
+    folder.chmod(FOLDER)
+    for path in folder.iterdir():
+        restrict(path) if path.is_dir() else path.chmod(FILE)

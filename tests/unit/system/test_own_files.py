@@ -10,7 +10,7 @@ import pytest
 from wsgi_coverage.system import own_files
 
 
-@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct, autouse=True)
+@pytest.fixture(params=[0o000, 0o022, 0o077, 0o777], ids=oct, autouse=True)
 def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     before = os.umask(request.param)
     yield
