@@ -377,7 +377,7 @@ class Publisher:
             try:
                 with reading_stored():
                     return reader(folder)
-            except (FileNotFoundError, DamagedReportError):
+            except (FileNotFoundError, NotADirectoryError, DamagedReportError):
                 if (folder / META).exists():
                     raise
             if attempt < READ_TRIES - 1:

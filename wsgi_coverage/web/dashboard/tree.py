@@ -116,10 +116,9 @@ def listed(as_json: bytes) -> Listed:
     """
     try:
         files = parsed(as_json)
-        is_list = isinstance(files, list) and all(map(_is_file, files))
-    except DamagedError:
-        is_list = False
-    if not is_list:
+    except DamagedError as error:
+        raise DamagedReportError(NO_LIST) from error
+    if not isinstance(files, list) or not all(map(_is_file, files)):
         raise DamagedReportError(NO_LIST)
     common = common_folder(each["file"] for each in files)
     parts = tuple(_part(each, common) for each in files)
