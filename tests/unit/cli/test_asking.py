@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coverage import CoverageData
+from stand_in_site import HEALTH, StandIn, serving
 
 from wsgi_coverage import cli
 from wsgi_coverage.cli import asking, gate, output
@@ -20,10 +19,6 @@ from wsgi_coverage.system import interrupt
 
 Output = pytest.CaptureFixture[str]
 
-HEALTH = {
-    "status": "ok", "core": "sysmon", "complete": True, "workers": [], "problems": [],
-    "diagnoses": [],
-}  # fmt: skip
 FRESH = {"host": "vm", "pid": 7, "state": "measuring", "published_at": None, "fresh": True}
 LATE = {**FRESH, "pid": 8, "state": "silent", "fresh": False, "error": "no answer"}
 DONE = {"complete": True, "workers": [FRESH]}
@@ -33,56 +28,11 @@ REFRESHED = {**DONE, "summary": SUMMARY, "warnings": []}
 TAKEN = {**DONE, "id": "one", "label": "buy", "size": 4, "taken_at": "2026-11-21"}
 
 
-class Dashboard(ThreadingHTTPServer):
-    """Answers `METHOD /path` as told, and remembers what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.answers: dict[str, tuple[int, Any]] = {"GET /cov/health": (200, HEALTH)}
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/cov"
-
-
-class Answering(BaseHTTPRequestHandler):
-    server: Dashboard
-
-    def answer(self) -> None:
-        what = f"{self.command} {self.path}"
-        self.server.asked.append(what)
-        status, answer = self.server.answers.get(what.partition("?")[0], (404, b""))
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def do_POST(self) -> None:
-        self.answer()
-
-    def do_DELETE(self) -> None:
-        self.answer()
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Dashboard]:
+def dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    with Dashboard() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def printed(capsys: Output) -> list[str]:
@@ -94,7 +44,7 @@ def printed(capsys: Output) -> list[str]:
 # What is printed
 
 
-def test_a_refresh_prints_its_figure(dashboard: Dashboard, capsys: Output) -> None:
+def test_a_refresh_prints_its_figure(dashboard: StandIn, capsys: Output) -> None:
     dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
 
     assert cli.main(["refresh", dashboard.url, "--wait", "3"]) == 0
@@ -103,7 +53,7 @@ def test_a_refresh_prints_its_figure(dashboard: Dashboard, capsys: Output) -> No
     assert printed(capsys) == ["75.00 % of 8 statements in 1 file"]
 
 
-def test_a_refresh_without_data_says_so(dashboard: Dashboard, capsys: Output) -> None:
+def test_a_refresh_without_data_says_so(dashboard: StandIn, capsys: Output) -> None:
     summary = {"percent": None, "reason": "no data yet"}
     dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, "summary": summary})
 
@@ -112,7 +62,7 @@ def test_a_refresh_without_data_says_so(dashboard: Dashboard, capsys: Output) ->
     assert printed(capsys) == ["no figures: no data yet"]
 
 
-def test_warnings_go_to_stderr(dashboard: Dashboard, capsys: Output) -> None:
+def test_warnings_go_to_stderr(dashboard: StandIn, capsys: Output) -> None:
     dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, "warnings": ["a.py changed"]})
 
     assert cli.main(["refresh", dashboard.url, "--json"]) == 0
@@ -123,7 +73,7 @@ def test_warnings_go_to_stderr(dashboard: Dashboard, capsys: Output) -> None:
 
 
 def test_tables_are_aligned_and_show_what_is_not_known_as_a_dash(
-    dashboard: Dashboard, capsys: Output
+    dashboard: StandIn, capsys: Output
 ) -> None:
     file = {"statements": 8, "missing": 2, "covered": 6, "percent": 75.0}
     broken = {"statements": None, "missing": None, "covered": None, "percent": None}
@@ -141,7 +91,7 @@ def test_tables_are_aligned_and_show_what_is_not_known_as_a_dash(
     assert err == "wsgi-coverage: long.py has no figures: it is broken\n"
 
 
-def test_functions_are_a_table(dashboard: Dashboard, capsys: Output) -> None:
+def test_functions_are_a_table(dashboard: StandIn, capsys: Output) -> None:
     function = {"file": "a.py", "name": "f", "line": 3, "statements": 2, "covered": 1}
     found = [
         {**function, "runtime": 0, "ran": "at load only"},
@@ -162,7 +112,7 @@ def test_functions_are_a_table(dashboard: Dashboard, capsys: Output) -> None:
 
 @pytest.mark.parametrize(("option", "asked"), [("--unused", "1"), ("--not-at-runtime", "runtime")])
 def test_functions_that_never_ran_are_asked_for_with_or_without_those_at_load_only(
-    dashboard: Dashboard, option: str, asked: str
+    dashboard: StandIn, option: str, asked: str
 ) -> None:
     dashboard.answers["GET /cov/functions"] = (200, [])
 
@@ -172,7 +122,7 @@ def test_functions_that_never_ran_are_asked_for_with_or_without_those_at_load_on
 
 
 def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(
-    dashboard: Dashboard, capsys: Output
+    dashboard: StandIn, capsys: Output
 ) -> None:
     dashboard.answers["POST /cov/snapshot"] = (200, TAKEN)
     dashboard.answers["GET /cov/snapshots"] = (200, [TAKEN, {**TAKEN, "id": "0", "label": None}])
@@ -188,7 +138,7 @@ def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(
     ]
 
 
-def test_a_diff_is_lines_and_branches_by_file(dashboard: Dashboard, capsys: Output) -> None:
+def test_a_diff_is_lines_and_branches_by_file(dashboard: StandIn, capsys: Output) -> None:
     answer = {
         "a": {"id": "one", "label": "buy"},
         "b": {"id": "current", "label": None},
@@ -221,7 +171,7 @@ def test_a_diff_is_lines_and_branches_by_file(dashboard: Dashboard, capsys: Outp
     [("reset", "reset in"), ("pause", "paused in"), ("resume", "measuring in")],
 )
 def test_a_change_says_how_many_workers_took_part(
-    dashboard: Dashboard, capsys: Output, verb: str, said: str
+    dashboard: StandIn, capsys: Output, verb: str, said: str
 ) -> None:
     dashboard.answers[f"POST /cov/{verb}"] = (200, DONE)
 
@@ -230,7 +180,7 @@ def test_a_change_says_how_many_workers_took_part(
     assert printed(capsys) == [f"{said} 1 worker"]
 
 
-def test_no_answer_can_do_anything_to_the_terminal(dashboard: Dashboard, capsys: Output) -> None:
+def test_no_answer_can_do_anything_to_the_terminal(dashboard: StandIn, capsys: Output) -> None:
     dashboard.answers["GET /cov/report"] = (200, b"Name\x1b[2J\nTOT\rAL\n")
     dashboard.answers["GET /cov/files"] = (409, {"error": "no-data", "message": "\x1b[2J\nx"})
 
@@ -244,7 +194,7 @@ def test_no_answer_can_do_anything_to_the_terminal(dashboard: Dashboard, capsys:
 
 
 def test_on_a_terminal_progress_is_shown_and_goes(
-    dashboard: Dashboard, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    dashboard: StandIn, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
@@ -270,7 +220,7 @@ def test_elsewhere_no_progress_is_shown(capsys: Output) -> None:
 @pytest.mark.parametrize("verb", ["refresh", "snapshot", "reset", "pause", "resume"])
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_what_is_not_complete_is_exit_code_4_and_names_the_worker(
-    dashboard: Dashboard, capsys: Output, verb: str, option: list[str]
+    dashboard: StandIn, capsys: Output, verb: str, option: list[str]
 ) -> None:
     dashboard.answers[f"POST /cov/{verb}"] = (200, {**REFRESHED, **TAKEN, **NOT_DONE})
 
@@ -285,7 +235,7 @@ def test_what_is_not_complete_is_exit_code_4_and_names_the_worker(
 
 
 def test_an_endpoint_that_the_server_lacks_is_one_line_and_exit_code_1(
-    dashboard: Dashboard, capsys: Output
+    dashboard: StandIn, capsys: Output
 ) -> None:
     assert cli.main(["functions", dashboard.url]) == 1
 
@@ -322,7 +272,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: Output) -> Non
 
 @pytest.mark.parametrize("option", [[], ["--format", "html"]])
 def test_what_is_no_text_is_not_printed_on_a_terminal(
-    dashboard: Dashboard, capsys: Output, monkeypatch: pytest.MonkeyPatch, option: list[str]
+    dashboard: StandIn, capsys: Output, monkeypatch: pytest.MonkeyPatch, option: list[str]
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
@@ -335,7 +285,7 @@ def test_what_is_no_text_is_not_printed_on_a_terminal(
     )
 
 
-def test_snapshots_are_deleted_one_after_another(dashboard: Dashboard, capsys: Output) -> None:
+def test_snapshots_are_deleted_one_after_another(dashboard: StandIn, capsys: Output) -> None:
     dashboard.answers["DELETE /cov/snapshots/1"] = (200, {"status": "deleted", "id": "1"})
 
     assert cli.main(["snapshots", dashboard.url, "--delete", "1", "--delete", "2"]) == 1
@@ -378,7 +328,7 @@ def lines_in(path: Path) -> dict[str, list[int]]:
 
 
 def test_data_of_another_schema_is_one_line_and_exit_code_1(
-    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+    dashboard: StandIn, capsys: Output, checkout: Path, tmp_path: Path
 ) -> None:
     dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
     body = exported(tmp_path, {"/srv/shop.py": [1]}, schema=99)
@@ -395,7 +345,7 @@ def test_data_of_another_schema_is_one_line_and_exit_code_1(
 @pytest.mark.parametrize("command", ["collect", "export"])
 def test_a_dash_is_stdout(
     command: str,
-    dashboard: Dashboard,
+    dashboard: StandIn,
     capfdbinary: pytest.CaptureFixture[bytes],
     checkout: Path,
     tmp_path: Path,
@@ -412,7 +362,7 @@ def test_a_dash_is_stdout(
 
 
 def test_nothing_measured_yet_is_exit_code_1_and_no_file(
-    dashboard: Dashboard, capsys: Output, checkout: Path
+    dashboard: StandIn, capsys: Output, checkout: Path
 ) -> None:
     dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
     dashboard.answers["GET /cov/export"] = (409, {"error": "no-data", "message": "no data yet"})
@@ -424,7 +374,7 @@ def test_nothing_measured_yet_is_exit_code_1_and_no_file(
 
 
 def test_a_collection_that_is_not_complete_is_exit_code_4(
-    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+    dashboard: StandIn, capsys: Output, checkout: Path, tmp_path: Path
 ) -> None:
     dashboard.answers["POST /cov/refresh"] = (200, {**REFRESHED, **NOT_DONE})
     dashboard.answers["GET /cov/export"] = (200, exported(tmp_path, {"/srv/shop.py": [1]}))
@@ -436,7 +386,7 @@ def test_a_collection_that_is_not_complete_is_exit_code_4(
 
 
 def test_a_file_that_the_server_would_count_in_is_warned_of(
-    dashboard: Dashboard, capsys: Output, checkout: Path, tmp_path: Path
+    dashboard: StandIn, capsys: Output, checkout: Path, tmp_path: Path
 ) -> None:
     dashboard.answers["GET /cov/health"] = (200, {**HEALTH, "data_folder": str(checkout)})
     dashboard.answers["POST /cov/refresh"] = (200, REFRESHED)
@@ -453,7 +403,7 @@ def test_a_file_that_the_server_would_count_in_is_warned_of(
 
 
 @pytest.fixture
-def resettable(dashboard: Dashboard, tmp_path: Path) -> Dashboard:
+def resettable(dashboard: StandIn, tmp_path: Path) -> StandIn:
     dashboard.answers |= {
         "POST /cov/snapshot": (200, TAKEN),
         "GET /cov/snapshots/one/export": (200, exported(tmp_path, {"/srv/shop.py": [1]})),
@@ -463,7 +413,7 @@ def resettable(dashboard: Dashboard, tmp_path: Path) -> Dashboard:
 
 
 def test_what_was_taken_is_deleted_there_once_it_is_here(
-    resettable: Dashboard, checkout: Path
+    resettable: StandIn, checkout: Path
 ) -> None:
     assert cli.main(["collect", resettable.url, "--reset", "--label", "a b"]) == 0
 
@@ -477,7 +427,7 @@ def test_what_was_taken_is_deleted_there_once_it_is_here(
 
 @pytest.mark.parametrize("way", ["half", "schema", "error"])
 def test_where_the_data_does_not_arrive_its_snapshot_stays_and_is_named(
-    resettable: Dashboard, capsys: Output, checkout: Path, tmp_path: Path, way: str
+    resettable: StandIn, capsys: Output, checkout: Path, tmp_path: Path, way: str
 ) -> None:
     answers = {
         "half": (200, exported(tmp_path, {"/srv/shop.py": [1]})[:9000]),
@@ -496,7 +446,7 @@ def test_where_the_data_does_not_arrive_its_snapshot_stays_and_is_named(
 
 
 def test_a_snapshot_that_cannot_be_deleted_is_a_warning(
-    resettable: Dashboard, capsys: Output, checkout: Path
+    resettable: StandIn, capsys: Output, checkout: Path
 ) -> None:
     resettable.answers["DELETE /cov/snapshots/one"] = (500, {"error": "internal", "message": "x"})
 
@@ -507,7 +457,7 @@ def test_a_snapshot_that_cannot_be_deleted_is_a_warning(
 
 
 def test_a_file_that_cannot_be_added_to_stays_as_it_was(
-    resettable: Dashboard, capsys: Output, checkout: Path
+    resettable: StandIn, capsys: Output, checkout: Path
 ) -> None:
     target = checkout / ".coverage"
     target.write_bytes(b"no data file")

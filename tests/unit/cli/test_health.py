@@ -5,10 +5,10 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from stand_in_site import StandIn, serving
 
 from wsgi_coverage import cli
 
@@ -39,54 +39,17 @@ ILL = {
 }
 
 
-class Dashboard(ThreadingHTTPServer):
-    """Answers each path as told, and anything else with 404; remembers who asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.answers: dict[str, tuple[int, Any]] = {}
-        self.location = ""
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Answering(BaseHTTPRequestHandler):
-    server: Dashboard
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("Authorization")))
-        status, answer = self.server.answers.get(self.path, (404, b"nothing here"))
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        if self.server.location:
-            self.send_header("Location", self.server.location)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
+def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Dashboard() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
+        server.answers.clear()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def well(dashboard: Dashboard) -> Dashboard:
-    dashboard.answers["/cov/health"] = (200, WELL)
+def well(dashboard: StandIn) -> StandIn:
+    dashboard.answers["GET /cov/health"] = (200, WELL)
     return dashboard
 
 
@@ -97,12 +60,12 @@ def basic(credentials: str) -> str:
 # What is shown
 
 
-def test_where_all_is_well_the_exit_code_is_0(well: Dashboard, capsys: Output) -> None:
-    assert cli.main(["health", f"{well.url}/cov"]) == 0
+def test_where_all_is_well_the_exit_code_is_0(well: StandIn, capsys: Output) -> None:
+    assert cli.main(["health", well.url]) == 0
 
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"{well.url}/cov: ok",
+        f"{well.url}: ok",
         "core:         sysmon (the fastest that can measure this here)",
         "coverage.py:  7.17.3",
         "measured:     statements",
@@ -114,28 +77,28 @@ def test_where_all_is_well_the_exit_code_is_0(well: Dashboard, capsys: Output) -
 
 
 def test_a_setting_that_somebody_has_set_is_shown_with_its_origin(
-    dashboard: Dashboard, capsys: Output
+    dashboard: StandIn, capsys: Output
 ) -> None:
     settings = {
         "debug": {"value": True, "origin": "keyword debug"},
         "branch": {"value": None, "origin": "default"},
     }
-    dashboard.answers["/cov/health"] = (200, {**WELL, "settings": settings})
+    dashboard.answers["GET /cov/health"] = (200, {**WELL, "settings": settings})
 
-    assert cli.main(["health", f"{dashboard.url}/cov"]) == 0
+    assert cli.main(["health", dashboard.url]) == 0
 
     assert capsys.readouterr().out.splitlines()[-1] == "setting:      debug = true (keyword debug)"
 
 
 def test_what_is_the_matter_is_shown_with_its_remedy_and_the_exit_code_is_1(
-    dashboard: Dashboard, capsys: Output
+    dashboard: StandIn, capsys: Output
 ) -> None:
-    dashboard.answers["/cov/health"] = (200, ILL)
+    dashboard.answers["GET /cov/health"] = (200, ILL)
 
-    assert cli.main(["health", f"{dashboard.url}/cov"]) == 1
+    assert cli.main(["health", dashboard.url]) == 1
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{dashboard.url}/cov: degraded"
+    assert lines[0] == f"{dashboard.url}: degraded"
     assert lines[-5:] == [
         "  vm 8 silent, published nothing yet: no answer",
         "problems:",
@@ -145,33 +108,33 @@ def test_what_is_the_matter_is_shown_with_its_remedy_and_the_exit_code_is_1(
     ]
 
 
-def test_what_is_out_of_date_in_the_report_is_shown(dashboard: Dashboard, capsys: Output) -> None:
+def test_what_is_out_of_date_in_the_report_is_shown(dashboard: StandIn, capsys: Output) -> None:
     report = {"refreshed_at": "2026-11-21", "outdated": ["1 source has changed"]}
-    dashboard.answers["/cov/health"] = (200, {**WELL, "report": report})
+    dashboard.answers["GET /cov/health"] = (200, {**WELL, "report": report})
 
-    assert cli.main(["health", f"{dashboard.url}/cov"]) == 0
+    assert cli.main(["health", dashboard.url]) == 0
 
     assert "report:       1 source has changed" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(("answer", "code"), [(WELL, 0), (ILL, 1)])
 def test_json_is_the_dashboards_answer(
-    dashboard: Dashboard, capsys: Output, answer: dict[str, Any], code: int
+    dashboard: StandIn, capsys: Output, answer: dict[str, Any], code: int
 ) -> None:
-    dashboard.answers["/cov/health"] = (200, answer)
+    dashboard.answers["GET /cov/health"] = (200, answer)
 
-    assert cli.main(["health", "--json", f"{dashboard.url}/cov"]) == code
+    assert cli.main(["health", "--json", dashboard.url]) == code
 
     assert json.loads(capsys.readouterr().out) == answer
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_an_answer_can_do_nothing_to_the_terminal(
-    dashboard: Dashboard, capsys: Output, option: list[str]
+    dashboard: StandIn, capsys: Output, option: list[str]
 ) -> None:
-    dashboard.answers["/cov/health"] = (200, {**WELL, "core_reason": "\x1b[2Jgone\r\nfine"})
+    dashboard.answers["GET /cov/health"] = (200, {**WELL, "core_reason": "\x1b[2Jgone\r\nfine"})
 
-    assert cli.main(["health", *option, f"{dashboard.url}/cov"]) == 0
+    assert cli.main(["health", *option, dashboard.url]) == 0
 
     out = capsys.readouterr().out
     assert "\x1b" not in out
@@ -183,10 +146,10 @@ def test_an_answer_can_do_nothing_to_the_terminal(
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_the_address_may_end_in_a_slash(well: Dashboard, end: str) -> None:
-    assert cli.main(["health", f"{well.url}/cov{end}"]) == 0
+def test_the_address_may_end_in_a_slash(well: StandIn, end: str) -> None:
+    assert cli.main(["health", f"{well.url}{end}"]) == 0
 
-    assert [path for path, _ in well.asked] == ["/cov/health"]
+    assert well.asked == ["GET /cov/health"]
 
 
 @pytest.mark.parametrize("end", ["", "/"])
@@ -194,13 +157,13 @@ def test_the_address_may_end_in_a_slash(well: Dashboard, end: str) -> None:
     "own", [(404, b"nothing"), (405, b""), (200, {"status": "ok"}), (200, b"<html>"), (302, b"")]
 )
 def test_at_a_sites_root_the_dashboard_is_found_behind_whatever_its_own_health_says(
-    dashboard: Dashboard, capsys: Output, own: tuple[int, Any], end: str
+    dashboard: StandIn, capsys: Output, own: tuple[int, Any], end: str
 ) -> None:
-    dashboard.answers |= {"/health": own, "/debug/coverage/health": (200, WELL)}
+    dashboard.answers |= {"GET /health": own, "GET /debug/coverage/health": (200, WELL)}
 
-    assert cli.main(["health", f"{dashboard.url}{end}"]) == 0
+    assert cli.main(["health", f"{dashboard.root}{end}"]) == 0
 
-    assert capsys.readouterr().out.startswith(f"{dashboard.url}/debug/coverage: ok\n")
+    assert capsys.readouterr().out.startswith(f"{dashboard.root}/debug/coverage: ok\n")
 
 
 # Who asks
@@ -219,7 +182,7 @@ def test_at_a_sites_root_the_dashboard_is_found_behind_whatever_its_own_health_s
     ],
 )
 def test_credentials_come_from_options_and_else_from_the_environment(
-    well: Dashboard,
+    well: StandIn,
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
     environment: dict[str, str],
@@ -228,30 +191,30 @@ def test_credentials_come_from_options_and_else_from_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(f"WSGI_COVERAGE_{name}", value)
 
-    assert cli.main(["health", *options, f"{well.url}/cov"]) == 0
+    assert cli.main(["health", *options, well.url]) == 0
 
-    assert well.asked == [("/cov/health", sent)]
+    assert well.authorizations == [sent]
 
 
 def test_credentials_may_stand_in_the_address_and_are_not_shown(
-    well: Dashboard, capsys: Output
+    well: StandIn, capsys: Output
 ) -> None:
     url = well.url.replace("http://", "http://eve:s%40fe@")
 
-    assert cli.main(["health", f"{url}/cov"]) == 0
+    assert cli.main(["health", url]) == 0
 
-    assert well.asked == [("/cov/health", basic("eve:s@fe"))]
+    assert well.authorizations == [basic("eve:s@fe")]
     assert "fe@" not in capsys.readouterr().out
 
 
-def test_credentials_are_sent_nowhere_else(well: Dashboard, capsys: Output) -> None:
-    well.answers = {"/health": (302, b""), "/debug/coverage/health": (302, b"")}
-    well.location = f"{well.url}/elsewhere"
+def test_credentials_are_sent_nowhere_else(well: StandIn, capsys: Output) -> None:
+    well.answers = {"GET /health": (302, b""), "GET /debug/coverage/health": (302, b"")}
+    well.headers["Location"] = f"{well.root}/elsewhere"
 
-    assert cli.main(["health", "--password", "s", well.url]) == 3
+    assert cli.main(["health", "--password", "s", well.root]) == 3
 
-    assert [path for path, _ in well.asked] == ["/debug/coverage/health", "/health"]
-    assert f"redirects to {well.url}/elsewhere" in capsys.readouterr().err
+    assert well.asked == ["GET /debug/coverage/health", "GET /health"]
+    assert f"redirects to {well.root}/elsewhere" in capsys.readouterr().err
 
 
 # What goes wrong
@@ -274,11 +237,11 @@ def test_credentials_are_sent_nowhere_else(well: Dashboard, capsys: Output) -> N
     ],
 )
 def test_what_cannot_be_shown_is_one_line_on_stderr(
-    dashboard: Dashboard, capsys: Output, status: int, answer: Any, code: int, said: str
+    dashboard: StandIn, capsys: Output, status: int, answer: Any, code: int, said: str
 ) -> None:
-    dashboard.answers["/cov/health"] = (status, answer)
+    dashboard.answers["GET /cov/health"] = (status, answer)
 
-    assert cli.main(["health", f"{dashboard.url}/cov"]) == code
+    assert cli.main(["health", dashboard.url]) == code
 
     out, err = capsys.readouterr()
     assert out == ""

@@ -102,7 +102,7 @@ def test_a_host_elsewhere_is_reached_through_the_proxy_and_told_who_asks(
 ) -> None:
     monkeypatch.setenv("http_proxy", stand_in.root)
     target = "http://shop.invalid:81/cov/health"
-    stand_in.put(f"GET {target}", *stand_in.answers["GET /cov/health"])
+    stand_in.put(f"GET {target}", stand_in.answers["GET /cov/health"])
 
     assert Client("http://shop.invalid:81/cov", password="s").health()["status"] == "ok"
 

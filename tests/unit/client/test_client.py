@@ -418,7 +418,7 @@ def test_whoever_asks_is_told_how_far_a_report_is(
 
     monkeypatch.setattr(progress, "INTERVAL", 0.01)
     building = {"files_done": 3, "files_total": 7, "started_at": ""}
-    [(_, health)] = stand_in.answers["GET /cov/health"]
+    _, health = stand_in.answers["GET /cov/health"]
     stand_in.put("GET /cov/health", (200, health), (200, {**health, "building": building}))
     told = threading.Event()
 

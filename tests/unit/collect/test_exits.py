@@ -9,6 +9,7 @@ from typing import Any
 
 import coverage
 import pytest
+import scripts
 from scripts import FORK
 
 Measure = Callable[..., dict[str, Any]]
@@ -38,15 +39,7 @@ def terminate():
 """
 )
 
-STARTED = (
-    HELPERS
-    + """
-start_early()
-import app
-worker = forks.current()
-engine = worker.engine
-"""
-)
+STARTED = HELPERS + scripts.STARTED
 
 # What several methods of multiprocessing start imports the script anew, as another module.
 MULTIPROCESSING = (

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scripts import WRAPPED
 
 Measure = Callable[..., dict[str, Any]]
 
 LOADED = [1, 5, 9]
 FIRST, SECOND = 2, 6
 
-# `site` is what a server calls; a request's path names the function that it runs.
-SETUP = """
-from wsgi_coverage import CoverageMiddleware
+SETUP = (
+    WRAPPED
+    + """
 from wsgi_coverage.data.phases import phase_of
 
 def phases(name="app.py"):
@@ -25,19 +26,9 @@ def phases(name="app.py"):
             out.setdefault(str(phase_of(context)), set()).update(lines)
     return {phase: sorted(lines) for phase, lines in out.items()}
 
-def application(environ, start_response):
-    start_response("200 OK", [])
-    getattr(app, environ["PATH_INFO"][1:])()
-    return []
-
-def request(path):
-    list(site({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda *a: None))
-
-start_early()
-import app
-site = CoverageMiddleware(application, debug=True)
-worker = forks.current()
+wrap()
 """
+)
 
 
 def test_what_ran_before_the_first_request_is_load_and_the_rest_is_runtime(

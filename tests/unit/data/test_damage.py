@@ -15,6 +15,8 @@ from wsgi_coverage.data import datafile, stamp
 
 Combined = Callable[..., tuple[Any, list[str]]]
 MakeData = Callable[..., Path]
+Spoil = Callable[[bytes], Iterator[bytes]]
+Spoiling = Callable[..., Iterator[tuple[Any, Any, list[str]]]]
 
 PAGE = 4096
 KINDS = ["lines", "arcs"]
@@ -60,21 +62,31 @@ def zeroed(content: bytes) -> Iterator[bytes]:
         yield content[:start] + bytes(PAGE) + content[start + PAGE :]
 
 
+@pytest.fixture
+def spoiling(combined: Combined) -> Spoiling:
+    """What is read of a file that is spoilt again and again, what was before, and the warnings."""
+
+    def spoiling(path: Path, branch: bool, spoil: Spoil) -> Iterator[tuple[Any, Any, list[str]]]:
+        was, _ = combined(path, branch=branch)
+        for spoilt in spoil(path.read_bytes()):
+            path.write_bytes(spoilt)
+            found, warnings = combined(path, branch=branch)
+            assert all(f"data file {path} is set aside: " in warning for warning in warnings)
+            yield found, was, warnings
+
+    return spoiling
+
+
 @pytest.mark.parametrize("spoil", [flipped, truncated, zeroed])
 def test_a_damaged_published_file_is_set_aside_or_read_as_it_was(
-    sealed: tuple[Path, bool], combined: Combined, spoil: Callable[[bytes], Iterator[bytes]]
+    sealed: tuple[Path, bool], spoiling: Spoiling, spoil: Spoil
 ) -> None:
-    path, branch = sealed
-    content = path.read_bytes()
-    was, _ = combined(path, branch=branch)
     set_aside = 0
 
-    for spoilt in spoil(content):
-        path.write_bytes(spoilt)
-        found, warnings = combined(path, branch=branch)
+    for found, was, warnings in spoiling(*sealed, spoil):
         if warnings:
             (warning,) = warnings
-            assert warning.startswith(f"data file {path} is set aside: ")
+            assert warning.startswith(f"data file {sealed[0]} is set aside: ")
             assert not found.tracers
             set_aside += 1
         else:
@@ -85,34 +97,23 @@ def test_a_damaged_published_file_is_set_aside_or_read_as_it_was(
 
 @pytest.mark.parametrize("spoil", [truncated, zeroed])
 def test_a_foreign_file_with_damaged_pages_adds_no_line_that_nobody_recorded(
-    whole: tuple[Path, bool], combined: Combined, spoil: Callable[[bytes], Iterator[bytes]]
+    whole: tuple[Path, bool], spoiling: Spoiling, spoil: Spoil
 ) -> None:
-    path, branch = whole
-    content = path.read_bytes()
-    was, _ = combined(path, branch=branch)
     set_aside = 0
 
-    for spoilt in spoil(content):
-        path.write_bytes(spoilt)
-        found, warnings = combined(path, branch=branch)
+    for found, was, warnings in spoiling(*whole, spoil):
         for kind in KINDS:
             now, before = getattr(found, kind), getattr(was, kind)
             assert all(these <= before[key] for key, these in now.items())
         set_aside += len(warnings)
-        assert all(f"data file {path} is set aside: " in warning for warning in warnings)
 
     assert set_aside
 
 
 def test_a_flipped_bit_of_a_foreign_file_is_never_an_error(
-    whole: tuple[Path, bool], combined: Combined
+    whole: tuple[Path, bool], spoiling: Spoiling
 ) -> None:
-    path, branch = whole
-
-    for spoilt in flipped(path.read_bytes()):
-        path.write_bytes(spoilt)
-        _, warnings = combined(path, branch=branch)
-        assert all(f"data file {path} is set aside: " in warning for warning in warnings)
+    assert [*spoiling(*whole, flipped)]
 
 
 def test_a_foreign_file_whose_schema_is_no_text_is_set_aside(

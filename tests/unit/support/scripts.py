@@ -68,6 +68,34 @@ class Line:
         os.write(self.give, b".")
 """
 
+# Below the prelude of a script of tests/unit/collect.
+STARTED = """
+start_early()
+import app
+worker = forks.current()
+engine = worker.engine
+"""
+
+# `site` is what a server calls; a request's path names the function that it runs.
+WRAPPED = (
+    STARTED
+    + """
+from wsgi_coverage import CoverageMiddleware
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    getattr(app, environ["PATH_INFO"][1:])()
+    return []
+
+def request(path):
+    list(site({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda *a: None))
+
+def wrap():
+    global site
+    site = CoverageMiddleware(application, debug=True)
+"""
+)
+
 REMOVE = inspect.getsource(removal)
 
 INTERRUPTED = """

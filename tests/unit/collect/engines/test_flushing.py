@@ -13,6 +13,7 @@ from typing import Any
 
 import coverage
 import pytest
+import scripts
 from scripts import FORK, LINE, REMOVE
 
 Measure = Callable[..., dict[str, Any]]
@@ -56,39 +57,8 @@ def contexts(name="app.py"):
 """
 )
 
-STARTED = (
-    HELPERS
-    + """
-start_early()
-import app
-worker = forks.current()
-engine = worker.engine
-"""
-)
-
-# `site` is what a server calls; a request's path names the function that it runs.
-WRAPPED = (
-    HELPERS
-    + """
-from wsgi_coverage import CoverageMiddleware
-start_early()
-import app
-worker = forks.current()
-engine = worker.engine
-
-def application(environ, start_response):
-    start_response("200 OK", [])
-    getattr(app, environ["PATH_INFO"][1:])()
-    return []
-
-def request(path):
-    list(site({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda *a: None))
-
-def wrap():
-    global site
-    site = CoverageMiddleware(application, debug=True)
-"""
-)
+STARTED = HELPERS + scripts.STARTED
+WRAPPED = HELPERS + scripts.WRAPPED
 
 # A module with many functions of one line each, which are line 2, 4, ...
 MANY = """

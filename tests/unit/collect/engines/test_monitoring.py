@@ -74,6 +74,14 @@ def lines(name, phase=RUNTIME, *, memory=None):
             out |= {number for number, byte in enumerate(plane[at : at + room]) if byte}
     return sorted(out - {0})
 
+class Late(Exception):
+    "What a handler raises, as a time limit does."
+
+def begin():
+    "Measure from now on, as runtime."
+    engine.start()
+    engine.switch(RUNTIME, 0)
+
 def begin_epoch(epoch, phase=RUNTIME):
     engine.memory.announce(epoch=epoch, oldest=epoch, paused=False)
     engine.switch(phase, epoch)
@@ -170,8 +178,7 @@ def test_nothing_counts_that_runs_in_a_pause_and_everything_after_it(measure: Me
     told = measure(
         """
         app = module("app", functions(3))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app.f0()
         engine.switch(RUNTIME, 0, paused=True)
         app.f1()
@@ -208,8 +215,7 @@ async def coroutine(events):
         await event.wait()
         x = 3
 ''')
-engine.start()
-engine.switch(RUNTIME, 0)
+begin()
 
 class Turns:
     "Each step of a loop in another thread is taken when it is asked for."
@@ -265,8 +271,7 @@ def test_threads_generators_and_coroutines_that_wait_are_seen_again_in_a_new_epo
 def test_carriage_returns_alone_end_lines(measure: Measure) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         old = "\\r".join(f"x{n} = {n}" for n in range(1, 300)) + "\\r"
         module("old", old)
         module("mixed", "x = 1\\r\\ny = 2\\rz = 3\\nw = 4")
@@ -285,8 +290,7 @@ def test_code_with_lines_that_its_source_does_not_have_runs_unmeasured(measure: 
     """A line number beyond the source would be the byte of another one."""
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(1))
         other = module("other", functions(20))
         before = lines("other")
@@ -315,8 +319,7 @@ def test_code_of_a_source_edited_since_it_was_imported_is_of_an_unknown_version(
         app = module("app", functions(3))
         engine = Monitoring(new_memory("later"), classify)
         source("app", "edited = 1\\n" + functions(3), edited=True)
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app.f0()
         versions = [claim.version for claim in engine.memory.known()]
         tell(versions=versions, lines=lines("app"))
@@ -332,8 +335,7 @@ def test_functions_that_outlive_their_module_stay_of_the_version_they_came_from(
     told = measure(
         """
         import importlib
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         old = app.f1
         old()
@@ -359,8 +361,7 @@ def test_functions_that_outlive_their_module_stay_of_the_version_they_came_from(
 def test_500_functions_compiled_in_passing_leave_no_marks(measure: Measure) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         app.f0()
         gc.collect()
@@ -391,8 +392,7 @@ def test_code_at_the_address_of_code_that_is_gone_is_marked_where_it_belongs(
 ) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         first, second = source("first", "\\n" * 50), source("second", "\\n" * 50)
         choose, seen, again = random.Random(1), set(), 0
 
@@ -422,8 +422,7 @@ def test_lines_that_somebody_else_has_seen_can_be_marked(measure: Measure) -> No
     told = measure(
         """
         app = module("app", functions(3))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         engine.mark("app.py", app.__file__, {1, 5, 0, -3, 12, 5000})
         app.f2()
         tell(lines=lines("app"), claims=len(engine.memory.known()))
@@ -450,8 +449,7 @@ def test_a_tool_that_is_taken_is_left_alone_and_the_next_is_used(measure: Measur
         for number in taken:
             sys.monitoring.use_tool_id(number, "theirs")
         why = monitoring.why_not()
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         module("app", functions(1)).f0()
         names = [sys.monitoring.get_tool(number) for number in range(6)]
         tell(why=why, names=[names[number] for number in monitoring.TOOL_IDS], lines=lines("app"))
@@ -522,8 +520,7 @@ def wanted(filename, frame):
     return fail(filename, frame) if Path(filename).name == "app.py" else classify(filename, frame)
 engine._classify = like_ours("def classify(*args): return wanted(*args)", "classify", wanted=fail)
 text = functions(1) + "result = f0()\\n"
-engine.start()
-engine.switch(RUNTIME, 0)
+begin()
 app = module("app", text)
 engine._classify = classify
 other = module("other", functions(1))
@@ -553,8 +550,7 @@ def test_a_source_that_cannot_be_read_is_unmeasured_and_named(measure: Measure) 
         app, gone = module("app", functions(1)), module("gone", functions(1))
         os.unlink(gone.__file__)
         engine = Monitoring(new_memory("other"), classify)
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         import packed
         told = [packed.f0(), gone.f0(), app.f0()]
         folder = HERE / "folder.py"
@@ -596,8 +592,7 @@ def test_where_there_is_no_place_for_lines_the_application_runs_unmeasured(
 ) -> None:
     told = measure(
         """
-engine.start()
-engine.switch(RUNTIME, 0)
+begin()
 """
         + BROKEN[name]
         + """
@@ -620,8 +615,7 @@ def test_where_a_new_epoch_has_no_room_lines_go_on_to_be_marked_where_they_were(
 ) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         app.f0()
         os.mkdir(engine.memory.folder / "run-1-0.lines")
@@ -717,8 +711,7 @@ engine._classify = like_ours(
     raise_signal=raise_signal, classify=classify,
 )
 app = module("app", functions(3))
-engine.start()
-engine.switch(RUNTIME, 0)
+begin()
 armed.append(1)
 try:
     app.f0()
@@ -745,9 +738,6 @@ def test_an_exception_that_another_thread_raises_in_a_callback_reaches_the_appli
         """
         import ctypes
 
-        class Late(Exception):
-            pass
-
         armed = []
         engine._classify = like_ours(
             "def ours(*args):\\n"
@@ -757,8 +747,7 @@ def test_an_exception_that_another_thread_raises_in_a_callback_reaches_the_appli
             raise_in=ctypes.pythonapi.PyThreadState_SetAsyncExc,
         )
         app = module("app", functions(3))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         armed.append(ctypes.py_object(Late))
         try:
             app.f0()
@@ -783,9 +772,6 @@ def test_a_timer_whose_handler_raises_at_any_moment_is_heard_and_measuring_stays
         import warnings
         warnings.simplefilter("ignore", ResourceWarning)  # a file that is opened just then
 
-        class Late(Exception):
-            pass
-
         fired = within = 0
 
         def handler(signum, frame):
@@ -801,8 +787,7 @@ def test_a_timer_whose_handler_raises_at_any_moment_is_heard_and_measuring_stays
         signal.signal(signal.SIGALRM, handler)
         names = [source(f"m{n}", functions(8)) for n in range(40)]
         texts = [compile(path.read_text(), str(path), "exec") for path in names]
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         exec(texts[0], {})  # so that its chunk is there
         swallowed, rounds = 0, 0
         deadline = time.monotonic() + 4
@@ -875,9 +860,6 @@ def test_what_a_handler_raises_just_when_a_lock_is_taken_keeps_nobody_waiting(
         """
         from _thread import RLock
 
-        class Late(Exception):
-            pass
-
         class Interrupted(RLock):
             "Taken, and then a handler raises."
 
@@ -893,8 +875,7 @@ def test_what_a_handler_raises_just_when_a_lock_is_taken_keeps_nobody_waiting(
             __enter__ = acquire
 
         first, second = module("first", functions(2)), module("second", functions(2))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         engine._lock = Interrupted()
         heard = 0
         while engine._lock.armed > 0:
@@ -928,8 +909,7 @@ def test_switching_epochs_beside_threads_loses_no_line_and_invents_none(measure:
             f"def f{n}(times):\\n    total = 0\\n    for each in range(times):\\n"
             f"        total += each\\n    return total\\n\\n" for n in range(COUNT)
         ))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         sys.setswitchinterval(1e-5)
         work = [getattr(app, f"f{n}") for n in range(COUNT)]
         begun, done, stop = [0], [0], threading.Event()
@@ -992,8 +972,7 @@ def test_threads_that_begin_the_same_sources_at_once_are_all_marked(measure: Mea
         for number in range(30):
             source(f"m{number}", functions(8))
         modules = [__import__(f"m{number}") for number in range(30)]
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         sys.setswitchinterval(1e-6)
         barrier = threading.Barrier(8)
 
@@ -1037,8 +1016,7 @@ def outer(wait):
     loop(wait)
     return 1
 ''')
-engine.start()
-engine.switch(RUNTIME, 0)
+begin()
 main = greenlet.getcurrent()
 greenlets = [greenlet.greenlet(app.outer) for _ in range(3)]
 for each in greenlets:
@@ -1080,8 +1058,7 @@ def test_seeing_suspended_greenlets_again_loses_no_line_of_other_threads(measure
         app = module("app", "".join(
             f"def f{n}(wait):\\n    wait()\\n{body}" for n in range(THREADS * EACH)
         ))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         work = [getattr(app, f"f{n}") for n in range(THREADS * EACH)]
         main = greenlet.getcurrent()
         suspended = [greenlet.greenlet(each) for each in work]
@@ -1145,8 +1122,7 @@ def test_gevent_that_has_patched_everything_loses_no_line(measure: Measure) -> N
         import gevent
         for number in range(30):
             source(f"m{number}", functions(8))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
 
         def job(number):
             for each in range(30):
@@ -1171,8 +1147,7 @@ def test_no_line_is_lost_of_200_children_that_are_killed_right_after_it(measure:
         app = module("app", "".join(f"def f{n}(): return {n}\\n" for n in range(200)))
         late = source("late", "".join(f"def g{n}(): return {n}\\n" for n in range(200)))
         os.register_at_fork(after_in_child=engine.after_fork)
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         statuses = set()
         for number in range(200):
             pid = os.fork()
@@ -1203,8 +1178,7 @@ def test_a_child_goes_on_whatever_other_threads_were_about_when_it_was_forked(
         app = module("app", "".join(f"def f{n}(): return {n}\\n" for n in range(200)))
         fresh = [source(f"fresh{n}", functions(1)) for n in range(200)]
         os.register_at_fork(after_in_child=engine.after_fork)
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         sys.setswitchinterval(1e-5)
         stop = threading.Event()
         placed = [0, 0]
@@ -1265,8 +1239,7 @@ def test_a_child_sees_lines_that_its_parent_has_not_run_and_the_parent_those_of_
     told = measure(
         """
         app = module("app", functions(3))
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app.f0()
         pid = os.fork()
         if pid == 0:
@@ -1295,8 +1268,7 @@ def test_a_child_sees_lines_that_its_parent_has_not_run_and_the_parent_those_of_
 def test_after_a_move_lines_are_marked_in_the_other_memory_alone(measure: Measure) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app, other = module("app", functions(3)), module("other", functions(2))
         app.f0()
         old = engine.memory
@@ -1325,8 +1297,7 @@ def test_after_a_move_lines_are_marked_in_the_other_memory_alone(measure: Measur
 def test_a_move_to_where_there_is_no_room_leaves_everything_as_it_was(measure: Measure) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         app.f0()
         old = engine.memory
@@ -1350,8 +1321,7 @@ def test_functions_of_an_older_version_stay_of_it_after_a_move(measure: Measure)
     told = measure(
         """
         import importlib
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         old = app.f1
         old()
@@ -1378,8 +1348,7 @@ def test_code_that_goes_in_the_middle_of_a_move_leaves_no_mark(measure: Measure)
     """Its address may be another's soon."""
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         first, second = source("first", "\\n" * 50), source("second", "\\n" * 50)
 
         def made(path, at):
@@ -1414,8 +1383,7 @@ def test_a_source_that_was_looked_up_before_a_move_is_marked_where_it_lies_after
 ) -> None:
     told = measure(
         """
-        engine.start()
-        engine.switch(RUNTIME, 0)
+        begin()
         app = module("app", functions(2))
         new = new_memory("new")
         new.place("before.py", "v1", 100)
