@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from scripts import FORK, TELL, told_by
 
+from wsgi_coverage.store.memory import Memory
+
 PRELUDE = (
     TELL
     + FORK
@@ -49,6 +51,18 @@ class Gate:
 )
 
 Child = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Path:
+    made = tmp_path / "memory"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def memory(memory_folder: Path) -> Memory:
+    return Memory(memory_folder)
 
 
 @pytest.fixture

@@ -40,19 +40,8 @@ def numbers(path):
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(folder(tmp_path))
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(folder(tmp_path))
-
-
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "memory"
-    made.mkdir(exist_ok=True)
-    return made
+def log(memory_folder: Path) -> Log:
+    return Log(memory_folder)
 
 
 def path_of(log: Log, plane: str = PLANE) -> Path:
@@ -444,8 +433,10 @@ def test_more_than_the_bound_is_refused_and_what_is_there_stays(
 
 
 def test_a_log_may_be_just_as_large_as_the_bound(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    Log(folder(log._folder)).append(PLANE, found(1))
-    size = (log._folder / "memory" / f"{PLANE}.log").stat().st_size
+    other = log._folder / "other"
+    other.mkdir()
+    Log(other).append(PLANE, found(1))
+    size = (other / f"{PLANE}.log").stat().st_size
     monkeypatch.setattr(log_module, "MOST_BYTES", size)
 
     log.append(PLANE, found(1))
@@ -1042,7 +1033,9 @@ def test_the_checksum_is_the_same_in_whatever_order_records_came(tmp_path: Path)
     """By it processes tell whether a data file holds all that is in the memory."""
     sums = set()
     for order in range(5):
-        memory = Memory(folder(tmp_path))
+        folder = tmp_path / str(order)
+        folder.mkdir()
+        memory = Memory(folder)
         numbers = list(range(50))
         random.Random(order).shuffle(numbers)
         for number in numbers:

@@ -31,17 +31,6 @@ RUNTIME, LOAD = Phase.RUNTIME, Phase.LOAD
 ROOM = 100
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(folder(tmp_path))
-
-
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "memory"
-    made.mkdir(exist_ok=True)
-    return made
-
-
 def mark(
     memory: Memory, *lines: int, epoch: int, name: str = "app.py", phase: Phase | None = RUNTIME
 ) -> None:
@@ -352,10 +341,10 @@ def test_an_epoch_that_begins_while_lines_are_read_is_not_of_the_one_before(
     assert not reading.records
 
 
-def test_no_descriptor_is_kept(tmp_path: Path) -> None:
+def test_no_descriptor_is_kept(memory_folder: Path) -> None:
     before = os.listdir("/proc/self/fd")
 
-    memory = Memory(folder(tmp_path))
+    memory = Memory(memory_folder)
     mark(memory, 1, epoch=0)
     mark(memory, 2, epoch=0, name="b.py", phase=LOAD)
     memory.read()
