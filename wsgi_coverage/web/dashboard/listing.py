@@ -194,12 +194,9 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
+        # Of functions that are not listed, too: one that may have run is not among the unused.
         early=imported.warning(
-            {
-                part.path
-                for each in found
-                if "imported_early" in each and (part := files.by_name.get(each["file"]))
-            }
+            {part.path for part in files.by_name.values() if part.imported_early}
         ),
         counts=_counts(found),
         unknown=_why_unknown(report),
