@@ -56,8 +56,11 @@ def files_in(folder):
     return found - {"filler"}
 
 
-def is_half_written(name):
-    return ".building-" in name or "part-" in name or name.startswith(".wsgi-coverage-")
+def half_written(folder):
+    def is_one(name):
+        return ".building-" in name or "part-" in name or name.startswith(".wsgi-coverage-")
+
+    return [name for name in files_in(folder) if is_one(name)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,9 @@ def is_half_written(name):
         ("snapshot_dir", {"snapshot"}),
     ],
 )
-def test_a_full_disk_refuses_what_needs_room_and_loses_nothing(routes, small, where, refused):
+def test_a_full_disk_refuses_what_needs_room_and_loses_nothing(
+    routes, small, until, where, refused
+):
     at = small(where)
     at.server.get("/r0")
     at.server.refresh()
@@ -79,14 +84,13 @@ def test_a_full_disk_refuses_what_needs_room_and_loses_nothing(routes, small, wh
         hits = [at.server.get(f"/r{number}") for number in range(1, 9)]
         answers = {verb: at.server.post(f"{DASHBOARD}/{verb}") for verb in sorted(refused)}
         after = stored(at.server)
-        left = files_in(at.folder)
+        until(lambda: not half_written(at.folder), "what autosaves had begun is removed")
 
     assert {answer.status for answer in hits} == {200}
     for answer in answers.values():
         assert (answer.status, answer.json()["error"]) == (507, "disk-full")
         assert "no room" in answer.json()["message"]
     assert after == before
-    assert [name for name in left if is_half_written(name)] == []
     at.server.get("/r9")
     report = at.server.refresh()
     assert report["complete"]
@@ -100,7 +104,7 @@ def test_a_full_disk_refuses_what_needs_room_and_loses_nothing(routes, small, wh
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_disk_that_runs_full_half_way_leaves_nothing_half_written(routes, small, room):
+def test_a_disk_that_runs_full_half_way_leaves_nothing_half_written(routes, small, until, room):
     at = small("project")
     at.server.get("/r0")
     at.server.refresh()
@@ -113,11 +117,10 @@ def test_a_disk_that_runs_full_half_way_leaves_nothing_half_written(routes, smal
             at.server.post(f"{DASHBOARD}/{verb}").status for verb in ("refresh", "snapshot")
         }
         after = stored(at.server)
-        left = files_in(at.folder)
+        until(lambda: not half_written(at.folder), "what autosaves had begun is removed")
 
     assert statuses == {507}
     assert after == before
-    assert [name for name in left if is_half_written(name)] == []
     at.server.refresh()
     assert at.server.exported() == {routes.FILE: routes.of(["/r0", "/r1"])}
 
@@ -166,7 +169,7 @@ def test_the_last_process_saves_what_has_run_also_where_shared_memory_is_full(
     at.server.end()
 
     assert project.saved(routes.FILE) == routes.of(["/r0", "/r1"])
-    assert [path for path in files_in(project.folder) if is_half_written(path)] == []
+    assert half_written(project.folder) == []
     assert "no room" not in at.server.output
 
 

@@ -195,7 +195,10 @@ def test_a_reset_on_another_host_is_told_where_what_ran_since_is_not_known(
 
         assert PLAIN["b"] not in ran(two)
         assert report["complete"] is False
-        assert "another host has reset" in report["workers"][0]["error"]
+        assert (
+            "another host, or another container on this one, has reset"
+            in report["workers"][0]["error"]
+        )
         two.reset()
         two.get("/c")
         assert two.refresh()["complete"] is True
@@ -271,7 +274,7 @@ def test_a_child_that_cannot_hear_of_a_reset_is_named(project, plain):
 
     named = [each for each in answer["workers"] if not each["fresh"]]
     assert answer["complete"] is False
-    assert ["no thread" in each["error"] for each in named] == [True]
+    assert ["no listening thread" in each["error"] for each in named] == [True]
     assert named[0]["pid"] != deaf.pid
 
 
