@@ -146,3 +146,57 @@ def test_every_page_with_a_figure_says_why_it_is_not_exact(run_script) -> None:
         assert "at least" in pages[name], name
     assert EARLY in pages["shelf.py"]
     assert "does not see a module that runs already" in pages["site_app.py"]
+
+
+RELOADED = ASK.replace(
+    "first = told()", "import importlib, shelf\nimportlib.reload(shelf)\nfirst = told()"
+)
+FUNCTIONS = """
+ran = {each["name"]: each["ran"] for each in ask("GET", "/functions").json()}
+print(json.dumps(ran))
+"""
+
+
+@needs_monitoring
+def test_a_module_that_runs_again_may_have_run_functions_unseen_before(run_script) -> None:
+    begun = SITE.replace("import unused\n", "import unused\nshelf.count()\n")
+    script = RELOADED.replace('call(site_app.app, "GET", "/")\n', "") + FUNCTIONS
+
+    ran = run_script(script, {**FILES, **ALL, "site_app.py": begun})
+
+    assert (ran["count"], ran["never"]) == (None, None)
+
+
+# The program, and what other modules get when they import it by name: it runs twice.
+TWICE = """\
+def ready():
+    return 1
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+
+
+if __name__ == "site_app":
+    from wsgi_coverage import CoverageMiddleware
+
+    app = CoverageMiddleware(app, debug=True)
+else:
+    ready()
+"""
+LOADED_TWICE = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+import Site
+spec = spec_from_file_location("site_app", "Site.py")
+sys.modules["site_app"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["site_app"])
+"""
+
+
+@needs_monitoring
+def test_of_a_file_that_is_two_modules_what_either_ran_may_have_run(run_script) -> None:
+    files = {**ALL, "Site.py": TWICE}
+
+    assert run_script(LOADED_TWICE + ASK + FUNCTIONS, files)["ready"] is None

@@ -48,8 +48,21 @@ def reason(unseen: Unseen) -> str:
     )
 
 
+def either(one: Unseen, other: Unseen) -> Unseen:
+    """What was seen of a file that is two modules: the program, and what others import by name."""
+    if one.has_ended or other.has_ended:
+        return one if one.has_ended else other
+    seen = one.line is not None and other.line is not None
+    known = one.functions is not None and other.functions is not None
+    return Unseen(
+        False,
+        max(one.line or 0, other.line or 0) if seen else None,
+        (one.functions or frozenset()) | (other.functions or frozenset()) if known else None,
+    )
+
+
 def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
-    """Tell whether all lines that ran of a file are known.
+    """Tell whether all lines outside of functions that ran of a file are known.
 
     Args:
         unseen: of its module.

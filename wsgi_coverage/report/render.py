@@ -86,10 +86,11 @@ def _inexact(
         if name not in entries:
             continue
         figures = entries[name].figures
-        missing = {each.start: each.counts[2] for each in regions_of(figures, functions.KIND)}
+        regions = regions_of(figures, functions.KIND)
+        missing = {each.start: each.counts[2] for each in regions if each.name}
         found = imported.unseen_functions(unseen, missing)
         if not imported.is_exact(unseen, figures.first_missing) or any(
-            missing[line] for line in found or ()
+            missing[line] for line in (missing if found is None else found)
         ):
             why[name], which[name] = imported.reason(unseen), found
     return why, which

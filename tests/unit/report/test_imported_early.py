@@ -40,7 +40,7 @@ NOT_SEEN = Unseen(False, None)
 
 
 def begun(line: int) -> Unseen:
-    return Unseen(False, line)
+    return Unseen(False, line, frozenset())  # no function had run
 
 
 @pytest.fixture
@@ -148,8 +148,9 @@ def functions_of(tmp_path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("lines", "unseen", "is_exact"),
     [
-        ([1, 3, 6, 10, 14, 15], ENDED, True),  # another process saw its module run
-        ([1, 3, 6, 10, 14], ENDED, False),  # so it may have in another way than here
+        ([1, 3, 6, 7, 10, 11, 14, 15], ENDED, True),  # another process saw its module run
+        ([1, 3, 6, 10, 14, 15], ENDED, False),  # there, but not which functions ran here
+        ([1, 3, 6, 7, 10, 11, 14], ENDED, False),
         ([1, 3, 6, 10, 14], begun(14), True),
         ([1, 3, 6, 10, 14], begun(15), True),
         ([1, 3, 6, 10, 14], begun(16), False),
@@ -170,6 +171,19 @@ def test_its_figures_are_exact_if_nothing_is_missing_of_what_ran_before(
     assert report.summary["imported_early_files"] == (not is_exact)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (ENDED, begun(4), ENDED),
+        (Unseen(False, 4, frozenset({1})), Unseen(False, 7, frozenset({6})), (False, 7, {1, 6})),
+        (begun(4), Unseen(False, None, frozenset({1})), (False, None, {1})),
+        (begun(4), NOT_SEEN, NOT_SEEN),
+    ],
+)
+def test_of_a_file_that_is_two_modules_is_seen_what_was_seen_of_both(one, other, both):
+    assert imported.either(one, other) == imported.either(other, one) == both
+
+
 def test_each_reason_says_what_was_not_seen():
     assert "imported before measuring began" in imported.reason(ENDED)
     assert "while it was imported, at line 14" in imported.reason(begun(14))
@@ -179,7 +193,7 @@ def test_each_reason_says_what_was_not_seen():
 def test_figures_that_an_older_version_kept_are_worked_out_anew(
     build_report, data_file, shop, files, monkeypatch
 ):
-    data = data_file(".coverage.a", {"shop.py": [7]})
+    data = data_file(".coverage.a", {"shop.py": [7, 11]})
     monkeypatch.setattr("wsgi_coverage.analysis.analyst.FORM", b"older")
     monkeypatch.setattr("wsgi_coverage.analysis.figures._outside_of_functions", lambda *_: set())
     build_report(data, imported_early={shop: ENDED})

@@ -29,7 +29,7 @@ from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import imported_before, unexecuted
 from wsgi_coverage.collect.sources.imported_before import Before, Early
 from wsgi_coverage.compat import configuration, measurement
-from wsgi_coverage.data.imported import Unseen
+from wsgi_coverage.data.imported import Unseen, either
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import NotOursError
@@ -159,14 +159,15 @@ class Engine(ABC):
 
     def imported_early(self) -> dict[str, Unseen]:
         """Files that had begun to run when measuring began, by their names in data files."""
-        return {
-            name: Unseen(
+        found: dict[str, Unseen] = {}
+        for _, name, begun in self._early():
+            unseen = Unseen(
                 begun is None,
                 begun.line if begun and self.sees_running else None,
                 begun.functions if begun else None,
             )
-            for _, name, begun in self._early()
-        }
+            found[name] = either(found[name], unseen) if name in found else unseen
+        return found
 
     def _early(self) -> Iterable[Early]:
         return imported_before.early(self._cov, self.at_start).values()
