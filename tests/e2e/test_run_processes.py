@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 JOBS = "\n".join(
     ["def work(number, ready, stop):", "    globals()[f'job{number}'](ready)", "    stop.wait(60)"]
@@ -92,8 +94,11 @@ def test_no_line_is_lost_of_processes_that_their_pool_terminates(project, method
     assert project.saved("script.py") == set(range(2, 5)) | set(range(6, 15))
 
 
-def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, tmp_path):
-    project.coveragerc("source = .")
+@pytest.mark.parametrize(
+    "options", [(), ("relative_files = true",), ("relative_files = true", "branch = true")]
+)
+def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, tmp_path, options):
+    project.coveragerc("source = .", *options)
     project.write(
         "tool.py", "import sys\nif sys.argv[1] == 'one':\n    print(1)\nelse:\n    print(2)\n"
     )
@@ -112,6 +117,13 @@ def test_python_processes_that_a_program_starts_elsewhere_are_measured(project, 
 
     assert side.popen.wait(30) == 0
     assert project.saved("tool.py") == {1, 2, 3, 5}
+    names = set()
+    for path in project.data_files():
+        with closing(CoverageData(basename=str(path))) as data:
+            data.read()
+            names |= data.measured_files()
+    folder = "" if "relative_files = true" in options else f"{project.folder}/"
+    assert names == {f"{folder}script.py", f"{folder}tool.py"}
     assert list(elsewhere.iterdir()) == []
 
 

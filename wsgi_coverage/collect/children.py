@@ -47,8 +47,8 @@ def begin(
 ) -> Worker:
     """Announce that this process, and Python processes that inherit its environment, are measured.
 
-    Their coverage.py gets this one's configuration as it is now, with absolute paths: a child may
-    have another working directory.
+    Their coverage.py gets this one's configuration as it is now, with absolute paths, and relative
+    names are about the same folder: a child may have another working directory.
 
     Args:
         env: this process's environment.
@@ -98,6 +98,7 @@ def announce_only(
         CoverageChangedError: they cannot be measured, or reported on, with this coverage.py.
     """
     core.check_python()
+    start_folder.note()
     cov = own_coverage.make(own_coverage.LoggedCoverage, config_file, branch=branch)
     for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
@@ -117,12 +118,18 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
         SettingsError: the configuration cannot be used.
         CoverageChangedError: they cannot be found with this coverage.py.
     """
-    start_folder.note()
     return [(name, plugin) for _, name, plugin in find(cov, executed)]
 
 
 def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:
-    _tell(env, pid=os.getpid(), at=processes.noted_now(), config=config, interval=interval)
+    _tell(
+        env,
+        pid=os.getpid(),
+        at=processes.noted_now(),
+        folder=start_folder.folder(),
+        config=config,
+        interval=interval,
+    )
 
 
 def announce_port(env: MutableMapping[str, str], port: JsonObject) -> None:
@@ -169,6 +176,7 @@ def start() -> Worker | None:
         return None
     try:
         own_coverage.inherited = told["config"]
+        own_coverage.inherited_folder = told["folder"]
         with _quiet():
             worker = forks.start()
         worker.configure(told["interval"], provisional=True)
@@ -202,6 +210,7 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
         return {
             "pid": int(told["pid"]),
             "at": float(told["at"]),
+            "folder": None if told["folder"] is None else str(told["folder"]),
             "config": str(told["config"]),
             "interval": float(told["interval"]),
             "port": None if told.get("port") is None else dict(told["port"]),

@@ -41,7 +41,7 @@ def start(
         OSError: there is no room for a memory.
     """
     current = Coverage.current()
-    start_folder.note(files.names_from() if current is not None else None)
+    start_folder.note(own_coverage.inherited_folder if current is None else files.names_from())
     if current is None:
         cov = own_coverage.make(own_coverage.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)

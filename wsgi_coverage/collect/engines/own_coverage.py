@@ -34,6 +34,9 @@ QUIET = ["no-data-collected", "module-not-imported"]
 # The configuration of the Coverage of the process that started this one; it holds here too.
 inherited: str | None = None
 
+# The folder that relative names are about there, and here too; None: the working directory.
+inherited_folder: str | None = None
+
 # Whether the processes that this one starts are measured by wsgi_coverage.collect.children.
 with_children = False
 
