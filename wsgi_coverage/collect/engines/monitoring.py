@@ -485,7 +485,9 @@ def _suspended_codes() -> Iterator[CodeType]:
     """The code of every frame of every greenlet that is suspended."""
     kind: Any = sys.modules["greenlet"].greenlet
     for each in gc.get_objects():
-        if isinstance(each, kind):
+        # By its type: isinstance asks for __class__, which has a lazy object of the application
+        # make what it stands for.
+        if issubclass(type(each), kind):
             frame = each.gr_frame
             while frame is not None:
                 yield frame.f_code

@@ -1045,6 +1045,30 @@ tell(seen=seen)
     assert told["seen"] == [[[], [3, 4, 8, 9, 10, 11]]] * 5
 
 
+def test_looking_for_greenlets_touches_no_lazy_object_of_the_application(measure: Measure) -> None:
+    pytest.importorskip("greenlet")
+
+    told = measure(
+        SUSPENDED
+        + """
+touched = []
+
+class Lazy:
+    @property
+    def __class__(self):
+        touched.append("made")
+        raise RuntimeError("there is nothing to stand for yet")
+
+lazy = Lazy()
+begin_epoch(1)
+greenlets[1].switch()
+tell(touched=touched, lines=lines("app"))
+"""
+    )
+
+    assert told == {"touched": [], "lines": [3, 4, 8, 9, 10, 11]}
+
+
 def test_seeing_suspended_greenlets_again_loses_no_line_of_other_threads(measure: Measure) -> None:
     """Other threads run, once in each epoch and meanwhile, the code that is suspended."""
     pytest.importorskip("greenlet")
