@@ -110,7 +110,7 @@ class Worker:
 
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
-        self.engine.at_start = there
+        self.engine.at_start = there.without_lazy()
         self._config: str | None = None  # of coverage.py, for another process
         try:  # now, because the application may change its working directory
             self._config = own_coverage.for_children(self.engine.coverage)

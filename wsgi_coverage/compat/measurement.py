@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType, SimpleNamespace
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from coverage import Coverage, CoverageData
@@ -162,16 +162,20 @@ def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] 
     return source, cov._file_mapper(source)
 
 
-def measured_as(cov: Coverage, module: ModuleType) -> tuple[str, str] | None:
+def measured_as(cov: Coverage, module: dict[str, Any]) -> tuple[str, str] | None:
     """Where the source of a module is read, and its name in data files; None: it is not measured.
 
     By coverage.py's own rules.
+
+    Args:
+        cov: by whose rules.
+        module: its globals.
     """
-    filename = getattr(module, "__file__", None)
+    filename = module.get("__file__")
     if filename is None or str(filename).endswith(tuple(EXTENSION_SUFFIXES)):
         return None
     # Stands in for a frame of the module, whose globals are all that the rules look at.
-    return classify(cov, str(filename), cast("FrameType", SimpleNamespace(f_globals=vars(module))))
+    return classify(cov, str(filename), cast("FrameType", SimpleNamespace(f_globals=module)))
 
 
 def core_name(cov: Coverage) -> str:

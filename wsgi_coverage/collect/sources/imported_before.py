@@ -8,13 +8,14 @@ from __future__ import annotations
 import ast
 import dis
 import functools
+import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
 from coverage import Coverage
@@ -24,6 +25,8 @@ from wsgi_coverage.compat import measurement
 OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
 PYTHON: tuple[int, ...] = sys.version_info[:2]
 CACHE = 0  # the number of what follows an instruction that changes when it has run
+GLOBALS: Any = vars(ModuleType)["__dict__"]
+LAZY: Any = getattr(importlib.util, "_LazyModule", None)  # what LazyLoader makes of a module
 COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Match)
 
 
@@ -41,6 +44,11 @@ class Before:
 
     modules: frozenset[str] = frozenset()
     begun: frozenset[tuple[str, BegunImport]] = frozenset()
+
+    def without_lazy(self) -> Before:
+        """The same without modules that importlib loads when they are touched, and nobody did."""
+        loaded = (each for each in self.modules if type(sys.modules.get(each)) is not LAZY)
+        return replace(self, modules=frozenset(loaded))
 
 
 class Early(NamedTuple):
@@ -63,18 +71,29 @@ def modules_now() -> Before:
     unbegun = None if hasattr(program, "__file__") else program  # while Python starts
     # More than one name may lead to a module: __main__ is __mp_main__ too.
     modules = [
-        (name, _names_of(module))
+        (name, id(globals_of(module)))
         for name, module in list(sys.modules.items())
         if module is not unbegun
     ]
     return Before(
-        frozenset(name for name, names in modules if id(names) not in running),
-        frozenset((name, running[id(names)]) for name, names in modules if id(names) in running),
+        frozenset(name for name, names in modules if names not in running),
+        frozenset((name, running[names]) for name, names in modules if names in running),
     )
 
 
-def _names_of(module: object) -> object:
-    return getattr(module, "__dict__", None)
+def globals_of(module: object) -> dict[str, Any]:
+    """A module's names, looked up so that one that loads itself when it is touched does not.
+
+    An application may put any object in the place of one; empty where that has no names.
+    """
+    if issubclass(type(module), ModuleType):
+        names: dict[str, Any] = GLOBALS.__get__(module)
+        return names
+    try:
+        found = object.__getattribute__(module, "__dict__")
+    except Exception:  # noqa: BLE001  it is the application's
+        return {}
+    return found if type(found) is dict else {}
 
 
 def _running() -> Iterator[tuple[int, BegunImport]]:
@@ -136,7 +155,7 @@ def early(cov: Coverage, before: Before) -> Mapping[str, Early]:
         module = sys.modules.get(name)
         if name.partition(".")[0] in OURS or module is None or id(module) in found:
             continue
-        measured = measurement.measured_as(cov, module)
+        measured = measurement.measured_as(cov, globals_of(module))
         if measured is not None and os.path.isfile(measured[0]):  # noqa: PTH113  thousands of them
             found[id(module)] = name, Early(*measured, begun.get(name))
     return dict(found.values())

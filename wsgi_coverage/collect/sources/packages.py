@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from typing import Any
 
+from wsgi_coverage.collect.sources.imported_before import globals_of
+
 INIT = "__init__.py"
 
 
@@ -30,8 +32,8 @@ def not_imported(names: Iterable[str], executed: Iterable[str]) -> Iterator[str]
             yield os.path.dirname(file) if file.endswith(INIT) else file  # noqa: PTH120
 
 
-def _has_file(module: Any) -> bool:
-    return getattr(module, "__file__", None) is not None
+def _has_file(module: object) -> bool:
+    return globals_of(module).get("__file__") is not None
 
 
 def _found(name: str) -> str | None:

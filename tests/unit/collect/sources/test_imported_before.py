@@ -1,5 +1,6 @@
 """What of the application had run before measuring began."""
 
+import importlib.util
 import sys
 import threading
 import types
@@ -128,6 +129,47 @@ def test_a_module_that_runs_in_any_thread_has_begun(monkeypatch) -> None:
     assert begun[:2] in [(2, True), (3, True)]
     assert "loading" not in found.modules
     assert "loading" in modules_now().modules
+
+
+def test_a_module_that_loads_itself_when_it_is_touched_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heavy.py").write_text("raise ImportError('it was loaded')")
+    (tmp_path / "light.py").write_text("")
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+    for name in ("heavy", "light"):
+        spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+
+    there = modules_now()
+    assert sys.modules["light"].__name__ == "light"  # touches it
+
+    assert {"heavy", "light"} & there.without_lazy().modules == {"light"}
+    cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
+    own_coverage.prepare(cov)
+    named = {each.name for each in early(cov, there).values()}
+    assert named == {str(tmp_path / f"{name}.py") for name in ("heavy", "light")}  # from outside
+
+
+def test_what_stands_in_a_modules_place_is_asked_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Asked:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    monkeypatch.setitem(sys.modules, "asked", Asked())  # type: ignore[arg-type]
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+
+    assert "asked" in modules_now().modules
+    cov = coverage.Coverage(config_file=False)
+    own_coverage.prepare(cov)
+    assert early(cov, Before(frozenset({"asked"}))) == {}
 
 
 RUNS_SOME = """\
