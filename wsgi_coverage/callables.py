@@ -25,11 +25,13 @@ class _Call(NamedTuple):
         function: which one.
         given: positional arguments before those of the call.
         keywords: names of keyword arguments.
+        dispatched: whether another function may run, by the type of the first argument.
     """
 
     function: Any  # a FunctionType
     given: int
     keywords: frozenset[str]
+    dispatched: bool
 
 
 def is_async(called: object) -> bool:
@@ -51,7 +53,7 @@ def is_generator(called: object) -> bool:
 def takes(called: object, count: int) -> bool:
     """Tell whether a call can have so many positional arguments; True where that cannot be told."""
     call = _resolved(called)
-    if call is None:
+    if call is None or call.dispatched:
         return True
     code, given = call.function.__code__, call.given + count
     names = code.co_varnames[: code.co_argcount]
@@ -73,15 +75,16 @@ def first_parameter(called: object) -> str | None:
 
 def _resolved(called: Any) -> _Call | None:
     """What runs in the end when a method, a partial, a class or an object is called."""
-    given, keywords = 0, frozenset[str]()
+    given, keywords, dispatched = 0, frozenset[str](), False
     for _ in range(MOST_WRAPPERS):
         kind = type(called)
         if kind is FunctionType:
             inner = _wrapped_by_functools(called)
             if inner is None:
-                return _Call(called, given, keywords)
+                return _Call(called, given, keywords, dispatched)
+            dispatched |= "registry" in vars(called)
             called = inner
-        elif issubclass(kind, (functools.partial, functools.partialmethod)):
+        elif _is_partial(kind):
             given += sum(each is not PLACEHOLDER for each in called.args)
             keywords |= frozenset(called.keywords)
             called = called.func
@@ -98,6 +101,13 @@ def _resolved(called: Any) -> _Call | None:
         else:
             return None
     return None
+
+
+def _is_partial(kind: type) -> bool:
+    """Tell whether a call is one of what is in a partial; a subclass may do something else."""
+    if issubclass(kind, functools.partial):
+        return _found_in(kind, "__call__") is _found_in(functools.partial, "__call__")
+    return issubclass(kind, functools.partialmethod)
 
 
 def _called_of(kind: type, called: Any) -> tuple[Any, int]:

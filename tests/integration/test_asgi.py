@@ -256,6 +256,23 @@ def pretending(*args: Any) -> Iterable[bytes]:
     return plain(*args)
 
 
+@singledispatch
+def dispatched(any_other: object) -> Iterable[bytes]:
+    raise TypeError(any_other)
+
+
+@dispatched.register
+def of_environ(environ: dict, start_response: Any) -> Iterable[bytes]:  # type: ignore[type-arg]
+    return plain(environ, start_response)
+
+
+class OwnCall(partial[Any]):
+    """A partial whose call is not what it is made of."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:  # type: ignore[override]
+        return self.func()(environ, start_response)
+
+
 pretending.__signature__ = signature(function)  # type: ignore[attr-defined]
 
 
@@ -284,6 +301,8 @@ pretending.__signature__ = signature(function)  # type: ignore[attr-defined]
         partial(with_config, config=1),
         partial(with_key, key=1),
         singledispatch(plain),
+        dispatched,
+        OwnCall(lambda: plain),
         pretending,
         lambda scope, receive, *send: plain(scope, receive),
         Mock(side_effect=plain),
