@@ -67,6 +67,51 @@ def test_figures_and_names_are_as_where_measuring_began(
     assert lines_under(f"{folder}used.py", project.data_files()) == {1, 2, 5}
 
 
+STAYING = """\
+import used
+
+
+def app(environ, start_response):
+    used.work()
+    start_response('200 OK', [])
+    return [b'ok']
+"""
+
+
+@pytest.mark.parametrize("core", ["", "ctrace"])
+def test_where_it_was_removed_reports_are_made_and_nothing_is_lost(project, password, core: str):
+    """As that of an old release is, which serves its last requests."""
+    release = project.folder / "release"
+    release.mkdir()
+    project.write("app.py", STAYING)
+    project.write("used.py", USED)
+    env = {
+        **password,
+        "WSGI_COVERAGE_APP": "app:app",
+        "COVERAGE_FILE": str(project.folder / ".coverage"),
+        **({"COVERAGE_CORE": core} if core else {}),
+    }
+    server = project.gunicorn(
+        *("-w", "1", "--chdir", str(release), "--pythonpath", str(project.folder)),
+        "wsgi_coverage.wsgi:application",
+        env=env,
+    )
+    assert server.get("/").status == 200
+    release.rmdir()
+
+    assert server.refresh()["warnings"] == []
+    files = server.get("/debug/coverage/files").json()
+    names = [str(project.folder / name) for name in ("app.py", "used.py")]
+    assert {each["file"]: each["percent"] for each in files} == dict(
+        zip(names, [100.0, 75.0], strict=True)
+    )
+    for wanted in ("coverage", "json", "html"):
+        assert server.get(f"/debug/coverage/export?format={wanted}").status == 200
+    assert server.end() == 0
+
+    assert lines_under(names[1], project.data_files()) == {1, 2, 5}
+
+
 def shown_in(report: str) -> list[str]:
     """The files of a text report."""
     return [line.split()[0] for line in report.splitlines() if ".py" in line]

@@ -371,7 +371,8 @@ def is_storable(name: str) -> bool:
 @forksafe.no_fork()
 def _create(path: Path, *, branch: bool) -> None:
     """Write an empty data file of the coverage.py that is installed."""
-    data = CoverageData(no_disk=True)
+    # Named, because otherwise it asks for the working directory, which may have been removed.
+    data = CoverageData(basename=str(path), no_disk=True)
     try:
         if branch:
             data.add_arcs({})

@@ -248,10 +248,19 @@ def _has_next(listener: socket.socket, place: str, caller: int) -> bool:
 
 
 def _enter(folder: str | None) -> None:
-    """Work in the caller's folder, which may be another one by its name than for the last job."""
-    if folder is not None:
-        with contextlib.suppress(OSError):  # it was removed
+    """Work in the caller's folder, which may be another one by its name than for the last job.
+
+    Where it was removed, names are about it all the same; coverage.py wants a working directory.
+    """
+    try:
+        if folder is not None:
             os.chdir(folder)
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        from wsgi_coverage.system import workdir
+
+        os.chdir(os.sep)
+        workdir.note(folder)
 
 
 def _prepare_imports(header: dict[str, Any]) -> None:

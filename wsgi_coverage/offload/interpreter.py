@@ -9,6 +9,7 @@ Concurrency: functions without state.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -58,5 +59,9 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def search_path() -> list[str]:
     """Where this process finds modules, as absolute paths."""
-    places = [os.path.abspath(each) for each in sys.path if isinstance(each, str)]  # noqa: PTH100
-    return list(dict.fromkeys(places))
+    places: dict[str, None] = {}
+    for each in sys.path:
+        with contextlib.suppress(OSError):  # a relative one, and the working directory was removed
+            if isinstance(each, str):
+                places[os.path.abspath(each)] = None  # noqa: PTH100
+    return [*places]
