@@ -47,8 +47,8 @@ def data_file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def publish(store: Store, worker_id: str, data_file: Path, *, epoch: int) -> None:
-    with store.publishing(worker_id, epoch=epoch) as path:
+def publish(store: Store, suffix: str, data_file: Path, *, epoch: int) -> None:
+    with store.publishing(suffix, epoch=epoch) as path:
         shutil.copyfile(data_file, path)
 
 
@@ -75,7 +75,7 @@ def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Pa
     assert lines_in(store) == [{1, 2}]
 
 
-def test_publishing_again_replaces_what_the_same_worker_published(
+def test_publishing_again_replaces_what_the_same_memory_had(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
@@ -84,7 +84,7 @@ def test_publishing_again_replaces_what_the_same_worker_published(
     assert lines_in(store) == [{1, 2}]
 
 
-def test_workers_do_not_touch_each_others_data(
+def test_memories_do_not_touch_each_others_data(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
@@ -94,7 +94,7 @@ def test_workers_do_not_touch_each_others_data(
     assert sorted(map(sorted, lines_in(store))) == [[1], [2], [3]]
 
 
-def test_withdrawing_takes_one_workers_data_away(
+def test_withdrawing_takes_one_memorys_data_away(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
@@ -186,7 +186,7 @@ def test_a_new_epoch_hides_what_was_published_before(
     assert lines_in(store) == [{2}]
 
 
-def test_a_worker_that_missed_a_new_epoch_publishes_where_nobody_reads(
+def test_what_missed_a_new_epoch_is_published_where_nobody_reads(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     missed = store.epoch()
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
     assert lines_in(store) == [{1}]
 
 
-def test_folding_leaves_one_file_of_all_ended_workers_and_no_line_less(
+def test_folding_leaves_one_file_of_all_memories_that_are_gone_and_no_line_less(
     store: Store, data_file: Callable[..., Path]
 ) -> None:
     for number in range(1, 6):
@@ -375,7 +375,7 @@ def test_what_is_published_anew_while_it_is_folded_stays(
 def test_folding_leaves_alone_what_another_host_has_published(
     store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which of its workers live is not known here."""
+    """Which of its memories are gone is not known here."""
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "other")
         publish(store, "other.1.aa", data_file(1), epoch=0)

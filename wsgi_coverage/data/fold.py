@@ -1,4 +1,4 @@
-"""Fold data files of workers that have ended into their union, so that recycling leaves few files.
+"""Fold data files of memories that are gone into their union, so that recycling leaves few files.
 
 Concurrency: callers hold the build lock; the files that are read are published, so no process
 writes to them.

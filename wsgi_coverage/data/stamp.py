@@ -27,7 +27,7 @@ TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
 MAGIC = b"SQLite format 3\0"
 SEAL = slice(60, 64)  # where SQLite keeps user_version: four bytes for the application's own use
-NAME = 1_000  # characters of a worker or a host
+NAME = 1_000  # characters of a suffix or a host
 FILES = 40_000  # that one data file may name
 CHANGED = "changed"  # instead of a fingerprint, of a source that is not what was loaded
 
@@ -37,9 +37,9 @@ Fingerprints = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Which worker published a data file, on which host, and in which epoch."""
+    """Whose lines a data file holds, on which host they ran, and in which epoch."""
 
-    worker_id: str
+    worker_id: str  # the data file's suffix: a memory's id; files have it under this name
     host: str
     epoch: int  # of the store when the lines ran; an older one than the store's is reset away
 

@@ -90,11 +90,12 @@ class Store(Protocol):
         """
         ...
 
-    def publishing(self, worker_id: str, *, epoch: int) -> AbstractContextManager[Path]:
-        """A data file to be written, which replaces the one that was published under this id.
+    def publishing(self, suffix: str, *, epoch: int) -> AbstractContextManager[Path]:
+        """A data file to be written, which replaces the one that was published under this suffix.
 
         Args:
-            worker_id: of the memory whose lines it holds, and whether they are arcs.
+            suffix: of the data file's name: the id of the memory whose lines it holds, with
+                `.branches` behind it if they are arcs.
             epoch: when its lines ran.
 
         Returns:
@@ -129,8 +130,8 @@ class Store(Protocol):
         """
         ...
 
-    def withdraw(self, worker_id: str) -> None:
-        """Remove the data file of this id; nothing happens if there is none."""
+    def withdraw(self, suffix: str) -> None:
+        """Remove the data file with this suffix; nothing happens if there is none."""
         ...
 
     def erase(self) -> None:

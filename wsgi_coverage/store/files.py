@@ -172,7 +172,7 @@ class FilesStore:
             temporary.write_text(json.dumps(standing), encoding="utf-8")
 
     @contextlib.contextmanager
-    def publishing(self, worker_id: str, *, epoch: int) -> Iterator[Path]:
+    def publishing(self, suffix: str, *, epoch: int) -> Iterator[Path]:
         """A data file in the folder to be written, then stamped and sealed, and renamed into place.
 
         Raises:
@@ -180,9 +180,9 @@ class FilesStore:
                 before is still there.
         """
         host = socket.gethostname()
-        with self._replacing(self._path(worker_id)) as temporary:
+        with self._replacing(self._path(suffix)) as temporary:
             yield temporary
-            stamp.put(temporary, Stamp(worker_id=worker_id, host=host, epoch=epoch))
+            stamp.put(temporary, Stamp(worker_id=suffix, host=host, epoch=epoch))
 
     @contextlib.contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
@@ -211,7 +211,7 @@ class FilesStore:
         return found is None or (found.epoch >= oldest and (before is None or found.epoch < before))
 
     def fold(self, *, live: Collection[str], union: WriteUnion) -> None:
-        """Replace data files of this host, of workers that have ended, by their union.
+        """Replace data files of this host, of memories that are gone, by their union.
 
         Args:
             live: ids of memories whose data files stay.
@@ -225,7 +225,7 @@ class FilesStore:
         if now.oldest != now.epoch:
             return  # a collection goes on: older epochs are to be told apart
         compatible = CompatibleGroups()
-        for path in self.published_by_workers():
+        for path in self._of_memories():
             with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:
                 found = stamp.stamp_in(connection)
                 if found is None or found.host != host or found.worker_id in live:
@@ -247,16 +247,16 @@ class FilesStore:
                     if file_state(path) == known[path]:  # else it was published anew meanwhile
                         path.unlink(missing_ok=True)
 
-    def published_by_workers(self) -> list[Path]:
-        """The data files but for the configured one."""
+    def _of_memories(self) -> list[Path]:
+        """The data files but for the configured one, in the order of their names."""
         return sorted(path for path in self._all() if path != self._data_file)
 
-    def withdraw(self, worker_id: str) -> None:
-        """Remove the data file of one worker."""
-        self._path(worker_id).unlink(missing_ok=True)
+    def withdraw(self, suffix: str) -> None:
+        """Remove the data file with this suffix; nothing happens if there is none."""
+        self._path(suffix).unlink(missing_ok=True)
 
     def erase(self) -> None:
-        """Remove the configured data file and all that workers have published beside it.
+        """Remove the configured data file and those that were published beside it.
 
         Raises:
             OSError: one cannot be removed.
@@ -281,8 +281,8 @@ class FilesStore:
         """The folder of the data files, as a path."""
         return str(self._folder)
 
-    def _path(self, worker_id: str) -> Path:
-        return self._folder / f"{self._data_file.name}.{worker_id}"
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self._data_file.name}.{suffix}"
 
     def _all(self) -> Iterator[Path]:
         """The configured data file, and those whose names it begins, as coverage.py finds them."""
