@@ -81,7 +81,7 @@ def server(project, routes, password):
     return server
 
 
-class Fleet:
+class Deployment:
     """Instances of one application, and a checkout of it; a server runs once it is asked for."""
 
     def __init__(self, checkout, instances, password):
@@ -101,7 +101,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(project, password, tmp_path):
+def deployment(project, password, tmp_path):
     """Three instances of one application, each in a folder of its own, and a checkout of it."""
     checkout = tmp_path / "checkout"
     for name, text in SHOP.items():
@@ -122,7 +122,7 @@ def fleet(project, password, tmp_path):
     with contextlib.ExitStack() as stack:
         for each in instances:
             stack.callback(each.close)
-        yield Fleet(checkout, instances, password)
+        yield Deployment(checkout, instances, password)
 
 
 def start(instance, password):
@@ -338,15 +338,17 @@ def test_a_worker_that_dies_while_it_answers_does_not_have_a_change_sent_again(p
 # Together
 
 
-def test_three_instances_in_folders_of_their_own_are_one_report_on_the_checkout(fleet, command):
-    for letter, server in zip(LETTERS, fleet.servers, strict=False):
+def test_three_instances_in_folders_of_their_own_are_one_report_on_the_checkout(
+    deployment, command
+):
+    for letter, server in zip(LETTERS, deployment.servers, strict=False):
         server.get(f"/{letter}")
-    urls = [server.url for server in fleet.servers]
+    urls = [server.url for server in deployment.servers]
 
-    done = command("collect", *urls, "--format", "text", cwd=fleet.checkout)
+    done = command("collect", *urls, "--format", "text", cwd=deployment.checkout)
 
     assert done.returncode == 0, done.stderr
-    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    lines = lines_in(deployment.checkout / ".coverage", deployment.checkout)
     assert lines == {
         "src/shop/__init__.py": {1},
         "src/shop/cart.py": DEFS | {BODIES[letter] for letter in "abc"},
@@ -355,7 +357,7 @@ def test_three_instances_in_folders_of_their_own_are_one_report_on_the_checkout(
     assert done.stderr == b"wsgi-coverage: 3 files in .coverage, of 3 instances\n"
     [row] = [line for line in done.stdout.decode().splitlines() if "cart.py" in line]
     assert row.split() == ["src/shop/cart.py", "8", "1", "88%", str(BODIES["d"])]
-    assert sorted(each.name for each in fleet.checkout.iterdir()) == [
+    assert sorted(each.name for each in deployment.checkout.iterdir()) == [
         ".coverage",
         ".coveragerc",
         "other",
@@ -363,54 +365,54 @@ def test_three_instances_in_folders_of_their_own_are_one_report_on_the_checkout(
     ]
 
 
-def test_an_instance_that_fails_does_not_keep_the_others_out(fleet, command):
-    for letter, server in zip(LETTERS, fleet.servers, strict=False):
+def test_an_instance_that_fails_does_not_keep_the_others_out(deployment, command):
+    for letter, server in zip(LETTERS, deployment.servers, strict=False):
         server.get(f"/{letter}")
-    fleet.servers[1].end()
-    urls = [server.url for server in fleet.servers]
+    deployment.servers[1].end()
+    urls = [server.url for server in deployment.servers]
 
-    done = command("collect", *urls, "--retries", "0", cwd=fleet.checkout)
+    done = command("collect", *urls, "--retries", "0", cwd=deployment.checkout)
 
     assert done.returncode == 3
     assert f"{urls[1]}{DASHBOARD}/health cannot be reached".encode() in done.stderr
-    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    lines = lines_in(deployment.checkout / ".coverage", deployment.checkout)
     assert lines["src/shop/cart.py"] == DEFS | {BODIES["a"], BODIES["c"]}
 
 
-def test_more_is_appended_under_a_label(fleet, command):
-    one, two, _ = fleet.servers
+def test_more_is_appended_under_a_label(deployment, command):
+    one, two, _ = deployment.servers
     one.get("/a")
-    command("collect", one.url, "--label", "first", cwd=fleet.checkout)
+    command("collect", one.url, "--label", "first", cwd=deployment.checkout)
     two.get("/b")
 
-    done = command("collect", two.url, "--label", "second", "--append", cwd=fleet.checkout)
+    done = command("collect", two.url, "--label", "second", "--append", cwd=deployment.checkout)
 
     assert done.returncode == 0, done.stderr
-    data = CoverageData(basename=str(fleet.checkout / ".coverage"))
+    data = CoverageData(basename=str(deployment.checkout / ".coverage"))
     data.read()
-    by_line = data.contexts_by_lineno(str(fleet.checkout / "src/shop/cart.py"))
+    by_line = data.contexts_by_lineno(str(deployment.checkout / "src/shop/cart.py"))
     data.close(force=True)
     assert by_line[BODIES["a"]] == ["first|runtime"]
     assert by_line[BODIES["b"]] == ["second|runtime"]
     assert set(by_line[1]) == {"first|load", "second|load"}
 
 
-def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(fleet, command):
-    one, two, _ = fleet.servers
+def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(deployment, command):
+    one, two, _ = deployment.servers
     urls = [one.url, two.url]
     one.get("/a")
     two.get("/b")
 
-    first = command("collect", *urls, "--reset", "--label", "first", cwd=fleet.checkout)
+    first = command("collect", *urls, "--reset", "--label", "first", cwd=deployment.checkout)
     assert first.returncode == 0, first.stderr
     one.get("/c")
     more = ("--reset", "--append", "--label", "second")
-    second = command("collect", *urls, *more, cwd=fleet.checkout)
+    second = command("collect", *urls, *more, cwd=deployment.checkout)
 
     assert second.returncode == 0, second.stderr
-    data = CoverageData(basename=str(fleet.checkout / ".coverage"))
+    data = CoverageData(basename=str(deployment.checkout / ".coverage"))
     data.read()
-    by_line = data.contexts_by_lineno(str(fleet.checkout / "src/shop/cart.py"))
+    by_line = data.contexts_by_lineno(str(deployment.checkout / "src/shop/cart.py"))
     data.close(force=True)
     bodies = {letter: by_line.get(BODIES[letter]) for letter in LETTERS}
     assert bodies == {
@@ -426,28 +428,28 @@ def test_what_is_collected_with_a_reset_is_forgotten_there_and_nothing_is_lost(f
         assert server.exported()["cart.py"] == DEFS
 
 
-def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(fleet, command):
-    pipe = fleet.checkout / "pipe"
+def test_what_is_collected_into_a_pipe_is_written_into_it_and_reported_on(deployment, command):
+    pipe = deployment.checkout / "pipe"
     os.mkfifo(pipe)
-    fleet.server.get("/a")
-    url = fleet.server.url
+    deployment.server.get("/a")
+    url = deployment.server.url
 
     received = []
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
 
-    done = command("collect", url, "-o", "pipe", "--format", "text", cwd=fleet.checkout)
+    done = command("collect", url, "-o", "pipe", "--format", "text", cwd=deployment.checkout)
 
     assert done.returncode == 0, done.stderr
     assert b"cart.py" in done.stdout
     reader.join(TIMEOUT)
     assert received[0].startswith(b"SQLite format 3")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-    assert [each for each in os.listdir(fleet.checkout) if each.startswith(".wsgi")] == []
+    assert [each for each in os.listdir(deployment.checkout) if each.startswith(".wsgi")] == []
 
 
-def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet, command):
-    server = fleet.server
+def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(deployment, command):
+    server = deployment.server
     ended = threading.Event()
     answered = []
 
@@ -461,21 +463,21 @@ def test_while_requests_run_every_line_is_in_one_collection_or_in_the_next(fleet
         for letter in "abc":
             server.get(f"/{letter}")
             more = ("--reset", "--append")
-            done = command("collect", server.url, *more, cwd=fleet.checkout)
+            done = command("collect", server.url, *more, cwd=deployment.checkout)
             assert done.returncode == 0, done.stderr
     finally:
         ended.set()
         busy.join()
 
-    lines = lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    lines = lines_in(deployment.checkout / ".coverage", deployment.checkout)
     assert lines["src/shop/cart.py"] == DEFS | set(BODIES.values())
     assert set(answered) == {200}
 
 
 def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
-    fleet, command, mounts, tmp_path
+    deployment, command, mounts, tmp_path
 ):
-    server = fleet.server
+    server = deployment.server
     server.get("/a")
     small = tmp_path / "small"
     small.mkdir()
@@ -489,41 +491,45 @@ def test_with_a_full_disk_here_what_was_reset_stays_there_as_a_snapshot(
     assert said in error_of(failed)
     done = command("export", server.url, "--snapshot", taken["id"], "-o", tmp_path / "kept")
     assert done.returncode == 0, done.stderr
-    kept = lines_in(tmp_path / "kept", fleet.instances[0].folder)
+    kept = lines_in(tmp_path / "kept", deployment.instances[0].folder)
     assert kept["shop/cart.py"] == DEFS | {BODIES["a"]}
 
 
 @pytest.mark.parametrize("wanted", ["json", "xml", "lcov", "html"])
-def test_any_format_is_about_the_checkouts_files(fleet, command, wanted):
-    server = fleet.server
+def test_any_format_is_about_the_checkouts_files(deployment, command, wanted):
+    server = deployment.server
     server.get("/a")
 
-    done = command("collect", server.url, "--format", wanted, "--to", "report", cwd=fleet.checkout)
+    done = command(
+        "collect", server.url, "--format", wanted, "--to", "report", cwd=deployment.checkout
+    )
 
     assert done.returncode == 0, done.stderr
-    report = fleet.checkout / "report"
+    report = deployment.checkout / "report"
     text = (report / "index.html" if wanted == "html" else report).read_text()
     if wanted == "html":  # a slash has markup of its own
         text = re.sub("<[^>]*>", "", text)
     assert "src/shop/cart.py" in text
 
 
-def test_a_source_of_another_version_is_left_out_by_name(fleet, command):
-    fleet.server.get("/a")
-    (fleet.checkout / "src/shop/cart.py").write_text("# new\n" + CART)
+def test_a_source_of_another_version_is_left_out_by_name(deployment, command):
+    deployment.server.get("/a")
+    (deployment.checkout / "src/shop/cart.py").write_text("# new\n" + CART)
 
-    done = command("collect", fleet.server.url, cwd=fleet.checkout)
+    done = command("collect", deployment.server.url, cwd=deployment.checkout)
 
     assert done.returncode == 0
     assert b"measured another version of" in done.stderr
-    assert "src/shop/cart.py" not in lines_in(fleet.checkout / ".coverage", fleet.checkout)
+    assert "src/shop/cart.py" not in lines_in(
+        deployment.checkout / ".coverage", deployment.checkout
+    )
 
 
 # Only what has changed
 
 
 @pytest.fixture
-def git(fleet, monkeypatch):
+def git(deployment, monkeypatch):
     """Git in the checkout, whose `main` lacks the last function of the cart."""
     if shutil.which("git") is None:
         pytest.skip("no git")
@@ -535,9 +541,9 @@ def git(fleet, monkeypatch):
     }
 
     def run(*arguments):
-        subprocess.run(["git", *arguments], cwd=fleet.checkout, env=env, check=True)
+        subprocess.run(["git", *arguments], cwd=deployment.checkout, env=env, check=True)
 
-    cart = fleet.checkout / "src/shop/cart.py"
+    cart = deployment.checkout / "src/shop/cart.py"
     run("init", "-q", "-b", "main")
     cart.write_text(CART.partition("def c")[0])
     run("add", ".")
@@ -546,17 +552,17 @@ def git(fleet, monkeypatch):
     return run
 
 
-def gate(command, fleet, *more):
-    urls = [server.url for server in fleet.servers]
-    done = command("gate", *urls, "--base", "main", "--json", *more, cwd=fleet.checkout)
+def gate(command, deployment, *more):
+    urls = [server.url for server in deployment.servers]
+    done = command("gate", *urls, "--base", "main", "--json", *more, cwd=deployment.checkout)
     return done, json.loads(done.stdout) if done.stdout else None
 
 
-def test_the_lines_that_changed_are_judged_by_what_all_instances_executed(fleet, command, git):
-    fleet.server.get("/a")
-    fleet.servers[1].get("/c")
+def test_the_lines_that_changed_are_judged_by_what_all_instances_executed(deployment, command, git):
+    deployment.server.get("/a")
+    deployment.servers[1].get("/c")
 
-    done, verdict = gate(command, fleet, "--fail-under", "75")
+    done, verdict = gate(command, deployment, "--fail-under", "75")
 
     assert done.returncode == 0, done.stderr
     assert verdict == {
@@ -575,23 +581,23 @@ def test_the_lines_that_changed_are_judged_by_what_all_instances_executed(fleet,
             }
         ],
     }
-    assert not (fleet.checkout / ".coverage").exists()
+    assert not (deployment.checkout / ".coverage").exists()
 
 
-def test_below_the_threshold_is_exit_code_5(fleet, command, git):
-    fleet.servers[1].get("/c")
+def test_below_the_threshold_is_exit_code_5(deployment, command, git):
+    deployment.servers[1].get("/c")
 
-    done, verdict = gate(command, fleet, "--fail-under", "75.1")
+    done, verdict = gate(command, deployment, "--fail-under", "75.1")
 
     assert (done.returncode, verdict["passed"]) == (5, False)
 
 
-def test_a_changed_source_of_another_version_is_unknown_and_exit_code_6(fleet, command, git):
-    fleet.servers[1].get("/c")
-    cart = fleet.checkout / "src/shop/cart.py"
+def test_a_changed_source_of_another_version_is_unknown_and_exit_code_6(deployment, command, git):
+    deployment.servers[1].get("/c")
+    cart = deployment.checkout / "src/shop/cart.py"
     cart.write_text(CART + "e = 1\n")
 
-    done, verdict = gate(command, fleet, "--fail-under", "100")
+    done, verdict = gate(command, deployment, "--fail-under", "100")
 
     assert done.returncode == 6
     assert verdict["percent"] is None
@@ -600,29 +606,29 @@ def test_a_changed_source_of_another_version_is_unknown_and_exit_code_6(fleet, c
     assert "measured another version of it" in file["reason"]
 
 
-def test_a_source_that_was_edited_under_the_server_is_unknown(fleet, command, git):
-    for server, instance in zip(fleet.servers, fleet.instances, strict=True):
+def test_a_source_that_was_edited_under_the_server_is_unknown(deployment, command, git):
+    for server, instance in zip(deployment.servers, deployment.instances, strict=True):
         server.get("/c")
         (instance.folder / "shop/cart.py").write_text(CART + "e = 1\n")
-    (fleet.checkout / "src/shop/cart.py").write_text(CART + "e = 1\n")
+    (deployment.checkout / "src/shop/cart.py").write_text(CART + "e = 1\n")
 
-    done, verdict = gate(command, fleet)
+    done, verdict = gate(command, deployment)
 
     assert done.returncode == 6
     assert [each["state"] for each in verdict["files"]] == ["unknown"]
 
 
-def test_where_nothing_changed_the_gate_is_open(fleet, command, git):
-    fleet.server.get("/a")
+def test_where_nothing_changed_the_gate_is_open(deployment, command, git):
+    deployment.server.get("/a")
     git("commit", "-qam", "two")
 
-    done, verdict = gate(command, fleet)
+    done, verdict = gate(command, deployment)
 
     assert (done.returncode, verdict["percent"], verdict["files"]) == (0, None, [])
 
 
-def test_a_base_that_git_does_not_know_is_one_line(fleet, command, git):
-    done = command("gate", fleet.server.url, "--base", "nowhere", cwd=fleet.checkout)
+def test_a_base_that_git_does_not_know_is_one_line(deployment, command, git):
+    done = command("gate", deployment.server.url, "--base", "nowhere", cwd=deployment.checkout)
 
     assert done.returncode == 1
     assert "Git knows no revision 'nowhere'" in error_of(done)
