@@ -32,14 +32,14 @@ from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.test_run import Outcome, conclude
-from wsgi_coverage.store.channel import HAS_SOCKETS, call_all
+from wsgi_coverage.store.channel import FLUSH, HAS_SOCKETS, call_all
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 
 NOT_ENOUGH, NO_SERVER = 2, 3
 TIMEOUT = 60.0  # seconds
 TIMEOUTS = (0.1, 86_400.0)  # seconds, from and to
-PUBLISH_WAIT = 10.0  # seconds for all processes of the server to publish
+FLUSH_WAIT = 10.0  # seconds for all processes of the server to flush
 COMMAND_TIMEOUT = 5.0  # seconds for the command to end after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_INHERITED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
@@ -195,7 +195,7 @@ def _serve_and_test(
             code = _run(command, stop)
             server.check_that_it_is_well()
         if not stop():
-            _publish(private_folder(folder / ".coverage"))
+            _flush(private_folder(folder / ".coverage"))
     except ServerError as error:
         is_well = False
         _say(f"{error}; {server.last_lines()}")
@@ -234,9 +234,9 @@ def _run(command: Sequence[str], stop: _NotedSignal) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _publish(private: Path) -> None:
-    """Have all processes of the server publish: how it ends does not matter after that."""
-    answers = call_all(private, "publish", wait=PUBLISH_WAIT) if HAS_SOCKETS else []
+def _flush(private: Path) -> None:
+    """Have all processes of the server flush: how it ends does not matter after that."""
+    answers = call_all(private, FLUSH, wait=FLUSH_WAIT) if HAS_SOCKETS else []
     for each in answers:
         if not each["answered"] or not each["fresh"]:
             why = each.get("error") or "no answer in time"

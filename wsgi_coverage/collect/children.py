@@ -68,7 +68,7 @@ def begin(
         log.warning("processes that this one starts are not measured: %s", error)
     else:
         _announce(env, config, worker.autosave_interval)
-    _publish_before_exec()
+    _save_before_exec()
     return worker
 
 
@@ -180,7 +180,7 @@ def start() -> Worker | None:
         with _quiet():
             worker = forks.start()
         worker.configure(told["interval"], provisional=True)
-        _publish_before_exec()
+        _save_before_exec()
     except UnsupportedPythonError as error:
         log.warning("this process is not measured: %s", error)
         return None
@@ -222,23 +222,23 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
         return None
 
 
-def _publish_before_exec() -> None:
+def _save_before_exec() -> None:
     """Before an exec, which runs no exit handlers: flush, and write the data file."""
     global _exec_is_ours
     if _exec_is_ours:
         return
     _exec_is_ours = True
     for name in ("execv", "execve"):  # all others of the family end in one of them
-        setattr(os, name, _publishing_before(getattr(os, name)))
+        setattr(os, name, _saving_before(getattr(os, name)))
 
 
-def _publishing_before(replace: Any) -> Any:
+def _saving_before(replace: Any) -> Any:
     @functools.wraps(replace)
     def execute(*arguments: Any, **keywords: Any) -> Any:
         worker = forks.current()
         if worker is not None:
             with contextlib.suppress(Exception):
-                worker.publish_before_exec()
+                worker.save_before_exec()
         return replace(*arguments, **keywords)
 
     return execute

@@ -74,7 +74,7 @@ def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
 
     Args:
         worker: this process's.
-        verb: publish, reset, collect, pause, resume or status.
+        verb: FLUSH, reset, collect, pause, resume or status.
         wait: seconds to wait for answers, at most.
 
     Raises:

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 from wsgi_coverage import clock
 from wsgi_coverage.model import MONITORING, WorkerState
 from wsgi_coverage.store import processes
+from wsgi_coverage.store.channel import FLUSH
 from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import ProcessEntry
 
-READS = frozenset({"publish", "status"})  # verbs that the memory answers for
+READS = frozenset({FLUSH, "status"})  # verbs that the memory answers for
 DEAF = "it serves no requests and has no listening thread, so it was not told and goes on as before"
 HOLDS = (
     "it has no listening thread, so the lines that it has not flushed come with its next request"

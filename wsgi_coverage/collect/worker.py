@@ -41,7 +41,7 @@ from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.offload import child
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import Store
-from wsgi_coverage.store.channel import call_all, tell
+from wsgi_coverage.store.channel import FLUSH, call_all, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
@@ -123,11 +123,13 @@ class Worker:
             folder=self._private_folder,
             answer=self._answer,
             autosave=lambda: self._attempt("autosave", self._look),
-            flush=self._flush if self.engine.holds and self.engine.measuring.lossless else None,
+            flush=self._try_to_flush
+            if self.engine.holds and self.engine.measuring.lossless
+            else None,
             note=self._note,
         )
         self.memories.announce()
-        self.engine.lend(readings=self.memories.readings, publish=self.save)
+        self.engine.lend(readings=self.memories.readings, save=self.save)
         self.engine.hear()
         if self.engine.holds:
             exits.heed(self.close_in_time, flush_of=self._have_flushed)
@@ -262,7 +264,7 @@ class Worker:
         if self.autosave_interval:
             self._see_to_keeping()
 
-    def _flush(self) -> bool:
+    def _try_to_flush(self) -> bool:
         """Flush what the engine holds back; tell whether anything was new. Failures are noted."""
         try:
             new = self.engine.flush()
@@ -277,7 +279,7 @@ class Worker:
 
     def _have_flushed(self, pid: int) -> None:
         """This process is about to end a child: have that flush first."""
-        call_all(self.private, "publish", wait=FLUSH_WAIT, only=pid)
+        call_all(self.private, FLUSH, wait=FLUSH_WAIT, only=pid)
 
     def _see_to_keeping(self) -> None:
         """Start a process that waits for the autosave, where none does or one has for too long."""
@@ -332,7 +334,7 @@ class Worker:
         if self._closed:
             self._save_after_the_end()
             return
-        self.publish()
+        self.flush()
         try:
             with storage_errors():
                 self._save_elsewhere()
@@ -353,7 +355,7 @@ class Worker:
 
     def save_here(self) -> None:
         """As `save`, in this process, which ends, or has no Python to start."""
-        self.publish()
+        self.flush()
         with (
             contextlib.suppress(saving.AlreadySavedError),
             self._writing(),
@@ -396,7 +398,7 @@ class Worker:
         """Have every live worker of this host, this one included, do one thing: see `gathering`.
 
         Args:
-            verb: publish, reset, collect, pause, resume or status.
+            verb: FLUSH, reset, collect, pause, resume or status.
             wait: seconds to wait for answers, at most.
 
         Raises:
@@ -408,8 +410,8 @@ class Worker:
         """Ids of this host's workers that live, none of which is asked; None: cannot be told."""
         return gathering.live_ids(self)
 
-    def publish(self) -> WorkerState:
-        """Flush: have everything that this process has executed up to now in the memory.
+    def flush(self) -> WorkerState:
+        """Have everything that this process has executed up to now in the memory.
 
         Raises:
             StorageError: it cannot be written; nothing is lost, the next one has it all.
@@ -437,7 +439,7 @@ class Worker:
         """
         self.engine.check_is_ours("a reset")
         self.engine.hear()
-        return self.publish()
+        return self.flush()
 
     def store_is_paused(self) -> bool:
         """True while workers are to measure nothing."""
@@ -476,7 +478,7 @@ class Worker:
     def does(self, verb: str) -> WorkerState:
         """Do one thing of those that every worker of a host is asked at once."""
         return {
-            "publish": self.publish,
+            FLUSH: self.flush,
             "reset": self.reset,
             "collect": self.collect,
             "pause": self.pause,
@@ -720,10 +722,10 @@ class Worker:
             self.close()
             exits.die(self._ending_by)
 
-    def publish_before_exec(self) -> None:
+    def save_before_exec(self) -> None:
         """Before an exec, which runs no exit handlers: flush and save."""
         self.engine.catch_up()
-        self.publish()
+        self.flush()
         if self.engine.is_alone():
             (self._save_elsewhere if self._is_forked else self.save_here)()
 

@@ -58,6 +58,7 @@ from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
+from wsgi_coverage.store.channel import FLUSH
 from wsgi_coverage.store.workspace import workplace
 
 FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if there are more
@@ -132,7 +133,7 @@ class Control:
         deadline = Deadline(within)
         self._sweep()
         for attempt in range(TRIES):
-            gathering, fleet = self._ask_all("publish", wait=deadline.left(wait))
+            gathering, fleet = self._ask_all(FLUSH, wait=deadline.left(wait))
             build_report = partial(self._fold_and_build, gathering, fleet)
             try:
                 report = self._publisher.refresh(
@@ -307,7 +308,7 @@ class Control:
         Raises:
             RefreshBusyError, StorageError: it cannot be read now; nothing is lost.
         """
-        gathering, fleet = self._ask_all("publish", wait=wait)
+        gathering, fleet = self._ask_all(FLUSH, wait=wait)
         with (
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._worker.private) as folder,
@@ -322,7 +323,7 @@ class Control:
         )
 
     def save(self, *, wait: float) -> Gathering:
-        """Have every live worker of this host publish what it has executed; write it to data files.
+        """Have every live worker of this host flush what it has executed; write it to data files.
 
         Args:
             wait: seconds to wait for the other workers, at most.
@@ -330,7 +331,7 @@ class Control:
         Raises:
             StorageError: it cannot be written; nothing is lost.
         """
-        gathering = self._worker.ask_all("publish", wait=wait)
+        gathering = self._worker.ask_all(FLUSH, wait=wait)
         self._worker.save()
         return gathering
 

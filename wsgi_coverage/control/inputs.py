@@ -24,6 +24,7 @@ from wsgi_coverage.model import Gathering
 from wsgi_coverage.report.build import BuildInputs
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
+from wsgi_coverage.store.channel import FLUSH
 
 
 class ReportInputs:
@@ -63,7 +64,7 @@ class ReportInputs:
             RefreshBusyError, StorageError: it cannot be read now.
         """
         gathering, fleet = asking.ask_all(
-            self._worker, self._fleet, "publish", wait=deadline.left(wait)
+            self._worker, self._fleet, FLUSH, wait=deadline.left(wait)
         )
         # coverage.py does one thing at a time
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
@@ -132,7 +133,7 @@ class ReportInputs:
         """What is there now; the caller holds the build lock.
 
         Args:
-            gathering: the workers' answers to the call to publish.
+            gathering: the workers' answers to the call to flush.
             before: an epoch, where only older ones count.
             fleet: what other hosts have executed.
         """

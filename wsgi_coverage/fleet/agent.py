@@ -32,7 +32,7 @@ from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
 from wsgi_coverage.store import redis
-from wsgi_coverage.store.channel import Listener
+from wsgi_coverage.store.channel import FLUSH, Listener
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError, Hosts
@@ -407,9 +407,9 @@ class _Agent:
                 self._reports.hurry()
                 self._exchange()
             return []
-        if verb in ("publish", "status"):
+        if verb in (FLUSH, "status"):
             states = self._host.ask(verb, wait=wait)
-            if verb == "publish":
+            if verb == FLUSH:
                 self._exchange()
             return states
         # What is to be done is in the standing, and may have been done by now.
@@ -548,7 +548,7 @@ class _Agent:
 
     def _reading(self, verb: str) -> Any:
         """What has run on all hosts, where a report is to be made of it."""
-        if verb not in ("publish", "collect"):
+        if verb not in (FLUSH, "collect"):
             return None
         with self._lock:
             standing, joined = self._standing, self._host.joined

@@ -102,7 +102,7 @@ class Fleet:
         """Have every host do one thing, this one, by its agent, included.
 
         Args:
-            verb: publish, status, reset, collect, end-collecting, pause or resume; of reports,
+            verb: FLUSH, status, reset, collect, end-collecting, pause or resume; of reports,
                 share-report, share-snapshot, fetch-snapshot or delete-snapshot.
             wait: seconds for each host to wait for its workers.
             identity: of the report or snapshot.
@@ -228,7 +228,7 @@ def ask_all(
     Args:
         worker: this process's.
         fleet: that its host belongs to; None: none.
-        verb: publish or status.
+        verb: FLUSH or status.
         wait: seconds to wait for answers, at most.
     """
     gathering = worker.ask_all(verb, wait=wait)

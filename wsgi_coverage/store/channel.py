@@ -35,6 +35,11 @@ from wsgi_coverage.store.private import (
 )
 from wsgi_coverage.system import own_files
 
+# What a worker is asked for, to have all that it has executed in the memory. Processes of different
+# releases meet in one folder, and in one fleet, so the word on the socket stays what it was when a
+# flush still published a data file.
+FLUSH = "publish"
+
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
 SEND_TIMEOUT = 5.0  # seconds for a caller to get its line sent
@@ -169,7 +174,7 @@ def call_all(
 
     Args:
         folder: the private folder.
-        verb: publish, reset, collect, pause, resume or status; to others than workers, what they
+        verb: FLUSH, reset, collect, pause, resume or status; to others than workers, what they
             take.
         wait: seconds until the deadline.
         but: process ids to leave out: of the caller itself, and of those that do not answer.

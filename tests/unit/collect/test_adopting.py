@@ -18,7 +18,7 @@ start_early()
 import app
 app.first()
 worker = forks.current()
-worker.publish()
+worker.flush()
 tell(ownership=worker.engine.measuring.ownership, lines=published())
 """
 
@@ -41,7 +41,7 @@ def test_a_process_start_coverage_is_adopted_and_may_be_reset(
         import app
         app.first()
         worker = forks.current()
-        worker.publish()
+        worker.flush()
         tell(
             ownership=worker.engine.measuring.ownership,
             lines=published(),
@@ -49,7 +49,7 @@ def test_a_process_start_coverage_is_adopted_and_may_be_reset(
         )
         reset()
         app.second()
-        worker.publish()
+        worker.flush()
         tell(after_reset=published()["app.py"])
         """,
         config=parallel,
@@ -125,7 +125,7 @@ def test_what_the_owner_saves_afterwards_is_still_published(
         app.first()
         cov.save()
         app.second()
-        worker.publish()
+        worker.flush()
         cov.stop()
         cov.save()
         tell(lines=published())
@@ -147,7 +147,7 @@ def test_a_foreign_coverage_is_not_reset(measure: Measure) -> None:
             reset()
         except Exception as error:
             tell(slug=error.slug, status=error.status)
-        forks.current().publish()
+        forks.current().flush()
         tell(lines=published())
         """
     )
@@ -194,7 +194,7 @@ def test_a_signal_in_the_middle_of_a_flush_loses_nothing(measure: Measure, tmp_p
             tell(went_on=True)
 
         worker.engine._mark = interrupted
-        worker.publish()
+        worker.flush()
         """,
         check=False,
     )
@@ -243,7 +243,7 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
             start_early()
             import app
             app.first()
-            forks.current().publish()
+            forks.current().flush()
             tell(folder=str(forks.current().private))
             """,
             env=env,
@@ -252,7 +252,7 @@ def test_a_process_that_has_ended_leaves_nothing_in_the_private_folder(
         assert not os.path.exists(told["folder"])
 
 
-@pytest.mark.parametrize("more", ["", "forks.current().publish()\n"])
+@pytest.mark.parametrize("more", ["", "forks.current().flush()\n"])
 def test_files_that_never_ran_are_in_the_data_when_the_process_ends(
     measure: Measure, tmp_path: Any, more: str
 ) -> None:
@@ -288,18 +288,18 @@ def test_a_child_is_a_worker_of_its_own_and_the_parent_goes_on(measure: Measure)
         start_early()
         import app
         app.first()
-        forks.current().publish()
+        forks.current().flush()
         pid = os.fork()
         if pid == 0:
             app.second()
-            forks.current().publish()
+            forks.current().flush()
             pids = [each.pid for each in forks.current().ask_all("status", wait=30).workers]
             tell(two=sorted(pids) == sorted([os.getpid(), os.getppid()]),
                  child=forks.current().pid == os.getpid())
             os._exit(0)
         os.waitpid(pid, 0)
         app.first()
-        forks.current().publish()
+        forks.current().flush()
         tell(lines=published())
         """
     )
@@ -322,12 +322,12 @@ def test_a_fork_without_hooks_is_noticed(measure: Measure) -> None:
         if pid == 0:
             worker.check_pid()
             app.second()
-            worker.publish()
+            worker.flush()
             tell(new=worker.id != parent, thread=worker._service._thread.is_alive())
             os._exit(0)
         os.waitpid(pid, 0)
         app.first()
-        worker.publish()
+        worker.flush()
         tell(lines=published(), workers=len(worker.ask_all("status", wait=5).workers))
         """
     )

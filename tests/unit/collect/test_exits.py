@@ -315,7 +315,7 @@ def held_up(*args):
 
 setattr(owner, NAME, held_up)
 app.first()
-threading.Thread(target=worker.publish, daemon=True).start()
+threading.Thread(target=worker.flush, daemon=True).start()
 arrived.wait()
 app.second()
 """
@@ -488,7 +488,7 @@ def test_a_child_that_is_terminated_has_what_it_has_flushed_and_ends_by_the_sign
         + """
 def work():
     app.second()
-    forks.current().publish()
+    forks.current().flush()
     terminate()
 
 code = ended(fork(work))
@@ -736,7 +736,7 @@ for arguments in ((), ("a",), (1, 2)):
     except TypeError:
         refused.append(len(arguments))
 app.first()
-worker.publish()
+worker.flush()
 tell(refused=refused, lines=published()["app.py"], name=os._exit.__name__)
 """,
         core=core,

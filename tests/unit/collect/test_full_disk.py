@@ -24,7 +24,7 @@ for number in range(MODULES):
     Path(f"module_{number}.py").write_text("x = 1\\n" * LINES)
 if ROOM is not None:
     app.first()
-    worker.publish()
+    worker.flush()
     grows = "untold-0.log" if worker.engine.measuring.branch else "index"
     room = Path(worker.private, grows).stat().st_size + ROOM
 else:
@@ -37,12 +37,12 @@ for number in range(MODULES):
 refused = 0
 for _ in range(3):
     try:
-        worker.publish()
+        worker.flush()
     except Exception:
         refused += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 app.second()
-worker.publish()
+worker.flush()
 lines = published()
 tell(refused=refused, app=lines["app.py"],
      whole=sum(len(lines.get(f"module_{n}.py", ())) == LINES for n in range(MODULES)))

@@ -42,7 +42,7 @@ for _ in range(3):
     reset()
     pause()
     together(app.first)
-    worker.publish()
+    worker.flush()
     during = published().get("app.py")
     resume()
     for thread in range(4):  # one thread at a time has to be enough
@@ -52,7 +52,7 @@ for _ in range(3):
                 seen.append(app.second())
         list(pool.map(one, range(4)))
     together(app.second)
-    worker.publish()
+    worker.flush()
     rounds.append([during, published()["app.py"]])
 tell(rounds=rounds)
 pool.shutdown()
@@ -82,7 +82,7 @@ def only(name):
 for thread in sorted(each.name for each in threading.enumerate() if "Pool" in each.name):
     reset()
     together(only(thread))
-    worker.publish()
+    worker.flush()
     lines.append(published().get("app.py"))
 tell(lines=lines)
 pool.shutdown()
@@ -136,15 +136,15 @@ def test_a_loop_that_ran_through_the_pause_is_noted_from_the_resume_on(
         pause()
         reset()
         some_rounds()
-        worker.publish()
+        worker.flush()
         during = published().get("app.py")
         resume()
         some_rounds()
-        worker.publish()
+        worker.flush()
         after = published()["app.py"]
         stop.set()
         thread.join(10)
-        worker.publish()
+        worker.flush()
         tell(during=during, after=after, end=published()["app.py"])
         """,
         core=core,
@@ -178,7 +178,7 @@ def test_with_branches_no_arc_is_noted_that_was_not_taken(measure: Measure, tmp_
         stop.set()
         thread.join(10)
         app.first()
-        worker.publish()
+        worker.flush()
         arcs = [
             ends_of(arc)
             for reading in worker.memories.readings()
@@ -231,7 +231,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
             worker = forks.current()
             worker.store.begin_pause()
             worker.memories.announce()
-            worker.publish()  # as one does that was not told
+            worker.flush()  # as one does that was not told
             Path("second").touch()
             subprocess.run([sys.executable, "script.py"], check=True)
             tell(lines=published(), state=worker.status().state)

@@ -39,7 +39,7 @@ def test_what_ran_before_the_first_request_is_load_and_the_rest_is_runtime(
         + """
 app.first()
 request("/second")
-worker.publish()
+worker.flush()
 tell(phases=phases())
 """,
         core=core,
@@ -56,9 +56,9 @@ def test_a_line_that_ran_at_load_and_runs_again_is_runtime_too(
         SETUP
         + """
 app.first()
-worker.publish()
+worker.flush()
 request("/first")
-worker.publish()
+worker.flush()
 tell(phases=phases())
 """,
         core=core,
@@ -75,14 +75,14 @@ def test_a_reset_keeps_the_load_and_nothing_of_runtime(
         SETUP
         + """
 request("/first")
-worker.publish()
+worker.flush()
 rounds = []
 for path in ("/second", "/first", "/second"):
     reset()
-    worker.publish()
+    worker.flush()
     empty = phases()
     request(path)
-    worker.publish()
+    worker.flush()
     rounds.append([empty, phases()])
 tell(rounds=rounds)
 """,
@@ -104,7 +104,7 @@ def test_a_reset_before_the_first_request_keeps_all_that_was_loaded(
 app.first()
 reset()
 request("/second")
-worker.publish()
+worker.flush()
 tell(phases=phases())
 """,
         core=core,
@@ -134,11 +134,11 @@ def test_without_an_application_nothing_is_said_of_phases(measure: Measure) -> N
         SETUP.replace("site = CoverageMiddleware(application, debug=True)", "")
         + """
 app.first()
-worker.publish()
+worker.flush()
 tell(phases=phases())
 reset()
 app.second()
-worker.publish()
+worker.flush()
 tell(after_reset=phases())
 """
     )
@@ -151,10 +151,10 @@ def test_what_was_saved_before_the_application_was_wrapped_is_load(
     measure: Measure, core: str, branch: bool
 ) -> None:
     told = measure(
-        SETUP.replace("site =", "app.first(); forks.current().publish(); app.second()\nsite =")
+        SETUP.replace("site =", "app.first(); forks.current().flush(); app.second()\nsite =")
         + """
 request("/first")
-worker.publish()
+worker.flush()
 tell(phases=phases())
 """,
         core=core,
@@ -175,12 +175,12 @@ pid = os.fork()
 if pid == 0:
     worker = forks.current()
     app.second()  # before its first request
-    worker.publish()
+    worker.flush()
     request("/first")
-    worker.publish()
+    worker.flush()
     mine = phases()
     reset()
-    worker.publish()
+    worker.flush()
     Path("told").write_text(json.dumps([mine, phases()]))
     sys.exit()
 os.waitpid(pid, 0)
@@ -200,7 +200,7 @@ def test_a_child_of_a_request_goes_on_in_runtime(measure: Measure) -> None:
         SETUP
         + """
 request("/first")
-worker.publish()
+worker.flush()
 pid = os.fork()
 if pid == 0:
     app.second()
@@ -227,7 +227,7 @@ request("/first")
 for _ in range(3):
     tick.clear()
     assert tick.wait(10)
-worker.publish()
+worker.flush()
 during = phases()["runtime"]
 stop.set()
 thread.join(10)
@@ -244,7 +244,7 @@ def test_phases_follow_a_static_context(measure: Measure) -> None:
         SETUP
         + """
 request("/first")
-worker.publish()
+worker.flush()
 tell(contexts=sorted({context for _, context, lines in measured() if lines}))
 """,
         config="context = nightly",
@@ -269,7 +269,7 @@ def test_where_phases_cannot_be_told_the_reason_is(
         + f"""
 {switch}
 request("/first")
-worker.publish()
+worker.flush()
 measuring = worker.engine.measuring
 tell(phase=measuring.phase, reason=measuring.phase_reason, phases=phases())
 """,

@@ -51,7 +51,7 @@ saves = 0
 def save_all_the_time():
     global saves
     while not done.is_set():
-        worker.publish()
+        worker.flush()
         saves += 1
 
 saver = threading.Thread(target=save_all_the_time)
@@ -67,7 +67,7 @@ with ThreadPoolExecutor(8) as pool:
             time.sleep(0)
 done.set()
 saver.join(60)
-worker.publish()
+worker.flush()
 lines = published()
 wrong = [i for i in range(MODULES) if lines.get(f"m{i}.py") != expected(True)]
 tell(wrong=wrong, saves=saves)
@@ -100,7 +100,7 @@ for k in range(4):
         random.Random(k).shuffle(work)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda each: getattr(each[0], f"f{each[1]}")(each[1] % 2), work))
-        forks.current().publish()
+        forks.current().flush()
         os.write(write_end, b".")
         signal.pause()
     children.append(pid)
@@ -120,7 +120,7 @@ while len(finished) < 4 and time.monotonic() < deadline:
 for pid in children:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-worker.publish()
+worker.flush()
 lines = published()
 wrong = [i for i in range(MODULES) if lines.get(f"m{i}.py") != expected(True)]
 left = worker.ask_all("status", wait=5)
@@ -168,7 +168,7 @@ for number in range(15):
     while min(now - then for now, then in zip(rounds, before)) < 2:  # a whole round since
         assert time.monotonic() < deadline
         time.sleep(0)
-    worker.publish()
+    worker.flush()
     lines = published()
     problems += [(number, k) for k in range(4) if lines.get(f"m{k}.py") != expected(False)]
 done.set()
@@ -221,7 +221,7 @@ go_on.set()
 thread.join(10)
 resetting.join(10)
 app.second()
-worker.publish()
+worker.flush()
 tell(noticed=noticed, lines=published())
 """,
         core="sysmon",

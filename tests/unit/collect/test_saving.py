@@ -169,7 +169,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
         start_early()
         worker = forks.current()
         app.first()
-        worker.publish()
+        worker.flush()
         close = worker.engine.close
 
         def close_and_lose():  # as the process that outlives a worker does once nobody is left

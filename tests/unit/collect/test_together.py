@@ -179,7 +179,7 @@ from wsgi_coverage.settings import Settings
 start_early()
 import many
 worker = forks.current()
-worker.publish()
+worker.flush()
 control = Control(worker, Settings(debug=True))
 most = 0
 for number in range({workers}):
@@ -187,7 +187,7 @@ for number in range({workers}):
     if pid == 0:
         getattr(many, f"f{{number}}")()
         mine = forks.current()
-        mine.publish()
+        mine.flush()
         mine._service.stop()  # after its errand: this one has tidied
         if number % 2:
             os.kill(os.getpid(), signal.SIGKILL)

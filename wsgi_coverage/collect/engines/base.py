@@ -197,15 +197,15 @@ class Engine(ABC):
         """
         self.check_is_ours("a pause")
 
-    def lend(self, *, readings: Callable[[], list[Reading]], publish: Callable[[], object]) -> None:
+    def lend(self, *, readings: Callable[[], list[Reading]], save: Callable[[], object]) -> None:
         """Have `Coverage.get_data` and `Coverage.save` return and write what is in the memory.
 
         Args:
             readings: reads what is in the memory now.
-            publish: writes it to a data file.
+            save: writes it to a data file.
         """
         if self.can_reset:
-            own_coverage.lend(self._cov, readings, publish)
+            own_coverage.lend(self._cov, readings, save)
 
     # Hearing of changes
 

@@ -1,6 +1,6 @@
 """The first engine: statements, marked in the host's memory by a tool of sys.monitoring.
 
-Nothing has to be flushed or published: every process of the host sees a line as soon as it has run.
+Nothing has to be flushed: every process of the host sees a line as soon as it has run.
 coverage.py says which sources are measured, and traces nothing.
 
 Concurrency: see wsgi_coverage.collect.engines.base.

@@ -104,19 +104,17 @@ def prepare(cov: Coverage) -> None:
     measurement.prepare(cov, workdir.here(""), ourselves.is_ours, ourselves.FOLDERS)
 
 
-def lend(
-    cov: Coverage, readings: Callable[[], list[Reading]], publish: Callable[[], object]
-) -> None:
+def lend(cov: Coverage, readings: Callable[[], list[Reading]], save: Callable[[], object]) -> None:
     """Have a Coverage return what is in the memory when it is asked for its data, or to save it.
 
     Args:
         cov: it records nothing by itself.
         readings: reads what is in the memory now.
-        publish: writes it to a data file, for coverage.py to combine.
+        save: writes it to a data file, for coverage.py to combine.
     """
     ours: Any = cov
     ours.get_data = _Lent(cov, readings).get_data
-    ours.save = publish
+    ours.save = save
 
 
 def make(

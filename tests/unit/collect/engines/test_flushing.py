@@ -229,8 +229,8 @@ def test_arcs_are_those_that_coverage_py_writes(
         start_early()
         """.strip()
         + "\n"
-        + _flat(work.format(between="forks.current().publish()"))
-        + "forks.current().publish()\ntell(arcs=arcs())\n",
+        + _flat(work.format(between="forks.current().flush()"))
+        + "forks.current().flush()\ntell(arcs=arcs())\n",
         core=core,
         branch=True,
     )
@@ -402,7 +402,7 @@ codes, problems = [], []
 def flush_all_the_time():
     while not done.is_set():
         try:
-            worker.publish()
+            worker.flush()
         except Exception as error:
             problems.append(repr(error))
 
@@ -421,7 +421,7 @@ for thread in threads:
     thread.join()
 done.set()
 flusher.join()
-worker.publish()
+worker.flush()
 lines = set(published()["many.py"])
 tell(codes=[code for code in codes if code], forks=len(codes), problems=problems,
      lost=[n for n in range(200) if line_of(n) not in lines],
@@ -448,7 +448,7 @@ line = Line()
 
 def work():
     app.first()
-    forks.current().publish()
+    forks.current().flush()
     line.come()
 
 pid = fork(work)
@@ -482,10 +482,10 @@ def test_a_child_in_which_coverage_py_begins_anew_is_measured_into_the_same_memo
         + """
 def work():
     app.first()
-    forks.current().publish()
+    forks.current().flush()
 
 code = ended(fork(work))
-worker.publish()
+worker.flush()
 tell(code=code, lines=published()["app.py"])
 """,
         core="ctrace",
@@ -535,10 +535,10 @@ def work():
     forks.current()._service._flush = lambda: False  # but it answers
     app.first()
     line.come()  # its parent resets
-    forks.current().publish()
+    forks.current().flush()
     line.come()
     app.second()
-    forks.current().publish()
+    forks.current().flush()
     line.come()
 
 pid = fork(work)
@@ -714,9 +714,9 @@ line = Line()
 
 def work():
     app.first()
-    forks.current().publish()
+    forks.current().flush()
     line.come()  # the memory goes
-    forks.current().publish()
+    forks.current().flush()
     line.come()  # and is there again
     forks.current()._service._flush = lambda: False  # not yet
     app.second()
@@ -891,7 +891,7 @@ def test_workers_whose_memory_was_removed_are_still_asked_by_others(
 pid = fork(work)
 line.wait()
 remove(worker.private)
-worker.publish()
+worker.flush()
 line.go_on()
 line.wait()
 told = [len(worker.ask_all(verb, wait=30).workers) for verb in ("status", "publish")]
@@ -918,7 +918,7 @@ def test_a_collection_has_what_workers_ran_whose_memory_was_removed(
 pid = fork(work)
 line.wait()
 remove(worker.private)
-worker.publish()
+worker.flush()
 line.go_on()
 line.wait()
 line.go_on()
@@ -1013,7 +1013,7 @@ import some_tests
 for test in (some_tests.test_one, some_tests.test_two, some_tests.test_both):
     test()
 worker = forks.current()
-worker.publish()
+worker.flush()
 known = contexts()
 worker.save()
 (path,) = worker.store.published()
@@ -1052,7 +1052,7 @@ some_tests.test_one()
 reset()
 empty = contexts()
 some_tests.test_two()
-worker.publish()
+worker.flush()
 tell(empty=empty, after=contexts())
 """,
         core="ctrace",
@@ -1075,7 +1075,7 @@ cov.switch_context("a")
 app.first()
 cov.switch_context("b")
 app.second()
-worker.publish()
+worker.flush()
 app.first()
 cov.switch_context("")
 worker.save()
@@ -1116,7 +1116,7 @@ memory.append = full
 cov.switch_context("b")
 app.second()
 memory.append = append
-worker.publish()
+worker.flush()
 tell(contexts=contexts())
 """,
         core="ctrace",
@@ -1138,7 +1138,7 @@ start_early()
 import some_tests
 for test in (some_tests.test_one, some_tests.test_two, some_tests.test_both):
     test()
-forks.current().publish()
+forks.current().flush()
 tell(contexts=contexts())
 """,
         core="ctrace",
@@ -1269,7 +1269,7 @@ measurement.hand_over = flushed_later
 app.first()
 engine.coverage.save()
 measurement.hand_over = flush
-worker.publish()
+worker.flush()
 tell(ownership=engine.measuring.ownership,
      lines=sorted({
          line
@@ -1301,7 +1301,7 @@ name = str(Path("app.py").resolve())
 import neighbour
 before = published()
 exec(compile("\\n" * 2999 + "def beyond():\\n    return 4\\nbeyond()\\n", name, "exec"), {})
-worker.publish()
+worker.flush()
 first = published()
 worker.save()
 (path,) = worker.store.published()
@@ -1332,7 +1332,7 @@ code = compile(Path("gone.py").read_text(), str(Path("gone.py").resolve()), "exe
 Path("gone.py").unlink()
 exec(code, {})
 exec(compile("x = 1\\n\\nz = 3\\n", str(Path("never.py").resolve()), "exec"), {})
-worker.publish()
+worker.flush()
 first = published()
 worker.save()
 tell(lines={file: first.get(file) for file in ("gone.py", "never.py")},
@@ -1386,7 +1386,7 @@ def test_lines_that_a_plugin_traces_are_in_the_data_file_with_its_name(
         + """
 import render
 render.render()
-worker.publish()
+worker.flush()
 lines = published()
 worker.save()
 (path,) = worker.store.published()
@@ -1415,19 +1415,19 @@ def test_more_than_the_bound_of_records_is_told_and_what_was_there_stays(measure
         + """
 from wsgi_coverage.store import log
 alone()
-worker.publish()
+worker.flush()
 before = published()["app.py"]
 most = log.MOST_BYTES
 log.MOST_BYTES = sum(path.stat().st_size for path in worker.memory.folder.glob("*.log"))
 app.first()
 try:
-    worker.publish()
+    worker.flush()
 except Exception as error:
     slug = error.slug
 fresh = worker.status().fresh
 there = published()["app.py"]
 log.MOST_BYTES = most
-worker.publish()
+worker.flush()
 tell(slug=slug, fresh=[fresh, worker.status().fresh], kept=there == before, lines=published())
 """,
         core="ctrace",

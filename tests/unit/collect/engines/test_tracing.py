@@ -22,7 +22,7 @@ def test_what_ran_is_published_and_what_did_not_is_not(
         import app
         app.first()
         worker = forks.current()
-        worker.publish()
+        worker.flush()
         tell(lines=published(), core=worker.engine.measuring.core)
         """,
         core=core,
@@ -39,9 +39,9 @@ def test_a_second_publish_adds_to_the_first(measure: Measure, core: str, branch:
         start_early()
         import app
         app.first()
-        forks.current().publish()
+        forks.current().flush()
         app.second()
-        forks.current().publish()
+        forks.current().flush()
         tell(lines=published())
         """,
         core=core,
@@ -62,10 +62,10 @@ def test_a_new_line_in_a_function_that_runs_already_is_published(
         thread = threading.Thread(target=app.loop, args=(stop, tick))
         thread.start()
         tick.wait(10)
-        forks.current().publish()
+        forks.current().flush()
         stop.set()
         thread.join(10)
-        forks.current().publish()
+        forks.current().flush()
         tell(lines=published())
         """,
         core=core,
@@ -96,7 +96,7 @@ def test_a_reset_forgets_what_ran_and_notes_what_runs_in_every_thread(
             reset()
             after_reset = published().get("app.py")
             list(pool.map(together, [function] * 4))
-            worker.publish()
+            worker.flush()
             rounds.append([after_reset, published()["app.py"]])
         tell(rounds=rounds)
         pool.shutdown()
@@ -124,11 +124,11 @@ def test_a_loop_on_the_stack_is_recorded_again_after_a_reset(
         for _ in range(3):
             tick.clear()
             assert tick.wait(10)
-        worker.publish()
+        worker.flush()
         again = published()["app.py"]
         stop.set()
         thread.join(10)
-        worker.publish()
+        worker.flush()
         tell(again=again, end=published()["app.py"])
         """,
         core=core,
@@ -312,11 +312,11 @@ def test_with_an_unknown_coverage_py_it_measures_by_the_book_and_says_so(
         import app
         app.first()
         worker = forks.current()
-        worker.publish()
+        worker.flush()
         first = published()["app.py"]
         reset()
         app.second()
-        worker.publish()
+        worker.flush()
         measuring = worker.engine.measuring
         tell(first=first, second=published()["app.py"], problem=measuring.problem)
         """,
@@ -355,7 +355,7 @@ def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: b
         start_early()
         import app
         worker = forks.current()
-        worker.publish()
+        worker.flush()
         app.first()
         memory = worker.memory
         place, append = memory.place, memory.append
@@ -367,13 +367,13 @@ def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: b
         slugs, states = [], []
         for _ in range(2):
             try:
-                worker.publish()
+                worker.flush()
             except Exception as error:
                 slugs.append(error.slug)
             states.append(worker.status().fresh)
         memory.place, memory.append = place, append
         app.second()
-        worker.publish()
+        worker.flush()
         states.append(worker.status().fresh)
         tell(slugs=slugs, states=states, lines=published())
         """,
@@ -398,7 +398,7 @@ def test_the_version_that_was_loaded_is_noted_not_the_one_that_lies_there_later(
         Path("app.py").write_text(Path("app.py").read_text() + "\\n# edited\\n")
         app.first()
         worker = forks.current()
-        worker.publish()
+        worker.flush()
         reset()
         app.second()
         worker.save()

@@ -27,7 +27,7 @@ import app
 import wsgi_coverage.web.app
 app.first()
 worker = forks.current()
-worker.publish()
+worker.flush()
 executed = [
     claim.name
     for reading in worker.memories.readings()
