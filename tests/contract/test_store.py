@@ -1,4 +1,4 @@
-"""The contract of wsgi_coverage.store.base.Store, for every store."""
+"""The contract of wsgi_coverage.store.base.DataFileStore, wherever its files lie."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ import pytest
 from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.errors import DiskFullError
-from wsgi_coverage.store.base import Store
+from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.system.own_files import TEMPORARY
 
@@ -24,7 +24,7 @@ SOURCE = "/src/app.py"
 
 
 @pytest.fixture(params=["files", "files, read-only folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> DataFileStore:
     fallback = tmp_path / "private"
     fallback.mkdir()
     folder = tmp_path / "project"
@@ -47,7 +47,7 @@ def data_file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def publish(store: Store, suffix: str, data_file: Path, *, epoch: int) -> None:
+def publish(store: DataFileStore, suffix: str, data_file: Path, *, epoch: int) -> None:
     with store.publishing(suffix, epoch=epoch) as path:
         shutil.copyfile(data_file, path)
 
@@ -61,22 +61,24 @@ def lines_of(path: Path) -> set[int]:
         data.close()
 
 
-def lines_in(store: Store) -> list[set[int]]:
+def lines_in(store: DataFileStore) -> list[set[int]]:
     return [lines_of(path) for path in store.published()]
 
 
-def test_nothing_is_published_at_first(store: Store) -> None:
+def test_nothing_is_published_at_first(store: DataFileStore) -> None:
     assert list(store.published()) == []
 
 
-def test_what_is_published_can_be_read(store: Store, data_file: Callable[..., Path]) -> None:
+def test_what_is_published_can_be_read(
+    store: DataFileStore, data_file: Callable[..., Path]
+) -> None:
     publish(store, "host.1.aa", data_file(1, 2), epoch=store.epoch())
 
     assert lines_in(store) == [{1, 2}]
 
 
 def test_publishing_again_replaces_what_the_same_memory_had(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     publish(store, "host.1.aa", data_file(1, 2), epoch=store.epoch())
@@ -85,7 +87,7 @@ def test_publishing_again_replaces_what_the_same_memory_had(
 
 
 def test_memories_do_not_touch_each_others_data(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     publish(store, "host.1.bb", data_file(2), epoch=store.epoch())
@@ -95,7 +97,7 @@ def test_memories_do_not_touch_each_others_data(
 
 
 def test_withdrawing_takes_one_memorys_data_away(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     publish(store, "host.2.bb", data_file(2), epoch=store.epoch())
@@ -106,7 +108,7 @@ def test_withdrawing_takes_one_memorys_data_away(
     assert lines_in(store) == [{2}]
 
 
-def test_erasing_takes_all_data_away(store: Store, data_file: Callable[..., Path]) -> None:
+def test_erasing_takes_all_data_away(store: DataFileStore, data_file: Callable[..., Path]) -> None:
     for number in (1, 2, 3):
         publish(store, f"host.{number}.aa", data_file(number), epoch=store.epoch())
 
@@ -135,7 +137,10 @@ NO_ROOM = {
 
 @pytest.mark.parametrize("where", NO_ROOM)
 def test_a_full_disk_leaves_what_was_published(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str
+    store: DataFileStore,
+    data_file: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     files = [*Path(store.describe()).iterdir()]
@@ -152,7 +157,9 @@ def test_a_full_disk_leaves_what_was_published(
     assert lines_in(store) == [{1, 2}]
 
 
-def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., Path]) -> None:
+def test_a_reader_never_sees_half_a_file(
+    store: DataFileStore, data_file: Callable[..., Path]
+) -> None:
     small, large = data_file(1), data_file(*range(1, 3000))
     publish(store, "host.1.aa", small, epoch=store.epoch())
     done = threading.Event()
@@ -174,7 +181,7 @@ def test_a_reader_never_sees_half_a_file(store: Store, data_file: Callable[..., 
 
 
 def test_a_new_epoch_hides_what_was_published_before(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
 
@@ -187,7 +194,7 @@ def test_a_new_epoch_hides_what_was_published_before(
 
 
 def test_what_missed_a_new_epoch_is_published_where_nobody_reads(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     missed = store.epoch()
     store.begin_epoch()
@@ -198,7 +205,7 @@ def test_what_missed_a_new_epoch_is_published_where_nobody_reads(
 
 
 def test_a_full_disk_leaves_the_epoch_as_it_was(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    store: DataFileStore, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.begin_epoch()
     publish(store, "host.1.aa", data_file(1), epoch=1)
@@ -213,7 +220,7 @@ def test_a_full_disk_leaves_the_epoch_as_it_was(
 
 
 def test_folding_leaves_one_file_of_all_memories_that_are_gone_and_no_line_less(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     for number in range(1, 6):
         publish(store, f"host.{number}.aa", data_file(number), epoch=0)
@@ -223,7 +230,9 @@ def test_folding_leaves_one_file_of_all_memories_that_are_gone_and_no_line_less(
     assert sorted(map(sorted, lines_in(store))) == [[1, 2, 3, 4], [5]]
 
 
-def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[..., Path]) -> None:
+def test_folding_again_and_again_is_the_same(
+    store: DataFileStore, data_file: Callable[..., Path]
+) -> None:
     for number in range(1, 4):
         publish(store, f"host.{number}.aa", data_file(number), epoch=0)
         store.fold(live=[], union=write_union)
@@ -234,7 +243,7 @@ def test_folding_again_and_again_is_the_same(store: Store, data_file: Callable[.
 
 
 def test_folding_that_is_interrupted_loses_nothing(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    store: DataFileStore, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(1, 4):
         publish(store, f"host.{number}.aa", data_file(number), epoch=0)
@@ -253,7 +262,7 @@ def test_folding_that_is_interrupted_loses_nothing(
 
 
 def test_folding_leaves_alone_what_the_union_cannot_hold(
-    store: Store, data_file: Callable[..., Path], tmp_path: Path
+    store: DataFileStore, data_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = tmp_path / "arcs"
     data = coverage.CoverageData(str(other))
@@ -269,7 +278,7 @@ def test_folding_leaves_alone_what_the_union_cannot_hold(
 
 
 def test_folding_keeps_versions_of_a_source_apart(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     for number, version in enumerate(["old", "new", "old", "new"], start=1):
         source = data_file(number)
@@ -290,7 +299,7 @@ def test_folding_keeps_versions_of_a_source_apart(
 
 
 def test_folding_opens_each_file_a_few_times_however_many_there_are(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    store: DataFileStore, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number, opened = 24, 0
     load = regular_files.load
@@ -313,7 +322,7 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
 
 
 def test_what_nobody_measures_the_mode_of_any_more_is_folded_too(
-    store: Store, tmp_path: Path
+    store: DataFileStore, tmp_path: Path
 ) -> None:
     for number in range(1, 4):
         source = tmp_path / f"arcs-{number}"
@@ -328,7 +337,7 @@ def test_what_nobody_measures_the_mode_of_any_more_is_folded_too(
 
 
 def test_a_file_that_goes_with_several_others_goes_with_the_first(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     for number, versions in enumerate(
         [{SOURCE: "old"}, {SOURCE: "new"}, {"/other.py": "x"}, {SOURCE: "new", "/other.py": "y"}],
@@ -344,7 +353,7 @@ def test_a_file_that_goes_with_several_others_goes_with_the_first(
 
 
 def test_what_is_no_file_is_named_for_a_report_to_set_it_aside(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=0)
     pipe = Path(store.describe()) / ".coverage.pipe"
@@ -357,7 +366,7 @@ def test_what_is_no_file_is_named_for_a_report_to_set_it_aside(
 
 
 def test_what_is_published_anew_while_it_is_folded_stays(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     for number in range(1, 4):
         publish(store, f"host.{number}.aa", data_file(number), epoch=0)
@@ -373,7 +382,7 @@ def test_what_is_published_anew_while_it_is_folded_stays(
 
 
 def test_folding_leaves_alone_what_another_host_has_published(
-    store: Store, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    store: DataFileStore, data_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which of its memories are gone is not known here."""
     with monkeypatch.context() as patch:
@@ -389,7 +398,7 @@ def test_folding_leaves_alone_what_another_host_has_published(
 
 
 def test_folding_drops_what_was_reset_away(
-    store: Store, data_file: Callable[..., Path], tmp_path: Path
+    store: DataFileStore, data_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=0)
     publish(store, "host.2.aa", data_file(2), epoch=0)
@@ -398,11 +407,11 @@ def test_folding_drops_what_was_reset_away(
     store.fold(live=[], union=write_union)
 
 
-def test_it_says_where_the_data_is(store: Store, tmp_path: Path) -> None:
+def test_it_says_where_the_data_is(store: DataFileStore, tmp_path: Path) -> None:
     assert str(tmp_path) in store.describe()
 
 
-def test_a_pause_goes_on_until_it_is_ended(store: Store) -> None:
+def test_a_pause_goes_on_until_it_is_ended(store: DataFileStore) -> None:
     store.begin_pause()
     store.begin_pause()
     (going_on,) = store.pauses()
@@ -415,7 +424,7 @@ def test_a_pause_goes_on_until_it_is_ended(store: Store) -> None:
     assert ended.ended_at is not None
 
 
-def test_a_new_epoch_forgets_the_pauses_that_have_ended_and_no_other(store: Store) -> None:
+def test_a_new_epoch_forgets_the_pauses_that_have_ended_and_no_other(store: DataFileStore) -> None:
     store.begin_pause()
     store.end_pause()
     store.begin_pause()
@@ -426,7 +435,7 @@ def test_a_new_epoch_forgets_the_pauses_that_have_ended_and_no_other(store: Stor
     assert pause.ended_at is None
 
 
-def test_pauses_leave_the_epoch_as_it_is(store: Store) -> None:
+def test_pauses_leave_the_epoch_as_it_is(store: DataFileStore) -> None:
     epoch = store.begin_epoch()
 
     store.begin_pause()
@@ -436,7 +445,7 @@ def test_pauses_leave_the_epoch_as_it_is(store: Store) -> None:
 
 
 def test_what_ran_before_a_collection_counts_until_it_has_ended(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
@@ -453,7 +462,7 @@ def test_what_ran_before_a_collection_counts_until_it_has_ended(
 
 
 def test_what_was_collected_is_discarded_and_nothing_else(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
@@ -465,7 +474,7 @@ def test_what_was_collected_is_discarded_and_nothing_else(
 
 
 def test_a_collection_that_failed_leaves_all_to_the_next_one(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     first = store.begin_epoch(collecting=True)
@@ -477,7 +486,7 @@ def test_a_collection_that_failed_leaves_all_to_the_next_one(
 
 
 def test_a_reset_hides_what_a_failed_collection_left(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     store.begin_epoch(collecting=True)
@@ -488,7 +497,7 @@ def test_a_reset_hides_what_a_failed_collection_left(
 
 
 def test_nothing_is_folded_while_somebody_collects_and_all_of_it_counts(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
     epoch = store.begin_epoch(collecting=True)
@@ -499,7 +508,7 @@ def test_nothing_is_folded_while_somebody_collects_and_all_of_it_counts(
     assert lines_in(store) == [{1}, {2}]
 
 
-def test_a_pause_outlives_a_collection(store: Store) -> None:
+def test_a_pause_outlives_a_collection(store: DataFileStore) -> None:
     store.begin_pause()
 
     store.begin_epoch(collecting=True)
@@ -509,7 +518,7 @@ def test_a_pause_outlives_a_collection(store: Store) -> None:
 
 
 def test_a_union_that_fails_leaves_nothing_and_the_data_as_it_was(
-    store: Store, data_file: Callable[..., Path]
+    store: DataFileStore, data_file: Callable[..., Path]
 ) -> None:
     store.begin_epoch()
     publish(store, "host.1.a", data_file(1), epoch=1)
@@ -527,7 +536,7 @@ def test_a_union_that_fails_leaves_nothing_and_the_data_as_it_was(
 
 
 def test_folding_removes_what_a_killed_worker_left_half_written_and_nothing_of_a_live_one(
-    store: Store, tmp_path: Path
+    store: DataFileStore, tmp_path: Path
 ) -> None:
     folder = Path(store.describe())
     abandoned, fresh = folder / f"{TEMPORARY}0", folder / f"{TEMPORARY}1"

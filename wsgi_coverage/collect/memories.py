@@ -17,7 +17,7 @@ from wsgi_coverage.collect import saving
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import storage_errors
-from wsgi_coverage.store.base import Store
+from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, places
 
@@ -26,10 +26,10 @@ class Memories(ABC):
     """All memories of this host that belong to one data file.
 
     Args:
-        store: gives the store that its processes publish to.
+        store: gives the data files that the memories are written to.
     """
 
-    def __init__(self, store: Callable[[], Store]) -> None:
+    def __init__(self, store: Callable[[], DataFileStore]) -> None:
         self._store = store
 
     @abstractmethod
@@ -145,10 +145,10 @@ class HostMemories(Memories):
 
     Args:
         engine: of this process.
-        store: gives the store that this process publishes to.
+        store: gives the data files that the memories are written to.
     """
 
-    def __init__(self, engine: Engine, store: Callable[[], Store]) -> None:
+    def __init__(self, engine: Engine, store: Callable[[], DataFileStore]) -> None:
         super().__init__(store)
         self._engine = engine
 
@@ -177,7 +177,7 @@ class OpenedMemories(Memories):
         store: the data files of this host.
     """
 
-    def __init__(self, data_file: Path, store: Store) -> None:
+    def __init__(self, data_file: Path, store: DataFileStore) -> None:
         super().__init__(lambda: store)
         self._data_file = data_file
         self._known: dict[Path, Memory] = {}

@@ -40,7 +40,7 @@ from wsgi_coverage.liveness import tick
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.offload import child
 from wsgi_coverage.store import processes
-from wsgi_coverage.store.base import Store
+from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.channel import FLUSH, call_all, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -142,7 +142,7 @@ class Worker:
         self.private: Path = self._private_folder()
         files = FilesStore(self.engine.data_file, fallback=self.private, is_first=True)
         self.home: Path = files.folder  # the cache and the snapshots go there by default
-        self.store: Store = files
+        self.store: DataFileStore = files
 
     def check_user(self) -> None:
         """Choose the folders again where the process's user has changed, as gunicorn's does."""

@@ -1,1 +1,1 @@
-"""Where workers meet: published data files, and a way to reach every live worker."""
+"""Where processes meet: shared memory, sockets, locks and data files; and the store of a fleet."""

@@ -1,6 +1,9 @@
-"""The Store protocol: what every place where workers meet must do.
+"""The contract of the store of data files: what is published there, and which of it counts.
 
-The contract, checked for every store by tests/contract:
+wsgi_coverage.store.files keeps it. Lines are marked in a memory (wsgi_coverage.store.memory), which
+data files outlive. The store that hosts share is another one (wsgi_coverage.store.redis).
+
+What tests/contract checks:
 
 - `publishing` replaces the data file of one memory, which holds the lines that the processes of a
   host have run, as one step: readers see the old or the new, never a half, and to publish again
@@ -32,8 +35,8 @@ from wsgi_coverage.store.writable import Place
 WriteUnion = Callable[[Sequence[Path], Path], Sequence[Path]]
 
 
-class Store(Protocol):
-    """Where the processes of one application publish the lines that they have executed."""
+class DataFileStore(Protocol):
+    """The published data files of one application, and the epochs and pauses that hold for them."""
 
     def epoch(self) -> int:
         """The current epoch; it goes up with every reset."""

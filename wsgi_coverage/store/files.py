@@ -1,4 +1,4 @@
-"""The default store: data files in a folder, `.coverage.<host>.<pid>.<random>`.
+"""The store of data files, `.coverage.<host>.<pid>.<random>`, in one folder.
 
 They are next to the configured data file, where ``coverage combine`` finds them too; where that
 folder cannot be written to, in the private folder.
