@@ -13,7 +13,7 @@ Format = ExportFormat
 
 
 class Worker(TypedDict):
-    """One process that is measured."""
+    """One process that is measured: an entry of `workers` in an answer."""
 
     host: str
     pid: int

@@ -1,4 +1,4 @@
-"""Sentences about files that were imported before measuring began: for /health, reports and files.
+"""Whether the figures of files that were imported before measuring began are exact; and why not.
 
 No state.
 """
