@@ -15,16 +15,9 @@ from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, listing, state
+from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
-# Format: its type, and the name that it is saved under; JSON is shown.
-EXPORTS: dict[str, tuple[str, str | None]] = {
-    "coverage": ("application/octet-stream", ".coverage"),
-    "html": ("application/zip", "coverage-html.zip"),
-    "json": ("application/json", None),
-    "lcov": ("text/plain", "coverage.lcov"),
-    "xml": ("application/xml", "coverage.xml"),
-}
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 
@@ -63,8 +56,8 @@ def export(request: Request, control: Control, identity: str | None = None) -> R
     """GET /export: the report as a data file, JSON, XML, LCOV or zipped HTML."""
     wanted = request.args.get("format", "coverage")
     body = control.export(wanted, identity)
-    mimetype, name = EXPORTS[wanted]
-    return download(body, name, mimetype) if name else Response(body, mimetype=mimetype)
+    _, mimetype, filename = EXPORTS[wanted]
+    return download(body, filename, mimetype) if filename else Response(body, mimetype=mimetype)
 
 
 def html_folder(request: Request, control: Control, **_: str) -> Response:  # noqa: ARG001

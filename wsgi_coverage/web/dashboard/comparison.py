@@ -14,8 +14,7 @@ from wsgi_coverage.line_ranges import shown
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.web.dashboard import layout, tree
 from wsgi_coverage.web.dashboard.layout import page
-
-FORMATS = {"json": "JSON", "xml": "XML", "lcov": "LCOV", "html": "HTML (zip)"}
+from wsgi_coverage.web.exports import FORMATS
 
 
 def snapshots(request: Request, control: Control) -> Response:

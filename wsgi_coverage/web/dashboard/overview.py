@@ -16,6 +16,7 @@ from wsgi_coverage.model import Report
 from wsgi_coverage.web.dashboard import chart, tree, treemap_view
 from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.tree import Listed, Part
+from wsgi_coverage.web.exports import FORMATS
 from wsgi_coverage.web.negotiation import root
 
 NO_FILES = Listed("", (), {}, has_branches=False)
@@ -59,6 +60,7 @@ def overview(request: Request, control: Control) -> Response:
             (part for part in files.parts if part.missing), key=lambda part: -(part.missing or 0)
         )[:WORST],
         worst_functions=_worst_functions(report, files),
+        formats=FORMATS,
     )
 
 
