@@ -137,7 +137,7 @@ class Service:
             self.let_go()
         self._bind(identity, answers=True)
 
-    def be_seen(self, identity: JsonObject) -> None:
+    def be_listed(self, identity: JsonObject) -> None:
         """Have a socket that the system lists and nobody calls, unless there is one already."""
         self._bind(identity, answers=False)
 

@@ -124,17 +124,17 @@ class Worker:
             answer=self._answer,
             autosave=lambda: self._attempt("autosave", self._look),
             flush=self._try_to_flush
-            if self.engine.holds and self.engine.measuring.lossless
+            if self.engine.holds_lines_back and self.engine.measuring.lossless
             else None,
             note=self._note,
         )
         self.memories.announce()
         self.engine.lend(readings=self.memories.readings, save=self.save)
         self.engine.hear()
-        if self.engine.holds:
+        if self.engine.holds_lines_back:
             exits.heed(self.close_in_time, flush_of=self._have_flushed)
         self._start_service()
-        self._service.be_seen(self._identity())
+        self._service.be_listed(self._identity())
 
     def _settle(self) -> None:
         """Choose the folders that this process's user may write to."""
@@ -218,11 +218,11 @@ class Worker:
         """
         self.engine.catch_up()
         self.check_user()
-        if modwsgi.traced_threads_hang() and self.engine.holds:
+        if modwsgi.traced_threads_hang() and self.engine.holds_lines_back:
             from wsgi_coverage.collect.engines.all_threads import trace_nowhere  # loads ctypes
 
             trace_nowhere()  # the load's; the main thread's would keep the process from ending
-        is_first = self.engine.serves()
+        is_first = self.engine.note_request()
         self.engine.end_load()
         if not is_first:
             return
@@ -242,7 +242,7 @@ class Worker:
         """Have the next request check the memory; do it now where perhaps none comes."""
         if self._service.has_thread:
             self._attempt("autosave", self._look)
-        if not self.engine.holds:  # else the thread does
+        if not self.engine.holds_lines_back:  # else the thread does
             self.engine.attention.heard = ALWAYS  # until it has been heard of
 
     def _look(self) -> None:
@@ -506,7 +506,7 @@ class Worker:
             return TRACE_LOST.format(lost)
         if self.engine.is_behind:
             return BEHIND
-        return LOSES if self.engine.loses else None
+        return LOSES if self.engine.loses_lines else None
 
     def _answer(self, verb: str) -> JsonObject:
         try:
@@ -545,7 +545,7 @@ class Worker:
         A process that serves looks itself; one that loads an application will; a forked child that
         does neither is told only below `wsgi-coverage run`.
         """
-        if self.engine.holds:
+        if self.engine.holds_lines_back:
             return True
         if self.engine.flags & processes.SERVES:
             return False
@@ -581,15 +581,15 @@ class Worker:
             if self._needs_thread() and not self._forkers and not self._closed:
                 self._service.listen(self._identity())
                 self._service.start()
-                self.engine.listens(does=self._service.has_thread)
+                self.engine.note_listening(listens=self._service.has_thread)
 
     def _stop_service(self) -> None:
         if self._service.has_thread and not self._needs_thread():
             with self._one_at_a_time():
                 self._service.stop()
                 self._service.let_go()  # callers of the meantime are refused
-                self._service.be_seen(self._identity())
-            self.engine.listens(does=False)
+                self._service.be_listed(self._identity())
+            self.engine.note_listening(listens=False)
             if self._keeper is not None:
                 self._keeper.dismiss()
 
@@ -604,7 +604,7 @@ class Worker:
             Whether there is anything to do afterwards. Each page of memory that is touched then has
             to be copied first.
         """
-        holds = self.engine.holds
+        holds = self.engine.holds_lines_back
         self.engine.catch_up()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
             self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
@@ -620,7 +620,7 @@ class Worker:
     def after_fork_in_parent(self) -> None:
         """In the parent: start the thread again, also where an application's handler raises."""
         try:
-            if self.engine.holds:
+            if self.engine.holds_lines_back:
                 exits.after_fork_in_parent()
         finally:
             self._has_forked = True
@@ -638,7 +638,7 @@ class Worker:
         self.be_late = None
         self._writer = self._ending_by = None
         self._is_forked = True
-        if self.engine.holds:
+        if self.engine.holds_lines_back:
             exits.after_fork_in_child()
         self._service.forget()
         self.engine.after_fork()
@@ -666,7 +666,9 @@ class Worker:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
         self.engine.catch_up()
-        if self.is_of_this_process and (self._service.has_begun or not self.engine.holds):
+        if self.is_of_this_process and (
+            self._service.has_begun or not self.engine.holds_lines_back
+        ):
             return
         with self._noticing:
             if not self.is_of_this_process:

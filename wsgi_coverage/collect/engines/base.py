@@ -133,12 +133,12 @@ class Engine(ABC):
         return self.paused or (self.phase is Phase.LOAD and self.memory.state().paused)
 
     @property
-    def loses(self) -> bool:
+    def loses_lines(self) -> bool:
         """True where there was no room, or no memory, for some of what has run."""
         return bool(self.flags & processes.LOSES)
 
     @property
-    def holds(self) -> bool:
+    def holds_lines_back(self) -> bool:
         """True where executed lines reach the memory only by a flush."""
         return bool(self.flags & processes.HOLDS)
 
@@ -325,7 +325,7 @@ class Engine(ABC):
             self._begin(Phase.LOAD, state, paused=False)
             with contextlib.suppress(OSError):  # lines that find no room stay of unknown phase
                 self.flush()
-            self.memory.call_it_load(self.epoch, flushed=self.holds)
+            self.memory.call_it_load(self.epoch, flushed=self.holds_lines_back)
         if self.phase is Phase.LOAD:
             self._raise(processes.LOADING)
 
@@ -339,7 +339,7 @@ class Engine(ABC):
             self._begin(Phase.RUNTIME, state, paused=state.paused)
         self._lower(processes.LOADING)
 
-    def serves(self) -> bool:
+    def note_request(self) -> bool:
         """Note that a request has come to this process; tell whether it is the first."""
         is_first = not self.flags & processes.SERVES
         self._raise(processes.SERVES)
@@ -352,9 +352,9 @@ class Engine(ABC):
             return None
         return parent.pid
 
-    def listens(self, *, does: bool) -> None:
+    def note_listening(self, *, listens: bool) -> None:
         """Note whether a thread of this process answers the channel."""
-        (self._raise if does else self._lower)(processes.LISTENS)
+        (self._raise if listens else self._lower)(processes.LISTENS)
 
     def name_server(self, name: str) -> None:
         """Note the name of the server: `SERVER_SOFTWARE`, for instance."""

@@ -220,7 +220,7 @@ class Tracing(Engine):
         except OSError:
             self._raise(processes.LOSES)
             raise
-        if self.loses:
+        if self.loses_lines:
             self._lower(processes.LOSES)
         return new
 
