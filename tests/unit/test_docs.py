@@ -14,6 +14,7 @@ from wsgi_coverage.web.routes import URL_MAP
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "wsgi_coverage"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "changes/README.md")),
     *sorted(DOCS.rglob("*.md")),
@@ -126,6 +127,23 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
     named = set(re.findall(r"^## `wsgi-coverage (\w+)", text("reference/cli.md"), re.M))
 
     assert named == set(COMMAND_NAMES)
+
+
+@pytest.mark.parametrize("name", ["architecture", "flows", "measuring"])
+def test_every_module_that_an_explanation_names_exists(name: str) -> None:
+    named = re.findall(r"`(?:wsgi_coverage/)?([\w/]+\.py)`", text(f"explanation/{name}.md"))
+
+    assert named
+    assert [each for each in named if not any(PACKAGE.rglob(each))] == []
+
+
+def test_the_architecture_tells_what_each_package_is_for() -> None:
+    _, _, section = text("explanation/architecture.md").partition("\n## Packages\n")
+    rows = re.findall(r"^\| (.+?) \|", section.partition("\n## ")[0], re.M)
+    named = {each for row in rows for each in re.findall(r"`(\w+)`", row)}
+
+    there = {each.stem for each in PACKAGE.iterdir() if each.suffix == ".py" or each.is_dir()}
+    assert {each for each in there if not each.startswith("__")} - named == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,1 +1,1 @@
-"""Measure: note in this process which lines run, and hand them to the store."""
+"""Measure: mark in this process which lines run, where the whole host finds them."""

@@ -264,7 +264,7 @@ class Control:
         return self._worker.ask_all("reset", wait=deadline.left(wait))
 
     def pause(self, *, wait: float, within: float | None = None) -> Gathering:
-        """Have every live worker note nothing until `resume`; reports name the gap.
+        """Have every live worker measure nothing until `resume`; reports name the gap.
 
         Args:
             wait, within: as for `reset`.
@@ -580,7 +580,7 @@ class Control:
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether workers note nothing at present."""
+        """Tell whether workers measure nothing at present."""
         return self._worker.store_is_paused()
 
     def building(self) -> JsonObject | None:

@@ -66,7 +66,7 @@ class DataFileStore(Protocol):
         ...
 
     def pauses(self) -> Sequence[Pause]:
-        """When workers noted nothing in this epoch; the last one may be going on."""
+        """When workers measured nothing in this epoch; the last one may be going on."""
         ...
 
     def begin_pause(self) -> None:
