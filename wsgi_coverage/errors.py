@@ -33,7 +33,8 @@
         ├── ReadOnlyError              507 read-only
         ├── AccessDeniedError          507 access-denied
         ├── BlockedError               507 path-blocked
-        └── NoDescriptorsError         507 no-descriptors
+        ├── NoDescriptorsError         507 no-descriptors
+        └── RemovedError               507 removed-meanwhile
 
 The slug is the error's name in JSON and its anchor in docs/reference/errors.md.
 
@@ -285,6 +286,13 @@ class NoDescriptorsError(StorageError):
 
     slug = "no-descriptors"
     why = "too many open files"
+
+
+class RemovedError(StorageError):
+    """Somebody removed the folder in which something was being made; another try makes it."""
+
+    slug = "removed-meanwhile"
+    why = "it was removed meanwhile"
 
 
 REFUSALS: dict[int, type[StorageError]] = {

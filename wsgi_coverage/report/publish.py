@@ -24,6 +24,7 @@ import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ from typing import Any, TypeVar
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage import clock
+from wsgi_coverage.clock import Deadline
 from wsgi_coverage.compat import names
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.regular_files import UnreadableError
@@ -42,6 +44,7 @@ from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
+    RemovedError,
     WsgiCoverageError,
     refusal,
     storage_errors,
@@ -195,12 +198,25 @@ def build_folder(parent: Path, described: str) -> Iterator[Path]:
         described: the setting that says so, with its value, for messages.
 
     Raises:
-        StorageError: it cannot be written to.
+        StorageError: it cannot be written to, or somebody removed the folder during the block.
     """
     with storage_errors(f"{described} cannot be written to; what was there is untouched"):
         own_files.make_folder(parent)
-        with workplace(parent) as folder:
-            yield folder
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(workplace(parent))
+            except FileNotFoundError as error:
+                raise _removed(described) from error
+            try:
+                yield folder
+            except Exception as error:
+                if refusal(error) is not None or folder.exists():
+                    raise
+                raise _removed(described) from error
+
+
+def _removed(described: str) -> RemovedError:
+    return RemovedError(f"{RemovedError.why}: what was being made in {described}; try again")
 
 
 def write_meta(folder: Path, report: Report) -> None:
@@ -238,17 +254,27 @@ class Publisher:
 
     @contextlib.contextmanager
     def _held(self, name: str, timeout: float) -> Iterator[None]:
-        with contextlib.ExitStack() as held:
+        with ExitStack() as held:
             try:
                 with storage_errors(f"{self._described} cannot be written to"):
-                    own_files.make_folder(self._cache_dir)
-                    held.enter_context(locked(self._cache_dir / name, timeout))
+                    held.enter_context(self._locked(self._cache_dir / name, timeout))
             except TimeoutError:
                 raise RefreshBusyError(
                     f"another build has held {self._cache_dir / name} for "
                     f"{timeout:.3g} seconds; try again later"
                 ) from None
             yield
+
+    def _locked(self, path: Path, timeout: float) -> ExitStack:
+        """Take a lock, to be released by a with statement; somebody may remove its folder."""
+        deadline, left = Deadline(timeout), timeout
+        for _ in range(READ_TRIES):
+            own_files.make_folder(self._cache_dir)
+            with ExitStack() as held, contextlib.suppress(FileNotFoundError):
+                held.enter_context(locked(path, left))
+                return held.pop_all()
+            left = deadline.left(timeout)
+        raise _removed(self._described)
 
     @contextlib.contextmanager
     def collecting(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:

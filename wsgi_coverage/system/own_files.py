@@ -48,7 +48,9 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         make_folder(folder)
     except FileExistsError as error:
-        if not folder.is_dir():
+        if not folder.exists() and not folder.is_symlink():  # it was removed meanwhile
+            make_folder(folder)
+        elif not folder.is_dir():
             why = os.strerror(errno.ENOTDIR)
             raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
 

@@ -17,11 +17,12 @@ from wsgi_coverage.errors import (
     NoReportError,
     RefreshBusyError,
     RefusedReportError,
+    RemovedError,
     SnapshotLimitError,
     UnknownSnapshotError,
 )
 from wsgi_coverage.model import Gathering, Moment, Report, WorkerState
-from wsgi_coverage.report import snapshots
+from wsgi_coverage.report import publish, snapshots
 from wsgi_coverage.report.publish import Publisher, new_id
 from wsgi_coverage.report.snapshots import Snapshots
 
@@ -385,3 +386,60 @@ def test_a_snapshot_that_is_not_whole_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "kept" / new_id()).mkdir(parents=True)
 
     assert kept.all() == []
+
+
+@pytest.mark.parametrize("removed", ["cache", "cache/reports"])
+def test_a_report_whose_folder_is_removed_while_it_is_built_is_refused_by_name(
+    publisher: Publisher, tmp_path: Path, removed: str
+) -> None:
+    def build(folder: Path) -> Report:
+        shutil.rmtree(tmp_path / removed)
+        return build_of("text")(folder)
+
+    with pytest.raises(RemovedError, match="try again"):
+        publisher.refresh(gathered(), build)
+
+    publisher.refresh(gathered(), build_of("second"))
+    assert text(publisher) == "second"
+
+
+def test_a_snapshot_whose_folder_is_removed_while_it_is_taken_is_refused_by_name(
+    tmp_path: Path,
+) -> None:
+    def build(folder: Path) -> Report:
+        shutil.rmtree(tmp_path / "snapshots")
+        return build_of("text")(folder)
+
+    with pytest.raises(RemovedError):
+        take(Snapshots(tmp_path / "snapshots"), build)
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(1, "locked"), (99, "removed")])
+def test_a_cache_that_is_removed_while_the_lock_is_taken_is_made_again(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, times: int, outcome: str
+) -> None:
+    left = [*range(times)]
+
+    def make_and_remove(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        if left:
+            left.pop()
+            folder.rmdir()
+
+    monkeypatch.setattr(publish.own_files, "make_folder", make_and_remove)
+
+    try:
+        with publisher.lock():
+            found = "locked"
+    except RemovedError:
+        found = "removed"
+    assert found == outcome
+
+
+def test_a_folder_that_is_removed_before_anything_is_built_in_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish.own_files, "make_folder", lambda _: None)  # and removed at once
+
+    with pytest.raises(RemovedError), publish.build_folder(tmp_path / "reports", "cache_dir"):
+        pass

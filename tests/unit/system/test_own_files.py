@@ -46,6 +46,20 @@ def test_a_folder_cannot_be_made_where_a_file_is(tmp_path: Path) -> None:
         own_files.make_folder(tmp_path / "a")
 
 
+def test_a_folder_that_is_removed_while_it_is_looked_at_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there_for_a_moment(folder: Path) -> None:
+        monkeypatch.undo()
+        raise FileExistsError(folder)
+
+    monkeypatch.setattr(own_files, "new_folder", there_for_a_moment)
+
+    own_files.make_folder(tmp_path / "a")
+
+    assert (tmp_path / "a").is_dir()
+
+
 def test_files_are_closed(tmp_path: Path) -> None:
     written, replaced, created = (tmp_path / name for name in ("written", "replaced", "created"))
 

@@ -56,6 +56,7 @@ TITLES = {  # by slug
     "access-denied": "Permission denied",
     "path-blocked": "Something else has the name of a file",
     "no-descriptors": "Too many open files",
+    "removed-meanwhile": "A folder was removed meanwhile",
 }
 FULL = 50  # steps of a bar
 
