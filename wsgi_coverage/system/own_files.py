@@ -25,6 +25,7 @@ from pathlib import Path
 
 FILE, FOLDER = 0o600, 0o700  # modes
 TEMPORARY = ".wsgi-coverage-new-"  # what files are called until they are whole
+TRIES = 10  # to make a folder that others remove meanwhile, or one that it is in
 ABANDONED = 600.0  # seconds since it was written to; writing one takes less than one
 
 
@@ -40,19 +41,21 @@ def make_folder(folder: Path) -> None:
         NotADirectoryError: something else has that name.
         OSError: it cannot be made.
     """
-    try:
-        new_folder(folder)
-    except FileNotFoundError:
-        if folder.parent == folder:
-            raise
-        make_folder(folder.parent)
-        make_folder(folder)
-    except FileExistsError as error:
-        if not folder.exists() and not folder.is_symlink():  # it was removed meanwhile
-            make_folder(folder)
-        elif not folder.is_dir():
-            why = os.strerror(errno.ENOTDIR)
-            raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
+    for left in reversed(range(TRIES)):
+        try:
+            new_folder(folder)
+        except FileNotFoundError:
+            if folder.parent == folder or not left:  # or nobody can make one there, as in /proc
+                raise
+            make_folder(folder.parent)
+        except FileExistsError as error:
+            if folder.is_dir():
+                return
+            if folder.exists() or folder.is_symlink() or not left:
+                why = os.strerror(errno.ENOTDIR)
+                raise NotADirectoryError(errno.ENOTDIR, why, str(folder)) from error
+        else:
+            return
 
 
 def new_folder(folder: Path) -> None:
