@@ -15,17 +15,17 @@ from wsgi_coverage.compat import needs
 
 RENAMING = Path(__file__).parent / "support" / "renaming.py"
 
+# What this coverage.py is expected to have.
+THERE = {need: of for need, of in needs.NEEDS.items() if coverage.version_info[:3] >= of.since}
 # Each name, and whether it is one that coverage.py's own tracer needs, which measures branches.
 NAMES = {
     name.replace(":", ".").rpartition(".")[2]: need == needs.COLLECTOR
-    for need, of in needs.NEEDS.items()
+    for need, of in THERE.items()
     for name in of.names
     if not name.endswith(".get_option")  # Coverage has it, too, and documents it
 }
 MODULES = {
-    name.partition(":")[0].removeprefix("coverage.")
-    for of in needs.NEEDS.values()
-    for name in of.names
+    name.partition(":")[0].removeprefix("coverage.") for of in THERE.values() for name in of.names
 }
 
 
@@ -48,7 +48,7 @@ OF_ONE_THAT_MEASURES = (
 )
 WHILE_MEASURING = {
     name.replace(":", ".").rpartition(".")[2]: name.startswith("coverage.sysmon:")
-    for of in needs.NEEDS.values()
+    for of in THERE.values()
     for name in of.names
     if name.startswith(OF_ONE_THAT_MEASURES) and not is_documented(name)
 }

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sqlite3
 import stat
 import time
@@ -373,7 +372,8 @@ class Publisher:
             for path in list(self._reports.iterdir()):
                 with contextlib.suppress(OSError):
                     remove(path)
-        shutil.rmtree(self._reports, ignore_errors=True)
+        if self._reports.is_dir() and not self._reports.is_symlink():  # else it is somebody's
+            own_files.remove_tree(self._reports)
 
     def identity(self) -> str | None:
         """The published report's id; None where nothing is published."""
@@ -493,4 +493,4 @@ def remove(folder: Path) -> None:
     """
     doomed = folder.with_name(f"{BUILDING}deleted-{folder.name}")
     folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    own_files.remove_tree(doomed)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
             own_files.new_folder(folder)
             yield folder
         finally:
-            _remove(folder)
+            own_files.remove_tree(folder)
 
 
 @contextlib.contextmanager
@@ -80,7 +79,7 @@ def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
             with contextlib.suppress(OSError):
                 if time.time() - _changed_at(parent / name) >= age:
                     with working_on(parent, name, timeout=0.0):
-                        _remove(parent / name)
+                        own_files.remove_tree(parent / name)
 
 
 def _changed_at(path: Path) -> float:
@@ -92,8 +91,3 @@ def _changed_at(path: Path) -> float:
     with contextlib.suppress(OSError), os.scandir(path) as entries:
         times += [entry.stat(follow_symlinks=False).st_mtime for entry in entries]
     return max(times)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)

@@ -58,6 +58,18 @@ def make_folder(folder: Path) -> None:
             return
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, or what else has that name, as far as can be done.
+
+    Before Python 3.13 shutil.rmtree waits at a pipe that nobody writes to.
+    """
+    if path.is_symlink() or not path.is_dir():
+        with contextlib.suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def new_folder(folder: Path) -> None:
     """Make a folder that is not there.
 

@@ -175,7 +175,7 @@ def test_who_reads_a_report_that_is_removed_misses_all_of_it_and_not_a_part(
     def remove(path: Path, **_: object) -> None:
         seen.append(folder.exists())
 
-    monkeypatch.setattr("wsgi_coverage.report.publish.shutil.rmtree", remove)
+    monkeypatch.setattr("wsgi_coverage.system.own_files.shutil.rmtree", remove)
     if by == "a reset":
         with publisher.lock():
             publisher.withdraw()

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,23 @@ def test_a_folder_that_is_removed_while_it_is_looked_at_is_made(
     own_files.make_folder(tmp_path / "a")
 
     assert (tmp_path / "a").is_dir()
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, Path.touch, Path.mkdir, lambda path: path.symlink_to(path)]
+)
+def test_whatever_has_the_name_of_a_folder_is_removed_without_waiting(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    make(folder / "inside")
+    make(tmp_path / "beside")
+
+    own_files.remove_tree(folder)
+    own_files.remove_tree(tmp_path / "beside")
+
+    assert not [*tmp_path.iterdir()]
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
