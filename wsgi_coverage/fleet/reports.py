@@ -18,6 +18,7 @@ from pathlib import Path
 
 from wsgi_coverage.analysis.cache import ANALYSIS, AnalysisCache
 from wsgi_coverage.errors import (
+    DamagedReportError,
     NoReportError,
     RefreshBusyError,
     StorageError,
@@ -33,7 +34,8 @@ from wsgi_coverage.store.redis import FleetStanding, FleetStore
 
 AGAIN = 30.0  # seconds after which what failed is tried again
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
-UNUSABLE = (ValueError, TypeError, KeyError)  # of what is no report, or of another version
+# Of what is no report, or of another version, or damaged here.
+UNUSABLE = (ValueError, TypeError, KeyError, DamagedReportError)
 VANISHED = "the data of this snapshot has vanished from the store of the fleet"
 
 
