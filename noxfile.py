@@ -99,11 +99,16 @@ REQUESTED = (
 # by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
 # Where one of these is missing, each runs the whole.
 PARTS = {
-    # Reports and pages are made alike on all: 3.14 tests what makes them, and so does `lowest`.
+    # Reports are made alike on all: 3.14 tests what makes them, and so does `lowest`.
     "3.11": (*MEASURING, *REQUESTED, *TRACED, *ENDED),
     "3.13": ("tests/e2e", "tests/browser", *(f"--ignore={each}" for each in TRACED)),
-    # One of HTTP's tests needs gevent, which is here.
-    "3.14": (*BELOW[:2], CHILD, *TRACED),
+    # One of HTTP's tests needs gevent, which is here. Commands and pages are alike on all, too.
+    "3.14": (
+        *BELOW[:2],
+        CHILD,
+        *TRACED,
+        *(f"--ignore=tests/unit/{each}" for each in ("cli", "client", "checkout", "web")),
+    ),
 }
 PEER = "flask-coverage==0.2.1"
 # Prints the library that Python is in, if it is there.
@@ -166,7 +171,8 @@ def tests(session: nox.Session) -> None:
     built = wheel(session)
     session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI)
     chosen = session.posargs or share(str(session.python)) or ALL_ELSE
-    if not {*chosen} <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
+    files = {each for each in chosen if not each.startswith("--ignore=")}
+    if not files <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
         session.install(*CLIENTS)
     if session.python == "3.14":
         session.install(*BESIDE)
