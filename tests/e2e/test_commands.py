@@ -308,21 +308,33 @@ def test_stdout_that_is_full_is_one_line(server, verb):
     assert "no room on the disk" in error_of(done)
 
 
+def that_first(end: str, *statements: str) -> str:
+    """A module with an application that first does something where the path ends so."""
+    return "\n".join(
+        [
+            "import os, signal, threading",
+            "from wsgi_coverage import CoverageMiddleware",
+            "def app(environ, start_response):",
+            "    start_response('200 OK', [])",
+            "    return [b'']",
+            "measured = CoverageMiddleware(app)",
+            "def application(environ, start_response):",
+            f"    if environ['PATH_INFO'].endswith({end!r}):",
+            *(f"        {each}" for each in statements),
+            "    return measured(environ, start_response)",
+        ]
+    )
+
+
 def test_a_worker_that_dies_while_it_answers_does_not_have_a_change_sent_again(project, password):
     project.write(
         "dying.py",
-        "import os, signal\n"
-        "from wsgi_coverage import CoverageMiddleware\n"
-        "def app(environ, start_response):\n"
-        "    start_response('200 OK', [])\n"
-        "    return [b'']\n"
-        "measured = CoverageMiddleware(app)\n"
-        "def application(environ, start_response):\n"
-        "    if environ['PATH_INFO'].endswith('/reset'):\n"
-        "        with open('asked', 'a') as file:\n"
-        "            file.write('x')\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return measured(environ, start_response)\n",
+        that_first(
+            "/reset",
+            "with open('asked', 'a') as file:",
+            "    file.write('x')",
+            "os.kill(os.getpid(), signal.SIGKILL)",
+        ),
     )
     server = project.gunicorn("-w", "1", "dying:application", env=password)
     server.wait_for_workers(1)
@@ -640,17 +652,7 @@ def test_ctrl_c_is_exit_code_130_at_once_and_leaves_no_file(
 ):
     project.write(
         "slow.py",
-        "import threading\n"
-        "from wsgi_coverage import CoverageMiddleware\n"
-        "def app(environ, start_response):\n"
-        "    start_response('200 OK', [])\n"
-        "    return [b'']\n"
-        "measured = CoverageMiddleware(app)\n"
-        "def application(environ, start_response):\n"
-        "    if environ['PATH_INFO'].endswith('/export'):\n"
-        "        open('asked', 'w').close()\n"
-        "        threading.Event().wait(60)\n"
-        "    return measured(environ, start_response)\n",
+        that_first("/export", "open('asked', 'w').close()", "threading.Event().wait(60)"),
     )
     server = project.gunicorn("-w", "1", "--timeout", "90", "slow:application", env=password)
     server.wait_for_workers(1)

@@ -15,6 +15,22 @@ PLANTED = {
 }
 
 
+PATHS = [f"/r{number}" for number in range(20)]
+
+
+def assert_nothing_is_lost(server, routes):
+    for path in PATHS:
+        server.get(path)
+    report = server.refresh()
+    assert report["complete"], report
+    assert server.exported() == {routes.FILE: routes.of(PATHS)}
+
+
+def told_of_the_folder(health):
+    [said] = [each for each in health["diagnoses"] if each["name"] == "private-folder-taken"]
+    return said
+
+
 @pytest.mark.parametrize("planted", PLANTED)
 def test_all_workers_find_the_same_other_place_and_health_says_so(
     project, routes, password, mounts, planted
@@ -25,17 +41,12 @@ def test_all_workers_find_the_same_other_place_and_health_says_so(
     )
     server = project.gunicorn("-w", "2", "--threads", "2", "served:application", env=password)
     server.wait_for_workers(2)
-    paths = [f"/r{number}" for number in range(20)]
-    for path in paths:
-        server.get(path)
 
-    report = server.refresh()
+    assert_nothing_is_lost(server, routes)
 
-    assert report["complete"], report
-    assert server.exported() == {routes.FILE: routes.of(paths)}
     health = server.get(f"{DASHBOARD}/health").json()
     assert health["status"] == "degraded"
-    [said] = [each for each in health["diagnoses"] if each["name"] == "private-folder-taken"]
+    said = told_of_the_folder(health)
     assert said["text"].startswith(f"{TOP} ")
     assert f"{TOP}-1/" in said["text"]
     memory = mounts.seen_by(server, TOP)
@@ -63,16 +74,10 @@ def test_where_every_name_is_taken_workers_meet_under_one_that_nobody_could_take
         "-w", "3", "served:application", env={**password, "TMPDIR": "/dev/shm"}
     )
     server.wait_for_workers(3)
-    paths = [f"/r{number}" for number in range(20)]
-    for path in paths:
-        server.get(path)
 
-    report = server.refresh()
+    assert_nothing_is_lost(server, routes)
 
-    assert report["complete"], report
-    assert server.exported() == {routes.FILE: routes.of(paths)}
-    health = server.get(f"{DASHBOARD}/health").json()
-    [said] = [each for each in health["diagnoses"] if each["name"] == "private-folder-taken"]
+    said = told_of_the_folder(server.get(f"{DASHBOARD}/health").json())
     assert f"{TOP}-9 belongs to user 65534" in said["text"]
     assert server.end() == 0
-    assert project.saved(routes.FILE) >= routes.of(paths)
+    assert project.saved(routes.FILE) >= routes.of(PATHS)

@@ -7,23 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reports import a_report
 from special_files import device, full_folder, loop, pipe
 
 from wsgi_coverage import clock
 from wsgi_coverage.data.stored import DamagedError, as_dataclass, parsed, read_json
 from wsgi_coverage.model import Moment, Point, Report
 
-REPORT = Report(
-    id="a",
-    refreshed_at=clock.now_iso(),
-    duration_seconds=1,
-    autosave_interval_seconds=30.0,
-    summary={"percent": None},
-    complete=True,
-    workers=({"pid": 1},),
-    warnings=("careful",),
-    collected=clock.now(),
-)
+REPORT = a_report(duration_seconds=1)
 
 
 @pytest.mark.parametrize("value", [REPORT, Point(at="now", kind="reset"), clock.now()])

@@ -4,21 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reports import a_report
 
-from wsgi_coverage import clock
-from wsgi_coverage.model import Point, Report
+from wsgi_coverage.model import Point
 from wsgi_coverage.report.history import MAX_POINTS, History, Past, in_order
 
-REPORT = Report(
-    id="a",
+REPORT = a_report(
     refreshed_at="2026-01-02T00:00:00+00:00",
-    duration_seconds=0.1,
-    autosave_interval_seconds=30.0,
     summary={"percent": 50.0, "runtime_percent": 25.0},
-    complete=True,
     workers=(),
     warnings=(),
-    collected=clock.now(),
 )
 START = "2026-01-01T00:00:00+00:00"
 RESET = "2026-01-03T00:00:00+00:00"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reports import a_report
 
 from wsgi_coverage import clock, liveness
 from wsgi_coverage.errors import (
@@ -26,17 +27,7 @@ from wsgi_coverage.report import publish, snapshots
 from wsgi_coverage.report.publish import Publisher, new_id
 from wsgi_coverage.report.snapshots import Snapshots
 
-REPORT = Report(
-    id="",
-    refreshed_at=clock.now_iso(),
-    duration_seconds=0.1,
-    autosave_interval_seconds=30.0,
-    summary={"percent": None},
-    complete=True,
-    workers=({"pid": 1},),
-    warnings=("careful",),
-    collected=clock.now(),
-)
+REPORT = a_report(id="")
 
 
 def gathered(*, complete: bool = True) -> Gathering:
