@@ -118,6 +118,23 @@ def keep(
         wait = _Wait(memory, seconds)
 
 
+def save_in(folder: Path, data_file: Path, static: str | None, config: str | None) -> None:
+    """Write the memory in a private folder to its data file now; nothing where there is none.
+
+    Args:
+        folder: the private folder.
+        data_file: the configured one, beside which the data file goes.
+        static: coverage.py's static context.
+        config: as for `keep`.
+
+    Raises:
+        DiskFullError, OSError: there is no room; nothing is lost.
+    """
+    memory = open_if_there(folder)
+    if memory is not None:
+        _save(memory, data_file, static, config)
+
+
 def _save(memory: Memory, data_file: Path, static: str | None, config: str | None) -> None:
     from wsgi_coverage.collect import could_run, saving  # imports coverage.py: 0.1 s, 15 MB
 

@@ -26,7 +26,7 @@ from wsgi_coverage.collect.could_run import find
 from wsgi_coverage.collect.engines import core, own_coverage
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
-from wsgi_coverage.errors import CoverageChangedError, UnsupportedPythonError
+from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
 from wsgi_coverage.system import workdir as start_folder
@@ -62,12 +62,10 @@ def begin(
     own_coverage.with_children = True
     worker = forks.start(config_file=config_file, branch=branch)
     worker.configure(interval)
-    try:
-        config = own_coverage.for_children(worker.engine.coverage)
-    except CoverageChangedError as error:
-        log.warning("processes that this one starts are not measured: %s", error)
+    if worker.config is None:
+        log.warning("processes that this one starts are not measured, for the same reason")
     else:
-        _announce(env, config, worker.autosave_interval)
+        _announce(env, worker.config, worker.autosave_interval)
     _save_before_exec()
     return worker
 

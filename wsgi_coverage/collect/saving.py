@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
-from wsgi_coverage.store.memory import Memory, open_if_there
+from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -36,15 +36,6 @@ LOCK_TIMEOUT = 10.0  # seconds to wait for it
 
 class AlreadySavedError(Exception):
     """Another process has written the memory to its data file and removed it."""
-
-
-def save_in(
-    folder: Path, data_file: Path, static: str | None, could_run: Finder | None = None
-) -> None:
-    """As `save`, for the memory in a private folder; nothing where there is none."""
-    memory = open_if_there(folder)
-    if memory is not None:
-        save(memory, data_file, static, could_run)
 
 
 def save(
@@ -100,7 +91,7 @@ def discard(folder: Path) -> None:
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # it was removed, or its lock is held for too long
             held.enter_context(locked(folder / LOCK, LOCK_TIMEOUT))
-        shutil.rmtree(folder, ignore_errors=True)
+        own_files.remove_tree(folder)
 
 
 def _save(memory: Memory, data_file: Path, static: str | None, could_run: Finder | None) -> None:

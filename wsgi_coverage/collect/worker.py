@@ -20,13 +20,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from wsgi_coverage import clock
 from wsgi_coverage.collect import autosave, engine, exits, gathering, restarting, saving
 from wsgi_coverage.collect.autosave import Meanwhile
-from wsgi_coverage.collect.could_run import find_by
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
@@ -111,9 +109,10 @@ class Worker:
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
         self.engine.at_start = there.without_lazy()
-        self._config: str | None = None  # of coverage.py, for another process
+        # Of coverage.py, for another process; None: there is none, which is logged.
+        self.config: str | None = None
         try:  # now, because the application may change its working directory
-            self._config = own_coverage.for_children(self.engine.coverage)
+            self.config = own_coverage.for_children(self.engine.coverage)
         except CoverageChangedError as error:
             log.warning("a data file that another process writes lacks what never ran: %s", error)
         self.memories: HostMemories = HostMemories(self.engine, lambda: self.store)
@@ -307,7 +306,7 @@ class Worker:
                 interval,
                 ahead,
                 stays,
-                self._config,
+                self.config,
                 plugins=self._has_plugins,
             )
         except child.NoInterpreterError:
@@ -342,13 +341,12 @@ class Worker:
             self.save_here()
 
     def _save_elsewhere(self) -> None:
-        could_run = None if self._config is None else partial(find_by, self._config)
         child.call(
-            saving.save_in,
+            autosave.save_in,
             self.memory.folder,
             self.engine.data_file,
             self._static,
-            could_run,
+            self.config,
             tick=tick,
             plugins=self._has_plugins,
         )
