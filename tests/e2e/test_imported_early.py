@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -127,3 +128,40 @@ def test_runserver_that_begins_in_manage_py_is_exact(served):
 
     assert answer["warnings"] == []
     assert [name for name, each in found.items() if each["missing"]] == ["unused.py"]
+
+
+MIXED = {
+    "app.py": (
+        "import parts\n\nparts.ready()\n"
+        "from wsgi_coverage import CoverageMiddleware\n\n\n"
+        "def raw(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n\n\n"
+        "app = CoverageMiddleware(raw)\n"
+    ),
+    "parts.py": "def ready():\n    return 1\n\n\ndef never():\n    return 2\n",
+    "job.py": "import time\n\nimport parts\n\nprint('ready', flush=True)\ntime.sleep(600)\n",
+}
+
+
+def test_whoever_makes_the_report_knows_what_another_process_had_imported(project, password):
+    project.coveragerc("source = .")
+    for name, text in MIXED.items():
+        project.write(name, text)
+    server = project.gunicorn("-w", "1", "app:app", env=password)
+    server.get("/")
+    job = project.run_measured("job.py")
+    job.wait_for("ready")
+
+    for each in (job, server, job):
+        summary = each.refresh()["summary"]
+        assert (summary["unused_functions"], summary["imported_early_files"]) == (None, 1)
+        ran = {one["name"]: one["ran"] for one in each.get("/debug/coverage/functions").json()}
+        assert ran == {"raw": "at runtime", "ready": None, "never": None}
+
+    server.end()
+    job.end()
+    assert len(project.data_files()) == 1
+    project.run("-m", "coverage", "combine", "--quiet")
+    project.run("-m", "coverage", "json", "--quiet", "-o", "out.json")
+    files = json.loads((project.folder / "out.json").read_text())["files"]
+    assert files.keys() == MIXED.keys()

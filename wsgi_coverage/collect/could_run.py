@@ -11,22 +11,23 @@ from coverage import Coverage
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect.engines import own_coverage
-from wsgi_coverage.collect.sources import unexecuted
+from wsgi_coverage.collect.sources import imported_before, unexecuted
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.system import workdir
 
 
-def find_by(config: str, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
-    """As `find`, for a process that may have ended by now.
-
-    Those that were imported before measuring began are among them where `source` names them.
+def find_by(config: str, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
+    """As `find`, for a process that may have ended by now; also what had been imported early.
 
     Args:
         config: of its Coverage, as from `own_coverage.for_children`.
-        executed: names of files that any process has executed.
+        reading: of its memory.
     """
     cov = own_coverage.make(own_coverage.LoggedCoverage, None, config=config)
-    return find(cov, executed)
+    yield from find(cov, reading.names())
+    early = imported_before.measured(cov, reading.early)
+    yield from ((path, name, None) for path, name in early.values())
 
 
 def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:

@@ -25,9 +25,8 @@ from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-# Given the names of files that have been executed: path, name in data files, and plugin of those
-# that could have run.
-Finder = Callable[[Iterable[str]], Iterable[tuple[str, str, str | None]]]
+# Given what has been executed: path, name in data files, and plugin of files that could have run.
+Finder = Callable[[Reading], Iterable[tuple[str, str, str | None]]]
 Unexecuted = dict[str, tuple[str | None, str]]  # by name in data files: fingerprint, plugin or ""
 
 LOCK = "save.lock"  # in the private folder
@@ -184,7 +183,7 @@ def _unexecuted(reading: Reading, could_run: Finder | None) -> Unexecuted:
         return found
     known = {*reading.names()}
     try:
-        for path, name, plugin in could_run(known):
+        for path, name, plugin in could_run(reading):
             if name not in known:
                 with contextlib.suppress(OSError, ValueError):
                     version = stamp.fingerprint_of(regular_files.read(path))

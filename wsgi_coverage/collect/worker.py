@@ -108,7 +108,7 @@ class Worker:
 
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
-        self.engine.at_start = there.without_lazy()
+        self.engine.note_early(there.without_lazy())
         # Of coverage.py, for another process; None: there is none, which is logged.
         self.config: str | None = None
         try:  # now, because the application may change its working directory

@@ -148,10 +148,8 @@ class ReportInputs:
             config=engine.config,
             branch=engine.measuring.branch,
             data_files=self._worker.store.published(before=before),
-            unexecuted=engine.unexecuted_files(
-                name for reading in memory for name in reading.names()
-            ),
-            imported_early=engine.imported_early(),
+            unexecuted=engine.unexecuted_files(memory),
+            imported_early=engine.imported_early(memory),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,
             memory=memory,

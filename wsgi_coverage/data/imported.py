@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 NAMED = 3  # files and the like that a sentence names; the others are counted
 REMEDY = (
@@ -25,6 +25,53 @@ class Unseen(NamedTuple):
     line: int | None  # that it had come to, and from which on it is seen; None: from nowhere on
     # First lines, with decorators, of functions that may have run by then; None: any.
     functions: frozenset[int] | None = None
+
+
+class EarlyModule(NamedTuple):
+    """A module of which something had run when measuring began in a process."""
+
+    name: str
+    file: str
+    unseen: Unseen
+    defines: bool = True  # functions or classes
+
+
+def as_plain(modules: Iterable[EarlyModule]) -> list[Any]:
+    """The modules as JSON types, in one order."""
+    return sorted(
+        (
+            [
+                each.name,
+                each.file,
+                each.unseen.has_ended,
+                each.unseen.line,
+                None if each.unseen.functions is None else sorted(each.unseen.functions),
+                each.defines,
+            ]
+            for each in modules
+        ),
+        key=repr,
+    )
+
+
+def from_plain(plain: Any) -> frozenset[EarlyModule]:
+    """What `as_plain` was given.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    found = set()
+    try:
+        for name, file, has_ended, line, functions, defines in plain:
+            known = None if functions is None else frozenset(functions)
+            is_sound = isinstance(name, str) and isinstance(file, str)
+            if not is_sound or any(type(each) is not int for each in (line or 0, *(known or ()))):
+                raise ValueError("of other types")
+            unseen = Unseen(bool(has_ended), line, known)
+            found.add(EarlyModule(name, file, unseen, bool(defines)))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return frozenset(found)
 
 
 def reason(unseen: Unseen) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from wsgi_coverage.data.imported import EarlyModule
 from wsgi_coverage.data.phases import Phase, context_of
 
 # A byte for a line becomes a digit: Python reads a number of base 2 in linear time.
@@ -75,6 +76,7 @@ class Reading:
     records: Mapping[Phase | None, Sequence[Record]] = field(default_factory=dict)  # by phase
     processes: tuple[int, ...] = ()  # ids of those that mark lines there
     problems: tuple[str, ...] = ()  # what is not as it should be, by name
+    early: frozenset[EarlyModule] = frozenset()  # of any of its processes
 
     @property
     def is_empty(self) -> bool:

@@ -18,7 +18,6 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from wsgi_coverage.collect.servers import uwsgi
-from wsgi_coverage.collect.sources import imported_before
 from wsgi_coverage.compat import configuration, measurement, names
 from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL
@@ -169,11 +168,10 @@ def imported_early(engine: Engine) -> tuple[str, ...]:
     The first engine knows what ran of a module whose import had begun. Under the second one such a
     module is named if it defines functions or classes: one that starts measuring does nothing else.
     """
-    found = imported_before.early(engine.coverage, engine.at_start)
     return tuple(
-        name
-        for name, each in found.items()
-        if each.begun is None or (each.begun.defines and not engine.sees_running)
+        each.name
+        for each in engine.measured_early()
+        if each.unseen.has_ended or (each.defines and not engine.sees_running)
     )
 
 

@@ -12,6 +12,7 @@ In the private folder (wsgi_coverage.store.private):
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               what of an epoch that is over was counted, or forgotten, when it ended
     load.log, …             what does not fit a byte a line (wsgi_coverage.store.log)
+    early-<hash>.json       modules that had run when measuring began in some of its processes
 
 The order of the claims is the layout, for ever: the first claim of a source counts, and where its
 lines lie follows from those before it. So a place is the same in every epoch and phase, whoever
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -43,8 +45,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from wsgi_coverage.data import regular_files
+from wsgi_coverage.data.imported import EarlyModule, as_plain, from_plain
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Claim, Place, Reading, Record
+from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store.log import (
     Known,
@@ -61,6 +65,8 @@ from wsgi_coverage.system import own_files
 
 CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
 HEADER = 64  # bytes before them
+EARLY = "early-"
+MOST_EARLY = 256  # such files: workers that start alike have one
 MAGIC = b"wsgi-coverage lines 1\n".ljust(HEADER, b"\0")
 RESERVE = CHUNK + (1 << 16)  # bytes: for one chunk more, and for some hundreds of claims
 MOST_CHUNKS = 128  # a memory cgroup kills who takes too much: 32 MB of lines a phase and epoch
@@ -132,6 +138,7 @@ class Memory:
         self._known: dict[tuple[str, str], _Claim] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
+        self._early: dict[str, frozenset[EarlyModule]] = {}  # by the name of the file
         self._page = map_file(folder / "control", PAGE, make=make)
         self._control = self._page.cast("Q")
         # To compare at each request.
@@ -437,6 +444,7 @@ class Memory:
                 for number, view in chunks.items()
             }
             records = {plane: with_numbers(known) for plane, known in self.held_records().items()}
+        early = self._read_early(problems)
         return Reading(
             id=self.id,
             host=socket.gethostname(),
@@ -446,7 +454,39 @@ class Memory:
             records=_records_that_count(records, state, before, since),
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
+            early=early,
         )
+
+    def note_early(self, modules: frozenset[EarlyModule]) -> None:
+        """Note modules that had run when measuring began in a process, for all that read this.
+
+        Raises:
+            OSError: there is no room.
+        """
+        text = json.dumps(as_plain(modules))
+        name = f"{EARLY}{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
+        there = self._early_files()
+        if modules and name not in there and len(there) < MOST_EARLY:
+            own_files.write(self.folder / name, text)
+
+    def _early_files(self) -> list[str]:
+        try:
+            return [each for each in os.listdir(self.folder) if each.startswith(EARLY)]  # noqa: PTH208
+        except OSError:  # it was removed
+            return []
+
+    def _read_early(self, problems: list[str]) -> frozenset[EarlyModule]:
+        for name in self._early_files():
+            if name not in self._early:
+                try:
+                    self._early[name] = from_plain(read_json(self.folder / name))
+                except FileNotFoundError:
+                    continue
+                except (OSError, ValueError) as error:
+                    if is_shortage(error):
+                        raise
+                    problems.append(f"{self.folder / name} cannot be read: {error}")
+        return frozenset[EarlyModule]().union(*self._early.values())
 
     def _read_files(self, problems: list[str]) -> dict[tuple[str, int, str], bytes]:
         found = {}
@@ -603,6 +643,7 @@ class Memory:
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
                 *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
+                *self._early_files(),
                 "control",
                 "processes",
             ]

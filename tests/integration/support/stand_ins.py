@@ -100,7 +100,7 @@ class StandInWorker:
             config=SimpleNamespace(get_option={"run:plugins": []}.get),
             measuring=MEASURING,
             unexecuted_files=lambda executed: [],
-            imported_early=dict,
+            imported_early=lambda readings: {},
             coverage=object(),
             attention=Attention(),
             can_reset=True,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from scripts import INTERRUPTED
 
+from wsgi_coverage.data.imported import EarlyModule, Unseen
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading, Record
 from wsgi_coverage.store.memory import (
@@ -339,6 +340,52 @@ def test_an_epoch_that_begins_while_lines_are_read_is_not_of_the_one_before(
 
     assert (reading.epoch, lines(reading)) == (0, [1])
     assert not reading.records
+
+
+EARLY = frozenset(
+    {
+        EarlyModule("a", "/srv/a.py", Unseen(True, None)),
+        EarlyModule("a", "/srv/a.py", Unseen(False, 3, frozenset({1, 2})), defines=False),
+    }
+)
+LATER = frozenset({EarlyModule("b", "/srv/\udcff.py", Unseen(False, None, frozenset()))})
+
+
+def test_modules_that_processes_note_are_read_by_all(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    memory.note_early(EARLY)
+    assert other.read().early == EARLY
+    other.note_early(LATER)
+    other.note_early(EARLY)
+
+    assert memory.read().early == EARLY | LATER
+    assert len([*memory.folder.glob("early-*")]) == 2
+    assert memory.remove()
+    assert not [*memory.folder.glob("early-*")]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '[["a", 1, true, null, null, true]]', "{", "[" * 99999]
+)
+def test_a_list_of_modules_that_is_damaged_is_named(memory: Memory, content: str) -> None:
+    memory.note_early(EARLY)
+    (memory.folder / "early-0.json").write_text(content)
+
+    reading = memory.read()
+
+    assert reading.early == EARLY
+    assert [problem.partition(" ")[0] for problem in reading.problems] == [
+        str(memory.folder / "early-0.json")
+    ]
+
+
+def test_lists_of_modules_are_bounded(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsgi_coverage.store.memory.MOST_EARLY", 1)
+
+    memory.note_early(EARLY)
+    memory.note_early(LATER)
+
+    assert memory.read().early == EARLY
 
 
 def test_no_descriptor_is_kept(memory_folder: Path) -> None:

@@ -17,7 +17,7 @@ import os
 import time
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import imported_before, unexecuted
-from wsgi_coverage.collect.sources.imported_before import Before, Early
+from wsgi_coverage.collect.sources.imported_before import Before
 from wsgi_coverage.compat import configuration, measurement
-from wsgi_coverage.data.imported import Unseen, either
+from wsgi_coverage.data.imported import EarlyModule, Unseen, either
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import NotOursError
@@ -62,7 +62,7 @@ class Engine(ABC):
     can_reset: bool = True  # False where 'coverage run' or a test runner started the Coverage
     is_lost: bool = False  # the memory was found to be gone, or full
     sees_running = False  # modules whose import had begun when measuring did
-    at_start: Before = Before()  # what was there when measuring began
+    early_modules: frozenset[EarlyModule] = frozenset()  # that had run when measuring began
     threads_lost = 0  # whose trace function was replaced
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
@@ -142,35 +142,50 @@ class Engine(ABC):
         """True where executed lines reach the memory only by a flush."""
         return bool(self.flags & processes.HOLDS)
 
-    def unexecuted_files(self, executed: Iterable[str]) -> list[tuple[str, str | None]]:
+    def note_early(self, before: Before) -> None:
+        """Note the modules that had run when measuring began, for reports of any process."""
+        self.early_modules = imported_before.noted(before, sees_running=self.sees_running)
+        self._share_early_modules()
+
+    def _share_early_modules(self) -> None:
+        with contextlib.suppress(OSError):  # there is no room: this process's reports know them
+            self.memory.note_early(self.early_modules)
+
+    def unexecuted_files(self, readings: Sequence[Reading]) -> list[tuple[str, str | None]]:
         """Files that could have run: of `source`, imported or not, or imported early.
 
         (file, plugin's name) pairs.
 
         Args:
-            executed: names of files that any process has executed.
+            readings: what any process has executed, and had imported early.
         """
-        return [(name, plugin) for _, name, plugin in self.could_run(executed)]
+        return [(name, plugin) for _, name, plugin in self.could_run(*readings)]
 
-    def could_run(self, executed: Iterable[str]) -> Iterable[tuple[str, str, str | None]]:
+    def could_run(self, *readings: Reading) -> Iterable[tuple[str, str, str | None]]:
         """As `unexecuted_files`: path, name in data files, plugin."""
-        yield from unexecuted.files(self._cov, map(workdir.here, executed))
-        yield from ((path, name, None) for path, name, _ in self._early())
+        executed = (workdir.here(name) for each in readings for name in each.names())
+        yield from unexecuted.files(self._cov, executed)
+        yield from ((path, name, None) for path, name in self._early(readings).values())
 
-    def imported_early(self) -> dict[str, Unseen]:
-        """Files that had begun to run when measuring began, by their names in data files."""
+    def imported_early(self, readings: Iterable[Reading] = ()) -> dict[str, Unseen]:
+        """Files that had begun to run when measuring began, by their names in data files.
+
+        Args:
+            readings: of memories, with what other processes had imported.
+        """
         found: dict[str, Unseen] = {}
-        for _, name, begun in self._early():
-            unseen = Unseen(
-                begun is None,
-                begun.line if begun and self.sees_running else None,
-                begun.functions if begun else None,
-            )
+        for module, (_, name) in self._early(readings).items():
+            unseen = module.unseen
             found[name] = either(found[name], unseen) if name in found else unseen
         return found
 
-    def _early(self) -> Iterable[Early]:
-        return imported_before.early(self._cov, self.at_start).values()
+    def measured_early(self) -> Iterable[EarlyModule]:
+        """Modules that this process measures, and of which something had run before."""
+        return self._early(()).keys()
+
+    def _early(self, readings: Iterable[Reading]) -> Mapping[EarlyModule, tuple[str, str]]:
+        modules = self.early_modules.union(*(each.early for each in readings))
+        return imported_before.measured(self._cov, modules)
 
     def check_is_ours(self, what: str) -> None:
         """Refuse what would take data away from the owner of a foreign Coverage.
@@ -284,6 +299,7 @@ class Engine(ABC):
         if old.has_late_children:
             new.note_late_children()
         self._claim(new)
+        self._share_early_modules()
         self.held.append(old)  # where there is no room for all of it now, it is read on
         self._go_on_in(new)
         old_slot.free()

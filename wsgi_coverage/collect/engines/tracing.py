@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from coverage import Coverage, CoverageData
@@ -29,12 +29,12 @@ from wsgi_coverage.collect.engines.flushed import Flushed, converted, saved
 from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.servers import modwsgi
-from wsgi_coverage.collect.sources.imported_before import Early
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import forksafe, regular_files, stamp
+from wsgi_coverage.data.imported import EarlyModule
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Record, room_of
+from wsgi_coverage.data.reading import Reading, Record, room_of
 from wsgi_coverage.errors import CannotPauseError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -190,8 +190,8 @@ class Tracing(Engine):
             phase_reason=self._why_no_phases,
         )
 
-    def _early(self) -> Iterable[Early]:
-        return super()._early() if names.has(needs.RULES) else ()
+    def _early(self, readings: Iterable[Reading]) -> Mapping[EarlyModule, tuple[str, str]]:
+        return super()._early(readings) if names.has(needs.RULES) else {}
 
     # Flushing
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from coverage import Coverage
 
 from wsgi_coverage.compat import measurement
+from wsgi_coverage.data.imported import EarlyModule, Unseen
+from wsgi_coverage.system import workdir
 
 OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
 PYTHON: tuple[int, ...] = sys.version_info[:2]
@@ -49,14 +51,6 @@ class Before:
         """The same without modules that importlib loads when they are touched, and nobody did."""
         loaded = (each for each in self.modules if type(sys.modules.get(each)) is not LAZY)
         return replace(self, modules=frozenset(loaded))
-
-
-class Early(NamedTuple):
-    """A measured file of which something had run when measuring began."""
-
-    path: str
-    name: str  # in data files
-    begun: BegunImport | None  # None: its module had been imported
 
 
 def modules_now() -> Before:
@@ -146,19 +140,44 @@ def _has_never_run(code: CodeType) -> bool:
     return False
 
 
-@functools.lru_cache(maxsize=1)  # it does not change; 1,000 modules take 90 ms
-def early(cov: Coverage, before: Before) -> Mapping[str, Early]:
-    """Those of these modules that the Coverage measures, by name; its own imports are left out."""
+def noted(before: Before, *, sees_running: bool) -> frozenset[EarlyModule]:
+    """The modules that have a source, but for our own, for any process to find those it measures.
+
+    Args:
+        before: what there was.
+        sees_running: whether the engine sees a module that runs already, from then on.
+    """
     begun = dict(before.begun)
-    found: dict[int, tuple[str, Early]] = {}
-    for name in sorted({*before.modules, *begun}):
-        module = sys.modules.get(name)
-        if name.partition(".")[0] in OURS or module is None or id(module) in found:
+    found: dict[int, EarlyModule] = {}
+    for each in sorted({*before.modules, *begun}):
+        module = sys.modules.get(each)
+        names = globals_of(module)
+        file, name = names.get("__file__"), each
+        if each == "__main__":  # coverage.py takes `python -m` by that name
+            name = getattr(names.get("__spec__"), "name", None) or each
+        if not isinstance(file, str) or name.partition(".")[0] in OURS or id(module) in found:
             continue
-        measured = measurement.measured_as(cov, globals_of(module))
-        if measured is not None and os.path.isfile(measured[0]):  # noqa: PTH113  thousands of them
-            found[id(module)] = name, Early(*measured, begun.get(name))
-    return dict(found.values())
+        at = begun.get(each)
+        unseen = Unseen(True, None) if at is None else Unseen(False, at.line, at.functions)
+        if not sees_running:
+            unseen = unseen._replace(line=None)
+        file = workdir.here(file)
+        found[id(module)] = EarlyModule(str(name), file, unseen, at is None or at.defines)
+    return frozenset(found.values())
+
+
+@functools.lru_cache(maxsize=4)  # they do not change; 1,000 modules take 90 ms
+def measured(
+    cov: Coverage, modules: frozenset[EarlyModule]
+) -> Mapping[EarlyModule, tuple[str, str]]:
+    """Those of these modules that a Coverage measures, with path, and name in data files."""
+    found = {}
+    for each in sorted(modules, key=lambda each: each[:2]):
+        names = {"__name__": each.name, "__file__": each.file}
+        source = measurement.measured_as(cov, names)
+        if source is not None and os.path.isfile(source[0]):  # noqa: PTH113  thousands of them
+            found[each] = source
+    return found
 
 
 def ran_above(content: bytes, line: int) -> set[int]:

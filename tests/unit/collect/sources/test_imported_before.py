@@ -1,9 +1,11 @@
 """What of the application had run before measuring began."""
 
 import importlib.util
+import json
 import sys
 import threading
 import types
+from collections.abc import Mapping
 from pathlib import Path
 
 import coverage
@@ -12,11 +14,15 @@ import pytest
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.sources.imported_before import (
     Before,
-    early,
+    BegunImport,
+    measured,
     modules_now,
+    noted,
     ran_above,
 )
 from wsgi_coverage.compat import measurement
+from wsgi_coverage.data import imported
+from wsgi_coverage.data.imported import EarlyModule, Unseen
 
 SOURCE = '''\
 """What a module does."""
@@ -88,13 +94,30 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> coverage.Coverage:
     return cov
 
 
+def early(cov: coverage.Coverage, before: Before) -> Mapping[EarlyModule, tuple[str, str]]:
+    return measured(cov, noted(before, sees_running=True))
+
+
+@pytest.mark.parametrize("sees_running", [True, False])
+def test_what_is_noted_of_a_module_that_has_begun_is_what_the_engine_sees(
+    shop, tmp_path, sees_running
+) -> None:
+    begun = BegunImport(7, defines=True, functions=frozenset({2, 4}))
+
+    found = noted(Before(begun=frozenset({("shop_goods", begun)})), sees_running=sees_running)
+
+    unseen = Unseen(False, 7 if sees_running else None, frozenset({2, 4}))
+    assert found == {EarlyModule("shop_goods", str(tmp_path / "shop_goods.py"), unseen)}
+    assert imported.from_plain(json.loads(json.dumps(imported.as_plain(found)))) == found
+
+
 def test_files_of_modules_that_were_imported_and_are_measured_are_early(shop, tmp_path) -> None:
     before = Before(frozenset({"shop_goods", "shop_gone", "os", "never_there"}))
 
     found = early(shop, before)
 
-    assert {name: (each.path, each.begun) for name, each in found.items()} == {
-        "shop_goods": (str(tmp_path / "shop_goods.py"), None)
+    assert {module.name: (path, module.unseen) for module, (path, _) in found.items()} == {
+        "shop_goods": (str(tmp_path / "shop_goods.py"), Unseen(True, None))
     }
 
 
@@ -152,7 +175,7 @@ def test_a_module_that_loads_itself_when_it_is_touched_is_not_touched(
     assert {"heavy", "light"} & there.without_lazy().modules == {"light"}
     cov = coverage.Coverage(config_file=False, include=[f"{tmp_path}/*"])
     own_coverage.prepare(cov)
-    named = {each.name for each in early(cov, there).values()}
+    named = {name for _, name in early(cov, there).values()}
     assert named == {str(tmp_path / f"{name}.py") for name in ("heavy", "light")}  # from outside
 
 
