@@ -25,7 +25,7 @@ def set_up(worker: Worker, settings: Settings) -> None:
         worker: of this process; not yet configured, which may start the process that parses ahead.
         settings: of the application.
     """
-    worker.keep_ahead(partial(_plan, worker, settings))
+    worker.data_file_writer.plan_meanwhile(partial(_plan, worker, settings))
     worker.keep_tidy(partial(_tidy, worker, settings))
     if settings.store is not None:
         from wsgi_coverage.fleet.asking import Fleet

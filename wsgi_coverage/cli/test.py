@@ -32,7 +32,7 @@ from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.test_run import Outcome, conclude
-from wsgi_coverage.store.channel import FLUSH, HAS_SOCKETS, call_all
+from wsgi_coverage.store.channel import HAS_SOCKETS, Verb, call_all
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 
@@ -236,7 +236,7 @@ def _run(command: Sequence[str], stop: _NotedSignal) -> int:
 
 def _flush(private: Path) -> None:
     """Have all processes of the server flush: how it ends does not matter after that."""
-    answers = call_all(private, FLUSH, wait=FLUSH_WAIT) if HAS_SOCKETS else []
+    answers = call_all(private, Verb.FLUSH, wait=FLUSH_WAIT) if HAS_SOCKETS else []
     for each in answers:
         if not each["answered"] or not each["fresh"]:
             why = each.get("error") or "no answer in time"

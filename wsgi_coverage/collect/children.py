@@ -62,10 +62,11 @@ def begin(
     own_coverage.with_children = True
     worker = forks.start(config_file=config_file, branch=branch)
     worker.configure(interval)
-    if worker.config is None:
+    config = worker.data_file_writer.config
+    if config is None:
         log.warning("processes that this one starts are not measured, for the same reason")
     else:
-        _announce(env, worker.config, worker.autosave_interval)
+        _announce(env, config, worker.autosave_interval)
     _save_before_exec()
     return worker
 

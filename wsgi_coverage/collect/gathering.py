@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from wsgi_coverage import clock
 from wsgi_coverage.collect.peers import HOLDS, READS, others, unreached
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
-from wsgi_coverage.store.channel import HAS_SOCKETS, call_all, listening, why_not
+from wsgi_coverage.store.channel import HAS_SOCKETS, Verb, call_all, listening, why_not
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.processes import ProcessEntry
 
@@ -69,23 +69,23 @@ class Asker(Protocol):
         ...
 
 
-def ask_all(worker: Worker, verb: str, *, wait: float) -> Gathering:
+def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
     """Have every live worker of this host do one thing.
 
     Args:
         worker: this process's.
-        verb: FLUSH, reset, collect, pause, resume or status.
+        verb: what to do.
         wait: seconds to wait for answers, at most.
 
     Raises:
         WsgiCoverageError: this worker itself could not.
     """
     worker.memories.announce()
-    mine = _described(worker, worker.does(verb), verb)
+    mine = _described(worker, worker.handle(verb), verb)
     return as_gathering([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
 
 
-def ask_others(asker: Asker, verb: str, *, wait: float) -> list[WorkerState]:
+def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
     """Have every live worker of this host do one thing, for a process that is none.
 
     Args:
@@ -106,7 +106,7 @@ def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -
     )
 
 
-def _ask_others(asker: Asker, verb: str, known: set[int], *, wait: float) -> list[WorkerState]:
+def _ask_others(asker: Asker, verb: Verb, known: set[int], *, wait: float) -> list[WorkerState]:
     silent = _silent(asker, verb, wait=min(wait, STARTING))  # of these nobody is called
     but = {asker.pid, *(each.pid for each in silent.values())}
     cut_off = why_not(asker.private)
@@ -122,12 +122,12 @@ def live_ids(worker: Worker) -> set[str] | None:
     found = {worker.id, *listening(worker.private)}
     for memory in worker.memories.own():
         living = _living(worker, memory)
-        found.update(others(living, memory.state(), "status", host=worker.host))
+        found.update(others(living, memory.state(), Verb.STATUS, host=worker.host))
     return found
 
 
 def _beside(
-    asker: Asker, verb: str, answers: list[JsonObject], *, wait: float
+    asker: Asker, verb: Verb, answers: list[JsonObject], *, wait: float
 ) -> list[WorkerState]:
     """The states of all workers but this one, some of which have answered.
 
@@ -148,7 +148,7 @@ def _beside(
             answers += call_all(asker.private, verb, wait=left, only=each.pid)
 
 
-def _late(asker: Asker, verb: str, noted: set[int]) -> list[WorkerState]:
+def _late(asker: Asker, verb: Verb, noted: set[int]) -> list[WorkerState]:
     """Forked children that have not registered yet, and may hear of nothing until then."""
     late = asker.memory.late(noted)
     return [*others(late, asker.memory.state(), verb, host=asker.host).values()]
@@ -159,7 +159,7 @@ def _living(asker: Asker, memory: Memory) -> list[ProcessEntry]:
     return [each for each in memory.table.living() if each.pid != asker.pid]
 
 
-def _silent(asker: Asker, verb: str, *, wait: float) -> dict[str, WorkerState]:
+def _silent(asker: Asker, verb: Verb, *, wait: float) -> dict[str, WorkerState]:
     """The processes that answer no call; one just forked may have no thread yet."""
     deadline = time.monotonic() + wait
     while True:
@@ -171,7 +171,7 @@ def _silent(asker: Asker, verb: str, *, wait: float) -> dict[str, WorkerState]:
         time.sleep(AGAIN)
 
 
-def _described(worker: Worker, mine: WorkerState, verb: str) -> WorkerState:
+def _described(worker: Worker, mine: WorkerState, verb: Verb) -> WorkerState:
     """This worker's state, with an error where its lines are not all there, or may not be."""
     error = MISSED if worker.memory.has_missed else None
     if error is None and (cut_off := why_not(worker.private)) is not None:

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from wsgi_coverage import clock
 from wsgi_coverage.model import MONITORING, WorkerState
 from wsgi_coverage.store import processes
-from wsgi_coverage.store.channel import FLUSH
+from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import ProcessEntry
 
-READS = frozenset({FLUSH, "status"})  # verbs that the memory answers for
+READS = frozenset({Verb.FLUSH, Verb.STATUS})  # verbs that the memory answers for
 DEAF = "it serves no requests and has no listening thread, so it was not told and goes on as before"
 HOLDS = (
     "it has no listening thread, so the lines that it has not flushed come with its next request"
@@ -32,7 +32,7 @@ def worker_id(host: str, pid: int, token: int) -> str:
 
 
 def others(
-    living: Iterable[ProcessEntry], state: State, verb: str, *, host: str
+    living: Iterable[ProcessEntry], state: State, verb: Verb, *, host: str
 ) -> dict[str, WorkerState]:
     """The states of processes that need not be called, by id.
 
@@ -72,23 +72,23 @@ def unreached(living: Iterable[ProcessEntry], *, host: str) -> list[WorkerState]
     ]
 
 
-def _is_called(entry: ProcessEntry, verb: str) -> bool:
+def _is_called(entry: ProcessEntry, verb: Verb) -> bool:
     """Tell whether a process has a thread that answers calls."""
     if not entry.has(processes.LISTENS):
         return False
     return verb not in READS or entry.has(processes.HOLDS)
 
 
-def _described(entry: ProcessEntry, state: State, verb: str, host: str, now: str) -> WorkerState:
+def _described(entry: ProcessEntry, state: State, verb: Verb, host: str, now: str) -> WorkerState:
     holds = entry.has(processes.HOLDS)
     hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
     loses = entry.has(processes.LOSES)
     # A master that forks in C holds back nothing that its children, as they were forked, do not.
     is_held = holds and not entry.has(processes.LOADING)
-    knows = verb == "status" or (verb in READS and not is_held)
+    knows = verb == Verb.STATUS or (verb in READS and not is_held)
     is_fresh = (knows or (hears and not is_held) or entry.turn == state.turn) and not loses
     is_paused = state.paused and (hears or entry.turn == state.turn)
-    is_status = verb == "status"
+    is_status = verb == Verb.STATUS
     return WorkerState(
         id=worker_id(host, entry.pid, entry.token),
         host=host,

@@ -17,29 +17,27 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import autosave, engine, exits, gathering, restarting, saving
-from wsgi_coverage.collect.autosave import Meanwhile
+from wsgi_coverage.collect import engine, exits, gathering, restarting, saving
+from wsgi_coverage.collect.data_file_writer import DataFileWriter
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.listener import Service
 from wsgi_coverage.collect.memories import HostMemories
-from wsgi_coverage.collect.peers import LOSES, worker_id
+from wsgi_coverage.collect.peers import worker_id
+from wsgi_coverage.collect.problems import Problems
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
-from wsgi_coverage.errors import CoverageChangedError, WsgiCoverageError, storage_errors
-from wsgi_coverage.liveness import tick
+from wsgi_coverage.collect.verb_handler import VerbHandler
+from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
-from wsgi_coverage.offload import child
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import DataFileStore
-from wsgi_coverage.store.channel import FLUSH, call_all, tell
+from wsgi_coverage.store.channel import Verb, call_all, tell
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
@@ -47,15 +45,6 @@ from wsgi_coverage.system import interrupt
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-MAX_PROBLEMS = 10  # for /health
-TRACE_LOST = (
-    "another trace function was set (sys.settrace) in {} of its threads, "
-    "so that what runs there is not measured"
-)
-BEHIND = (
-    "its Coverage was started by 'coverage run' or a test runner, and is not reset: what had run "
-    "there before the last reset is not counted when it runs again"
-)
 START_TIMEOUT = 1.0  # seconds to wait for another thread to have started or stopped ours
 FLUSH_WAIT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
@@ -89,14 +78,11 @@ class Worker:
         # In a child of a worker that serves: do all else once something new runs there.
         self.be_late: Callable[[], None] | None = None
         self._tidy: Callable[[], object] | None = None
-        self._ahead: Callable[[], Meanwhile | None] | None = None
         self._see_to_agent: Callable[[], None] | None = None
-        self._keeper: child.BegunCall | None = None
-        self.problems: list[str] = []  # what went wrong last, for /health
+        self._problems = Problems()
+        self._verbs = VerbHandler(self)
         self.started_at: str = clock.now_iso()
         self._last_failure: str | None = None  # of a flush
-        self._writer: int | None = None  # the thread that writes a data file
-        self._ending_by: int | None = None  # a signal that came meanwhile
         there = modules_now()
         # Registered before a Coverage of our own registers: runs after it, when all is recorded.
         atexit.register(self.close)
@@ -109,23 +95,25 @@ class Worker:
     def _start(self, config_file: Path | None, branch: bool | None, there: Before) -> None:
         self.engine: Engine = engine.start(config_file=config_file, branch=branch)
         self.engine.note_early(there.without_lazy())
-        # Of coverage.py, for another process; None: there is none, which is logged.
-        self.config: str | None = None
-        try:  # now, because the application may change its working directory
-            self.config = own_coverage.for_children(self.engine.coverage)
-        except CoverageChangedError as error:
-            log.warning("a data file that another process writes lacks what never ran: %s", error)
         self.memories: HostMemories = HostMemories(self.engine, lambda: self.store)
+        self.data_file_writer: DataFileWriter = DataFileWriter(
+            self.engine,
+            self.memories,
+            self._problems,
+            private=lambda: self.private,
+            flush=self.flush,
+            end=self.close,
+        )
         self._name_anew()
         self._settle()
         self._service = Service(
             folder=self._private_folder,
-            answer=self._answer,
-            autosave=lambda: self._attempt("autosave", self._look),
+            answer=self._verbs.answer,
+            autosave=lambda: self._problems.attempt("autosave", self._look),
             flush=self._try_to_flush
             if self.engine.holds_lines_back and self.engine.measuring.lossless
             else None,
-            note=self._note,
+            note=self._problems.note,
         )
         self.memories.announce()
         self.engine.lend(readings=self.memories.readings, save=self.save)
@@ -186,7 +174,7 @@ class Worker:
     def note_branch(self, branch: bool | None) -> None:
         """Note a problem where an application wants another `branch` than the first one."""
         if branch is not None and branch is not self.engine.measuring.branch:
-            self._note(f"branch={branch} is ignored: measuring had begun without it")
+            self._problems.note(f"branch={branch} is ignored: measuring had begun without it")
 
     def configure(self, autosave_interval: float, *, provisional: bool = False) -> None:
         """Set the autosave interval, in seconds, 0 for never.
@@ -228,19 +216,19 @@ class Worker:
         self._stop_service()
         parent = self.engine.loading_parent()
         if parent is not None:
-            tell(self.private, parent, "end-load")
+            tell(self.private, parent, Verb.END_LOAD)
         self._look_soon()
 
     def attend(self) -> None:
         """Before a request: do what is due in this process, as `Attention` has told."""
         self.engine.catch_up()
         if self.engine.attend():
-            self._attempt("checking the shared memory", self._look)
+            self._problems.attempt("checking the shared memory", self._look)
 
     def _look_soon(self) -> None:
         """Have the next request check the memory; do it now where perhaps none comes."""
         if self._service.has_thread:
-            self._attempt("autosave", self._look)
+            self._problems.attempt("autosave", self._look)
         if not self.engine.holds_lines_back:  # else the thread does
             self.engine.attention.heard = ALWAYS  # until it has been heard of
 
@@ -253,15 +241,10 @@ class Worker:
                 self._looking.release()
 
     def _look_alone(self) -> None:
-        if (keeper := self._keeper) is not None and keeper.is_done():
-            self._keeper = None
-            if keeper.error is not None:
-                self._note(f"autosave failed: {keeper.error}")
         self.memories.announce()  # another host may have reset
         if self._see_to_agent is not None:
-            self._attempt("starting the agent of this host", self._see_to_agent)
-        if self.autosave_interval:
-            self._see_to_keeping()
+            self._problems.attempt("starting the agent of this host", self._see_to_agent)
+        self.data_file_writer.check_autosave(self.autosave_interval, stays=self._service.has_thread)
 
     def _try_to_flush(self) -> bool:
         """Flush what the engine holds back; tell whether anything was new. Failures are noted."""
@@ -270,7 +253,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
             failure = f"{type(error).__name__}: {error}"
             if failure != self._last_failure:
-                self._note(f"executed lines could not be flushed yet: {failure}")
+                self._problems.note(f"executed lines could not be flushed yet: {failure}")
             self._last_failure = failure
             return False
         self._last_failure = None
@@ -278,91 +261,18 @@ class Worker:
 
     def _have_flushed(self, pid: int) -> None:
         """This process is about to end a child: have that flush first."""
-        call_all(self.private, FLUSH, wait=FLUSH_WAIT, only=pid)
-
-    def _see_to_keeping(self) -> None:
-        """Start a process that waits for the autosave, where none does or one has for too long."""
-        now, memory = time.monotonic(), self.memory
-        until = now + self.autosave_interval + autosave.WRITE_TIMEOUT
-        if now < memory.kept_until <= until:
-            return
-        if self._keeper is not None:
-            self._keeper.let_go()
-        self._keeper = self._begin_keeping()
-        memory.keep_until(until)
-
-    def _begin_keeping(self) -> child.BegunCall | None:
-        folder, data_file = self.memory.folder, self.engine.data_file
-        interval = self.autosave_interval
-        ahead = None if self._ahead is None else self._ahead()
-        stays = self._service.has_thread
-        try:
-            return child.begin(
-                autosave.keep,
-                folder,
-                data_file,
-                self._static,
-                self.pid,
-                interval,
-                ahead,
-                stays,
-                self.config,
-                plugins=self._has_plugins,
-            )
-        except child.NoInterpreterError:
-            self.save_here()
-            return None
-
-    @property
-    def _has_plugins(self) -> bool:
-        return bool(self.engine.coverage.get_option("run:plugins"))
-
-    @property
-    def _static(self) -> str | None:
-        static = self.engine.coverage.get_option("run:context")
-        return None if static is None else str(static)
+        call_all(self.private, Verb.FLUSH, wait=FLUSH_WAIT, only=pid)
 
     def save(self) -> None:
-        """Write the lines in the memory to a data file.
-
-        In a child process, so that no fork of the application meets SQLite at work here.
+        """Write what has been executed on this host up to now to a data file.
 
         Raises:
             StorageError: it cannot be written; nothing is lost.
         """
         if self._closed:
             self._save_after_the_end()
-            return
-        self.flush()
-        try:
-            with storage_errors():
-                self._save_elsewhere()
-        except child.NoInterpreterError:
-            self.save_here()
-
-    def _save_elsewhere(self) -> None:
-        child.call(
-            autosave.save_in,
-            self.memory.folder,
-            self.engine.data_file,
-            self._static,
-            self.config,
-            tick=tick,
-            plugins=self._has_plugins,
-        )
-
-    def save_here(self) -> None:
-        """As `save`, in this process, which ends, or has no Python to start."""
-        self.flush()
-        with (
-            contextlib.suppress(saving.AlreadySavedError),
-            self._writing(),
-            saving.saving(self.memory),
-        ):
-            readings = [each.read() for each in self.memories.own()]
-            store = FilesStore(self.engine.data_file, fallback=self.private)
-            saving.save_readings(readings, store, self._static, self.engine.could_run)
-            self.memory.note_saved(readings[0].checksum())
+        else:
+            self.data_file_writer.save()
 
     @property
     def autosave_interval(self) -> float:
@@ -372,15 +282,6 @@ class Worker:
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Set what the last process to end is to call: `Control.tidy`."""
         self._tidy = tidy
-
-    def keep_ahead(self, plan: Callable[[], Meanwhile | None]) -> None:
-        """Set the work for the time that a process waits for the autosave: see wsgi_coverage.ahead.
-
-        Args:
-            plan: returns the work, when such a process is started. Of two applications, the first
-                one's holds.
-        """
-        self._ahead = self._ahead or plan
 
     def keep_agent(self, see_to: Callable[[], None]) -> None:
         """Set what starts the agent of this host's fleet, where there is none.
@@ -392,11 +293,11 @@ class Worker:
 
     # What it is asked, and answers
 
-    def ask_all(self, verb: str, *, wait: float) -> Gathering:
+    def ask_all(self, verb: Verb, *, wait: float) -> Gathering:
         """Have every live worker of this host, this one included, do one thing: see `gathering`.
 
         Args:
-            verb: FLUSH, reset, collect, pause, resume or status.
+            verb: what to do.
             wait: seconds to wait for answers, at most.
 
         Raises:
@@ -408,7 +309,11 @@ class Worker:
         """Ids of this host's workers that live, none of which is asked; None: cannot be told."""
         return gathering.live_ids(self)
 
-    def flush(self) -> WorkerState:
+    def handle(self, verb: Verb) -> WorkerState:
+        """Do one thing of those that every worker of a host is asked at once: see `VerbHandler`."""
+        return self._verbs.handle(verb)
+
+    def flush(self) -> None:
         """Have everything that this process has executed up to now in the memory.
 
         Raises:
@@ -416,124 +321,15 @@ class Worker:
         """
         with storage_errors(f"{self.private} cannot store the executed lines"):
             self.engine.flush()
-        return self._state()
 
-    def reset(self) -> WorkerState:
-        """Begin the epoch that has been announced.
-
-        Raises:
-            NotOursError: 'coverage run' or a test runner started the Coverage.
-        """
-        self.engine.check_is_ours("a reset")
-        self.engine.hear()
-        return self._state()
-
-    def collect(self) -> WorkerState:
-        """Flush what ran in the epoch that has ended, and begin the new one.
-
-        Raises:
-            NotOursError: the Coverage belongs to somebody else.
-            StorageError: it cannot be written; nothing is lost or forgotten.
-        """
-        self.engine.check_is_ours("a reset")
-        self.engine.hear()
-        return self.flush()
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong last, for /health."""
+        return self._problems.recent
 
     def store_is_paused(self) -> bool:
         """True while workers are to measure nothing."""
         return is_going_on(self.store.pauses())
-
-    def pause(self) -> WorkerState:
-        """Measure nothing from now on; where the application is loading, from the end of that on.
-
-        Raises:
-            NotOursError: the Coverage belongs to somebody else.
-            CannotPauseError: measuring could not be resumed as it was before.
-        """
-        self.engine.check_can_pause()
-        self.engine.hear()
-        return self._state()
-
-    def resume(self) -> WorkerState:
-        """Measure again."""
-        self.engine.hear()
-        return self._state()
-
-    def status(self) -> WorkerState:
-        """The worker's state, for GET /workers: server, core, requests."""
-        return replace(
-            self._state(),
-            server=self.server,
-            core=self.engine.measuring.core,
-            requests=self.requests,
-        )
-
-    def end_load_too(self) -> WorkerState:
-        """A forked child has had a request: what this process runs from now on is runtime, too."""
-        self.engine.end_load()
-        return self._state()
-
-    def does(self, verb: str) -> WorkerState:
-        """Do one thing of those that every worker of a host is asked at once."""
-        return {
-            FLUSH: self.flush,
-            "reset": self.reset,
-            "collect": self.collect,
-            "pause": self.pause,
-            "resume": self.resume,
-            "status": self.status,
-            "end-load": self.end_load_too,
-        }[verb]()
-
-    def _state(self, *, error: str | None = None) -> WorkerState:
-        lost = self._loss
-        return WorkerState(
-            id=self.id,
-            host=self.host,
-            pid=self.pid,
-            state="failed" if error else "paused" if self.engine.is_paused else "measuring",
-            published_at=clock.now_iso(),
-            fresh=error is None and lost is None,
-            error=error or lost,
-        )
-
-    @property
-    def _loss(self) -> str | None:
-        """Why some of what runs here is not measured, or was not; None: all of it is."""
-        if lost := self.engine.threads_lost:
-            return TRACE_LOST.format(lost)
-        if self.engine.is_behind:
-            return BEHIND
-        return LOSES if self.engine.loses_lines else None
-
-    def _answer(self, verb: str) -> JsonObject:
-        try:
-            return self.does(verb).as_json()
-        except Exception as error:  # noqa: BLE001  the caller is told, the thread goes on
-            log.warning("%s failed: %s", verb, error)
-            return self._state(error=f"{type(error).__name__}: {error}").as_json()
-
-    def _attempt(self, what: str, action: Callable[[], object]) -> None:
-        try:
-            with storage_errors():
-                action()
-        except WsgiCoverageError as error:
-            self._note_once(f"{what} failed: {error}")
-        except Exception as error:
-            log.exception("%s failed", what)
-            self._remember(f"{what} failed: {type(error).__name__}: {error}")
-
-    def _note_once(self, problem: str) -> None:
-        """Note a problem that each request may meet again, once."""
-        if not (self.problems and self.problems[-1].endswith(f" {problem}")):
-            self._note(problem)
-
-    def _note(self, problem: str) -> None:
-        log.warning("%s", problem)
-        self._remember(problem)
-
-    def _remember(self, problem: str) -> None:
-        self.problems = [*self.problems[1 - MAX_PROBLEMS :], f"{clock.now_iso()} {problem}"]
 
     # The thread
 
@@ -588,8 +384,7 @@ class Worker:
                 self._service.let_go()  # callers of the meantime are refused
                 self._service.be_listed(self._identity())
             self.engine.note_listening(listens=False)
-            if self._keeper is not None:
-                self._keeper.dismiss()
+            self.data_file_writer.dismiss_autosave()
 
     # Forks
 
@@ -634,16 +429,13 @@ class Worker:
         self._looking = threading.Lock()
         self._closed = self._has_forked = False
         self.be_late = None
-        self._writer = self._ending_by = None
         self._is_forked = True
         if self.engine.holds_lines_back:
             exits.after_fork_in_child()
         self._service.forget()
         self.engine.after_fork()
         self._name_anew()
-        if self._keeper is not None:
-            self._keeper.let_go()
-            self._keeper = None
+        self.data_file_writer.after_fork()
         if self._needs_thread():
             self._start_service()
 
@@ -682,11 +474,11 @@ class Worker:
         self.engine.catch_up()
         if self._closed or self.pid != os.getpid():
             return
-        with interrupt.Hold(), self._writing():
+        with interrupt.Hold(), self.data_file_writer.writing():
             self._closed = True
             self.engine.look_after()
-            self._attempt("the last flush", self.engine.flush)
-            self._attempt("the last save", self._leave)
+            self._problems.attempt("the last flush", self.engine.flush)
+            self._problems.attempt("the last save", self._leave)
             self._service.close()
             self._leave_no_folder()
 
@@ -700,52 +492,39 @@ class Worker:
             False where this very thread writes a data file just now, and ends the process
             afterwards.
         """
-        if self._writer == threading.get_ident():
-            self._ending_by = number
+        if self.data_file_writer.puts_off(number):
             return False
         if self.engine.is_free_within(END_TIMEOUT):
             self.close()
         return True
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Put off a signal that ends the process until a data file is written."""
-        outermost = self._writer is None
-        if outermost:
-            self._writer = threading.get_ident()
-        try:
-            yield
-        finally:
-            if outermost:
-                self._writer = None
-        if outermost and self._ending_by is not None:
-            self.close()
-            exits.die(self._ending_by)
 
     def save_before_exec(self) -> None:
         """Before an exec, which runs no exit handlers: flush and save."""
         self.engine.catch_up()
         self.flush()
         if self.engine.is_alone():
-            (self._save_elsewhere if self._is_forked else self.save_here)()
+            self._save_at_the_end()
 
     def _leave(self) -> None:
         """The last process of a memory: write it to a data file, and remove it."""
         if not self.engine.close():
             return
+        self._save_at_the_end()
+        if not self._is_forked and self._tidy is not None:
+            self._tidy()
+        saving.take_away(self.memory)
+
+    def _save_at_the_end(self) -> None:
         if self._is_forked:
             # A thread of the parent's may have been inside SQLite, which would be so for ever here.
-            self._save_elsewhere()
+            self.data_file_writer.save_elsewhere()
         else:
-            self.save_here()
-            if self._tidy is not None:
-                self._tidy()
-        saving.take_away(self.memory)
+            self.data_file_writer.save_here()
 
     def _save_after_the_end(self) -> None:
         """Exit handlers that ran after `close` may have run measured lines: save once more."""
         if self.engine.reopen():
-            self._attempt("the last save", self._leave)
+            self._problems.attempt("the last save", self._leave)
             self._leave_no_folder()
 
     def _leave_no_folder(self) -> None:

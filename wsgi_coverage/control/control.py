@@ -58,7 +58,7 @@ from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
-from wsgi_coverage.store.channel import FLUSH
+from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.workspace import workplace
 
 FOLD_ABOVE = 6  # data files; the last process to end folds what it can, if there are more
@@ -114,7 +114,7 @@ class Control:
 
     # Asking all workers
 
-    def _ask_all(self, verb: str, *, wait: float) -> tuple[Gathering, list[Reading]]:
+    def _ask_all(self, verb: Verb, *, wait: float) -> tuple[Gathering, list[Reading]]:
         """Ask all workers, of the fleet if there is one; and what all its hosts have executed."""
         return asking.ask_all(self._worker, self._fleet, verb, wait=wait)
 
@@ -133,7 +133,7 @@ class Control:
         deadline = Deadline(within)
         self._sweep()
         for attempt in range(TRIES):
-            gathering, fleet = self._ask_all(FLUSH, wait=deadline.left(wait))
+            gathering, fleet = self._ask_all(Verb.FLUSH, wait=deadline.left(wait))
             build_report = partial(self._fold_and_build, gathering, fleet)
             try:
                 report = self._publisher.refresh(
@@ -143,10 +143,10 @@ class Control:
                 if attempt == TRIES - 1:
                     raise RefreshBusyError(str(error)) from error
             else:
-                return self._shared("share-report", report)
+                return self._shared(Verb.SHARE_REPORT, report)
         raise AssertionError  # pragma: no cover
 
-    def _shared(self, verb: str, report: Report) -> Report:
+    def _shared(self, verb: Verb, report: Report) -> Report:
         """Have the other hosts of a fleet serve a report, or list a snapshot."""
         if self._fleet is None or not self._fleet.is_connected:
             return report  # it is sent once the store is back
@@ -181,7 +181,7 @@ class Control:
         if published <= FOLD_ABOVE:
             return
         with contextlib.suppress(RefreshBusyError), self._publisher.lock(timeout=0.0):
-            self._fold(self._worker.ask_all("status", wait=TIDY_WAIT))
+            self._fold(self._worker.ask_all(Verb.STATUS, wait=TIDY_WAIT))
 
     def _fold(self, gathering: Gathering) -> None:
         live = {worker.id for worker in gathering.workers} | self._worker.memories.ids()
@@ -235,7 +235,7 @@ class Control:
                     found = formats.call_for(folder, partial(details.of_finished, folder))
                 elif detail:
                     found = details.read(folder)
-        return self._shared("share-snapshot", report) if keep else report, found
+        return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, found
 
     def reset(self, *, wait: float, within: float | None = None) -> Gathering:
         """Forget every line executed so far, in every live worker and in every data file.
@@ -254,14 +254,14 @@ class Control:
         """
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
-            return asking.gathering_of(self._fleet.have_all("reset", wait=wait))
+            return asking.gathering_of(self._fleet.have_all(Verb.RESET, wait=wait))
         deadline = Deadline(within)
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._publisher.check_removable()
             self._worker.memories.reset()
             self._publisher.withdraw()
             self._history.begin_anew(clock.now_iso())
-        return self._worker.ask_all("reset", wait=deadline.left(wait))
+        return self._worker.ask_all(Verb.RESET, wait=deadline.left(wait))
 
     def pause(self, *, wait: float, within: float | None = None) -> Gathering:
         """Have every live worker measure nothing until `resume`; reports name the gap.
@@ -275,11 +275,11 @@ class Control:
         """
         self._worker.engine.check_can_pause()
         if self._fleet is not None:
-            return asking.gathering_of(self._fleet.have_all("pause", wait=wait))
+            return asking.gathering_of(self._fleet.have_all(Verb.PAUSE, wait=wait))
         deadline = Deadline(within)
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.begin_pause()
-        return self._worker.ask_all("pause", wait=deadline.left(wait))
+        return self._worker.ask_all(Verb.PAUSE, wait=deadline.left(wait))
 
     def resume(self, *, wait: float, within: float | None = None) -> Gathering:
         """Have every live worker measure again.
@@ -291,11 +291,11 @@ class Control:
             RefreshBusyError: another process builds; the pause goes on.
         """
         if self._fleet is not None:
-            return asking.gathering_of(self._fleet.have_all("resume", wait=wait))
+            return asking.gathering_of(self._fleet.have_all(Verb.RESUME, wait=wait))
         deadline = Deadline(within)
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.end_pause()
-        return self._worker.ask_all("resume", wait=deadline.left(wait))
+        return self._worker.ask_all(Verb.RESUME, wait=deadline.left(wait))
 
     # Handing out data: py-coverage-http's requests
 
@@ -308,7 +308,7 @@ class Control:
         Raises:
             RefreshBusyError, StorageError: it cannot be read now; nothing is lost.
         """
-        gathering, fleet = self._ask_all(FLUSH, wait=wait)
+        gathering, fleet = self._ask_all(Verb.FLUSH, wait=wait)
         with (
             self._publisher.lock(),  # else data files are folded while they are read
             workplace(self._worker.private) as folder,
@@ -331,7 +331,7 @@ class Control:
         Raises:
             StorageError: it cannot be written; nothing is lost.
         """
-        gathering = self._worker.ask_all(FLUSH, wait=wait)
+        gathering = self._worker.ask_all(Verb.FLUSH, wait=wait)
         self._worker.save()
         return gathering
 
@@ -501,7 +501,7 @@ class Control:
         Args:
             wait: seconds to wait for the other workers, at most.
         """
-        gathering, _ = self._ask_all("status", wait=wait)
+        gathering, _ = self._ask_all(Verb.STATUS, wait=wait)
         problems: list[Any] = [*self._worker.problems, *gathering.problems]
         if (problem := offloading.problem()) is not None:
             problems.append(problem)
@@ -568,7 +568,7 @@ class Control:
         Args:
             wait: seconds to wait for answers, at most.
         """
-        return self._ask_all("status", wait=wait)[0]
+        return self._ask_all(Verb.STATUS, wait=wait)[0]
 
     @property
     def measuring(self) -> Measuring:

@@ -24,7 +24,7 @@ from wsgi_coverage.model import Gathering
 from wsgi_coverage.report.build import BuildInputs
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
-from wsgi_coverage.store.channel import FLUSH
+from wsgi_coverage.store.channel import Verb
 
 
 class ReportInputs:
@@ -64,7 +64,7 @@ class ReportInputs:
             RefreshBusyError, StorageError: it cannot be read now.
         """
         gathering, fleet = asking.ask_all(
-            self._worker, self._fleet, FLUSH, wait=deadline.left(wait)
+            self._worker, self._fleet, Verb.FLUSH, wait=deadline.left(wait)
         )
         # coverage.py does one thing at a time
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
@@ -92,7 +92,7 @@ class ReportInputs:
                 remarks = self._remarks()
                 self._publisher.check_removable()
                 epoch = self._worker.memories.begin_collecting()
-            gathering = self._worker.ask_all("collect", wait=deadline.left(wait))
+            gathering = self._worker.ask_all(Verb.COLLECT, wait=deadline.left(wait))
             # It has begun: until it is over, no data file can be written.
             with self._publisher.lock():
                 inputs = self.read(gathering, before=epoch)
@@ -106,14 +106,14 @@ class ReportInputs:
         """As `collected`, on all hosts of the fleet."""
         with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
             remarks = self._remarks()
-            answer = fleet.have_all("collect", wait=wait)
+            answer = fleet.have_all(Verb.COLLECT, wait=wait)
             gathering = asking.gathering_of(answer)
             with self._publisher.lock():
                 epoch = self._worker.store.epoch()
                 inputs = self.read(gathering, before=epoch, fleet=asking.reading_of(answer))
                 yield replace(inputs, remarks=remarks)
             if not _has_failed(gathering):
-                fleet.change("end-collecting", wait=wait)
+                fleet.change(Verb.END_COLLECTING, wait=wait)
 
     def _forget(self, inputs: BuildInputs, epoch: int) -> None:
         """Forget what has been handed out."""

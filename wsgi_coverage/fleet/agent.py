@@ -32,7 +32,7 @@ from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
 from wsgi_coverage.store import redis
-from wsgi_coverage.store.channel import FLUSH, Listener
+from wsgi_coverage.store.channel import Listener, Verb
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError, Hosts
@@ -62,7 +62,6 @@ LOST = (
     "data of this fleet was lost in the store at {}: lines that only processes ran which had ended "
     "by then are not counted, until a reset"
 )
-REPORTS = "reports"  # the verb by which hosts tell each other that there are others
 SILENT = "its host does not answer"
 MISSING = "its host was not heard lately, and has not taken its leave"
 OVER = "another host has just reset the fleet"
@@ -264,7 +263,7 @@ class _Agent:
             self._sent.clear()
             host.join(Joined(standing.id, ((standing.epoch, host.store.epoch()),)))
         elif standing.epoch > joined.fleet:
-            verb = "collect" if standing.oldest <= joined.fleet else "reset"
+            verb = Verb.COLLECT if standing.oldest <= joined.fleet else Verb.RESET
             host.follow(standing)
         elif joined.local != host.store.epoch():
             # Somebody has reset the data files of this host alone.
@@ -272,10 +271,10 @@ class _Agent:
             host.join(joined._replace(epochs=epochs))
             self._sent.clear()
         if host.pause(standing):
-            verb = verb or ("pause" if standing.is_paused else "resume")
+            verb = verb or (Verb.PAUSE if standing.is_paused else Verb.RESUME)
         # Workers with threads are called; the others hear of it at their next request.
         states = host.ask(verb, wait=wait) if verb else []
-        if verb == "collect":
+        if verb == Verb.COLLECT:
             host.note_counted()
         joined = host.joined
         if joined is not None and standing.oldest == standing.epoch and len(joined.epochs) > 1:
@@ -386,7 +385,7 @@ class _Agent:
 
     def _answer(self, call: JsonObject) -> None:
         try:
-            call_id, verb, wait = str(call["id"]), str(call["verb"]), float(call["wait"])
+            call_id, verb, wait = str(call["id"]), Verb(call["verb"]), float(call["wait"])
         except (KeyError, ValueError, TypeError, OverflowError):
             return
         if not 0.0 <= wait <= bounds.MAX_WAIT:
@@ -400,20 +399,20 @@ class _Agent:
             answer = {"states": [], "error": f"{type(error).__name__}: {error}"}
         self._store.answer(call_id, {"id": self._id, "host": self._host.host, **answer})
 
-    def _do(self, verb: str, wait: float) -> list[WorkerState]:
+    def _do(self, verb: Verb, wait: float) -> list[WorkerState]:
         """Do on this host what all hosts are asked for; return the states of its workers."""
-        if verb == REPORTS:
+        if verb == Verb.REPORTS:
             with self._lock:
                 self._reports.hurry()
                 self._exchange()
             return []
-        if verb in (FLUSH, "status"):
+        if verb in (Verb.FLUSH, Verb.STATUS):
             states = self._host.ask(verb, wait=wait)
-            if verb == FLUSH:
+            if verb == Verb.FLUSH:
                 self._exchange()
             return states
         # What is to be done is in the standing, and may have been done by now.
-        return self._exchange(wait) or self._host.ask("status", wait=wait)
+        return self._exchange(wait) or self._host.ask(Verb.STATUS, wait=wait)
 
     # Calls of this host's workers
 
@@ -427,8 +426,8 @@ class _Agent:
 
     def _answer_worker(self, call: Any) -> JsonObject:
         """Do what a worker asks of the whole fleet; the answer is in a file."""
-        verb, wait = str(call["verb"]), float(call["wait"])
         try:
+            verb, wait = Verb(call["verb"]), float(call["wait"])
             if (identity := call.get("identity")) is not None:
                 answer = self._see_to_report(verb, str(identity))
             else:
@@ -453,7 +452,7 @@ class _Agent:
         own_files.write(path, pickle.dumps(answer))
         return {"path": str(path)}
 
-    def _ask_fleet(self, verb: str, wait: float) -> FleetAnswer:
+    def _ask_fleet(self, verb: Verb, wait: float) -> FleetAnswer:
         with self._lock:
             self._exchange()
             states = self._exchange(wait) if self._changes(verb) else []
@@ -501,60 +500,60 @@ class _Agent:
 
         return Hosts(counting(living), counting(missing))
 
-    def _call_hosts(self, verb: str, wait: float, hosts: Collection[str]) -> list[JsonObject]:
+    def _call_hosts(self, verb: Verb, wait: float, hosts: Collection[str]) -> list[JsonObject]:
         """Call other hosts, and wait for the answers of those that were heard lately."""
         call_id = os.urandom(8).hex()
         self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
         return self._store.answers(call_id, hosts, time.monotonic() + wait + CALLED)
 
-    def _see_to_report(self, verb: str, identity: str) -> FleetAnswer:
+    def _see_to_report(self, verb: Verb, identity: str) -> FleetAnswer:
         """Do what a worker asks of one report or snapshot."""
         with self._lock:
             self._exchange()
             standing = self._standing
             assert standing is not None  # noqa: S101  for the type checkers
-            if verb == "fetch-snapshot":
+            if verb == Verb.FETCH_SNAPSHOT:
                 self._reports.fetch_snapshot(identity)
                 return FleetAnswer()
-            if verb == "share-report":
+            if verb == Verb.SHARE_REPORT:
                 self._reports.publish(standing, identity)
-            elif verb == "share-snapshot":
+            elif verb == Verb.SHARE_SNAPSHOT:
                 self._reports.add_snapshot(standing, identity)
-            else:
+            elif verb == Verb.DELETE_SNAPSHOT:
                 self._reports.delete_snapshot(identity)
             self._exchange()
         self._hosts = self._heard().living
         # One that does not answer in time has it a second later.
-        self._call_hosts(REPORTS, 0.0, {*self._hosts} - {self._id})
+        self._call_hosts(Verb.REPORTS, 0.0, {*self._hosts} - {self._id})
         return FleetAnswer()
 
-    def _changes(self, verb: str) -> bool:
+    def _changes(self, verb: Verb) -> bool:
         """Write into the store what a worker asks of all hosts; False: nothing is to be changed."""
         standing, now = self._standing, clock.now_iso()
         assert standing is not None  # noqa: S101  for the type checkers
-        if verb in ("reset", "collect"):
-            self._store.begin_epoch(standing, collecting=verb == "collect", began_at=now)
-        elif verb == "end-collecting":
+        if verb in (Verb.RESET, Verb.COLLECT):
+            self._store.begin_epoch(standing, collecting=verb == Verb.COLLECT, began_at=now)
+        elif verb == Verb.END_COLLECTING:
             self._store.end_collecting(standing)
-        elif verb == "pause" and not standing.is_paused:
+        elif verb == Verb.PAUSE and not standing.is_paused:
             pause = Pause(began_at=now, ended_at=None)
             self._store.set_pauses([*standing.pauses, pause])
-        elif verb == "resume" and standing.is_paused:
+        elif verb == Verb.RESUME and standing.is_paused:
             ended = replace(standing.pauses[-1], ended_at=now)
             self._store.set_pauses([*standing.pauses[:-1], ended])
         else:
-            return verb in ("pause", "resume")
+            return verb in (Verb.PAUSE, Verb.RESUME)
         return True
 
-    def _reading(self, verb: str) -> Any:
+    def _reading(self, verb: Verb) -> Any:
         """What has run on all hosts, where a report is to be made of it."""
-        if verb not in (FLUSH, "collect"):
+        if verb not in (Verb.FLUSH, Verb.COLLECT):
             return None
         with self._lock:
             standing, joined = self._standing, self._host.joined
         if standing is None or joined is None:
             return None
-        last = standing.epoch if verb == "collect" else standing.epoch + 1
+        last = standing.epoch if verb == Verb.COLLECT else standing.epoch + 1
         found = self._store.content(range(standing.oldest, last))
         return content.as_reading(
             found,

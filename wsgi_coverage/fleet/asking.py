@@ -20,7 +20,7 @@ from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
 from wsgi_coverage.offload import child
-from wsgi_coverage.store.channel import call_all
+from wsgi_coverage.store.channel import Verb, call_all
 from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
@@ -98,12 +98,11 @@ class Fleet:
             root=None if relative else workdir.here(""),
         )
 
-    def ask(self, verb: str, *, wait: float, identity: str | None = None) -> FleetAnswer:
+    def ask(self, verb: Verb, *, wait: float, identity: str | None = None) -> FleetAnswer:
         """Have every host do one thing, this one, by its agent, included.
 
         Args:
-            verb: FLUSH, status, reset, collect, end-collecting, pause or resume; of reports,
-                share-report, share-snapshot, fetch-snapshot or delete-snapshot.
+            verb: what to do.
             wait: seconds for each host to wait for its workers.
             identity: of the report or snapshot.
 
@@ -124,7 +123,7 @@ class Fleet:
                 return _read(Path(each["path"]))
         return FleetAnswer(refused=NO_AGENT)
 
-    def change(self, verb: str, *, wait: float) -> FleetAnswer:
+    def change(self, verb: Verb, *, wait: float) -> FleetAnswer:
         """As `ask`, for what changes something.
 
         Raises:
@@ -132,23 +131,23 @@ class Fleet:
         """
         return _accepted(self.ask(verb, wait=wait), "nothing was changed")
 
-    def have_all(self, verb: str, *, wait: float) -> FleetAnswer:
+    def have_all(self, verb: Verb, *, wait: float) -> FleetAnswer:
         """As `change`, for what every worker does, this one at once.
 
         Raises:
             StoreUnavailableError: the store cannot be used; nothing was changed.
         """
         answer = self.change(verb, wait=wait)
-        self._worker.does(verb)
+        self._worker.handle(verb)
         return answer
 
     # Reports
 
-    def share(self, verb: str, report: Report) -> Report:
+    def share(self, verb: Verb, report: Report) -> Report:
         """Have all hosts serve a report, or list a snapshot, that was just made here.
 
         Args:
-            verb: share-report or share-snapshot.
+            verb: SHARE_REPORT or SHARE_SNAPSHOT.
             report: its metadata.
 
         Returns:
@@ -170,7 +169,7 @@ class Fleet:
             StoreUnavailableError: the store, which has it, cannot be used.
             StorageError: it cannot be stored here.
         """
-        answer = self.ask("fetch-snapshot", wait=0.0, identity=identity)
+        answer = self.ask(Verb.FETCH_SNAPSHOT, wait=0.0, identity=identity)
         _accepted(answer, "another host has made this snapshot")
 
     def delete_snapshot(self, identity: str) -> None:
@@ -179,7 +178,7 @@ class Fleet:
         Raises:
             StoreUnavailableError: the store cannot be used; nothing was removed.
         """
-        answer = self.ask("delete-snapshot", wait=0.0, identity=identity)
+        answer = self.ask(Verb.DELETE_SNAPSHOT, wait=0.0, identity=identity)
         _accepted(answer, "nothing was removed")
 
     # About
@@ -221,14 +220,14 @@ def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
 
 
 def ask_all(
-    worker: Worker, fleet: Fleet | None, verb: str, *, wait: float
+    worker: Worker, fleet: Fleet | None, verb: Verb, *, wait: float
 ) -> tuple[Gathering, list[Reading]]:
     """Ask all workers, of the fleet if there is one; and what all its hosts have executed.
 
     Args:
         worker: this process's.
         fleet: that its host belongs to; None: none.
-        verb: FLUSH or status.
+        verb: FLUSH or STATUS.
         wait: seconds to wait for answers, at most.
     """
     gathering = worker.ask_all(verb, wait=wait)

@@ -27,6 +27,7 @@ from wsgi_coverage.fleet.told import FleetHost
 from wsgi_coverage.model import WorkerState, is_going_on
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import Publisher
+from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.files import FilesStore, file_state
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.redis import Content, FleetStanding
@@ -100,7 +101,7 @@ class Host:
         """Tell whether workers are to measure nothing."""
         return is_going_on(self.store.pauses())
 
-    def ask(self, verb: str, *, wait: float) -> list[WorkerState]:
+    def ask(self, verb: Verb, *, wait: float) -> list[WorkerState]:
         """Have every worker of this host do one thing."""
         try:
             return ask_others(self, verb, wait=wait)

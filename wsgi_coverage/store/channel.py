@@ -19,6 +19,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,6 @@ from wsgi_coverage.store.private import (
 )
 from wsgi_coverage.system import own_files
 
-# What a worker is asked for, to have all that it has executed in the memory. Processes of different
-# releases meet in one folder, and in one fleet, so the word on the socket stays what it was when a
-# flush still published a data file.
-FLUSH = "publish"
-
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
 SEND_TIMEOUT = 5.0  # seconds for a caller to get its line sent
@@ -50,6 +46,30 @@ END = re.compile(
     r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready|agent|answer)"
 )  # of a process: its files
 BACKLOG = 64
+
+
+class Verb(StrEnum):
+    """What a worker, or the agent of a host, is asked to do.
+
+    Processes of different releases meet in one folder, and in one fleet, so each word on the socket
+    stays what it was.
+    """
+
+    FLUSH = "publish"  # have all that was executed in the memory
+    STATUS = "status"
+    RESET = "reset"
+    COLLECT = "collect"  # flush what ran in the epoch that has ended, and begin the new one
+    PAUSE = "pause"
+    RESUME = "resume"
+    END_LOAD = "end-load"  # of workers alone, and one by one
+
+    # Of agents alone
+    END_COLLECTING = "end-collecting"
+    SHARE_REPORT = "share-report"
+    SHARE_SNAPSHOT = "share-snapshot"
+    FETCH_SNAPSHOT = "fetch-snapshot"
+    DELETE_SNAPSHOT = "delete-snapshot"
+    REPORTS = "reports"  # others have shared some
 
 
 class Listener:
@@ -174,8 +194,7 @@ def call_all(
 
     Args:
         folder: the private folder.
-        verb: FLUSH, reset, collect, pause, resume or status; to others than workers, what they
-            take.
+        verb: a Verb; to others than workers, what they take.
         wait: seconds until the deadline.
         but: process ids to leave out: of the caller itself, and of those that do not answer.
         only: the process id of the one to call.
@@ -220,7 +239,7 @@ def call_all(
     return [entry for entry in out if not entry.get("died")]
 
 
-def tell(folder: Path, pid: int, verb: str) -> None:
+def tell(folder: Path, pid: int, verb: Verb) -> None:
     """Call one process without waiting for its answer; nothing happens if it does not listen.
 
     Args:

@@ -114,6 +114,7 @@ class StandInWorker:
             forget_collected=lambda epoch, data_files, counted, *, is_over: None,
             ids=set,
         )
+        self.data_file_writer = SimpleNamespace(plan_meanwhile=lambda plan: None)
         self.store = SimpleNamespace(
             published=lambda *, before=None: [home / ".coverage.h.1.aa"],
             pauses=list,
@@ -150,9 +151,6 @@ class StandInWorker:
 
     def check_can_pause(self) -> None:
         """It can."""
-
-    def keep_ahead(self, plan: object) -> None:
-        self.planned = plan
 
     def keep_tidy(self, tidy: Callable[[], object]) -> None:
         """Nothing piles up here."""

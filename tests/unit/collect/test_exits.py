@@ -405,7 +405,7 @@ def test_sigterm_in_the_middle_of_a_save_loses_nothing(
 ) -> None:
     """What is to be written once only at a time is being written by this very process."""
     told = measure(
-        STARTED + AT_THE_END + "worker.save_here()\ntell(went_on=True)",
+        STARTED + AT_THE_END + "worker.data_file_writer.save_here()\ntell(went_on=True)",
         core=core,
         branch=branch,
         env={"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0"},

@@ -175,7 +175,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
         def close_and_lose():  # as the process that outlives a worker does once nobody is left
             is_last = close()
             memory = open_if_there(worker.memory.folder)
-            autosave._save(memory, worker.engine.data_file, None, worker.config)
+            autosave._save(memory, worker.engine.data_file, None, worker.data_file_writer.config)
             assert saving.take_away(memory)
             return is_last
 

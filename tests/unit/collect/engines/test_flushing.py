@@ -628,10 +628,11 @@ def fail():
 def work():
     worker = forks.current()
     worker._service._flush = lambda: False  # but it answers
-    collect, worker.collect = worker.collect, fail
+    handler = worker._verbs
+    collect, handler._collect = handler._collect, fail
     app.second()
     line.come()
-    worker.collect = collect
+    handler._collect = collect
     line.come()
 
 pid = fork(work)
@@ -1424,11 +1425,12 @@ try:
     worker.flush()
 except Exception as error:
     slug = error.slug
-fresh = worker.status().fresh
+fresh = [worker.handle("status").fresh]
 there = published()["app.py"]
 log.MOST_BYTES = most
 worker.flush()
-tell(slug=slug, fresh=[fresh, worker.status().fresh], kept=there == before, lines=published())
+fresh.append(worker.handle("status").fresh)
+tell(slug=slug, fresh=fresh, kept=there == before, lines=published())
 """,
         core="ctrace",
         branch=True,
