@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wsgi_coverage.collect.autosave import Meanwhile
+    from wsgi_coverage.collect.saves.autosave import Meanwhile
     from wsgi_coverage.collect.worker import Worker
     from wsgi_coverage.settings import Settings
 

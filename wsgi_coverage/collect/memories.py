@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsgi_coverage.collect import saving
 from wsgi_coverage.collect.engines.base import Engine
+from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.store.base import DataFileStore

@@ -21,8 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect import engine, exits, gathering, restarting, saving
-from wsgi_coverage.collect.data_file_writer import DataFileWriter
+from wsgi_coverage.collect import engine, exits, gathering, restarting
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
@@ -30,6 +29,8 @@ from wsgi_coverage.collect.listener import Service
 from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.peers import worker_id
 from wsgi_coverage.collect.problems import Problems
+from wsgi_coverage.collect.saves import saving
+from wsgi_coverage.collect.saves.data_file_writer import DataFileWriter
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
 from wsgi_coverage.collect.verb_handler import VerbHandler

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from wsgi_coverage.collect import saving
+from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.collect.sources.ourselves import DEMO
 from wsgi_coverage.store.private import private_folder
 from wsgi_coverage.system import own_files

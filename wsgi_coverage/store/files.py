@@ -3,7 +3,7 @@
 They are next to the configured data file, where ``coverage combine`` finds them too; where that
 folder cannot be written to, in the private folder.
 
-Concurrency: a memory's file is written under that memory's lock (wsgi_coverage.collect.saving);
+Concurrency: a memory's file is written under that memory's lock (wsgi_coverage.collect.saves.saving);
 files are put in place by renaming.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.collect import autosave
+from wsgi_coverage.collect.saves import autosave
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.processes import noted_now

@@ -370,7 +370,7 @@ tell(went_on=True)
 
 # What a process does as it ends: the script asks for it by its own end, or by a signal.
 AT_THE_END = """
-from wsgi_coverage.collect import saving
+from wsgi_coverage.collect.saves import saving
 save_readings = saving.save_readings
 
 def terminated_before(*args):

@@ -12,7 +12,7 @@ import pytest
 import scripts
 from coverage import CoverageData
 
-from wsgi_coverage.collect import saving
+from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -117,7 +117,7 @@ def test_the_last_to_end_leaves_what_another_has_written_before_it_took_the_memo
     told = measure(
         """
         from wsgi_coverage import liveness
-        from wsgi_coverage.collect import saving
+        from wsgi_coverage.collect.saves import saving
         from wsgi_coverage.data.phases import Phase
         from wsgi_coverage.store.memory import Memory, plane_of
         start_early()
@@ -163,7 +163,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
     told = measure(
         """
         import app
-        from wsgi_coverage.collect import autosave, saving
+        from wsgi_coverage.collect.saves import autosave, saving
         from wsgi_coverage.store.memory import open_if_there
         Path("idle.py").write_text("x = 1\\n")
         start_early()
@@ -194,7 +194,7 @@ def test_a_memory_that_is_taken_away_as_its_last_process_leaves_has_the_files_th
 
 KEPT = """
 import socket
-from wsgi_coverage.collect import autosave, saving
+from wsgi_coverage.collect.saves import autosave, saving
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import Memory, plane_of
 start_early()
@@ -350,7 +350,7 @@ tell(times=len(waited))
 
 SEEN_OFF = """
 import socket
-from wsgi_coverage.collect import autosave
+from wsgi_coverage.collect.saves import autosave
 from wsgi_coverage.store.memory import Memory
 line = Line()
 Path("memory").mkdir()

@@ -15,7 +15,7 @@ from coverage import Coverage, CoverageData
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.collect.engines import core
-from wsgi_coverage.collect.saving import add_to
+from wsgi_coverage.collect.saves.saving import add_to
 from wsgi_coverage.collect.sources import ourselves
 from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.compat.measurement import WarningCoverage

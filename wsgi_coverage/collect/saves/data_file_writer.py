@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wsgi_coverage.collect import autosave, exits, saving
-from wsgi_coverage.collect.autosave import Meanwhile
+from wsgi_coverage.collect import exits
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.problems import Problems
+from wsgi_coverage.collect.saves import autosave, saving
+from wsgi_coverage.collect.saves.autosave import Meanwhile
 from wsgi_coverage.errors import CoverageChangedError, storage_errors
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.offload import child

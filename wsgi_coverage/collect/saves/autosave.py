@@ -136,7 +136,7 @@ def save_in(folder: Path, data_file: Path, static: str | None, config: str | Non
 
 
 def _save(memory: Memory, data_file: Path, static: str | None, config: str | None) -> None:
-    from wsgi_coverage.collect import could_run, saving  # imports coverage.py: 0.1 s, 15 MB
+    from wsgi_coverage.collect.saves import could_run, saving  # imports coverage.py: 0.1 s, 15 MB
 
     find = None if config is None else partial(could_run.find_by, config)
     saving.save(memory, data_file, static, find)
@@ -224,7 +224,7 @@ class _Wait:
 
 def _take_away(memory: Memory) -> None:
     """Where no process is left: remove the memory, as the last one's own end would have done."""
-    from wsgi_coverage.collect import saving
+    from wsgi_coverage.collect.saves import saving
 
     sweep_dead(memory.folder)  # first: that the memory is gone says that all is done
     if saving.take_away(memory):

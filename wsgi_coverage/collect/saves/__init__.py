@@ -1,0 +1,1 @@
+"""Data files that hold what the shared memory does: when and how they are written."""
