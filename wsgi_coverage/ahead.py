@@ -1,9 +1,9 @@
 """Parse the sources of a large application before the first report on it is asked for.
 
 The first report of a large application takes seconds, most of them for parsing. So the process that
-waits for the autosave (wsgi_coverage.collect.saves.autosave) parses the sources meanwhile, once the load
-is over and the host is idle: in a child process of the lowest priority, one a host. The analyses go
-to the cache that reports read, and the figures of what has been executed by then, too.
+waits for the autosave (wsgi_coverage.collect.saves.autosave) parses the sources meanwhile, once the
+load is over and the host is idle: in a child process of the lowest priority, one a host. The
+analyses go to the cache that reports read, and the figures of what has been executed by then, too.
 
 Concurrency: `Ahead` is a value, made in a worker; it is called in the process that waits, alone
 there, under a lock of the host that is never waited for.

@@ -133,13 +133,13 @@ class CoverageMiddleware:
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self._prefix) or not self._owns(path):
             attention = self._attention
-            if attention.turn[0] != attention.heard:
-                self._attend()
+            if attention.turn[0] != attention.applied:
+                self._before_request()
             attention.requests[0] += 1
             return self._app(environ, start_response)
         self._notice_fork()
         self._note_server(environ)
-        self._attend()
+        self._before_request()
         self._notice_user()
         try:
             with storage_errors("the dashboard cannot be loaded"):
@@ -148,11 +148,11 @@ class CoverageMiddleware:
             return _refused(error, start_response)
         return dashboard(self._mounted(environ, path), start_response)
 
-    def _attend(self) -> None:
+    def _before_request(self) -> None:
         """Before a request: do what is due in this process, a reset or an autosave for instance."""
         try:
             if self._worker is not None:
-                self._worker.attend()
+                self._worker.before_request()
         except Exception:
             log.exception(
                 "a reset, pause or autosave that was due has failed; the application goes on"

@@ -28,7 +28,7 @@ from sites import DASHBOARD, PASSWORD, large_project, served, ways
 
 from wsgi_coverage import settings
 from wsgi_coverage.fleet import content
-from wsgi_coverage.store.redis import Content, FleetStanding, FleetStore, Source
+from wsgi_coverage.store.redis import Content, FleetState, FleetStore, Source
 
 LINES = 400  # of a source
 ABOUT = {"host": "host", "release": None, "workers": 10, "engine": "memory", "state": "measuring"}
@@ -81,7 +81,7 @@ class Cost:
         )
 
 
-def send(store: FleetStore, standing: FleetStanding, host: str, news: Content) -> None:
+def send(store: FleetStore, standing: FleetState, host: str, news: Content) -> None:
     """As wsgi_coverage.fleet.agent does it."""
     store.beat(host, ABOUT, standing.epoch)
     if news.lines:

@@ -29,7 +29,7 @@ from proxies import Proxy
 from servers import DASHBOARD, NOT_FOR_CHILDREN, Answer, until
 from store_servers import Certificates, StoreServer, User, WatchedPair
 
-from wsgi_coverage.fleet.told import ANSWER
+from wsgi_coverage.fleet.messages import ANSWER
 
 NAMES = ["host-a", "host-b", "host-c"]
 NUMBERED = list(enumerate(NAMES))

@@ -10,8 +10,8 @@ import pytest
 from wsgi_coverage import settings
 from wsgi_coverage.analysis.cache import pack
 from wsgi_coverage.fleet import reports
+from wsgi_coverage.fleet.messages import FleetHost
 from wsgi_coverage.fleet.reports import FleetReports
-from wsgi_coverage.fleet.told import FleetHost
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.report.snapshots import ELSEWHERE, Snapshots
 from wsgi_coverage.store.redis import FleetStore
@@ -67,7 +67,7 @@ class Host:
         return folder.name
 
     def look(self) -> None:
-        self.reports.look(self.store.join())
+        self.reports.exchange(self.store.join())
 
     def take(self, number: int, **more: object) -> str:
         """Have a snapshot here."""

@@ -177,7 +177,7 @@ class ReportAnalyst:
 
     def _lend(self, source: str) -> bool:
         try:
-            return self._cache.lend(source, self._sources)
+            return self._cache.link_into(source, self._sources)
         except OSError as error:
             self.fatal = error
             raise

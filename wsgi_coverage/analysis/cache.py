@@ -112,7 +112,7 @@ class AnalysisCache:
         make_folder(self.folder)
         link(folder / name, self.folder / name)
 
-    def lend(self, name: str, folder: Path) -> bool:
+    def link_into(self, name: str, folder: Path) -> bool:
         """Link a file of this folder into another one; False if there is none.
 
         Raises:

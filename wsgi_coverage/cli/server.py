@@ -50,7 +50,7 @@ class Server:
         self._log = log
         try:
             own_files.create(log)
-            with log.open("wb") as output, _heeding_ctrl_c():
+            with log.open("wb") as output, _catching_ctrl_c():
                 self._process = subprocess.Popen(
                     command,
                     env=env,
@@ -155,7 +155,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def _heeding_ctrl_c() -> Iterator[None]:
+def _catching_ctrl_c() -> Iterator[None]:
     """What a shell has started in the background ignores it, and so would the server."""
     former = signal.signal(signal.SIGINT, lambda *_: None)
     try:

@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.asking import number
 from wsgi_coverage.cli.server import TICK, Server, ServerError, is_listened_at
-from wsgi_coverage.collect import children, saving
+from wsgi_coverage.collect import children
+from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
@@ -266,8 +267,8 @@ def _signals() -> Iterator[_NotedSignal]:
 
 @contextlib.contextmanager
 def _noting(stop: _NotedSignal) -> Iterator[None]:
-    heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
-    before = {number: signal.signal(number, stop.note) for number in heeded}
+    caught = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, stop.note) for number in caught}
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ _exit_is_ours = _children_are_ours = False
 _masks: dict[int, set[Any]] = {}  # of threads that fork just now, before we blocked SIGTERM
 
 
-def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
+def register(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
     """Have `at_end` called before SIGTERM or os._exit ends this process.
 
     Args:
@@ -45,8 +45,8 @@ def heed(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
     """
     global _at_end, _flush_of
     _at_end, _flush_of = at_end, flush_of
-    _heed_exit()
-    _heed_children()
+    _wrap_exit()
+    _wrap_terminate()
     if _has_started_it() and threading.current_thread() is threading.main_thread():
         with contextlib.suppress(ValueError, OSError):
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -119,7 +119,7 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _heed_exit() -> None:
+def _wrap_exit() -> None:
     """os._exit ends werkzeug's request processes (``processes``), and forked children on 3.11."""
     global _exit_is_ours
     if _exit_is_ours:
@@ -138,7 +138,7 @@ def _heed_exit() -> None:
     os._exit = _exit
 
 
-def _heed_children() -> None:
+def _wrap_terminate() -> None:
     """multiprocessing ends the processes of a pool, and its daemons, by a signal."""
     global _children_are_ours
     if _children_are_ours:

@@ -80,7 +80,7 @@ def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
     Raises:
         WsgiCoverageError: this worker itself could not.
     """
-    worker.memories.announce()
+    worker.memories.announce_epoch()
     mine = _described(worker, worker.handle(verb), verb)
     return as_gathering([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
 
@@ -93,7 +93,7 @@ def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
         verb: as for `ask_all`.
         wait: seconds to wait for answers, at most.
     """
-    asker.memories.announce()
+    asker.memories.announce_epoch()
     return _ask_others(asker, verb, set(), wait=wait)
 
 

@@ -43,7 +43,7 @@ class Memories(ABC):
         Their lines count as this namespace's do.
         """
 
-    def announce(self) -> None:
+    def announce_epoch(self) -> None:
         """Have the processes of this host hear of the store's epoch and pauses."""
         store = self._store()
         for memory in self._all():
@@ -100,7 +100,7 @@ class Memories(ABC):
         self.make_room()
         epoch = store.begin_epoch()
         store.erase()
-        self.announce()
+        self.announce_epoch()
         self.end_epochs(epoch)
 
     def begin_collecting(self) -> int:
@@ -133,7 +133,7 @@ class Memories(ABC):
         self.end_epochs(epoch, counted)
         if is_over:
             store.end_collecting()
-            self.announce()
+            self.announce_epoch()
 
     def ids(self) -> set[str]:
         """The ids under which their data files are published."""
@@ -154,8 +154,8 @@ class HostMemories(Memories):
 
     def own(self) -> list[Memory]:
         """Those of this pid namespace, this process's first."""
-        self._engine.catch_up()
-        self._engine.look_after()
+        self._engine.register_late()
+        self._engine.check_memory()
         known = [self._engine.memory, *self._engine.held]
         folders = {each.folder for each in known}
         found = (

@@ -93,23 +93,23 @@ class VerbHandler:
     def _reset(self) -> WorkerState:
         """Begin the epoch that has been announced."""
         self._engine.check_is_ours("a reset")
-        self._engine.hear()
+        self._engine.apply_announced()
         return self._state()
 
     def _collect(self) -> WorkerState:
         """Flush what ran in the epoch that has ended, and begin the new one."""
         self._engine.check_is_ours("a reset")
-        self._engine.hear()
+        self._engine.apply_announced()
         return self._flush()
 
     def _pause(self) -> WorkerState:
         """Measure nothing from now on; where the application is loading, after that."""
         self._engine.check_can_pause()
-        self._engine.hear()
+        self._engine.apply_announced()
         return self._state()
 
     def _resume(self) -> WorkerState:
-        self._engine.hear()
+        self._engine.apply_announced()
         return self._state()
 
     def _end_load(self) -> WorkerState:

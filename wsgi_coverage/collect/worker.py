@@ -4,7 +4,7 @@ There is one worker a process, however many applications are wrapped in it.
 
 Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
 under it, and nothing is held over a fork. `_starting` is held while the thread is started or
-stopped, `_noticing` while a fork without hooks is noticed, `_looking` by the one request, or
+stopped, `_noticing` while a fork without hooks is noticed, `_checking` by the one request, or
 thread, that checks the memory. One daemon thread (wsgi_coverage.collect.listener), where one is
 needed, answers calls, flushes and autosaves.
 """
@@ -71,7 +71,7 @@ class Worker:
         self._starting = threading.Lock()
         self._forkers: set[int] = set()  # threads that are about to fork
         self._noticing = threading.Lock()
-        self._looking = threading.Lock()
+        self._checking = threading.Lock()
         self._configured = False
         self._closed = False
         self._has_forked = False
@@ -110,17 +110,17 @@ class Worker:
         self._service = Service(
             folder=self._private_folder,
             answer=self._verbs.answer,
-            autosave=lambda: self._problems.attempt("autosave", self._look),
+            autosave=lambda: self._problems.attempt("autosave", self._check),
             flush=self._try_to_flush
             if self.engine.holds_lines_back and self.engine.measuring.lossless
             else None,
             note=self._problems.note,
         )
-        self.memories.announce()
-        self.engine.lend(readings=self.memories.readings, save=self.save)
-        self.engine.hear()
+        self.memories.announce_epoch()
+        self.engine.answer_from_memory(readings=self.memories.readings, save=self.save)
+        self.engine.apply_announced()
         if self.engine.holds_lines_back:
-            exits.heed(self.close_in_time, flush_of=self._have_flushed)
+            exits.register(self.close_in_time, flush_of=self._have_flushed)
         self._start_service()
         self._service.be_listed(self._identity())
 
@@ -190,11 +190,11 @@ class Worker:
             autosave_interval = min(given, default=0.0)
         self._configured = not provisional
         self._service.interval = autosave_interval
-        self._look_soon()
+        self._check_soon()
 
     def begin_load(self) -> None:
         """An application is being wrapped: what runs before its first request is its load."""
-        self.engine.catch_up()
+        self.engine.register_late()
         self.wraps = True
         self.engine.begin_load()
         self._stop_service()
@@ -204,7 +204,7 @@ class Worker:
 
         From then on each request checks whether a reset or a pause is due.
         """
-        self.engine.catch_up()
+        self.engine.register_late()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds_lines_back:
             from wsgi_coverage.collect.engines.all_threads import trace_nowhere  # loads ctypes
@@ -218,31 +218,31 @@ class Worker:
         parent = self.engine.loading_parent()
         if parent is not None:
             tell(self.private, parent, Verb.END_LOAD)
-        self._look_soon()
+        self._check_soon()
 
-    def attend(self) -> None:
+    def before_request(self) -> None:
         """Before a request: do what is due in this process, as `Attention` has told."""
-        self.engine.catch_up()
-        if self.engine.attend():
-            self._problems.attempt("checking the shared memory", self._look)
+        self.engine.register_late()
+        if self.engine.before_request():
+            self._problems.attempt("checking the shared memory", self._check)
 
-    def _look_soon(self) -> None:
+    def _check_soon(self) -> None:
         """Have the next request check the memory; do it now where perhaps none comes."""
         if self._service.has_thread:
-            self._problems.attempt("autosave", self._look)
+            self._problems.attempt("autosave", self._check)
         if not self.engine.holds_lines_back:  # else the thread does
-            self.engine.attention.heard = ALWAYS  # until it has been heard of
+            self.engine.attention.applied = ALWAYS  # until it has been heard of
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Check that the memory is there, and have it written to a data file where that is due."""
-        if self._looking.acquire(blocking=False):  # other requests, and the thread, go on
+        if self._checking.acquire(blocking=False):  # other requests, and the thread, go on
             try:
-                self._look_alone()
+                self._check_alone()
             finally:
-                self._looking.release()
+                self._checking.release()
 
-    def _look_alone(self) -> None:
-        self.memories.announce()  # another host may have reset
+    def _check_alone(self) -> None:
+        self.memories.announce_epoch()  # another host may have reset
         if self._see_to_agent is not None:
             self._problems.attempt("starting the agent of this host", self._see_to_agent)
         self.data_file_writer.check_autosave(self.autosave_interval, stays=self._service.has_thread)
@@ -399,7 +399,7 @@ class Worker:
             to be copied first.
         """
         holds = self.engine.holds_lines_back
-        self.engine.catch_up()
+        self.engine.register_late()
         if self.engine.flags & processes.SERVES and not holds and not self._may_have_thread:
             self.be_late = self.engine.being_late(self._begin_late, self._service.forgetting())
             return False
@@ -427,7 +427,7 @@ class Worker:
         self._starting = threading.Lock()
         self._forkers = set()
         self._noticing = threading.Lock()
-        self._looking = threading.Lock()
+        self._checking = threading.Lock()
         self._closed = self._has_forked = False
         self.be_late = None
         self._is_forked = True
@@ -443,7 +443,7 @@ class Worker:
     def _begin_late(self) -> None:
         """In a forked child that runs something new for the first time: register it."""
         self.after_fork_in_child()
-        self.engine.hear()
+        self.engine.apply_announced()
 
     @property
     def is_of_this_process(self) -> bool:
@@ -456,7 +456,7 @@ class Worker:
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
         """
-        self.engine.catch_up()
+        self.engine.register_late()
         if self.is_of_this_process and (
             self._service.has_begun or not self.engine.holds_lines_back
         ):
@@ -472,12 +472,12 @@ class Worker:
 
     def close(self) -> None:
         """The process ends: flush, save where it is the last, and remove its socket and entry."""
-        self.engine.catch_up()
+        self.engine.register_late()
         if self._closed or self.pid != os.getpid():
             return
         with interrupt.Hold(), self.data_file_writer.writing():
             self._closed = True
-            self.engine.look_after()
+            self.engine.check_memory()
             self._problems.attempt("the last flush", self.engine.flush)
             self._problems.attempt("the last save", self._leave)
             self._service.close()
@@ -501,7 +501,7 @@ class Worker:
 
     def save_before_exec(self) -> None:
         """Before an exec, which runs no exit handlers: flush and save."""
-        self.engine.catch_up()
+        self.engine.register_late()
         self.flush()
         if self.engine.is_alone():
             self._save_at_the_end()

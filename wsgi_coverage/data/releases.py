@@ -38,7 +38,7 @@ class Releases:
         self._exists: dict[str, bool] = {}  # by full name in the current release
         self._others: dict[str, bool] = {current: False}  # whether that is another release
 
-    def look(self, names: Iterable[str]) -> None:
+    def find_others(self, names: Iterable[str]) -> None:
         """Find out which folders are releases, from full names of files that some process knows."""
         found: dict[str, list[bool]] = {}
         for name in {*names}:

@@ -79,7 +79,7 @@ class DataUnion:
         target: where it is to be written; becomes an empty data file at once.
         branch: whether it is of branches; data files that differ are refused.
         path_map: maps the name of a measured file to its name here.
-        look: called with the names in a data file before any of them is mapped.
+        before_mapping: called with the names in a data file before any of them is mapped.
 
     Raises:
         OSError, CoverageException: the target cannot be written.
@@ -91,12 +91,12 @@ class DataUnion:
         *,
         branch: bool,
         path_map: Callable[[str], str] | None = None,
-        look: Callable[[Sequence[str]], object] = len,
+        before_mapping: Callable[[Sequence[str]], object] = len,
     ) -> None:
         self._target = target
         self._branch = branch
         self._path_map = path_map
-        self._look = look
+        self._before_mapping = before_mapping
         _create(target, branch=branch)
         with stamp.reading(target) as connection:
             self._schema = _schema(connection)
@@ -172,7 +172,7 @@ class DataUnion:
         paths = texts[1].split("\0")
         _check_lengths(paths)
         if not self._names.keys() >= set(paths):
-            self._look(paths)
+            self._before_mapping(paths)
             for path in paths:  # in the order in which `coverage combine` asks: it may matter
                 self.name(path)
         ids = map(int, texts[0].split(","))

@@ -108,8 +108,8 @@ def _signals() -> Iterator[_SignalPipe]:
         with contextlib.suppress(BlockingIOError):
             os.write(writing, b"!")
 
-    heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
-    before = {number: signal.signal(number, note) for number in heeded}
+    caught = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, note) for number in caught}
     try:
         yield _SignalPipe(reading)
     finally:

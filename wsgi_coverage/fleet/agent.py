@@ -28,14 +28,14 @@ from wsgi_coverage import bounds, clock
 from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
 from wsgi_coverage.fleet.host import Host, Joined, NoProcessLeftError
+from wsgi_coverage.fleet.messages import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.fleet.reports import FleetReports
-from wsgi_coverage.fleet.told import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
 from wsgi_coverage.store import redis
 from wsgi_coverage.store.channel import Listener, Verb
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.memory import open_if_there
-from wsgi_coverage.store.redis import Beat, Content, FleetStanding, FleetStore, ForeignError, Hosts
+from wsgi_coverage.store.redis import Beat, Content, FleetState, FleetStore, ForeignError, Hosts
 from wsgi_coverage.system import own_files
 
 LOCK = "agent.lock"  # in the private folder
@@ -104,7 +104,7 @@ class _Agent:
         self._soon = threading.Event()  # set by any thread: the first is to look at the store now
 
         # Written by whichever thread exchanges with the store, under `_lock`:
-        self._standing: FleetStanding | None = None  # of the fleet; None: the store was never there
+        self._standing: FleetState | None = None  # of the fleet; None: the store was never there
         self._sent: dict[int, Content] = {}  # by epoch of the fleet: what the store surely has
         self._last_sent: str | None = None  # ISO 8601, UTC: when lines were sent last
         self._counts = (0, 0, 0)  # entries that the store had of the current epoch
@@ -149,7 +149,7 @@ class _Agent:
         """Look at the store, again and again, until the last process has ended."""
         delay = BEAT
         while self._has_work():
-            is_there = self._look()
+            is_there = self._beat()
             self._sweep_answers(UNREAD)
             delay = BEAT if is_there else min(2 * delay, AWAY)
             self._soon.wait(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
@@ -177,7 +177,7 @@ class _Agent:
     def _send_the_rest(self) -> None:
         """The last process has ended: send what its end has saved, and take this host's leave."""
         deadline = time.monotonic() + LAST_TRY
-        while not self._look() and time.monotonic() < deadline:
+        while not self._beat() and time.monotonic() < deadline:
             if self._standing is None:
                 break  # it was never there; the next start sends what is in data files
             time.sleep(BEAT)
@@ -186,7 +186,7 @@ class _Agent:
 
     # The store
 
-    def _look(self) -> bool:
+    def _beat(self) -> bool:
         """Hear what holds for all hosts, and send what is new; tell whether the store is there."""
         try:
             self._exchange()
@@ -233,10 +233,10 @@ class _Agent:
                     if tries == TRIES:
                         raise
             self._mend(standing)
-            self._reports.look(standing)
+            self._reports.exchange(standing)
         return states
 
-    def _joined(self) -> FleetStanding:
+    def _joined(self) -> FleetState:
         standing = self._store.join()
         self._heard()  # which forgets another agent of this host, if one has been killed
         return standing
@@ -254,10 +254,10 @@ class _Agent:
             "sent": self._sent_all,
         }
 
-    def _align(self, standing: FleetStanding, wait: float) -> list[WorkerState]:
+    def _align(self, standing: FleetState, wait: float) -> list[WorkerState]:
         """Have this host do what the fleet has done."""
         host = self._host
-        host.look()
+        host.read_note()
         joined, verb = host.joined, None
         if joined is None or joined.id != standing.id:
             self._sent.clear()
@@ -285,7 +285,7 @@ class _Agent:
         host.forget_content(host.store.oldest())
         return states
 
-    def _checked(self, beat: Beat, standing: FleetStanding) -> FleetStanding:
+    def _checked(self, beat: Beat, standing: FleetState) -> FleetState:
         """Notice that something is gone: of one epoch there can only be more."""
         known, counts = self._standing, beat.counts
         if known is None:
@@ -313,7 +313,7 @@ class _Agent:
             self._number, self._before_loss = beat.hosts, {}
         return standing
 
-    def _mend(self, standing: FleetStanding) -> None:
+    def _mend(self, standing: FleetState) -> None:
         """After a loss: note when all hosts that had sent something have sent it again."""
         self._sent_all = [standing.id, standing.losses]
         if self._to_mend is None or not standing.lost:
@@ -345,7 +345,7 @@ class _Agent:
                 self._last_sent = clock.now_iso()
             self._sent[fleet] = mine
 
-    def _send_news(self, standing: FleetStanding, epoch: int, news: Content) -> None:
+    def _send_news(self, standing: FleetState, epoch: int, news: Content) -> None:
         """Send what the store lacks; what other hosts have sent is not sent again."""
         known = self._store.known(epoch, [*news.lines])
         lines = content.without(Content(lines=news.lines, arcs={}), known).lines

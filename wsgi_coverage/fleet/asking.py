@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from wsgi_coverage import clock
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
-from wsgi_coverage.fleet.told import AGENT, STATE, FleetAnswer, FleetHost
+from wsgi_coverage.fleet.messages import AGENT, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
 from wsgi_coverage.offload import child
 from wsgi_coverage.store.channel import Verb, call_all

@@ -104,7 +104,7 @@ def unpack(content: bytes, folder: Path, *, root: str | None, analyses: Analysis
         for name in analysed:
             path = f"{SOURCES}/{name}"
             if ANALYSIS.fullmatch(path) and not (folder / path).exists():
-                analyses.lend(name, folder / SOURCES)
+                analyses.link_into(name, folder / SOURCES)
     except DAMAGED as error:
         raise BundleError(f"it is no report: {error}") from error
 

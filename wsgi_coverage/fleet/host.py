@@ -23,14 +23,14 @@ from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.fleet import content
-from wsgi_coverage.fleet.told import FleetHost
+from wsgi_coverage.fleet.messages import FleetHost
 from wsgi_coverage.model import WorkerState, is_going_on
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.files import FilesStore, file_state
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.redis import Content, FleetStanding
+from wsgi_coverage.store.redis import Content, FleetState
 from wsgi_coverage.system import own_files
 
 NOTE = ".wsgi-coverage-fleet"  # coverage.py combines what starts with the data file's name
@@ -127,12 +127,12 @@ class Host:
             own_files.replace(self._note, json.dumps([self.about.namespace, *joined]))
             self.joined = joined
 
-    def look(self) -> None:
+    def read_note(self) -> None:
         """Hear what another host, with the same data files, has done."""
         self.joined = self._noted() or self.joined
-        self.memories.announce()
+        self.memories.announce_epoch()
 
-    def follow(self, standing: FleetStanding) -> None:
+    def follow(self, standing: FleetState) -> None:
         """Begin an epoch here, as the fleet has, unless another host has done so for both.
 
         Where nothing of before counts any more, what ran here is forgotten.
@@ -143,7 +143,7 @@ class Host:
         with self._publisher.lock():
             joined = self._noted() or self.joined
             if joined is None or (joined.id, joined.fleet) == (standing.id, standing.epoch):
-                self.look()
+                self.read_note()
                 return
             epochs = tuple(each for each in joined.epochs if each[0] >= standing.oldest)
             if epochs:
@@ -174,14 +174,14 @@ class Host:
         self._publisher.withdraw()
         self._history.begin_anew(clock.now_iso())
 
-    def pause(self, standing: FleetStanding) -> bool:
+    def pause(self, standing: FleetState) -> bool:
         """Pause, or go on, as the fleet does; tell whether that is new here."""
         if tuple(self.store.pauses()) == standing.pauses:
             return False
         was_paused = self.is_paused
         with self._publisher.lock():
             self.store.set_pauses(standing.pauses)
-        self.memories.announce()
+        self.memories.announce_epoch()
         return was_paused != standing.is_paused
 
     # What has run

@@ -26,11 +26,11 @@ from wsgi_coverage.errors import (
     WsgiCoverageError,
 )
 from wsgi_coverage.fleet import bundle
-from wsgi_coverage.fleet.told import FleetHost
+from wsgi_coverage.fleet.messages import FleetHost
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
 from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
-from wsgi_coverage.store.redis import FleetStanding, FleetStore
+from wsgi_coverage.store.redis import FleetState, FleetStore
 
 AGAIN = 30.0  # seconds after which what failed is tried again
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
@@ -64,7 +64,7 @@ class FleetReports:
         self._heard: str | None = None
         self._refused: set[str] = set()  # what there is no sense in trying again
 
-    def look(self, standing: FleetStanding) -> None:
+    def exchange(self, standing: FleetState) -> None:
         """Have here what the store has, and the other way round; one snapshot is sent at most.
 
         Where that cannot be done, `problem` says why, and it is tried again a while later.
@@ -78,8 +78,8 @@ class FleetReports:
         if time.monotonic() < self._not_before or self._looks(standing) == self._seen:
             return
         try:
-            is_done = self._look_at_published(standing)
-            is_done &= self._look_at_snapshots(standing)
+            is_done = self._exchange_published(standing)
+            is_done &= self._exchange_snapshots(standing)
             self._seen = self._looks(standing) if is_done else None
             self.problem = None
         except (WsgiCoverageError, OSError) as error:
@@ -95,12 +95,12 @@ class FleetReports:
         self._seen = self._heard = None
         self._not_before = 0.0
 
-    def _looks(self, standing: FleetStanding) -> object:
+    def _looks(self, standing: FleetState) -> object:
         return standing.id, standing.changes, self._publisher.identity(), self._snapshots.state()
 
     # The published report
 
-    def _look_at_published(self, standing: FleetStanding) -> bool:
+    def _exchange_published(self, standing: FleetState) -> bool:
         here = self._publisher.identity()
         if standing.published and standing.published != self._heard:
             if standing.published != here and not self._fetch_published(standing.published):
@@ -111,7 +111,7 @@ class FleetReports:
             self.publish(standing, here)
         return True
 
-    def publish(self, standing: FleetStanding, identity: str) -> None:
+    def publish(self, standing: FleetState, identity: str) -> None:
         """Have all hosts serve the report that this one has published.
 
         Args:
@@ -162,7 +162,7 @@ class FleetReports:
 
     # Snapshots
 
-    def _look_at_snapshots(self, standing: FleetStanding) -> bool:
+    def _exchange_snapshots(self, standing: FleetState) -> bool:
         listed, here = {*self._store.snapshots()}, {*self._snapshots.ids()}
         unlisted = sorted(here - listed)
         deleted = self._store.deleted(unlisted)
@@ -185,7 +185,7 @@ class FleetReports:
                 self._refused.add(identity)
         return is_done
 
-    def add_snapshot(self, standing: FleetStanding, identity: str) -> None:
+    def add_snapshot(self, standing: FleetState, identity: str) -> None:
         """Have all hosts list a snapshot that is stored here.
 
         Args:

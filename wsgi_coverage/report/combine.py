@@ -55,9 +55,11 @@ def combine(
     stale: set[str] = set()
     names = _Names(cov.path_map())
     for reading in memory:
-        names.look(reading.names())
+        names.find_releases_of(reading.names())
     target = Path(option(cov.config, "run:data_file"))
-    union = DataUnion(target, branch=branch, path_map=names.here, look=names.look)
+    union = DataUnion(
+        target, branch=branch, path_map=names.here, before_mapping=names.find_releases_of
+    )
     versions = VersionsOnDisk(union.name)
     for path in data_files:
         try:
@@ -119,10 +121,10 @@ class _Names:
         self._mapped = mapped
         self._releases = find_releases(Path(workdir.here("") or Path.cwd()))
 
-    def look(self, names: Iterable[str]) -> None:
+    def find_releases_of(self, names: Iterable[str]) -> None:
         """Find the releases, before any of these files is mapped."""
         if self._releases is not None:
-            self._releases.look(names)
+            self._releases.find_others(names)
 
     def here(self, name: str) -> str:
         """The name of a measured file here."""

@@ -3,8 +3,8 @@
 They are next to the configured data file, where ``coverage combine`` finds them too; where that
 folder cannot be written to, in the private folder.
 
-Concurrency: a memory's file is written under that memory's lock (wsgi_coverage.collect.saves.saving);
-files are put in place by renaming.
+Concurrency: a memory's file is written under its lock (wsgi_coverage.collect.saves.saving); files
+are put in place by renaming.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 EPOCH = ".wsgi-coverage-epoch"  # coverage.py combines what starts with the data file's name
 
 
-class Standing(NamedTuple):
+class FilesState(NamedTuple):
     """The content of the epoch file: epoch, oldest that counts, pauses, and who began the epoch."""
 
     epoch: int
@@ -77,11 +77,11 @@ class FilesStore:
 
     def epoch(self) -> int:
         """The current epoch, from the epoch file; 0 before the first reset."""
-        return self._standing().epoch
+        return self._read_state().epoch
 
     def oldest(self) -> int:
         """The oldest epoch whose lines still count, from the epoch file."""
-        return self._standing().oldest
+        return self._read_state().oldest
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
         """Begin a new epoch, by replacing the epoch file, and return its number.
@@ -92,12 +92,12 @@ class FilesStore:
         Raises:
             StorageError: the epoch file cannot be written; the old epoch goes on.
         """
-        now = self._standing()
+        now = self._read_state()
         goes_on = is_going_on(now.pauses)
         pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
         epoch = now.epoch + 1
         oldest = now.oldest if collecting else epoch
-        self._stand(Standing(epoch, oldest, pauses, self._fallback.name))
+        self._write_state(FilesState(epoch, oldest, pauses, self._fallback.name))
         return epoch
 
     def end_collecting(self) -> None:
@@ -106,12 +106,12 @@ class FilesStore:
         Raises:
             StorageError: the epoch file cannot be written; older epochs still count.
         """
-        now = self._standing()
-        self._stand(now._replace(oldest=now.epoch))
+        now = self._read_state()
+        self._write_state(now._replace(oldest=now.epoch))
 
     def pauses(self) -> Sequence[Pause]:
         """The pauses of the current epoch, from the epoch file, in the order of time."""
-        return self._standing().pauses
+        return self._read_state().pauses
 
     def announce(self, memory: Memory) -> bool:
         """Have the processes that mark lines in a memory see the epoch and the pauses.
@@ -119,7 +119,7 @@ class FilesStore:
         Returns:
             False where they hear too late: another host, or pid namespace, began the epoch.
         """
-        now, before = self._standing(), memory.state()
+        now, before = self._read_state(), memory.state()
         memory.announce(epoch=now.epoch, oldest=now.oldest, paused=is_going_on(now.pauses))
         if not before.turn:
             memory.begin_turn()  # it is new: nothing is there of older epochs
@@ -132,10 +132,10 @@ class FilesStore:
         Raises:
             StorageError: the epoch file cannot be written; there is no pause.
         """
-        now = self._standing()
+        now = self._read_state()
         if not is_going_on(now.pauses):
             pause = Pause(began_at=clock.now_iso(), ended_at=None)
-            self._stand(now._replace(pauses=[*now.pauses, pause]))
+            self._write_state(now._replace(pauses=[*now.pauses, pause]))
 
     def end_pause(self) -> None:
         """Write the end of the current pause into the epoch file, if there is one.
@@ -143,10 +143,10 @@ class FilesStore:
         Raises:
             StorageError: the epoch file cannot be written; the pause goes on.
         """
-        now = self._standing()
+        now = self._read_state()
         if is_going_on(now.pauses):
             ended = replace(now.pauses[-1], ended_at=clock.now_iso())
-            self._stand(now._replace(pauses=[*now.pauses[:-1], ended]))
+            self._write_state(now._replace(pauses=[*now.pauses[:-1], ended]))
 
     def set_pauses(self, pauses: Sequence[Pause]) -> None:
         """Replace the pauses by those of a fleet.
@@ -154,18 +154,18 @@ class FilesStore:
         Raises:
             StorageError: the epoch file cannot be written; the old ones stand.
         """
-        self._stand(self._standing()._replace(pauses=[*pauses]))
+        self._write_state(self._read_state()._replace(pauses=[*pauses]))
 
-    def _standing(self) -> Standing:
+    def _read_state(self) -> FilesState:
         try:
             known = json.loads(regular_files.read(self._epoch_file))
             epoch, oldest, pauses, *more = known
             begun_by = str(more[0]) if more else ""
-            return Standing(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
+            return FilesState(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
         except (FileNotFoundError, UnreadableError, ValueError, TypeError, RecursionError):
-            return Standing(0, 0, [])
+            return FilesState(0, 0, [])
 
-    def _stand(self, now: Standing) -> None:
+    def _write_state(self, now: FilesState) -> None:
         with self._replacing(self._epoch_file) as temporary:
             pauses = [asdict(pause) for pause in now.pauses]
             standing = [now.epoch, now.oldest, pauses, now.begun_by]
@@ -221,7 +221,7 @@ class FilesStore:
             StorageError: it cannot be written; all data files are as they were.
         """
         own_files.sweep(self._folder)
-        now, host = self._standing(), socket.gethostname()
+        now, host = self._read_state(), socket.gethostname()
         if now.oldest != now.epoch:
             return  # a collection goes on: older epochs are to be told apart
         compatible = CompatibleGroups()

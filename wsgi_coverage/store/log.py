@@ -70,7 +70,7 @@ class Log:
             OSError: there is no room.
         """
         with self._open(plane) as file:
-            known = self._catch_up(plane, file)
+            known = self._read_appended(plane, file)
             lines = [
                 _as_line(record, new)
                 for record, numbers in found.items()
@@ -84,7 +84,7 @@ class Log:
             if size + len(raw) > MOST_BYTES:
                 raise LogFullError(errno.EFBIG, f"{plane}.log would be larger than {MOST_BYTES:,}")
             write_whole(file.fileno(), raw)
-            self._catch_up(plane, file)
+            self._read_appended(plane, file)
             return True
 
     @contextlib.contextmanager
@@ -98,12 +98,12 @@ class Log:
                     return
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), f"{plane}.log")
 
-    def catch_up(self, plane: str) -> None:
+    def read_appended(self, plane: str) -> None:
         """Read the records that others have appended to a plane."""
         with contextlib.suppress(OSError), FileIO(self._folder / f"{plane}.log") as file:
-            self._catch_up(plane, file)
+            self._read_appended(plane, file)
 
-    def _catch_up(self, plane: str, file: FileIO) -> Known:
+    def _read_appended(self, plane: str, file: FileIO) -> Known:
         """Read what was appended since this process last read."""
         size, head = os.fstat(file.fileno()).st_size, os.pread(file.fileno(), HEAD, 0)
         read = self._planes.get(plane)

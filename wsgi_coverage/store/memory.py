@@ -267,12 +267,12 @@ class Memory:
 
     def _claim(self, key: tuple[str, str], room: int) -> _Claim:
         with self._open_index("ab+") as index:
-            self._catch_up(index)
+            self._read_appended(index)
             if key not in self._known:
                 claim = b"\n" + json.dumps([room, *key]).encode() + b"\n"
                 # A torn line is passed over by all.
                 self._with_reserve(lambda: write_whole(index.fileno(), claim))
-                self._catch_up(index)
+                self._read_appended(index)
         found = self._known.get(key)
         if found is None:
             raise OSError(errno.EIO, "the index was changed by another program", str(self.folder))
@@ -284,7 +284,7 @@ class Memory:
             raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
         return FileIO(self.folder / "index", mode)
 
-    def _catch_up(self, index: FileIO) -> None:
+    def _read_appended(self, index: FileIO) -> None:
         """Read the claims that others have appended."""
         read = self._read
         fd = index.fileno()
@@ -310,7 +310,7 @@ class Memory:
         """
         # Never made here: its reader may come when its last process has just removed it.
         with self._open_index("rb") as index:
-            self._catch_up(index)
+            self._read_appended(index)
         return self.known()
 
     def known(self) -> list[Claim]:
@@ -403,9 +403,9 @@ class Memory:
         except LogFullError as error:
             raise MemoryFullError(errno.ENOSPC, error.strerror) from error
 
-    def catch_up(self, plane: str) -> None:
+    def read_appended(self, plane: str) -> None:
         """Read the records that others have appended to a plane."""
-        self._log.catch_up(plane)
+        self._log.read_appended(plane)
 
     def held_records(self) -> dict[str, Known]:
         """The records that this process has read, by plane."""
@@ -583,7 +583,7 @@ class Memory:
             if epoch is not None and epoch < least:
                 path.unlink(missing_ok=True)
 
-    def call_it_load(self, epoch: int, *, flushed: bool = False) -> None:
+    def count_as_load(self, epoch: int, *, flushed: bool = False) -> None:
         """Move lines of unknown phase, up to now, to the load."""
         untold, load = plane_of(None, epoch, flushed=flushed), plane_of(Phase.LOAD, epoch)
         numbers = [n for _, plane, n, kind in self._files() if (plane, kind) == (untold, "lines")]

@@ -76,7 +76,7 @@ class Slot:
         self._turn = view[TURN].cast("Q")
         self._epoch = view[EPOCH].cast("Q")
 
-    def hear(self, turn: int, epoch: int) -> None:
+    def note_applied(self, turn: int, epoch: int) -> None:
         """Note the turn that this process has heard of, and the epoch that its lines go to now."""
         self._epoch[0] = epoch
         self._turn[0] = turn

@@ -270,7 +270,7 @@ return out
 """
 
 
-class FleetStanding(NamedTuple):
+class FleetState(NamedTuple):
     """What holds for all hosts: whose data it is, which epochs count, and the pauses."""
 
     id: str  # random; another one where the store has lost everything
@@ -321,7 +321,7 @@ class Content:
 class Beat:
     """What is known after a heartbeat."""
 
-    standing: FleetStanding | None  # None: it is gone
+    standing: FleetState | None  # None: it is gone
     hosts: int  # that have not taken their leave
     counts: tuple[int, int, int]  # sources, lines and arcs of the current epoch
     made: tuple[bytes | None, ...]  # a random number for each of their keys; None: there was none
@@ -368,7 +368,7 @@ class FleetStore:
 
     # What holds for all hosts
 
-    def join(self) -> FleetStanding:
+    def join(self) -> FleetState:
         """The standing, made where there is none.
 
         Raises:
@@ -432,7 +432,7 @@ class FleetStore:
             if gone and not succeeded:
                 self._client.hincrby(self._key("standing"), "departed", gone)
 
-    def begin_epoch(self, known: FleetStanding, *, collecting: bool, began_at: str) -> int:
+    def begin_epoch(self, known: FleetState, *, collecting: bool, began_at: str) -> int:
         """Begin an epoch; return its number.
 
         Args:
@@ -457,7 +457,7 @@ class FleetStore:
                 self._sweep(known, int(epoch), withdrawn)
         return int(epoch)
 
-    def end_collecting(self, known: FleetStanding) -> None:
+    def end_collecting(self, known: FleetState) -> None:
         """Let only the current epoch count.
 
         Raises:
@@ -469,7 +469,7 @@ class FleetStore:
             with contextlib.suppress(StoreUnavailableError):
                 self._sweep(known, known.epoch, withdrawn)
 
-    def _sweep(self, known: FleetStanding, before: int, withdrawn: bytes) -> None:
+    def _sweep(self, known: FleetState, before: int, withdrawn: bytes) -> None:
         names = ("sources", "lines", "arcs")
         keys = [self._key(name, e) for e in range(known.swept, before) for name in names]
         if withdrawn:
@@ -499,7 +499,7 @@ class FleetStore:
             pipe.hincrby(self._key("standing"), "losses", 1)
             pipe.execute()
 
-    def note_mended(self, known: FleetStanding) -> None:
+    def note_mended(self, known: FleetState) -> None:
         """Note that all that was missing is there again, unless more has been lost since."""
         with _errors(self.url):
             self._mend(keys=[self._key("standing")], args=[known.id, known.losses])
@@ -522,7 +522,7 @@ class FleetStore:
                     lines[source] = int.from_bytes(bits, "little")
         return Content(lines=lines, arcs={})
 
-    def add(self, known: FleetStanding, epoch: int, news: Content) -> None:
+    def add(self, known: FleetState, epoch: int, news: Content) -> None:
         """Add lines and arcs, and the sources that they belong to.
 
         Raises:
@@ -546,7 +546,7 @@ class FleetStore:
 
     def _send(
         self,
-        known: FleetStanding,
+        known: FleetState,
         epoch: int,
         sources: Sequence[Source],
         lines: Sequence[tuple[Source, bytes]],
@@ -595,7 +595,7 @@ class FleetStore:
 
     # Reports
 
-    def publish(self, known: FleetStanding, identity: str, content: bytes) -> None:
+    def publish(self, known: FleetState, identity: str, content: bytes) -> None:
         """Store the published report, in the place of the one before.
 
         Args:
@@ -616,9 +616,7 @@ class FleetStore:
             if before and before.decode() != identity:
                 self._client.unlink(self._key(f"report:{before.decode()}"))
 
-    def add_snapshot(
-        self, known: FleetStanding, identity: str, metadata: str, content: bytes
-    ) -> None:
+    def add_snapshot(self, known: FleetState, identity: str, metadata: str, content: bytes) -> None:
         """Store a snapshot, unless it was deleted.
 
         Args:
@@ -858,10 +856,10 @@ def _errors(url: StoreUrl) -> Iterator[None]:
         raise StoreUnavailableError(f"{url} cannot be used: {error}") from error
 
 
-def _standing(found: Sequence[Any]) -> FleetStanding:
+def _standing(found: Sequence[Any]) -> FleetState:
     identity, epoch, oldest, swept, pauses, lost, losses, departed, published, changes = found
     try:
-        return FleetStanding(
+        return FleetState(
             id=identity.decode(),
             epoch=int(epoch),
             oldest=int(oldest),

@@ -137,7 +137,7 @@ class StandInWorker:
     def end_load(self) -> None:
         self.phases.append("runtime")
 
-    def attend(self) -> None:
+    def before_request(self) -> None:
         """Nobody asks anything of it."""
 
     def name_server(self, name: str | None) -> None:

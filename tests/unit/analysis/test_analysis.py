@@ -233,7 +233,7 @@ def test_the_parts_of_coverage_pys_parser_are_there() -> None:
     assert can_be_cached()
 
 
-@pytest.mark.parametrize("broken", ["lend", "take"])
+@pytest.mark.parametrize("broken", ["link_into", "take"])
 def test_no_room_for_what_a_report_needs_is_no_report(
     data_file: MakeData, again: Build, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:

@@ -40,7 +40,7 @@ def test_one_wrong_byte_is_as_good_as_nothing(
     path.write_bytes(content)
 
     assert cache.get("one") is None
-    assert not cache.lend("one", folder)
+    assert not cache.link_into("one", folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"short"])
@@ -55,7 +55,7 @@ def test_a_file_that_is_not_whole_is_as_good_as_nothing(
 def test_a_loan_outlives_the_cache(cache: AnalysisCache, tmp_path: Path) -> None:
     (tmp_path / "snapshot").mkdir()
 
-    assert cache.lend("one", tmp_path / "snapshot")
+    assert cache.link_into("one", tmp_path / "snapshot")
     (cache.folder / "one").unlink()
 
     assert read_packed(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}
@@ -64,7 +64,7 @@ def test_a_loan_outlives_the_cache(cache: AnalysisCache, tmp_path: Path) -> None
 def test_a_loan_takes_no_room_of_its_own(cache: AnalysisCache, tmp_path: Path) -> None:
     (tmp_path / "snapshot").mkdir()
 
-    cache.lend("one", tmp_path / "snapshot")
+    cache.link_into("one", tmp_path / "snapshot")
 
     assert (tmp_path / "snapshot" / "one").samefile(cache.folder / "one")
 
@@ -78,7 +78,7 @@ def test_where_there_are_no_links_a_loan_is_a_copy(
     monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "snapshot").mkdir()
 
-    assert cache.lend("one", tmp_path / "snapshot")
+    assert cache.link_into("one", tmp_path / "snapshot")
 
     assert [path.name for path in (tmp_path / "snapshot").iterdir()] == ["one"]
     assert read_packed(tmp_path / "snapshot" / "one") == {"a": [1, "\udcff"]}

@@ -230,7 +230,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
             start_early()
             worker = forks.current()
             worker.store.begin_pause()
-            worker.memories.announce()
+            worker.memories.announce_epoch()
             worker.flush()  # as one does that was not told
             Path("second").touch()
             subprocess.run([sys.executable, "script.py"], check=True)

@@ -35,7 +35,7 @@ def test_a_link_that_leads_to_the_release_tells_where_all_are(
         found = find_releases(folder)
 
         assert found is not None
-        found.look([old])
+        found.find_others([old])
         assert found.name(old) == new
 
 
@@ -49,7 +49,7 @@ def test_a_process_of_an_earlier_release_tells_the_same(top: Path, link: str, be
     found = find_releases(top / "releases" / "11" / below)
 
     assert found is not None
-    found.look([old, new])
+    found.find_others([old, new])
     assert found.name(old) == new
     assert found.name(new) is None
     assert found.is_gone(str(top / "releases" / "11" / "gone.py"))
@@ -63,7 +63,7 @@ def test_a_link_to_what_no_process_knows_of_tells_nothing(top: Path) -> None:
     found = find_releases(top / "releases" / "11")
 
     assert found is not None
-    found.look([mine])
+    found.find_others([mine])
     assert found.name(mine) is None
 
 
@@ -99,7 +99,7 @@ def test_a_file_of_another_release_is_the_one_with_the_same_path_here(top: Path)
     old, new = str(top / "releases" / "11"), str(top / "releases" / "12")
 
     releases = Releases(str(top / "releases"), "12")
-    releases.look([f"{old}/app.py", f"{old}/gone.py", f"{new}/app.py"])
+    releases.find_others([f"{old}/app.py", f"{old}/gone.py", f"{new}/app.py"])
 
     assert releases.name(f"{old}/app.py") == f"{new}/app.py"
     assert releases.name(f"{old}/backend/views.py") == f"{new}/backend/views.py"
@@ -116,7 +116,7 @@ def test_a_folder_of_something_else_is_no_release(top: Path) -> None:
     common = f"{top}/releases/common"
 
     releases = Releases(str(top / "releases"), "12")
-    releases.look([f"{common}/app.py", f"{common}/a.py", f"{common}/b.py"])
+    releases.find_others([f"{common}/app.py", f"{common}/a.py", f"{common}/b.py"])
 
     assert releases.name(f"{common}/a.py") is None
     assert not releases.is_gone(f"{common}/a.py")

@@ -700,7 +700,7 @@ Path("memory").mkdir()
 memory = Memory(Path("memory"))
 memory.append("untold-0", {{record("a.py"): {{1}}}})
 memory.append("flushed-0", {{record("a.py"): {{1}}}})
-memory.call_it_load(0, flushed=True)
+memory.count_as_load(0, flushed=True)
 tell(modes={{each.name: each.stat().st_mode for each in Path("memory").glob("*.log")}})
 """
     )
@@ -830,7 +830,7 @@ def test_old_records_and_flushed_lines_are_swept_and_the_load_is_not(memory: Mem
     for plane in ("load", "flushed-0", "untold-0"):
         memory.append(plane, found(1))
     memory.append("untold-0", found(2))
-    memory.call_it_load(0, flushed=True)
+    memory.count_as_load(0, flushed=True)
     memory.append("untold-0", found(3))
     memory.chunk_of_plane("flushed-0", 0)[7] = 1
     memory.sweep()
@@ -859,7 +859,7 @@ def test_old_records_stay_while_a_living_process_is_in_their_epoch(memory: Memor
 
     memory.sweep()
     early = "flushed-0.log" in os.listdir(memory.folder)
-    slot.hear(memory.turn[0], 1)
+    slot.note_applied(memory.turn[0], 1)
     memory.sweep()
 
     assert early
@@ -869,7 +869,7 @@ def test_old_records_stay_while_a_living_process_is_in_their_epoch(memory: Memor
 def test_a_removed_memory_leaves_no_record(memory: Memory) -> None:
     for plane in ("load", "flushed-0", "untold-0", "untold-1"):
         memory.append(plane, found(1))
-    memory.call_it_load(1, flushed=True)
+    memory.count_as_load(1, flushed=True)
 
     assert memory.remove()
 
@@ -978,7 +978,7 @@ def test_when_the_folder_is_gone_only_what_counts_is_read(memory: Memory) -> Non
 def test_when_the_folder_is_gone_what_was_called_load_is_still_read(memory: Memory) -> None:
     memory.append("untold-0", found(1))
     memory.chunk_of_plane("untold-0", 0)[7] = 1
-    memory.call_it_load(0, flushed=True)
+    memory.count_as_load(0, flushed=True)
     remove_all(memory)
 
     reading = memory.read()

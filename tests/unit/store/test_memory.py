@@ -477,7 +477,7 @@ def test_a_daemon_that_closes_every_descriptor_marks_lines_and_keeps_its_own_fil
         more = memory.place("b.py", "v1", 100)
         memory.chunk(Phase.LOAD, 0, more.chunk)[more.at + 6] = 1
         memory.announce(epoch=1, oldest=0, paused=False)
-        slot.hear(1, 1)
+        slot.note_applied(1, 1)
         memory.table.living()
         reading = memory.read()
         tell(
@@ -679,7 +679,7 @@ def test_a_second_reset_forgets_what_was_marked_late(memory: Memory) -> None:
 def test_what_nobody_told_the_phase_of_can_be_called_load(memory: Memory) -> None:
     mark(memory, 1, 2, epoch=0, phase=None)
 
-    memory.call_it_load(0)
+    memory.count_as_load(0)
 
     assert lines(memory.read(), phase=LOAD) == [1, 2]
     assert lines(memory.read(), phase=None) == []
@@ -726,7 +726,7 @@ def test_an_old_epoch_stays_while_a_living_process_is_in_it(child: Child) -> Non
             chunk[place.at + 1] = 1
             gate.wait()
             chunk[place.at + 2] = 1  # it has not heard of the reset
-            slot.hear(memory.turn[0], 1)
+            slot.note_applied(memory.turn[0], 1)
             other.wait()
 
         pid = fork(work)

@@ -56,7 +56,7 @@ def test_a_process_that_claims_a_slot_is_noted(table: Table) -> None:
 def test_every_view_of_the_table_sees_what_a_process_changes(table: Table) -> None:
     slot = claimed(table)
 
-    slot.hear(9, 4)
+    slot.note_applied(9, 4)
     slot.set(processes.SERVES)
     slot.set(processes.PAUSED)
     slot.set(processes.SERVES, False)

@@ -17,12 +17,12 @@ ALWAYS = -1  # is no turn
 class Attention:
     """The turn number that a process has heard of, and its count of requests."""
 
-    __slots__ = ("heard", "requests", "turn")
+    __slots__ = ("applied", "requests", "turn")
 
     def __init__(self) -> None:
         self.begin(memoryview(bytearray(8)).cast("Q"), None)
         # The turn that this process last heard of; ALWAYS: to look at each request.
-        self.heard: int = 0
+        self.applied: int = 0
 
     def begin(self, turn: Any, requests: Any | None) -> None:
         """Compare with this turn number, and count requests here, from now on.

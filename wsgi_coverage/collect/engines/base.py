@@ -75,7 +75,7 @@ class Engine(ABC):
         self.held: list[Memory] = []  # left by this process, and still marked in by others
         self.phase: Phase | None = None  # of what runs now; None: unknown
         self.paused: bool = False
-        self._heard = 0  # turn
+        self._applied = 0  # turn
         self._is_closed = False
         self._parent: Slot | None = None  # the process that forked this one, while it loads
         self._claim(open_memory())
@@ -212,7 +212,9 @@ class Engine(ABC):
         """
         self.check_is_ours("a pause")
 
-    def lend(self, *, readings: Callable[[], list[Reading]], save: Callable[[], object]) -> None:
+    def answer_from_memory(
+        self, *, readings: Callable[[], list[Reading]], save: Callable[[], object]
+    ) -> None:
         """Have `Coverage.get_data` and `Coverage.save` return and write what is in the memory.
 
         Args:
@@ -220,21 +222,21 @@ class Engine(ABC):
             save: writes it to a data file.
         """
         if self.can_reset:
-            own_coverage.lend(self._cov, readings, save)
+            own_coverage.answer_from_memory(self._cov, readings, save)
 
     # Hearing of changes
 
-    def attend(self) -> bool:
+    def before_request(self) -> bool:
         """Before a request: do what is due in this process, as `Attention` has told.
 
         Returns:
             True where the request is to check the memory, too, because no thread does.
         """
-        self.hear()
+        self.apply_announced()
         return True
 
     @synchronized
-    def hear(self) -> None:
+    def apply_announced(self) -> None:
         """Do what was asked of all processes since this one last looked: reset, pause or resume.
 
         Raises:
@@ -246,13 +248,13 @@ class Engine(ABC):
             self._move()
         state = self.memory.state()
         self._follow(state)
-        self._slot.hear(state.turn, self.epoch)
-        self._heard = state.turn
+        self._slot.note_applied(state.turn, self.epoch)
+        self._applied = state.turn
         self._rest()
 
     def _rest(self) -> None:
         """Let requests pass without a look until the turn number changes."""
-        self.attention.heard = self._heard
+        self.attention.applied = self._applied
 
     def _follow(self, state: State) -> None:
         self._began_in_pause &= state.paused
@@ -307,7 +309,7 @@ class Engine(ABC):
             old.leave()  # the others that have it mapped
         copy_lines(old, new)
 
-    def look_after(self) -> None:
+    def check_memory(self) -> None:
         """Check whether the memory is still there, and change to another if not; raises nothing."""
         if self._is_closed:
             return
@@ -324,7 +326,7 @@ class Engine(ABC):
     @synchronized
     def _go_elsewhere(self) -> None:
         self._move()
-        self.hear()
+        self.apply_announced()
 
     # Load and runtime
 
@@ -341,14 +343,14 @@ class Engine(ABC):
             self._begin(Phase.LOAD, state, paused=False)
             with contextlib.suppress(OSError):  # lines that find no room stay of unknown phase
                 self.flush()
-            self.memory.call_it_load(self.epoch, flushed=self.holds_lines_back)
+            self.memory.count_as_load(self.epoch, flushed=self.holds_lines_back)
         if self.phase is Phase.LOAD:
             self._raise(processes.LOADING)
 
     @synchronized
     def end_load(self) -> None:
         """The first request has come: what runs from now on is runtime, lines of the load too."""
-        self.hear()
+        self.apply_announced()
         if self.phase is not Phase.RUNTIME and self.tells_phases:
             self.begin_load()
             state = self.memory.state()
@@ -411,7 +413,7 @@ class Engine(ABC):
 
     # Forks
 
-    def catch_up(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
+    def register_late(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
         """In a forked child that has run nothing new yet: register it in the table of processes."""
 
     def being_late(
@@ -445,7 +447,7 @@ class Engine(ABC):
             log.warning("this process cannot be registered as one that is measured", exc_info=True)
             self.attention.begin(self.memory.turn, None)
             return
-        self._slot.hear(self._heard, self.epoch)
+        self._slot.note_applied(self._applied, self.epoch)
 
     # Ends
 

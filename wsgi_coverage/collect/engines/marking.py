@@ -54,7 +54,7 @@ class Marking(Engine):
         except BaseException:
             self._slot.free()
             raise
-        self.hear()
+        self.apply_announced()
 
     def _classify(self, filename: str, frame: FrameType) -> Measured | None:
         found = measurement.classify(self._cov, filename, frame)
@@ -110,9 +110,9 @@ class Marking(Engine):
     def is_lost(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._monitoring.is_lost = value
 
-    def catch_up(self) -> None:
-        """In a forked child that has run nothing new yet: register it; see `Engine.catch_up`."""
-        self._monitoring.catch_up()
+    def register_late(self) -> None:
+        """Register a forked child that has run nothing new yet; see `Engine.register_late`."""
+        self._monitoring.register_late()
 
     def being_late(
         self, begin: Callable[[], object], forget: Callable[[], object]

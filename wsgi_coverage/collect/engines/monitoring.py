@@ -115,7 +115,7 @@ class Monitoring:
         self.is_lost: bool = False  # the memory is gone or full: what runs now may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
         self._begin_late: Callable[[], object] = list  # called before something new is marked
-        self._heard = 0  # turn, before the fork
+        self._applied = 0  # turn, before the fork
         self._tool: int | None = None
 
     # Measuring
@@ -197,7 +197,7 @@ class Monitoring:
                 if now is late:
                     marks, chunks = cell[1]
                     chunk, at = marks[key]
-                    if self.memory.turn[0] == self._heard and chunks[chunk][at + number]:
+                    if self.memory.turn[0] == self._applied and chunks[chunk][at + number]:
                         return disable  # another process has marked it
                     return again(code, number)
                 marks, chunks = now
@@ -210,7 +210,7 @@ class Monitoring:
 
         def again(code: CodeType, number: int) -> Any:
             try:
-                self.catch_up()
+                self.register_late()
             except Exception as error:
                 if not failed(code, error):
                     raise
@@ -223,7 +223,7 @@ class Monitoring:
         if self._cell[0] is LATE:
             if self._sources.get(code.co_filename, self) is None:
                 return
-            self.catch_up()
+            self.register_late()
         key = id(code)
         known = self._codes.get(key)
         if known is None or known() is not code or key not in self._cell[0][0]:
@@ -461,14 +461,14 @@ class Monitoring:
 
         def be_late() -> None:
             if cell[0] is not late:
-                self._heard, attention.heard = attention.heard, always
+                self._applied, attention.applied = attention.applied, always
                 cell[1] = cell[0]
                 cell[0] = late
                 forget()
 
         return be_late
 
-    def catch_up(self) -> None:
+    def register_late(self) -> None:
         """In a child that has not registered yet: register it."""
         if self._cell[0] is LATE:
             # First: what runs in here is reported, too. Another thread may have held the lock.

@@ -104,7 +104,9 @@ def prepare(cov: Coverage) -> None:
     measurement.prepare(cov, workdir.here(""), ourselves.is_ours, ourselves.FOLDERS)
 
 
-def lend(cov: Coverage, readings: Callable[[], list[Reading]], save: Callable[[], object]) -> None:
+def answer_from_memory(
+    cov: Coverage, readings: Callable[[], list[Reading]], save: Callable[[], object]
+) -> None:
     """Have a Coverage return what is in the memory when it is asked for its data, or to save it.
 
     Args:

@@ -112,7 +112,7 @@ class Tracing(Engine):
             self._take_over(adopted=adopted)
         else:
             log.error("coverage.py is not as expected, lines may be lost: %s", self._problem)
-        self.hear()
+        self.apply_announced()
 
     def _find_why_no_phases(self) -> str | None:
         if self.ownership is Ownership.FOREIGN:
@@ -210,8 +210,8 @@ class Tracing(Engine):
         if self._is_closed:
             return False
         try:
-            if self.memory.state().turn != self._heard or self._is_elsewhere():
-                self.hear()  # before anything is written: it tells what still counts
+            if self.memory.state().turn != self._applied or self._is_elsewhere():
+                self.apply_announced()  # before anything is written: it tells what still counts
             try:
                 new = self._flush()
             except MemoryGoneError:  # just now
@@ -242,7 +242,7 @@ class Tracing(Engine):
         if failure is not None:
             raise failure
         if self._branch:
-            self.memory.catch_up(self._plane)
+            self.memory.read_appended(self._plane)
         return new
 
     def _set_aside(self, seen: measurement.TraceData) -> None:
@@ -403,22 +403,22 @@ class Tracing(Engine):
 
     # Threads whose trace function is gone
 
-    def attend(self) -> bool:
+    def before_request(self) -> bool:
         """Before a request: check this thread's trace function, and hear of a reset or a pause.
 
         Returns:
             False: the thread looks after the memory.
         """
-        self._look_at_thread()
-        if self.attention.turn[0] != self._heard:
-            self.hear()
+        self._check_thread()
+        if self.attention.turn[0] != self._applied:
+            self.apply_announced()
         return False
 
     def _rest(self) -> None:
         watches = self._problem is None and measurement.traces_by_function(self._collector)
-        self.attention.heard = ALWAYS if watches else self._heard
+        self.attention.applied = ALWAYS if watches else self._applied
 
-    def _look_at_thread(self) -> None:
+    def _check_thread(self) -> None:
         """Notice where the trace function of this thread was replaced."""
         thread = self._thread
         if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
