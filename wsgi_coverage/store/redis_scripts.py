@@ -1,0 +1,209 @@
+"""The scripts in Lua that a fleet's Redis or Valkey runs: each is one step for all other clients.
+
+Above each: its keys (wsgi_coverage.store.redis has the list of them), arguments, and what it
+returns. One that adds something checks in the same step that it still counts.
+
+Concurrency: constants.
+"""
+
+from __future__ import annotations
+
+# KEYS: standing. ARGV: format, and a random id. Returns the standing; makes one where there is
+# none.
+FIELDS = (
+    "'id', 'epoch', 'oldest', 'swept', 'pauses', 'lost', 'losses', 'departed', 'published',"
+    " 'changes'"
+)
+JOIN = f"""
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind == 'none' then
+  redis.call('HSET', KEYS[1], 'format', ARGV[1], 'id', ARGV[2],
+             'epoch', 0, 'oldest', 0, 'swept', 0, 'pauses', '[]',
+             'lost', '', 'losses', 0, 'departed', 0, 'published', '', 'changes', 0)
+elseif kind ~= 'hash' or redis.call('HGET', KEYS[1], 'format') ~= ARGV[1] then
+  return redis.error_reply('FOREIGN')
+end
+return redis.call('HMGET', KEYS[1], {FIELDS})
+"""
+
+# KEYS: standing, hosts, sources, lines, arcs. ARGV: a host's id, what it says, an epoch. Returns
+# the standing, the number of hosts, how much there is of the epoch, and when its keys were made: as
+# much for a thousand hosts as for one.
+BEAT = f"""
+local now = redis.call('TIME')[1]
+redis.call('HSET', KEYS[2], ARGV[1], '[' .. now .. ',' .. ARGV[2] .. ']')
+return {{
+  redis.call('HMGET', KEYS[1], {FIELDS}), redis.call('HLEN', KEYS[2]),
+  {{redis.call('HLEN', KEYS[3]), redis.call('HLEN', KEYS[4]), redis.call('SCARD', KEYS[5])}},
+  redis.call('HMGET', KEYS[1], 'made:sources:' .. ARGV[3], 'made:lines:' .. ARGV[3],
+             'made:arcs:' .. ARGV[3])
+}}
+"""
+
+# KEYS: standing, sources, lines, arcs. ARGV: id, epoch, a random number; how many sources, then key
+# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 where the
+# epoch does not count any more.
+ADD = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'oldest')
+local epoch = tonumber(ARGV[2])
+if now[1] ~= ARGV[1] or epoch > tonumber(now[2]) or epoch < tonumber(now[3]) then
+  return 0
+end
+local function union(long, short)
+  if #long < #short then long, short = short, long end
+  local out = {}
+  for first = 1, #short, 128 do
+    local last = math.min(first + 127, #short)
+    local bytes, others = {string.byte(long, first, last)}, {string.byte(short, first, last)}
+    for n = 1, #bytes do bytes[n] = bit.bor(bytes[n], others[n]) end
+    out[#out + 1] = string.char(unpack(bytes))
+  end
+  out[#out + 1] = string.sub(long, #short + 1)
+  return table.concat(out)
+end
+local function make(number, name)
+  if redis.call('EXISTS', KEYS[number]) == 0 then
+    redis.call('HSET', KEYS[1], 'made:' .. name .. ':' .. ARGV[2], ARGV[3])
+  end
+end
+local at, number = 5, tonumber(ARGV[4])
+if number > 0 then make(2, 'sources') end
+for _ = 1, number do
+  redis.call('HSETNX', KEYS[2], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+number = tonumber(ARGV[at])
+at = at + 1
+if number > 0 then make(3, 'lines') end
+for _ = 1, number do
+  local known = redis.call('HGET', KEYS[3], ARGV[at])
+  redis.call('HSET', KEYS[3], ARGV[at], known and union(known, ARGV[at + 1]) or ARGV[at + 1])
+  at = at + 2
+end
+if at <= #ARGV then make(4, 'arcs') end
+while at <= #ARGV do
+  redis.call('SADD', KEYS[4], ARGV[at])
+  at = at + 1
+end
+return 1
+"""
+
+# KEYS: sources, lines. ARGV: keys. Returns the bits of each; '' where it has none, and false where
+# the source is not there.
+KNOWN = """
+local out = {}
+for n = 1, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[n]) == 1 then
+    out[n] = redis.call('HGET', KEYS[2], ARGV[n]) or ''
+  else
+    out[n] = false
+  end
+end
+return out
+"""
+
+# KEYS: standing. ARGV: id, 1 where older epochs count on, the pauses that go on. Returns the epoch,
+# and the id of the report that is withdrawn by it, if one is.
+BEGIN = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {-1, ''} end
+local withdrawn = ''
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+if ARGV[2] ~= '1' then
+  withdrawn = redis.call('HGET', KEYS[1], 'published') or ''
+  redis.call('HSET', KEYS[1], 'oldest', epoch, 'lost', '', 'departed', 0, 'published', '')
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
+end
+redis.call('HSET', KEYS[1], 'pauses', ARGV[3])
+return {epoch, withdrawn}
+"""
+
+# KEYS: standing. ARGV: id, epoch. Lets only that epoch count, unless another has begun since: then
+# it returns 0; else the id of the report that is withdrawn by it, or ''.
+END = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
+if now[1] == ARGV[1] and now[2] == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'oldest', ARGV[2], 'lost', '', 'published', '')
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
+  return now[3] or ''
+end
+return 0
+"""
+
+# KEYS: hosts. Returns the time, and all hosts.
+HOSTS = """
+return {tonumber(redis.call('TIME')[1]), redis.call('HGETALL', KEYS[1])}
+"""
+
+# KEYS: standing. ARGV: id, and how many losses are known.
+MEND = """
+local now = redis.call('HMGET', KEYS[1], 'id', 'losses')
+if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'lost', '') end
+"""
+
+# The content of a report never changes once it is there, whoever sends it again meanwhile.
+KEEP = """
+local function keep(report, sent, size)
+  if redis.call('EXISTS', report) == 1 then
+    redis.call('UNLINK', sent)
+    return true
+  elseif redis.call('STRLEN', sent) ~= tonumber(size) then
+    return false
+  end
+  redis.call('RENAME', sent, report)
+  redis.call('PERSIST', report)
+  return true
+end
+"""
+
+# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id, its length.
+# Returns 0 where the epoch does not count any more, or the report is not there; else the id of the
+# report that was published before.
+PUBLISH = f"""{KEEP}
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3], ARGV[4]) then
+  redis.call('UNLINK', KEYS[3])
+  return 0
+end
+redis.call('HSET', KEYS[1], 'published', ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+return now[3] or ''
+"""
+
+# KEYS: standing, the report, what was sent of it, snapshots, deleted. ARGV: id, the snapshot's id,
+# its metadata, its length. Returns 0 where it is not to be listed: it was deleted, or is not there.
+LIST = f"""{KEEP}
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] or redis.call('ZSCORE', KEYS[5], ARGV[2])
+    or not keep(KEYS[2], KEYS[3], ARGV[4]) then
+  redis.call('UNLINK', KEYS[3])
+  return 0
+end
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+return 1
+"""
+
+# KEYS: standing, the report, snapshots, deleted. ARGV: the snapshot's id, how many to remember.
+DELETE = """
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - ARGV[2])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('UNLINK', KEYS[2])
+redis.call('HINCRBY', KEYS[1], 'changes', 1)
+"""
+
+# KEYS: standing, the report, snapshots. ARGV: the snapshot's id. Takes one off the list whose
+# content has vanished, so that a host that has it sends it again.
+UNLIST = """
+if redis.call('EXISTS', KEYS[2]) == 0 and redis.call('HDEL', KEYS[3], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[1], 'changes', 1)
+end
+"""
+
+# KEYS: deleted. ARGV: ids of snapshots. Returns those that were deleted.
+WERE_DELETED = """
+local out = {}
+for n = 1, #ARGV do
+  if redis.call('ZSCORE', KEYS[1], ARGV[n]) then out[#out + 1] = ARGV[n] end
+end
+return out
+"""
