@@ -59,7 +59,7 @@ def test_workers_that_load_the_new_version_bring_its_figures_back(project, route
     report = restarted.refresh()
 
     assert restarted.exported() == {routes.FILE: {line + 1 for line in routes.of(["/r1"])}}
-    assert any("what that worker recorded of it is left out" in w for w in report["warnings"])
+    assert any("what they recorded of it is left out" in w for w in report["warnings"])
 
 
 def test_a_report_whose_source_was_edited_says_so_until_the_next_one(project, routes, password):

@@ -7,7 +7,6 @@ Concurrency: writes to a data file of its own; any number may run at once.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -66,7 +65,6 @@ def combine(
             with open_data_file(path) as connection:
                 content = union.read(connection)
                 loaded = stamp.fingerprints_in(connection)
-                whose = _worker(connection)
                 old = versions.changed(loaded)
                 union.add(content, without=[*old, *filter(names.is_gone, content.paths)])
         except UnusableError as why_not:
@@ -75,8 +73,8 @@ def combine(
         here = [union.name(name) for name in old if not names.is_of_another_release(name)]
         stale.update(here)
         warnings += [
-            f"{name} has changed since {whose} loaded it: "
-            "what that worker recorded of it is left out"
+            f"{name} has changed since the workers whose lines are in {path.name} loaded it: "
+            "what they recorded of it is left out"
             for name in here
         ]
     for reading in memory:
@@ -194,8 +192,3 @@ class _Stale:
             "what they recorded of it is left out"
             for name in self.names
         ]
-
-
-def _worker(connection: sqlite3.Connection) -> str:
-    found = stamp.stamp_in(connection)
-    return f"worker {found.worker_id}" if found else "a worker"

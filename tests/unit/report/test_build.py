@@ -372,7 +372,9 @@ def test_lines_of_another_version_of_a_source_are_left_out_by_name(
     assert files()["app.py"]["covered"] == 2
     assert files()["same.py"]["covered"] == 2
     (warning,) = report.warnings
-    assert "app.py has changed since worker h.1.old loaded it" in warning
+    assert (
+        "app.py has changed since the workers whose lines are in .coverage.old loaded it" in warning
+    )
 
 
 def test_a_source_of_which_only_an_old_version_ran_has_no_figures(
