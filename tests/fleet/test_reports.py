@@ -171,7 +171,7 @@ def test_a_damaged_snapshot_of_this_host_alone_keeps_no_other_from_being_sent(ho
 
 
 def test_a_host_with_no_room_says_so_and_lists_them_once_it_has(hosts, monkeypatch):
-    monkeypatch.setattr(reports, "AGAIN", 0.0)
+    monkeypatch.setattr(reports, "RETRY_INTERVAL", 0.0)
     one, other = hosts
     kept = one.take(1)
     one.look()

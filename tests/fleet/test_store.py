@@ -250,10 +250,10 @@ class TestHosts:
         self, store, fleet, begun, monkeypatch
     ):
         fleet.beat("a", {"host": "one"}, 0)
-        monkeypatch.setattr(redis, "LIVE", -1)
+        monkeypatch.setattr(redis, "LIVE_AGE", -1)
         found = fleet.hosts()
         number = fleet.beat("a", {}, 0).hosts
-        monkeypatch.setattr(redis, "KEPT", -1)
+        monkeypatch.setattr(redis, "KEEP_AGE", -1)
 
         fleet.hosts()
 
@@ -493,7 +493,7 @@ class TestReports:
         with pytest.raises(StoreUnavailableError):
             fleet.add_snapshot(begun, "s", "m", bytes(35))
 
-        assert 0 < times[0] <= redis.HALF
+        assert 0 < times[0] <= redis.SENDING_AGE
 
     def test_what_was_half_sent_takes_no_more_room_when_it_is_sent_again(
         self, store, fleet, begun, monkeypatch

@@ -47,7 +47,7 @@ def write(serialized: bytes, target: Path) -> None:
     """
     script = _script(serialized)
     try:
-        sweep(target.parent, WRITING, age=own_files.ABANDONED)
+        sweep(target.parent, WRITING, age=own_files.ABANDONED_AGE)
         with workplace(target.parent, WRITING) as folder:
             draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:

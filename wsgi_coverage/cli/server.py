@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from wsgi_coverage.system import own_files
 
-TICK = 0.05  # seconds
+CHECK_INTERVAL = 0.05  # seconds
 ANSWER_TIMEOUT = 5.0  # seconds for one request to be answered
 NO_HTTP = b"wsgi-coverage\r\n\r\n"
 POLITE = 2  # times that the server may listen and say nothing to it
@@ -86,7 +86,7 @@ class Server:
             if answers(url, timeout=min(left, ANSWER_TIMEOUT), really=refused > POLITE):
                 return
             refused += is_listened_at(url)
-            time.sleep(TICK)
+            time.sleep(CHECK_INTERVAL)
 
     def ending(self) -> str | None:
         """How it has ended; None: it runs."""
@@ -169,7 +169,7 @@ def _wait(is_so: Callable[[], bool], timeout: float, hurried: Stopped) -> bool:
     while not is_so():
         if hurried() or time.monotonic() >= deadline:
             return False
-        time.sleep(TICK)
+        time.sleep(CHECK_INTERVAL)
     return True
 
 

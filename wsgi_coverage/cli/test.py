@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.asking import number
-from wsgi_coverage.cli.server import TICK, Server, ServerError, is_listened_at
+from wsgi_coverage.cli.server import CHECK_INTERVAL, Server, ServerError, is_listened_at
 from wsgi_coverage.collect import children
 from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.compat import configuration
@@ -40,7 +40,7 @@ from wsgi_coverage.store.private import SHARED_MEMORY, private_folder
 NOT_ENOUGH, NO_SERVER = 2, 3
 TIMEOUT = 60.0  # seconds
 TIMEOUTS = (0.1, 86_400.0)  # seconds, from and to
-FLUSH_WAIT = 10.0  # seconds for all processes of the server to flush
+FLUSH_TIMEOUT = 10.0  # seconds for all processes of the server to flush
 COMMAND_TIMEOUT = 5.0  # seconds for the command to end after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_INHERITED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
@@ -222,7 +222,7 @@ def _run(command: Sequence[str], stop: _NotedSignal) -> int:
         _say(f"{command[0]!r} cannot be started: {error.strerror or error}")
         return 127 if isinstance(error, FileNotFoundError) else 126
     while process.poll() is None and not stop():
-        time.sleep(TICK)
+        time.sleep(CHECK_INTERVAL)
     if process.poll() is None:  # a terminal's Ctrl-C has reached it, too
         if stop.number != signal.SIGINT:
             process.terminate()
@@ -237,7 +237,7 @@ def _run(command: Sequence[str], stop: _NotedSignal) -> int:
 
 def _flush(private: Path) -> None:
     """Have all processes of the server flush: how it ends does not matter after that."""
-    answers = call_all(private, Verb.FLUSH, wait=FLUSH_WAIT) if HAS_SOCKETS else []
+    answers = call_all(private, Verb.FLUSH, wait=FLUSH_TIMEOUT) if HAS_SOCKETS else []
     for each in answers:
         if not each["answered"] or not each["fresh"]:
             why = each.get("error") or "no answer in time"

@@ -32,7 +32,7 @@ from wsgi_coverage.client.progress import Progress, watching
 from wsgi_coverage.client.transport import TIMEOUT
 
 RETRIES = 3
-BUILD = 600.0  # seconds that a report may take on top
+BUILD_TIMEOUT = 600.0  # seconds that a report may take on top
 
 # What an answer has at least; one that has not is of another version.
 GATHERED = ("complete", "workers")
@@ -200,7 +200,8 @@ class Client:
         if isinstance(target, str | Path):
             file = Path(target)
             return cast(
-                int, ask("GET", path, query, lambda a: download.to_file(a, file), extra=BUILD)
+                int,
+                ask("GET", path, query, lambda a: download.to_file(a, file), extra=BUILD_TIMEOUT),
             )
         opened = target
         # Part of it may be written already when a connection breaks: so there is no second try.
@@ -210,7 +211,7 @@ class Client:
                 path,
                 query,
                 lambda answer: download.to_open_file(answer, opened),
-                extra=BUILD,
+                extra=BUILD_TIMEOUT,
                 once=True,
             )
         except download.NotWrittenError as error:
@@ -277,7 +278,7 @@ class Client:
         asked = dict(query or {})
         if wait is not None:
             asked["wait"] = f"{wait:g}"
-        extra = BUILD + (bounds.WAIT if wait is None else wait)
+        extra = BUILD_TIMEOUT + (bounds.WAIT if wait is None else wait)
         json = self._dashboard.json
         return cast(dict[str, Any], json(method, path, asked, dict, keys, extra=extra))
 

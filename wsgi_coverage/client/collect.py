@@ -237,6 +237,6 @@ def _workspace(target: Path) -> Iterator[Path]:
         with saying_why_not(target):
             if target.is_dir():
                 raise ClientError(f"{target} cannot be written: it is a folder")
-            sweep(target.parent, WRITING, age=own_files.ABANDONED)
+            sweep(target.parent, WRITING, age=own_files.ABANDONED_AGE)
             folder = made.enter_context(workplace(target.parent, WRITING))
         yield folder

@@ -24,7 +24,7 @@ from wsgi_coverage.client.errors import (
 )
 from wsgi_coverage.settings import URL_PREFIX
 
-GLANCE = 5.0  # seconds; a progress display waits no longer for a dashboard that is busy
+GLANCE_TIMEOUT = 5.0  # seconds; a progress display waits no longer for a dashboard that is busy
 MAX_ERROR = 1_000_000  # bytes of an error's text
 
 Query = Mapping[str, str]
@@ -51,7 +51,9 @@ class Dashboard:
         self._credentials = credentials.find(parts, username, password)
         send = transport.Transport
         self._transport = send(parts, self._credentials, timeout=timeout, retries=retries)
-        self._glance = send(parts, self._credentials, timeout=min(timeout, GLANCE), retries=0)
+        self._glance = send(
+            parts, self._credentials, timeout=min(timeout, GLANCE_TIMEOUT), retries=0
+        )
         self._given = parts.path.rstrip("/")
         self._root: str | None = None
         self.data_folder: str | None = None  # on its machine

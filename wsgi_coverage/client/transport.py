@@ -25,7 +25,7 @@ from wsgi_coverage.client.errors import BadAddressError, UnreachableError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TIMEOUT = 30.0  # seconds for a connection, and for each part of an answer, unless told otherwise
-PAUSE = 0.2  # seconds before the second try; doubled before each further one
+RETRY_INTERVAL = 0.2  # seconds before the second try; doubled before each further one
 MOST_PAUSE = 5.0
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Transport:
         Raises:
             UnreachableError: there is no answer, or an incomplete one.
         """
-        pause = PAUSE
+        pause = RETRY_INTERVAL
         for left in range(0 if once else self._retries, -1, -1):
             try:
                 return self._once(method, target, read, extra)

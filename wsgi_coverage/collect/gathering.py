@@ -35,9 +35,9 @@ HIDDEN = (
     "this server has forked workers since it began to serve, and without /proc those that have run "
     "no new line since then cannot be found: such a worker follows when it runs one"
 )
-STARTING = 0.25  # seconds for a forked child to have its thread
-REACHING = 1.5  # seconds for a process whose memory was removed to be reachable again
-AGAIN = 0.005  # seconds between two looks
+START_TIMEOUT = 0.25  # seconds for a forked child to have its thread
+REACH_TIMEOUT = 1.5  # seconds for a process whose memory was removed to be reachable again
+CHECK_INTERVAL = 0.005  # seconds between two looks
 
 
 class Asker(Protocol):
@@ -107,11 +107,11 @@ def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -
 
 
 def _ask_others(asker: Asker, verb: Verb, known: set[int], *, wait: float) -> list[WorkerState]:
-    silent = _silent(asker, verb, wait=min(wait, STARTING))  # of these nobody is called
+    silent = _silent(asker, verb, wait=min(wait, START_TIMEOUT))  # of these nobody is called
     but = {asker.pid, *(each.pid for each in silent.values())}
     cut_off = why_not(asker.private)
     answers = [] if cut_off else call_all(asker.private, verb, wait=wait, but=but)
-    workers = _beside(asker, verb, answers, wait=min(wait, REACHING))
+    workers = _beside(asker, verb, answers, wait=min(wait, REACH_TIMEOUT))
     return workers + _late(asker, verb, known | {each.pid for each in workers})
 
 
@@ -143,7 +143,7 @@ def _beside(
         if not missing or left <= 0 or why_not(asker.private):
             silent = others(beside, state, verb, host=asker.host)
             return [*map(_state_of, answers), *silent.values(), *missing]
-        time.sleep(AGAIN)
+        time.sleep(CHECK_INTERVAL)
         for each in missing:
             answers += call_all(asker.private, verb, wait=left, only=each.pid)
 
@@ -168,7 +168,7 @@ def _silent(asker: Asker, verb: Verb, *, wait: float) -> dict[str, WorkerState]:
         starting = any(each.error == HOLDS for each in found.values())
         if not starting or time.monotonic() >= deadline:
             return found
-        time.sleep(AGAIN)
+        time.sleep(CHECK_INTERVAL)
 
 
 def _described(worker: Worker, mine: WorkerState, verb: Verb) -> WorkerState:

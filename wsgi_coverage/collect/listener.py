@@ -23,8 +23,8 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 
-SOON = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
-RETRY = 1.0  # seconds until the channel is tried again after an error
+SHORTEST_WAIT = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
+RETRY_INTERVAL = 1.0  # seconds until the channel is tried again after an error
 LISTEN_TRIES = 5
 # Those that a thread itself causes, and profilers' clocks.
 OF_A_THREAD = {
@@ -42,7 +42,10 @@ OF_A_THREAD = {
     )
     if hasattr(signal, name)
 }
-FLUSH_FIRST, FLUSH_LAST = 0.05, 1.0  # seconds between flushes: twice as long if nothing was new
+FLUSH_INTERVAL, MAX_FLUSH_INTERVAL = (
+    0.05,
+    1.0,
+)  # seconds between flushes: twice as long if nothing was new
 STOP_TIMEOUT = 5.0  # seconds to wait for the thread to end before a fork
 
 
@@ -118,7 +121,7 @@ class Service:
         self._is_forked = False
         # Of the last autosave and flush: a fork stops the thread, and starts another.
         self._autosaved = self._flushed = time.monotonic()
-        self._pause = FLUSH_FIRST  # seconds until the next flush
+        self._pause = FLUSH_INTERVAL  # seconds until the next flush
 
     @property
     def interval(self) -> float:
@@ -232,9 +235,13 @@ class Service:
         problem = None  # that is known already
         while not stopping.is_set():
             interval = self._interval
-            left = max(self._autosaved + interval - time.monotonic(), SOON) if interval else None
+            left = (
+                max(self._autosaved + interval - time.monotonic(), SHORTEST_WAIT)
+                if interval
+                else None
+            )
             if self._flush is not None:
-                until = max(self._flushed + self._pause - time.monotonic(), SOON)
+                until = max(self._flushed + self._pause - time.monotonic(), SHORTEST_WAIT)
                 left = until if left is None else min(left, until)
             try:
                 if listener is None:
@@ -243,7 +250,7 @@ class Service:
                     listener.serve(left, self._answer)
                     problem = None
             except Exception as error:  # noqa: BLE001  a loop survives
-                if stopping.wait(RETRY) or self._listener is not listener:
+                if stopping.wait(RETRY_INTERVAL) or self._listener is not listener:
                     return  # the socket was closed because the worker ends, or has another
                 if str(error) != problem:
                     problem = str(error)
@@ -253,7 +260,9 @@ class Service:
                 listener = self._mended(listener, stopping)
             if self._flush is not None and time.monotonic() >= self._flushed + self._pause:
                 was_new = self._flush()
-                self._pause = FLUSH_FIRST if was_new else min(2 * self._pause, FLUSH_LAST)
+                self._pause = (
+                    FLUSH_INTERVAL if was_new else min(2 * self._pause, MAX_FLUSH_INTERVAL)
+                )
                 self._flushed = time.monotonic()
             if interval and time.monotonic() >= self._autosaved + interval:
                 self._autosave()

@@ -47,7 +47,7 @@ from wsgi_coverage.system import interrupt
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 START_TIMEOUT = 1.0  # seconds to wait for another thread to have started or stopped ours
-FLUSH_WAIT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
+FLUSH_TIMEOUT = 0.5  # seconds to wait for a child's flush, which takes some milliseconds
 END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
 
 
@@ -262,7 +262,7 @@ class Worker:
 
     def _have_flushed(self, pid: int) -> None:
         """This process is about to end a child: have that flush first."""
-        call_all(self.private, Verb.FLUSH, wait=FLUSH_WAIT, only=pid)
+        call_all(self.private, Verb.FLUSH, wait=FLUSH_TIMEOUT, only=pid)
 
     def save(self) -> None:
         """Write what has been executed on this host up to now to a data file.

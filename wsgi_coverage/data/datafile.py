@@ -19,7 +19,7 @@ from wsgi_coverage.data import database, regular_files, stamp
 from wsgi_coverage.errors import is_shortage
 
 TRIES = 4  # to get a consistent copy of a file that is being written to
-PAUSE = 0.02  # seconds between tries
+RETRY_INTERVAL = 0.02  # seconds between tries
 WHY = 500  # characters; SQLite's messages quote what is in the file
 
 # SQLite keeps any value in any column; quick_check does not mind.
@@ -85,7 +85,7 @@ def _content(path: Path) -> bytes:
     problem = None
     for attempt in range(TRIES):
         if attempt:
-            time.sleep(PAUSE)
+            time.sleep(RETRY_INTERVAL)
         content, is_whole = regular_files.load(path, database.MOST)
         try:
             if stamp.is_sealed(content):

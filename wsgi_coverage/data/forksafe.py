@@ -27,8 +27,8 @@ from functools import partial
 from typing import Any
 
 TIMEOUT = 1.0  # seconds: a disk that does not answer must not stop forks
-PAUSE = 0.0001  # seconds, in which a waiting thread gets the lock
-EVERY = 0.002  # seconds between two pauses, at least
+YIELD_TIME = 0.0001  # seconds, in which a waiting thread gets the lock
+PAUSE_INTERVAL = 0.002  # seconds between two pauses, at least
 IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
 
 _lock = RLock()
@@ -99,7 +99,7 @@ def forks() -> Iterator[None]:
         _hook.__setstate__(IDLE)
         _owner = 0
         _lock.release()
-        time.sleep(PAUSE)
+        time.sleep(YIELD_TIME)
         yield
     finally:
         if _lock.acquire(timeout=TIMEOUT):
@@ -109,7 +109,7 @@ def forks() -> Iterator[None]:
 
 def allow_fork() -> None:
     """Inside of `no_fork`, between two steps: let a fork happen, if none could for a while."""
-    if _owner == get_ident() and time.monotonic() > _since + EVERY:
+    if _owner == get_ident() and time.monotonic() > _since + PAUSE_INTERVAL:
         with forks():
             pass
 
@@ -120,7 +120,7 @@ def _come_in() -> None:
     _hook.__setstate__((_wait, (), {}, None))
     deadline = time.monotonic() + TIMEOUT
     while _forking and time.monotonic() < deadline:
-        time.sleep(PAUSE)
+        time.sleep(YIELD_TIME)
     _since = time.monotonic()
 
 

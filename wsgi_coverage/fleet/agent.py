@@ -39,16 +39,18 @@ from wsgi_coverage.store.redis import Beat, Content, FleetState, FleetStore, For
 from wsgi_coverage.system import own_files
 
 LOCK = "agent.lock"  # in the private folder
-BEAT = 1.0  # seconds between two looks at the store
+BEAT_INTERVAL = 1.0  # seconds between two looks at the store
 JITTER = 0.25  # of these, so that a thousand hosts do not come at once
 LEASE = 10.0  # seconds after the last look, after which workers start another agent
-LAST_TRY = 10.0  # seconds to send what is left, once the last process has ended
-AWAY = 5.0  # seconds between two tries while the store is away, at most
-BACK = 2 * AWAY  # seconds after a loss in which every host that runs comes back
+LAST_SEND_TIMEOUT = 10.0  # seconds to send what is left, once the last process has ended
+MAX_RETRY_INTERVAL = 5.0  # seconds between two tries while the store is away, at most
+RETURN_TIMEOUT = (
+    2 * MAX_RETRY_INTERVAL
+)  # seconds after a loss in which every host that runs comes back
 THREADS = 4  # for calls of this host's workers
-CALLED = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
-UNREAD = 60.0  # seconds, after which nobody reads an answer any more
-SERVED = 1.0  # seconds between two looks whether this is the end
+CALL_TIMEOUT = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
+UNREAD_AGE = 60.0  # seconds, after which nobody reads an answer any more
+CHECK_INTERVAL = 1.0  # seconds between two looks whether this is the end
 OWN_WAIT = 2.0  # seconds for this host's workers to do what the fleet has done
 TRIES = 3  # to send, where another host resets the fleet in the middle of it
 ID = re.compile(r"(?s).*\.[0-9]{1,10}\.[0-9a-f]{8}")  # of a host, as `_Agent` makes it
@@ -147,11 +149,11 @@ class _Agent:
 
     def _go_on(self) -> None:
         """Look at the store, again and again, until the last process has ended."""
-        delay = BEAT
+        delay = BEAT_INTERVAL
         while self._has_work():
             is_there = self._beat()
-            self._sweep_answers(UNREAD)
-            delay = BEAT if is_there else min(2 * delay, AWAY)
+            self._sweep_answers(UNREAD_AGE)
+            delay = BEAT_INTERVAL if is_there else min(2 * delay, MAX_RETRY_INTERVAL)
             self._soon.wait(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
             self._soon.clear()
 
@@ -176,11 +178,11 @@ class _Agent:
 
     def _send_the_rest(self) -> None:
         """The last process has ended: send what its end has saved, and take this host's leave."""
-        deadline = time.monotonic() + LAST_TRY
+        deadline = time.monotonic() + LAST_SEND_TIMEOUT
         while not self._beat() and time.monotonic() < deadline:
             if self._standing is None:
                 break  # it was never there; the next start sends what is in data files
-            time.sleep(BEAT)
+            time.sleep(BEAT_INTERVAL)
         with contextlib.suppress(StoreUnavailableError, ForeignError):
             self._store.forget_hosts(self._id)
 
@@ -318,7 +320,7 @@ class _Agent:
         self._sent_all = [standing.id, standing.losses]
         if self._to_mend is None or not standing.lost:
             return
-        if time.monotonic() < self._lost_at + BACK:
+        if time.monotonic() < self._lost_at + RETURN_TIMEOUT:
             return  # one that had come just before it may be about to come back
         old = [
             each for each in self._heard().living.values() if each.get("first") != self._sent_all
@@ -377,11 +379,11 @@ class _Agent:
             try:
                 with self._store.listening() as next_call:
                     while not self._is_over.is_set():
-                        call = next_call(SERVED)
+                        call = next_call(CHECK_INTERVAL)
                         if call is not None and call.get("from") != self._id:
                             self._answer(call)
             except Exception:  # noqa: BLE001  who stops to listen is silent for ever
-                self._is_over.wait(BEAT)
+                self._is_over.wait(BEAT_INTERVAL)
 
     def _answer(self, call: JsonObject) -> None:
         try:
@@ -419,9 +421,9 @@ class _Agent:
     def _hear_workers(self, listener: Listener) -> None:
         while not self._is_over.is_set():
             try:
-                listener.serve(SERVED, self._answer_worker)
+                listener.serve(CHECK_INTERVAL, self._answer_worker)
             except OSError:
-                if self._is_over.wait(SERVED):
+                if self._is_over.wait(CHECK_INTERVAL):
                     return
 
     def _answer_worker(self, call: Any) -> JsonObject:
@@ -504,7 +506,7 @@ class _Agent:
         """Call other hosts, and wait for the answers of those that were heard lately."""
         call_id = os.urandom(8).hex()
         self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
-        return self._store.answers(call_id, hosts, time.monotonic() + wait + CALLED)
+        return self._store.answers(call_id, hosts, time.monotonic() + wait + CALL_TIMEOUT)
 
     def _see_to_report(self, verb: Verb, identity: str) -> FleetAnswer:
         """Do what a worker asks of one report or snapshot."""

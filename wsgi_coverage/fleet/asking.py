@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-STARTING = 10.0  # seconds for an agent that was just started to listen
-AGAIN = 0.02  # seconds between two looks
-BEYOND = 15.0  # seconds for its answer, beside what it waits for others
+START_TIMEOUT = 10.0  # seconds for an agent that was just started to listen
+CHECK_INTERVAL = 0.02  # seconds between two looks
+ANSWER_TIMEOUT = 15.0  # seconds for its answer, beside what it waits for others
 AWAY = "only what this host has executed is counted: {}"
 NO_PYTHON = "no Python can be started for the process that talks to the store: {}"
 NOT_SHARED = "the other hosts of the fleet do not have this yet: {}"
@@ -62,7 +62,7 @@ class Fleet:
         memory = self._worker.memory
         if time.monotonic() < memory.leased_until:
             return
-        memory.lease(time.monotonic() + STARTING)
+        memory.lease(time.monotonic() + START_TIMEOUT)
         try:
             # It takes its job from the socket, and does not look whether that stays open.
             child.begin(_serve, self._about()).let_go()
@@ -110,14 +110,14 @@ class Fleet:
             WsgiCoverageError: this host could not do it.
         """
         self.see_to_agent()
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + START_TIMEOUT
         call = {"verb": verb, "wait": wait, "identity": identity}
         folder = self._worker.memory.folder
         while True:
-            answers = call_all(folder, call, wait=wait + BEYOND, suffix=AGENT)
+            answers = call_all(folder, call, wait=wait + ANSWER_TIMEOUT, suffix=AGENT)
             if answers or time.monotonic() > deadline:
                 break
-            time.sleep(AGAIN)
+            time.sleep(CHECK_INTERVAL)
         for each in answers:
             if each["answered"]:
                 return _read(Path(each["path"]))

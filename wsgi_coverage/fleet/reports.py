@@ -32,7 +32,7 @@ from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
 from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
 from wsgi_coverage.store.redis import FleetState, FleetStore
 
-AGAIN = 30.0  # seconds after which what failed is tried again
+RETRY_INTERVAL = 30.0  # seconds after which what failed is tried again
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
 # Of what is no report, or of another version, or damaged here.
 UNUSABLE = (ValueError, TypeError, KeyError, DamagedReportError)
@@ -84,7 +84,7 @@ class FleetReports:
             self.problem = None
         except (WsgiCoverageError, OSError) as error:
             self.problem = NOT_ALIKE.format(error)
-            self._not_before = time.monotonic() + AGAIN
+            self._not_before = time.monotonic() + RETRY_INTERVAL
 
     def hurry(self) -> None:
         """Another host has just stored one: try again at once what has failed here."""

@@ -34,9 +34,11 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SCRIPT = Path(child_main.__file__)
 TICK = 0.2  # seconds between signs of life while the child is waited for
-SILENCE = 120.0  # seconds without a message, after which the child is taken for stuck
-GREETING = 30.0  # seconds for an interpreter to show itself
-WAKING = 2.0  # seconds for a process that waits to do so; it may be stopped, or another program
+SILENCE_TIMEOUT = 120.0  # seconds without a message, after which the child is taken for stuck
+GREETING_TIMEOUT = 30.0  # seconds for an interpreter to show itself
+WAKE_TIMEOUT = (
+    2.0  # seconds for a process that waits to do so; it may be stopped, or another program
+)
 MAX_LINE = 16_000_000  # bytes; a message is far shorter
 
 INSTALLED = own_files.changed_at(SCRIPT)  # what this process runs; an upgrade changes the file
@@ -67,7 +69,7 @@ def call(
     tick: Tick,
     plugins: bool = False,
     waits: bool = False,
-    silence: float = SILENCE,
+    silence: float = SILENCE_TIMEOUT,
     **keywords: Any,
 ) -> T:
     """Call a function in a child process.
@@ -95,7 +97,7 @@ def call(
     job = _job((function, arguments, keywords), circumstances, place=place)
     reasons = []
     for name, start in _starts(place):
-        greeting = WAKING if name == place else GREETING
+        greeting = WAKE_TIMEOUT if name == place else GREETING_TIMEOUT
         try:
             value: T = _call(start, job, tick=tick, greeting=greeting, silence=silence)
         except _WrongInterpreterError as error:

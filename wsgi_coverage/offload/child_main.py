@@ -36,11 +36,11 @@ from typing import Any
 NICENESS = 10
 EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before a worker does
 GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
-EVERY = 0.1  # seconds between two messages about files, at least
+MESSAGE_INTERVAL = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
-SILENCE = 120  # seconds in which the caller reads nothing, after which it is taken for dead
-WAITING = 30.0  # seconds that it waits for a next job
-LOOK = 1.0  # seconds between two looks whether it is still to wait
+SILENCE_TIMEOUT = 120  # seconds in which the caller reads nothing, after which it is taken for dead
+JOB_TIMEOUT = 30.0  # seconds that it waits for a next job
+CHECK_INTERVAL = 1.0  # seconds between two looks whether it is still to wait
 MOST_MEMORY = 100_000_000  # bytes that a process which waits may take; more is worth a new one
 
 
@@ -52,7 +52,9 @@ class Caller:
         self._due = 0.0
         # A fork of the caller's may hold the channel open when the caller has been killed.
         with socket.socket(fileno=os.dup(0)) as channel:
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE, 0))
+            channel.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE_TIMEOUT, 0)
+            )
 
     def job(self) -> tuple[dict[str, Any], bytes]:
         """What the caller wants: a header, and the pickled call.
@@ -95,7 +97,7 @@ class Caller:
         """Send how many files are done; at most ten messages a second, and the last one always."""
         now = time.monotonic()
         if now >= self._due or done == total:
-            self._due = now + EVERY
+            self._due = now + MESSAGE_INTERVAL
             self.tell("files", done=done, total=total)
 
 
@@ -220,13 +222,13 @@ def _has_next(listener: socket.socket, place: str, caller: int) -> bool:
         os.dup2(devnull, fd)
     os.close(devnull)
     gc.collect()
-    deadline = time.monotonic() + WAITING
+    deadline = time.monotonic() + JOB_TIMEOUT
     ended, own = -1, None
     try:
         own = os.lstat(place).st_ino
         ended = os.pidfd_open(caller)
         while time.monotonic() < deadline and os.lstat(place).st_ino == own:
-            ready = select.select([listener.fileno(), ended], [], [], LOOK)[0]
+            ready = select.select([listener.fileno(), ended], [], [], CHECK_INTERVAL)[0]
             if ended in ready:
                 break
             if ready:
@@ -294,7 +296,7 @@ def _end_with_the_caller(parent: int | None, done: threading.Event) -> None:
         done: set when the job is done.
     """
     while parent in (None, os.getppid()) and not done.is_set():
-        if select.select([0], [], [], LOOK)[0]:
+        if select.select([0], [], [], CHECK_INTERVAL)[0]:
             break
     if not done.is_set():
         os._exit(1)

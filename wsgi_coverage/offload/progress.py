@@ -26,8 +26,8 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store.private import is_alive
 from wsgi_coverage.system import own_files
 
-EVERY = 0.3  # seconds between two writes of the file, at least
-STALE = 30.0  # seconds without a write; a build in a child writes while it waits, too
+WRITE_INTERVAL = 0.3  # seconds between two writes of the file, at least
+STALE_AGE = 30.0  # seconds without a write; a build in a child writes while it waits, too
 
 ProgressListener = Callable[[int, int], object]  # files done, files in all
 
@@ -75,7 +75,7 @@ class BuildProgress:
         try:
             found: dict[str, Any] = read_json(self._path)
             now = clock.now()
-            fresh = found["boot"] == now.boot and now.seconds - found["seconds"] < STALE
+            fresh = found["boot"] == now.boot and now.seconds - found["seconds"] < STALE_AGE
             done, total = found["files_done"], found["files_total"]
             is_valid = isinstance(found["started_at"], str) and all(
                 each is None or is_number(each) for each in (done, total)
@@ -95,7 +95,7 @@ class ProgressFile:
         self._done = 0
         self._total: int | None = None  # until the data files are combined
         self._started_at = clock.now_iso()
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + WRITE_INTERVAL
 
     def files(self, done: int, total: int) -> None:
         """Write how many files are done of how many."""
@@ -107,7 +107,7 @@ class ProgressFile:
         liveness.tick()
         if time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + WRITE_INTERVAL
         with contextlib.suppress(OSError):  # a full disk is found where it matters
             self._write()
 

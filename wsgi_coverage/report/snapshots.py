@@ -38,7 +38,7 @@ from wsgi_coverage.report.publish import (
 )
 from wsgi_coverage.store.workspace import sweep
 from wsgi_coverage.system import own_files
-from wsgi_coverage.system.own_files import ABANDONED
+from wsgi_coverage.system.own_files import ABANDONED_AGE
 
 MAX_SNAPSHOTS = 1000
 ELSEWHERE = "elsewhere"  # a file beside the metadata, where there is nothing else
@@ -208,7 +208,7 @@ class Snapshots:
 
     def sweep(self) -> None:
         """Remove what killed processes left: working folders, half-deleted snapshots."""
-        sweep(self._folder, age=ABANDONED)
+        sweep(self._folder, age=ABANDONED_AGE)
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())

@@ -31,8 +31,8 @@ FORK_TIMEOUT = 1.0  # seconds that a fork waits for requests that are being answ
 IDLE_TIMEOUT = 0.1  # seconds that it waits for connections on which nothing is being answered
 TASK_TIMEOUT = 0.05  # seconds
 END_TIMEOUT = 5.0  # seconds that the end of the program waits for them
-TIDY_EVERY = 10.0  # seconds
-IDLE = 30.0  # seconds for a client to send its request
+TIDY_INTERVAL = 10.0  # seconds
+REQUEST_TIMEOUT = 30.0  # seconds for a client to send its request
 
 Socket = socket.socket  # before any monkey patch
 
@@ -43,7 +43,7 @@ class _Handler(WSGIRequestHandler):
     """One request a connection; nothing is written to the program's output."""
 
     protocol_version = "HTTP/1.0"
-    timeout = IDLE
+    timeout = REQUEST_TIMEOUT
 
     def log(self, *_: Any, **__: Any) -> None:
         pass
@@ -58,7 +58,7 @@ class _Server(BaseWSGIServer):
         listening: Any = self.socket
         fd, address = listening._accept()  # noqa: SLF001
         connection = Socket(listening.family, listening.type, listening.proto, fileno=fd)
-        connection.settimeout(IDLE)
+        connection.settimeout(REQUEST_TIMEOUT)
         return connection, address
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -175,12 +175,12 @@ class SidePort:
             selector.register(waking, EVENT_READ)
             tidied = time.monotonic()
             while True:
-                ready = {key.fileobj for key, _ in selector.select(TIDY_EVERY)}
+                ready = {key.fileobj for key, _ in selector.select(TIDY_INTERVAL)}
                 if waking in ready:
                     return
                 if self._server in ready:
                     self._server.handle_request()
-                if time.monotonic() > tidied + TIDY_EVERY:
+                if time.monotonic() > tidied + TIDY_INTERVAL:
                     self._tidy()
                     tidied = time.monotonic()
 

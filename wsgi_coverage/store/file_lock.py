@@ -34,7 +34,7 @@ except ModuleNotFoundError:  # Windows
     _fcntl = None
 
 TICK = 0.2  # seconds between signs of life
-AGAIN = 0.01  # seconds between two tries
+RETRY_INTERVAL = 0.01  # seconds between two tries
 
 _held: dict[tuple[int, str], object] = {}  # by process id and path
 
@@ -60,7 +60,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
         if now >= due:
             tick()
             due = now + TICK
-        time.sleep(min(AGAIN, deadline - now))
+        time.sleep(min(RETRY_INTERVAL, deadline - now))
     with held:
         yield
 

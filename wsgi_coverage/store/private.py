@@ -41,7 +41,7 @@ SOCKET_AGE = 60.0  # seconds; nobody listens on one of those for longer
 OWN_FILES = Path("/proc/self/fd")
 NAMES = 10  # of the folder in one place; other users may have made some of them first
 RANDOM = re.compile(r"[0-9a-f]{21}")  # when it was made, and what nobody can make first
-SETTLING = 0.02  # seconds in which processes see each other's random names
+SETTLE_TIME = 0.02  # seconds in which processes see each other's random names
 IDENTITY = "0123456789abcdef"  # as long as that of an application
 ABOUT = "about.json"
 
@@ -165,7 +165,7 @@ def _with_random_name(base: Path) -> Path:
     made = base / f"{_name()}-{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
     if not _is_made(made):
         raise PermissionError(f"{made} is not this user's alone")
-    time.sleep(SETTLING)
+    time.sleep(SETTLE_TIME)
     first = next(iter(_found(base)), made)
     if first != made:
         with contextlib.suppress(OSError):  # another process uses it already

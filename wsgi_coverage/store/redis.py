@@ -53,11 +53,11 @@ DIGEST = 12  # bytes of a key
 ARC = 8  # bytes of an arc
 BATCH = 400  # entries that one script takes, which stops the store for a millisecond
 BATCH_BYTES = 256 << 10
-LIVE = 15.0  # seconds since a host was heard, after which it counts as gone
-KEPT = 3600.0  # seconds, after which one that has not taken its leave is forgotten
-ANSWERS = 60  # seconds for which answers to a call are kept
+LIVE_AGE = 15.0  # seconds since a host was heard, after which it counts as gone
+KEEP_AGE = 3600.0  # seconds, after which one that has not taken its leave is forgotten
+ANSWER_AGE = 60  # seconds for which answers to a call are kept
 PIECE = 1 << 20  # bytes of a report that are sent, or read, at once
-HALF = 600  # seconds without another piece, after which a report that was half sent is gone
+SENDING_AGE = 600  # seconds without another piece, after which a report that was half sent is gone
 DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
 METADATA = 50  # of snapshots, read at once
 INCOMPLETE = "it has lost a part of what was sent"
@@ -225,11 +225,11 @@ class FleetStore:
         with _errors(self.url):
             now, found = self._hosts(keys=[self._key("hosts")])
         heard = dict(zip(found[::2], found[1::2], strict=True))
-        kept = _living(heard, now, KEPT)
+        kept = _living(heard, now, KEEP_AGE)
         here = {name.encode() for name in kept}
         if gone := [name for name in heard if name not in here]:
             self.forget_hosts(*gone)
-        living = _living(heard, now, LIVE)
+        living = _living(heard, now, LIVE_AGE)
         return Hosts(living, {name: kept[name] for name in kept if name not in living})
 
     def forget_hosts(self, *hosts: str | bytes, succeeded: bool = False) -> None:
@@ -467,7 +467,7 @@ class FleetStore:
                     length = self._client.append(key, content[at : at + PIECE])
                     if length != min(at + PIECE, len(content)):
                         break  # a piece was lost, or came twice
-                    self._client.expire(key, HALF)
+                    self._client.expire(key, SENDING_AGE)
                 else:
                     return key
             except RedisError:
@@ -587,7 +587,7 @@ class FleetStore:
         key = self._key(f"answers:{call_id}")
         with _errors(self.url), self._client.pipeline(transaction=False) as pipe:
             pipe.rpush(key, json.dumps(answer))
-            pipe.expire(key, ANSWERS)
+            pipe.expire(key, ANSWER_AGE)
             pipe.execute()
 
     def answers(self, call_id: str, wanted: Collection[str], deadline: float) -> list[JsonObject]:

@@ -26,7 +26,7 @@ from pathlib import Path
 FILE, FOLDER = 0o600, 0o700  # modes
 TEMPORARY = ".wsgi-coverage-new-"  # what files are called until they are whole
 TRIES = 10  # to make a folder that others remove meanwhile, or one that it is in
-ABANDONED = 600.0  # seconds since it was written to; writing one takes less than one
+ABANDONED_AGE = 600.0  # seconds since it was written to; writing one takes less than one
 
 
 def is_temporary(name: str) -> bool:
@@ -221,7 +221,7 @@ def sweep(folder: Path) -> None:
         for entry in entries:
             if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > ABANDONED:
+                    if time.time() - entry.stat().st_mtime > ABANDONED_AGE:
                         Path(entry.path).unlink()
 
 

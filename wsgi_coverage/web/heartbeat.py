@@ -17,15 +17,15 @@ from collections.abc import Callable
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-EVERY = 0.25  # seconds; gunicorn's shortest timeout is 1 second
+INTERVAL = 0.25  # seconds; gunicorn's shortest timeout is 1 second
 WORKERS = "gunicorn.workers"
 
 
 class Heartbeat:
-    """To be called often; notifies the worker at most every EVERY seconds. Never raises."""
+    """To be called often; notifies the worker at most every INTERVAL seconds. Never raises."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + INTERVAL
         self._notify: Callable[[], object] | None = None
         self._searched = False
 
@@ -33,7 +33,7 @@ class Heartbeat:
         now = time.monotonic()
         if now < self._due:
             return
-        self._due = now + EVERY
+        self._due = now + INTERVAL
         try:
             if not self._searched:
                 self._searched = True

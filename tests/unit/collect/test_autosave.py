@@ -35,7 +35,7 @@ class Meanwhile:
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autosave, "LOOK", 0.01)
+    monkeypatch.setattr(autosave, "CHECK_INTERVAL", 0.01)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_it_ends_when_the_memory_has_gone(wait: Callable[..., bool], memory: Mem
 def test_it_ends_when_the_memory_is_to_be_written(
     wait: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autosave, "LEAST", 0.0)
+    monkeypatch.setattr(autosave, "LEAST_LEFT", 0.0)
     stopped: list[type] = []
 
     assert not wait(Meanwhile(lambda tick: until_stopped(tick, stopped)), 0.2)

@@ -36,7 +36,7 @@ def noted() -> list[str]:
 @pytest.fixture
 def service(folder: Path, noted: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """One that listens and is not started yet."""
-    monkeypatch.setattr(service_module, "RETRY", 0.01)
+    monkeypatch.setattr(service_module, "RETRY_INTERVAL", 0.01)
     made = Service(
         folder=lambda: folder,
         answer=lambda verb: {"verb": verb},

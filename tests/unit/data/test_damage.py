@@ -24,7 +24,7 @@ KINDS = ["lines", "arcs"]
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafile, "PAUSE", 0)
+    monkeypatch.setattr(datafile, "RETRY_INTERVAL", 0)
 
 
 @pytest.fixture(params=KINDS)

@@ -111,7 +111,7 @@ HOSTILE = {
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafile, "PAUSE", 0)
+    monkeypatch.setattr(datafile, "RETRY_INTERVAL", 0)
 
 
 @pytest.fixture(params=["as it is", "sealed"])

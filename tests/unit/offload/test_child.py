@@ -364,7 +364,7 @@ def test_it_ends_where_a_fork_of_a_killed_worker_holds_its_channel_open(
 ) -> None:
     script = tmp_path / "child_main.py"
     text = Path(child_main.__file__).read_text()
-    script.write_text(text.replace("SILENCE = 120 ", "SILENCE = 1 "))
+    script.write_text(text.replace("SILENCE_TIMEOUT = 120 ", "SILENCE_TIMEOUT = 1 "))
     command = interpreter.command(sys.executable, script)
     job = child._job((jobs.stat_of, ("x" * 3_000_000,), {}), child._circumstances(plugins=False))
     channel = process.start_apart(command, interpreter.environment(os.environ))
@@ -436,7 +436,7 @@ def test_what_is_not_this_python_is_passed_over(
     wrong.write_text(f"#!/bin/sh\n{script}\n")
     wrong.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(wrong))
-    monkeypatch.setattr(child, "GREETING", 2.0)
+    monkeypatch.setattr(child, "GREETING_TIMEOUT", 2.0)
 
     assert interpreter.candidates()[0] == str(wrong)
     assert call(jobs.print_and_return) == "value"
@@ -671,8 +671,8 @@ def test_one_that_is_stopped_costs_two_seconds_once(waiting: Path, jobs: Any) ->
         os.kill(pid, signal.SIGCONT)
 
     assert another != pid
-    assert first < child.GREETING / 2
-    assert second < child.WAKING
+    assert first < child.GREETING_TIMEOUT / 2
+    assert second < child.WAKE_TIMEOUT
     assert has_ended(pid)
 
 
@@ -680,7 +680,7 @@ def test_one_that_is_stopped_costs_two_seconds_once(waiting: Path, jobs: Any) ->
 def test_another_program_that_listens_there_holds_nobody_up(
     waiting: Path, jobs: Any, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "WAKING", 0.5)
+    monkeypatch.setattr(child, "WAKE_TIMEOUT", 0.5)
     pid = one_that_waits(jobs)
     [place] = sockets(waiting)
     place.unlink()

@@ -12,7 +12,7 @@ from wsgi_coverage.offload.progress import BuildProgress
 
 @pytest.fixture
 def build_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildProgress:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.0)
     return BuildProgress(tmp_path)
 
 
@@ -57,7 +57,7 @@ def test_a_build_that_fails_is_shown_no_longer(
 
 
 def test_a_short_build_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", 3600.0)
+    monkeypatch.setattr(progress, "WRITE_INTERVAL", 3600.0)
     with BuildProgress(tmp_path).shown():
         progress.note(1, 1)
         assert list(tmp_path.iterdir()) == []
@@ -67,7 +67,7 @@ def test_a_short_build_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     "change",
     [
         {"pid": 2**22 + 1},  # above any process id
-        {"seconds": clock.now().seconds - progress.STALE - 1},
+        {"seconds": clock.now().seconds - progress.STALE_AGE - 1},
         {"boot": "another host"},
         {"pid": "x"},
     ],

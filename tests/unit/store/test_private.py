@@ -320,4 +320,4 @@ def test_sockets_of_killed_processes_are_swept_and_those_of_waiting_ones_are_not
     sweep_dead(folder)
 
     assert sorted(folder.parent.iterdir()) == sorted([folder, waits])
-    assert child_main.WAITING < private.SOCKET_AGE
+    assert child_main.JOB_TIMEOUT < private.SOCKET_AGE

@@ -27,7 +27,7 @@ in_a_request_of = _gunicorn["handle_request"]
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "EVERY", 0.0)
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.0)
 
 
 def test_gunicorns_worker_is_told_that_it_is_alive(at_once: None) -> None:

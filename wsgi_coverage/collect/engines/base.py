@@ -42,7 +42,7 @@ from wsgi_coverage.system import workdir
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 CLAIM_TRIES = 500
-CLAIM_PAUSE = 0.002  # seconds
+CLAIM_INTERVAL = 0.002  # seconds
 
 
 class Engine(ABC):
@@ -95,7 +95,7 @@ class Engine(ABC):
                 )
                 break
             except BlockingIOError:
-                time.sleep(CLAIM_PAUSE)
+                time.sleep(CLAIM_INTERVAL)
             except FileNotFoundError:  # its last process took it away just now
                 memory = self._open()
         else:

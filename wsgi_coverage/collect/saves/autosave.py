@@ -29,11 +29,11 @@ from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process, noted_now
 
 WRITE_TIMEOUT = 5.0  # seconds to write, after which the workers see to it that another process does
-LOOK = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
+CHECK_INTERVAL = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
 START = 0  # the socket that leads to the worker that started this process
-TRIES = 100  # to remove the memory of ended processes
-PAUSE = 0.05  # seconds between them
-LEAST = 2.0  # seconds that are left; for less, nothing else is begun
+REMOVE_TRIES = 100  # to remove the memory of ended processes
+REMOVE_INTERVAL = 0.05  # seconds between them
+LEAST_LEFT = 2.0  # seconds that are left; for less, nothing else is begun
 
 
 class Meanwhile(Protocol):
@@ -87,7 +87,7 @@ def keep(
     if memory is None:
         return  # its last process has written it, and taken it away
     wait = _Wait(memory, seconds, process=(pid, noted_now()), start=START)
-    tries = TRIES
+    tries = REMOVE_TRIES
     while True:
         all_ended = wait.until_over(meanwhile)
         if not memory.is_there:
@@ -113,7 +113,7 @@ def keep(
             if not tries:
                 return
             tries -= 1
-            time.sleep(PAUSE)
+            time.sleep(REMOVE_INTERVAL)
         memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
         wait = _Wait(memory, seconds)
 
@@ -188,8 +188,8 @@ class _Wait:
         Args:
             meanwhile: work that is done once, as soon as it may begin.
         """
-        while self._goes_on(LOOK):
-            if meanwhile is not None and self._left > LEAST and meanwhile.is_time():
+        while self._goes_on(CHECK_INTERVAL):
+            if meanwhile is not None and self._left > LEAST_LEFT and meanwhile.is_time():
                 # Nobody has asked for this work; a request for it meets the same error.
                 with contextlib.suppress(Exception):
                     meanwhile(self._memory.read(), self._tick)
