@@ -139,7 +139,7 @@ def wheel(session: nox.Session) -> str:
     return str(built)
 
 
-@nox.session(python="3.11")
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, rules, types, layers, the changelog's fragments."""
     session.install("-e", ".[flask,kubernetes,redis]", *LINTERS, "nox", "pytest")

@@ -179,7 +179,7 @@ def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -
         config=config,
         branch=ahead.branch,
         data_files=[],
-        unexecuted=[(name, None) for name in wanted],
+        could_run=[(name, None) for name in wanted],
         gathering=Gathering(workers=(), ended_at=clock.now()),
         collected=clock.now(),
         autosave_interval=0.0,

@@ -23,7 +23,7 @@ class WorkerState:
     host: str
     pid: int
     state: str  # measuring, paused, silent (no answer in time), failed (answered with an error)
-    published_at: str | None  # ISO 8601, UTC: everything executed up to then is published
+    published_at: str | None  # ISO 8601, UTC: all that it executed up to then is in the memory
     fresh: bool  # it did what it was asked in time
     error: str | None = None  # why not fresh, where it said so
     # Only where its status was asked for, and it answered:
@@ -141,7 +141,7 @@ class Report:
     complete: bool
     workers: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
-    collected: Moment  # everything published before this moment is in it
+    collected: Moment  # all that was flushed before this moment is in it
     label: str | None = None  # snapshots only
     size: int = 0  # bytes of the combined data file
 

@@ -26,11 +26,11 @@ def set_up(worker: Worker, settings: Settings) -> None:
         settings: of the application.
     """
     worker.data_file_writer.plan_meanwhile(partial(_plan, worker, settings))
-    worker.keep_tidy(partial(_tidy, worker, settings))
+    worker.on_last_end(partial(_tidy, worker, settings))
     if settings.store is not None:
         from wsgi_coverage.fleet.asking import Fleet
 
-        worker.keep_agent(Fleet(worker, settings).see_to_agent)
+        worker.on_check(Fleet(worker, settings).see_to_agent)
 
 
 def _plan(worker: Worker, settings: Settings) -> Meanwhile | None:

@@ -86,7 +86,7 @@ def ours(folder: Path, data_files: Sequence[Path], *, arcs: bool) -> None:
         Coverage(branch=arcs, config_file=False).config, folder / "data.coverage"
     )
     with contextlib.closing(cov):
-        warnings = combine(cov, data_files, branch=arcs, unexecuted=[])
+        warnings = combine(cov, data_files, branch=arcs, could_run=[])
     assert warnings == []
 
 

@@ -28,7 +28,7 @@ from sites import DASHBOARD, PASSWORD, large_project, served, ways
 
 from wsgi_coverage import settings
 from wsgi_coverage.fleet import content
-from wsgi_coverage.store.redis import Content, FleetState, FleetStore, Source
+from wsgi_coverage.store.redis import Content, FleetState, FleetStore, StoredSource
 
 LINES = 400  # of a source
 ABOUT = {"host": "host", "release": None, "workers": 10, "engine": "memory", "state": "measuring"}
@@ -91,7 +91,8 @@ def send(store: FleetStore, standing: FleetState, host: str, news: Content) -> N
 
 def measure(program: str, hosts: int, sources: int) -> None:
     every = [
-        Source(f"shop/module_{n}.py", f"{n:032x}", "", "runtime", False) for n in range(sources)
+        StoredSource(f"shop/module_{n}.py", f"{n:032x}", "", "runtime", False)
+        for n in range(sources)
     ]
     common = {source: random.getrandbits(LINES) for source in every}
     with store_of(program) as store:

@@ -11,7 +11,7 @@ from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Record, arc_of, by_context
 from wsgi_coverage.fleet import content
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.redis import Content, Source
+from wsgi_coverage.store.redis import Content, StoredSource
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def mark(memory, name, *lines, phase=Phase.RUNTIME, version="v1"):
 
 def source(name="app.py", context="runtime", **more):
     usual = {"version": "v1", "tracer": "", "has_arcs": False}
-    return Source(name=name, context=context, **{**usual, **more})
+    return StoredSource(name=name, context=context, **{**usual, **more})
 
 
 class TestReadings:
@@ -71,7 +71,7 @@ class TestReadings:
 
         assert found.arcs == {source(has_arcs=True): {arc}}
         assert found.lines == {
-            Source("page.html", None, "jinja", "label", False): 0b1100,
+            StoredSource("page.html", None, "jinja", "label", False): 0b1100,
         }
 
     def test_content_comes_back_as_a_reading(self, memory):
@@ -132,7 +132,7 @@ class TestDataFiles:
         assert ran == {
             source(): 0b101000,
             source(context="load"): 0b10,
-            Source("page.html", None, "jinja", "runtime", False): 0b100,
+            StoredSource("page.html", None, "jinja", "runtime", False): 0b100,
         }
         assert {each.name for each in found.lines} == {"app.py", "never.py", "page.html"}
 

@@ -15,12 +15,18 @@ from wsgi_coverage import settings
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import redis
-from wsgi_coverage.store.redis import Content, EpochGoneError, FleetStore, ForeignError, Source
+from wsgi_coverage.store.redis import (
+    Content,
+    EpochGoneError,
+    FleetStore,
+    ForeignError,
+    StoredSource,
+)
 
-APP = Source("app.py", "v1", "", "runtime", False)
+APP = StoredSource("app.py", "v1", "", "runtime", False)
 LOAD = APP._replace(context="load")
-ARCS = Source("app.py", "v1", "", "runtime", True)
-NEVER = Source("never.py", "v1", "", "", False)
+ARCS = StoredSource("app.py", "v1", "", "runtime", True)
+NEVER = StoredSource("never.py", "v1", "", "", False)
 STANDING = "wsgi-coverage:{a}:standing"
 ROOT = Path(__file__).parents[2]
 DEEP = "[" * 100_000  # more than a parser takes
@@ -63,7 +69,7 @@ class TestLines:
         assert fleet.content([0]).lines == {APP: sum(parts)}
 
     def test_hosts_that_send_at_once_lose_nothing(self, store, fleet, begun):
-        many = [Source(f"m{number}.py", "v", "", "runtime", False) for number in range(300)]
+        many = [StoredSource(f"m{number}.py", "v", "", "runtime", False) for number in range(300)]
 
         def send(host):
             own = at(store)
@@ -117,7 +123,7 @@ class TestLines:
         ]
 
     def test_a_first_sending_takes_few_commands(self, store, fleet, begun):
-        many = {Source(f"m{n}.py", "v", "", "runtime", False): 1 << 500 for n in range(1500)}
+        many = {StoredSource(f"m{n}.py", "v", "", "runtime", False): 1 << 500 for n in range(1500)}
         with store.counted() as spent:
             fleet.add(begun, 0, Content(lines=many, arcs={}))
             calls = spent().commands["evalsha"]
@@ -348,7 +354,7 @@ class TestFaults:
     @pytest.mark.parametrize("state", ["read_only", "out_of_memory", "without_replicas"])
     def test_a_store_that_refuses_says_so_and_has_what_it_had(self, store, fleet, begun, state):
         fleet.add(begun, 0, lines(app=2))
-        many = {Source(f"m{n}.py", "v", "", "runtime", False): 1 << 9_000 for n in range(500)}
+        many = {StoredSource(f"m{n}.py", "v", "", "runtime", False): 1 << 9_000 for n in range(500)}
 
         with getattr(store, state)():
             with pytest.raises(StoreUnavailableError):

@@ -106,7 +106,7 @@ def build_report(project: Path, tmp_path: Path) -> Build:
             config=coverage.Coverage(branch=branch).config,
             branch=branch,
             data_files=data_files,
-            unexecuted=more.pop("unexecuted", ()),
+            could_run=more.pop("could_run", ()),
             imported_early=more.pop("imported_early", {}),
             gathering=Gathering(workers=(worker,), ended_at=clock.now()),
             collected=clock.now(),
@@ -137,9 +137,9 @@ def combined(project: Path, tmp_path: Path) -> Callable[..., tuple[Content, list
         workspace.mkdir(exist_ok=True)
         target = workspace / "data.coverage"
         cov = ReportingCoverage(coverage.Coverage(branch=branch).config, target)
-        unexecuted = more.pop("unexecuted", ())
+        could_run = more.pop("could_run", ())
         with contextlib.closing(cov):
-            warnings = combine(cov, data_files, branch=branch, unexecuted=unexecuted)
+            warnings = combine(cov, data_files, branch=branch, could_run=could_run)
         assert [path.name for path in workspace.iterdir()] == [target.name]
         return content_of(target), warnings
 

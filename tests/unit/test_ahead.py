@@ -88,7 +88,7 @@ def reading(*names: Path) -> Reading:
     claims = tuple(
         Claim(str(name), str(hash(name.read_bytes())), Place(0, 0, 10)) for name in names
     )
-    return Reading(id="h.1.a", host="h", epoch=0, sources=claims, planes={})
+    return Reading(id="h.1.a", host="h", epoch=0, sources=claims, by_phase={})
 
 
 def kept(ahead: Ahead, *paths: Path) -> list[Any]:

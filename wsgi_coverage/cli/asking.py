@@ -79,7 +79,7 @@ def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> No
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
-    """Declare how to get in."""
+    """Add the options for user and password."""
     parser.add_argument(
         "--username",
         help=f"for HTTP Basic (default: the URL's, WSGI_COVERAGE_USERNAME, netrc's, or {USERNAME})",

@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
 
 
 def add_instances(parser: argparse.ArgumentParser) -> None:
-    """Declare whose data is wanted, and which sources it is about."""
+    """Add the arguments for instances, by URL or by pod, and for coverage.py's configuration."""
     asking.add_url(parser, "urls", "*")
     asking.add_access(parser)
     pods.add(parser, many=True)

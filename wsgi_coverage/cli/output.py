@@ -15,7 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsgi_coverage import line_ranges
-from wsgi_coverage.client import Diff, File, Function, Health, Refreshed, Snapshot, Status, Worker
+from wsgi_coverage.client import (
+    Diff,
+    File,
+    Function,
+    Health,
+    Refreshed,
+    Snapshot,
+    Status,
+    WorkerAnswer,
+)
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
 from wsgi_coverage.settings import BUILT_IN
@@ -254,7 +263,7 @@ def _settings_given(health: Health) -> Iterator[str]:
             yield f"{name} = {json.dumps(setting.get('value'))} ({setting.get('origin')})"
 
 
-def _worker(worker: Worker) -> str:
+def _worker(worker: WorkerAnswer) -> str:
     line = f"{worker.get('host')} {worker.get('pid')} {worker.get('state')}"
     line += f", published {worker.get('published_at') or 'nothing yet'}"
     return f"{line}: {error}" if (error := worker.get("error")) else line

@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
                 configuration.of(cov),
                 data_files,
                 workspace,
-                unexecuted=children.could_run(cov, executed) if executed else (),
+                could_run=children.could_run(cov, executed) if executed else (),
                 text=sys.stdout,
                 html=arguments.html,
                 required=arguments.fail_under,

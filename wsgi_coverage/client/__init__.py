@@ -20,7 +20,7 @@ from wsgi_coverage.client.answers import (
     Refreshed,
     Snapshot,
     Status,
-    Worker,
+    WorkerAnswer,
 )
 from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.errors import (
@@ -50,5 +50,5 @@ __all__ = [
     "Status",
     "UnreachableError",
     "VersionMismatchError",
-    "Worker",
+    "WorkerAnswer",
 ]

@@ -12,13 +12,13 @@ from wsgi_coverage.model import ExportFormat
 Format = ExportFormat
 
 
-class Worker(TypedDict):
+class WorkerAnswer(TypedDict):
     """One process that is measured: an entry of `workers` in an answer."""
 
     host: str
     pid: int
     state: str  # measuring, paused, silent, failed
-    published_at: str | None  # ISO 8601, UTC: all that it executed up to then is published
+    published_at: str | None  # ISO 8601, UTC: what it executed until then is in memory
     fresh: bool  # whether it did, just now, what it was asked
     error: NotRequired[str]  # why not
 
@@ -27,7 +27,7 @@ class Gathered(TypedDict):
     """The result of a call to all workers; `complete` is false if one did not do it in time."""
 
     complete: bool
-    workers: list[Worker]
+    workers: list[WorkerAnswer]
 
 
 class Refreshed(Gathered):

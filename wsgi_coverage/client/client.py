@@ -1,8 +1,8 @@
 """`Client`: a dashboard on another process or machine, one method for each request.
 
 The types of what it returns (wsgi_coverage.client.answers) are called after the JSON's own words: a
-`Worker` is an entry of `workers`, which is all that a client sees of that process. The other side,
-in the process itself, is wsgi_coverage.collect.worker.
+`WorkerAnswer` is an entry of `workers`, which is all that a client sees of that process. The other
+side, in the process itself, is wsgi_coverage.collect.worker.
 
 Concurrency: any thread may call any method; each request has a connection of its own. The address
 of the dashboard is found by the first request, and remembered.

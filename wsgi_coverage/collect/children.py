@@ -23,7 +23,7 @@ from coverage import Coverage
 
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines import core, own_coverage
-from wsgi_coverage.collect.saves.could_run import find
+from wsgi_coverage.collect.sources.could_run import find
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.errors import UnsupportedPythonError

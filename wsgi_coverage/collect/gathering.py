@@ -33,7 +33,8 @@ MISSED = (
 CUT_OFF = "other workers, if there are any, cannot be reached: {}"
 HIDDEN = (
     "this server has forked workers since it began to serve, and without /proc those that have run "
-    "no new line since then cannot be found: such a worker follows when it runs one"
+    "no new line since then cannot be found: such a worker applies a reset or a pause when it runs "
+    "one"
 )
 START_TIMEOUT = 0.25  # seconds for a forked child to have its thread
 REACH_TIMEOUT = 1.5  # seconds for a process whose memory was removed to be reachable again

@@ -141,7 +141,7 @@ class Service:
         self._bind(identity, answers=True)
 
     def be_listed(self, identity: JsonObject) -> None:
-        """Have a socket that the system lists and nobody calls, unless there is one already."""
+        """Bind a socket that answers no calls, so that `ss -x` shows this process as measured."""
         self._bind(identity, answers=False)
 
     def _bind(self, identity: JsonObject, *, answers: bool) -> None:
@@ -210,7 +210,7 @@ class Service:
         self.let_go()
 
     def forgetting(self) -> Callable[[], object]:
-        """In the parent, which has no thread: what a child calls first, and `forget` later."""
+        """In the parent: return a function that closes the socket's copy in a forked child."""
         return self._listener.letting_go() if self._listener is not None else list
 
     def let_go(self) -> None:

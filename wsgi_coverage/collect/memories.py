@@ -44,7 +44,7 @@ class Memories(ABC):
         """
 
     def announce_epoch(self) -> None:
-        """Have the processes of this host hear of the store's epoch and pauses."""
+        """Announce the store's epoch and pauses to the processes of this host."""
         store = self._store()
         for memory in self._all():
             if not store.announce(memory):
@@ -80,7 +80,7 @@ class Memories(ABC):
 
         Args:
             before: the epoch that has begun.
-            counted: what was read of them; None: what they hold now.
+            counted: what was read of them; of a memory without a reading, what it holds now.
         """
         known = {reading.id: reading for reading in counted}
         for memory in self._all():

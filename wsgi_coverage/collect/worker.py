@@ -280,11 +280,11 @@ class Worker:
         """Seconds between autosaves; 0 means never."""
         return self._service.interval
 
-    def keep_tidy(self, tidy: Callable[[], object]) -> None:
+    def on_last_end(self, tidy: Callable[[], object]) -> None:
         """Set what the last process to end is to call: `Control.tidy`."""
         self._tidy = tidy
 
-    def keep_agent(self, see_to: Callable[[], None]) -> None:
+    def on_check(self, see_to: Callable[[], None]) -> None:
         """Set what starts the agent of this host's fleet, where there is none.
 
         Args:

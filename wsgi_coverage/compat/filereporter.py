@@ -64,7 +64,7 @@ class CachedFileReporter(PythonFileReporter):
             )
         return self._parser
 
-    def call_it(self, filename: str, shown: str) -> None:
+    def set_names(self, filename: str, shown: str) -> None:
         """Have it go by the names that it had when its figures were made."""
         self.filename, self.relname = filename, shown
 

@@ -207,7 +207,7 @@ def problem(cov: Coverage) -> str | None:
 
 
 def _sample(collector: Any) -> set[Any]:
-    """Lines 1 and 2, in the form in which this collector's tracers note them."""
+    """Trace data for lines 1 and 2, as this collector's tracers record it."""
     if not collector.branch:
         return {1, 2}
     if collector.core.packed_arcs:
@@ -471,7 +471,7 @@ def resume(collector: Any, trace_everywhere: Callable[[Callable[..., Any]], None
 
 
 def _let_go_of_frames(tracers: list[Any], instead: Callable[..., Any] | None) -> None:
-    """ctrace notes itself on every frame; there an old tracer would take out the new one."""
+    """Take ctrace's tracers off all running frames: from there an old one would replace the new."""
     for frame in sys._current_frames().values():
         at: FrameType | None = frame
         while at is not None:

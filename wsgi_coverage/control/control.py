@@ -116,7 +116,7 @@ class Control:
 
     def _ask_all(self, verb: Verb, *, wait: float) -> tuple[Gathering, list[Reading]]:
         """Ask all workers, of the fleet if there is one; and what all its hosts have executed."""
-        return asking.ask_all(self._worker, self._fleet, verb, wait=wait)
+        return asking.ask_fleet_or_host(self._worker, self._fleet, verb, wait=wait)
 
     def refresh(self, *, wait: float, within: float | None = None) -> Report:
         """Publish a new report of everything executed up to now, by every live worker.
@@ -223,7 +223,7 @@ class Control:
                 f"label must have at most {MAX_LABEL} characters, got {len(label)}"
             )
         self._sweep()
-        reading = self._inputs.collected if reset else self._inputs.current
+        reading = self._inputs.read_and_forget if reset else self._inputs.current
         with reading(wait, Deadline(within)) as inputs:
             if keep and inputs.is_empty:
                 raise NoDataError(NOTHING_RAN)

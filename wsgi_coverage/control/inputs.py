@@ -1,6 +1,6 @@
 """What a report is built from: everything executed up to now, by every live worker.
 
-It is read, or collected: read and forgotten in one step, so that every line that runs is in this
+It is read, or read and forgotten in one step, so that every line that runs is in this
 report or counts afterwards.
 
 Concurrency: workers are asked without the build lock, and read under it. A collection holds the
@@ -63,7 +63,7 @@ class ReportInputs:
         Raises:
             RefreshBusyError, StorageError: it cannot be read now.
         """
-        gathering, fleet = asking.ask_all(
+        gathering, fleet = asking.ask_fleet_or_host(
             self._worker, self._fleet, Verb.FLUSH, wait=deadline.left(wait)
         )
         # coverage.py does one thing at a time
@@ -71,7 +71,7 @@ class ReportInputs:
             yield self.read(gathering, fleet=fleet)
 
     @contextlib.contextmanager
-    def collected(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
+    def read_and_forget(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
         """As `current`, and what was read is forgotten afterwards, unless the block raises.
 
         Args:
@@ -84,7 +84,7 @@ class ReportInputs:
         """
         self._worker.engine.check_is_ours("a reset")
         if self._fleet is not None:
-            with self._collected_by_all(self._fleet, wait, deadline) as found:
+            with self._read_and_forget_everywhere(self._fleet, wait, deadline) as found:
                 yield found
             return
         with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
@@ -100,10 +100,10 @@ class ReportInputs:
                 self._forget(inputs, epoch)
 
     @contextlib.contextmanager
-    def _collected_by_all(
+    def _read_and_forget_everywhere(
         self, fleet: Fleet, wait: float, deadline: Deadline
     ) -> Iterator[BuildInputs]:
-        """As `collected`, on all hosts of the fleet."""
+        """As `read_and_forget`, on all hosts of the fleet."""
         with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
             remarks = self._remarks()
             answer = fleet.have_all(Verb.COLLECT, wait=wait)
@@ -148,7 +148,7 @@ class ReportInputs:
             config=engine.config,
             branch=engine.measuring.branch,
             data_files=self._worker.store.published(before=before),
-            unexecuted=engine.unexecuted_files(memory),
+            could_run=engine.files_that_could_run(memory),
             imported_early=engine.imported_early(memory),
             gathering=gathering,
             autosave_interval=self._worker.autosave_interval,

@@ -96,7 +96,7 @@ def reason(unseen: Unseen) -> str:
 
 
 def either(one: Unseen, other: Unseen) -> Unseen:
-    """What was seen of a file that is two modules: the program, and what others import by name."""
+    """Combine the records of a file that was imported as `__main__` and by its own name."""
     if one.has_ended or other.has_ended:
         return one if one.has_ended else other
     seen = one.line is not None and other.line is not None

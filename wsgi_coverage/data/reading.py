@@ -72,7 +72,7 @@ class Reading:
     host: str
     epoch: int
     sources: tuple[Claim, ...]
-    planes: Mapping[Phase | None, Mapping[int, bytes]]  # by phase and chunk, a byte for each line
+    by_phase: Mapping[Phase | None, Mapping[int, bytes]]  # by phase and chunk, a byte for each line
     records: Mapping[Phase | None, Sequence[Record]] = field(default_factory=dict)  # by phase
     processes: tuple[int, ...] = ()  # ids of those that mark lines there
     problems: tuple[str, ...] = ()  # what is not as it should be, by name
@@ -92,13 +92,13 @@ class Reading:
         """Each source version, with the lines that have run of it."""
         digits = {
             (phase, number): chunk.translate(DIGITS)[::-1]
-            for phase, chunks in self.planes.items()
+            for phase, chunks in self.by_phase.items()
             for number, chunk in chunks.items()
         }
         for claim in self.sources:
             chunk, at, room = claim.place
             lines = {}
-            for phase in self.planes:
+            for phase in self.by_phase:
                 text = digits.get((phase, chunk))
                 if text is not None:
                     end = len(text) - at
@@ -120,8 +120,8 @@ class Reading:
     def checksum(self) -> int:
         """A checksum of the epoch, sources and lines, to tell one state from another."""
         out = zlib.crc32(repr((self.epoch, len(self.sources))).encode())
-        for phase in sorted(self.planes, key=str):
-            for number, chunk in sorted(self.planes[phase].items()):
+        for phase in sorted(self.by_phase, key=str):
+            for number, chunk in sorted(self.by_phase[phase].items()):
                 out = zlib.crc32(chunk, zlib.crc32(repr((phase, number)).encode(), out))
         for phase in sorted(self.records, key=str):
             out = zlib.crc32(repr((phase, self.records[phase])).encode(), out)

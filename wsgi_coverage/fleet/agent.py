@@ -288,7 +288,7 @@ class _Agent:
         return states
 
     def _checked(self, beat: Beat, standing: FleetState) -> FleetState:
-        """Notice that something is gone: of one epoch there can only be more."""
+        """Detect that the store has lost data: within an epoch, its counts never fall."""
         known, counts = self._standing, beat.counts
         if known is None:
             self._number = beat.hosts

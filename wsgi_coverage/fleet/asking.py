@@ -219,7 +219,7 @@ def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
     return answer
 
 
-def ask_all(
+def ask_fleet_or_host(
     worker: Worker, fleet: Fleet | None, verb: Verb, *, wait: float
 ) -> tuple[Gathering, list[Reading]]:
     """Ask all workers, of the fleet if there is one; and what all its hosts have executed.

@@ -23,7 +23,7 @@ from wsgi_coverage.data.reading import (
     context_in,
 )
 from wsgi_coverage.data.union import has_branches, is_storable
-from wsgi_coverage.store.redis import Content, Source
+from wsgi_coverage.store.redis import Content, StoredSource
 
 PHASES = (Phase.LOAD, Phase.RUNTIME, None)
 LINES = """
@@ -46,14 +46,14 @@ class _Collected:
     """Content that is being put together."""
 
     def __init__(self) -> None:
-        self._lines: dict[Source, int] = {}
-        self._arcs: dict[Source, set[int]] = {}
+        self._lines: dict[StoredSource, int] = {}
+        self._arcs: dict[StoredSource, set[int]] = {}
 
-    def add_lines(self, source: Source, bits: int) -> None:
+    def add_lines(self, source: StoredSource, bits: int) -> None:
         if is_storable(source.name):
             self._lines[source] = self._lines.get(source, 0) | bits
 
-    def add_arcs(self, source: Source, arcs: Iterable[int]) -> None:
+    def add_arcs(self, source: StoredSource, arcs: Iterable[int]) -> None:
         if is_storable(source.name):
             self._arcs.setdefault(source, set()).update(arcs)
 
@@ -77,12 +77,11 @@ def of_readings(
         for claim, lines in reading.executed():
             known = by_context(lines, static) or {context_in(None, static): 0}
             for context, bits in known.items():
-                out.add_lines(
-                    Source(claim.name.removeprefix(begin), claim.version, "", context, False), bits
-                )
+                name = claim.name.removeprefix(begin)
+                out.add_lines(StoredSource(name, claim.version, "", context, False), bits)
         for context, record in reading.in_contexts(static):
             name = record.name.removeprefix(begin)
-            source = Source(name, record.version, record.tracer, context, record.has_arcs)
+            source = StoredSource(name, record.version, record.tracer, context, record.has_arcs)
             if record.has_arcs:
                 out.add_arcs(source, record.numbers)
             else:
@@ -106,9 +105,9 @@ def of_data_file(path: Path, root: str | None = None) -> Content:
         tracers = dict(database.fetch(connection, TRACERS, kind=str))
         has_arcs = has_branches(connection)
 
-        def source(name: str, context: str) -> Source:
+        def source(name: str, context: str) -> StoredSource:
             version, tracer = versions.get(name), tracers.get(name, "")
-            return Source(name.removeprefix(begin), version, tracer, context, has_arcs)
+            return StoredSource(name.removeprefix(begin), version, tracer, context, has_arcs)
 
         for name, _ in database.fetch(connection, FILES, kind=str):
             if has_arcs:
@@ -186,7 +185,7 @@ def as_reading(
         host=name,
         epoch=epoch,
         sources=claims,
-        planes=planes,
+        by_phase=planes,
         records=records,
     )
 
@@ -209,7 +208,7 @@ def _placed(
     return tuple(claims), planes
 
 
-def _record(source: Source, begin: str, numbers: Iterable[int]) -> Record:
+def _record(source: StoredSource, begin: str, numbers: Iterable[int]) -> Record:
     return Record(
         name=os.path.join(begin, source.name),  # noqa: PTH118
         version=source.version,

@@ -128,7 +128,7 @@ class Host:
             self.joined = joined
 
     def read_note(self) -> None:
-        """Hear what another host, with the same data files, has done."""
+        """Read what another host, with the same data files, has done."""
         self.joined = self._noted() or self.joined
         self.memories.announce_epoch()
 
@@ -160,7 +160,7 @@ class Host:
         self._counted = self.memories.readings(before=self.store.epoch())
 
     def end_collecting(self) -> None:
-        """Forget what has been collected."""
+        """Forget the lines of older epochs, in memory and data files, which were collected."""
         with self._publisher.lock():
             epoch = self.store.epoch()
             if self.store.oldest() == epoch:

@@ -91,7 +91,7 @@ class FleetReports:
         self._not_before = 0.0
 
     def forget(self) -> None:
-        """The store is away: once it is back, what it has counts."""
+        """Forget what is known of the reports in the store: it is away, and is read again later."""
         self._seen = self._heard = None
         self._not_before = 0.0
 

@@ -85,7 +85,7 @@ def greenlets_under_tracer(facts: Facts) -> Finding | None:
         f"greenlets run in this process (SQLAlchemy's asyncio uses some), and are not "
         f"configured for {facts.core} (concurrency is "
         f"{', '.join(sorted(facts.concurrency)) or 'not set'}): "
-        "lines of one greenlet are noted in the files of another",
+        "lines of one greenlet are recorded for the files of another",
         "where only statements are measured, use Python 3.12 or later without naming a core; else "
         "set 'concurrency = greenlet, thread' under [run] in coverage.py's configuration, and let "
         "greenlets switch in code that is not measured, as SQLAlchemy's do",
@@ -192,7 +192,7 @@ def lossy_flush(facts: Facts) -> Finding | None:
     if facts.flush_problem is None:
         return None
     return (
-        "lines that run during a save may be lost, because coverage.py "
+        "lines that run during a flush may be lost, because coverage.py "
         f"{facts.coverage_version} is not as expected: {facts.flush_problem}",
         "install a version of coverage.py that this version of wsgi-coverage was tested with, or "
         "a newer wsgi-coverage",

@@ -23,7 +23,7 @@ from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.private import refused
-from wsgi_coverage.store.writable import Place, blocked, can_open_files, why_not_writable
+from wsgi_coverage.store.writable import PathUse, blocked, can_open_files, why_not_writable
 from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def find_facts(
     config_file_origin: str = "",
     measured: Collection[int] = (),
     folders: Mapping[str, Path] | None = None,
-    places: Mapping[Path, Place] | None = None,
+    places: Mapping[Path, PathUse] | None = None,
     fleet: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Find the facts out; one that cannot be determined is logged, and has its default.

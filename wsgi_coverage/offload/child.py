@@ -1,4 +1,4 @@
-"""Call a function in a child process: start it, watch it, read the result.
+"""Call a function in another process: start it, or use one that waits; watch it; read the result.
 
 The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Its
 messages tell whether it succeeded; its exit code does not.
@@ -48,7 +48,7 @@ Tick = Callable[[], object]
 
 
 _last_place: str | None = None  # where the process waits that this one has called last
-_lost: str | None = None  # what one that waited did instead of the last call, if it was not done
+_lost: str | None = None  # why the waiting process did not do the last call; None: it did
 
 
 class NoInterpreterError(Exception):

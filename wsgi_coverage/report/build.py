@@ -33,9 +33,9 @@ class BuildInputs:
     config: Any  # the running Coverage's configuration
     branch: bool
     data_files: Sequence[Path]
-    unexecuted: Iterable[tuple[str, str | None]]
+    could_run: Iterable[tuple[str, str | None]]  # files, each with its plugin's name
     gathering: Gathering
-    collected: Moment  # when data_files was listed
+    collected: Moment  # all that was flushed before this moment is among it
     autosave_interval: float  # seconds
     analysis_dir: Path  # the analysis cache
     memory: Sequence[Reading] = ()  # what is marked in this host's memories
@@ -93,7 +93,7 @@ def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCove
             cov,
             inputs.data_files,
             branch=inputs.branch,
-            unexecuted=inputs.unexecuted,
+            could_run=inputs.could_run,
             imported_early=inputs.imported_early,
             memory=inputs.memory,
         )

@@ -30,7 +30,7 @@ def combine(
     data_files: Sequence[Path],
     *,
     branch: bool,
-    unexecuted: Iterable[tuple[str, str | None]],
+    could_run: Iterable[tuple[str, str | None]],
     imported_early: Mapping[str, Unseen] = MappingProxyType({}),
     memory: Sequence[Reading] = (),
 ) -> list[str]:
@@ -40,7 +40,7 @@ def combine(
         cov: what to combine into.
         data_files: what to combine; none of them is changed.
         branch: whether this application measures branches; files that differ are set aside.
-        unexecuted: files that could have run, each with its plugin's name, to be shown at 0 %.
+        could_run: files that could have run, each with its plugin's name, to be shown at 0 %.
         imported_early: files of which something had run when measuring began.
         memory: readings of this host's memories, of lines that are in no data file yet.
 
@@ -84,7 +84,7 @@ def combine(
     left_out = stale - set(union.files)
     for name in left_out:
         cov.failures[name] = "its source has changed since it was loaded: restart the workers"
-    for name, plugin in unexecuted:
+    for name, plugin in could_run:
         if (mapped := union.name(name)) not in left_out and not names.is_gone(name):
             union.touch(mapped, plugin or "")
     cov.imported_early = {union.name(name): unseen for name, unseen in imported_early.items()}

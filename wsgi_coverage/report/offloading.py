@@ -1,6 +1,7 @@
-"""Offloading: build and render in this process if that is little work, else in a child process.
+"""Offloading: build and render in this process if that is little work, else in another one.
 
-A child takes 0.1 s to start, and then neither the interpreter's lock nor memory of the worker.
+A child takes 0.1 s to start, one that waits since an earlier call less; and then neither the
+interpreter's lock nor memory of the worker.
 
 Concurrency: builds are called under the build lock. `_why_inside` is only ever replaced.
 """
@@ -55,7 +56,7 @@ def build_somewhere(
         BuildFailedError: the child process failed; the folder is of no use.
     """
     started = time.monotonic()
-    inputs = dataclasses.replace(inputs, unexecuted=list(inputs.unexecuted))
+    inputs = dataclasses.replace(inputs, could_run=list(inputs.could_run))
     with progress.shown() as shown:
         report = call_somewhere(
             partial(build, inputs, folder),
@@ -133,7 +134,7 @@ def _files(inputs: BuildInputs) -> Iterator[str]:
             yield from stamp.measured_files(path)
     for reading in inputs.memory:
         yield from reading.names()
-    yield from (name for name, _ in inputs.unexecuted)
+    yield from (name for name, _ in inputs.could_run)
 
 
 def _size(name: str) -> int:

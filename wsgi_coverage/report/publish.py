@@ -51,7 +51,7 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import Gathering, Report
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.workspace import BUILDING, sweep, workplace
-from wsgi_coverage.store.writable import Place, blocked, check_removable
+from wsgi_coverage.store.writable import PathUse, blocked, check_removable
 from wsgi_coverage.system import own_files
 
 DATA = "data.coverage"
@@ -360,9 +360,9 @@ class Publisher:
         for path, why in blocked({self._current: "file"}).items():
             raise BlockedError(f"{why}: {path} cannot be removed")
 
-    def places(self) -> dict[Path, Place]:
+    def places(self) -> dict[Path, PathUse]:
         """What a refresh writes to in the cache, besides single reports."""
-        locks: dict[Path, Place] = {self._cache_dir / name: "lock" for name in LOCKS}
+        locks: dict[Path, PathUse] = {self._cache_dir / name: "lock" for name in LOCKS}
         return {self._reports: "folder", self._current: "file", **locks}
 
     def withdraw(self) -> None:

@@ -70,7 +70,7 @@ class Reported:
             found = self._cov.own_reporter(name)
         else:
             found = cached = cached_reporter(name, self._cov, self._rules, self._load)
-            cached.call_it(entry["filename"], entry["shown"])
+            cached.set_names(entry["filename"], entry["shown"])
             cached.source_name = entry["source"]
         self._names[found.filename] = name
         return found

@@ -36,7 +36,7 @@ def serialize(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
             cov,
             inputs.data_files,
             branch=inputs.branch,
-            unexecuted=inputs.unexecuted,
+            could_run=inputs.could_run,
             memory=inputs.memory,
         )
     data = CoverageData(basename=str(combined))

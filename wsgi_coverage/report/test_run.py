@@ -41,7 +41,7 @@ def conclude(
     text: IO[str],
     html: Path | None,
     required: float | None,
-    unexecuted: Iterable[tuple[str, str | None]] = (),
+    could_run: Iterable[tuple[str, str | None]] = (),
     memory: Sequence[Reading] = (),
 ) -> Outcome:
     """Combine into the configured data file, write the text report, and the HTML if asked for.
@@ -54,7 +54,7 @@ def conclude(
         html: a folder for coverage.py's HTML; None: none is made.
         required: per cent that must be covered; None: `fail_under` of coverage.py's configuration.
             Branches count as in the report, as for `coverage report`.
-        unexecuted: files that could have run, each with its plugin's name, to be shown at 0 %.
+        could_run: files that could have run, each with its plugin's name, to be shown at 0 %.
         memory: readings of memories, of lines that are in no data file.
 
     Raises:
@@ -66,7 +66,7 @@ def conclude(
             cov,
             data_files,
             branch=bool(option(config, "run:branch")),
-            unexecuted=unexecuted,
+            could_run=could_run,
             memory=memory,
         )
         if not cov.get_data().measured_files():

@@ -135,7 +135,7 @@ class SidePort:
             restarting.prepare()
 
     def start(self) -> None:
-        """Start to accept."""
+        """Start the thread that accepts connections."""
         if self._pid != os.getpid() or self._stop is not None or self._server.fileno() < 0:
             return
         waking, waker = socket.socketpair()
@@ -205,7 +205,7 @@ class SidePort:
         self._fork_lock.release()
 
     def _after_fork_in_child(self) -> None:
-        """The port is the parent's."""
+        """Close the listening socket, which is the parent's."""
         self._fork_lock = allocate_lock()
         with contextlib.suppress(OSError):
             self._server.server_close()

@@ -30,7 +30,7 @@ from typing import Protocol
 
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.writable import Place
+from wsgi_coverage.store.writable import PathUse
 
 WriteUnion = Callable[[Sequence[Path], Path], Sequence[Path]]
 
@@ -145,7 +145,7 @@ class DataFileStore(Protocol):
         """Remove data files that `published` returned and that no process is going to replace."""
         ...
 
-    def places(self) -> Mapping[Path, Place]:
+    def places(self) -> Mapping[Path, PathUse]:
         """What it writes to besides data, for /health to look at."""
         ...
 

@@ -30,7 +30,7 @@ from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import WriteUnion
 from wsgi_coverage.store.memory import Memory
-from wsgi_coverage.store.writable import Place
+from wsgi_coverage.store.writable import PathUse
 from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -273,7 +273,7 @@ class FilesStore:
         for path in published:
             path.unlink(missing_ok=True)
 
-    def places(self) -> dict[Path, Place]:
+    def places(self) -> dict[Path, PathUse]:
         """The epoch file."""
         return {self._epoch_file: "file"}
 

@@ -89,7 +89,7 @@ class Log:
 
     @contextlib.contextmanager
     def _open(self, plane: str) -> Iterator[FileIO]:
-        """Open the file of a plane, which is not removed meanwhile: see `call_it`."""
+        """Open the file of a plane, which is not removed meanwhile: see `move_plane`."""
         path = self._folder / f"{plane}.log"
         for _ in range(TRIES):
             with FileIO(path, "ab+", opener=_opener) as file:
@@ -125,7 +125,7 @@ class Log:
         """Drop what was read of a plane that this process has left."""
         self._planes.pop(plane, None)
 
-    def call_it(self, plane: str, of: str) -> None:
+    def move_plane(self, plane: str, of: str) -> None:
         """Move all records of a plane to another one.
 
         Records that a process is about to append to the old file are read with the new plane's.

@@ -17,10 +17,11 @@ In the private folder (wsgi_coverage.store.private):
 The order of the claims is the layout, for ever: the first claim of a source counts, and where its
 lines lie follows from those before it. So a place is the same in every epoch and phase, whoever
 asks, and nobody takes a lock. Bytes only become 1: whoever reads meanwhile reads a valid subset, if
-the index is read first.
+the index is read first. A plane is all lines of one phase and epoch that were marked, or flushed,
+in one way: `run-<epoch>`, for instance, in one file for each chunk of the layout.
 
-A change for all (a reset, a pause) is a new turn: processes compare its number with the last that
-they have heard of. What a process marks before it has heard goes to the epoch that it is in; what
+A change for all (a reset, a pause) is a new turn: processes compare its number with the last whose
+changes they have applied. What a process marks before that goes to the epoch that it is in; what
 of that came after the end of the epoch counts in the current one.
 
 Concurrency: a `Memory` belongs to a process, and its threads take no lock. Whoever reads on in the
@@ -189,7 +190,7 @@ class Memory:
         self._control[TURN] = max(time.monotonic_ns(), self._control[TURN] + 1)
 
     def miss(self, epoch: int) -> None:
-        """Note that processes here learned too late that this epoch began."""
+        """Note that this epoch was announced late here: lines from before may be mixed in."""
         self._control[MISSED] = epoch
 
     @property
@@ -239,7 +240,7 @@ class Memory:
             return False
 
     def is_in_place_of(self, other: Memory) -> bool:
-        """Tell whether another memory is in the other's folder; False where both are the same."""
+        """Tell whether this memory has replaced `other` in its folder."""
         return self._inode != other._inode
 
     # Places
@@ -450,7 +451,7 @@ class Memory:
             host=socket.gethostname(),
             epoch=state.epoch,
             sources=tuple(claims),
-            planes=_counting(raw, state, before, since),
+            by_phase=_counting(raw, state, before, since),
             records=_records_that_count(records, state, before, since),
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
@@ -548,7 +549,7 @@ class Memory:
             content = regular_files.read(path)
             if counted is not None:
                 # Of this epoch: what was counted of another may be marked in this one later.
-                seen = counted.planes.get(phase_of_plane(plane), {}).get(number, b"")
+                seen = counted.by_phase.get(phase_of_plane(plane), {}).get(number, b"")
                 content = MAGIC + _or(self._counted(path), _and(content[HEADER:], seen))
             own_files.replace(path.with_suffix(".counted"), content)
 
@@ -593,7 +594,7 @@ class Memory:
             for at in marked(bytes(chunk)):
                 target[at] = 1
                 chunk[at] = 0
-        self._log.call_it(load, untold)
+        self._log.move_plane(load, untold)
 
     # Data files
 

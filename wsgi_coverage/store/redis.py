@@ -90,7 +90,7 @@ class FleetState(NamedTuple):
         return is_going_on(self.pauses)
 
 
-class Source(NamedTuple):
+class StoredSource(NamedTuple):
     """What lines or arcs belong to."""
 
     name: str  # of the file, as in data files
@@ -113,8 +113,8 @@ class Source(NamedTuple):
 class Content:
     """What has run, by source: bit n is line n; or arcs, as `reading.arc_of` gives them."""
 
-    lines: Mapping[Source, int]
-    arcs: Mapping[Source, Collection[int]]
+    lines: Mapping[StoredSource, int]
+    arcs: Mapping[StoredSource, Collection[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,13 +318,13 @@ class FleetStore:
 
     # Lines
 
-    def known(self, epoch: int, sources: Sequence[Source]) -> Content:
+    def known(self, epoch: int, sources: Sequence[StoredSource]) -> Content:
         """The lines that the store has of some sources; only what they are asked of is read.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
         """
-        lines: dict[Source, int] = {}
+        lines: dict[StoredSource, int] = {}
         keys = [self._key(name, epoch) for name in ("sources", "lines")]
         for some in _batches(sources, lambda _: DIGEST):
             with _errors(self.url):
@@ -360,8 +360,8 @@ class FleetStore:
         self,
         known: FleetState,
         epoch: int,
-        sources: Sequence[Source],
-        lines: Sequence[tuple[Source, bytes]],
+        sources: Sequence[StoredSource],
+        lines: Sequence[tuple[StoredSource, bytes]],
         arcs: Sequence[bytes],
     ) -> None:
         arguments: list[Any] = [known.id, epoch, os.urandom(8).hex(), len(sources)]
@@ -385,8 +385,8 @@ class FleetStore:
         Raises:
             StoreUnavailableError: the store cannot be used.
         """
-        lines: dict[Source, int] = {}
-        arcs: dict[Source, set[int]] = {}
+        lines: dict[StoredSource, int] = {}
+        arcs: dict[StoredSource, set[int]] = {}
         for epoch in epochs:
             with _errors(self.url):
                 about = self._client.hgetall(self._key("sources", epoch))
@@ -590,20 +590,20 @@ class FleetStore:
             pipe.expire(key, ANSWER_AGE)
             pipe.execute()
 
-    def answers(self, call_id: str, wanted: Collection[str], deadline: float) -> list[JsonObject]:
+    def answers(self, call_id: str, wanted: Collection[str], until: float) -> list[JsonObject]:
         """The answers of hosts to a call, until all that are wanted have come.
 
         Args:
             call_id: of the call.
             wanted: the hosts' ids.
-            deadline: in seconds of CLOCK_MONOTONIC.
+            until: in seconds of CLOCK_MONOTONIC.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
         """
         missing, out = {*wanted}, []
         key = self._key(f"answers:{call_id}")
-        while missing and (left := deadline - time.monotonic()) > 0:
+        while missing and (left := until - time.monotonic()) > 0:
             with _errors(self.url):
                 found = self._client.blpop([key], timeout=min(left, TIMEOUT / 2))
             if found is not None:
@@ -624,9 +624,9 @@ class FleetStore:
             calls.subscribe(self._key("calls"))
 
             def next_call(seconds: float) -> JsonObject | None:
-                message, deadline = None, time.monotonic() + seconds
+                message, until = None, time.monotonic() + seconds
                 # That the store has taken the subscription is a message, too, and none to us.
-                while message is None and (left := deadline - time.monotonic()) > 0:
+                while message is None and (left := until - time.monotonic()) > 0:
                     with _errors(self.url):
                         message = calls.get_message(timeout=left)
                 with contextlib.suppress(*UNREADABLE):
@@ -700,11 +700,11 @@ def _living(hosts: Mapping[bytes, bytes], now: int, within: float) -> dict[str, 
     return out
 
 
-def _source(raw: bytes) -> Source | None:
+def _source(raw: bytes) -> StoredSource | None:
     with contextlib.suppress(*UNREADABLE):
         match json.loads(raw.decode("utf-8", "surrogatepass")):
             case [str(name), str() | None as version, str(tracer), str(context), bool(has_arcs)]:
-                return Source(name, version, tracer, context, has_arcs)
+                return StoredSource(name, version, tracer, context, has_arcs)
     return None
 
 

@@ -24,7 +24,7 @@ from wsgi_coverage.errors import (
 
 # What a path is for: a file that is replaced, so that it may be anything but a folder; one that
 # is opened, so that it has to be a regular file; a folder.
-Place: TypeAlias = Literal["file", "lock", "folder"]
+PathUse: TypeAlias = Literal["file", "lock", "folder"]
 
 
 def check_removable(folder: Path, described: str) -> None:
@@ -51,7 +51,7 @@ def why_not_writable(folder: Path) -> str | None:
     return None if kind is None else kind.why
 
 
-def blocked(paths: Mapping[Path, Place]) -> dict[str, str]:
+def blocked(paths: Mapping[Path, PathUse]) -> dict[str, str]:
     """Those of some files and folders of ours that something else has the name of, each with why.
 
     Args:
@@ -62,7 +62,7 @@ def blocked(paths: Mapping[Path, Place]) -> dict[str, str]:
     }
 
 
-def _is_blocked(path: Path, place: Place) -> bool:
+def _is_blocked(path: Path, place: PathUse) -> bool:
     try:
         mode = os.lstat(path).st_mode
     except OSError:  # it is not there

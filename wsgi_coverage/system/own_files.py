@@ -183,7 +183,7 @@ def link(source: Path | str, target: Path | str) -> None:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A free name beside a path; what has it at the end takes the path's place, or is removed."""
+    """Yield a temporary path beside `path`; rename it to that at the end, remove it on an error."""
     temporary = path.parent / f"{TEMPORARY}{os.urandom(8).hex()}"
     try:
         yield temporary

@@ -99,7 +99,7 @@ class StandInWorker:
         self.engine = SimpleNamespace(
             config=SimpleNamespace(get_option={"run:plugins": []}.get),
             measuring=MEASURING,
-            unexecuted_files=lambda executed: [],
+            files_that_could_run=lambda executed: [],
             imported_early=lambda readings: {},
             coverage=object(),
             attention=Attention(),
@@ -152,7 +152,7 @@ class StandInWorker:
     def check_can_pause(self) -> None:
         """It can."""
 
-    def keep_tidy(self, tidy: Callable[[], object]) -> None:
+    def on_last_end(self, tidy: Callable[[], object]) -> None:
         """Nothing piles up here."""
 
     def check_pid(self) -> None:

@@ -339,7 +339,7 @@ def test_one_line_of_an_unknown_phase_takes_the_figures_of_its_file_and_of_all(
 ) -> None:
     data = in_phases(project / ".coverage.a", {"load": [1], "a test": [2]})
 
-    report = again(data, unexecuted=[(str(project / "other.py"), None)])
+    report = again(data, could_run=[(str(project / "other.py"), None)])
 
     (file,) = json.loads((tmp_path / "out" / "files.json").read_text())[:1]
     for figures in (file, report.summary):

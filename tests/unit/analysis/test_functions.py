@@ -132,7 +132,7 @@ def test_where_nobody_tells_phases_nothing_is_0_at_load_or_runtime_files_that_ne
 ) -> None:
     (project / "more.py").write_text("def more():\n    a = 1\n    b = 2\n")
 
-    folder = ran({"": [*LOAD, 10]}, unexecuted=[(str(project / "more.py"), None)])
+    folder = ran({"": [*LOAD, 10]}, could_run=[(str(project / "more.py"), None)])
 
     shop_file, more_file = sorted(
         json.loads((folder / FILES).read_bytes()), key=lambda each: -each["statements"]
@@ -154,9 +154,9 @@ def test_a_file_that_never_ran_is_told_anew_once_others_tell_phases(
     (project / "more.py").write_text("def more():\n    a = 1\n    b = 2\n")
     more = [(str(project / "more.py"), None)]
 
-    before = named(project, ran({"": LOAD}, unexecuted=more), unused=True)
+    before = named(project, ran({"": LOAD}, could_run=more), unused=True)
     (project / ".coverage.a").unlink()
-    after = named(project, ran({"load": LOAD}, unexecuted=more), unused=True)
+    after = named(project, ran({"load": LOAD}, could_run=more), unused=True)
 
     assert [each["runtime"] for each in before if each["name"] == "more"] == [None]
     assert [each["runtime"] for each in after if each["name"] == "more"] == [0]
@@ -165,7 +165,7 @@ def test_a_file_that_never_ran_is_told_anew_once_others_tell_phases(
 def test_files_are_counted_by_when_they_ran(ran: Callable[..., Path], project: Path) -> None:
     (project / "more.py").write_text("def more():\n    a = 1\n    b = 2\n")
 
-    folder = ran({"load": LOAD}, unexecuted=[(str(project / "more.py"), None)])
+    folder = ran({"load": LOAD}, could_run=[(str(project / "more.py"), None)])
 
     told = {Path(each["file"]).name: each for each in json.loads((folder / FILES).read_bytes())}
     assert {name: each["ran"] for name, each in told.items()} == {
@@ -182,7 +182,7 @@ def test_functions_of_files_that_were_never_imported_are_there_too(
 ) -> None:
     (project / "more.py").write_text("def more():\n    a = 1\n    b = 2\n")
 
-    folder = ran({"runtime": [10]}, unexecuted=[(str(project / "more.py"), None)])
+    folder = ran({"runtime": [10]}, could_run=[(str(project / "more.py"), None)])
 
     more = {"file": "more.py", "name": "more", "line": 1, "statements": 2}
     assert {**more, **NOTHING_RAN} in named(project, folder, unused=True)

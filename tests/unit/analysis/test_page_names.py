@@ -119,7 +119,7 @@ def test_a_name_that_no_data_file_holds_is_set_aside_by_name(
     raw = os.fsencode(project) + b"/caf\xe9.py"
     name = os.fsdecode(raw)
 
-    report = build_report(data_file(".coverage.a", {"app.py": [1]}), unexecuted=[(name, None)])
+    report = build_report(data_file(".coverage.a", {"app.py": [1]}), could_run=[(name, None)])
 
     assert report.warnings == (
         f"{name!a} is set aside: its name is no UTF-8, and no data file holds such a name",

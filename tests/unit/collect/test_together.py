@@ -221,7 +221,7 @@ def lines_of_the_fleet(late):
         gathering, _ = ask(self, verb, wait=wait)
         asked.append(verb)
         epoch = worker.store.oldest() - (len(asked) <= late)
-        return gathering, [Reading(id="fleet", host="all", epoch=epoch, sources=(), planes={})]
+        return gathering, [Reading(id="fleet", host="all", epoch=epoch, sources=(), by_phase={})]
 
     Control._ask_all = ask_all
 """

@@ -160,7 +160,7 @@ def test_files_that_could_have_run_are_there_with_their_tracer(
 ) -> None:
     more = [(str(project / "app.py"), "other"), ("never.html", "plugin"), ("never.py", None)]
 
-    found, _ = combined(data_file(".coverage.a", {"app.py": [1]}), unexecuted=more)
+    found, _ = combined(data_file(".coverage.a", {"app.py": [1]}), could_run=more)
 
     assert found.tracers == {str(project / "app.py"): "", "never.html": "plugin", "never.py": ""}
 
@@ -176,7 +176,7 @@ def test_files_that_could_have_run_are_mapped_as_those_that_have(
     data.close()
     more = [("C:\\build\\app.py", None), ("C:\\build\\never.py", None)]
 
-    found, _ = combined(path, config=PATHS.format(project=project), unexecuted=more)
+    found, _ = combined(path, config=PATHS.format(project=project), could_run=more)
 
     assert set(found.tracers) == {str(project / "app.py"), str(project / "never.py")}
 
@@ -190,7 +190,7 @@ def test_files_that_only_could_have_run_are_measured_files_still(
     data.touch_file("never.py")
     data.close()
 
-    found, warnings = combined(path, branch=True, unexecuted=[("other.py", None)])
+    found, warnings = combined(path, branch=True, could_run=[("other.py", None)])
 
     assert found.has_arcs
     assert set(found.tracers) == {"never.py", "other.py"}

@@ -158,7 +158,7 @@ def test_files_that_never_ran_are_reported_at_zero(
     (project / "never.py").write_text("x = 1\n")
 
     build_report(
-        data_file(".coverage.a", {"app.py": [1]}), unexecuted=[(str(project / "never.py"), None)]
+        data_file(".coverage.a", {"app.py": [1]}), could_run=[(str(project / "never.py"), None)]
     )
 
     assert files()["never.py"] == {
@@ -387,7 +387,7 @@ def test_a_source_of_which_only_an_old_version_ran_has_no_figures(
     old = data_file(".coverage.old", {"app.py": range(1, 9), "other.py": [1]})
 
     report = build_report(
-        stamped(old, "h.1.old", app="of yesterday"), unexecuted=[(str(project / "app.py"), None)]
+        stamped(old, "h.1.old", app="of yesterday"), could_run=[(str(project / "app.py"), None)]
     )
 
     assert files()["app.py"]["percent"] is None

@@ -62,7 +62,7 @@ def files(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 
 
 def test_files_are_listed_at_0_where_nothing_has_run_yet(build_report, shop, files, tmp_path):
-    report = build_report(unexecuted=[(shop, None)])
+    report = build_report(could_run=[(shop, None)])
 
     assert (files()["shop.py"]["percent"], files()["shop.py"]["ran"]) == (0.0, "never")
     assert (report.summary["percent"], report.summary["statements"]) == (0.0, 8)
@@ -73,7 +73,7 @@ def test_files_are_listed_at_0_where_nothing_has_run_yet(build_report, shop, fil
 
 
 def test_one_that_was_imported_early_says_so_at_0(build_report, shop, files):
-    report = build_report(unexecuted=[(shop, None)], imported_early={shop: ENDED})
+    report = build_report(could_run=[(shop, None)], imported_early={shop: ENDED})
 
     found = files()["shop.py"]
     assert (found["percent"], found["load"], found["runtime"]) == (0.0, 0, 0)

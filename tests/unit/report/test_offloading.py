@@ -80,7 +80,7 @@ def somewhere(project: Path, data_file: MakeData, folder: Path, tmp_path: Path) 
             config=coverage.Coverage(config_file=False).config,
             branch=False,
             data_files=[data_file(".coverage.a", {"app.py": [1, 2]})],
-            unexecuted=iter([(str(project / "large.py"), None), *gone]),
+            could_run=iter([(str(project / "large.py"), None), *gone]),
             gathering=Gathering(workers=(), ended_at=clock.now()),
             collected=clock.now(),
             autosave_interval=30.0,

@@ -376,7 +376,7 @@ def test_another_file_in_its_place_is_read_anew_however_long_it_is(log: Log, oth
     """The old one was called load by another process, and the plane begun again."""
     log.append("untold-0", found(1, 2))
     other = Log(log._folder)
-    other.call_it("load", of="untold-0")
+    other.move_plane("load", of="untold-0")
     other.append("untold-0", found(*range(100, 100 + others)))
 
     appended = log.append("untold-0", found(1, 2))
@@ -554,7 +554,7 @@ tell(reserve=reserve, errors=errors, first=first, last=last)
 def test_a_plane_that_is_called_another_takes_its_records_along(log: Log) -> None:
     log.append("untold-0", found(1, 2))
 
-    log.call_it("load", of="untold-0")
+    log.move_plane("load", of="untold-0")
 
     ((plane, path),) = log.planes()
     assert plane == "load"
@@ -565,14 +565,14 @@ def test_planes_that_are_called_the_same_do_not_replace_each_other(log: Log) -> 
     log.append("load", found(1))
     for number in (2, 3):
         log.append("untold-0", found(number))
-        log.call_it("load", of="untold-0")
+        log.move_plane("load", of="untold-0")
 
     assert {plane for plane, _ in log.planes()} == {"load"}
     assert sorted(n for _, path in log.planes() for n in numbers_in(path)) == [1, 2, 3]
 
 
 def test_a_plane_of_which_there_is_nothing_may_be_called_another(log: Log) -> None:
-    log.call_it("load", of="untold-0")
+    log.move_plane("load", of="untold-0")
 
     assert list(log.planes()) == []
 
@@ -589,7 +589,7 @@ write = os.write
 
 def in_another_process():
     other = Log(folder)
-    other.call_it("load", of="untold-0")
+    other.move_plane("load", of="untold-0")
     other.append("untold-0", {record("a.py"): {3, 4, 5}})  # longer than the old one
 
 def renamed_before(fd, raw):
@@ -628,7 +628,7 @@ def rename():
     gate.wait()
     log = Log(Path("memory"))
     for _ in range(200):
-        log.call_it("load", of="untold-0")
+        log.move_plane("load", of="untold-0")
 
 pids = [fork(work, each) for each in range(4)] + [fork(rename)]
 gate.wait_for(5)
@@ -715,7 +715,7 @@ def test_no_descriptor_stays_open(log: Log, monkeypatch: pytest.MonkeyPatch) -> 
     log.append(PLANE, found(1))
     log.append(PLANE, found(1))
     log.append("untold-0", found(1))
-    log.call_it("load", of="untold-0")
+    log.move_plane("load", of="untold-0")
     for _, path in log.planes():
         read_records(path)
     monkeypatch.setattr(log_module, "MOST_BYTES", 10)
@@ -803,7 +803,7 @@ def test_flushed_lines_of_an_ended_epoch_do_not_count_also_when_they_come_late(
     memory.chunk(RUNTIME, 0, 0)[5] = 1
     memory.chunk_of_plane(f"{plane}-1", 0)[6] = 1
 
-    planes = memory.read().planes
+    planes = memory.read().by_phase
     lines = {each: [n for n, byte in enumerate(planes[each][0]) if byte] for each in planes}
 
     assert lines == ({RUNTIME: [5, 6]} if phase is RUNTIME else {RUNTIME: [5], phase: [6]})
@@ -821,9 +821,9 @@ def test_an_epoch_that_began_without_a_reset_counts_with_those_before(memory: Me
     everything = memory.read()
 
     assert (counting(before, LOAD), counting(before)) == ([1], [2])
-    assert before.planes[RUNTIME][0].count(1) == 1
+    assert before.by_phase[RUNTIME][0].count(1) == 1
     assert (counting(everything, LOAD), counting(everything)) == ([1], [2, 3])
-    assert everything.planes[RUNTIME][0].count(1) == 2
+    assert everything.by_phase[RUNTIME][0].count(1) == 2
 
 
 def test_old_records_and_flushed_lines_are_swept_and_the_load_is_not(memory: Memory) -> None:
@@ -849,7 +849,7 @@ def test_old_records_and_flushed_lines_are_swept_and_the_load_is_not(memory: Mem
         [],
         [4],
     )
-    assert reading.planes.get(RUNTIME, {}).get(0, b"").count(1) == 0
+    assert reading.by_phase.get(RUNTIME, {}).get(0, b"").count(1) == 0
 
 
 def test_old_records_stay_while_a_living_process_is_in_their_epoch(memory: Memory) -> None:
@@ -931,7 +931,7 @@ if Path("began").exists():
     reading = Memory(folder).read()
     wrong = [
         [claim.name for claim in reading.sources] != ["new.py"] and "claims",
-        reading.planes.get(Phase.LOAD, {}).get(0, b"").count(1) != 1 and "lines",
+        reading.by_phase.get(Phase.LOAD, {}).get(0, b"").count(1) != 1 and "lines",
         *(
             {(r.name, r.numbers) for r in reading.records.get(phase, ())} != {("new.py", (5,))}
             and f"records, {phase}"
@@ -983,7 +983,7 @@ def test_when_the_folder_is_gone_what_was_called_load_is_still_read(memory: Memo
 
     reading = memory.read()
 
-    assert reading.planes[LOAD][0][7] == 1
+    assert reading.by_phase[LOAD][0][7] == 1
     assert counting(reading, LOAD) == [1]
 
 

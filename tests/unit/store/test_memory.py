@@ -48,7 +48,7 @@ def lines(
     for claim in reading.sources:
         if (claim.name, claim.version) == (name, version):
             chunk, at, room = claim.place
-            plane = reading.planes.get(phase, {}).get(chunk, b"")
+            plane = reading.by_phase.get(phase, {}).get(chunk, b"")
             return [number for number, byte in enumerate(plane[at : at + room]) if byte]
     return []
 
@@ -482,8 +482,8 @@ def test_a_daemon_that_closes_every_descriptor_marks_lines_and_keeps_its_own_fil
         reading = memory.read()
         tell(
             own=[os.fstat(fd).st_size for fd in own],
-            run=reading.planes[Phase.RUNTIME][0][place.at + 5],
-            load=reading.planes[Phase.LOAD][0][more.at + 6],
+            run=reading.by_phase[Phase.RUNTIME][0][place.at + 5],
+            load=reading.by_phase[Phase.LOAD][0][more.at + 6],
             problems=reading.problems,
         )
         """
@@ -529,7 +529,7 @@ def test_a_full_disk_is_an_error_and_takes_nothing_away(on_small_disk: Child) ->
             placed=placed > 10,
             all=[claim.name for claim in reading.sources] == ["a.py"]
                 + [f"m{number}.py" for number in range(placed)],
-            ones=sum(reading.planes[Phase.RUNTIME][0]),
+            ones=sum(reading.by_phase[Phase.RUNTIME][0]),
             problems=reading.problems,
         )
         (folder / "filler").unlink()
@@ -736,7 +736,7 @@ def test_an_old_epoch_stays_while_a_living_process_is_in_it(child: Child) -> Non
 
         def swept():
             memory.sweep()
-            lines = memory.read().planes.get(Phase.RUNTIME, {}).get(0, b"")
+            lines = memory.read().by_phase.get(Phase.RUNTIME, {}).get(0, b"")
             return [sorted(path.name for path in Path("memory").glob("run-0-*")),
                     [number - place.at for number, byte in enumerate(lines) if byte]]
 

@@ -1,4 +1,4 @@
-"""Two words of shared memory that every request touches: the turn number, and its count.
+"""What each request reads and writes in shared memory: the turn number, and the count of requests.
 
 A reset or a pause writes a new turn number, so a request sees that something is due; the count of
 requests is read by every process.
@@ -15,13 +15,13 @@ ALWAYS = -1  # is no turn
 
 
 class Attention:
-    """The turn number that a process has heard of, and its count of requests."""
+    """The turn number whose changes a process has applied, and its count of requests."""
 
     __slots__ = ("applied", "requests", "turn")
 
     def __init__(self) -> None:
         self.begin(memoryview(bytearray(8)).cast("Q"), None)
-        # The turn that this process last heard of; ALWAYS: to look at each request.
+        # The turn whose changes this process has applied; ALWAYS: to look at each request.
         self.applied: int = 0
 
     def begin(self, turn: Any, requests: Any | None) -> None:

@@ -26,7 +26,7 @@ from coverage import Coverage
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
 from wsgi_coverage.collect.engines.locking import synchronized
-from wsgi_coverage.collect.sources import imported_before, unexecuted
+from wsgi_coverage.collect.sources import could_run, imported_before
 from wsgi_coverage.collect.sources.imported_before import Before
 from wsgi_coverage.compat import configuration, measurement
 from wsgi_coverage.data.imported import EarlyModule, Unseen, either
@@ -151,7 +151,7 @@ class Engine(ABC):
         with contextlib.suppress(OSError):  # there is no room: this process's reports know them
             self.memory.note_early(self.early_modules)
 
-    def unexecuted_files(self, readings: Sequence[Reading]) -> list[tuple[str, str | None]]:
+    def files_that_could_run(self, readings: Sequence[Reading]) -> list[tuple[str, str | None]]:
         """Files that could have run: of `source`, imported or not, or imported early.
 
         (file, plugin's name) pairs.
@@ -162,9 +162,9 @@ class Engine(ABC):
         return [(name, plugin) for _, name, plugin in self.could_run(*readings)]
 
     def could_run(self, *readings: Reading) -> Iterable[tuple[str, str, str | None]]:
-        """As `unexecuted_files`: path, name in data files, plugin."""
+        """As `files_that_could_run`: path, name in data files, plugin."""
         executed = (workdir.here(name) for each in readings for name in each.names())
-        yield from unexecuted.files(self._cov, executed)
+        yield from could_run.files(self._cov, executed)
         yield from ((path, name, None) for path, name in self._early(readings).values())
 
     def imported_early(self, readings: Iterable[Reading] = ()) -> dict[str, Unseen]:
@@ -421,7 +421,9 @@ class Engine(ABC):
         begin: Callable[[], object],  # noqa: ARG002
         forget: Callable[[], object],  # noqa: ARG002
     ) -> Callable[[], None] | None:
-        """In the parent: what its children call right after the fork, instead of `after_fork`.
+        """In the parent: return what a forked child runs instead of `after_fork`.
+
+        So it registers only when it marks its first new line.
 
         Args:
             begin: registers the child; called before anything new is marked in it.

@@ -136,7 +136,8 @@ def save_in(folder: Path, data_file: Path, static: str | None, config: str | Non
 
 
 def _save(memory: Memory, data_file: Path, static: str | None, config: str | None) -> None:
-    from wsgi_coverage.collect.saves import could_run, saving  # imports coverage.py: 0.1 s, 15 MB
+    from wsgi_coverage.collect.saves import saving
+    from wsgi_coverage.collect.sources import could_run  # imports coverage.py: 0.1 s, 15 MB
 
     find = None if config is None else partial(could_run.find_by, config)
     saving.save(memory, data_file, static, find)

@@ -141,7 +141,7 @@ def _has_never_run(code: CodeType) -> bool:
 
 
 def noted(before: Before, *, sees_running: bool) -> frozenset[EarlyModule]:
-    """The modules that have a source, but for our own, for any process to find those it measures.
+    """All modules with a source, except this project's; each process filters by its own `source`.
 
     Args:
         before: what there was.

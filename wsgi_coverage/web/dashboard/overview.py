@@ -15,6 +15,7 @@ from wsgi_coverage.errors import NoReportError
 from wsgi_coverage.model import Report
 from wsgi_coverage.web.dashboard import chart, tree, treemap_view
 from wsgi_coverage.web.dashboard.layout import page
+from wsgi_coverage.web.dashboard.pages import count, percent
 from wsgi_coverage.web.dashboard.tree import Listed, Part
 from wsgi_coverage.web.exports import FORMATS
 from wsgi_coverage.web.negotiation import root
@@ -77,7 +78,7 @@ def _cards(report: Report, live: int | None) -> list[Card]:
     return [
         Card(
             "Runtime coverage",
-            _percent(summary.get("runtime_percent"), at_least),
+            percent(summary.get("runtime_percent"), at_least),
             reason
             if summary.get("runtime_percent") is None
             else f"{runtime:,} of {runtime + summary['missing']:,} statements",
@@ -86,26 +87,26 @@ def _cards(report: Report, live: int | None) -> list[Card]:
         ),
         Card(
             "Load coverage",
-            "not known" if load is None else _percent(_share(load, statements), at_least),
+            "not known" if load is None else percent(_share(load, statements), at_least),
             reason if load is None else f"{load:,} of {statements:,} statements",
             None if load is None else _share(load, statements),
         ),
         Card(
             "Executed",
-            _percent(summary["percent"], at_least),
+            percent(summary["percent"], at_least),
             f"{covered:,} of {statements:,} statements",
             summary["percent"],
         ),
         Card(
             "Functions never run",
-            _count(summary.get("unused_functions")),
-            f"of {_count(summary.get('functions'))}; {_at_load_only(summary, 'functions')}",
+            count(summary.get("unused_functions")),
+            f"of {count(summary.get('functions'))}; {_at_load_only(summary, 'functions')}",
             href="functions?unused=1",
         ),
         Card(
             "Files",
-            _count(summary["files"]),
-            f"{_count(summary.get('unused_files'))} never ran; {_at_load_only(summary, 'files')}",
+            count(summary["files"]),
+            f"{count(summary.get('unused_files'))} never ran; {_at_load_only(summary, 'files')}",
             href="files",
         ),
         workers,
@@ -127,7 +128,7 @@ def _workers(live: int | None, report: Report) -> Card:
         detail = f"live; the report has {in_it}"
     else:
         detail = "live, and in the report"
-    return Card("Workers", _count(live), detail, href="workers")
+    return Card("Workers", count(live), detail, href="workers")
 
 
 def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict[str, Any] | None:
@@ -192,11 +193,3 @@ def _worst_functions(report: Report | None, files: Listed) -> list[dict[str, Any
 
 def _share(part: int, whole: int) -> float:
     return tree.share(part, whole) or 0.0
-
-
-def _percent(number: float | None, at_least: str) -> str:
-    return "not known" if number is None else f"{at_least}{number:g} %"
-
-
-def _count(number: int | None) -> str:
-    return "not known" if number is None else f"{number:,}"

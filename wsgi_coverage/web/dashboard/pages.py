@@ -88,7 +88,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        when=_when, size=_size, count=_count, percent=_percent, step=_step, seconds=_seconds
+        when=_when, size=_size, count=count, percent=percent, step=_step, seconds=_seconds
     )
     environment.globals["meaning"] = GLOSSARY
     return environment
@@ -102,12 +102,19 @@ def _size(octets: int) -> str:
     return f"{octets / 1024:,.0f} KiB" if octets < 10 * 1024**2 else f"{octets / 1024**2:,.0f} MiB"
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
+def count(number: int | None) -> str:
+    """A count as text; None: it is not known."""
+    return "not known" if number is None else f"{number:,}"
 
 
-def _percent(number: float) -> str:
-    return f"{number:g} %"
+def percent(number: float | None, at_least: str = "") -> str:
+    """A percentage as text; None: it is not known.
+
+    Args:
+        number: from 0 to 100.
+        at_least: what stands before it.
+    """
+    return "not known" if number is None else f"{at_least}{number:g} %"
 
 
 def _seconds(number: float) -> str:

@@ -91,7 +91,7 @@ reading = ours.memory.read()
 marked = {}
 for claim in reading.sources:
     chunk, at, room = claim.place
-    for plane in reading.planes.values():
+    for plane in reading.by_phase.values():
         raw = plane.get(chunk, b"")[at : at + room]
         lines = {number for number, byte in enumerate(raw) if byte}
         marked.setdefault(claim.name, set()).update(lines)

@@ -70,7 +70,7 @@ def lines(name, phase=RUNTIME, *, memory=None):
     for claim in reading.sources:
         if claim.name == f"{name}.py":
             chunk, at, room = claim.place
-            plane = reading.planes.get(phase, {}).get(chunk, b"")
+            plane = reading.by_phase.get(phase, {}).get(chunk, b"")
             out |= {number for number, byte in enumerate(plane[at : at + room]) if byte}
     return sorted(out - {0})
 
@@ -346,9 +346,10 @@ def test_functions_that_outlive_their_module_stay_of_the_version_they_came_from(
         old()
         app.f0()
         reading = engine.memory.read()
+        chunks = reading.by_phase[RUNTIME]
         seen = {
             claim.place.room: [line for line in range(1, claim.place.room)
-                               if reading.planes[RUNTIME][claim.place.chunk][claim.place.at + line]]
+                               if chunks[claim.place.chunk][claim.place.at + line]]
             for claim in reading.sources
         }
         tell(seen=seen)
@@ -1240,9 +1241,10 @@ def test_a_child_goes_on_whatever_other_threads_were_about_when_it_was_forked(
         for thread in threads:
             thread.join(20)
         reading = Memory(engine.memory.folder).read()
+        chunks = reading.by_phase[RUNTIME]
         marked = {
             claim.name for claim in reading.sources
-            if list(reading.planes[RUNTIME][claim.place.chunk][claim.place.at :][1:4]) == [1, 1, 1]
+            if list(chunks[claim.place.chunk][claim.place.at :][1:4]) == [1, 1, 1]
         }
         tell(codes=codes, app=lines("app"), placed=sum(placed),
              fresh=sum(path.name in marked for path in fresh),
@@ -1355,9 +1357,10 @@ def test_functions_of_an_older_version_stay_of_it_after_a_move(measure: Measure)
         old()
         app.f0()
         reading = engine.memory.read()
+        chunks = reading.by_phase[RUNTIME]
         seen = {
             claim.place.room: [line for line in range(1, claim.place.room)
-                               if reading.planes[RUNTIME][claim.place.chunk][claim.place.at + line]]
+                               if chunks[claim.place.chunk][claim.place.at + line]]
             for claim in reading.sources
         }
         tell(seen=seen, why=engine.unmeasured)

@@ -40,7 +40,7 @@ executed += [
 tell(
     folder=os.getcwd(),
     names=sorted(set(executed)),
-    unexecuted=[name for name, _ in worker.engine.unexecuted_files([])],
+    unexecuted=[name for name, _ in worker.engine.files_that_could_run([])],
     ownership=worker.engine.ownership.value,
 )
 """

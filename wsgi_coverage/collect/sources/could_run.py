@@ -1,0 +1,73 @@
+"""Files of `source` that could have run, whether anything of them has or not.
+
+coverage.py knows those of packages that this process has imported; here the others count, too.
+
+Concurrency: functions without state of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from coverage import Coverage
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.collect.engines import own_coverage
+from wsgi_coverage.collect.sources import imported_before, packages
+from wsgi_coverage.collect.sources.ourselves import is_ours
+from wsgi_coverage.compat import measurement
+from wsgi_coverage.data.reading import Reading
+from wsgi_coverage.errors import SettingsError
+from wsgi_coverage.system import workdir
+
+
+def find_by(config: str, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
+    """As `files`, and what had been imported early, for a process that may have ended by now.
+
+    Args:
+        config: of its Coverage, as from `own_coverage.for_children`.
+        reading: of its memory.
+    """
+    cov = own_coverage.make(own_coverage.LoggedCoverage, None, config=config)
+    yield from find(cov, reading.names())
+    early = imported_before.measured(cov, reading.early)
+    yield from ((path, name, None) for path, name in early.values())
+
+
+def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+    """As `files`, by a Coverage that does not measure.
+
+    Args:
+        cov: by whose configuration.
+        executed: names of files that any process has executed.
+
+    Raises:
+        SettingsError: the configuration cannot be used.
+        CoverageChangedError: they cannot be found with this coverage.py.
+    """
+    try:
+        own_coverage.prepare(cov)
+    except CoverageException as error:
+        raise SettingsError(str(error)) from error
+    return files(cov, map(workdir.here, executed))
+
+
+def files(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield path, name in data files, and plugin of each file that could have run.
+
+    Args:
+        cov: by whose `source` and `omit`.
+        executed: full names of files that any process has executed.
+
+    Raises:
+        CoverageChangedError: there may be some, and this coverage.py cannot find them.
+    """
+    if not measurement.finds_never_run(cov):
+        return
+    others = packages.not_imported(measurement.source_packages(cov), executed)
+    for path, plugin in chain.from_iterable(
+        measurement.could_run(cov, place) for place in chain([None], others)
+    ):
+        if not is_ours(path):  # the Coverage may be another's
+            yield path, measurement.name_of(cov, path), plugin
