@@ -82,7 +82,7 @@ def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
         WsgiCoverageError: this worker itself could not.
     """
     worker.memories.announce_epoch()
-    mine = _described(worker, worker.handle(verb), verb)
+    mine = _described(worker, worker.do(verb), verb)
     return as_gathering([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
 
 

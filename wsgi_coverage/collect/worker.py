@@ -33,7 +33,7 @@ from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.collect.saves.data_file_writer import DataFileWriter
 from wsgi_coverage.collect.servers import modwsgi, uwsgi
 from wsgi_coverage.collect.sources.imported_before import Before, modules_now
-from wsgi_coverage.collect.verb_handler import VerbHandler
+from wsgi_coverage.collect.verbs import Verbs
 from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.store import processes
@@ -81,7 +81,7 @@ class Worker:
         self._tidy: Callable[[], object] | None = None
         self._see_to_agent: Callable[[], None] | None = None
         self._problems = Problems()
-        self._verbs = VerbHandler(self)
+        self._verbs = Verbs(self)
         self.started_at: str = clock.now_iso()
         self._last_failure: str | None = None  # of a flush
         there = modules_now()
@@ -310,9 +310,9 @@ class Worker:
         """Ids of this host's workers that live, none of which is asked; None: cannot be told."""
         return gathering.live_ids(self)
 
-    def handle(self, verb: Verb) -> WorkerState:
-        """Do one thing of those that every worker of a host is asked at once: see `VerbHandler`."""
-        return self._verbs.handle(verb)
+    def do(self, verb: Verb) -> WorkerState:
+        """Do one thing of those that every worker of a host is asked at once: see `Verbs`."""
+        return self._verbs.do(verb)
 
     def flush(self) -> None:
         """Have everything that this process has executed up to now in the memory.

@@ -138,7 +138,7 @@ class Fleet:
             StoreUnavailableError: the store cannot be used; nothing was changed.
         """
         answer = self.change(verb, wait=wait)
-        self._worker.handle(verb)
+        self._worker.do(verb)
         return answer
 
     # Reports

@@ -234,7 +234,7 @@ def test_a_worker_that_starts_during_a_pause_measures_its_load_and_no_more(
             worker.flush()  # as one does that was not told
             Path("second").touch()
             subprocess.run([sys.executable, "script.py"], check=True)
-            tell(lines=published(), state=worker.handle("status").state)
+            tell(lines=published(), state=worker.do("status").state)
         else:
             start_early()
             import app

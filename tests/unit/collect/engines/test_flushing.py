@@ -628,11 +628,11 @@ def fail():
 def work():
     worker = forks.current()
     worker._service._flush = lambda: False  # but it answers
-    handler = worker._verbs
-    collect, handler._collect = handler._collect, fail
+    verbs = worker._verbs
+    collect, verbs._collect = verbs._collect, fail
     app.second()
     line.come()
-    handler._collect = collect
+    verbs._collect = collect
     line.come()
 
 pid = fork(work)
@@ -1425,11 +1425,11 @@ try:
     worker.flush()
 except Exception as error:
     slug = error.slug
-fresh = [worker.handle("status").fresh]
+fresh = [worker.do("status").fresh]
 there = published()["app.py"]
 log.MOST_BYTES = most
 worker.flush()
-fresh.append(worker.handle("status").fresh)
+fresh.append(worker.do("status").fresh)
 tell(slug=slug, fresh=fresh, kept=there == before, lines=published())
 """,
         core="ctrace",

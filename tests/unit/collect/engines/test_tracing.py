@@ -370,11 +370,11 @@ def test_a_flush_that_fails_loses_nothing(measure: Measure, core: str, branch: b
                 worker.flush()
             except Exception as error:
                 slugs.append(error.slug)
-            states.append(worker.handle("status").fresh)
+            states.append(worker.do("status").fresh)
         memory.place, memory.append = place, append
         app.second()
         worker.flush()
-        states.append(worker.handle("status").fresh)
+        states.append(worker.do("status").fresh)
         tell(slugs=slugs, states=states, lines=published())
         """,
         core=core,

@@ -1,6 +1,6 @@
 """What a worker does when it is asked to, and the state that it answers with.
 
-Concurrency: any thread may call `handle` and `answer`; the engine takes its lock. Reset, collect,
+Concurrency: any thread may call `do` and `answer`; the engine takes its lock. Reset, collect,
 pause and resume are in the shared memory by then: a worker looks there for what to do.
 """
 
@@ -32,7 +32,7 @@ BEHIND = (
 )
 
 
-class VerbHandler:
+class Verbs:
     """Does what every worker of a host is asked to do at once.
 
     Args:
@@ -46,7 +46,7 @@ class VerbHandler:
     def _engine(self) -> Engine:
         return self._worker.engine
 
-    def handle(self, verb: str) -> WorkerState:
+    def do(self, verb: str) -> WorkerState:
         """Do one thing; return the worker's state after it.
 
         Raises:
@@ -55,7 +55,7 @@ class VerbHandler:
             CannotPauseError: measuring could not be resumed as it was before.
             StorageError: the memory cannot be written; nothing is lost, the next flush has it all.
         """
-        do: dict[Verb, Callable[[], WorkerState]] = {
+        actions: dict[Verb, Callable[[], WorkerState]] = {
             Verb.FLUSH: self._flush,
             Verb.STATUS: self.status,
             Verb.RESET: self._reset,
@@ -65,14 +65,14 @@ class VerbHandler:
             Verb.END_LOAD: self._end_load,
         }
         asked = Verb(verb)
-        if asked not in do:
+        if asked not in actions:
             raise ValueError(f"{verb!r} is not for a worker")
-        return do[asked]()
+        return actions[asked]()
 
     def answer(self, verb: str) -> JsonObject:
-        """As `handle`, for a call over the channel: a failure is logged, and is in the answer."""
+        """As `do`, for a call over the channel: a failure is logged, and is in the answer."""
         try:
-            return self.handle(verb).as_json()
+            return self.do(verb).as_json()
         except Exception as error:  # noqa: BLE001  the caller is told, the thread goes on
             log.warning("%s failed: %s", verb, error)
             return self._state(error=f"{type(error).__name__}: {error}").as_json()
