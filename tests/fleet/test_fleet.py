@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from proxies import Proxy
 from servers import DASHBOARD, NOT_FOR_CHILDREN, Answer, until
 from store_servers import Certificates, StoreServer, User, WatchedPair
 
-from wsgi_coverage.fleet.messages import ANSWER
+from wsgi_coverage.fleet.messages import AGENT, ANSWER
+from wsgi_coverage.store.channel import call_all
 
 NAMES = ["host-a", "host-b", "host-c"]
 NUMBERED = list(enumerate(NAMES))
@@ -443,6 +445,19 @@ class TestReports:
             assert listed(host) == [later["id"]]
             assert host.server.get(f"{path}/report").status == 404
         assert len(fleet.store.client().keys("*:report:*")) == 1
+
+    def test_an_agent_refuses_a_word_that_it_does_not_know(self, fleet, lines):
+        """A worker of another release may be on the same host."""
+        first = fleet.hosts[0]
+        fleet.run_lines(lines.paths[:6])
+        kept = posted(first, "snapshot")
+        call = {"verb": "compact-snapshot", "wait": 0.0, "identity": kept["id"]}
+
+        [answer] = call_all(first.private, call, wait=WAIT, suffix=AGENT)
+
+        refused = pickle.loads(Path(answer["path"]).read_bytes()).refused
+        assert "'compact-snapshot' is not a valid Verb" in refused
+        assert listed(first) == [kept["id"]]
 
     def test_what_is_made_while_the_store_is_away_is_sent_when_it_is_back(
         self, make_fleet, start_store, lines

@@ -5,8 +5,9 @@ import json
 import sys
 import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
@@ -263,3 +264,27 @@ def test_a_program_counts_only_once_it_has_begun(
 
     names = {"__main__", "__mp_main__"}
     assert names & modules_now().modules == (names if has_begun else set())
+
+
+def test_what_was_imported_early_is_known_in_a_memory_that_is_made_anew(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        """
+        import shutil
+        import app
+        start_early()
+        worker = forks.current()
+        found = []
+        for _ in range(2):
+            found.append(sorted(Path(each.file).name for each in worker.memory.read().early))
+            shutil.rmtree(worker.memory.folder)
+            worker.engine.check_memory()
+        tell(found=found, there=worker.memory.is_there)
+        """,
+        core=None,
+    )
+
+    assert told["there"]
+    assert "app.py" in told["found"][0]
+    assert told["found"][1] == told["found"][0]
