@@ -73,7 +73,7 @@ T = TypeVar("T")
 
 
 class _ResetError(Exception):
-    """What was gathered does not count any more."""
+    """A reset came after the workers' lines were read, so that these do not count any more."""
 
 
 class Control:
@@ -84,7 +84,8 @@ class Control:
     Args:
         worker: this process's worker.
         settings: where reports and snapshots go.
-        no_phases: why nobody can tell load from runtime here; None: the worker says so.
+        no_phases: why load and runtime cannot be told apart here; None: `measuring` of the
+            worker's engine says whether they can.
     """
 
     def __init__(self, worker: Worker, settings: Settings, no_phases: str | None = None) -> None:
@@ -107,7 +108,7 @@ class Control:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what killed processes have left half-made, and nothing of living ones."""
+        """Remove sockets and half-made reports that killed processes have left."""
         channel.sweep_dead(self._worker.private)
         self._publisher.sweep()
         self._snapshots.sweep()
@@ -115,7 +116,7 @@ class Control:
     # Asking all workers
 
     def _ask_all(self, verb: Verb, *, wait: float) -> tuple[Gathering, list[Reading]]:
-        """Ask all workers, of the fleet if there is one; and what all its hosts have executed."""
+        """Call all workers of the host or fleet; return answers, and what other hosts executed."""
         return asking.ask_fleet_or_host(self._worker, self._fleet, verb, wait=wait)
 
     def refresh(self, *, wait: float, within: float | None = None) -> Report:
@@ -123,8 +124,8 @@ class Control:
 
         Args:
             wait: seconds to wait for the other workers, at most.
-            within: seconds to wait for these and for other builds together; None: two minutes more
-                for other builds.
+            within: seconds to wait for workers and for other builds together; None: `wait` for
+                workers, and two minutes more for other builds.
 
         Raises:
             RefreshBusyError, BuildFailedError, ConfigurationError, StorageError: nothing was
@@ -147,9 +148,9 @@ class Control:
         raise AssertionError  # pragma: no cover
 
     def _shared(self, verb: Verb, report: Report) -> Report:
-        """Have the other hosts of a fleet serve a report, or list a snapshot."""
+        """Send a report or snapshot to the fleet's other hosts, if there is a fleet; return it."""
         if self._fleet is None or not self._fleet.is_connected:
-            return report  # it is sent once the store is back
+            return report  # it is sent once the fleet's store is reachable again
         return self._fleet.share(verb, report)
 
     def _fold_and_build(
@@ -168,9 +169,9 @@ class Control:
         return replace(report, summary={**report.summary, "since": since})
 
     def tidy(self) -> None:
-        """Sweep; and fold the data files of processes that have ended, if there are many.
+        """Remove what killed processes have left; fold data files of ended ones, if there are many.
 
-        Nothing is folded during a build. The last process of a host to end does this, so that
+        Nothing is folded during a build. The last process of a host to end calls this, so that
         restarts leave few files even where no report is ever made.
         """
         self._sweep()
@@ -197,20 +198,22 @@ class Control:
         keep: bool = True,
         detail: bool = False,
     ) -> tuple[Report, JsonObject | None]:
-        """Make a report of everything executed up to now; the published one stays as it is.
+        """Make a report of everything executed up to now, without publishing it.
 
         Args:
-            label: its name for people.
+            label: the snapshot's name for people.
             wait: seconds to wait for the other workers, at most.
-            within: seconds to wait for these and for other builds together; None: two minutes more
-                for other builds.
-            reset: forget what is in it, in one step: every line that runs is in this report or
-                counts afterwards. The published report is withdrawn then.
-            keep: False: it is made for the answer only.
-            detail: return coverage.py's JSON report, too; None where there is no data.
+            within: seconds to wait for workers and for other builds together; None: `wait` for
+                workers, and two minutes more for other builds.
+            reset: forget the executed lines that are in the report, in one step: every line that
+                runs is either in this report or counts afterwards. The published report is
+                withdrawn then.
+            keep: store the report as a snapshot; False: make it for the answer only.
+            detail: return coverage.py's JSON report, too.
 
         Returns:
-            The report's metadata, and the JSON where it was asked for.
+            The report's metadata; and the JSON report, None where it was not asked for or there is
+            no data.
 
         Raises:
             BadParameterError: the label is too long.
@@ -238,14 +241,14 @@ class Control:
         return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, found
 
     def reset(self, *, wait: float, within: float | None = None) -> Gathering:
-        """Forget every line executed so far, in every live worker and in every data file.
+        """Forget every line executed so far but at load, in all live workers and all data files.
 
         The published report is withdrawn; snapshots stay.
 
         Args:
             wait: seconds to wait for the other workers, at most.
-            within: seconds to wait for these and for other builds together; None: two minutes more
-                for other builds.
+            within: seconds to wait for workers and for other builds together; None: `wait` for
+                workers, and two minutes more for other builds.
 
         Raises:
             RefreshBusyError: another process builds; nothing is forgotten.
@@ -300,13 +303,13 @@ class Control:
     # Handing out data: py-coverage-http's requests
 
     def serialize(self, *, wait: float) -> SerializedData:
-        """Everything executed up to now, by every live worker, for `CoverageData.loads`.
+        """Return all data, of every live worker up to now, as bytes for `CoverageData.loads`.
 
         Args:
             wait: seconds to wait for the other workers, at most.
 
         Raises:
-            RefreshBusyError, StorageError: it cannot be read now; nothing is lost.
+            RefreshBusyError, StorageError: the data cannot be read now; nothing is lost.
         """
         gathering, fleet = self._ask_all(Verb.FLUSH, wait=wait)
         with (
@@ -329,39 +332,40 @@ class Control:
             wait: seconds to wait for the other workers, at most.
 
         Raises:
-            StorageError: it cannot be written; nothing is lost.
+            StorageError: no data file can be written; nothing is lost.
         """
         gathering = self._worker.ask_all(Verb.FLUSH, wait=wait)
         self._worker.save()
         return gathering
 
     def count_data_files(self) -> int:
-        """How many data files are published."""
+        """Return the number of published data files."""
         return len(self._worker.store.published())
 
     @property
     def data_folder(self) -> str:
-        """Where data files are published."""
+        """The folder where data files are published."""
         return self._worker.store.describe()
 
-    # Reading finished reports: what was written when they were made, or is rendered from that
+    # Reading finished reports: files written when a report was made, or rendered from these
 
     def report(self, identity: str | None = None) -> Report:
-        """A report's metadata.
+        """Return a report's metadata.
 
         Raises:
-            NoReportError, UnknownSnapshotError: there is none; so do all that read a report.
+            NoReportError, UnknownSnapshotError: there is no such report. All methods that read a
+                report raise these.
         """
         if identity is not None:
             return self._snapshots.read(identity, read_meta)
         return self._publisher.current()
 
     def text(self, identity: str | None = None) -> str:
-        """The text report."""
+        """Return the text report."""
         return self._read_whole(identity, lambda folder: read_file(folder / TEXT).decode())
 
     def files(self, identity: str | None = None) -> bytes:
-        """The list of files, as JSON."""
+        """Return the list of files, as JSON."""
         return self._read_whole(identity, lambda folder: read_file(folder / FILES))
 
     def functions(self, identity: str | None = None, *, unused: Unused = False) -> list[JsonObject]:
@@ -374,7 +378,10 @@ class Control:
         return self._read_whole(identity, partial(functions, unused=unused))
 
     def diff(self, a: str | None, b: str | None) -> JsonObject:
-        """What only one of two reports has executed; each a snapshot, or (None) the published one.
+        """Return the lines and branches that only one of two reports has executed.
+
+        Args:
+            a, b: ids of snapshots; None: the published report.
 
         Raises:
             BuildFailedError: the child process that compared them failed.
@@ -392,17 +399,17 @@ class Control:
         )
 
     def export(self, wanted: str, identity: str | None = None) -> bytes:
-        """The report in another format, rendered when it is first asked for.
+        """Return the report in another format, rendered when it is first asked for.
 
         Args:
             wanted: `coverage` (the combined data file), `json`, `xml`, `lcov` or `html` (a zip of
                 the whole site).
-            identity: of a snapshot; None: the published report.
+            identity: a snapshot's id; None: the published report.
 
         Raises:
             BadParameterError: there is no such format.
             NoDataError: nothing was measured.
-            StorageError: it cannot be rendered, for want of room for instance.
+            StorageError: the rendered format cannot be written, for instance on a full disk.
         """
         if wanted not in formats.EXPORTS:
             raise BadParameterError(
@@ -414,12 +421,12 @@ class Control:
             raise NoDataError(NOTHING_HAD_RUN) from None
 
     def html(self, path: str, identity: str | None = None) -> bytes:
-        """A file of coverage.py's HTML report, rendered when it is first asked for.
+        """Return a file of coverage.py's HTML report, rendered when it is first asked for.
 
         Raises:
             NoDataError: nothing was measured.
             NotFoundError: there is no such page.
-            StorageError: it cannot be rendered, for want of room for instance.
+            StorageError: the page cannot be written, for instance on a full disk.
         """
         try:
             return self._render(identity, partial(formats.read_page, name=path))
@@ -434,7 +441,7 @@ class Control:
         return self._snapshots.read(identity, reader)
 
     def _read_whole(self, identity: str | None, reader: Callable[[Path], T]) -> T:
-        """As `_read`, where every report has what the reader wants."""
+        """Do as `_read`, for files that every report has: a missing one is damage."""
         try:
             return self._read(identity, reader)
         except FileNotFoundError as error:
@@ -449,10 +456,10 @@ class Control:
             return self._read(identity, reader)
 
     def outdated(self) -> list[str]:
-        """Why the published report is out of date, as sentences; empty where it is not.
+        """Return sentences that say why the published report is out of date; empty if it is not.
 
-        A source has changed, or all workers that it was made of have ended. Only looked up: nothing
-        is parsed, and no worker is asked.
+        It is out of date if a source has changed, or all workers that it was made of have ended.
+        Cheap: nothing is parsed, and no worker is asked.
 
         Raises:
             NoReportError: nothing is published.
@@ -462,29 +469,29 @@ class Control:
         return self._publisher.read(lambda folder: staleness.differences(folder, live=live))
 
     def count_workers(self) -> int | None:
-        """How many workers of this host listen, without asking them; None: it cannot be told."""
+        """Return the number of this host's live workers, without a call; None if not known."""
         live = self._worker.live_ids()
         return None if live is None else len(live)
 
     def points(self, last: int) -> list[Point]:
-        """The last refreshes, resets and snapshots, the oldest first.
+        """Return the last refreshes, resets and snapshots, the oldest first.
 
         Args:
-            last: how many, at most.
+            last: how many points, at most.
         """
         return in_order(self._history.read(), self._snapshots.newest(last), last)
 
     # Snapshots
 
     def snapshots(self) -> list[Report]:
-        """All snapshots, newest first."""
+        """Return the metadata of all snapshots, newest first."""
         return self._snapshots.all()
 
     def delete_snapshot(self, identity: str) -> None:
         """Remove a snapshot.
 
         Raises:
-            UnknownSnapshotError: there is none with this id.
+            UnknownSnapshotError: there is no snapshot with this id.
             StoreUnavailableError: the fleet's store cannot be used; the snapshot is still there.
         """
         if self._fleet is None:
@@ -496,7 +503,7 @@ class Control:
     # About
 
     def health(self, *, wait: float) -> JsonObject:
-        """GET /health: what is measured, by which core and why, every worker, and the diagnoses.
+        """Return the answer to GET /health: what is measured and how, all workers, all diagnoses.
 
         Args:
             wait: seconds to wait for the other workers, at most.
@@ -563,7 +570,7 @@ class Control:
             raise
 
     def workers(self, *, wait: float) -> Gathering:
-        """Every live worker of this host, or of its fleet; `silent`, if it does not answer in time.
+        """Call every live worker of this host or fleet; one that does not answer is `silent`.
 
         Args:
             wait: seconds to wait for answers, at most.
@@ -584,7 +591,7 @@ class Control:
         return self._worker.store_is_paused()
 
     def building(self) -> JsonObject | None:
-        """Progress of the report that is being made; None: there is none.
+        """Return the progress of the report that is being built; None if none is.
 
         `files_done`; `files_total`, None until the data is combined; `started_at`, ISO 8601 in UTC.
         """
@@ -592,7 +599,7 @@ class Control:
 
     @property
     def can_reset(self) -> bool:
-        """False where 'coverage run' or a test runner started the Coverage."""
+        """Tell whether executed lines can be reset: not under 'coverage run' or a test runner."""
         return self._worker.engine.can_reset
 
 

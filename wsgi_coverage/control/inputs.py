@@ -1,7 +1,7 @@
-"""What a report is built from: everything executed up to now, by every live worker.
+"""Read what a report is built from: everything executed up to now, by every live worker.
 
-It is read, or read and forgotten in one step, so that every line that runs is in this
-report or counts afterwards.
+`current` only reads it. `read_and_forget` reads and resets in one step, so that every line that
+runs is either in this report or counts afterwards.
 
 Concurrency: workers are asked without the build lock, and read under it. A collection holds the
 collect lock from its beginning to its end.
@@ -32,10 +32,10 @@ class ReportInputs:
 
     Args:
         worker: this process's worker.
-        publisher: whose locks are held; a collection withdraws its report.
-        history: of the reports; a collection begins it anew.
-        analysis_dir: the analysis cache.
-        fleet: that this host belongs to; None: none.
+        publisher: has the build lock and the collect lock; `read_and_forget` withdraws its report.
+        history: the history of the reports; `read_and_forget` adds a reset to it.
+        analysis_dir: the folder of the analysis cache.
+        fleet: the fleet that this host belongs to; None where it belongs to none.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class ReportInputs:
 
     @contextlib.contextmanager
     def current(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
-        """What every live worker has executed up to now; in the block, the build lock is held.
+        """Have all workers flush, and yield what they have executed; hold the build lock meanwhile.
 
         Args:
             wait: seconds to wait for the other workers, at most.
-            deadline: of that and of the wait for the build lock.
+            deadline: the end of the waits for workers and for the build lock together.
 
         Raises:
-            RefreshBusyError, StorageError: it cannot be read now.
+            RefreshBusyError, StorageError: the data cannot be read now.
         """
         gathering, fleet = asking.ask_fleet_or_host(
             self._worker, self._fleet, Verb.FLUSH, wait=deadline.left(wait)
@@ -72,11 +72,12 @@ class ReportInputs:
 
     @contextlib.contextmanager
     def read_and_forget(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
-        """As `current`, and what was read is forgotten afterwards, unless the block raises.
+        """Yield what all workers have executed; forget it after the block, unless that raises.
 
         Args:
             wait: seconds to wait for the other workers, at most.
-            deadline: of that and of the wait for other builds, until the collection has begun.
+            deadline: the end of the waits for workers and for other builds together, until the
+                new epoch has begun; from then on, the build lock is waited for as usual.
 
         Raises:
             NotOursError: 'coverage run' or a test runner started the Coverage.
@@ -93,7 +94,7 @@ class ReportInputs:
                 self._publisher.check_removable()
                 epoch = self._worker.memories.begin_collecting()
             gathering = self._worker.ask_all(Verb.COLLECT, wait=deadline.left(wait))
-            # It has begun: until it is over, no data file can be written.
+            # From here to the end of the collection, no data file can be written.
             with self._publisher.lock():
                 inputs = self.read(gathering, before=epoch)
                 yield replace(inputs, remarks=remarks)
@@ -103,7 +104,7 @@ class ReportInputs:
     def _read_and_forget_everywhere(
         self, fleet: Fleet, wait: float, deadline: Deadline
     ) -> Iterator[BuildInputs]:
-        """As `read_and_forget`, on all hosts of the fleet."""
+        """Do what `read_and_forget` does, on all hosts of the fleet."""
         with self._publisher.collecting(deadline.left(LOCK_TIMEOUT)):
             remarks = self._remarks()
             answer = fleet.have_all(Verb.COLLECT, wait=wait)
@@ -116,7 +117,7 @@ class ReportInputs:
                 fleet.change(Verb.END_COLLECTING, wait=wait)
 
     def _forget(self, inputs: BuildInputs, epoch: int) -> None:
-        """Forget what has been handed out."""
+        """Remove what the report was built from, withdraw the published one, and add a reset."""
         self._worker.memories.forget_collected(
             epoch, inputs.data_files, inputs.memory, is_over=not _has_failed(inputs.gathering)
         )
@@ -130,18 +131,18 @@ class ReportInputs:
         before: int | None = None,
         fleet: Sequence[Reading] = (),
     ) -> BuildInputs:
-        """What is there now; the caller holds the build lock.
+        """Return what memories and data files hold now; the caller holds the build lock.
 
         Args:
             gathering: the workers' answers to the call to flush.
-            before: an epoch, where only older ones count.
-            fleet: what other hosts have executed.
+            before: read only epochs older than this one; None: all that count.
+            fleet: readings of what other hosts have executed.
         """
         engine = self._worker.engine
-        # The memory before the files: the last process that marks there writes it to one, and
-        # then takes it away.
+        # Read the memory before the files: the last process that marks there writes it to a
+        # file, and then removes it.
         memory = [*self._worker.memories.readings(before=before), *fleet]
-        # What other hosts have executed since is not in it.
+        # A fleet's readings are as old as the answers: later lines of other hosts are not in them.
         collected = gathering.ended_at if fleet else clock.now()
         return BuildInputs(
             collected=collected,
@@ -162,5 +163,5 @@ class ReportInputs:
 
 
 def _has_failed(gathering: Gathering) -> bool:
-    """Tell whether a worker could not do it, so that it still has what would be lost."""
+    """Tell whether a worker failed to flush, so that forgetting would lose its lines."""
     return any(worker.state == "failed" for worker in gathering.workers)
