@@ -35,13 +35,13 @@ class BuildInputs:
     data_files: Sequence[Path]
     could_run: Iterable[tuple[str, str | None]]  # files, each with its plugin's name
     gathering: Gathering
-    collected: Moment  # all that was flushed before this moment is among it
+    collected: Moment  # everything flushed before this moment is included
     autosave_interval: float  # seconds
     analysis_dir: Path  # the analysis cache
-    memory: Sequence[Reading] = ()  # what is marked in this host's memories
-    # Files of which something had run when measuring began.
+    memory: Sequence[Reading] = ()  # readings of this host's memories, and of the fleet
+    # Files that had begun to run when measuring began.
     imported_early: Mapping[str, Unseen] = field(default_factory=dict)
-    remarks: Sequence[str] = ()  # what else is to be known of the data
+    remarks: Sequence[str] = ()  # further warnings of the report, about pauses for instance
 
     @property
     def is_empty(self) -> bool:
@@ -75,7 +75,7 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
 
 
 def build_detail(inputs: BuildInputs, folder: Path) -> Report:
-    """Write only what detail.read reads, and return the metadata, without figures."""
+    """Write only the file that `detail.read` reads; return metadata without figures."""
     started = time.monotonic()
     with _combined(inputs, folder) as (cov, warnings):
         detail.write(cov, folder, inputs.analysis_dir)
@@ -84,7 +84,7 @@ def build_detail(inputs: BuildInputs, folder: Path) -> Report:
 
 @contextlib.contextmanager
 def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCoverage, list[str]]]:
-    """Combine all data into one file in the folder; return a Coverage on it, and the warnings."""
+    """Combine all data into one file in the folder; yield a Coverage on it, and the warnings."""
     with contextlib.suppress(TypeError, ValueError, AttributeError):  # of another version
         versions.remember(AnalysisCache(inputs.analysis_dir).get(VERSIONS) or {})
     cov = ReportingCoverage(inputs.config, folder / DATA)

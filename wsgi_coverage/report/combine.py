@@ -1,6 +1,6 @@
-"""Combine all published data files into one; a file that cannot be used is set aside by name.
+"""Combine published data files and readings of memories into one data file.
 
-No data file is changed.
+A data file that cannot be used is left out with a warning that names it. None is changed.
 
 Concurrency: writes to a data file of its own; any number may run at once.
 """
@@ -37,18 +37,18 @@ def combine(
     """Combine data files into a Coverage, path remapping included.
 
     Args:
-        cov: what to combine into.
-        data_files: what to combine; none of them is changed.
+        cov: the Coverage whose data file is written.
+        data_files: the files to combine; none of them is changed.
         branch: whether this application measures branches; files that differ are set aside.
         could_run: files that could have run, each with its plugin's name, to be shown at 0 %.
-        imported_early: files of which something had run when measuring began.
-        memory: readings of this host's memories, of lines that are in no data file yet.
+        imported_early: files that had begun to run when measuring began.
+        memory: readings of memories, with lines that are in no data file yet.
 
     Returns:
         A warning for each file that was set aside, or of which something was left out.
 
     Raises:
-        OSError, CoverageException, sqlite3.Error: there is no room.
+        OSError, CoverageException, sqlite3.Error: the combined data file cannot be written.
     """
     warnings: list[str] = []
     stale: set[str] = set()
@@ -96,13 +96,13 @@ def combine(
 
 
 def first_warnings(warnings: list[str]) -> list[str]:
-    """The first warnings, and how many more there are."""
+    """Return the first MOST warnings, and one that counts the rest."""
     more = len(warnings) - MOST
     return warnings if more <= 0 else [*warnings[:MOST], f"and {more:,} more warnings like these"]
 
 
 def failures_of(cov: ReportingCoverage) -> list[str]:
-    """A warning for each file that could not be reported on."""
+    """Return a warning for each file that could not be reported on."""
     return first_warnings(
         [f"{name} is not in the figures: {why}" for name, why in cov.failures.items()]
     )
@@ -120,12 +120,12 @@ class _Names:
         self._releases = find_releases(Path(workdir.here("") or Path.cwd()))
 
     def find_releases_of(self, names: Iterable[str]) -> None:
-        """Find the releases, before any of these files is mapped."""
+        """Look for other releases among the folders of these files; call it before mapping them."""
         if self._releases is not None:
             self._releases.find_others(names)
 
     def here(self, name: str) -> str:
-        """The name of a measured file here."""
+        """Return the name that a measured file has here: in the current release, by `[paths]`."""
         return self._mapped(self._current(name) or name)
 
     def is_of_another_release(self, name: str) -> bool:
@@ -133,7 +133,7 @@ class _Names:
         return self._current(name) is not None
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether it is, and the current release does not have that file."""
+        """Tell whether a file is of another release, and the current one does not have it."""
         return self._releases is not None and self._releases.is_gone(name)
 
     def _current(self, name: str) -> str | None:
@@ -143,7 +143,7 @@ class _Names:
 def _add(
     union: DataUnion, reading: Reading, versions: VersionsOnDisk, names: _Names, static: str | None
 ) -> tuple[list[str], list[str]]:
-    """Add a reading of a memory; return warnings, and the files of which some is left out."""
+    """Add a reading of a memory; return warnings, and the files with lines that are left out."""
     warnings = list(reading.problems)
     kinds = {record.has_arcs for _, record in reading.in_contexts(static)}
     if any(lines for _, lines in reading.executed()):
@@ -176,7 +176,7 @@ def _add(
 
 
 class _Stale:
-    """Sources whose executed lines in a reading are of another version."""
+    """Collects the sources of one reading that have changed since they were loaded."""
 
     def __init__(self, reading: Reading) -> None:
         self.names: dict[str, None] = {}

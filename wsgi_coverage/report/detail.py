@@ -1,7 +1,7 @@
-"""coverage.py's JSON report, with contexts for each file, for one answer: `detail=lines`.
+"""Make coverage.py's JSON report, with contexts for each file, for answers with `detail=lines`.
 
-As coverage.py writes it, but that each file has `contexts`: for each line, the contexts in which it
-ran (coverage.py, told to show contexts, repeats them for every function and class).
+It is as coverage.py writes it, except that each file has `contexts`: for each line, the contexts in
+which it ran (with show_contexts, coverage.py repeats them for every function and class).
 
 Concurrency: reads a report's folder, in which nothing changes.
 """
@@ -27,10 +27,10 @@ DETAIL = "detail.json"
 
 
 def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
-    """Write it into the folder of a report of which only this is wanted.
+    """Write the JSON report into the folder of a report that has nothing else.
 
     Raises:
-        OSError: there is no room.
+        OSError: the report cannot be written.
     """
     sources = folder / SOURCES
     own_files.make_folder(sources)
@@ -47,7 +47,7 @@ def write(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> None:
 
 
 def read(folder: Path) -> JsonObject | None:
-    """The JSON that `write` wrote; None where there was no data."""
+    """Return the JSON report that `write` wrote; None where there was no data."""
     try:
         found: JsonObject = json.loads((folder / DETAIL).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def read(folder: Path) -> JsonObject | None:
 
 
 def of_finished(folder: Path) -> JsonObject | None:
-    """The JSON of a finished report.
+    """Return the JSON report of a finished report; None where there is no data.
 
     Raises:
         FileNotFoundError: there is no report.

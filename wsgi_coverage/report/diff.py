@@ -1,4 +1,4 @@
-"""Compare two finished reports: what one has executed and the other has not, file by file.
+"""Compare two finished reports file by file: lines and branches that only one of them executed.
 
 Lines and branches are those of coverage.py's JSON report (`executed_lines`, `executed_branches`),
 so a difference is set arithmetic on two exported files.
@@ -48,7 +48,7 @@ def diff(a: Path, b: Path) -> JsonObject:
 
 
 def compare(a: Path, b: Path) -> JsonObject:
-    """As `diff`, in this process."""
+    """Do what `diff` does, in this process."""
     with open_report(a) as first, open_report(b) as second:
         sides = [_Side(*first), _Side(*second)]
         branch = all(side.branch for side in sides)
@@ -71,15 +71,15 @@ class _Side:
         self.names = {*reported.files, *reported.failures}
 
     def known_as(self, name: str) -> str | None:
-        """The hash of what the figures of a file were computed from; None: not known."""
+        """Return the hash of what a file's figures were computed from; None: not known."""
         entry = self._reported.files.get(name)
         return None if entry is None else entry["known_as"]
 
     def executed(self, name: str) -> ExecutedInFile:
-        """The executed lines and branches of a file.
+        """Return the executed lines and branches of a file.
 
         Raises:
-            CoverageException: the report has no figures of it.
+            CoverageException: the report has no figures of the file.
         """
         if name not in self.names:
             return ExecutedInFile()
@@ -89,7 +89,7 @@ class _Side:
 
 
 def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:
-    """An entry of `files` of `diff`; None if both have executed the same."""
+    """Return an entry of `files` of `diff`; None if both reports have executed the same."""
     if a.known_as(name) is not None and a.known_as(name) == b.known_as(name):
         return None
     try:

@@ -1,4 +1,4 @@
-"""coverage.py's formats of a finished report: rendered when first asked for, then stored beside it.
+"""Render a finished report in coverage.py's formats when first asked for, and store them beside it.
 
 Rendering that is much work is done in a child process, once for all who ask at the same time.
 
@@ -38,7 +38,7 @@ LCOV = "coverage.lcov"
 SITE = "coverage-html.zip"
 HTML = "html"
 EXPORTS = {"coverage": DATA, "html": SITE, "json": JSON, "lcov": LCOV, "xml": XML}
-# Where a file system takes shorter names only, or no such bytes.
+# Errors of file systems that take only shorter names, or not these bytes.
 NO_SUCH_NAME = (errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 MAX_NAME = 255  # bytes; no file system takes a longer file name
 REGIONS_PAGE = "_index.html"  # the pages of all functions, or classes, end so; no file's page does
@@ -57,12 +57,16 @@ RENDER_TIMEOUT = 300.0  # seconds to wait for another process or thread that ren
 
 
 def read(folder: Path, name: str) -> bytes:
-    """A format of a finished report, by its file's name: one of `EXPORTS`.
+    """Return a finished report in one format, rendered if it was not yet.
+
+    Args:
+        folder: the report's folder.
+        name: the format's file name, one of the values of EXPORTS.
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
         BuildFailedError: the child process failed.
-        OSError: there is no room.
+        OSError: the file cannot be written or read.
     """
     path = folder / name
     if not path.is_file():
@@ -73,12 +77,12 @@ def read(folder: Path, name: str) -> bytes:
 
 
 def read_page(folder: Path, name: str) -> bytes:
-    """A file of coverage.py's HTML.
+    """Return a file of coverage.py's HTML report, rendered if it was not yet.
 
     Raises:
         FileNotFoundError: there is no such page, or no report.
         BuildFailedError: the child process failed.
-        OSError: there is no room.
+        OSError: the page cannot be written or read.
     """
     if not _is_file_name(name):
         raise FileNotFoundError(name)
@@ -113,7 +117,7 @@ def render(folder: Path, name: str) -> None:
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
-        OSError: there is no room.
+        OSError: the file cannot be written.
     """
     with _workplace(folder) as work:
         made = work / name
@@ -132,15 +136,17 @@ def render(folder: Path, name: str) -> None:
 
 
 def render_page(folder: Path, name: str) -> None:
-    """Render a page of the HTML, if there is one, and its static files, into a report's folder.
+    """Render a page of the HTML report and the static files into a report's folder.
+
+    Nothing is written where there is no page of this name.
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
-        OSError: there is no room.
+        OSError: the page cannot be written.
     """
     with _workplace(folder) as work:
         pages.render(folder, name, work)
-        if name not in os.listdir(work):  # noqa: PTH208  a Path is made of no name that is odd
+        if name not in os.listdir(work):  # noqa: PTH208  a Path cannot hold every possible name
             return
         restrict(work)
         make_folder(folder / HTML)
@@ -152,12 +158,12 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
     """Call a function on a finished report, in a child process if the report is large.
 
     Args:
-        folder: the report's.
-        function: a `partial` of one of this package, which is pickled by its name.
+        folder: the report's folder.
+        function: a `partial` of a function of this package, which is pickled by its name.
 
     Raises:
         FileNotFoundError: there is no report (any more).
-        BuildFailedError: the child process failed; and what the function raises in this one.
+        BuildFailedError: the child process failed. In this process, what the function raises.
     """
     statements = read_meta(folder).summary["statements"] or 0
     plain = cache.read_packed(folder / cache.FIGURES) or {"config": {}}
@@ -176,7 +182,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
 
 @contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Have one thread of one process render a file; the others wait for it."""
+    """Hold the lock for rendering a file, so that one thread of one process renders it."""
     work = f"{BUILDING}{cache.digest(folder.name.encode(), name.encode())}"
     with ExitStack() as held:
         try:
@@ -191,10 +197,10 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """A folder beside a report's, to render in.
+    """Make a folder beside a report's, to render in; remove it at the end of the block.
 
     Raises:
-        FileNotFoundError: the report has no data, or was taken away meanwhile.
+        FileNotFoundError: the report has no data, or was removed meanwhile.
     """
     if not (folder / DATA).exists():
         raise FileNotFoundError(f"there is no data in {folder}")

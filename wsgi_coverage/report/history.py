@@ -1,4 +1,4 @@
-"""The history of reports that are gone: their percentages, and since when data is counted.
+"""The history of an application's reports: their percentages, and since when data is counted.
 
     cache_dir/
         history.json    since when, and a point for each of the last refreshes and resets
@@ -24,7 +24,7 @@ MAX_POINTS = 200  # points
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """The content of the file."""
+    """The content of history.json."""
 
     since: str | None = None  # ISO 8601, UTC: what ran from then on is in the data
     points: tuple[Point, ...] = ()  # in the order of time
@@ -37,18 +37,22 @@ class History:
         self._path = cache_dir / "history.json"
 
     def read(self) -> Past:
-        """The content of the file; an empty one where there is none or it cannot be read."""
+        """Read the history; return an empty one where there is no file, or a damaged one.
+
+        Raises:
+            OSError: no descriptor or no room is left to read it.
+        """
         try:
             return as_dataclass(Past, read_json(self._path))
         except (OSError, DamagedError) as error:
             if is_shortage(error):
-                raise  # it would be written anew without what there is
+                raise  # else the next write would replace the history by an empty one
             return Past()
 
     def since(self, started_at: str) -> str:
-        """Since when data is counted, ISO 8601 in UTC; without a history this process's start.
+        """Return since when data is counted, ISO 8601 in UTC; `started_at` without a history.
 
-        Other processes may have begun before it: then the data goes back further than that.
+        Other processes may have started before this one: then the data goes back further.
         """
         return self.read().since or started_at
 
@@ -57,7 +61,7 @@ class History:
         self._write(since, [*self.read().points, point_of(report, "refresh")])
 
     def begin_anew(self, at: str) -> None:
-        """Add a reset, since which data is counted; call it under the build lock."""
+        """Add a reset, from which on data is counted; call it under the build lock."""
         points = self.read().points
         if not points or points[-1].kind == "reset":
             self._write(at, points)
@@ -65,7 +69,7 @@ class History:
             self._write(at, [*points, Point(at=at, kind="reset")])
 
     def forget_since(self) -> None:
-        """The data was removed by hand: begin anew; call it under the build lock."""
+        """Forget since when data is counted, which was removed by hand; call it under the lock."""
         past = self.read()
         if past.since is not None:
             self._write(None, past.points)
@@ -79,7 +83,7 @@ class History:
 
 
 def point_of(report: Report, kind: str) -> Point:
-    """A report as a point of the chart over time."""
+    """Return a report as a point of the chart over time."""
     summary = report.summary
     return Point(
         at=report.refreshed_at,
@@ -91,7 +95,7 @@ def point_of(report: Report, kind: str) -> Point:
 
 
 def in_order(past: Past, snapshots: Iterable[Report], last: int) -> list[Point]:
-    """The last refreshes, resets and snapshots, the oldest first.
+    """Merge a history with snapshots: return the last points, the oldest first.
 
     Args:
         past: from `History.read`.

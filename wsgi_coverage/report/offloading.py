@@ -1,7 +1,7 @@
-"""Offloading: build and render in this process if that is little work, else in another one.
+"""Offloading: build and render in this process if that is little work, else in a child process.
 
-A child takes 0.1 s to start, one that waits since an earlier call less; and then neither the
-interpreter's lock nor memory of the worker.
+A child process takes 0.1 s to start, less where an earlier one waits to be used again. It takes
+neither the GIL nor memory of the worker.
 
 Concurrency: builds are called under the build lock. `_why_inside` is only ever replaced.
 """
@@ -30,7 +30,7 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 # Measured: 100,000 bytes take 0.3 to 0.4 s in this process, and 0.1 s more in a child.
 LARGE = 100_000  # bytes of source
-UNKNOWN = 8_000  # bytes that a source is taken for which is not here under its name
+UNKNOWN = 8_000  # bytes assumed for a source that cannot be found by its name
 
 T = TypeVar("T")
 
@@ -50,10 +50,10 @@ def build_somewhere(
         build: wsgi_coverage.report.build.build, which is pickled by its name.
         inputs: the data that the report is built from.
         folder: where its files are written.
-        progress: of the build, which is shown meanwhile.
+        progress: written while the report is built, for GET /building.
 
     Raises:
-        BuildFailedError: the child process failed; the folder is of no use.
+        BuildFailedError: the child process failed; the folder's content is incomplete.
     """
     started = time.monotonic()
     inputs = dataclasses.replace(inputs, could_run=list(inputs.could_run))
@@ -70,11 +70,12 @@ def build_somewhere(
 def call_somewhere(
     function: Callable[[], T], *, is_large: bool, tick: child.Tick, plugins: bool
 ) -> T:
-    """Call a function, in a child process if it is much work and one can be started.
+    """Call a function: in a child process if it is much work and a child can be started.
 
     Args:
-        function: a `partial` of one of this package, which is pickled by its name.
-        is_large: whether it is worth a child process; another working directory is, too.
+        function: a `partial` of a function of this package, which is pickled by its name.
+        is_large: whether the work is worth a child process. Where the working directory has
+            changed since the start, a child is used anyway.
         tick: called a few times a second while the child is waited for.
         plugins: whether modules from outside this package will be imported by name.
 
@@ -101,7 +102,7 @@ def call_somewhere(
 
 
 def problem() -> str | None:
-    """What is wrong with how large reports are made, as far as this process knows, if anything."""
+    """Return why large reports are not made in a child process, as a sentence; None: they are."""
     if not process.IS_POSSIBLE:
         why = "this system has no posix_spawn"
     elif _why_inside is not None:

@@ -28,7 +28,7 @@ from wsgi_coverage.report.reported import Reported, open_report
 from wsgi_coverage.system import own_files
 
 END_OF_FIGURE = "</h2>"  # in the head of a page
-BOOKKEEPING = (".gitignore", "status.json")  # of coverage.py's own, between two of its runs
+BOOKKEEPING = (".gitignore", "status.json")  # files that coverage.py writes for its next run
 
 
 def render(folder: Path, name: str, target: Path) -> None:
@@ -36,7 +36,7 @@ def render(folder: Path, name: str, target: Path) -> None:
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
-        OSError: there is no room.
+        OSError: the page cannot be written.
     """
     with open_report(folder) as (cov, reported):
         if htmlreport.parts_are_as_expected():
@@ -51,7 +51,7 @@ def render_site(folder: Path, target: Path) -> None:
 
     Raises:
         FileNotFoundError: there is nothing to report on, or no report.
-        OSError: there is no room.
+        OSError: a page cannot be written.
     """
     own_files.make_folder(target)
     with open_report(folder) as (cov, reported):
@@ -75,7 +75,7 @@ def _tidy(target: Path) -> None:
 
 
 class _Site:
-    """The pages of a finished report, each made of its figures but for the source's own."""
+    """Writes the pages of a finished report: source pages by full analyses, others by figures."""
 
     def __init__(
         self, cov: ReportingCoverage, reported: Reported, folder: Path, target: Path
@@ -127,7 +127,7 @@ class _Site:
                 yield RegionRow(file, region.kind, region.name, region.start, region.counts)
 
     def _say(self, name: str, why_inexact: str | None) -> None:
-        """Put on a page, below its figure, why that is not exact, if it is not."""
+        """Insert into a page, below its percentage, why that is not exact, if it is not."""
         if why_inexact is not None:
             page = self._target / name
             page.chmod(own_files.FILE)  # coverage.py has made it as the umask says

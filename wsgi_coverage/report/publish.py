@@ -64,10 +64,10 @@ READ_TRIES = 5
 NO_METADATA = "it is no report's metadata"
 DAMAGED = "a file of this report is not as it was written; make a new one"
 LACKS = "this report lacks some of its files; make a new one"
-MOST = 512 << 20  # bytes of one of its files
-MOST_ID = 1_000  # bytes of what names one
-MOST_TEXT = 500  # characters of a message that quotes what is in a file
-# Whatever is not as it was written, reading it raises one of these.
+MOST = 512 << 20  # bytes of one file of a report
+MOST_ID = 1_000  # bytes of the file `current`
+MOST_TEXT = 500  # characters of a message that quotes a file's content
+# Errors that reading a damaged file of a report can raise.
 DAMAGE = (
     UnreadableError,
     ValueError,
@@ -82,7 +82,7 @@ DAMAGE = (
     sqlite3.Error,
     CoverageException,
 )
-# What a summary with figures has, and what in it is no figure.
+# Keys of a summary that has figures; keys whose values are lists, or texts, instead of figures.
 FIGURES_OF_ALL = {"percent", "statements", "covered", "missing", "files"}
 LISTS = ("largest_unused", "lowest")
 TEXTS = ("reason", "runtime_reason", "since")
@@ -93,18 +93,18 @@ T = TypeVar("T")
 
 
 def new_id() -> str:
-    """An id that sorts by time and never collides."""
+    """Return an id for a report that sorts by time and never collides."""
     stamp = clock.now_iso().replace("-", "").replace(":", "").replace("+0000", "Z")
     return f"{stamp}-{os.urandom(4).hex()}"
 
 
 def read_meta(folder: Path) -> Report:
-    """The metadata of a finished report.
+    """Read the metadata of a finished report.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged.
-        OSError: it cannot be read.
+        FileNotFoundError: there is no metadata.
+        ValueError: the metadata is damaged.
+        OSError: the metadata cannot be read.
     """
     report = as_dataclass(Report, read_json(folder / META))
     datetime.fromisoformat(report.refreshed_at)
@@ -121,7 +121,7 @@ def _is_plain(found: object) -> bool:
 
 
 def _is_summary(summary: Mapping[str, Any]) -> bool:
-    """Tell whether figures are figures, and lists lists of files or functions with figures."""
+    """Tell whether each value of a summary has the type that its key demands."""
     if summary.get("percent") is not None and not summary.keys() >= FIGURES_OF_ALL:
         return False
     for name, value in summary.items():
@@ -137,10 +137,13 @@ def _is_summary(summary: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def reading_stored() -> Iterator[None]:
-    """In the block, a stored report is read: what fails because it is damaged says so.
+    """Turn errors of the block, which reads a stored report, into DamagedReportError.
+
+    Errors of the file system, those of this project, and those of a coverage.py that lacks a name
+    stay what they are.
 
     Raises:
-        DamagedReportError: it is.
+        DamagedReportError: a file of the report is not as it was written.
     """
     try:
         yield
@@ -157,30 +160,30 @@ def reading_stored() -> Iterator[None]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file of a report that `read_file` would refuse, before SQLite waits for a pipe.
+    """Refuse what `read_file` would refuse: SQLite would wait for the writer of a named pipe.
 
     Raises:
-        UnreadableError: it is no regular file, or a very large one.
-        FileNotFoundError: it is not there.
+        UnreadableError: the file is no regular one, or very large.
+        FileNotFoundError: there is no such file.
     """
     regular_files.check(path, MOST)
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file of a report.
+    """Return the content of a file of a report.
 
     Raises:
-        UnreadableError: it is no regular file, or a very large one.
-        OSError: it cannot be read.
+        UnreadableError: the file is no regular one, or very large.
+        OSError: the file cannot be read.
     """
     return regular_files.read(path, MOST)
 
 
 def read_meta_of(folder: Path, identity: str) -> Report:
-    """The metadata of a finished report that has to be a certain one.
+    """Read the metadata of a finished report, and check that it has a certain id.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as `read_meta`; ValueError: it is another one.
+        FileNotFoundError, ValueError, OSError: as `read_meta`; ValueError for another id, too.
     """
     report = read_meta(folder)
     if report.id != identity:
@@ -190,14 +193,14 @@ def read_meta_of(folder: Path, identity: str) -> Report:
 
 @contextlib.contextmanager
 def build_folder(parent: Path, described: str) -> Iterator[Path]:
-    """A folder to build in, removed at the end of the block unless it was renamed.
+    """Make a folder to build in; remove it at the end of the block unless it was renamed.
 
     Args:
-        parent: where to make it.
-        described: the setting that says so, with its value, for messages.
+        parent: the folder to make it in.
+        described: the setting that names the parent, with its value, for messages.
 
     Raises:
-        StorageError: it cannot be written to, or somebody removed the folder during the block.
+        StorageError: the folder cannot be written to, or was removed during the block.
     """
     with storage_errors(f"{described} cannot be written to; what was there is untouched"):
         own_files.make_folder(parent)
@@ -219,7 +222,7 @@ def _removed(described: str) -> RemovedError:
 
 
 def write_meta(folder: Path, report: Report) -> None:
-    """Write the metadata, the last file of a report, which makes it a finished one."""
+    """Write the metadata: the last file of a report, whose presence marks it as finished."""
     own_files.write(folder / META, json.dumps(asdict(report)))
 
 
@@ -245,8 +248,8 @@ class Publisher:
             timeout: seconds to wait for it.
 
         Raises:
-            RefreshBusyError: another process has held it for as long.
-            StorageError: the lock cannot be written to.
+            RefreshBusyError: another process has held the lock all that time.
+            StorageError: the lock's file cannot be made or opened.
         """
         with self._held(BUILD_LOCK, timeout):
             yield
@@ -265,7 +268,7 @@ class Publisher:
             yield
 
     def _locked(self, path: Path, timeout: float) -> ExitStack:
-        """Take a lock, to be released by a with statement; somebody may remove its folder."""
+        """Take a lock, which a with statement releases; try again if its folder was removed."""
         deadline, left = Deadline(timeout), timeout
         for _ in range(READ_TRIES):
             own_files.make_folder(self._cache_dir)
@@ -296,10 +299,10 @@ class Publisher:
         build: Callable[[Path], Report],
         timeout: float = LOCK_TIMEOUT,
     ) -> Report:
-        """Publish a new report, or return one that already has all of it.
+        """Publish a new report, or return the published one if it was built after the gathering.
 
         Args:
-            gathering: what the report has to contain.
+            gathering: the workers' answers; the report has to contain what they have flushed.
             build: writes a report into a folder, and returns the metadata.
             timeout: seconds to wait for the build lock.
 
@@ -325,14 +328,14 @@ class Publisher:
         """Publish a report that another host has made; call it under the lock.
 
         Args:
-            identity: of the report.
-            fill: writes it, with its metadata, into a folder.
+            identity: the report's id.
+            fill: writes the report, with its metadata, into a folder.
 
         Returns:
-            Its metadata; None where it was here before.
+            The report's metadata; None where this host had the report already.
 
         Raises:
-            OSError, ValueError, TypeError, KeyError: it cannot be written, or read.
+            OSError, ValueError, TypeError, KeyError: the report cannot be written, or read.
             RefusedReportError: the folder of reports is a link.
         """
         self._check_is_inside(self._reports)
@@ -351,17 +354,17 @@ class Publisher:
         own_files.replace(self._current, identity)
 
     def check_removable(self) -> None:
-        """Check that `withdraw` will work, before anything is forgotten.
+        """Check that `withdraw` will work; a reset does so before it erases anything.
 
         Raises:
-            StorageError: it would not.
+            StorageError: `withdraw` would fail.
         """
         check_removable(self._cache_dir, self._described)
         for path, why in blocked({self._current: "file"}).items():
             raise BlockedError(f"{why}: {path} cannot be removed")
 
     def places(self) -> dict[Path, PathUse]:
-        """What a refresh writes to in the cache, besides single reports."""
+        """Return the paths that a refresh writes to in the cache folder, but for single reports."""
         locks: dict[Path, PathUse] = {self._cache_dir / name: "lock" for name in LOCKS}
         return {self._reports: "folder", self._current: "file", **locks}
 
@@ -372,18 +375,18 @@ class Publisher:
             for path in list(self._reports.iterdir()):
                 with contextlib.suppress(OSError):
                     remove(path)
-        if self._reports.is_dir() and not self._reports.is_symlink():  # else it is somebody's
+        if self._reports.is_dir() and not self._reports.is_symlink():  # a link is not ours
             own_files.remove_tree(self._reports)
 
     def identity(self) -> str | None:
-        """The published report's id; None where nothing is published."""
+        """Return the published report's id; None where nothing is published."""
         try:
             return self._identity()
         except (NoReportError, OSError):
             return None
 
     def current(self) -> Report:
-        """The published report's metadata.
+        """Return the published report's metadata.
 
         Raises:
             NoReportError: nothing is published.
@@ -396,7 +399,7 @@ class Publisher:
         Raises:
             NoReportError: nothing is published.
             DamagedReportError: its files are not as they were written.
-            FileNotFoundError: it does not have what the reader wants.
+            FileNotFoundError: the report lacks a file that the reader opens.
         """
         for attempt in range(READ_TRIES):
             folder = self._folder()
@@ -411,19 +414,19 @@ class Publisher:
         raise DamagedReportError(LACKS)
 
     def _folder(self) -> Path:
-        """The published report's folder, which is inside the cache whatever others have put there.
+        """Return the published report's folder, never one outside of the cache folder.
 
         Raises:
             NoReportError: nothing is published.
-            RefusedReportError: there is a link, or a name of another form, which we never write.
+            RefusedReportError: a link is in the way, or `current` has no id as `new_id` makes it.
         """
         return self.folder(self._identity())
 
     def folder(self, identity: str) -> Path:
-        """The folder of a report that was published, which may not be there any more.
+        """Return the folder of a report that was published; it may have been removed since.
 
         Raises:
-            RefusedReportError: there is a link.
+            RefusedReportError: it, or the folder of reports, is a link.
         """
         folder = self._reports / identity
         self._check_is_inside(self._reports)
@@ -458,10 +461,10 @@ class Publisher:
         return identity
 
     def build_unread(self, build: Callable[[Path], object]) -> None:
-        """Build a report that is not published, for what it leaves in the analysis cache.
+        """Build a report without publishing it, to fill the analysis cache.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the report cannot be written.
             RefusedReportError: the folder of reports is a link.
         """
         self._check_is_inside(self._reports)
@@ -486,10 +489,10 @@ class Publisher:
 
 
 def remove(folder: Path) -> None:
-    """Remove a report in one step, however long it takes: a reader misses all of it, not a part.
+    """Remove a report: rename it first, so that no reader finds only some of its files.
 
     Raises:
-        OSError: it is not there, or cannot be removed.
+        OSError: there is no such folder, or it cannot be removed.
     """
     doomed = folder.with_name(f"{BUILDING}deleted-{folder.name}")
     folder.rename(doomed)

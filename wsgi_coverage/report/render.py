@@ -1,4 +1,4 @@
-"""What a refresh writes: the text report, the list of files, the figures, and the analyses.
+"""Render what a refresh writes: the text report, the list of files, figures, and analyses.
 
 Every other format is rendered from these when it is first asked for (formats.py, pages.py).
 
@@ -45,7 +45,7 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     figures and the reason.
 
     Raises:
-        OSError: there is no room.
+        OSError: the report cannot be written.
     """
     own_files.make_folder(folder / SOURCES)
     cov.map_names()
@@ -74,10 +74,11 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
 def _inexact(
     cov: ReportingCoverage, entries: Mapping[str, FileEntry]
 ) -> tuple[dict[str, str], functions.UnseenIn]:
-    """Files that were imported early and have missing lines that may have run.
+    """Find the files that were imported early and have missing lines that may have run.
 
     Returns:
-        Why that is so; and which of their functions may have run.
+        For each of these files, why its figures are not exact; and which of its functions may have
+        run (by their first lines; None: any).
     """
     why: dict[str, str] = {}
     which: dict[str, list[int] | None] = {}
@@ -97,7 +98,7 @@ def _inexact(
 
 
 def executed(cov: ReportingCoverage, folder: Path) -> Executed:
-    """All data of the combined data file at once, under the names that reports use."""
+    """Read all data of the combined data file at once, under the names that reports use."""
     contexts = option(cov.config, "report:contexts")
     if not cov.remapped:
         return Executed(Path(option(cov.config, "run:data_file")), contexts)
@@ -126,7 +127,7 @@ def _keep(
     folder: Path,
     cache: AnalysisCache,
 ) -> None:
-    """Store what other formats are rendered from, and the figures for the next report."""
+    """Write the figures file, which other formats and the next report are made from."""
     plain = {
         "config": configuration.plain(cov.config),
         "files": {name: entry.as_plain() for name, entry in entries.items()},
@@ -177,7 +178,7 @@ def _file(
 
 
 def _ran(totals: Totals, figures: Figures, *, is_exact: bool) -> Ran | None:
-    """When a file ran; one that was imported early ran at load, though nothing of it was seen."""
+    """Return when a file ran; one that was imported early ran at load, seen or not."""
     if is_exact or totals.executed:
         return Ran.of(totals.executed, figures.runtime)
     return None if figures.runtime is None else Ran.AT_LOAD_ONLY
@@ -193,7 +194,7 @@ def _branches(totals: Totals) -> dict[str, int]:
 
 
 def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
-    """Sums of what ran at load and at runtime; null, and a reason, if one file's are not known."""
+    """Sum up statements by phase; all are null, with a reason, if one file's are not known."""
     load = load_only = runtime = could = 0
     for name, of in files:
         if of.load is None or of.load_only is None or of.runtime is None:
@@ -222,13 +223,13 @@ def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
 
 
 def _is_unrun(file: tuple[str, Figures]) -> bool:
-    """Tell whether nothing of a file ran; a file that ran tells why phases are not known."""
+    """Tell whether nothing of a file ran; sorts such files last, after those that have reasons."""
     statements, missing = file[1].counts[0], file[1].counts[2]
     return statements == missing
 
 
 def _percent(exact: float) -> float:
-    """Two digits, but 0 and 100 only where they are exact."""
+    """Round a percentage to two digits, but to 0 and 100 only where they are exact."""
     if exact in (0.0, 100.0):
         return exact
     return min(max(round(exact, 2), 0.01), 99.99)
@@ -242,7 +243,7 @@ def _summary(
     *,
     branch: bool,
 ) -> dict[str, Any]:
-    """The figures of the whole report; null, and a reason, where there are none."""
+    """Return the figures of the whole report; null, with a reason, where there is no data."""
     if totals is None or not totals.statements:
         return {
             "percent": None,

@@ -1,8 +1,8 @@
-"""A finished report's folder as a Coverage, from which later formats are rendered.
+"""Open a finished report's folder as a Coverage, from which further formats are rendered.
 
-Everything is in the folder: the data, the configuration of the refresh, the figures, the sources
-as they were. So a report does not change when a source does, or the application is configured anew,
-and rendering needs no running Coverage.
+The folder has everything: the data, the configuration of the refresh, the figures, the sources as
+they were. So a report does not change when a source or the configuration does, and rendering needs
+no running Coverage.
 
 Concurrency: one instance belongs to one rendering; folders are only added to.
 """
@@ -47,24 +47,24 @@ class Reported:
     """Provides reporters and analyses for the sources of a finished report.
 
     Args:
-        cov: renders.
-        folder: the report's.
-        plain: its figures.
+        cov: the Coverage that renders.
+        folder: the report's folder.
+        plain: the content of its figures file.
     """
 
     def __init__(self, cov: ReportingCoverage, folder: Path, plain: dict[str, Any]) -> None:
-        self.figures_only = False  # True: analyses are made of figures, no source is loaded
+        self.figures_only = False  # True: `analysis` answers from figures, and loads no source
         self._cov = cov
         self._folder = folder
-        self.files: dict[str, dict[str, Any]] = plain["files"]  # an entry of each, by its name
+        self.files: dict[str, dict[str, Any]] = plain["files"]  # FileEntry.as_plain, by name
         self.failures: dict[str, str] = plain["failures"]
-        # Older versions kept none.
+        # Reports of older versions lack it.
         self._inexact: dict[str, str] = plain.get("inexact", {})
         self._rules: Rules = rules_of(cov.config, branch=cov.get_data().has_arcs())
         self._names: dict[str, str] = {}
 
     def reporter(self, name: str) -> FileReporter | None:
-        """The file reporter of a measured file, which answers from the report's stored analysis."""
+        """Return a measured file's reporter, which answers from the report's stored analysis."""
         entry = self.files.get(name)
         if entry is None or entry["source"] is None:
             found = self._cov.own_reporter(name)
@@ -76,10 +76,10 @@ class Reported:
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
-        """The analysis of a file; with `figures_only` one that is made of its figures.
+        """Return the analysis of a file; with `figures_only` one that is made of its figures.
 
         Raises:
-            CoverageException: the report has no figures of it, and why.
+            CoverageException: the report has no figures of the file; the message says why.
         """
         name = self._names[reporter.filename]
         if name in self.failures or name not in self.files:
@@ -89,19 +89,20 @@ class Reported:
         return full()
 
     def figures(self, reporter: FileReporter) -> Figures:
-        """The figures of a file that is reported on."""
+        """Return the figures of a file that `reporter` was called for."""
         return Figures.from_plain(self.files[self._names[reporter.filename]]["figures"])
 
     def why_inexact(self, reporter: FileReporter) -> str | None:
-        """Why the figures of a file are not exact; None: they are."""
+        """Return why the figures of a file are not exact; None: they are."""
         return self._inexact.get(self._names[reporter.filename])
 
     def _load(self, reporter: CachedFileReporter) -> dict[str, Any]:
-        """The stored analysis of a source; without it, a new one of an unchanged source.
+        """Return the stored analysis of a source; if it is missing, analyse an unchanged source.
 
         Raises:
-            NoSourceError: there is neither; in a fleet, another host has made the report.
-            NoSource: the stored one is damaged, and the source has changed.
+            NoSourceError: no analysis is stored, as in a fleet where another host made the report,
+                and the source is missing or has changed.
+            NoSource: the stored analysis is damaged, and the source is missing or has changed.
         """
         path = self._folder / SOURCES / str(reporter.source_name)
         analysis = read_packed(path)
@@ -136,7 +137,7 @@ def open_report(folder: Path) -> Iterator[tuple[ReportingCoverage, Reported]]:
             raise DamagedReportError(LACKS)
         raise FileNotFoundError(f"there are no figures in {folder}")
     with reading_stored(), ExitStack() as opened:
-        with contextlib.suppress(FileNotFoundError):  # there is none where nothing had run
+        with contextlib.suppress(FileNotFoundError):  # no data file: nothing had run
             check_file(folder / DATA)
         cov = opened.enter_context(closing(ReportingCoverage(plain["config"], folder / DATA)))
         opened.enter_context(cov.whole())

@@ -18,7 +18,7 @@ from wsgi_coverage.report.publish import DATA
 
 
 def serialize(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
-    """Combine; return the bytes for `CoverageData.loads`, and the warnings.
+    """Combine all data, and serialize it for `CoverageData.loads`.
 
     Args:
         inputs: the data to combine.

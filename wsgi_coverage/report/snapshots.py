@@ -1,8 +1,8 @@
 """Snapshots: reports that are stored until they are deleted.
 
-A snapshot is a folder like a published report, with a label in its metadata; its id is made here
-and never from what a client sent. In a fleet there may be the metadata alone, of a snapshot that
-another host has made, until its content is asked for.
+A snapshot is a folder like a published report, with a label in its metadata. Its id is made by the
+server, never taken from a request. In a fleet, a snapshot that another host has made consists of
+its metadata alone until its content is asked for.
 
 Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 """
@@ -41,7 +41,7 @@ from wsgi_coverage.system import own_files
 from wsgi_coverage.system.own_files import ABANDONED_AGE
 
 MAX_SNAPSHOTS = 1000
-ELSEWHERE = "elsewhere"  # a file beside the metadata, where there is nothing else
+ELSEWHERE = "elsewhere"  # an empty file: this host has only the metadata of the snapshot
 
 T = TypeVar("T")
 
@@ -62,16 +62,19 @@ class Snapshots:
     def taking(
         self, build: Callable[[Path], Report], *, label: str | None = None, keep: bool = True
     ) -> Iterator[tuple[Report, Path]]:
-        """Make a report, and store it unless the block raises.
+        """Build a report, yield it, and store it as a snapshot unless the block raises.
 
         Args:
-            build: writes it into a folder, and returns the metadata.
-            label: its name for people.
+            build: writes the report into a folder, and returns the metadata.
+            label: the snapshot's name for people.
             keep: False: the report exists in the block only.
 
+        Yields:
+            The metadata, and the report's folder.
+
         Raises:
-            SnapshotLimitError: there are as many as may be stored.
-            StorageError: it cannot be written; nothing half-written is listed.
+            SnapshotLimitError: there are MAX_SNAPSHOTS already.
+            StorageError: the report cannot be written; no incomplete one is listed.
         """
         if keep and self._count() >= MAX_SNAPSHOTS:
             raise SnapshotLimitError(
@@ -86,45 +89,45 @@ class Snapshots:
                 folder.rename(self._folder / report.id)
 
     def ids(self) -> list[str]:
-        """The ids of all snapshots, in no order."""
+        """Return the ids of all snapshots, unordered."""
         return list(self._names())
 
     def state(self) -> int:
-        """Another number whenever a snapshot has come or gone."""
+        """Return the folder's mtime in ns, which changes with each snapshot added or removed."""
         try:
             return self._folder.stat().st_mtime_ns
         except OSError:
             return 0
 
     def list_only(self, identity: str, metadata: str) -> None:
-        """Have a snapshot of another host in the list; its content may come later.
+        """Add another host's snapshot to the list, by its metadata; `complete` adds its content.
 
         Raises:
-            StorageError: it cannot be written.
-            ValueError, TypeError, KeyError: it is not this snapshot's metadata.
+            StorageError: the metadata cannot be written.
+            ValueError, TypeError, KeyError: the text is not this snapshot's metadata.
         """
         with build_folder(self._folder, self._described) as folder:
             own_files.write(folder / META, metadata)
             read_meta_of(folder, identity)
             own_files.write(folder / ELSEWHERE, "")
-            with contextlib.suppress(OSError):  # it is here
+            with contextlib.suppress(OSError):  # the snapshot is here already
                 folder.rename(self._folder / identity)
 
     def is_whole(self, identity: str) -> bool:
-        """Tell whether a snapshot's content is here; also where there is no such snapshot."""
+        """Tell whether a snapshot's content need not be fetched; True if there is no such one."""
         return not ID.fullmatch(identity) or not (self._folder / identity / ELSEWHERE).exists()
 
     def complete(self, identity: str, fill: Callable[[Path], object]) -> None:
         """Add the content of a snapshot that is in the list.
 
         Args:
-            identity: of the snapshot.
-            fill: writes it into a folder.
+            identity: the snapshot's id.
+            fill: writes the content into a folder.
 
         Raises:
-            UnknownSnapshotError: it was deleted.
-            StorageError: it cannot be written.
-            ValueError, TypeError, KeyError: it is not this snapshot's.
+            UnknownSnapshotError: the snapshot was deleted.
+            StorageError: the content cannot be written.
+            ValueError, TypeError, KeyError: the content is not this snapshot's.
         """
         target = self.find(identity)
         with build_folder(self._folder, self._described) as folder:
@@ -138,11 +141,11 @@ class Snapshots:
                 raise UnknownSnapshotError("the snapshot was deleted just now") from None
 
     def all(self) -> list[Report]:
-        """Every snapshot, newest first, without incomplete ones."""
+        """Return the metadata of every snapshot whose metadata can be read, newest first."""
         return self.newest(None)
 
     def newest(self, count: int | None) -> list[Report]:
-        """The newest snapshots, newest first.
+        """Return the metadata of the newest snapshots, newest first.
 
         Args:
             count: how many at most; None: all.
@@ -150,7 +153,7 @@ class Snapshots:
         return list(itertools.islice(self._whole(sorted(self._names(), reverse=True)), count))
 
     def _names(self) -> Iterator[str]:
-        """The folders with a snapshot's name; a link may lead elsewhere, and is left out."""
+        """Yield the names of folders that have the form of an id; links are left out."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 if ID.fullmatch(entry.name) and not entry.is_symlink():
@@ -167,10 +170,10 @@ class Snapshots:
             yield meta
 
     def find(self, identity: str) -> Path:
-        """A snapshot's folder.
+        """Return a snapshot's folder.
 
         Raises:
-            UnknownSnapshotError: there is none with this id, or the id is not of its form.
+            UnknownSnapshotError: no snapshot has this id.
         """
         folder = self._folder / identity if ID.fullmatch(identity) else None
         if folder is None or folder.is_symlink() or not folder.is_dir():
@@ -181,9 +184,9 @@ class Snapshots:
         """Call a reader with a snapshot's folder.
 
         Raises:
-            UnknownSnapshotError: there is none with this id, or it is deleted meanwhile.
+            UnknownSnapshotError: no snapshot has this id, or it was deleted meanwhile.
             DamagedReportError: its files are not as they were written.
-            FileNotFoundError: it does not have what the reader wants.
+            FileNotFoundError: the snapshot lacks a file that the reader opens.
         """
         folder = self.find(identity)
         try:
@@ -199,7 +202,7 @@ class Snapshots:
         """Remove a snapshot.
 
         Raises:
-            UnknownSnapshotError: there is none with this id.
+            UnknownSnapshotError: no snapshot has this id.
         """
         try:
             remove(self.find(identity))

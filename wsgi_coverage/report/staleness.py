@@ -1,6 +1,6 @@
-"""Staleness: which workers and source versions a report was made of, and which have changed since.
+"""Staleness: tell whether the workers or sources that a report was made of have changed since.
 
-Written beside the report when it is built, and compared when it is read.
+Both are written beside the report when it is built, and compared when it is read.
 
 Concurrency: `note` writes into a folder that belongs to one build; `differences` only reads.
 """
@@ -23,7 +23,7 @@ ORIGIN = "origin.json"
 def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dict[str, list[Any]]:
     """Write the workers and source versions that a report is made of.
 
-    Call it before the sources are parsed: an edit from then on is a difference.
+    Call it before the sources are parsed, so that an edit from then on makes the report stale.
 
     Args:
         folder: where the report is built.
@@ -31,7 +31,7 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
         sources: names of the files that the report is about.
 
     Returns:
-        The version of each source that can be read, as `versions.noted` tells it.
+        The version of each source that can be read, as `versions.noted` returns it.
     """
     found = {name: versions.noted(workdir.here(name)) for name in sources}
     there = {name: version for name, version in found.items() if version is not None}
@@ -41,17 +41,17 @@ def note(folder: Path, *, workers: Iterable[str], sources: Iterable[str]) -> dic
 
 
 def differences(folder: Path, *, live: Collection[str] | None) -> list[str]:
-    """Why a report is out of date, as sentences; empty where it is not.
+    """Return sentences that say why a report is out of date; empty where it is not.
 
     Args:
-        folder: the report's.
-        live: ids of the workers that are live now; None where that cannot be told.
+        folder: the report's folder.
+        live: ids of the workers that are live now; None where they are not known.
     """
     try:
         origin = read_json(folder / ORIGIN)
         workers, sources = set(map(str, origin["workers"])), dict(origin["sources"])
     except (OSError, ValueError, KeyError, TypeError):
-        return []  # damaged, or of an older version, which noted nothing
+        return []  # damaged, or written by an older version of this package
     out = []
     if live is not None and not workers.intersection(live):
         out.append(

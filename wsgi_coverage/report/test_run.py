@@ -1,4 +1,4 @@
-"""The report of a run that has ended: one data file, and coverage.py's own reports on it.
+"""Report on a test run that has ended: write one data file, and coverage.py's reports on it.
 
 Concurrency: works in a folder of its own; no process writes to the data files any more.
 """
@@ -25,11 +25,11 @@ from wsgi_coverage.system import outputs, own_files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of a run's report."""
+    """The result of `conclude`."""
 
-    percent: float | None  # covered, as Coverage.report returns it; None: nothing measured
-    is_enough: bool = True
-    shortage: str = ""  # a sentence for when it is not enough
+    percent: float | None  # as Coverage.report returns it; None: nothing measured, or no report
+    is_enough: bool = True  # the required percentage is reached
+    shortage: str = ""  # the message where `is_enough` is False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -47,8 +47,8 @@ def conclude(
     """Combine into the configured data file, write the text report, and the HTML if asked for.
 
     Args:
-        config: coverage.py's; its data file is replaced.
-        data_files: what to combine.
+        config: coverage.py's configuration; the data file that it names is replaced.
+        data_files: the files to combine.
         workspace: an empty folder to work in.
         text: where the text report is written.
         html: a folder for coverage.py's HTML; None: none is made.
