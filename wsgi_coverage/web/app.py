@@ -1,4 +1,4 @@
-"""The control app: authorization, URL, view, response.
+"""The control app: authorize a request, match its URL, call the view, finish the response.
 
 Concurrency: immutable after construction; a request runs in whatever thread the server gives it.
 """
@@ -39,17 +39,17 @@ MAX_BODY = 65_536  # bytes; what is sent here is a label at most
 
 
 class ControlRequest(Request):
-    """A request whose body has a limit, and whose query is ASCII as the standard wants it."""
+    """A request with a limit on its body; non-ASCII bytes of its query are percent-encoded."""
 
-    # One more, so that a body of unknown length that ends at the limit has not reached it.
+    # werkzeug refuses a body of unknown length that has just this length, hence one byte more.
     max_content_length: int | None = MAX_BODY + 1
     max_form_memory_size: int | None = MAX_BODY
     max_form_parts = 20
 
     def __init__(self, environ: Environ) -> None:
         super().__init__(environ)
-        # Some servers hand on the raw bytes of a link from a page in latin-1, for one; werkzeug
-        # takes them for UTF-8, and fails where they are none.
+        # Some servers pass on raw bytes, of a link on a latin-1 page for instance; werkzeug decodes
+        # them as UTF-8, and fails if they are not.
         self.query_string: bytes = NOT_ASCII.sub(
             lambda raw: b"%%%02X" % ord(raw[0]), self.query_string
         )
@@ -61,7 +61,7 @@ class ControlApp:
     Args:
         settings: the access policy.
         control: what the views call; None when measuring could not be started.
-        why_not: why there is no `control`.
+        why_not: why `control` is None: the message of the 503 for each request.
     """
 
     def __init__(self, settings: Settings, control: Control | None, why_not: str = "") -> None:

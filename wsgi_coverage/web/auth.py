@@ -1,6 +1,6 @@
 """Authorization: the policy (fail closed), HTTP Basic, trusted hosts, no cross-site changes.
 
-Checked before routing, so that an unknown path tells a stranger nothing. No state.
+Checked before routing, so that a client without access cannot find out which paths exist. No state.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SAME_SITE = frozenset({"same-origin", "none"})
 BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'
 HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?")
-CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme that makes no browser ask for a password
+CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme for which no browser asks for a password
 
 
 def admit(request: Request, settings: Settings, *, changes: bool = False) -> Response | None:
@@ -44,12 +44,12 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
     Args:
         request: to be admitted.
         settings: the access policy.
-        changes: whether it changes something by a method that usually does not.
+        changes: whether its endpoint changes something even by a safe method such as GET.
 
     Raises:
-        UnauthorizedError: no credentials, wrong ones, or the callback did not say yes.
-        UntrustedHostError: the request is for a host that is not served.
-        CrossSiteError: another site's page tries to change something.
+        UnauthorizedError: credentials are missing or wrong, or the callback denied the request.
+        UntrustedHostError: the Host header names a host that is not served.
+        CrossSiteError: a page of another site sent a request that changes something.
     """
     _check_host(request, settings)
     if settings.auth is not None:
@@ -67,7 +67,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
 
 
 def challenge(settings: Settings) -> str:
-    """The `WWW-Authenticate` header of a 401."""
+    """Return the `WWW-Authenticate` header of a 401."""
     return BASIC if settings.auth is None else CALLBACK
 
 
@@ -96,7 +96,7 @@ def _ask_callback(request: Request, callback: AuthCallback, origin: str) -> Resp
 
 
 def _environ_for_callback(request: Request) -> Environ:
-    """The application's environ, with a body that can be read once more."""
+    """Return the application's environ, with a copy of the body that the callback may read."""
     body = b"" if request.method in SAFE_METHODS else parameters.body(request)
     environ: Environ = request.environ.get(ORIGINAL, request.environ)
     return {**environ, "wsgi.input": io.BytesIO(body)}
@@ -160,7 +160,7 @@ def _check_site(request: Request, settings: Settings) -> None:
     else:
         return  # not a browser
     if not same:
-        raise CrossSiteError("a page of another site asked for this change, which is refused")
+        raise CrossSiteError("a request for a change is refused if a page of another site sent it")
 
 
 def _is_own_origin(origin: str, request: Request, settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The formats of a report over HTTP: their titles on pages, their types and names. No state."""
+"""The export formats over HTTP: their titles on pages, media types and file names. No state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPORTS: dict[str, Export] = {  # in the order of pages
     "lcov": Export("LCOV", "text/plain", "coverage.lcov"),
     "html": Export("HTML (zip)", "application/zip", "coverage-html.zip"),
 }
-# Those that are asked for by `?format=`; the data file is what is sent without it.
+# Formats for `?format=`; without it, the data file is sent.
 FORMATS: dict[str, str] = {
     name: export.title for name, export in EXPORTS.items() if name != "coverage"
 }

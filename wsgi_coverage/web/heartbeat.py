@@ -22,7 +22,7 @@ WORKERS = "gunicorn.workers"
 
 
 class Heartbeat:
-    """To be called often; notifies the worker at most every INTERVAL seconds. Never raises."""
+    """Notifies gunicorn's worker when called, at most every INTERVAL seconds; never raises."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + INTERVAL
@@ -42,11 +42,11 @@ class Heartbeat:
                 self._notify()
         except Exception:
             self._notify = None
-            log.exception("gunicorn could not be told that this worker is alive")
+            log.exception("gunicorn could not be notified that this worker is alive")
 
 
 def _gunicorn_worker() -> Callable[[], object] | None:
-    """The `notify` of the gunicorn worker that serves this request; None: there is none."""
+    """Return `notify` of the gunicorn worker that serves this request; None where there is none."""
     worker_class = getattr(sys.modules.get(f"{WORKERS}.base"), "Worker", None)
     if worker_class is None:
         return None

@@ -1,4 +1,4 @@
-"""Choose JSON or a page for an answer, or a 303 with a message; set the headers of every answer.
+"""Answer with JSON, a page, or a 303 to a page with a message; set the headers of every answer.
 
 Links and redirects are relative to the page that they are on, so that they are right behind any
 mount and any proxy that strips a prefix. No state.
@@ -32,7 +32,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-BACK = ("files", "functions", "snapshots", "workers", "health")  # where a form may lead back to
+BACK = ("files", "functions", "snapshots", "workers", "health")  # pages a form may redirect to
 FORMATS = ("json", "html")
 INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
 
@@ -46,7 +46,7 @@ def finish(response: Response) -> Response:
 
 
 def wants_json(request: Request, *, default: bool) -> bool:
-    """Tell whether the client prefers JSON to a page; `default` for one that takes anything."""
+    """Tell whether the client prefers JSON to a page; `default` where `Accept` does not decide."""
     # "application/json; charset=utf-8" asks for JSON too; werkzeug compares parameters.
     accept = MIMEAccept(
         [(value.partition(";")[0].strip(), quality) for value, quality in request.accept_mimetypes]
@@ -72,7 +72,7 @@ def wants_page(request: Request) -> bool:
 
 
 def as_json(body: object, status: int = 200) -> Response:
-    """A JSON answer; bytes are JSON already."""
+    """Return a JSON response; a body of bytes is JSON already."""
     if not isinstance(body, bytes):
         text = json.dumps(body, ensure_ascii=False) + "\n"
         # A file name that is no UTF-8 has lone surrogates; the escape is JSON's own.
@@ -81,7 +81,7 @@ def as_json(body: object, status: int = 200) -> Response:
 
 
 def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
-    """The answer to a POST or DELETE: JSON if the client wants it, else 303 with a message."""
+    """Return the response to a POST or DELETE: JSON if the client prefers it, else a 303."""
     if wants_json(request, default=False):
         return as_json(dict(body))
     back = request.args.get("back", "")
@@ -91,13 +91,13 @@ def done(request: Request, body: Mapping[str, Any], *, notice: str) -> Response:
 
 
 def root(request: Request) -> str:
-    """The relative link from this page to the dashboard."""
+    """Return the relative link from the page of a request to the dashboard."""
     depth = request.path.lstrip("/").count("/")
     return "../" * depth or "./"
 
 
 def html_page(body: bytes, mimetype: str) -> Response:
-    """A file of coverage.py's HTML report; a script inside a page is allowed by its hash."""
+    """Return a file of coverage.py's HTML report; its CSP allows a page's inline script by hash."""
     response = Response(body, mimetype=mimetype)
     if mimetype == "text/html":
         hashes = [
@@ -110,14 +110,14 @@ def html_page(body: bytes, mimetype: str) -> Response:
 
 
 def download(body: bytes, name: str, mimetype: str = "application/octet-stream") -> Response:
-    """A file to be saved."""
+    """Return a response that a browser saves as a file."""
     response = Response(body, mimetype=mimetype)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
 def problem(request: Request, error: WsgiCoverageError) -> Response:
-    """The answer to an error: a page for browsers, JSON for all other clients."""
+    """Return the response to an error: a page for browsers, JSON for all other clients."""
     if wants_json(request, default=True):
         response = as_json({"error": error.slug, "message": str(error)}, error.status)
     else:

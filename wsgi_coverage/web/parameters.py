@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def wait(request: Request, default: float = bounds.WAIT) -> float:
-    """Seconds to wait for the other workers, 0 to `bounds.MAX_WAIT`.
+    """Return `wait`: seconds to wait for the other workers, 0 to `bounds.MAX_WAIT`.
 
     Raises:
-        BadParameterError: another value.
+        BadParameterError: the parameter has another value.
     """
     raw = request.args.get("wait")
     if raw is None:
@@ -33,7 +33,7 @@ def wait(request: Request, default: float = bounds.WAIT) -> float:
 
 
 def within(request: Request) -> float | None:
-    """Seconds within which the request wants its answer, which is `wait`; None: it does not say.
+    """Return `wait` as the limit of the whole answer, in seconds; None where it is not given.
 
     Raises:
         BadParameterError: as `wait`.
@@ -42,7 +42,7 @@ def within(request: Request) -> float | None:
 
 
 def report_id(request: Request, name: str) -> str | None:
-    """A snapshot's id; None for the published report (`current`).
+    """Return the id of a snapshot from a parameter; None for the published report (`current`).
 
     Raises:
         BadParameterError: the parameter is missing.
@@ -66,10 +66,10 @@ def wants_lines(request: Request) -> bool:
 
 
 def flag(request: Request, name: str, *, default: str = "0") -> bool:
-    """A parameter that is 1 or 0.
+    """Return a parameter that is 1 or 0 as a bool.
 
     Raises:
-        BadParameterError: another value.
+        BadParameterError: the parameter has another value.
     """
     raw = request.args.get(name, default)
     if raw not in FLAGS:
@@ -78,7 +78,10 @@ def flag(request: Request, name: str, *, default: str = "0") -> bool:
 
 
 def unused(request: Request) -> bool | Literal["runtime"]:
-    """Which functions are asked for: never run, these and those at load only ("runtime"), or all.
+    """Return which functions are asked for.
+
+    Returns:
+        True: those that never ran; "runtime": these, and those that ran at load only; False: all.
 
     Raises:
         BadParameterError: `unused` is not 1, runtime or 0.
@@ -92,10 +95,10 @@ def unused(request: Request) -> bool | Literal["runtime"]:
 
 
 def number(request: Request, name: str, default: int) -> int:
-    """A whole number, 1 or more.
+    """Return a parameter that is a whole number, 1 or more.
 
     Raises:
-        BadParameterError: another value.
+        BadParameterError: the parameter has another value.
     """
     raw = request.args.get(name)
     if not raw:
@@ -108,10 +111,10 @@ def number(request: Request, name: str, default: int) -> int:
 
 
 def choice(request: Request, name: str, choices: Sequence[str]) -> str:
-    """One of several values; the first where the parameter is missing.
+    """Return a parameter that is one of several values; the first where it is missing.
 
     Raises:
-        BadParameterError: another value.
+        BadParameterError: the parameter has another value.
     """
     raw = request.args.get(name) or choices[0]
     if raw not in choices:
@@ -120,7 +123,7 @@ def choice(request: Request, name: str, choices: Sequence[str]) -> str:
 
 
 def form(request: Request) -> dict[str, str]:
-    """The fields of the form that was sent.
+    """Return the fields of the request's form.
 
     Raises:
         BodyTooLargeError, RequestError: as `received`.
@@ -130,7 +133,7 @@ def form(request: Request) -> dict[str, str]:
 
 
 def body(request: Request) -> bytes:
-    """The body, which the form can be read from afterwards.
+    """Read the body; the form can still be read afterwards.
 
     Raises:
         BodyTooLargeError, RequestError: as `received`.
@@ -139,7 +142,7 @@ def body(request: Request) -> bytes:
 
 
 def _whole(request: Request, found: T) -> T:
-    """What was read of a body, if that is all."""
+    """Return what was read of a body; raise werkzeug's error if the body goes on."""
     # werkzeug reads a body of unknown length up to its limit, and says so at the next read only.
     request.stream.read(1)
     return found

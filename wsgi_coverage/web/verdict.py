@@ -1,7 +1,7 @@
-"""The verdict of an auth callback: yes, no, or a response to be sent instead. No state.
+"""Tell what an auth callback decided: yes, no, or a response to be sent instead. No state.
 
-A result counts by its truth. A coroutine, a future, a generator, a text or a response is true
-whatever was decided, so it admits nobody.
+A result counts by its truth value. A coroutine, a future, a generator, a text or a response is
+true whatever was decided, so it admits nobody.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ NO_VERDICTS = (
     BaseException,
     HTTPStatus,
 )
-UNDECIDED = (NotImplemented, ...)  # the former has no truth on Python 3.14
-FUTURE = ("ready", "get")  # methods of one that takes no callbacks
+UNDECIDED = (NotImplemented, ...)  # bool(NotImplemented) raises since Python 3.14
+FUTURE = ("ready", "get")  # methods of futures that have no add_done_callback
 
 
 def ask(
@@ -52,13 +52,14 @@ def ask(
     """Call an auth callback; return whether it admits the request, or the response to be sent.
 
     Args:
-        callback: what to call.
-        respond: makes a response of a returned one, of an HTTPException, and of `answers`.
-        answers: further types of results that are responses; an empty one is a no all the same.
+        callback: the auth callback.
+        respond: turns a result that is a Response, an HTTPException or one of `answers` into the
+            response to be sent.
+        answers: further types of results that are responses; one that is false denies, though.
 
     Raises:
-        TypeError: the result is no verdict.
-        BaseException: what the callback, or the truth of its result, raises.
+        TypeError: the result is neither yes nor no nor a response.
+        BaseException: what the callback, or the truth value of its result, raises.
     """
     try:
         result = callback()
@@ -97,11 +98,14 @@ def _is_no_verdict(result: object) -> bool:
 
 
 def _is_a_future(result: object) -> bool:
-    """True for what has its result later, such as concurrent's, gevent's and Celery's."""
+    """Tell whether a result is a future, such as those of concurrent, gevent and Celery."""
     kind = type(result)
     return hasattr(kind, "add_done_callback") or all(hasattr(kind, each) for each in FUTURE)
 
 
 def _is_a_response(result: object) -> bool:
-    """True for Django's, Starlette's and httpx's responses; requests' have a truth value."""
+    """Tell whether a result is a response of Django, Starlette or httpx, which are always true.
+
+    A response of requests has a truth value of its own.
+    """
     return not hasattr(type(result), "__bool__") and hasattr(result, "status_code")

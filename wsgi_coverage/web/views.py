@@ -157,7 +157,7 @@ def workers(request: Request, control: Control) -> Response:
 
 
 def building(request: Request, control: Control) -> Response:  # noqa: ARG001
-    """GET /building: how far the report is that is being made; null where none is."""
+    """GET /building: the progress of the report that is being built; null where none is."""
     return as_json({"building": control.building()})
 
 

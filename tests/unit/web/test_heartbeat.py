@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_be_told_disturbs_no_request(
     in_a_request_of(StandIn(fail), beat)
     in_a_request_of(StandIn(fail), beat)
 
-    assert caplog.text.count("could not be told") == 1
+    assert caplog.text.count("could not be notified") == 1
 
 
 def test_a_loop_that_waits_reaches_the_heartbeat_of_its_request(at_once: None) -> None:

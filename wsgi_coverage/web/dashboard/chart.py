@@ -16,7 +16,7 @@ STEPS = (1, 2, 5, 10, 25, 50)  # per cent between two lines of the grid
 
 
 class Mark(NamedTuple):
-    """The point of one report in the chart."""
+    """The marker of one report in the chart."""
 
     x: float
     y: float
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
     name: str
     shade: str
-    runs: Sequence[str]  # points of a polyline each; a reset begins a new one
+    runs: Sequence[str]  # the points of each polyline; a reset begins a new polyline
     marks: Sequence[Mark]
 
 
@@ -45,7 +45,7 @@ class Chart(NamedTuple):
 
 
 def draw(points: Sequence[Point], *, width: float, height: float) -> Chart | None:
-    """A chart; None where there are fewer than two points.
+    """Return the chart of some points; None where there are fewer than two.
 
     Args:
         points: reports and resets, the oldest first.
@@ -90,7 +90,7 @@ def draw(points: Sequence[Point], *, width: float, height: float) -> Chart | Non
 
 
 def _range(lowest: float, highest: float) -> tuple[float, float, float]:
-    """The lower and the upper end of the scale, and the step of its grid."""
+    """Return the lower and the upper end of the scale in per cent, and the step of its grid."""
     span = max(highest - lowest, 4.0)
     step = next((each for each in STEPS if span / each <= 4), STEPS[-1])
     low = max(lowest // step * step, 0.0)

@@ -36,9 +36,9 @@ def diff(request: Request, control: Control, found: JsonObject) -> Response:
     """GET /diff as a page.
 
     Args:
-        request: what is answered.
-        control: what the page shows besides.
-        found: from `Control.diff`.
+        request: the request to answer.
+        control: for the page layout.
+        found: the result of `Control.diff`.
     """
     common = tree.common_folder(each["file"] for each in found["files"])
     return page(

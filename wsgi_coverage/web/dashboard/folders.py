@@ -1,4 +1,4 @@
-"""The folders on the page of files, of which few show their content, so that few rows are sent.
+"""Choose which folders on the page of files show their content, so that few rows are sent.
 
 Concurrency: made for one answer.
 """
@@ -11,14 +11,14 @@ from typing import NamedTuple
 from wsgi_coverage.web.dashboard import tree
 from wsgi_coverage.web.dashboard.tree import Part
 
-ROWS = 300  # in all; what is in a folder beyond that is one link away
-FEW = 60  # rows that are all open from the start, where something was looked for
+ROWS = 300  # at most; folders beyond that are links to pages of their own
+FEW = 60  # rows; if a filter leaves no more, all folders are open from the start
 
 Order = Callable[[Iterable[Part]], Sequence[Part]]
 
 
 class Row(NamedTuple):
-    """A file, or a folder that has its rows or is a link to them."""
+    """A file, or a folder: with the rows of its content, or without as a link to them."""
 
     part: Part
     depth: int
@@ -34,13 +34,13 @@ class Branch(NamedTuple):
 
 
 def branch(parts: Sequence[Part], path: str, order: Order, *, is_open: bool) -> Branch:
-    """The rows below a folder.
+    """Return the rows below a folder.
 
     Args:
-        parts: files, all of them below it.
-        path: the folder's; empty for the common one.
-        order: puts folders, or files, in order.
-        is_open: show the content of folders from the start, if that is little.
+        parts: the files below the folder.
+        path: the folder's path; empty for the common one.
+        order: sorts folders, or files.
+        is_open: show the content of folders from the start, if that is FEW rows at most.
     """
     whole = tree.folder_of(parts)
     top = (tree.find(whole, path) if path else None) or whole
@@ -66,7 +66,7 @@ def _expanded(row: Row, *, deeply: bool) -> Row:
 
 
 def _rows(folder: Part, depth: int, order: Order) -> list[Row]:
-    """The rows of a folder, its folders first."""
+    """Return the rows of a folder, its folders first."""
     inner = order(part for part in folder.parts if part.is_folder)
     files = order(part for part in folder.parts if not part.is_folder)
     return [Row(part, depth, [], is_open=False) for part in (*inner, *files)]

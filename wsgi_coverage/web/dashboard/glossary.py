@@ -20,7 +20,10 @@ GLOSSARY = {
         "Functions and methods of which no statement of the body ran, neither at load nor at "
         "runtime. Their def line runs at load and does not count."
     ),
-    "Workers": "Processes that serve this application on this host and answer now.",
+    "Workers": (
+        "Live processes of this application on this host; the page of workers lists those of all "
+        "hosts of a fleet."
+    ),
     "Statements": "Executable statements, as coverage.py counts them.",
     "Ran": (
         "Never; at load only, which is while the application was loaded and never since the first "

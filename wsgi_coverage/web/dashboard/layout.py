@@ -1,4 +1,4 @@
-"""The page layout: what every page of the dashboard has, such as tabs and buttons.
+"""Render pages in the layout that all pages of the dashboard share, such as tabs and buttons.
 
 Concurrency: made for one answer.
 """
@@ -24,7 +24,7 @@ TABS = {
     "workers": "Workers",
     "health": "Health",
 }
-LINKS = {"functions": "functions?unused=1"}  # where a tab does not lead to its plain path
+LINKS = {"functions": "functions?unused=1"}  # tabs whose link is not just their path
 
 
 def page(
@@ -36,15 +36,15 @@ def page(
     identity: str | None = None,
     **values: Any,
 ) -> Response:
-    """A page of the dashboard.
+    """Return a page of the dashboard as a response.
 
     Args:
-        request: what is answered.
-        control: what the layout shows.
-        name: the template.
-        tab: which tab it belongs to.
-        identity: of the snapshot that it shows; None: the published report.
-        **values: what else the template needs.
+        request: the request to answer.
+        control: what the layout's values are read from.
+        name: the template's name.
+        tab: the tab that the page belongs to.
+        identity: the id of the snapshot that it shows; None: the published report.
+        **values: further values for the template.
     """
     root = negotiation.root(request)
     text = pages.render(
@@ -65,12 +65,12 @@ def page(
 
 
 def report(control: Control) -> Report | None:
-    """The published report's metadata; None: there is none."""
+    """Return the published report's metadata; None where nothing is published."""
     with contextlib.suppress(NoReportError):
         return control.report()
     return None
 
 
 def snapshot(control: Control, identity: str | None) -> Report | None:
-    """The metadata of a snapshot."""
+    """Return a snapshot's metadata; None for the published report."""
     return None if identity is None else control.report(identity)

@@ -38,8 +38,8 @@ class Column(NamedTuple):
 
     key: str
     title: str
-    meaning: str | None = None  # in the glossary
-    is_share: bool = False  # has a bar
+    meaning: str | None = None  # its key in the glossary
+    is_share: bool = False  # a percentage, drawn with a bar
     in_tree: bool = True
 
 
@@ -111,16 +111,16 @@ class Pages(NamedTuple):
     rows: Sequence[Any]
     first: int  # counted from 1
     total: int
-    before: int | None  # the number of a page
+    before: int | None  # the number of the previous page; None: this is the first one
     after: int | None
 
     @classmethod
     def of(cls, request: Request, rows: Sequence[Any], size: int) -> Pages:
-        """The page that `page` in the query asks for; the last one where there are fewer.
+        """Return the page that the parameter `page` asks for; the last one if it is too high.
 
         Args:
-            request: has `page`, counted from 1.
-            rows: all of them.
+            request: has the parameter `page`, counted from 1.
+            rows: the rows of all pages.
             size: rows on a page.
 
         Raises:
@@ -139,13 +139,13 @@ class Pages(NamedTuple):
 
 
 def _matcher(wanted: str) -> Callable[[str], bool]:
-    """A function that tells whether a text contains every one of some words."""
+    """Return a function that tells whether a text contains all words of `wanted`."""
     words = wanted.lower().split()
     return lambda text: all(word in text for word in words)
 
 
 def _linker(request: Request) -> Callable[..., str]:
-    """A function that makes links to this page with other parameters; None removes one."""
+    """Return a function that makes links to this page with other parameters; None removes one."""
     given = {
         name: value
         for name, value in request.args.items()
@@ -161,7 +161,7 @@ def _linker(request: Request) -> Callable[..., str]:
 
 
 def ordered(parts: Iterable[Part], sort: str, order: str) -> list[Part]:
-    """Files or folders sorted by one column; those whose value is not known come last."""
+    """Sort files or folders by one column; those whose value is not known come last."""
     if sort == "file":
         return sorted(parts, key=lambda part: part.path.lower(), reverse=order == "desc")
     known = [part for part in parts if getattr(part, sort) is not None]
@@ -212,18 +212,18 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
 
 
 def _counts(found: Iterable[JsonObject]) -> dict[str | None, int]:
-    """How many functions did not run at runtime, by `ran`; None: that is not known."""
+    """Count functions by `ran`, of those that did not run at runtime; None: it is not known."""
     return Counter(each["ran"] for each in found if not each["runtime"])
 
 
 def _why_unknown(report: Report) -> str | None:
-    """Why it is not known which functions ran at load only; None: it is."""
+    """Return why it is not known which functions ran at load only; None where it is known."""
     counted = report.summary.get("load_only_functions", 0)
     return report.summary.get("runtime_reason") if counted is None else None
 
 
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
-    """The functions that a request asks for, by when they ran and by name."""
+    """Return the functions that a request asks for, by when they ran and by name."""
     found = control.functions(identity, unused=parameters.unused(request))
     if wanted := request.args.get("q", ""):
         matches = _matcher(wanted)
@@ -232,7 +232,7 @@ def wanted_functions(request: Request, control: Control, identity: str | None) -
 
 
 def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:
-    """Functions grouped by file, the file with the most statements in them first."""
+    """Sort functions by file, the file with the most statements in these functions first."""
     groups: dict[str, list[JsonObject]] = {}
     for each in found:
         groups.setdefault(each["file"], []).append(each)
@@ -241,7 +241,7 @@ def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:
 
 
 def as_csv(found: Iterable[JsonObject]) -> str:
-    """Functions as comma-separated values, with a line of headings."""
+    """Return functions as comma-separated values, with a line of headings."""
     out = io.StringIO()
     writer: Any = csv.DictWriter(out, COLUMNS_OF_CSV, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()

@@ -31,7 +31,7 @@ CHARTS = (("wide", 1180.0, 180.0), ("narrow", 358.0, 170.0))
 class Card(NamedTuple):
     """One headline figure."""
 
-    name: str  # in the glossary
+    name: str  # its key in the glossary
     value: str
     detail: str
     percent: float | None = None  # of a bar
@@ -132,7 +132,7 @@ def _workers(live: int | None, report: Report) -> Card:
 
 
 def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict[str, Any] | None:
-    """The treemap of the sources, or of a folder; None where no statement is measured."""
+    """Return the treemap of all sources or a folder; None where no statement is measured."""
     whole = tree.folder_of(parts)
     folder = tree.find(whole, request.args.get("in", "")) or whole
     if report is None or report.summary["percent"] is None or not folder.statements:
@@ -174,7 +174,7 @@ def _map(request: Request, parts: Sequence[Part], report: Report | None) -> dict
 
 
 def _above(whole: Part, folder: Part) -> list[Part]:
-    """The folders on the path to a folder, itself included."""
+    """Return the folders on the path to a folder, itself included."""
     out = []
     at: Part | None = whole
     while at is not None and at is not folder:

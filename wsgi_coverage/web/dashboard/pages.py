@@ -1,6 +1,6 @@
-"""Templates, and the filters that they use; nothing here knows a request.
+"""Render templates, with the filters that they use; independent of requests.
 
-Templates autoescape, know no undefined names, and hold no logic beyond loops and tests.
+Templates autoescape, fail on undefined names, and hold no logic beyond loops and tests.
 
 Concurrency: any thread renders; the environment is made once and only read after that.
 """
@@ -16,7 +16,7 @@ import jinja2
 from wsgi_coverage.errors import WsgiCoverageError
 from wsgi_coverage.web.dashboard.glossary import GLOSSARY
 
-# A message is named in the address, never carried there.
+# A redirect's URL has the key of a message, never its text, which anybody could choose.
 NOTICES = {
     "refreshed": "The report is refreshed: it shows everything executed up to now.",
     "reset": "Coverage is reset to what ran at load; what runs from now on is counted.",
@@ -48,13 +48,13 @@ TITLES = {  # by slug
     "build-failed": "Report could not be made",
     "coverage-changed": "coverage.py is not as expected",
     "refresh-busy": "Another report is in progress",
-    "store-unavailable": "The store of the fleet is away",
+    "store-unavailable": "The store of the fleet cannot be used",
     "not-measuring": "Measuring could not be started",
     "storage": "File cannot be opened or written",
     "disk-full": "Disk full",
     "read-only": "File system is read-only",
     "access-denied": "Permission denied",
-    "path-blocked": "Something else has the name of a file",
+    "path-blocked": "Something else is at a path that is needed",
     "no-descriptors": "Too many open files",
     "removed-meanwhile": "A folder was removed meanwhile",
 }
@@ -62,17 +62,17 @@ FULL = 50  # steps of a bar
 
 
 def problem(error: WsgiCoverageError, *, root: str) -> str:
-    """The page of an error."""
+    """Return the page of an error."""
     title = TITLES.get(error.slug, "Internal error")
     return render("problem.html", title=title, error=error, root=root)
 
 
 def render(name: str, **values: Any) -> str:
-    """A page from a template.
+    """Render a template.
 
     Args:
-        name: of the template.
-        **values: those that the template's first line names.
+        name: the template's name.
+        **values: the values that the template's first line names.
     """
     text = _environment().get_template(name).render(**values)
     return text.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8
@@ -103,16 +103,16 @@ def _size(octets: int) -> str:
 
 
 def count(number: int | None) -> str:
-    """A count as text; None: it is not known."""
+    """Return a count as text; None stands for a count that is not known."""
     return "not known" if number is None else f"{number:,}"
 
 
 def percent(number: float | None, at_least: str = "") -> str:
-    """A percentage as text; None: it is not known.
+    """Return a percentage as text.
 
     Args:
-        number: from 0 to 100.
-        at_least: what stands before it.
+        number: from 0 to 100; None: not known.
+        at_least: a text before it.
     """
     return "not known" if number is None else f"{at_least}{number:g} %"
 
@@ -122,9 +122,9 @@ def _seconds(number: float) -> str:
 
 
 def _step(percent: float) -> int:
-    """The length of a bar in steps, each of which has a class in the stylesheet.
+    """Return the length of a bar in steps, each of which has a class in the stylesheet.
 
-    0 % and 100 % only where they are exact, as the number beside it.
+    As with the number beside it, only exactly 0 and 100 % are drawn as such.
     """
     if percent in (0, 100):
         return int(percent) * FULL // 100

@@ -1,4 +1,4 @@
-"""The pages of the workers and of /health.
+"""The pages of GET /workers and GET /health.
 
 Concurrency: made for one answer.
 """

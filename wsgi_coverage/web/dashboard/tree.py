@@ -1,4 +1,4 @@
-"""The files of a report in folders: sums of figures, and the files below a path.
+"""Group the files of a report in folders, with sums of their figures.
 
 Concurrency: cached lists are only read; folders are made for one answer.
 """
@@ -20,8 +20,8 @@ from wsgi_coverage.errors import DamagedReportError
 class Part:
     """A file, or a folder with the sums of its files; a figure that is not known is None."""
 
-    name: str  # within its folder; of a chain of folders that hold one folder each, all of them
-    path: str  # from the common folder, with slashes
+    name: str  # within its folder; folders that hold nothing but one folder are shown as one: a/b
+    path: str  # relative to the common folder, with slashes
     statements: int | None = 0
     covered: int | None = 0
     missing: int | None = 0  # neither at load nor at runtime: unused
@@ -34,14 +34,14 @@ class Part:
     files: int = 1
     parts: list[Part] = field(default_factory=list)  # of a folder
     page: str | None = None  # of a file: its page below html/, quoted for an address
-    reason: str | None = None  # why figures are not known
+    reason: str | None = None  # of a file: why figures are not known
     runtime_reason: str | None = None
     imported_early: str | None = None  # why figures are not exact: more may have run
     ran: str | None = None  # of a file: never, at load only, at runtime
 
     @property
     def is_folder(self) -> bool:
-        """Tell a folder from a file."""
+        """Tell whether this is a folder, not a file."""
         return bool(self.parts)
 
     @property
@@ -63,12 +63,12 @@ class Part:
 
     @property
     def branch_percent(self) -> float | None:
-        """Branches taken, of all, in per cent; None where branches are not measured."""
+        """Branches taken, in per cent of all; None where branches are not measured."""
         return share(self.covered_branches, self.branches)
 
     @property
     def is_all_at_load(self) -> bool:
-        """True where everything ran when it was imported, so that nothing can run at runtime."""
+        """Tell whether all statements ran at load only, so that none is left for runtime."""
         return bool(self.statements) and self.runtime == 0 and self.missing == 0
 
 
@@ -88,7 +88,7 @@ NO_LIST = "the list of files in this report is damaged; make a new one"
 
 
 def common_folder(names: Iterable[str]) -> str:
-    """The folder that all files are in, with a slash at its end; empty where there is none."""
+    """Return the folder that all files are in, with a slash at its end; empty: there is none."""
     folders = {name.replace("\\", "/").rpartition("/")[0] for name in names}
     try:
         common = os.path.commonpath(folders) if folders else ""
@@ -103,16 +103,16 @@ class Listed(NamedTuple):
 
     common: str  # the folder that all are in, with a slash at its end
     parts: Sequence[Part]  # one for each, in the order of the list
-    by_name: Mapping[str, Part]  # by the full name
+    by_name: Mapping[str, Part]  # `parts` by full name
     has_branches: bool
 
 
 @functools.lru_cache(maxsize=2)  # 1 KB a file; the published report, and one to compare with it
 def listed(as_json: bytes) -> Listed:
-    """The files of a report, from the JSON of /files; cached, so not to be changed.
+    """Return the files of a report, from the JSON of /files; cached, so do not change them.
 
     Raises:
-        DamagedReportError: it is no list of files with figures.
+        DamagedReportError: the JSON is no list of files with figures.
     """
     try:
         files = parsed(as_json)
@@ -159,7 +159,7 @@ def _counts(file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(parts: Iterable[Part]) -> Part:
-    """The root folder of some files: folders with their sums, the largest first."""
+    """Return the root folder of some files, with their folders and sums, the largest first."""
     root = Part(name="", path="")
     folders = {"": root}
     for part in parts:
@@ -194,7 +194,7 @@ def _sum_up(folder: Part) -> None:
 
 
 def _with_figures(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts with figures: a source that cannot be parsed leaves others' sums as they are."""
+    """Yield the parts that have figures: sums leave out sources that cannot be parsed."""
     return (part for part in parts if part.statements is not None)
 
 
@@ -208,12 +208,12 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 
 def quoted(name: str) -> str:
-    """A name quoted for a URL; one that is not UTF-8 has lone surrogates."""
+    """Quote a file name for a URL; bytes that are no UTF-8 are surrogate escapes in it."""
     return quote(name, errors="surrogateescape")
 
 
 def find(root: Part, path: str) -> Part | None:
-    """The folder or file with a path."""
+    """Return the folder or file with a path; None where there is none."""
     at: Part | None = root
     while at is not None and at.path != path:
         at = next(
@@ -224,7 +224,7 @@ def find(root: Part, path: str) -> Part | None:
 
 
 def share(part: int | None, whole: int | None) -> float | None:
-    """A percentage with two digits; 0 and 100 only where they are exact."""
+    """Return a share in per cent with two digits; 0 and 100 only where they are exact."""
     if part is None or not whole:
         return None
     exact = 100.0 * part / whole

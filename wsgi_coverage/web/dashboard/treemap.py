@@ -1,4 +1,4 @@
-"""Squarified treemaps: rectangles whose areas are as weights are, and that are nearly square.
+"""Lay out squarified treemaps: nearly square rectangles with areas in proportion to weights.
 
 The algorithm of Bruls, Huizing and van Wijk, Squarified Treemaps (2000). No state.
 """
@@ -23,7 +23,7 @@ class Box(NamedTuple):
         return self.width * self.height
 
     def inside(self, margin: float, *, above: float = 0.0) -> Box:
-        """The rectangle without a margin on each side, and without a heading above."""
+        """Return the rectangle without a margin on each side, and without a heading above."""
         return Box(
             self.x + margin,
             self.y + margin + above,
@@ -33,11 +33,11 @@ class Box(NamedTuple):
 
 
 def squarify(weights: Sequence[float], box: Box) -> list[Box]:
-    """Divide a box among weights; return one box for each, in their order.
+    """Divide a box completely among weights; return one box for each, in their order.
 
     Args:
-        weights: positive, the largest first, else the boxes are less square.
-        box: is divided completely.
+        weights: positive; boxes are most nearly square where the largest come first.
+        box: the box to divide.
     """
     total = sum(weights)
     if not weights or box.area <= 0:
@@ -52,7 +52,7 @@ def squarify(weights: Sequence[float], box: Box) -> list[Box]:
 
 
 def _row(areas: Sequence[float], side: float) -> list[float]:
-    """As many of the areas, from the first, as make the row along a side most square."""
+    """Return the first areas: as many as give a row along a side the squarest boxes."""
     row = [areas[0]]
     for area in areas[1:]:
         if _worst([*row, area], side) > _worst(row, side):
@@ -62,7 +62,7 @@ def _row(areas: Sequence[float], side: float) -> list[float]:
 
 
 def _worst(row: Sequence[float], side: float) -> float:
-    """The aspect ratio of the least square box of a row."""
+    """Return the aspect ratio of the least square box of a row."""
     thickness = sum(row) / side
     return max(
         max(thickness * thickness / area, area / (thickness * thickness))
@@ -71,7 +71,7 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 
 def _lay(row: Sequence[float], box: Box) -> tuple[list[Box], Box]:
-    """Put a row along the shorter side of a box; return its boxes, and the rest of the box."""
+    """Lay a row along the shorter side of a box; return its boxes, and the rest of the box."""
     along_height = box.width >= box.height
     side = box.height if along_height else box.width
     thickness = sum(row) / side

@@ -1,8 +1,8 @@
 """The treemap view: files and folders as boxes for a template.
 
-Area is statements, shade is the share that ran. Few enough boxes to be drawn and read, however many
-files there are: the largest folders are opened first, the others are one box each, and so are all
-parts that are too small to be seen.
+A box's area stands for its statements, its shade for the share of them that ran. The number of
+boxes is bounded, so that they can be drawn and read: the largest folders are divided first, each
+other folder is one box, and so are all parts together that are too small to be seen.
 
 Concurrency: made for one answer.
 """
@@ -19,9 +19,9 @@ from wsgi_coverage.web.dashboard.treemap import Box, squarify
 HEADING = 17.0  # units above the parts of an open folder
 GAP = 1.5
 ROWS = 100  # folders and files in the table below the treemap
-SMALLEST = 260.0  # square units that a box should have at least
-FEW = 6  # boxes that a folder may have however small its share
-OPEN_ABOVE = 12_000.0  # square units: a smaller folder stays one box
+SMALLEST = 260.0  # square units: the least area that a box should have
+FEW = 6  # boxes that a folder may always be divided into, however small its share
+OPEN_ABOVE = 12_000.0  # square units: a smaller folder is not divided
 CHARACTER = 6.6  # units that a character of a label is wide, about
 LABEL_HEIGHT = 15.0
 UPPER_LIMITS = ((0.0, "s0"), (25.0, "s1"), (50.0, "s2"), (75.0, "s3"), (99.995, "s4"))
@@ -35,7 +35,7 @@ LEGEND = (
     ("sl", "all at load"),
     ("sn", "not known"),
 )
-RARE = ("sl", "sn")  # in the legend only where they are in the treemap
+RARE = ("sl", "sn")  # shades that the legend shows only where the treemap has them
 
 
 class Tile(NamedTuple):
@@ -44,10 +44,10 @@ class Tile(NamedTuple):
     box: Box
     shade: str
     href: str | None
-    label: str  # what of its name fits in
-    figure: str  # the percentage, where that fits in, too
+    label: str  # as much of its name as fits in
+    figure: str  # the percentage; empty where it does not fit in
     title: str
-    is_heading: bool  # of an open folder: its parts lie on it
+    is_heading: bool  # a divided folder, whose parts are drawn on top of it
 
 
 class TreemapView(NamedTuple):
@@ -72,7 +72,7 @@ Share = Callable[[Part], float | None]
 def draw(
     root: Part, *, width: float, height: float, limit: int, share: Share, root_path: str
 ) -> TreemapView:
-    """A treemap of the content of a folder.
+    """Return the treemap of a folder's content.
 
     Args:
         root: the folder.
@@ -88,7 +88,7 @@ def draw(
 
 
 def shade_of(part: Part, percent: float | None) -> str:
-    """The CSS class of a box."""
+    """Return the CSS class of a box."""
     if part.is_all_at_load:
         return "sl"
     if percent is None:
@@ -97,7 +97,7 @@ def shade_of(part: Part, percent: float | None) -> str:
 
 
 def _chosen(root: Part, area: float, limit: int) -> list[_Node]:
-    """The parts that get a box: the largest folder is opened until there are boxes enough."""
+    """Choose the parts that get a box: divide the largest folder until there are enough boxes."""
     unit = area / max(root.statements or 0, 1)
     top = _Node(root, float(root.statements or 0))
     top.parts = _nodes(root, limit, unit)
@@ -117,7 +117,7 @@ def _chosen(root: Part, area: float, limit: int) -> list[_Node]:
 
 
 def _nodes(folder: Part, limit: int, unit: float) -> list[_Node]:
-    """A folder's parts that have statements; small ones as one."""
+    """Return nodes for a folder's parts that have statements, one for all small ones together."""
     parts = [part for part in folder.parts if part.statements]
     shown = [part for part in parts[:limit] if (part.statements or 0) * unit >= SMALLEST]
     rest = parts[len(shown) :]
@@ -153,7 +153,7 @@ def _together(parts: Sequence[Part], folder: Part) -> Part:
 
 @dataclass(slots=True)
 class _Ink:
-    """Colours, labels and links of boxes."""
+    """Chooses the shade, label and link of each box."""
 
     share: Share
     root_path: str
