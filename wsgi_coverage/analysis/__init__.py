@@ -1,1 +1,1 @@
-"""What sources could execute, and the figures of what they did."""
+"""Analyse sources, and compute figures: what could be executed, and what was."""

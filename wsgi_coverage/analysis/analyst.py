@@ -31,15 +31,15 @@ from wsgi_coverage.system import own_files, workdir
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import CachedFileReporter
 
-FORM = b"2"  # version of the stored figures; those of another one are counted anew
+FORM = b"2"  # version of stored figures; figures of another version are computed anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """What a report stores of one file, besides its source."""
+    """What a report stores about one file, besides the analysis of its source."""
 
-    filename: str  # as coverage.py's reporter calls it
-    shown: str  # as reports show it
+    filename: str  # FileReporter.filename
+    shown: str  # FileReporter.relative_filename(), as reports show it
     source: (
         str | None
     )  # the name of its stored analysis; None: coverage.py's or a plugin's reporter
@@ -47,7 +47,7 @@ class FileEntry:
     figures: Figures
 
     def as_plain(self) -> dict[str, Any]:
-        """The entry as it is stored with the report: JSON types only."""
+        """Return the entry in its stored form: JSON types only."""
         return {
             "filename": self.filename,
             "shown": self.shown,
@@ -61,11 +61,11 @@ class ReportAnalyst:
     """Provides reporters and analyses for the sources of a report that is being made.
 
     Args:
-        cov: reports on the data.
+        cov: the Coverage that reports on the data.
         executed: the same data, read at once.
         cache: the analysis cache of this application.
         sources: the folder of the report's own copies of analyses.
-        whole: answer with coverage.py's own analyses, where figures would not do.
+        whole: provide coverage.py's full analyses instead of ones made of figures.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class ReportAnalyst:
         )
 
     def _parsed_here(self) -> Iterator[str]:
-        """The sources that this project analyses, in the order of reports."""
+        """Yield the sources that reports analyse themselves (no plugin does), in their order."""
         is_reported = filter_of(self._cov.config)
         for name in sorted(self._cov.get_data().measured_files()):
             if not self._executed.tracers.get(name) and is_reported(workdir.here(name)):
                 yield name
 
     def reporter(self, name: str) -> FileReporter | None:
-        """The file reporter of a measured file; None: coverage.py's own."""
+        """Return the file reporter of a measured file; here never None."""
         if (known := self._reporters.get(name)) is not None:
             return known
         if not can_be_cached() or self._executed.tracers.get(name):
@@ -110,16 +110,18 @@ class ReportAnalyst:
         else:
             found = cached_reporter(name, self._cov, self._rules, self._load)
         self._names[found.filename] = name
-        if is_cached(found) and not self._whole:  # the list and the text ask for it; it is empty
+        if is_cached(found) and not self._whole:  # used twice; small, since it forgets its analysis
             self._reporters[name] = found
         return found
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
-        """The figures of a file, counted unless the last report had the same; or the full analysis.
+        """Return the analysis of a file, made of its figures; with `whole` coverage.py's own.
+
+        Figures are taken from the last report if nothing that they depend on has changed.
 
         Args:
-            reporter: of the file.
-            full: makes coverage.py's own analysis.
+            reporter: the file's reporter.
+            full: returns coverage.py's own analysis.
 
         Raises:
             CoverageException: the source cannot be read or parsed.
@@ -141,7 +143,7 @@ class ReportAnalyst:
         return dict(read_packed(self._sources / str(reporter.source_name)))
 
     def tidy(self) -> None:
-        """Bound the size of the analysis cache, if this report added to it."""
+        """Prune the analysis cache to its size limit, if this report added to it."""
         if self._has_new:
             self._cache.prune(self._used | {FIGURES, VERSIONS})
 
@@ -161,7 +163,7 @@ class ReportAnalyst:
         )
 
     def _keep(self, reporter: CachedFileReporter) -> str:
-        """Store a source's analysis in the report; return its name."""
+        """Store a source's analysis in the report, if possible from the cache; return its name."""
         source = current_analysis_name(reporter.filename, self._rules)
         if source is None or not self._lend(source):
             content = read_content(reporter.filename)
@@ -194,7 +196,7 @@ class ReportAnalyst:
 
 
 def _figures(last: Any) -> Mapping[str, Figures]:
-    """Figures of the last report, by the hash of what they were computed from."""
+    """Return the figures of the last report, by the hash of what they were computed from."""
     try:
         return {
             entry["known_as"]: Figures.from_plain(entry["figures"])

@@ -29,8 +29,8 @@ from wsgi_coverage.data.stored import DamagedError, parsed
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.system.own_files import is_temporary, link, make_folder, replace, sweep
 
-DIGEST = 16  # bytes, in front of the content
-ANALYSIS = "analysis"  # the cache, in cache_dir
+DIGEST = 16  # bytes of a checksum, in front of the content
+ANALYSIS = "analysis"  # the cache's folder, in cache_dir
 FIGURES = "figures"
 VERSIONS = "versions"
 MOST = 512 << 20  # bytes of one file, packed or not
@@ -38,7 +38,7 @@ MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
 
 
 def digest(*parts: bytes) -> str:
-    """A hash of some parts, as a name."""
+    """Return a hash of some parts, fit for a file name."""
     out = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         out.update(len(part).to_bytes(8, "big"))
@@ -47,13 +47,13 @@ def digest(*parts: bytes) -> str:
 
 
 def pack(value: Any) -> bytes:
-    """Plain data as bytes of a file, with a checksum."""
+    """Pack plain data for a file: compressed, with a checksum."""
     content = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
     return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
 
 
 def read_packed(path: Path | str) -> Any:
-    """The data of a packed file; None if it is missing, incomplete or damaged."""
+    """Read the data of a packed file; return None if it is missing, incomplete or damaged."""
     content = _content(path)
     if content is None:
         return None
@@ -80,43 +80,43 @@ class AnalysisCache:
     """One folder of the cache, bounded in size.
 
     Args:
-        folder: is made when something is stored there.
+        folder: the cache's folder, made when something is stored there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str) -> Any:
-        """The data of a name; None if there is none."""
+        """Return the data stored under a name; None if there is none."""
         return read_packed(self.folder / name)
 
     def has(self, name: str) -> bool:
-        """Tell whether there is data of a name."""
+        """Tell whether undamaged data is stored under a name."""
         return _content(_below(self.folder, name)) is not None
 
     def put(self, name: str, value: Any) -> None:
         """Store data under a name.
 
         Raises:
-            OSError: there is no room.
+            OSError: the data cannot be written.
         """
         make_folder(self.folder)
         replace(self.folder / name, pack(value))
 
     def take(self, name: str, folder: Path) -> None:
-        """Link a file of another folder into this one, in the place of the one of its name.
+        """Link a file of another folder into this one, replacing a file of the same name.
 
         Raises:
-            OSError: there is no room.
+            OSError: the link cannot be made.
         """
         make_folder(self.folder)
         link(folder / name, self.folder / name)
 
     def link_into(self, name: str, folder: Path) -> bool:
-        """Link a file of this folder into another one; False if there is none.
+        """Link a file of this folder into another one; return False if there is no such file.
 
         Raises:
-            OSError: there is no room.
+            OSError: the link cannot be made.
         """
         if not self.has(name):
             return False
@@ -127,7 +127,7 @@ class AnalysisCache:
         return True
 
     def prune(self, used: Collection[str], limit: int = MAX_BYTES) -> None:
-        """Remove the files that were not used for longest, and what killed writers left.
+        """Remove the least recently used files, and temporary files of killed processes.
 
         Args:
             used: names that were used just now; they stay.

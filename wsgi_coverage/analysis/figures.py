@@ -1,7 +1,7 @@
-"""The figures of one file: coverage.py's numbers, load and runtime, its functions and classes.
+"""Compute the figures of one file: coverage.py's numbers, load and runtime, functions and classes.
 
-Small enough to hold those of every file at once, and plain, so that they are stored with a report:
-the text report, the list of files and the HTML index pages are made of them alone.
+Figures are small, so that those of all files fit in memory, and plain, so that they can be stored
+with a report. The text report, the list of files and the HTML index pages are made of them alone.
 
 Concurrency: frozen values, and functions without state.
 """
@@ -34,13 +34,13 @@ from wsgi_coverage.data.phases import Phase, phase_of
 
 
 class Region(NamedTuple):
-    """A function, a class, or (with an empty name) the code outside of all of that kind."""
+    """A function or class; with an empty name, the code that is in none of that kind."""
 
     kind: str
     name: str
     start: int  # line
     counts: Counts
-    runtime: int | None  # statements that ran at runtime; None where nothing tells
+    runtime: int | None  # statements that ran at runtime; None where phases are not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,27 +54,27 @@ class Figures:
     runtime: int | None = None  # statements that ran at runtime
     runtime_reason: str | None = None  # why these three are None
     regions: Sequence[Sequence[Any]] = ()  # each as a Region
-    first_missing: int | None = None  # line, outside of functions; None: there is none
+    first_missing: int | None = None  # first missing line outside of functions; None: none is
 
     def as_plain(self) -> dict[str, Any]:
-        """The figures as they are stored: JSON types only."""
+        """Return the figures in their stored form: JSON types only."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Figures:
-        """Figures from their stored form.
+        """Return figures from their stored form.
 
         Raises:
-            TypeError: they were stored in another form.
+            TypeError: the stored form is of another version.
         """
         return cls(**plain)
 
     def totals(self) -> Totals:
-        """coverage.py's numbers of the file."""
+        """Return coverage.py's numbers of the file."""
         return totals_of(self.counts)
 
     def analysis(self, precision: int) -> KnownAnalysis:
-        """What stands in for coverage.py's analysis, where figures are all that is asked for.
+        """Return a stand-in for coverage.py's analysis, for reporters that need figures alone.
 
         Args:
             precision: digits after the point of percentages.
@@ -86,14 +86,14 @@ class Executed:
     """The content of a data file by measured file, read at once (coverage.py documents its tables).
 
     Args:
-        path: of a data file that nothing writes to.
-        contexts: patterns, as in coverage.py's configuration; None: all contexts.
+        path: a data file that nothing writes to.
+        contexts: regular expressions, as in coverage.py's configuration; None: all contexts.
     """
 
     def __init__(self, path: Path, contexts: Sequence[str] | None) -> None:
         self.tracers: dict[str, str] = {}
         self._rows: dict[str, list[tuple[str, bytes | str]]] = {}
-        self._untold: str | None = None  # a context, where none tells load from runtime
+        self._untold: str | None = None  # the first context, if all contexts are of no phase
         if not path.exists():
             return
         address = f"{path.absolute().as_uri()}?mode=ro"
@@ -118,7 +118,7 @@ class Executed:
             self._untold = contexts_there[0]
 
     def digest(self, name: str) -> bytes:
-        """A hash of all that was executed of a file."""
+        """Return a hash of all that was executed of a file."""
         rows = self._rows.get(name, ())
         parts = [part if isinstance(part, bytes) else part.encode() for row in rows for part in row]
         if not rows and self._untold is not None:
@@ -126,9 +126,10 @@ class Executed:
         return digest(*parts).encode()
 
     def phases(self, name: str) -> tuple[set[int], set[int], str | None]:
-        """The lines of a file that ran at load and at runtime, and the first context of neither.
+        """Return a file's lines that ran at load and at runtime, and the first context of neither.
 
-        A file of which nothing ran has the context of the others, where no phase is known at all.
+        For a file of which nothing ran, that context is the first one of all data, if no context
+        of the data is of a phase.
         """
         ran: dict[Phase, set[int]] = {Phase.LOAD: set(), Phase.RUNTIME: set()}
         rows = self._rows.get(name)
@@ -160,7 +161,7 @@ def _lines(content: bytes | str) -> set[int]:
 
 
 def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: str) -> Figures:
-    """Figures of one file, from coverage.py's analysis of it."""
+    """Compute the figures of one file from coverage.py's analysis."""
     load, runtime, other = executed.phases(name)
     found = analysed(analysis)
     load = reporter.translate_lines(load) & found.statements
@@ -178,18 +179,18 @@ def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: 
 
 
 def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
-    """The functions or classes of a file, in the order of coverage.py's index pages."""
+    """Return the functions or classes of a file, in the order of coverage.py's index pages."""
     return (Region(*each) for each in figures.regions if each[0] == kind)
 
 
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
-    """Those of some lines that run when the module is imported."""
+    """Return those of some lines that are in no function, so that an import runs them."""
     inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
     return lines.difference(*inside)
 
 
 def _regions(analysis: Any, reporter: FileReporter, runtime: set[int] | None) -> Iterable[Region]:
-    """The functions and classes of coverage.py's index pages, in their order."""
+    """Yield the functions and classes of coverage.py's index pages, in their order."""
     kinds = [kind for kind, _ in reporter.code_region_kinds()]
     if not kinds:
         return

@@ -1,8 +1,7 @@
-"""Functions and methods of a finished report: how large they are, and when they ran.
+"""List functions and methods of a finished report: how large they are, and when they ran.
 
-Their lines are coverage.py's: the body without the `def`, without functions that are defined in it.
-
-Made of the figures of files, which are stored with the report.
+A function's lines are those that coverage.py counts: its body without the `def`, and without
+functions that are defined in it. All is read from the figures that are stored with the report.
 
 Concurrency: reads a report's folder, in which nothing changes.
 """
@@ -22,18 +21,18 @@ from wsgi_coverage.model import JsonObject
 KIND = "function"
 LARGEST = 10  # functions named in the summary
 
-# Of files that are not exact: the lines of functions that may have run unseen; None: of all.
+# File with figures that are not exact: first lines of functions that may have run; None: all may.
 UnseenIn: TypeAlias = Mapping[str, Sequence[int] | None]
 Unused: TypeAlias = bool | Literal["runtime"]
 
 
 def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
-    """Functions and methods that have statements, the largest first.
+    """Return the functions and methods that have statements, the largest first.
 
     Args:
-        folder: the report's.
-        unused: True: only those that never ran. "runtime": those that did not run at runtime; one
-            that ran in an unknown phase is not among them.
+        folder: the report's folder.
+        unused: True: only those that never ran. "runtime": those that did not run at runtime,
+            without those that ran in an unknown phase.
 
     Raises:
         FileNotFoundError: there is no report, or it has no data.
@@ -54,14 +53,15 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
 def summary(
     files: Iterable[tuple[str, Figures]], inexact: Mapping[str, str], unseen: UnseenIn
 ) -> JsonObject:
-    """How many functions there are, how many never ran, and the largest of these.
+    """Count functions: all, those that never ran, those that ran at load only.
 
-    And how many ran at load only. None where it is unknown of one of them.
+    A count is None where it is not known whether one of them is to be counted. The largest
+    functions that never ran are listed, too.
 
     Args:
-        files: their figures.
-        inexact: files whose lines were not all seen to run, and why.
-        unseen: which of their functions may have run unseen.
+        files: names and figures.
+        inexact: files whose figures are not exact, and why: they were imported early.
+        unseen: functions of these that may have run before measuring began.
     """
     found = [*_functions(files, inexact, unseen)]
     ran = [each.ran for each in found]
@@ -84,7 +84,7 @@ class _Function(NamedTuple):
     covered: int
     runtime: int | None
     reason: str | None  # why runtime is None
-    imported_early: str | None  # why more of it may have run; None: nothing has
+    imported_early: str | None  # why more of it may have run than is known; None: no more has
 
     def rank(self) -> tuple[int, str, int]:
         return -self.statements, self.file, self.line
@@ -95,7 +95,7 @@ class _Function(NamedTuple):
 
     @property
     def may_have_run(self) -> bool:
-        """True where nothing of it was seen to run, and yet it may have, at load."""
+        """Tell whether it may have run, at load before measuring began, though no line is known."""
         return self.imported_early is not None and not self.covered
 
     def is_wanted(self, unused: Unused) -> bool:

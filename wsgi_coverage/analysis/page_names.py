@@ -1,4 +1,4 @@
-"""Which page of coverage.py's HTML report shows a file. No state."""
+"""Name the page of coverage.py's HTML report that shows a file. No state."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from wsgi_coverage.compat.files import page_base
 from wsgi_coverage.compat.reporting import Totals
 
 LONGEST = 200  # bytes; no file system takes more than 255, and some take less
-# coverage.py's templates do not quote links; before 7.16 the last of these ends the attribute, too.
+# coverage.py's templates do not quote links; before 7.16 a '"' even ends the href attribute.
 NOT_IN_LINKS = frozenset('%?#:\\"')
 
 
 class Skipped(NamedTuple):
-    """Files that have no page, by the configuration."""
+    """The options of coverage.py that say which files have no page."""
 
     covered: bool
     empty: bool
 
     @classmethod
     def by(cls, cov: Coverage) -> Skipped:
-        """What the configuration of a Coverage says."""
+        """Read the options from the configuration of a Coverage."""
         return cls(_is_set(cov, "skip_covered"), _is_set(cov, "skip_empty"))
 
 
 def page_of(shown: str, totals: Totals, skipped: Skipped) -> str | None:
-    """The page of a source by the name that reports show; None: the configuration leaves it out.
+    """Return the page of a source; None: the configuration leaves it out.
 
-    As coverage.py's HtmlReporter decides it; test_page_names.py compares the two.
+    Decides as coverage.py's HtmlReporter does; test_page_names.py compares the two.
+
+    Args:
+        shown: the source's name as reports show it.
+        totals: its numbers.
+        skipped: which files have no page.
     """
     if skipped.covered and not totals.missing and not totals.partial_branches:
         return None
@@ -41,7 +46,7 @@ def page_of(shown: str, totals: Totals, skipped: Skipped) -> str | None:
 
 
 def page_name(shown: str) -> str:
-    """The name of a source's page: coverage.py's, where that can be a file name and a link."""
+    """Return the name of a source's page: coverage.py's, if it is fit for a file and a link."""
     base = page_base(shown)
     name = f"{base}.html"
     is_short = base is not None and len(os.fsencode(name)) <= LONGEST

@@ -1,10 +1,11 @@
 """Parse many sources in several processes; the analyses go to the cache that reports read.
 
-The process that needs them begins with the first source; the others begin with the last, and skip
-what the cache has. Where they meet, all is done: no process waits for another, and the part of one
-that fails is done by the others.
+The process that needs the analyses begins with the first source; child processes begin with the
+last, and all skip what the cache has. When they meet, all is parsed: no process waits for another,
+and what a failed child leaves, the first process parses.
 
-Memory: each process holds one source at a time, and no results; the first alone parses the largest.
+Memory: each process holds one source at a time, and no results. Only the first process parses
+sources of more than LARGEST bytes.
 
 Concurrency: `ParsingProcesses` belongs to one thread, and has one for each process. Any number of
 processes may parse the same sources at once; their analyses are equal.
@@ -37,21 +38,21 @@ from wsgi_coverage.system import workdir
 
 ALONE = 50_000  # bytes of source that one process parses before others do so, too: 0.1 s
 SHARE = 500_000  # bytes of source that are worth a process, which takes 0.2 s to start
-LARGEST = 1_000_000  # bytes of a source that is dealt out to others
-PER_BYTE = 150  # bytes of memory for each of a source; measured: 30 to 135
+LARGEST = 1_000_000  # bytes of a source that child processes parse
+PER_BYTE = 150  # bytes of memory to parse one byte of source; measured: 30 to 135
 ROOM = 30_000_000 + LARGEST * PER_BYTE  # bytes of memory that a process takes at most
 
 
 class _StopError(Exception):
-    """The analyses are needed no more."""
+    """Raised in the wait for a child process when its analyses are not needed any more."""
 
 
 class ParsingProcesses:
-    """Other processes that parse the same sources, started once there is much to parse.
+    """Child processes that parse the same sources, started once there is much to parse.
 
     Args:
         names: the sources, in the order in which this process needs them.
-        rules: of their analyses.
+        rules: the rules of their analyses.
         folder: the analysis cache.
     """
 
@@ -71,7 +72,7 @@ class ParsingProcesses:
             thread.join()
 
     def note(self, size: int) -> None:
-        """Note that this process had to parse a source of so many bytes."""
+        """Add a source of `size` bytes that this process has parsed; start children after ALONE."""
         self._alone += size
         if self._threads is None and self._alone > ALONE:
             self._threads = []
@@ -92,14 +93,14 @@ class ParsingProcesses:
 
 
 def shares(names: Sequence[str], most: int) -> list[Sequence[str]]:
-    """Divide sources among at most so many processes that each has enough to do."""
+    """Divide sources among `most` processes, or fewer so that each has SHARE bytes to parse."""
     sizes = {name: size for name in names if (size := size_of(name)) <= LARGEST}
     number = min(sum(sizes.values()) // SHARE, most)
     return [[*sizes][index::number] for index in range(number)]
 
 
 def size_of(name: str) -> int:
-    """Bytes of a source; 0 where there is none."""
+    """Return the size of a source in bytes; 0 where there is none."""
     try:
         return os.stat(workdir.here(name)).st_size  # noqa: PTH116  of thousands
     except (OSError, ValueError):
@@ -107,11 +108,11 @@ def size_of(name: str) -> int:
 
 
 def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
-    """Put the analyses of sources into the cache; in several processes, if there are many.
+    """Put the analyses of sources into the cache; in several processes, if there is much to parse.
 
     Args:
         names: the sources.
-        rules: of their analyses.
+        rules: the rules of their analyses.
         folder: the analysis cache.
 
     Returns:
@@ -122,7 +123,7 @@ def fill(names: Sequence[str], rules: Rules, folder: Path) -> set[str]:
 
 
 def parse(names: Sequence[str], rules: Rules, folder: Path) -> None:
-    """As `fill`, in this one process, which does nothing else and ends then."""
+    """Do as `fill`, in this process alone; called in the child processes."""
     _parse(names, rules, AnalysisCache(folder), None)
 
 
@@ -151,19 +152,19 @@ def _parse(
 
 
 def analysed(filename: str, content: bytes, rules: Rules) -> dict[str, Any]:
-    """The analysis of a source.
+    """Return the analysis of a source.
 
     Raises:
-        CoverageException, SyntaxError: it cannot be parsed.
+        CoverageException, SyntaxError: the source cannot be parsed.
     """
     return analyse(text_of(filename, content), filename, rules)
 
 
 def sources_of(config: Any, places: Iterable[str], executed: Iterable[str]) -> list[str]:
-    """The sources that the next report will be about; none where analyses cannot be cached.
+    """Return the sources that the next report will be about; none if analyses cannot be cached.
 
     Args:
-        config: coverage.py's.
+        config: coverage.py's configuration.
         places: folders and modules of `source`.
         executed: names of files that have been executed.
     """
@@ -175,6 +176,6 @@ def sources_of(config: Any, places: Iterable[str], executed: Iterable[str]) -> l
 
 
 def small_enough(names: Iterable[str]) -> list[str]:
-    """Those sources that can be parsed, one at a time, in memory that is free now."""
+    """Return the sources that can be parsed, one at a time, in memory that is free now."""
     most = capacity.room() // PER_BYTE
     return [name for name in names if size_of(name) <= most]

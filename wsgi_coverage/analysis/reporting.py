@@ -31,11 +31,11 @@ from wsgi_coverage.system import workdir
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import CachedFileReporter
 
-PYTHON = (".py", ".pyw")  # what is not Python and does not say so is no failure
+PYTHON = (".py", ".pyw")  # only files with these endings are failures if they are not Python
 
 
 def _anchored(patterns: list[str] | None) -> list[str] | None:
-    """Patterns of files, as coverage.py reads them in the folder that measuring began in."""
+    """Make patterns of files relative to the folder that measuring began in."""
     if not patterns or not workdir.has_moved():
         return patterns
     return [workdir.here(each) if each[:1] not in ("*", "?") else each for each in patterns]
@@ -45,8 +45,8 @@ def _anchored(patterns: list[str] | None) -> list[str] | None:
 def refusing_configuration() -> Iterator[None]:
     """Turn coverage.py's errors about its configuration into a ConfigurationError.
 
-    When it reads the configuration it checks a part only: patterns of files and some numbers when
-    they are used, and expressions for contexts never.
+    When it reads the configuration, coverage.py checks only a part of it: patterns of files and
+    some numbers are checked when they are used, regular expressions for contexts never.
     """
     try:
         yield
@@ -63,18 +63,18 @@ class Analyst(Protocol):
     """Provides reporters and analyses for the sources of a report."""
 
     def reporter(self, name: str) -> FileReporter | None:
-        """The reporter of a measured file; None: coverage.py's own."""
+        """Return the file reporter of a measured file; None for coverage.py's own."""
 
     def analysis(self, reporter: FileReporter, full: Callable[[], Any]) -> Any:
-        """What coverage.py's reporters are given for a file; `full` is coverage.py's analysis."""
+        """Return the analysis of a file for coverage.py's reporters; `full` returns its own."""
 
 
 class ReportingCoverage(HookedCoverage):
     """Reports on one data file, under the configuration of the running Coverage.
 
     Args:
-        config: the running Coverage's configuration, which is copied; or as plain data.
-        data_file: where the combined data goes.
+        config: the running Coverage's configuration, which is copied; or plain data made of it.
+        data_file: the combined data file.
 
     Raises:
         CoverageChangedError: no report can be made with this coverage.py.
@@ -86,55 +86,55 @@ class ReportingCoverage(HookedCoverage):
             self.set_option(name, _anchored(option(self.config, name)))
         self.precision: int = option(self.config, "report:precision")  # digits after the point
         self.notices: list[str] = []
-        self.troubles: list[str] = []  # what a report lacks, and why
+        self.troubles: list[str] = []  # warnings: what a report lacks, and why
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
-        # Files of which something had run when measuring began.
+        # Files that had begun to run when measuring began.
         self.imported_early: Mapping[str, Unseen] = {}
-        self.inexact: dict[str, str] = {}  # of these, those with figures that are not exact: why
-        self.not_python: list[str] = []  # files that do not say by their names that they are
+        self.inexact: dict[str, str] = {}  # file of these: why its figures are not exact
+        self.not_python: list[str] = []  # measured files that are no Python, such as templates
         self.analyst: Analyst | None = None
         self._errors: dict[str, Exception] = {}
-        self._fatal: Exception | None = None  # what a report cannot be made without
+        self._fatal: Exception | None = None  # an error that the whole report fails by
         self._analysed: set[str] = set()
-        self._files = 0  # in the combined data
+        self._files = 0  # files in the combined data; 0: not counted yet
         self._map: Callable[[str], str] | None = None
-        self.remapped: bool = False  # the data that is reported on is not the data file's any more
+        self.remapped: bool = False  # reports use a copy of the data, under mapped names
 
     def warned(self, message: str, slug: str | None) -> None:  # noqa: ARG002
-        """Keep a warning of coverage.py, for the answer."""
+        """Store a warning of coverage.py in `notices`."""
         self.notices.append(message)
 
     def names_from(self) -> str | None:
-        """The folder that relative names are relative to; None: the working directory."""
+        """Return the folder that relative names refer to; None for the working directory."""
         return workdir.here("") if workdir.has_moved() else None
 
     def map_names(self) -> None:
-        """Have data under the names that `[paths]` gives them, which combining has mostly done.
+        """Rename measured files by `[paths]`, if combining has not done so for all of them.
 
-        Every report would make a copy of all data, whether that changes a name or not.
+        Called once, because each of coverage.py's reports would copy all data for it otherwise.
         """
         if any(self.local_name(name) != name for name in self.get_data().measured_files()):
             self._copy_under_mapped_names()
             self.remapped = True
 
     def reporter_of(self, file: Any) -> FileReporter:
-        """The reporter of a file: the analyst's, else coverage.py's own or a plugin's."""
+        """Return the reporter of a file: the analyst's, else coverage.py's own or a plugin's."""
         reporter = None
         if self.analyst and isinstance(file, str):
             reporter = self.analyst.reporter(file)
-        elif isinstance(file, FileReporter):  # for an analysis that is asked for without one
+        elif isinstance(file, FileReporter):  # coverage.py analyses by name, or by reporter
             reporter = file
         return reporter or self.own_reporter(file)
 
     def own_reporter(self, file: Any) -> FileReporter:
-        """coverage.py's own reporter of a file, or that of a plugin."""
+        """Return coverage.py's own reporter of a file, or that of a plugin."""
         return self._coverages_reporter(workdir.here(file) if isinstance(file, str) else file)
 
     def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
-        """Analyse a file once, so that all formats fail alike.
+        """Return the analysis of a file; an error is stored, and raised again in every format.
 
-        coverage.py's parser, asked a second time about a source that it could not parse, says that
-        there are no statements in it.
+        coverage.py's parser, called a second time for a source that it could not parse, returns an
+        analysis without statements.
         """
         name = str(file)
         if (known := self._errors.get(name)) is not None:
@@ -157,7 +157,7 @@ class ReportingCoverage(HookedCoverage):
             self._note_progress(name)
 
     def _note_progress(self, name: str) -> None:
-        if name not in self._analysed:  # each format asks for all of them
+        if name not in self._analysed:  # each format analyses all files
             self._analysed.add(name)
             self._files = self._files or len(self.get_data().measured_files())
             progress.note(len(self._analysed), self._files)
@@ -165,9 +165,10 @@ class ReportingCoverage(HookedCoverage):
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
-        """See that no source is left out inside for want of room, a descriptor, or a name.
+        """Raise at the end of the block what coverage.py ignored in it, so that no source is lost.
 
-        coverage.py goes on with the other sources, and the report would be stored without it.
+        Where disk space, a descriptor or a name of coverage.py is missing, coverage.py goes on with
+        the other sources, and an incomplete report would be stored.
 
         Raises:
             ConfigurationError: coverage.py refuses its configuration.
@@ -189,13 +190,13 @@ class ReportingCoverage(HookedCoverage):
             raise self._fatal
 
     def report(self, *args: Any, **options: Any) -> float:
-        """As `Coverage.report`; a negative `precision` is a ConfigError with every coverage.py."""
+        """Do as `Coverage.report`; any coverage.py raises ConfigError for a negative precision."""
         with self._refusing_precision():
             return super().report(*args, **options)
 
     @contextlib.contextmanager
     def _refusing_precision(self) -> Iterator[None]:
-        """Before 7.16, coverage.py fails on a negative precision by an error of Python's."""
+        """Turn a ValueError by a negative precision (before coverage.py 7.16) into ConfigError."""
         try:
             yield
         except ValueError as error:
@@ -206,26 +207,26 @@ class ReportingCoverage(HookedCoverage):
             ) from error
 
     def full_analysis(self, reporter: FileReporter) -> Any:
-        """coverage.py's own analysis of a file.
+        """Return coverage.py's own analysis of a file.
 
         Raises:
-            CoverageException: there is none.
+            CoverageException: the source cannot be read or parsed.
         """
         if not is_cached(reporter):
             check_source(reporter.filename)
         return self._coverages_analysis(reporter)
 
     def analysis_and_source(self, name: str) -> tuple[Any, str]:
-        """What coverage.py's reporters are given for a measured file, and its source.
+        """Return a measured file's analysis, as coverage.py's reporters get it, and its source.
 
         Raises:
-            CoverageException: it cannot be reported on.
+            CoverageException: the file cannot be reported on.
         """
         reporter = self.reporter_of(name)
         return self.analyse(name, reporter), reporter.source()
 
     def local_name(self, name: str) -> str:
-        """The name of a measured file here, by the `[paths]` of coverage.py's configuration."""
+        """Return the name of a measured file here, by `[paths]` of coverage.py's configuration."""
         if not self.get_option("paths"):
             return name
         if self._map is None:
@@ -233,18 +234,18 @@ class ReportingCoverage(HookedCoverage):
         return self._map(name)
 
     def path_map(self) -> Callable[[str], str]:
-        """The function by which `coverage combine` maps the names of measured files.
+        """Return the function by which `coverage combine` maps the names of measured files.
 
         Raises:
             ConfigurationError: coverage.py refuses `[paths]`.
-            CoverageChangedError: there are some, and a name of coverage.py is missing.
+            CoverageChangedError: `[paths]` is set, and a name of coverage.py is missing.
         """
-        self.get_data()  # else the folder that relative names are relative to is not known yet
+        self.get_data()  # coverage.py sets the folder that relative names refer to only here
         with refusing_configuration():
             return self._mapped()
 
     def close(self) -> None:
-        """Close the data file, with no fork meanwhile."""
+        """Close the data file while no thread can fork."""
         with forksafe.no_fork():
             super().close()
 
@@ -253,7 +254,7 @@ def check_source(filename: str) -> None:
     """Refuse a source that is not a regular file of a bounded size, before coverage.py reads it.
 
     Raises:
-        NoSource: it is not.
+        NoSource: the source is refused.
     """
     try:
         regular_files.check(filename)
@@ -269,13 +270,13 @@ def cached_reporter(
     rules: Rules,
     load: Callable[[CachedFileReporter], dict[str, Any]],
 ) -> CachedFileReporter:
-    """A file reporter that answers from a cached analysis.
+    """Return a file reporter that answers from a cached analysis.
 
     Args:
         name: the measured file.
-        cov: whose configuration holds.
-        rules: of the analysis.
-        load: returns the stored analysis; called when something is asked for.
+        cov: the Coverage whose configuration is used.
+        rules: the rules of the analysis.
+        load: returns the stored analysis; called when it is needed first.
     """
     from wsgi_coverage.compat.filereporter import CachedFileReporter
 

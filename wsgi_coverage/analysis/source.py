@@ -1,4 +1,4 @@
-"""What a source could execute, as plain data that can be cached: by which rules, under which name.
+"""Analyse a source: what it could execute, as plain data, and the name to cache that under.
 
 Concurrency: functions without state.
 """
@@ -24,14 +24,14 @@ FORMAT = 1  # version of the stored form
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules that an analysis depends on, besides the source."""
+    """The settings of coverage.py that an analysis depends on, besides the source."""
 
-    exclude: tuple[str, ...]  # regular expressions, each for lines to leave out
+    exclude: tuple[str, ...]  # regular expressions of lines to exclude
     partial: str
     branch: bool
 
     def as_bytes(self) -> bytes:
-        """The rules with the versions of the format, coverage.py and Python, to make a name of."""
+        """Return rules and versions (of the format, coverage.py and Python) as bytes to hash."""
         return _as_bytes(self, (FORMAT, names.version(), sys.version))
 
 
@@ -41,7 +41,7 @@ def _as_bytes(rules: Rules, versions: tuple[object, ...]) -> bytes:
 
 
 def rules_of(config: Any, *, branch: bool) -> Rules:
-    """The rules that a coverage.py configuration sets."""
+    """Return the rules that a coverage.py configuration sets."""
     return Rules(
         exclude=tuple(option(config, "report:exclude_lines")),
         partial=parsing.joined(
@@ -55,39 +55,40 @@ def rules_of(config: Any, *, branch: bool) -> Rules:
 
 
 def analysis_name(fingerprint: str, rules: Rules) -> str:
-    """The name under which the cache has the analysis of a source.
+    """Return the name under which the cache has the analysis of a source.
 
     Args:
-        fingerprint: of the source, by `stamp.fingerprint_of`.
-        rules: of the analysis.
+        fingerprint: the source's, by `stamp.fingerprint_of`.
+        rules: the rules of the analysis.
     """
     return digest(fingerprint.encode(), rules.as_bytes())
 
 
 def current_analysis_name(filename: str, rules: Rules) -> str | None:
-    """The name under which the cache would have the analysis of a source as it is now.
+    """Return the name under which the cache has the analysis of a source as it is now.
 
-    None: the source is to be read for it, by `read_content`, which says what is wrong with it.
+    Returns:
+        None where the source's fingerprint cannot be had: `read_content` raises the reason.
 
     Raises:
-        OSError: no descriptor is left to read it by.
+        OSError: no descriptor is left to read the source.
     """
     fingerprint = versions.current(filename)
     return None if fingerprint is None else analysis_name(fingerprint, rules)
 
 
 def read_content(filename: str) -> bytes:
-    """The bytes of a source, which tell one version from another.
+    """Return the bytes of a source, to be fingerprinted and parsed.
 
     Raises:
-        NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
+        NoSource, SyntaxError: as by coverage.py: there is no source, or it cannot be read.
     """
     try:
         return regular_files.read(filename)
     except (
         FileNotFoundError,
         NotADirectoryError,
-    ):  # it may be in an archive, where coverage.py finds it
+    ):  # the source may be in a zip archive, where coverage.py finds it
         return parsing.source_anywhere(filename).encode("utf-8", "replace")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -95,14 +96,14 @@ def read_content(filename: str) -> bytes:
 
 
 def text_of(filename: str, content: bytes) -> str:
-    """A source as coverage.py decodes it.
+    """Decode a source as coverage.py does.
 
     Args:
-        filename: of the source.
+        filename: the source's.
         content: from `read_content`.
 
     Raises:
-        NoSource, SyntaxError: as coverage.py's own.
+        NoSource, SyntaxError: as by coverage.py.
     """
     if not os.path.exists(filename):  # noqa: PTH110  as coverage.py asks
         return parsing.source_anywhere(filename)
@@ -115,7 +116,7 @@ def analyse(text: str, filename: str, rules: Rules) -> dict[str, Any]:
     """Parse a source, and return the parser's state as plain data.
 
     Raises:
-        coverage.exceptions.NotPython: it cannot be parsed.
+        coverage.exceptions.NotPython: the source cannot be parsed.
     """
     partial = rules.partial if rules.branch else None
     exclude = parsing.joined(parsing.that_may_match(rules.exclude, text))
