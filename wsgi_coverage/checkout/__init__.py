@@ -1,1 +1,1 @@
-"""Data from elsewhere, as about a checkout."""
+"""Map data files that were measured elsewhere to a checkout; combine, report on and judge them."""

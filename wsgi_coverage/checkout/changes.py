@@ -1,4 +1,4 @@
-"""Judge some lines of a checkout by a data file: which of them are statements, and which ran.
+"""Tell which of some lines of a checkout are statements, and which of these ran, by a data file.
 
 Concurrency: one call belongs to one thread.
 """
@@ -28,17 +28,17 @@ class Judged:
 
     file: str
     state: str  # judged; unknown: of another version; not measured: not in the data
-    statements: int = 0  # of those lines
+    statements: int = 0  # how many of the lines are statements
     missing: tuple[int, ...] = ()
     reason: str | None = None  # why unknown
 
     @property
     def covered(self) -> int:
-        """How many of the statements were executed."""
+        """The number of statements that were executed."""
         return self.statements - len(self.missing)
 
     def as_json(self) -> dict[str, Any]:
-        """An entry of `files` in the JSON of `wsgi-coverage gate`."""
+        """Return an entry of `files` in the JSON of `wsgi-coverage gate`."""
         out = {
             "file": self.file,
             "state": self.state,
@@ -55,13 +55,13 @@ def judge(
     checkout: Checkout,
     unknown: Mapping[str, str],
 ) -> list[Judged]:
-    """Judge lines by what was executed.
+    """Tell which of the changed lines were executed.
 
     Args:
-        data_file: about this checkout; if there is none, nothing was executed.
-        changed: files, relative to the checkout, and their lines.
+        data_file: data about this checkout; if the file does not exist, nothing was executed.
+        changed: file names, relative to the checkout, and their changed lines.
         checkout: the sources.
-        unknown: files of which it is not known whether they are what was measured, and why.
+        unknown: files that may be of another version than what was measured, and why.
 
     Returns:
         The verdict on each Python file, in the order of their names. Lines that are no statements

@@ -1,7 +1,8 @@
 """Combine data files from other places into one about this checkout.
 
-Unlike a worker's, such a file may hold anybody's paths, and be of any version of a source: what was
-measured of another version than the checkout's is left out, and named.
+Unlike a worker's data file, one from elsewhere may have paths of another machine and lines of
+another version of a source. Lines of another version than the checkout's are left out with a
+warning.
 
 Concurrency: works in a folder of its own; the target is replaced in one step, at the end.
 """
@@ -33,11 +34,11 @@ from wsgi_coverage.system import own_files
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A data file to combine, and where it is from."""
+    """A data file to combine, and its origin."""
 
-    name: str  # of its instance or file, for messages
+    name: str  # the instance or file that it is from, for messages
     path: Path
-    is_own: bool = False  # it is about this checkout already
+    is_own: bool = False  # its paths are those of this checkout already
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,16 +66,17 @@ def combine(
     """Write the union of data files to a file.
 
     Args:
-        brought: the data files; one that cannot be used, is of the other mode than the first that
-            can, or of another coverage.py, is set aside.
-        target: is replaced.
-        checkout: whose sources the result is about.
+        brought: the data files. Set aside is one that cannot be used, has branches where the first
+            usable one has lines (or the reverse), or is of an incompatible coverage.py.
+        target: the data file to write or replace.
+        checkout: the sources that the result is about.
         workspace: a folder on the target's disk.
-        label: a context for all lines, but for those of files with `is_own`.
-        mode: of the target, as for chmod.
+        label: put before the contexts of all lines, except those of files with `is_own`; None:
+            contexts stay as they are.
+        mode: the target's mode, as for chmod.
 
     Raises:
-        DiskFullError: there is no room; the target is as it was.
+        DiskFullError: the disk is full; the target is as it was.
         BuildFailedError: a file with `is_own` cannot be used; the target is as it was.
     """
     out = Collected()
@@ -102,7 +104,7 @@ def combine(
                     raise BuildFailedError(f"{each.name} cannot be added to: {why_not}") from None
                 out.set_aside[each.name] = str(why_not)
                 if not out.combined:
-                    union = None  # nor does its mode decide
+                    union = None  # the next file decides whether there are branches
                 continue
             out.combined.append(each.name)
         out.warnings = first_warnings(out.warnings)
@@ -128,7 +130,7 @@ class _Finder:
     def find(
         self, brought: Brought, paths: Sequence[str], loaded: Mapping[str, str], out: Collected
     ) -> dict[str, str]:
-        """The name in the checkout of each measured path; adds to the warnings."""
+        """Return each measured path's name in the checkout, else the path; add warnings."""
         here: dict[str, str] = {}
         left = []
         for path in paths:
@@ -158,7 +160,7 @@ class _Finder:
         return {path: here.get(path, path) for path in paths}
 
     def _inside(self, path: str) -> str | None:
-        """A path that leads into the checkout as it is; None: it does not."""
+        """Return a path relative to the checkout if it is a file there as it stands; else None."""
         with contextlib.suppress(ValueError, OSError):
             file = Path(path)
             if not file.is_absolute() and (self._checkout.folder / file).is_file():
@@ -169,18 +171,18 @@ class _Finder:
 
 
 class _MeasuredVersions:
-    """The versions of the checkout's files that were measured."""
+    """Compares the measured versions of files with those of the checkout."""
 
     def __init__(self, checkout: Checkout) -> None:
         self._checkout = checkout
-        self._same: dict[str, str] = {}  # file: its fingerprint
-        self._others: dict[str, str] = {}  # file: a sentence
-        self._unsaid: dict[str, str] = {}  # likewise
+        self._same: dict[str, str] = {}  # file measured in the checkout's version: fingerprint
+        self._others: dict[str, str] = {}  # file measured in another version: a sentence
+        self._unsaid: dict[str, str] = {}  # file measured in an unknown version: a sentence
 
     def judge(
         self, brought: Brought, here: Mapping[str, str], loaded: Mapping[str, str], out: Collected
     ) -> list[str]:
-        """The measured paths that are of another version than the checkout's; adds warnings."""
+        """Return measured paths of another version than the checkout's, and add a warning."""
         stale = []
         for path, name in here.items():
             if not os.path.isfile(self._checkout.folder / name):  # noqa: PTH113  or no name at all
@@ -201,14 +203,19 @@ class _MeasuredVersions:
         return stale
 
     def verdict(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The fingerprints of files that were measured in one version; and why others were not."""
+        """Return the files to trust and the others.
+
+        Returns:
+            Fingerprints of files that were measured in the checkout's version, never in an unknown
+            one; and for each other file why it cannot be judged.
+        """
         same = {name: known for name, known in self._same.items() if name not in self._unsaid}
         unknown = {**self._others, **self._unsaid}
         return same, {name: why for name, why in unknown.items() if name not in same}
 
 
 def _moved(content: DataFileContent, here: Mapping[str, str], label: str | None) -> DataFileContent:
-    """The same data under the names of this checkout, and in a context of its own."""
+    """Return data under the names of this checkout, with the label before its contexts."""
     names = {
         number: here[path]
         for (number, _), path in zip(content.names.items(), content.paths, strict=True)

@@ -1,7 +1,7 @@
-"""Find measured files of another place in a checkout.
+"""Find the files of a checkout that measured paths of another machine stand for.
 
-By the tail that two paths have in common, by content where that is known, and by the folders of the
-other files of the same place. A path that could be several files is not mapped.
+A path is matched by its last parts, by its content where that is known, and by the folders of other
+files that were measured in the same place. A path that could be several files is not mapped.
 
 Concurrency: functions without state.
 """
@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GIT_TIMEOUT = 60.0  # seconds
-MOST = 500_000  # files of a checkout that are looked at
+MOST = 500_000  # files of a checkout that are searched
 NOT_SOURCES = {"__pycache__", "node_modules", "site-packages"}
 
-# Below these, a path is that of a package: only the whole of it says which file it is.
+# Folders of installed packages: a path below one is matched as a whole, not by its last parts.
 INSTALLED = re.compile(r"(?:^|(?<=/))(?:site-packages|dist-packages|lib/python3(?:\.\d+)?)/")
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\")
 
 Alike = Callable[[str], Collection[str]]
-File = tuple[str, ...]  # its parts
-Root = tuple[File, File]  # a folder elsewhere, and the one that it is here
+File = tuple[str, ...]  # the parts of a path
+Root = tuple[File, File]  # a folder elsewhere, and the same folder in the checkout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +33,11 @@ class Remapped:
     """The result of `remap`; a path that is in neither field is not in the checkout."""
 
     files: dict[str, str] = field(default_factory=dict)  # measured path: file of the checkout
-    ambiguous: dict[str, list[str]] = field(default_factory=dict)  # what a path could be
+    ambiguous: dict[str, list[str]] = field(default_factory=dict)  # path: files it could be
 
 
 def files_of(root: Path) -> list[str]:
-    """The files of a checkout, relative to it: what git knows or would add; without git all."""
+    """List a checkout's files, relative to it: what git tracks or would add; without git, all."""
     command = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
@@ -70,8 +70,8 @@ def remap(paths: Collection[str], files: Iterable[str], alike: Alike) -> Remappe
 
     Args:
         paths: names of files that were measured together, in one place.
-        files: of the checkout, relative to it.
-        alike: returns the files of the checkout that have the content of a measured path.
+        files: the checkout's files, relative to it.
+        alike: returns the files of the checkout with the name and content of a measured path.
     """
     index = _Index(files, {_split(path)[-1:] for path in paths})
     found = [_Found(path, index, alike(path)) for path in paths]
@@ -93,11 +93,11 @@ def remap(paths: Collection[str], files: Iterable[str], alike: Alike) -> Remappe
 
 
 class _Index:
-    """Files of a checkout by every tail of their paths.
+    """Files of a checkout by every number of last parts of their paths (their tails).
 
     Args:
-        files: relative to the checkout.
-        names: those that are looked for, each as a tail.
+        files: the checkout's files, relative to it.
+        names: the file names that are looked for, each as a tail of one part.
     """
 
     def __init__(self, files: Iterable[str], names: Collection[File]) -> None:
@@ -111,7 +111,12 @@ class _Index:
                     self._by_tail.setdefault(file[start:], []).append(file)
 
     def longest(self, path: File, shortest: int) -> tuple[int, list[File]]:
-        """The longest tail that files have in common with a path, and these files."""
+        """Return the length of the longest tail that files share with a path, and these files.
+
+        Args:
+            path: the measured path.
+            shortest: parts that a shared tail must have; else (0, []) is returned.
+        """
         found: tuple[int, list[File]] = 0, []
         for length in range(1, len(path) + 1):
             files = self._by_tail.get(path[-length:])
@@ -122,7 +127,7 @@ class _Index:
 
 
 class _Found:
-    """One measured path, and the files that it could be."""
+    """One measured path, and the files of the checkout that it could stand for."""
 
     def __init__(self, path: str, index: _Index, alike: Collection[str]) -> None:
         self.path = path
@@ -141,17 +146,17 @@ class _Found:
         self.is_certain = len(self.candidates) == 1 and (is_alike or self._longest > 1)
 
     def may_be(self, file: File) -> bool:
-        """Tell whether it could be this file of the checkout."""
+        """Tell whether the path could stand for a file of the checkout."""
         return file in self._index.files and _tail(self.parts, file) >= self._shortest
 
     @property
     def root(self) -> Root:
-        """The leading folders that differ, elsewhere and here."""
+        """The leading folders, elsewhere and in the checkout, before the shared tail."""
         file = self.candidates[0]
         return self.parts[: -self._longest], file[: len(file) - self._longest]
 
     def below(self, roots: Collection[Root]) -> set[File]:
-        """Its name here, by leading folders that are known."""
+        """Return the path's names in the checkout, by known leading folders."""
         return {
             here + self.parts[len(there) :]
             for there, here in roots
@@ -160,13 +165,13 @@ class _Found:
 
 
 def _split(path: str) -> File:
-    """The parts of a path of any operating system."""
+    """Split a path of any operating system into its parts."""
     slashes = path.replace("\\", "/") if WINDOWS.search(path) else path
     return tuple(part for part in slashes.split("/") if part not in ("", "."))
 
 
 def _without_contradictions(roots: Collection[Root]) -> set[Root]:
-    """The known folders, without those that would be two folders here."""
+    """Leave out folders elsewhere that would be more than one folder here."""
     places: dict[File, set[File]] = {}
     for there, here in roots:
         places.setdefault(there, set()).add(here)
@@ -174,7 +179,7 @@ def _without_contradictions(roots: Collection[Root]) -> set[Root]:
 
 
 def _tail(one: File, other: File) -> int:
-    """How many parts two paths have in common, from the end."""
+    """Count the parts that two paths have in common, from the end."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:

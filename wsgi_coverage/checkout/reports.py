@@ -1,4 +1,4 @@
-"""Checkout reports: a data file that is about this checkout, in any of coverage.py's formats.
+"""Checkout reports: report on a data file about this checkout, in coverage.py's formats.
 
 Concurrency: one call belongs to one thread.
 """
@@ -23,16 +23,16 @@ from wsgi_coverage.errors import NoDataError as NothingError
 
 
 def text(data_file: Path, wanted: str, config_file: str | bool = True) -> str:
-    """A report as text.
+    """Return a report as text.
 
     Args:
         data_file: the data to report on.
-        wanted: text, json, xml or lcov.
+        wanted: the format: text, json, xml or lcov.
         config_file: coverage.py's; True: the one that it finds in the current folder.
 
     Raises:
-        NoDataError: there is nothing in the data file that is a source here.
-        BuildFailedError, DiskFullError, SettingsError: it could not be made.
+        NoDataError: no file in the data is a source of this checkout.
+        BuildFailedError, DiskFullError, SettingsError: the report could not be made.
     """
     with _loaded(data_file, config_file) as cov, tempfile.TemporaryDirectory() as folder:
         if wanted == "text":
@@ -52,7 +52,7 @@ def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
 
     Args:
         data_file: the data to report on.
-        folder: is made if it is not there.
+        folder: made if it does not exist.
         config_file: as for `text`.
 
     Raises:
@@ -63,7 +63,7 @@ def html(data_file: Path, folder: Path, config_file: str | bool = True) -> None:
 
 
 class _Coverage(CheckedCoverage):
-    """Opens only regular files of a bounded size, because collected data may name any path."""
+    """A Coverage that opens only regular files of bounded size, as data may name any path."""
 
     def look_at(self, filename: str) -> None:
         check_source(filename)

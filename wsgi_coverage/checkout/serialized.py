@@ -1,7 +1,7 @@
 """Write a data file from what `CoverageData.dumps` returned elsewhere. No state.
 
-That is SQL, and `CoverageData.loads` runs any statement; here it can write to the new data file and
-to nothing else, for a time that depends on its length.
+That is SQL, of which `CoverageData.loads` would run any statement. Here it is run so that it can
+write to the new data file only, for a time that depends on its length.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.store.workspace import WRITING, sweep, workplace
 from wsgi_coverage.system import own_files
 
-MARK = b"z"  # before zlib's own format
+MARK = b"z"  # the first byte, before the zlib stream
 MOST = 256 << 20  # bytes of SQL
 SECONDS = 2.0  # of CPU time
-BYTES_A_SECOND = 2 << 20  # and as much more time as this takes
+BYTES_A_SECOND = 2 << 20  # of SQL: one more second for each
 ALLOWED = {
     sqlite3.SQLITE_CREATE_INDEX,
     sqlite3.SQLITE_CREATE_TABLE,
@@ -35,15 +35,15 @@ ALLOWED = {
 
 
 def write(serialized: bytes, target: Path) -> None:
-    """Write a data file; it is there whole afterwards, or as it was.
+    """Write a data file: complete, or the target stays as it was.
 
     Args:
-        serialized: from `CoverageData.dumps`.
+        serialized: the result of `CoverageData.dumps`.
         target: the data file.
 
     Raises:
-        UnusableError: that is not such data.
-        DiskFullError: there is no room.
+        UnusableError: `serialized` is no such data.
+        DiskFullError: the disk is full.
     """
     script = _script(serialized)
     try:
@@ -51,7 +51,7 @@ def write(serialized: bytes, target: Path) -> None:
         with workplace(target.parent, WRITING) as folder:
             draft = folder / "coverage"
             with contextlib.closing(sqlite3.connect(draft)) as connection:
-                database.run(connection, "pragma synchronous = off")  # it is a draft
+                database.run(connection, "pragma synchronous = off")  # a temporary file
                 end = time.thread_time() + SECONDS + len(script) / BYTES_A_SECOND
                 connection.set_authorizer(partial(_authorize, end))
                 connection.set_progress_handler(lambda: time.thread_time() > end, database.STEPS)

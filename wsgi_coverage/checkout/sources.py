@@ -1,4 +1,4 @@
-"""A checkout: the sources that collected data is mapped to, and their versions.
+"""Read a checkout: the sources that collected data is mapped to, and their versions.
 
 Concurrency: one instance belongs to one thread.
 """
@@ -19,18 +19,18 @@ from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.errors import SettingsError
 
-TELLING = 32  # bytes; many sources that are shorter have the same content
+TELLING = 32  # bytes; many shorter sources have equal content, so that it identifies none
 
 
 class Checkout:
     """The sources below one folder.
 
     Args:
-        folder: its root.
+        folder: the root of the checkout.
         config_file: coverage.py's; True: the one that it finds in the current folder.
 
     Raises:
-        SettingsError: it is no folder, or the configuration cannot be read.
+        SettingsError: there is no such folder, or the configuration cannot be read.
     """
 
     def __init__(self, folder: Path, config_file: str | bool = True) -> None:
@@ -47,20 +47,20 @@ class Checkout:
 
     @property
     def files(self) -> list[str]:
-        """All of its files, relative to the root."""
+        """All files of the checkout, relative to the root."""
         if self._files is None:
             self._files = remap.files_of(self.folder)
         return self._files
 
     def is_version(self, file: str, fingerprint: str | None) -> bool | None:
-        """Tell whether a source of the checkout is of a version, line ends aside.
+        """Tell whether a source of the checkout is of a version, whatever its line ends.
 
         Args:
-            file: its name, relative to the root or not.
-            fingerprint: of the version; None: not known.
+            file: the source's name, relative to the root or absolute.
+            fingerprint: the version's; None: not known.
 
         Returns:
-            None: it cannot be told.
+            None where the fingerprint is not known or the source cannot be read.
         """
         if fingerprint is None:
             return None
@@ -68,11 +68,11 @@ class Checkout:
         return fingerprint in fingerprints if fingerprints else None
 
     def alike(self, path: str, fingerprint: str | None) -> Sequence[str]:
-        """The files that have the name and the version of a measured path.
+        """Return the files that have the name and the version of a measured path.
 
         Args:
-            path: elsewhere.
-            fingerprint: of the measured version; None: not known.
+            path: the measured path, of another machine.
+            fingerprint: the measured version's; None: not known.
         """
         name = path.replace("\\", "/").rpartition("/")[2]
         if fingerprint is None:
@@ -94,12 +94,12 @@ class Checkout:
         return self._versions[file]
 
     def name(self, file: str) -> str:
-        """The name of a file of the checkout in a data file."""
+        """Return the name that a file of the checkout has in a data file."""
         return file if self.relative else str(self.folder / file)
 
 
 def _version_of(source: Path) -> tuple[int, Collection[str]]:
-    """The size of a source, and its fingerprints with each kind of line ends."""
+    """Return the size of a source, and its fingerprints with each kind of line ends."""
     try:
         content = regular_files.read(source)
     except (OSError, ValueError):
