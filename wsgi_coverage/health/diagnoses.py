@@ -19,22 +19,22 @@ from wsgi_coverage.settings import AUTOSAVE_INTERVAL, variable
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 MANY_CODE_OBJECTS = 2_000
-# KB that sysmon keeps for each; measured with jinja's templates, of two or three code objects.
+# KB that sysmon keeps for each code object; measured with Jinja templates of two or three each.
 CODE_OBJECT_SIZE = 2.4
 
 SEES_ALL = frozenset({"sysmon", MONITORING})  # every thread, every greenlet
-GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # any of them tells greenlets apart
+GREENLETS = frozenset({"gevent", "greenlet", "eventlet"})  # `concurrency` for greenlets
 
 Finding: TypeAlias = tuple[str, str]  # the problem, and the remedy
 
 
 def can_mark_statements() -> bool:
-    """Tell whether this Python would measure statements alone by sys.monitoring."""
+    """Tell whether this Python has sys.monitoring, by which statements alone can be measured."""
     return hasattr(sys, "monitoring")
 
 
 def diagnose(facts: Facts) -> list[Diagnosis]:
-    """Every problem that the facts show; a diagnosis that fails is logged and left out."""
+    """Return every problem that the facts show; a check that fails is logged and left out."""
     out = []
     for name, check in CHECKS.items():
         try:
@@ -48,7 +48,7 @@ def diagnose(facts: Facts) -> list[Diagnosis]:
 
 
 def imported_early(facts: Facts) -> Finding | None:
-    """Modules that are measured ran before measuring began."""
+    """Measured modules were imported before measuring began."""
     modules = facts.imported_early
     if not modules:
         return None
@@ -67,8 +67,8 @@ def gevent_without_concurrency(facts: Facts) -> Finding | None:
         return None
     return (
         f"gevent is active, and not configured for {facts.core} (concurrency is "
-        f"{', '.join(sorted(facts.concurrency)) or 'not set'}): lines of one greenlet are noted "
-        "in the files of another",
+        f"{', '.join(sorted(facts.concurrency)) or 'not set'}): lines of one greenlet are recorded "
+        "for the files of another",
         "set 'concurrency = gevent, thread' under [run] in coverage.py's configuration; or, where "
         "only statements are measured, use Python 3.12 or later, whose sysmon needs no such "
         "setting",
@@ -93,7 +93,7 @@ def greenlets_under_tracer(facts: Facts) -> Finding | None:
 
 
 def plugins_disabled(facts: Facts) -> Finding | None:
-    """sysmon runs no plugins that trace files."""
+    """sysmon does not support plugins that trace files."""
     if facts.core != "sysmon" or not facts.plugins:
         return None
     return (
@@ -116,7 +116,7 @@ def unseen_threads(facts: Facts) -> Finding | None:
 
 
 def reloader_parent(facts: Facts) -> Finding | None:
-    """The reloader's parent imports the application, and only its child serves."""
+    """The reloader's parent imports the application, but only its child serves requests."""
     if facts.reloader_parent is None:
         return None
     return (
@@ -167,7 +167,7 @@ def dynamic_code(facts: Facts) -> Finding | None:
 
 
 def configuration_ignored(facts: Facts) -> Finding | None:
-    """coverage.py takes the first configuration that it finds."""
+    """coverage.py reads only the first configuration that it finds."""
     taken = f"coverage.py read {facts.configuration or 'none'}"
     if facts.unused_config_file is not None:
         return (
@@ -200,7 +200,7 @@ def lossy_flush(facts: Facts) -> Finding | None:
 
 
 def coverage_changed(facts: Facts) -> Finding | None:
-    """coverage.py has renamed something that it never promised to keep."""
+    """coverage.py lacks undocumented names that this package uses."""
     if not facts.coverage_changes:
         return None
     return (
@@ -217,51 +217,52 @@ def private_folder_taken(facts: Facts) -> Finding | None:
         return None
     return (
         f"{'; '.join(facts.refused_folders)}: another user may have made it to read or change "
-        f"what is measured, so it is not used; what runs is noted in {facts.private_folder} "
-        "instead, by all processes of this user",
+        f"what is measured, so it is not used; all processes of this user store executed lines in "
+        f"{facts.private_folder} instead",
         "nothing is lost; find out who made it, remove it (its owner or root can), and restart the "
         "server",
     )
 
 
 def no_channel(facts: Facts) -> Finding | None:
-    """Workers are called over Unix sockets, which cannot be used here."""
+    """Workers call each other over Unix sockets, which cannot be used here."""
     if facts.why_no_channel is None:
         return None
     return (
-        f"other workers cannot be asked: {facts.why_no_channel}; what they ran may be up to a "
-        "second old in a report, some hear of no reset or pause, and no answer is complete",
+        f"other workers cannot be called: {facts.why_no_channel}; a report may lack what they ran "
+        "in the last second, resets and pauses do not reach some of them, and no answer is "
+        "complete",
         "set TMPDIR to a folder with a short name, for all workers; or serve with one process, "
         "and refresh once more after a second",
     )
 
 
 def hidden_children(facts: Facts) -> Finding | None:
-    """Without /proc a forked child that runs nothing new cannot be found."""
+    """Without /proc, a forked child that runs no new code cannot be found."""
     if not facts.hides_children:
         return None
     return (
         "this server has forked while it served, and there is no /proc to find such children by: "
-        "one that does nothing new hears of a reset or pause only when it does, and is not named; "
-        "so no answer to these is complete",
+        "a reset or pause reaches a child only when it runs code that has not run before, and "
+        "answers do not name the child; so no answer to a reset or pause is complete",
         "nothing, where the children end by themselves; else restart the server after a reset",
     )
 
 
 def autosave_off(facts: Facts) -> Finding | None:
-    """Without autosave nothing is written until the last process ends."""
+    """Without autosave, no data file is written until the last process ends."""
     if facts.autosave_interval:
         return None
     return (
-        "autosave is off (autosave_interval is 0): what runs is in memory of this host alone "
-        "until the last process ends, and is lost if the host does first",
+        "autosave is off (autosave_interval is 0): executed lines are only in memory of this host "
+        "until the last process ends, and are lost if the host stops before that",
         f"set autosave_interval ({variable('autosave_interval')}), {AUTOSAVE_INTERVAL:g} seconds "
         "for instance",
     )
 
 
 def paused(facts: Facts) -> Finding | None:
-    """A pause stays until it is resumed, also when the workers that it began in have ended."""
+    """A pause lasts until it is resumed, even if the workers that it began in have ended."""
     if facts.paused_since is None:
         return None
     return (
@@ -271,7 +272,7 @@ def paused(facts: Facts) -> Finding | None:
 
 
 def unmeasured_code(facts: Facts) -> Finding | None:
-    """Some code has no lines in a source that can be read, or there was no room for them."""
+    """Some code has no source that can be read, or there was no memory left for its lines."""
     if not facts.unmeasured:
         return None
     named = "; ".join(f"{what}: {why}" for what, why in [*facts.unmeasured.items()][:NAMED])
@@ -285,7 +286,7 @@ def unmeasured_code(facts: Facts) -> Finding | None:
 
 
 def trace_changed(facts: Facts) -> Finding | None:
-    """A thread has one trace function, and another one was set."""
+    """A thread has only one trace function, and coverage.py's was replaced by another."""
     if not facts.threads_lost:
         return None
     return (
@@ -311,28 +312,28 @@ def branches_cost(facts: Facts) -> Finding | None:
 
 
 def other_namespaces(facts: Facts) -> Finding | None:
-    """A process id of another pid namespace means another process here."""
+    """Process ids of another pid namespace cannot be looked up from this one."""
     count = facts.other_namespaces
     if not count:
         return None
     return (
         f"{count} other container{'' if count == 1 else 's'} of this host (pid namespaces) "
         f"{'has' if count == 1 else 'have'} the same data file: what ran there is in every report, "
-        "but which of the workers there live cannot be told from here, so they are not named",
+        "but it is not known here which workers there are live, so they are not listed",
         "nothing, if that is meant; else give each container a data file in a folder of its own",
     )
 
 
 def not_writable(facts: Facts) -> Finding | None:
-    """Lines go on to be marked in memory; what has to be written to a file is refused."""
+    """Files cannot be written: lines are still marked in memory, but operations are refused."""
     if not facts.not_writable:
         return None
     named = "; ".join(f"{folder}: {why}" for folder, why in facts.not_writable.items())
     return (
-        f"files cannot be written where they go: {named}; measuring goes on in memory, but "
+        f"files cannot be written: {named}; measuring goes on in memory, but "
         "refreshes, snapshots, resets and autosaves that need them are refused (507)",
-        "make room, or make it writable again, or move away what has the name of a file or folder "
-        "of wsgi-coverage; nothing else is needed",
+        "free disk space, make the path writable, or move away whatever is at a path that "
+        "wsgi-coverage needs; nothing else has to be done",
     )
 
 
@@ -347,20 +348,20 @@ def no_descriptors(facts: Facts) -> Finding | None:
 
 
 def store_away(facts: Facts) -> Finding | None:
-    """The store of the fleet cannot be used; lines are kept here."""
+    """The store of the fleet cannot be used; lines stay on this host until it can."""
     problem = facts.fleet.get("problem")
     if not problem:
         return None
     return (
         f"since {facts.fleet['since']} nothing is sent to the store of the fleet, and nothing "
-        f"heard of other hosts: {problem}",
+        f"received from other hosts: {problem}",
         "see that the store runs, that this host reaches it, and that the URL in "
         f"{variable('store')} or store= is right; what runs here meanwhile is kept and sent later",
     )
 
 
 def store_lost(facts: Facts) -> Finding | None:
-    """Keys of the current epoch have vanished in the store."""
+    """Keys of the current epoch have disappeared from the store of the fleet."""
     lost_at = facts.fleet.get("lost_at")
     if not lost_at:
         return None

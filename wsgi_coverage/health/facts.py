@@ -1,4 +1,4 @@
-"""Facts about this process that wsgi_coverage.health.diagnoses judges.
+"""Collect facts about this process, from which wsgi_coverage.health.diagnoses finds problems.
 
 Concurrency: reads only, without the worker's lock; what changes meanwhile is copied first.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 RELOADER_CHILDREN = ("WERKZEUG_RUN_MAIN", "RUN_MAIN")  # set by werkzeug's and Django's reloader
-# Where coverage.py looks for its configuration, and what says that a file holds some.
+# Where coverage.py looks for its configuration, and the sections that hold it in shared files.
 CONFIGURATIONS = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
 OWN_SECTION = re.compile(r"^\[(coverage:)?(run|report|paths|html|xml|json|lcov)\]", re.M)
 SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
@@ -43,35 +43,35 @@ SHARED_SECTION = re.compile(r"^\[coverage:\w+\]", re.M)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Facts about one process; with its default, none of them is a problem."""
+    """Facts about one process; no fact is a problem while it has its default."""
 
     engine: str = "coverage"
     core: str = "ctrace"
     coverage_version: str = ""
     concurrency: frozenset[str] = frozenset()  # as set in coverage.py's configuration
-    imported_early: tuple[str, ...] = ()  # modules that are measured, imported before measuring
-    gevent: bool = False  # its monkey patching or one of its hubs is active
-    greenlets: bool = False  # there are some, gevent's or others
-    plugins: tuple[str, ...] = ()  # that trace files
-    native_threads: str | None = None  # the server whose threads `threading` did not make
-    reloader_parent: int | None = None  # its process id, where it is measured
+    imported_early: tuple[str, ...] = ()  # measured modules, imported before measuring began
+    gevent: bool = False  # gevent has patched modules, or runs a hub
+    greenlets: bool = False  # a thread has used greenlets, gevent's or others
+    plugins: tuple[str, ...] = ()  # coverage.py plugins that trace files
+    native_threads: str | None = None  # the server, if it serves on threads not of `threading`
+    reloader_parent: int | None = None  # process id of a reloader's parent that is measured
     uwsgi_without_hooks: bool = False
-    uwsgi_hard_end: bool = False  # it ends workers in the midst of requests
+    uwsgi_hard_end: bool = False  # on a signal, uWSGI ends workers in the midst of requests
     dynamic_code: int = 0  # code objects without a file that the tracer keeps
-    configuration: str | None = None  # the file that coverage.py read
-    unused_config_file: str | None = None  # named by a setting, and not read
-    config_file_origin: str = ""  # where that setting comes from
-    ignored_configurations: tuple[str, ...] = ()  # they configure coverage.py, and were not read
+    configuration: str | None = None  # the configuration file that coverage.py read
+    unused_config_file: str | None = None  # a file named by `config_file` that was not read
+    config_file_origin: str = ""  # where the value of `config_file` comes from
+    ignored_configurations: tuple[str, ...] = ()  # coverage.py configurations that were not read
     flush_problem: str | None = None
-    coverage_changes: tuple[str, ...] = ()  # what is so because coverage.py lacks names
+    coverage_changes: tuple[str, ...] = ()  # consequences of names that coverage.py lacks
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # code, and why it is not measured
     branch: bool = False  # branches are measured
-    threads_lost: int = 0  # whose trace function was replaced
-    private_folder: str = ""  # where executed lines are
-    refused_folders: tuple[str, ...] = ()  # not this user's alone, else it would be there; and why
-    other_namespaces: int = 0  # of pids, of this host, whose processes have the same data file
+    threads_lost: int = 0  # threads whose trace function was replaced
+    private_folder: str = ""  # the folder of the memory of executed lines
+    refused_folders: tuple[str, ...] = ()  # unused, as not this user's alone: each with its fault
+    other_namespaces: int = 0  # other pid namespaces of this host with the same data file
     why_no_channel: str | None = None  # why other workers cannot be reached
-    hides_children: bool = False  # that are forked and do nothing new
+    hides_children: bool = False  # forked children that run no new code cannot be found
     autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
     paused_since: str | None = None  # ISO 8601, UTC
     not_writable: Mapping[str, str] = field(default_factory=dict)  # folders and files, and why
@@ -89,16 +89,16 @@ def find_facts(
     places: Mapping[Path, PathUse] | None = None,
     fleet: Mapping[str, Any] | None = None,
 ) -> Facts:
-    """Find the facts out; one that cannot be determined is logged, and has its default.
+    """Determine the facts; one that cannot be determined is logged, and has its default.
 
     Args:
         worker: this process's worker.
         config_file: coverage.py's configuration, where a setting names it.
         config_file_origin: where that setting comes from.
         measured: process ids of this host's workers.
-        folders: where data, reports and snapshots go, by how messages name them.
-        places: single files and folders of these that nothing else is to have the name of.
-        fleet: how it stands with the store of a fleet, where there is one.
+        folders: the folders of data, reports and snapshots, by their names in messages.
+        places: paths in these folders that have to be of a certain kind, if they exist.
+        fleet: the state of the fleet's store; None where there is no fleet.
     """
     engine = worker.engine
     measuring = engine.measuring
@@ -158,15 +158,16 @@ def find_facts(
 
 
 def paused_since(pauses: Sequence[Pause]) -> str | None:
-    """When the present pause began."""
+    """Return when the present pause began, ISO 8601 in UTC; None where there is none."""
     return pauses[-1].began_at if is_going_on(pauses) else None
 
 
 def imported_early(engine: Engine) -> tuple[str, ...]:
-    """Measured modules of which something had run unseen when measuring began.
+    """Return measured modules that had run, wholly or in part, before measuring began.
 
-    The first engine knows what ran of a module whose import had begun. Under the second one such a
-    module is named if it defines functions or classes: one that starts measuring does nothing else.
+    A module whose import is still going on is left out if the engine sees the code that runs. Under
+    other engines it is named only if it defines functions or classes: a module that just starts
+    measuring does not.
     """
     return tuple(
         each.name
@@ -190,7 +191,7 @@ def has_greenlets(modules: Mapping[str, Any]) -> bool:
 
 
 def file_tracers(cov: Coverage) -> tuple[str, ...]:
-    """Plugins that trace files, by name."""
+    """Return the names of plugins that trace files."""
     if not cov.get_option("run:plugins"):
         return ()
     names = dict(cov.sys_info()).get("plugins.file_tracers") or ()
@@ -198,7 +199,7 @@ def file_tracers(cov: Coverage) -> tuple[str, ...]:
 
 
 def native_threads(modules: Mapping[str, Any]) -> str | None:
-    """The server, where it runs this process on threads that the threading module did not make."""
+    """Name the server if it serves on threads that the threading module did not make; else None."""
     if "mod_wsgi" in modules:
         return "mod_wsgi"
     if "granian" in modules:
@@ -224,7 +225,10 @@ def uwsgi_hard_end(modules: Mapping[str, Any]) -> bool:
 
 
 def reloader_parent(environ: Mapping[str, str], measured: Collection[int]) -> int | None:
-    """The process id of the reloader's parent, if it is measured: it is the parent of its child."""
+    """Return the process id of the reloader's parent if it is measured; else None.
+
+    It is this process, or the parent of this process if this is the reloader's child.
+    """
     is_child = any(environ.get(name) == "true" for name in RELOADER_CHILDREN)
     for pid in (os.getpid(),) if _is_reloading() else (os.getppid(),) if is_child else ():
         if pid in measured:
@@ -244,7 +248,7 @@ def _is_reloading() -> bool:
 
 
 def count_dynamic(codes: Collection[CodeType]) -> int:
-    """How many code objects were compiled from no file."""
+    """Count the code objects that were not compiled from a file."""
     is_dynamic = functools.cache(_is_dynamic)
     return sum(is_dynamic(code.co_filename) for code in codes)
 
@@ -257,19 +261,19 @@ def _is_dynamic(filename: str) -> bool:
 
 
 def unused(config_file: Path | None, read: str | None) -> str | None:
-    """The configuration that a setting names, if another one was read."""
+    """Return the file that the setting `config_file` names, if coverage.py has not read it."""
     if config_file is None or (read is not None and Path(read) == config_file):
         return None
     return str(config_file)
 
 
 def ignored_configurations(read: str | None, *, named: bool, folder: Path) -> tuple[str, ...]:
-    """Files that configure coverage.py and were not read.
+    """Return files that configure coverage.py and were not read.
 
     Args:
-        read: the one that was read.
-        named: a setting named it; then coverage.py looked for no other.
-        folder: where to look, besides the folder of the one that was read.
+        read: the file that was read; None: none was.
+        named: a setting named that file, so that coverage.py looked for no other.
+        folder: where to look, besides the folder of the file that was read.
     """
     if named or (read is not None and Path(read).name not in CONFIGURATIONS):
         return ()

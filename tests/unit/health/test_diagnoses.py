@@ -85,7 +85,7 @@ def test_its_facts_call_for_a_diagnosis_and_for_no_other(name: str) -> None:
         ("configuration-ignored", ["x configures", "/srv/.coveragerc"]),
         ("lossy-flush", ["9.9", "AttributeError: data"]),
         ("coverage-changed", ["9.9", "coverage.html.escape: pages are made at once"]),
-        ("no-channel", ["a second"]),
+        ("no-channel", ["the last second"]),
         ("private-folder-taken", ["wsgi-coverage-0 belongs to user 1001", "wsgi-coverage-0-1/abc"]),
         ("not-writable", ["/srv/shop: the file system is read-only", "507"]),
         ("other-namespaces", ["1 other container of this host"]),
