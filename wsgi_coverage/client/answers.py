@@ -1,4 +1,4 @@
-"""The dashboard's answers as types; the values are its JSON, unchanged (docs/reference/http.md).
+"""Types of the dashboard's answers, whose values are its JSON, unchanged (docs/reference/http.md).
 
 No state.
 """
@@ -18,13 +18,13 @@ class WorkerAnswer(TypedDict):
     host: str
     pid: int
     state: str  # measuring, paused, silent, failed
-    published_at: str | None  # ISO 8601, UTC: what it executed until then is in memory
-    fresh: bool  # whether it did, just now, what it was asked
-    error: NotRequired[str]  # why not
+    published_at: str | None  # ISO 8601, UTC: what it executed until then is in shared memory
+    fresh: bool  # whether it did what the call asked for, in time
+    error: NotRequired[str]  # why it did not
 
 
 class Gathered(TypedDict):
-    """The result of a call to all workers; `complete` is false if one did not do it in time."""
+    """The result of a call to all workers; `complete` is false if one did not answer in time."""
 
     complete: bool
     workers: list[WorkerAnswer]
@@ -82,7 +82,7 @@ class Function(TypedDict):
     load_only: NotRequired[int | None]  # executed while it was loaded, and not afterwards
     ran: NotRequired[str | None]  # never, at load only, at runtime; null: unknown
     reason: NotRequired[str]
-    imported_early: NotRequired[str]  # why more of it may have run
+    imported_early: NotRequired[str]  # why more of it may have run than the figures say
 
 
 class Side(TypedDict):
@@ -129,7 +129,7 @@ class Health(Gathered):
 
 
 def is_health(answer: object) -> bool:
-    """Tell the answer of a dashboard from that of another /health."""
+    """Tell whether an answer is that of a dashboard's /health, not of another application's."""
     if not isinstance(answer, dict):
         return False
     if not isinstance(answer.get("core"), str) or not isinstance(answer.get("status"), str):

@@ -1,8 +1,7 @@
-"""`Client`: a dashboard on another process or machine, one method for each request.
+"""`Client`: access to a dashboard in another process or machine, one method for each request.
 
-The types of what it returns (wsgi_coverage.client.answers) are called after the JSON's own words: a
-`WorkerAnswer` is an entry of `workers`, which is all that a client sees of that process. The other
-side, in the process itself, is wsgi_coverage.collect.worker.
+The types that methods return (wsgi_coverage.client.answers) are named after the JSON's own words: a
+`WorkerAnswer` is an entry of `workers`. The worker itself is wsgi_coverage.collect.worker.
 
 Concurrency: any thread may call any method; each request has a connection of its own. The address
 of the dashboard is found by the first request, and remembered.
@@ -32,9 +31,9 @@ from wsgi_coverage.client.progress import Progress, watching
 from wsgi_coverage.client.transport import TIMEOUT
 
 RETRIES = 3
-BUILD_TIMEOUT = 600.0  # seconds that a report may take on top
+BUILD_TIMEOUT = 600.0  # seconds to wait for a report, in addition to other timeouts
 
-# What an answer has at least; one that has not is of another version.
+# Keys that an answer must have; without them it is of another version.
 GATHERED = ("complete", "workers")
 REFRESHED = (*GATHERED, "summary", "warnings")
 SNAPSHOT = (*GATHERED, "id", "label")
@@ -58,11 +57,11 @@ class Client:
             NETRC names, or ~/.netrc.
         timeout: seconds to wait for a connection and for each part of an answer; what a dashboard
             takes to gather its workers and to make a report comes on top.
-        retries: how often to try again, after a pause that grows, where there is no connection, or
-            it breaks. A POST or DELETE that may have arrived is not sent again.
+        retries: how often to try again, after increasing pauses, if there is no connection or it
+            breaks. A POST or DELETE that may have arrived is not sent again.
 
     Raises:
-        BadAddressError: the address is none.
+        BadAddressError: `url` is no address of an HTTP server.
 
     Every method raises a `ClientError`: `UnreachableError`, `RefusedError`, `NotADashboardError`,
     `FailedError` (the dashboard's own error, with its slug) or `VersionMismatchError`.
@@ -92,7 +91,7 @@ class Client:
     # Asking all workers
 
     def refresh(self, *, wait: float | None = None, progress: Progress | None = None) -> Refreshed:
-        """Have every worker publish, and a new report made.
+        """Have every worker flush what it has executed, and publish a new report.
 
         Args:
             wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
@@ -130,7 +129,7 @@ class Client:
         return cast(Status, self._change("POST", "/resume", GATHERED, wait=wait))
 
     def health(self, *, wait: float | None = None) -> Health:
-        """How the application is measured, every worker, and the diagnoses.
+        """Return how the application is measured, every worker, and the diagnoses.
 
         Args:
             wait: as for `refresh`.
@@ -140,7 +139,7 @@ class Client:
     # Reading a report: the published one, or a snapshot's
 
     def report(self, *, snapshot: str | None = None) -> str:
-        """The text report.
+        """Return the text report.
 
         Args:
             snapshot: of which snapshot; None: of the published report.
@@ -150,7 +149,7 @@ class Client:
         return raw.decode("utf-8", "replace")
 
     def files(self, *, snapshot: str | None = None) -> list[File]:
-        """The figures of every file.
+        """Return the figures of every file.
 
         Args:
             snapshot: of which snapshot; None: of the published report.
@@ -161,7 +160,7 @@ class Client:
     def functions(
         self, *, unused: bool | Literal["runtime"] = False, snapshot: str | None = None
     ) -> list[Function]:
-        """The figures of every function.
+        """Return the figures of every function.
 
         Args:
             unused: True: only those that never ran; ``"runtime"``: those, and those that ran at
@@ -182,7 +181,7 @@ class Client:
         """Download a report.
 
         Args:
-            target: a file, which is there whole afterwards or as it was before; or an open file.
+            target: a file, which is replaced only by a complete download; or an open file.
             format: ``coverage`` (the combined data file), ``json``, ``xml``, ``lcov`` or ``html``
                 (a zip archive).
             snapshot: of which snapshot; None: of the published report.
@@ -191,7 +190,7 @@ class Client:
             The size in bytes.
 
         Raises:
-            DiskFullError: there is no room for the file.
+            DiskFullError: the disk is full.
             OSError: the open file cannot be written to.
         """
         query: Query = {} if format == "coverage" else {"format": format}
@@ -204,7 +203,7 @@ class Client:
                 ask("GET", path, query, lambda a: download.to_file(a, file), extra=BUILD_TIMEOUT),
             )
         opened = target
-        # Part of it may be written already when a connection breaks: so there is no second try.
+        # Not tried again: part of the answer may be written already when a connection breaks.
         try:
             size = ask(
                 "GET",
@@ -219,7 +218,7 @@ class Client:
         return cast(int, size)
 
     def diff(self, a: str, b: str = "current") -> Diff:
-        """The lines and branches that only one of two reports has, per file.
+        """Return the lines and branches that only one of two reports has executed, per file.
 
         Args:
             a: a snapshot's id, or ``current`` for the published report.
@@ -241,9 +240,9 @@ class Client:
         """Store a report of everything executed up to now.
 
         Args:
-            label: is stored with it, unchanged.
-            reset: also forget all of it, in the same step: nothing is lost in between.
-            keep: False: store nothing; of use with `detail`.
+            label: stored with the snapshot, unchanged.
+            reset: also forget all of it, in the same step, so that no line in between is lost.
+            keep: False: store nothing; useful with `detail`.
             detail: ``lines``: have coverage.py's JSON report in the answer.
             wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
         """
@@ -259,7 +258,7 @@ class Client:
         return cast(Snapshot, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
 
     def snapshots(self) -> list[Snapshot]:
-        """Every snapshot, newest first."""
+        """Return the metadata of every snapshot, newest first."""
         return cast(list[Snapshot], self._dashboard.json("GET", "/snapshots", {}, list, SNAPSHOT))
 
     def delete_snapshot(self, identity: str) -> None:

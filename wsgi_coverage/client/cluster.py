@@ -1,4 +1,4 @@
-"""The protocol of a Kubernetes cluster, which `forwarded` works with.
+"""The protocol by which `pods.forwarded` accesses a Kubernetes cluster.
 
 No state: values only, which any thread may use.
 """
@@ -26,20 +26,20 @@ class Pod:
     """The name and the state of a pod."""
 
     name: str
-    state: str  # Running, or in a few words why it does not
+    state: str  # Running, or a few words on why it does not run
 
     @property
     def is_running(self) -> bool:
-        """True where its containers may answer."""
+        """Tell whether the pod runs, so that its containers may answer."""
         return self.state == RUNNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Which:
-    """The pods that are asked for: one by its name, or all that a label selector finds.
+    """The pods to find: one by its name, or all that a label selector matches.
 
     Attributes:
-        namespace: None: the one that the kubeconfig's context names.
+        namespace: the pods' namespace; None: the one that the kubeconfig's context names.
     """
 
     name: str | None
@@ -56,14 +56,14 @@ class Forward:
     """A port of this machine that is forwarded to a pod's."""
 
     port: int
-    problem: Callable[[], str]  # what the forward has said of its failure so far, or ""
+    problem: Callable[[], str]  # returns why connections have failed so far, or ""
 
 
 class Cluster(Protocol):
     """A cluster; every failure is a `PodError`."""
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that are asked for, in the cluster's order."""
+        """Return the pods to find, in the cluster's order."""
         ...
 
     def forward(self, name: str, port: int) -> AbstractContextManager[Forward]:
@@ -72,7 +72,7 @@ class Cluster(Protocol):
 
 
 def described(manifest: dict[str, Any]) -> Pod:
-    """A pod, from its manifest."""
+    """Return a pod by its manifest."""
     metadata, status = manifest.get("metadata") or {}, manifest.get("status") or {}
     if metadata.get("deletionTimestamp"):
         return Pod(metadata["name"], "Terminating")
@@ -87,6 +87,6 @@ def described(manifest: dict[str, Any]) -> Pod:
 
 
 def one_line(text: str) -> str:
-    """A text from elsewhere on one line, without control characters that change a terminal."""
+    """Put a text on one line, without control characters, which could affect a terminal."""
     shown = " ".join(text.split())
     return "".join(character if character.isprintable() else "?" for character in shown)

@@ -42,7 +42,7 @@ class Collection:
     result: Collected
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    complete: bool = True  # every worker of every instance that gave data took part
+    complete: bool = True  # every worker of each instance that did not fail took part
 
 
 @dataclass(slots=True)
@@ -75,20 +75,21 @@ def collect(
 ) -> Collection:
     """Collect what instances have executed up to now into one data file.
 
-    Their files are found in the checkout, whatever folder they were in. What was measured of a
-    source that is not the checkout's version of it is left out and named.
+    Measured files are mapped to the checkout, whatever folder they were in. Lines of a source of
+    another version than the checkout's are left out with a warning.
 
     Args:
         clients: the instances.
-        target: the data file; written if any instance gave data, else as it was.
-        checkout: whose sources it is to be about.
+        target: the data file; written if any instance had data, else left as it was.
+        checkout: the sources that the data file is to be about.
         append: keep the present content of the data file.
-        reset: have each instance forget what it gives, in one step, so that nothing is lost in
-            between. It gives it as a snapshot, which stays there until its data is in the file.
+        reset: have each instance forget what is collected, in one step, so that no line in between
+            is lost. It is downloaded from a snapshot, which the instance keeps until the data is
+            in the file.
         label: a context for the lines, and the label of the snapshots of `reset`.
         wait: seconds to wait for an instance's workers, at most; None: its default, 5.
-        private: the file is for this user alone; else its mode is by the umask.
-        draft: where the file is made before it is copied to a target that is a device or a pipe,
+        private: make the file readable by this user only; else its mode is by the umask.
+        draft: where to make the file before it is copied to a target that is a device or a pipe,
             from `system.outputs`; None: in a temporary folder.
 
     Returns:
@@ -96,8 +97,8 @@ def collect(
 
     Raises:
         DiskFullError, ClientError: the file cannot be written; it is as it was.
-        BuildFailedError: it cannot be added to; it is as it was.
-        ConfigurationError: coverage.py refuses `[paths]`; it is as it was.
+        BuildFailedError: with `append`, the file cannot be read; it is as it was.
+        ConfigurationError: coverage.py refuses `[paths]`; the file is as it was.
     """
     with contextlib.ExitStack() as drafts:
         if draft is None:
@@ -128,7 +129,7 @@ def collect(
 
 
 def _at_once(do: Callable[[_Fetched], None], those: Sequence[_Fetched]) -> None:
-    """Call a function for each, in daemon threads, so that Ctrl-C waits for none of them."""
+    """Call a function for each instance in daemon threads, for which Ctrl-C does not wait."""
     left = list(reversed(those))  # pop is atomic
     errors: list[BaseException] = []
 
@@ -186,7 +187,7 @@ def _trying(fetch: Callable[[_Fetched], None], fetched: _Fetched) -> None:
 
 
 def _get(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:  # noqa: ARG001
-    """Have an instance make a report, and download its data."""
+    """Have an instance make a report, and download that report's data file."""
     answer = fetched.client.refresh(wait=wait)
     fetched.complete = answer["complete"]
     fetched.warnings += answer["warnings"]
@@ -194,7 +195,7 @@ def _get(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:  
 
 
 def _take(fetched: _Fetched, *, label: str | None, wait: float | None) -> None:
-    """Have an instance move its data to a snapshot and begin anew, and download that."""
+    """Have an instance take a snapshot and reset in one step; download the snapshot's data file."""
     try:
         answer = fetched.client.snapshot(label=label, reset=True, wait=wait)
     except FailedError as error:
@@ -225,14 +226,14 @@ def _download(fetched: _Fetched) -> None:
 
 
 def _still_there(fetched: Sequence[_Fetched]) -> str:
-    """A sentence on data that was reset at instances, is not here, and is in snapshots there."""
+    """Return a sentence that names snapshots at instances whose data could not be stored here."""
     kept = [f"snapshot {each.snapshot} of {each.client.url}" for each in fetched if each.snapshot]
     return f"; no data is lost: it is in {', '.join(kept)}" if kept else ""
 
 
 @contextlib.contextmanager
 def _workspace(target: Path) -> Iterator[Path]:
-    """A folder on the target's disk, removed at the end."""
+    """Make a folder on the target's disk; remove it at the end of the block."""
     with contextlib.ExitStack() as made:
         with saying_why_not(target):
             if target.is_dir():

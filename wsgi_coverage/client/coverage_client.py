@@ -1,4 +1,4 @@
-"""A client like py-coverage-http's: collect from a pod's side port, and report here.
+"""A client compatible with py-coverage-http's: collect from a pod's side port, and report here.
 
 Works with `wsgi-coverage run` in the pod and with py-coverage-http's own server. Concurrency: one
 thread at a time for each test's name.
@@ -48,8 +48,8 @@ class CoverageClient:
     there. Where py-coverage-http's client answers None or False, this one raises.
 
     Args:
-        namespace: the pods'.
-        output_dir: is made if it is not there.
+        namespace: the namespace of the pods.
+        output_dir: made if it does not exist.
         username: for HTTP Basic; without it that in WSGI_COVERAGE_USERNAME, or ``admin``.
         password: without it that in WSGI_COVERAGE_PASSWORD.
     """
@@ -69,16 +69,16 @@ class CoverageClient:
 
     @staticmethod
     def get_pod_name(namespace: str, label_selector: str, use_kubectl: bool | None = None) -> str:
-        """The name of the first running pod that a label selector finds.
+        """Return the name of the first running pod that a label selector finds.
 
         Args:
-            namespace: the pods'.
+            namespace: the namespace of the pods.
             label_selector: ``app=my-app``, for instance.
-            use_kubectl: False: ask by the ``kubernetes`` package; None: so, where there is no
-                kubectl.
+            use_kubectl: True: by kubectl; False: by the ``kubernetes`` package; None: by kubectl
+                if it is installed, else by the package.
 
         Raises:
-            PodError: there is none (a `RuntimeError`), or the cluster cannot be asked.
+            PodError: no pod runs (a `RuntimeError`), or the cluster does not answer.
         """
         if use_kubectl is None:
             use_kubectl = shutil.which("kubectl") is not None
@@ -98,7 +98,7 @@ class CoverageClient:
 
         Args:
             pod_name: a pod's name.
-            test_name: names the files, and is the label that the pod is told.
+            test_name: part of the files' names, and the label that is sent to the pod.
             coverage_port: its side port, in the pod.
             timeout: seconds for each step.
             use_kubectl: False: forward the port by the ``kubernetes`` package.
@@ -107,8 +107,8 @@ class CoverageClient:
             The data file.
 
         Raises:
-            PodError, ClientError: the pod cannot be reached, or has no data to give.
-            DiskFullError: there is no room for the file.
+            PodError, ClientError: the pod cannot be reached, or has no data.
+            DiskFullError: the disk is full.
         """
         target = f"/coverage?name={quote(test_name, safe='')}"
         answer = self._ask(target, pod_name, coverage_port, timeout, use_kubectl=use_kubectl)
@@ -150,13 +150,13 @@ class CoverageClient:
         """Print the text report, and write it to a file.
 
         Args:
-            test_name: as it was collected.
+            test_name: the name that the data was collected under.
             source_dir: the checkout.
-            remap_paths: find the pod's files in the checkout; False: take paths as they are.
+            remap_paths: map the pod's files to the checkout; False: use paths as they are.
 
         Raises:
             ClientError: nothing was collected under this name.
-            NoDataError: nothing of what was collected is a source here.
+            NoDataError: no collected file is a source of the checkout.
             BuildFailedError, DiskFullError: the report cannot be made.
         """
         with self._about(test_name, Path(source_dir), remap_paths) as data_file:
@@ -181,7 +181,7 @@ class CoverageClient:
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def _path(self, prefix: str, name: str) -> Path:
-        """The path of a file of a test, whose name may hold any characters."""
+        """Return the path of a test's file; characters that are unfit for a name are escaped."""
         plain = NOT_IN_A_NAME.sub(lambda found: f"%{ord(found[0]):02X}", name)
         return self.output_dir / f"{prefix}{plain}"
 
@@ -219,7 +219,7 @@ class CoverageClient:
 
     @contextlib.contextmanager
     def _about(self, test_name: str, checkout: Path, remap_paths: bool) -> Iterator[Path]:
-        """The data of a test, mapped to the files of a checkout."""
+        """Yield a data file with the data of a test, mapped to the files of a checkout."""
         path = self._path(".coverage_", test_name)
         if not path.is_file():
             raise ClientError(f"nothing was collected as {test_name!r}: there is no {path}")

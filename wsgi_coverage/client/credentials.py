@@ -20,11 +20,11 @@ NETRC_FILES = ("~/.netrc", "~/_netrc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A user name and a password for HTTP Basic; without a password nothing is sent."""
+    """A user name and a password for HTTP Basic; without a password, no credentials are sent."""
 
     username: str = settings.USERNAME
     password: str | None = None
-    remark: str = ""  # why a password that might be there could not be had
+    remark: str = ""  # why netrc, which may have a password, could not be read
 
     @property
     def header(self) -> str | None:
@@ -36,10 +36,10 @@ class Credentials:
 
 
 def find(parts: SplitResult, username: str | None, password: str | None) -> Credentials:
-    """The credentials for an address.
+    """Return the credentials for an address.
 
-    A user name and a password come, each by itself, from the first of these that has one: the
-    arguments, the address, the environment; if there is no password, both come from netrc (the file
+    The user name and the password are each taken from the first of these that has one: the
+    arguments, the address, the environment. If none has a password, both come from netrc (the file
     that NETRC names, or ~/.netrc).
 
     Args:

@@ -24,7 +24,7 @@ from wsgi_coverage.client.errors import (
 )
 from wsgi_coverage.settings import URL_PREFIX
 
-GLANCE_TIMEOUT = 5.0  # seconds; a progress display waits no longer for a dashboard that is busy
+GLANCE_TIMEOUT = 5.0  # seconds that a progress display waits for the dashboard, at most
 MAX_ERROR = 1_000_000  # bytes of an error's text
 
 Query = Mapping[str, str]
@@ -37,11 +37,11 @@ class Dashboard:
     Args:
         url: the address.
         username, password: see `credentials.find`.
-        timeout: seconds for a connection and for each part of an answer.
+        timeout: seconds to wait for a connection and for each part of an answer.
         retries: how often to try again.
 
     Raises:
-        BadAddressError: it is no address of an HTTP server.
+        BadAddressError: `url` is no address of an HTTP server.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Dashboard:
         )
         self._given = parts.path.rstrip("/")
         self._root: str | None = None
-        self.data_folder: str | None = None  # on its machine
+        self.data_folder: str | None = None  # of data files, on the dashboard's machine
 
     @property
     def url(self) -> str:
@@ -107,11 +107,11 @@ class Dashboard:
 
         Args:
             method, path, query, extra: as for `ask`.
-            kind: list, of objects, or dict.
-            keys: that the object, or each of them, must have.
+            kind: the type that the answer must have: dict for an object, list for one of objects.
+            keys: the keys that each object must have.
 
         Raises:
-            VersionMismatchError: the answer is something else.
+            VersionMismatchError: the answer has another type, or lacks keys.
         """
         answer = parsed(self.ask(method, path, query, download.body, extra=extra))
         objects = answer if isinstance(answer, list) else [answer]
@@ -125,13 +125,13 @@ class Dashboard:
         return answer
 
     def health(self, wait: float | None) -> Health:
-        """The answer of GET /health."""
+        """Return the answer of GET /health."""
         if self._root is None:
             return self._find(wait)
         return self._health(self._root, wait)
 
     def building(self) -> dict[str, Any] | None:
-        """The report that is being made, as /building answers; None where that is not known."""
+        """Return the answer of GET /building; None if no report is being built, or not known."""
         path = f"{self._root or ''}/health"
         read = self._checked(path, download.body)
         try:
@@ -142,9 +142,10 @@ class Dashboard:
         return building if isinstance(building, dict) else None
 
     def _find(self, wait: float | None) -> Health:
-        """Find the address of the dashboard.
+        """Find the address of the dashboard, and return the answer of its /health.
 
-        A site's root is asked last: what answers there is the application, and is measured.
+        The given address itself is tried last if it is a site's root, where the application, which
+        is measured, would answer.
         """
         roots = [self._given, self._given + URL_PREFIX]
         first: NotADashboardError | None = None
@@ -172,7 +173,7 @@ class Dashboard:
         return cast(Health, answer)
 
     def _checked(self, path: str, read: Reader, *, is_found: bool = True) -> Reader:
-        """A function that reads an answer, or raises what it means."""
+        """Wrap a reader so that it raises a ClientError for an answer that is an error."""
 
         def reading(answer: http.client.HTTPResponse) -> Any:
             if 200 <= answer.status < 300:
@@ -214,7 +215,7 @@ class Dashboard:
 
 
 def parsed(raw: bytes) -> Any:
-    """The JSON of a body; None if it is something else."""
+    """Parse a body as JSON; return None if it is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):

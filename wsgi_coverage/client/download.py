@@ -1,4 +1,4 @@
-"""Read an answer's body into memory, or into a file that is complete or does not exist.
+"""Read an answer's body into memory, or into a file that is replaced only by a complete body.
 
 No state; two downloads to one file have a temporary file each, and the last one stays.
 """
@@ -17,19 +17,19 @@ from wsgi_coverage.errors import DiskFullError, is_disk_full
 from wsgi_coverage.system import outputs, own_files
 
 CHUNK = 1 << 16  # bytes
-MOST = 256_000_000  # bytes; what is larger is to go to a file
+MOST = 256_000_000  # bytes of an answer that is read into memory
 
 
 def body(answer: http.client.HTTPResponse, most: int = MOST) -> bytes:
-    """The whole body.
+    """Read a whole body into memory.
 
     Args:
-        answer: to be read.
-        most: bytes that it may have.
+        answer: the answer to read.
+        most: bytes that the body may have.
 
     Raises:
-        BrokenAnswerError: it breaks off.
-        ClientError: it is larger.
+        BrokenAnswerError: the connection broke before the end.
+        ClientError: the body is larger than `most`.
     """
     found = answer.read(most + 1)
     if len(found) > most:
@@ -44,11 +44,11 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
     A target that is no regular file, a pipe or /dev/null for instance, is written to directly.
 
     Returns:
-        Its size in bytes.
+        The body's size in bytes.
 
     Raises:
-        BrokenAnswerError: it breaks off; the target is as it was.
-        DiskFullError, ClientError: it cannot be written; the target is as it was.
+        BrokenAnswerError: the connection broke before the end; the target is as it was.
+        DiskFullError, ClientError: the target cannot be written; it is as it was.
     """
     with saying_why_not(target):
         is_special = outputs.is_special(target)
@@ -60,7 +60,7 @@ def to_file(answer: http.client.HTTPResponse, target: Path) -> int:
 
 
 class NotWrittenError(Exception):
-    """An open file cannot be written to; not an OSError, because connections raise those."""
+    """An open file cannot be written to. No OSError, so as not to be taken for a connection's."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -71,10 +71,10 @@ def to_open_file(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
     """Write a body to an open file.
 
     Returns:
-        Its size in bytes.
+        The body's size in bytes.
 
     Raises:
-        BrokenAnswerError: it breaks off; what came before that is written.
+        BrokenAnswerError: the connection broke before the end; what came until then is written.
         NotWrittenError: the file cannot be written to.
     """
     size = 0
@@ -99,10 +99,10 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
 
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """As `outputs.drafting`.
+    """Do as `outputs.drafting`, with errors of the file system as a client's.
 
     Raises:
-        DiskFullError, ClientError: it cannot be written; what the block raises stays as it is.
+        DiskFullError, ClientError: the target cannot be written. Errors of the block stay as is.
     """
     with contextlib.ExitStack() as drafts:
         with saying_why_not(target):
@@ -112,10 +112,10 @@ def drafting(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """As `outputs.replacing`, with the mode of a new file by the umask.
+    """Do as `outputs.replacing`, with the mode of a new file by the umask.
 
     Raises:
-        DiskFullError, ClientError: it cannot be written, here or in the block; it is as it was.
+        DiskFullError, ClientError: writing failed, here or in the block; the target is as it was.
     """
     with saying_why_not(target), outputs.replacing(target, own_files.usual_mode()) as temporary:
         yield temporary
@@ -123,7 +123,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def saying_why_not(target: Path) -> Iterator[None]:
-    """Turn an error of the file system into an error of one line that names the file."""
+    """Turn an OSError of the block into a one-line error that names the file."""
     try:
         yield
     except OSError as error:
@@ -142,6 +142,6 @@ def _chunk(answer: http.client.HTTPResponse) -> bytes:
 
 
 def _check_whole(answer: http.client.HTTPResponse) -> None:
-    # http.client does not mind that a body is shorter than was announced when it is read in parts.
+    # Read in parts, a body that is shorter than its Content-Length is no error for http.client.
     if answer.length:
         raise BrokenAnswerError(f"the answer broke off {answer.length} bytes before its end")

@@ -51,7 +51,7 @@ class UnreachableError(ClientError):
 
 
 class RefusedError(ClientError):
-    """The user name and the password are wrong or missing, or the host name is not served."""
+    """The credentials are wrong or missing, or the dashboard does not serve this host name."""
 
     exit_code = NO_ANSWER
 

@@ -1,7 +1,8 @@
-"""A cluster by the kubectl binary, with its kubeconfig, its plugins and its context.
+"""Access a cluster by the kubectl binary, with its kubeconfig, its plugins and its context.
 
-No shell; what came from a user is never an argument of its own. Concurrency: `forward` has one
-daemon thread that reads what kubectl writes; kubectl is ended, by its process id, with the block.
+No shell is used, and no text from a user can become an option of kubectl. Concurrency: `forward`
+has one daemon thread that reads kubectl's output; kubectl is ended, by its process id, with the
+block.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ LAST_LINES = 20
 
 
 class Kubectl:
-    """A cluster that kubectl is run for.
+    """A cluster, accessed by running kubectl.
 
     Args:
-        namespace: None: the context's.
-        timeout: seconds for a list, and for a forward to begin.
+        namespace: the pods' namespace; None: the context's.
+        timeout: seconds to wait for a list, and for a forward to begin.
 
     Raises:
         PodError: there is no kubectl on PATH.
@@ -48,7 +49,7 @@ class Kubectl:
         self._timeout = timeout
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that are asked for."""
+        """Return the pods to find."""
         if which.name is None:
             what = ("pods", f"--selector={which.selector}")
         else:
@@ -88,14 +89,15 @@ class Kubectl:
             finally:
                 _end(process)
                 if not output.is_read():
-                    process.stdout = None  # to be closed by its reader
+                    process.stdout = None  # its reader closes it
 
 
 @contextlib.contextmanager
 def _started(command: list[str], *, stderr: int) -> Iterator[subprocess.Popen[str]]:
     """Run kubectl, and end it with the block.
 
-    It has a process group of its own: what is called kubectl may be a program that starts it.
+    kubectl runs in a process group of its own, which is ended as a whole, because `kubectl` may be
+    a wrapper that starts the real one.
     """
     try:
         process = subprocess.Popen(
@@ -141,7 +143,7 @@ class _Output:
         self._ready.set()
 
     def port(self, timeout: float, name: str) -> int:
-        """The local port, once kubectl has told it."""
+        """Wait until kubectl has written the local port, and return it."""
         if not self._ready.wait(timeout):
             raise PodError(f"kubectl: no connection to pod {name} within {timeout:g} s")
         if self._port is None:
@@ -149,8 +151,8 @@ class _Output:
         return self._port
 
     def problem(self) -> str:
-        """Why connections fail, as far as kubectl has said."""
-        # kubectl ends after the first connection that failed, having written why.
+        """Return why connections fail, as far as kubectl has written it."""
+        # kubectl writes why the first connection has failed, and ends.
         self._ended.wait(0.5)
         lines = [*self._lines]
         refusals = [found for line in lines if (found := connection_failure(line))]
@@ -158,13 +160,13 @@ class _Output:
         return next(iter(refusals + last), "")
 
     def is_read(self) -> bool:
-        """Wait a moment for the end of the output; tell whether it has come."""
+        """Wait a moment for the end of the output; return whether it was reached."""
         self._thread.join(END_TIMEOUT)
         return not self._thread.is_alive()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    # Nobody has waited for it yet if there is no return code: its number is still its own.
+    # Without a return code it has not been reaped, so that its pid is not in use anew.
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -174,7 +176,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def connection_failure(line: str) -> str:
-    """Why a connection failed, from a line of kubectl's log; empty for other lines."""
+    """Return why a connection failed, by a line of kubectl's log; empty for other lines."""
     if not FAILED.search(line):
         return ""
     if quoted := QUOTED.search(line):
@@ -184,7 +186,7 @@ def connection_failure(line: str) -> str:
 
 
 def _reason(lines: list[str]) -> str:
-    """The last line of kubectl's output: those before repeat it, with a time and a place."""
+    """Return the last line of kubectl's output: others repeat it, with a time and a source line."""
     said = [line for line in map(_line, lines) if line]
     return said[-1] if said else "it failed and did not say why"
 

@@ -1,7 +1,7 @@
-"""A cluster by the `kubernetes` package (the extra `kubernetes`): no binary is needed.
+"""Access a cluster by the `kubernetes` package (the extra `kubernetes`), without kubectl.
 
-Concurrency: a forward has one daemon thread that accepts connections and one for each connection,
-which alone touches its WebSocket; all end with the block.
+Concurrency: a forward has one daemon thread that accepts connections, and one for each connection,
+which alone uses the connection's WebSocket; all end with the block.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ BROKEN = (OSError, websocket.WebSocketException)
 
 
 class Kubernetes:
-    """A cluster whose API server is called directly.
+    """A cluster, accessed by direct requests to its API server.
 
     Args:
-        namespace: None: the context's.
-        timeout: seconds for a list.
+        namespace: the pods' namespace; None: the context's.
+        timeout: seconds to wait for a list.
 
     Raises:
-        PodError: there is no kubeconfig, and this process is in no cluster.
+        PodError: there is no kubeconfig, and this process runs in no cluster.
     """
 
     def __init__(self, namespace: str | None, timeout: float) -> None:
         self._configuration = kubernetes.client.Configuration()
-        self._configuration.retries = 0  # else the package has four times the timeout
+        self._configuration.retries = 0  # by default, the package tries four times
         try:
             own = _configure(self._configuration)
         except (ConfigException, OSError, ValueError) as error:
@@ -62,7 +62,7 @@ class Kubernetes:
         self._timeout = timeout
 
     def pods(self, which: Which) -> list[Pod]:
-        """The pods that are asked for."""
+        """Return the pods to find."""
         limits = (self._timeout, self._timeout)  # a float alone was ignored once
         asked: dict[str, Any] = {"_preload_content": False, "_request_timeout": limits}
         with self._client() as api:
@@ -103,8 +103,8 @@ class Kubernetes:
     @contextlib.contextmanager
     def _open(self, name: str, port: int) -> Iterator[Any]:
         # The package's own `portforward` loses the end of an answer where the API server closes
-        # the WebSocket right after it (20 of 20 answers of 3 MB): `stream` hands over the channels.
-        # It replaces a method of its client meanwhile, so each connection has a client of its own.
+        # the WebSocket right after it (20 of 20 answers of 3 MB); `stream` gives access to the
+        # channels. It patches its client meanwhile, so each connection has a client of its own.
         with self._client() as api:
             opened = stream(
                 api.connect_get_namespaced_pod_portforward,
@@ -144,7 +144,7 @@ class _Listener:
         self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def problem(self) -> str:
-        """Why connections fail, as far as the API server has said."""
+        """Return why connections fail, as far as the API server has reported it."""
         return self._problems[0] if self._problems else ""
 
     def _accept(self) -> None:
@@ -189,14 +189,14 @@ class _Listener:
 
 
 def _splice(local: socket.socket, pod: websocket.WebSocket, problems: list[str]) -> None:
-    """Copy both ways until one side ends; what breaks on the pod's side is raised."""
+    """Copy both ways until one side ends; errors on the pod's side are raised."""
     to_skip = {DATA: PORT_SIZE, ERROR: PORT_SIZE}
     with selectors.DefaultSelector() as selector:
         selector.register(local, selectors.EVENT_READ)
         pod_socket: Any = pod.sock
         selector.register(pod_socket, selectors.EVENT_READ)
         while True:
-            # What TLS has decrypted already cannot be seen by a selector.
+            # A selector does not report data that TLS has decrypted already.
             is_waiting = isinstance(pod_socket, ssl.SSLSocket) and pod_socket.pending() > 0
             ready = {key.fileobj for key, _ in selector.select(0 if is_waiting else None)}
             if is_waiting or pod_socket in ready:
@@ -241,7 +241,7 @@ def _configure(configuration: Any) -> str:
 
 
 def _reason(error: ApiException) -> str:
-    """The API server's message, from the JSON of its answer."""
+    """Return the API server's message, from the JSON of its answer."""
     _, _, tail = (error.reason or "").rpartition("-+-+- ")
     for raw in (error.body or "", tail):
         with contextlib.suppress(ValueError, TypeError):

@@ -20,7 +20,7 @@ from wsgi_coverage.client.transport import TIMEOUT
 from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX
 
 SHOWN = 5  # pods named in a message, at most
-PROBE = f"{URL_PREFIX}/openapi.json"  # of the dashboard: no handler of an application runs
+PROBE = f"{URL_PREFIX}/openapi.json"  # below the dashboard's prefix: runs no application code
 MOST = 64_000_000  # bytes of an answer to that
 
 How = Literal["kubectl", "kubernetes"]
@@ -78,10 +78,10 @@ def forwarded(
 
 
 def parse(selector: str, namespace: str | None = None) -> Which:
-    """The pods that a text means; ``pod/NAME`` is a name, too.
+    """Parse a pod's name, ``pod/NAME``, or a label selector.
 
     Raises:
-        BadAddressError: it is neither a name nor a selector, or the namespace is invalid.
+        BadAddressError: the text is none of these, or the namespace is invalid.
     """
     if namespace is not None and not NAMESPACE.fullmatch(namespace):
         raise BadAddressError(f"no namespace can be called {namespace!r}")
@@ -96,7 +96,7 @@ def parse(selector: str, namespace: str | None = None) -> Which:
 
 
 def connect(namespace: str | None, how: How, timeout: float) -> Cluster:
-    """The cluster that the kubeconfig's context names, or the one that this process runs in.
+    """Return the cluster that the kubeconfig's context names, or that this process runs in.
 
     Raises:
         PodError: there is no kubectl, or no kubeconfig.
@@ -112,10 +112,10 @@ def connect(namespace: str | None, how: How, timeout: float) -> Cluster:
 def running(
     cluster: Cluster, which: Which, passed_over: Callable[[str], None] | None = None
 ) -> list[str]:
-    """The names of the running pods, in the cluster's order; at least one.
+    """Return the names of the running pods, in the cluster's order; at least one.
 
     Raises:
-        PodError: there is none.
+        PodError: no pod matches, or none runs.
     """
     found = cluster.pods(which)
     if not found:
@@ -146,13 +146,13 @@ def _reached(cluster: Cluster, name: str, port: int, timeout: float) -> Iterator
 
 
 def _probe(forward: Forward, name: str, port: int, timeout: float) -> None:
-    """Send a request through a forward, and have anything answer: a forward may lead nowhere."""
+    """Check by a request that anything answers through a forward, which may lead nowhere."""
     there = f"port {port} of pod {name}"
     connection = http.client.HTTPConnection("127.0.0.1", forward.port, timeout=timeout)
     with contextlib.closing(connection):
         try:
             connection.request("GET", PROBE, headers={"Connection": "close"})
-            # To its end: kubectl before 1.32 forwards nothing more after an answer that was left.
+            # Read to the end: kubectl before 1.32 forwards nothing after an answer read in part.
             with connection.getresponse() as answer:
                 answer.read(MOST)
         except TimeoutError:

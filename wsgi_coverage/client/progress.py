@@ -1,6 +1,6 @@
-"""Report the progress of a report while it is made.
+"""Show the progress of a report while a dashboard builds it.
 
-Concurrency: one daemon thread while there is something to wait for; it makes no call after the end.
+Concurrency: one daemon thread during the block; it makes no call after the block's end.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def watching(
 
     Args:
         progress: what to call; None: nothing.
-        building: returns `files_done` and `files_total`; None: no report is being made.
+        building: returns `files_done` and `files_total`, or None if no report is being made.
     """
     if progress is None:
         yield
         return
     told = progress
     ended = threading.Event()
-    lock = threading.Lock()  # guards the end: no call comes afterwards
+    lock = threading.Lock()  # held for each call of `progress`, so that none comes after the end
 
     def watch() -> None:
         while not ended.wait(INTERVAL):

@@ -1,6 +1,7 @@
-"""The lines of a checkout that have changed since a revision, by `git diff`.
+"""Find the lines of a checkout that have changed since a revision, by `git diff`.
 
-Whatever the user's configuration of Git says, no external diff runs, and the output has one form.
+Options override the user's configuration of Git: no external diff runs, and the output format is
+fixed.
 
 Concurrency: functions without state.
 """
@@ -33,13 +34,13 @@ class RevisionError(ClientError):
 
 
 def changed_lines(folder: Path, base: str) -> Changed:
-    """The lines that differ from the merge base of the checkout and a revision.
+    """Return the lines that differ from the merge base of the checkout and a revision.
 
-    Lines of sources that Git does not know yet count, unless it ignores them; removed lines do not,
-    nor those of a file that was only moved.
+    Untracked sources count, unless Git ignores them. Removed lines do not count, nor do the lines
+    of a file that was only moved.
 
     Args:
-        folder: of the checkout; only what is below it counts.
+        folder: a folder of the checkout; only files below it count.
         base: a branch, a tag or a commit. Its commits since the merge base do not count.
 
     Raises:
@@ -61,7 +62,7 @@ def changed_lines(folder: Path, base: str) -> Changed:
 
 
 def _commit(folder: Path, base: str) -> str:
-    """The commit to compare with."""
+    """Return the commit to compare with: the merge base, or `base` itself if there is none."""
     try:
         named = _git(
             folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"
@@ -77,7 +78,7 @@ def _commit(folder: Path, base: str) -> str:
     try:
         return _git(folder, "merge-base", commit, "HEAD").decode().split()[0]
     except (RevisionError, IndexError):
-        return commit  # of a shallow clone, or of another history
+        return commit  # a shallow clone, or an unrelated history
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
@@ -110,10 +111,10 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 
 def _parsed(patch: bytes) -> Iterator[tuple[str, set[int]]]:
-    """Files and their new lines, from a patch without context."""
+    """Yield files and their new lines, from a patch without context lines."""
     file: str | None = None
     lines: set[int] = set()
-    left = 0  # lines of a hunk that may look like anything
+    left = 0  # lines of the hunk that are still to come, whatever they look like
     for line in patch.split(b"\n"):
         if left:
             left -= line[:1] in (b"+", b"-")
@@ -133,14 +134,14 @@ def _parsed(patch: bytes) -> Iterator[tuple[str, set[int]]]:
 
 
 def _length(hunk: bytes) -> int:
-    """How many lines a hunk removes."""
+    """Return the number of lines that a hunk removes."""
     old = hunk.split(b" ", 2)[1]
     return int(old.partition(b",")[2] or 1)
 
 
 def _name(raw: bytes) -> str:
-    """A file's name from a patch: with `b/` before it, quoted if it has unusual characters."""
-    raw = raw.removesuffix(b"\t")  # behind a name with a space
+    """Decode a file's name from a patch: `b/` before it, quoted if it has unusual characters."""
+    raw = raw.removesuffix(b"\t")  # git adds it to a name with a space
     if raw.startswith(b'"') and raw.endswith(b'"'):
         raw = ESCAPE.sub(
             lambda found: bytes([int(found[1], 8) if len(found[1]) == 3 else LETTERS[found[1][0]]]),

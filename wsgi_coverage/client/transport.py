@@ -1,7 +1,7 @@
 """Send HTTP requests to one host: proxies, TLS, time limits, and retries.
 
-A request that has certainly not arrived is sent again; one that may have arrived only if it changes
-nothing. No redirect is followed: the credentials are for the address that was given.
+A request that has certainly not arrived is sent again; one that may have arrived is sent again only
+if its method changes nothing. No redirect is followed: the credentials are for the given address.
 
 Concurrency: immutable; each request has a connection of its own, so any thread may send.
 """
@@ -24,7 +24,7 @@ from wsgi_coverage.client.credentials import Credentials
 from wsgi_coverage.client.errors import BadAddressError, UnreachableError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-TIMEOUT = 30.0  # seconds for a connection, and for each part of an answer, unless told otherwise
+TIMEOUT = 30.0  # seconds to wait for a connection, and for each part of an answer, by default
 RETRY_INTERVAL = 0.2  # seconds before the second try; doubled before each further one
 MOST_PAUSE = 5.0
 
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a dashboard's address.
+    """Split a dashboard's address into its parts.
 
     Raises:
-        BadAddressError: it is no address of an HTTP server.
+        BadAddressError: `url` is no address of an HTTP server.
     """
     parts: SplitResult | None
     try:
@@ -76,7 +76,7 @@ class Transport:
         self.host: str = parts.netloc.rpartition("@")[2]
 
     def url(self, target: str) -> str:
-        """A URL on the host, without credentials, for messages."""
+        """Return a URL on the host, without credentials, for messages."""
         return urlunsplit((self._parts.scheme, self.host, target.partition("?")[0], "", ""))
 
     def exchange(
@@ -93,8 +93,8 @@ class Transport:
         Args:
             method: in upper case.
             target: path and query.
-            read: reads the answer, of whatever status; called again if the connection broke while
-                it read the answer to a request that changes nothing.
+            read: reads the answer, of whatever status, and returns a result; called again for
+                another try if the connection broke meanwhile and the request changes nothing.
             extra: seconds that the answer may take beyond the timeout.
             once: do not try again.
 
@@ -142,7 +142,7 @@ class Transport:
     def _connected(
         self, target: str
     ) -> Iterator[tuple[http.client.HTTPConnection, str, dict[str, str]]]:
-        """A connection, the request target on it, and its headers."""
+        """Open a connection; yield it with the request target for it and the headers."""
         connection, address, headers = self._prepared(target)
         with contextlib.closing(connection):
             try:
@@ -173,7 +173,7 @@ class Transport:
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
         proxy = _proxy(parts.scheme, host)
-        port = parts.port or kind.default_port  # else http.client looks for one in an IPv6 address
+        port = parts.port or kind.default_port  # else http.client parses one out of an IPv6 address
         if proxy is None:
             return kind(host, port, timeout=self._timeout), target, headers
         connection = kind(proxy.hostname or "", proxy.port or 80, timeout=self._timeout)
@@ -196,11 +196,11 @@ class Transport:
 
 
 class BrokenAnswerError(Exception):
-    """An answer breaks off; raised by the function that reads it."""
+    """The connection broke within an answer; raised by functions that read one."""
 
 
 class _AgainError(Exception):
-    """A request failed in a way that may pass, so it is tried again."""
+    """A request failed for a reason that may be temporary, so it is tried again."""
 
     def __init__(self, error: UnreachableError) -> None:
         super().__init__(error)
@@ -218,7 +218,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _proxy(scheme: str, host: str) -> SplitResult | None:
-    """The proxy that the environment names for a host; never one for this machine."""
+    """Return the proxy that the environment names for a host; None for this machine."""
     if is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
     named = urllib.request.getproxies()
