@@ -1,8 +1,8 @@
-"""The command `wsgi-coverage`: its arguments, what it prints where, and how it ends.
+"""The command `wsgi-coverage`: parse its arguments, run a subcommand, turn errors to exit codes.
 
-What was asked for goes to stdout, narration and errors to stderr. Exit codes: 0 done, 1 failed, 2
-wrong usage; a command that has more says so. The commands that ask one dashboard are a table;
-each other one is a module.
+Results go to stdout, progress, warnings and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong
+usage; commands with more exit codes document them. The commands that send requests to one dashboard
+are rows of a table; each other one is a module.
 
 Concurrency: a command runs once, in the main thread.
 """
@@ -21,7 +21,7 @@ from wsgi_coverage.client import ClientError
 from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
 from wsgi_coverage.system import interrupt
 
-# What declares each: its arguments, and `run`, which returns the exit code. In the help's order.
+# Functions that add a command, its arguments and `run` to the parser; in the help's order.
 COMMANDS = (
     demo.add,
     run.add,
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # the program's own; Python ends the process by it
         return interrupt.INTERRUPTED
     except OSError as error:
-        # Of a pipe whose reader has gone, as in `wsgi-coverage … | head`, nobody needs to be told.
+        # A closed pipe, as in `wsgi-coverage … | head`, is not reported.
         if is_disk_full(error):
             say("no room on the disk that stdout is written to")
         elif not isinstance(error, BrokenPipeError):

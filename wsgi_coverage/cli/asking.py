@@ -1,4 +1,4 @@
-"""What commands have in common, above all those that ask a dashboard: arguments and exit codes.
+"""Arguments and exit codes that commands share, above all those that access a dashboard.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no answer, access denied, or no dashboard at the URL;
 4 done, but a worker did not take part. No state.
@@ -31,7 +31,7 @@ ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
 MAX_RETRIES = 100
 
 T = TypeVar("T")
-Declare = Callable[[argparse.ArgumentParser], object]  # of an argument
+Declare = Callable[[argparse.ArgumentParser], object]  # adds arguments to a parser
 
 
 class WrongUsageError(ClientError):
@@ -41,17 +41,17 @@ class WrongUsageError(ClientError):
 
 
 def argument(*names: str, **options: Any) -> Declare:
-    """Return what declares an argument; the parameters are those of `add_argument`."""
+    """Return a function that adds an argument to a parser; the parameters are `add_argument`'s."""
     return lambda parser: parser.add_argument(*names, **options)
 
 
 def number(lowest: float, highest: float, unit: str = "") -> Callable[[str], float]:
-    """Return an argument's type: a number within these bounds."""
+    """Return a type for `add_argument`: a number within these bounds."""
     return lambda raw: _checked(raw, bounds.number, lowest, highest, unit)
 
 
 def whole_number(lowest: int, highest: int, what: str = "number") -> Callable[[str], int]:
-    """Return an argument's type: a whole number within these bounds."""
+    """Return a type for `add_argument`: a whole number within these bounds."""
     return lambda raw: _checked(raw, bounds.whole_number, lowest, highest, what)
 
 
@@ -63,12 +63,12 @@ def _checked(raw: str, rule: Callable[..., T], *of_rule: object) -> T:
 
 
 def output_file(raw: str) -> Path:
-    """The type of an argument that names a file to write to; ``-`` is stdout."""
+    """Convert an argument that names an output file; ``-`` is stdout."""
     return Path("/dev/stdout" if raw == "-" else raw)
 
 
 def add_url(parser: argparse.ArgumentParser, name: str, nargs: str | None) -> None:
-    """Declare the address of a dashboard, or several."""
+    """Add the argument for the address of a dashboard, or of several."""
     parser.add_argument(
         name,
         type=_address,
@@ -107,12 +107,12 @@ def add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Declare --json."""
+    """Add the option --json."""
     parser.add_argument("--json", action="store_true", help="print the dashboard's answer as JSON")
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:
-    """Declare --wait."""
+    """Add the option --wait."""
     parser.add_argument(
         "--wait",
         type=number(0, bounds.MAX_WAIT, "seconds"),
@@ -122,14 +122,14 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
-    """Declare --snapshot."""
+    """Add the option --snapshot."""
     parser.add_argument(
         "--snapshot", metavar="ID", help="a snapshot instead of the published report"
     )
 
 
 def client(arguments: argparse.Namespace, url: str | None = None) -> Client:
-    """The dashboard that the arguments name."""
+    """Return a client of the dashboard that the arguments name."""
     return Client(
         arguments.url if url is None else url,
         username=arguments.username,
@@ -140,7 +140,7 @@ def client(arguments: argparse.Namespace, url: str | None = None) -> Client:
 
 
 def completeness(answer: Mapping[str, Any]) -> int:
-    """Say which workers did not take part, and return the exit code for that."""
+    """Print to stderr which workers did not take part; return the exit code: 0, or 4 if some."""
     late = [worker for worker in answer.get("workers") or () if not worker.get("fresh")]
     for worker in late:
         why = worker.get("error") or worker.get("state")
@@ -154,7 +154,7 @@ def completeness(answer: Mapping[str, Any]) -> int:
 
 
 def _address(raw: str) -> str:
-    """A dashboard's address, for argparse."""
+    """Check a dashboard's address, as a type for `add_argument`."""
     try:
         split(raw)
     except BadAddressError as error:

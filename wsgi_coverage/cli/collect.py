@@ -1,4 +1,4 @@
-"""`wsgi-coverage collect URL…`: bring data home, as one data file about this checkout. No state."""
+"""`wsgi-coverage collect URL…`: download data into one data file about this checkout. No state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDS = f"{asking.ENDS_INCOMPLETE}; of several instances, the first that failed d
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command and its arguments."""
     parser = commands.add_parser(
         "collect",
         help="combine the data of running instances into one data file about this checkout",
@@ -71,7 +71,7 @@ def add_instances(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; return the exit code."""
+    """Run the command; return the exit code."""
     from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import
     from wsgi_coverage.client.download import drafting
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def tell(collection: Any, arguments: argparse.Namespace) -> int:
-    """Say what went wrong; return the exit code for that."""
+    """Print warnings and failures of a collection to stderr; return the exit code."""
     for message in (*collection.warnings, *(each.message for each in collection.failures)):
         output.say(pods.named(arguments, message))
     if collection.failures:

@@ -1,4 +1,4 @@
-"""The commands that ask one dashboard, as a table: COMMANDS, at the end. No state."""
+"""The commands that access one dashboard, as a table: COMMANDS, at the end. No state."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def _done(_: object) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command that asks one dashboard.
+    """A command that accesses one dashboard.
 
     Attributes:
-        name: the command's.
-        what: what it does, without a capital letter.
-        about: what its help says of that; empty: `what`.
-        arguments: what declares its own, in the order of its help.
-        ask: what is asked, given the arguments; returns the answer, None where nothing is left to
-            print.
-        show: prints the answer where no JSON is wanted.
-        exit_code: of the answer; also says on stderr what is incomplete or wrong.
-        ends: the exit codes, as its help tells them.
+        name: the command's name.
+        what: what it does, in the list of commands; begins with a small letter.
+        about: the description in its own help; empty: `what`.
+        arguments: functions that add its own arguments to a parser, in the order of its help.
+        ask: sends the request, given the arguments; returns the answer, or None if there is nothing
+            to print.
+        show: prints the answer, unless --json is given.
+        exit_code: returns the exit code for an answer, and prints to stderr what is incomplete or
+            wrong.
+        ends: the exit codes, as a text for the help.
         takes_pods: whether a pod can be named instead of an address.
     """
 
@@ -60,7 +61,7 @@ class Command:
     takes_pods: bool = True
 
     def add(self, commands: Any) -> None:
-        """Declare the command."""
+        """Add the command and its arguments."""
         parser = commands.add_parser(
             self.name,
             help=self.what,
@@ -78,7 +79,7 @@ class Command:
         parser.set_defaults(run=self.run)
 
     def run(self, given: argparse.Namespace) -> int:
-        """Run it; return the exit code."""
+        """Run the command; return the exit code."""
         answer = self.ask(asking.client(given), given)
         if answer is None:
             return OK
@@ -119,7 +120,7 @@ def _warnings_and_completeness(answer: Refreshed) -> int:
 
 
 def _report(client: Client, given: argparse.Namespace) -> Any:
-    """The text report; with --json coverage.py's."""
+    """Return the text report; with --json coverage.py's JSON report."""
     if not given.json:
         return client.report(snapshot=given.snapshot).rstrip("\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -145,13 +146,13 @@ def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | No
 
 def _health(client: Client, given: argparse.Namespace) -> Health:
     health = client.health()
-    if not given.json:  # the client has found out where the dashboard is
+    if not given.json:  # client.url is the dashboard's own address only after the request
         output.show_lines([f"{client.url}: {health['status']}"])
     return health
 
 
 def _for_all_workers(name: str, what: str, ask: Callable[..., Status], took_part: str) -> Command:
-    """A command that every worker takes part in; `took_part` as `output.took_part` has it."""
+    """Return a command that calls all workers; for `took_part`, see `output.took_part`."""
     return Command(
         name=name,
         what=what,
@@ -233,7 +234,7 @@ is.
 """,
         arguments=(
             argument("--label", help="a name for people, stored with the snapshot"),
-            argument("--reset", action="store_true", help="forget what is in it, in the same step"),
+            argument("--reset", action="store_true", help="reset all workers, in the same step"),
             add_wait,
             add_json,
         ),
@@ -267,7 +268,7 @@ is.
 Show the lines, and branches, that only one of two reports has executed, per file. A and B are ids
 of snapshots, or `current` for the published report.
 """,
-        # With A and B after it, a URL that may be left out could not be told from A.
+        # --pod makes the URL optional, and an optional URL could be mistaken for A.
         takes_pods=False,
         arguments=(
             argument("a", metavar="A", help="a snapshot's id, or current"),
@@ -278,7 +279,10 @@ of snapshots, or `current` for the published report.
         show=output.diff,
     ),
     _for_all_workers(
-        "reset", "forget every line executed so far, in every worker", Client.reset, "reset in"
+        "reset",
+        "forget every line that ran since the load, in all workers",
+        Client.reset,
+        "reset in",
     ),
     _for_all_workers("pause", "measure nothing until 'resume'", Client.pause, "paused in"),
     _for_all_workers("resume", "measure again after a pause", Client.resume, "measuring in"),

@@ -1,4 +1,4 @@
-"""`wsgi-coverage demo`. No state."""
+"""The command `wsgi-coverage demo`: its arguments. No state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ gunicorn serves where it is installed (the extra 'demo' installs it), else werkz
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command and its arguments."""
     parser = commands.add_parser(
         "demo",
         help="serve a small shop, measured, and show which of its code ran",
@@ -45,5 +45,5 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; return the exit code."""
+    """Run the command; return the exit code."""
     return demo_run.run(arguments.port, arguments.workers)

@@ -1,7 +1,6 @@
 """`wsgi-coverage gate URL… --base main --fail-under 80`: judge the lines that changed. No state.
 
-Exit codes beyond the others': 5 below the threshold; 6 not below it as far as is known, but some
-changed lines cannot be judged.
+Further exit codes: 5 below the threshold; 6 not below it, but some changed lines cannot be judged.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ENDS = (
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command and its arguments."""
     parser = commands.add_parser(
         "gate",
         help="judge the lines that have changed since a revision",
@@ -57,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; return the exit code."""
+    """Run the command; return the exit code."""
     from wsgi_coverage.checkout.changes import judge
     from wsgi_coverage.checkout.sources import Checkout
     from wsgi_coverage.client.collect import collect  # coverage.py is slow to import

@@ -1,8 +1,8 @@
-"""What is printed: lines, tables and JSON on stdout; narration, and progress, on stderr.
+"""Print results (lines, tables, JSON) on stdout; warnings and progress on stderr.
 
-Nothing that is printed can do anything to a terminal.
+Control characters are escaped in all output, so that it cannot affect a terminal.
 
-Concurrency: progress is shown from one thread, and taken away from another after that has ended;
+Concurrency: progress is shown by one thread, and its line removed by another after that has ended;
 all else has no state.
 """
 
@@ -55,12 +55,12 @@ SNAPSHOT_COLUMNS = {"id": "id", "taken_at": "taken at", "size": "bytes", "label"
 
 
 def show(text: str) -> None:
-    """Print a text on stdout, so that it can do nothing to a terminal."""
+    """Print a text on stdout, with control characters escaped."""
     show_lines(text.split("\n"))
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print lines on stdout that can do nothing to a terminal; a newline in one is escaped."""
+    """Print lines on stdout, with control characters escaped, newlines within a line included."""
     for line in lines:
         print(plain(line))
 
@@ -97,7 +97,10 @@ def table(
 
 @contextlib.contextmanager
 def progress_on_terminal() -> Iterator[Progress | None]:
-    """What to tell of progress; None where stderr is no terminal. The line goes at the end."""
+    """Yield a function that shows progress as a line on stderr; None if that is no terminal.
+
+    The line is removed at the end of the block.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -113,12 +116,12 @@ def progress_on_terminal() -> Iterator[Progress | None]:
 
 
 def plural(count: int, what: str) -> str:
-    """`1 worker`, `2 workers`."""
+    """Return a count with its noun in the right number: `1 worker`, `2 workers`."""
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def plain(text: object, stream: Any = None) -> str:
-    """Text that can do nothing to a terminal, and that the stream, or stdout, can take."""
+    """Escape control characters, and those that the stream (None: stdout) cannot encode."""
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text))
     encoding = (stream or sys.stdout).encoding or "utf-8"
     return shown.encode(encoding, "backslashreplace").decode(encoding)
@@ -148,15 +151,15 @@ def took_part(answer: Status, what: str) -> None:
     """Print in how many workers something was done.
 
     Args:
-        answer: to a call to all workers.
-        what: was done, up to the number: `paused in`.
+        answer: the answer to a call to all workers.
+        what: the words before the number: `paused in`.
     """
     fresh = [worker for worker in answer["workers"] or () if worker.get("fresh")]
     show(f"{what} {plural(len(fresh), 'worker')}")
 
 
 def files(found: Sequence[File]) -> None:
-    """Print the figures of files, of which a dashboard tells some only."""
+    """Print the figures of files; an older dashboard's answer may lack some."""
     there = {key for each in found for key in each}
     columns = {key: name for key, name in FILE_COLUMNS.items() if key in there or key == "file"}
     table(found, columns, left=["file", "ran"])
@@ -190,11 +193,11 @@ def health(answer: Health) -> None:
 
 
 def _say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None:
-    """Say on stderr why files or functions are neither at load only nor at runtime.
+    """Print on stderr why load and runtime are not known for some files or functions.
 
     Args:
         rows: the dashboard's answer.
-        reason: the key of why a figure of load and runtime is null.
+        reason: the key whose value says why figures of load and runtime are null.
     """
     unknown = [row for row in rows if row.get("ran", "") is None and row.get("covered")]
     if unknown:
@@ -202,7 +205,7 @@ def _say_what_is_unknown(rows: Sequence[Mapping[str, Any]], reason: str) -> None
 
 
 def _say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Say on stderr of which files more may have run than the figures tell.
+    """Print on stderr which files have figures that are not exact: more may have run.
 
     Args:
         rows: the dashboard's answer, files or functions.
@@ -257,7 +260,7 @@ def _health_lines(health: Health) -> list[str]:
 
 
 def _settings_given(health: Health) -> Iterator[str]:
-    """The settings that are not left at their default, each with its origin."""
+    """Yield a line for each setting that is not left at its default, with its origin."""
     for name, setting in health.get("settings", {}).items():
         if setting.get("origin") != BUILT_IN:
             yield f"{name} = {json.dumps(setting.get('value'))} ({setting.get('origin')})"

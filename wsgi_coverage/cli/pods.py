@@ -1,4 +1,4 @@
-"""`--pod SELECTOR` instead of a URL: ports of pods, forwarded for as long as a command runs.
+"""`--pod SELECTOR` instead of a URL: forward ports of pods while a command runs.
 
 SIGTERM ends the command as Ctrl-C does, so that no kubectl outlives it.
 
@@ -24,11 +24,11 @@ NAMED = 5  # pods in a message
 
 
 def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """Declare the arguments.
+    """Add the arguments for pods.
 
     Args:
-        parser: of a command with the argument `url`, or `urls`.
-        many: whether it can do with more than one pod.
+        parser: the parser of a command with the argument `url`, or `urls`.
+        many: whether the command accepts more than one pod.
     """
     group = parser.add_argument_group("pods, instead of a URL")
     group.add_argument(
@@ -61,15 +61,17 @@ def add(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
 
 @contextlib.contextmanager
 def resolved(arguments: argparse.Namespace, say: Callable[[str], None]) -> Iterator[None]:
-    """Put local addresses into the arguments where pods are named there, while the block lasts.
+    """Forward ports of the pods that the arguments name, and put the local addresses there.
+
+    The forwards end with the block.
 
     Args:
-        arguments: the command's; left as they are where it can be given no pod.
-        say: is told of pods that are passed over.
+        arguments: the command's; left as they are if the command takes no pods.
+        say: called with a sentence for each pod that does not run.
 
     Raises:
         BadAddressError: there is neither a URL nor a pod, or both.
-        ClientError: a pod cannot be reached, or more match than the command can do with.
+        ClientError: a pod cannot be reached, or more pods match than the command accepts.
     """
     if not hasattr(arguments, "pod"):
         yield
@@ -102,7 +104,7 @@ def resolved(arguments: argparse.Namespace, say: Callable[[str], None]) -> Itera
 
 
 def named(arguments: argparse.Namespace, message: str) -> str:
-    """A message that names the pod whose address it names, too."""
+    """Add the pod's name to a message that has the local address forwarded to it."""
     for url, name in getattr(arguments, "names", {}).items():
         if url in message:
             return f"pod {name}: {message}"

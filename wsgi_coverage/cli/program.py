@@ -20,14 +20,14 @@ from wsgi_coverage.collect.engines import monitoring
 from wsgi_coverage.errors import WsgiCoverageError
 from wsgi_coverage.system import interrupt
 
-_former: list[ModuleType] = []  # the former __main__, whose globals are still in use
+_former: list[ModuleType] = []  # keeps the former __main__ alive: its globals are still in use
 
 Load = Callable[[], tuple[ModuleType, CodeType]]
 Show = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 
 class NoProgramError(WsgiCoverageError):
-    """There is no such script or module, or no code in it; the message says which."""
+    """There is no such script or module, or it has no code; the message says which."""
 
 
 class Program:
@@ -35,7 +35,7 @@ class Program:
 
     Args:
         arguments: the script or the module's name, and its arguments.
-        is_module: as `python -m`.
+        is_module: run a module, as `python -m` does.
 
     Raises:
         NoProgramError: there is no such script.
@@ -45,10 +45,11 @@ class Program:
         self._load: Load = _module(arguments) if is_module else _script(arguments)
 
     def run(self, ctrl_c: interrupt.Hold) -> None:
-        """Run it to its end.
+        """Run the program to its end.
 
         Args:
-            ctrl_c: is left to the program from here on; if it has come, there is none.
+            ctrl_c: holds Ctrl-C back until here; the program handles it from here on. If it was
+                pressed before, the program is not run.
 
         Raises:
             NoProgramError: there is no such module.
@@ -143,7 +144,7 @@ def _main(spec: ModuleSpec, *, package: str | None) -> tuple[ModuleType, CodeTyp
 
 
 def _begin_path(folder: str) -> None:
-    """Put this where `python` has put the folder of the command that runs."""
+    """Put a folder into sys.path in the place of the folder of the running command."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
@@ -165,9 +166,9 @@ def _showing_own(show: Show) -> Show:
 
 
 def _own(trace: TracebackType | None) -> TracebackType | None:
-    """The program's part of a traceback: what comes after our frames, and before those of marking.
+    """Return the program's part of a traceback, without frames of this package at either end.
 
-    Ctrl-C may come while a line is marked.
+    There are some at its end if Ctrl-C came while a line was marked.
     """
     last = at = trace
     while at is not None:

@@ -1,4 +1,4 @@
-"""`wsgi-coverage run`: run a program measured, with a port to ask about it. No state."""
+"""`wsgi-coverage run`: run a program measured, with its dashboard on a side port. No state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ and /coverage/reset. At the end its data files lie where 'coverage combine' look
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command and its arguments."""
     parser = commands.add_parser(
         "run",
         help="run any Python program, measured, with a dashboard on a port of its own",
@@ -68,8 +68,8 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> NoReturn:
-    """Run it; the program's end is the end of the process."""
-    ctrl_c = interrupt.Hold()  # else the memory that is begun would stay
+    """Run the program; the process ends with it."""
+    ctrl_c = interrupt.Hold()  # else Ctrl-C during the start could leave the memory behind
     command = arguments.module if arguments.module is not None else arguments.script
     if arguments.module is None and command[:1] == ["--"]:
         command = command[1:]
@@ -81,16 +81,16 @@ def run(arguments: argparse.Namespace) -> NoReturn:
     if not settings.disabled:
         _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
     program.run(ctrl_c)
-    sys.exit(0)  # what it has done to stdout is its own affair
+    sys.exit(0)  # the command's own handling of stdout errors is not for the program's output
 
 
 def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> None:
     if children.is_below_another(os.environ):
-        children.start()  # a program that starts itself anew: the port is the first one's
+        children.start()  # a program that has started itself anew: the first process has the port
         return
     if not beside.leave(host, port, insecure=is_insecure):
-        return  # a program that runs itself anew in its own place, with its port or without
-    beside.admitting(settings, host, insecure=is_insecure)  # else nothing is begun
+        return  # after an exec by the program: the port is served already, or may not be
+    beside.admitting(settings, host, insecure=is_insecure)  # refuse before anything is begun
     try:
         listening = sideport.bind(host, port)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A server as a child process, for `wsgi-coverage test`: started, waited for, ended in order.
+"""Run a server as a child process for `wsgi-coverage test`: start it, wait for it, end it.
 
 Concurrency: one thread. The server is the leader of a session of its own, so that a Ctrl-C in the
 terminal does not reach it, and whatever it starts can be ended with it.
@@ -22,25 +22,25 @@ from wsgi_coverage.system import own_files
 CHECK_INTERVAL = 0.05  # seconds
 ANSWER_TIMEOUT = 5.0  # seconds for one request to be answered
 NO_HTTP = b"wsgi-coverage\r\n\r\n"
-POLITE = 2  # times that the server may listen and say nothing to it
-GROUP_TIMEOUT = 2.0  # seconds for what the server has started to end after it
-SHOWN = 20  # last lines of its output
-TAIL = 20_000  # bytes that are looked at for them
+POLITE = 2  # after more unanswered tries without HTTP at a listening server, a GET is sent
+GROUP_TIMEOUT = 2.0  # seconds for processes that the server has started to end after it
+SHOWN = 20  # last lines of its output that are shown
+TAIL = 20_000  # bytes of its output that are read for them
 
-Stopped = Callable[[], bool]  # whether somebody wants this to end
+Stopped = Callable[[], bool]  # returns whether the wait is to be given up
 
 
 class ServerError(Exception):
-    """The server is not as it has to be; the text says why."""
+    """The server failed to start, to answer or to run on; the text says how."""
 
 
 class Server:
     """A server process.
 
     Args:
-        command: what to start.
+        command: the command that starts it.
         env: its environment.
-        log: where its output goes.
+        log: the file for its output.
 
     Raises:
         ServerError: it cannot be started.
@@ -65,12 +65,12 @@ class Server:
             ) from None
 
     def wait_until_it_answers(self, url: str, *, timeout: float, stopped: Stopped) -> None:
-        """Wait until there is an answer, whatever the answer is.
+        """Wait until the server answers, whatever the answer is.
 
         Args:
             url: where to ask.
             timeout: seconds.
-            stopped: asked now and then; true ends the waiting.
+            stopped: called now and then; a true result ends the waiting.
 
         Raises:
             ServerError: the server has ended, or the time is over.
@@ -89,7 +89,7 @@ class Server:
             time.sleep(CHECK_INTERVAL)
 
     def ending(self) -> str | None:
-        """How it has ended; None: it runs."""
+        """Return how the server has ended, for a message; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -100,7 +100,7 @@ class Server:
         return f"was ended by signal {-code}"
 
     def check_that_it_is_well(self) -> None:
-        """After the tests: it runs, or they have ended it in order.
+        """Check after the tests that the server still runs, or was ended with exit code 0.
 
         Raises:
             ServerError: it has ended with another exit code than 0.
@@ -109,14 +109,14 @@ class Server:
             raise ServerError(f"the server {self.ending()} while it was tested")
 
     def end(self, *, timeout: float, hurried: Stopped) -> bool:
-        """End it, and all that it has started in its session; return whether it did so in order.
+        """End the server and its process group; return whether it ended without being killed.
 
-        First as Ctrl-C in a terminal does, which the servers for development take for an order to
-        end, while SIGTERM ends them on the spot.
+        SIGINT comes first, as by Ctrl-C in a terminal: development servers shut down cleanly by it,
+        while SIGTERM would end them on the spot.
 
         Args:
-            timeout: seconds until it is killed; the second half of them after SIGTERM.
-            hurried: asked now and then; true kills it at once.
+            timeout: seconds until the server is killed; SIGTERM is sent after half of them.
+            hurried: called now and then; a true result kills the server at once.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             if not _wait(self._has_ended, 0, hurried):
@@ -145,7 +145,7 @@ class Server:
             os.killpg(self._process.pid, number)
 
     def last_lines(self) -> str:
-        """The last lines of its output, to be shown below a message."""
+        """Return the last lines of the server's output, to be shown below a message."""
         with self._log.open("rb") as log:
             log.seek(max(self._log.stat().st_size - TAIL, 0))
             lines = log.read().decode("utf-8", "replace").splitlines()[-SHOWN:]
@@ -156,7 +156,10 @@ class Server:
 
 @contextlib.contextmanager
 def _catching_ctrl_c() -> Iterator[None]:
-    """What a shell has started in the background ignores it, and so would the server."""
+    """Handle SIGINT in the block, so that a process started there does not inherit "ignore".
+
+    A shell has background processes ignore SIGINT.
+    """
     former = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
@@ -174,15 +177,15 @@ def _wait(is_so: Callable[[], bool], timeout: float, hurried: Stopped) -> bool:
 
 
 def answers(url: str, *, timeout: float, really: bool = False) -> bool:
-    """Tell whether there is an answer, whatever it is.
+    """Tell whether a server answers at a URL, whatever the answer is.
 
-    What is asked is no HTTP, which every server refuses by itself: none of the application's lines
-    runs that the tests do not run.
+    Sends something that is no HTTP, which a server refuses by itself, so that no line of the
+    application runs that the tests do not run.
 
     Args:
-        url: where to ask.
+        url: the URL to try.
         timeout: seconds.
-        really: GET the URL, for a server that says nothing to what is no HTTP.
+        really: send a GET request, for a server that does not answer to anything else.
     """
     parts = urlsplit(url)
     request = NO_HTTP
@@ -205,7 +208,7 @@ def answers(url: str, *, timeout: float, really: bool = False) -> bool:
 
 
 def is_listened_at(url: str) -> bool:
-    """Tell whether anybody listens where this URL leads."""
+    """Tell whether a process listens at the address of a URL."""
     with (
         contextlib.suppress(OSError),
         socket.create_connection(_address(url), ANSWER_TIMEOUT),

@@ -1,10 +1,10 @@
 """`wsgi-coverage test`: start a server measured, run a command against it, report.
 
-Concurrency: one thread. A signal leaves a note, which every wait looks at; so the server is ended
-at one place only.
+Concurrency: one thread. A signal only sets a number, which every wait looks at; so the server is
+ended at one place only.
 
-Exit codes: the command's; 2 it succeeded, and less was executed than required (or wrong usage); 3
-it succeeded, and the server did not do what it has to; 128 and the signal's number after a signal.
+Exit codes: the command's; if it succeeded, 2 where less was executed than required, 3 where the
+server failed; 2 for wrong usage; 128 and the signal's number after a signal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ installed; all processes that it starts are measured.
 
 
 class _NotedSignal:
-    """A signal that came; nobody is told by an exception, so that nothing is left half-way."""
+    """The signal that came, if any: looked up instead of raised, so that no step is interrupted."""
 
     number: int | None = None
 
@@ -65,7 +65,7 @@ class _NotedSignal:
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command and its arguments."""
     parser = commands.add_parser(
         "test",
         help="start a server measured, run tests against it, and report",
@@ -108,7 +108,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; return the exit code."""
+    """Run the command; return the exit code."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     server_command = _server_command(arguments)
     if not command:
@@ -157,7 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _executed(data_files: Iterable[Path], readings: Iterable[Reading]) -> set[str]:
-    """The names of files that the server has executed."""
+    """Return the names of files that the server has executed."""
     found = {name for reading in readings for name in reading.names()}
     for path in data_files:
         with contextlib.suppress(sqlite3.Error):  # the report says so
@@ -180,7 +180,11 @@ def _serve_and_test(
     folder: Path,
     stop: _NotedSignal,
 ) -> tuple[int | None, bool]:
-    """The command's exit code (None: it was not run), and whether the server did what it has to."""
+    """Start the server, run the command, end the server.
+
+    Returns:
+        The command's exit code (None: it was not run), and whether the server worked as expected.
+    """
     if is_listened_at(arguments.url):
         _say(f"another program listens at {arguments.url} already")
         return None, False
@@ -215,7 +219,7 @@ def _serve_and_test(
 
 
 def _run(command: Sequence[str], stop: _NotedSignal) -> int:
-    """Run the tests; return their exit code as a shell has it."""
+    """Run the tests; return their exit code as a shell does: 128 and the number for a signal."""
     try:
         process = subprocess.Popen(command)
     except OSError as error:
@@ -236,7 +240,7 @@ def _run(command: Sequence[str], stop: _NotedSignal) -> int:
 
 
 def _flush(private: Path) -> None:
-    """Have all processes of the server flush: how it ends does not matter after that."""
+    """Have all processes of the server flush, so that no line is lost however they end."""
     answers = call_all(private, Verb.FLUSH, wait=FLUSH_TIMEOUT) if HAS_SOCKETS else []
     for each in answers:
         if not each["answered"] or not each["fresh"]:
