@@ -1,9 +1,9 @@
-"""What the side port answers: the dashboard below /debug/coverage, and py-coverage-http's paths.
+"""The side port's application: the dashboard below /debug/coverage, and py-coverage-http's paths.
 
     GET /coverage?name=…         everything executed so far, by every process
-    GET, POST /coverage/reset    forget it
-    GET, POST /coverage/save     have every process publish what it has executed
-    GET /health                  whether it runs, and where its data is
+    GET, POST /coverage/reset    forget every line that ran since the load
+    GET, POST /coverage/save     have every process flush, and write data files
+    GET /health                  whether measuring goes on, and where data files are
 
 Concurrency: immutable after construction; a request runs in whatever thread the server gives it.
 """
@@ -43,7 +43,7 @@ class SideApp:
 
     Args:
         settings: the access policy; its url_prefix is ignored.
-        control: what the endpoints call.
+        control: called by the endpoints.
     """
 
     def __init__(self, settings: Settings, control: Control) -> None:
@@ -52,7 +52,7 @@ class SideApp:
         self._dashboard = ControlApp(settings, control)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer."""
+        """Answer a request."""
         path = environ.get("PATH_INFO", "")
         if path == URL_PREFIX or path.startswith(f"{URL_PREFIX}/"):
             mounted = {**environ, "SCRIPT_NAME": URL_PREFIX, "PATH_INFO": path[len(URL_PREFIX) :]}

@@ -1,7 +1,7 @@
-"""The side port of a program: served from its start, and again after an exec.
+"""Serve the side port of a program from its start, and serve it again after an exec.
 
 An exec closes the port and keeps the process, so the next program of the process serves the same
-port. The environment holds what that needs, beside what child processes need.
+port. The port and its settings are passed on in the environment.
 
 Concurrency: runs in the main thread, before the program's first line; see the package for the rest.
 """
@@ -29,24 +29,24 @@ from wsgi_coverage.sideport.app import NO_PHASES, SideApp
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # relative to the folder at the start
+FOLDERS = ("config_file", "cache_dir", "snapshot_dir")  # passed on as absolute paths
 AUTH = settings_module.variable("auth")
 
-_served: tuple[sideport.SidePort, JsonObject] | None = None  # and how it is served
-_lost_its_guard = False  # after an exec without its password or auth: not served any more
+_served: tuple[sideport.SidePort, JsonObject] | None = None  # the port, and what an exec passes on
+_lost_its_guard = False  # True: an exec left no password or auth, so that no port may be served
 
 
 def serve(
     worker: Worker, settings: Settings, listening: socket.socket, *, host: str, insecure: bool
 ) -> None:
-    """Serve the side port of this process to its end, and after an exec again.
+    """Serve the side port of this process until its end; an exec has it served again.
 
     Args:
-        worker: of this process.
-        settings: of the dashboard.
+        worker: this process's worker.
+        settings: the dashboard's.
         listening: the socket; owned by the side port from now on.
-        host: as the command line named it.
-        insecure: admit everybody, where neither a password nor `auth` is configured.
+        host: the host as given on the command line.
+        insecure: admit everybody if neither a password nor `auth` is configured.
     """
     port = {
         "host": host,
@@ -80,9 +80,9 @@ def _serve(worker: Worker, settings: Settings, listening: socket.socket, port: J
 
 
 def serve_again(worker: Worker) -> None:
-    """After an exec: serve the port that this process served before, if it did.
+    """Serve the port that this process served before an exec, if it did.
 
-    Where it cannot, the program goes on, measured, and the log says why.
+    If that fails, a warning is logged, and the program goes on, measured.
     """
     global _lost_its_guard
     port = children.announced_port(os.environ)
@@ -103,7 +103,7 @@ def _settings_again(port: JsonObject) -> Settings:
     env = {name: value for name, value in os.environ.items() if name != AUTH}
     settings = settings_module.load({}, env={**env, **port["folders"]})
     if os.environ.get(AUTH, "").strip():
-        # The program's modules cannot be imported before its sys.path is there.
+        # Import the callback when it is needed: sys.path is not yet the program's.
         origin = f"environment variable {AUTH}"
         settings = settings.having(origin, auth=_auth_of_the_environment)
     if port["guarded"] and not _is_guarded(settings):
@@ -127,15 +127,16 @@ def _nobody(environ: Environ) -> object:  # noqa: ARG001
 
 
 def leave(host: str, number: int, *, insecure: bool) -> bool:
-    """Close the side port of this process, so that another can be opened, unless it is the same.
+    """Close the side port of this process, unless it is the one that is to be opened next.
 
     Args:
-        host: where to serve.
-        number: of the port; 0 for any.
-        insecure: whether everybody is admitted.
+        host: the host of the next port.
+        number: the number of the next port; 0 for any.
+        insecure: whether the next port is to admit everybody.
 
     Returns:
-        False where the same port is served already, or none may be served any more.
+        Whether to open the next port: False if it is served already, or if an exec has left this
+        process without the password or `auth` that its port needs.
     """
     global _served
     if _served is None:
@@ -151,12 +152,12 @@ def leave(host: str, number: int, *, insecure: bool) -> bool:
 
 
 def admitting(settings: Settings, host: str, *, insecure: bool) -> Settings:
-    """The settings with an access policy: local callers only, unless a password or `auth` is set.
+    """Return settings with an access policy: local callers only, if no password or `auth` is set.
 
     Args:
-        settings: of the dashboard.
-        host: where the port is served.
-        insecure: admit everybody.
+        settings: the dashboard's.
+        host: the host that the port is served on.
+        insecure: admit everybody if neither a password nor `auth` is set.
 
     Raises:
         SettingsError: other machines reach the host, and no access policy is configured.

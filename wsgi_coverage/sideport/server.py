@@ -1,11 +1,11 @@
-"""Entry point: the control app on a port of its own, in the process of a program that goes on.
+"""Entry point: serve an application on a port of its own, in threads of a running program.
 
-The port belongs to the process that opened it: a fork closes its copy and serves nothing.
+The port belongs to the process that opened it: a forked child closes its copy and serves nothing.
 
-Concurrency: one thread accepts, and each request has a thread. They are made below `threading`, so
-that no core traces them, no program waits for them at its end, and a monkey patch does not reach
-them. None of them accepts while the process forks, and a fork waits up to a second for requests
-that are being answered.
+Concurrency: one thread accepts connections, and each request has a thread. They are started by
+`_thread`, not `threading`, so that no core traces them, no program waits for them at its end, and
+no monkey patch affects them. No connection is accepted while the process forks, and a fork waits up
+to a second for requests that are being answered.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from wsgi_coverage.collect.listener import leave_signals_alone, signals_held
 from wsgi_coverage.system import interrupt
 
 FORK_TIMEOUT = 1.0  # seconds that a fork waits for requests that are being answered
-IDLE_TIMEOUT = 0.1  # seconds that it waits for connections on which nothing is being answered
-TASK_TIMEOUT = 0.05  # seconds
-END_TIMEOUT = 5.0  # seconds that the end of the program waits for them
+IDLE_TIMEOUT = 0.1  # seconds that a fork waits for connections on which no request is answered
+TASK_TIMEOUT = 0.05  # seconds that a fork waits for the kernel to remove ended threads
+END_TIMEOUT = 5.0  # seconds that the program's end waits for requests that are being answered
 TIDY_INTERVAL = 10.0  # seconds
 REQUEST_TIMEOUT = 30.0  # seconds for a client to send its request
 
@@ -40,7 +40,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _Handler(WSGIRequestHandler):
-    """One request a connection; nothing is written to the program's output."""
+    """Answers one request per connection, and writes nothing to the program's output."""
 
     protocol_version = "HTTP/1.0"
     timeout = REQUEST_TIMEOUT
@@ -53,8 +53,8 @@ class _Server(BaseWSGIServer):
     multithread = True
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        # accept() itself would make a socket of the kind that a monkey patch has put there, and
-        # gevent's works in the thread alone that made it.
+        # After a monkey patch, accept() would make a gevent socket, which works only in the thread
+        # that made it.
         listening: Any = self.socket
         fd, address = listening._accept()  # noqa: SLF001
         connection = Socket(listening.family, listening.type, listening.proto, fileno=fd)
@@ -65,7 +65,7 @@ class _Server(BaseWSGIServer):
         super().__init__(*arguments, **keywords)
         self._counting = allocate_lock()  # guards connections
         self.connections = 0  # open ones, each with a thread
-        self.ended: deque[int] = deque(maxlen=64)  # the last of these threads, for the system
+        self.ended: deque[int] = deque(maxlen=64)  # native ids of the last threads that ended
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._counting:
@@ -90,7 +90,7 @@ class _Server(BaseWSGIServer):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Args:
         host: a host name or an address of this machine.
@@ -107,9 +107,9 @@ class SidePort:
     """Serves an application on a socket until the process ends.
 
     Args:
-        app: what answers.
+        app: the WSGI application.
         listening: the socket; it belongs to this object from now on.
-        tidy: called now and then; raises nothing.
+        tidy: called every TIDY_INTERVAL seconds at most, and at the end; raises nothing.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class SidePort:
         listening.close()
         self._server.socket.setblocking(False)  # a client may be gone before it is accepted
         self._pid = os.getpid()
-        self._fork_lock = allocate_lock()  # of two threads that fork
+        self._fork_lock = allocate_lock()  # held during a fork: one at a time
         self._under_way = 0
         self._counting = allocate_lock()  # guards _under_way
         self._stop: Callable[[], None] | None = None
@@ -162,7 +162,7 @@ class SidePort:
         self._stop = stop
 
     def close(self) -> None:
-        """At the end of the program: accept no more, and let requests end that are under way."""
+        """Close the port at the program's end, when requests that are being answered have ended."""
         if self._pid == os.getpid():
             with interrupt.Hold():
                 self._pause(END_TIMEOUT)
@@ -205,7 +205,7 @@ class SidePort:
         self._fork_lock.release()
 
     def _after_fork_in_child(self) -> None:
-        """Close the listening socket, which is the parent's."""
+        """Close the copy of the parent's listening socket."""
         self._fork_lock = allocate_lock()
         with contextlib.suppress(OSError):
             self._server.server_close()
@@ -219,7 +219,7 @@ class SidePort:
             if time.monotonic() > began + (timeout if self._under_way else IDLE_TIMEOUT):
                 break
             time.sleep(0.002)
-        # Threads that have ended may still be there for the system, which Python asks at a fork.
+        # The kernel may still count threads that have ended; Python warns of threads at a fork.
         tasks = [Path(f"/proc/self/task/{each}") for each in list(self._server.ended)]
         self._server.ended.clear()
         began = time.monotonic()
