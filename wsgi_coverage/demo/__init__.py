@@ -1,1 +1,1 @@
-"""`wsgi-coverage demo`: a small shop, served, visited and measured."""
+"""`wsgi-coverage demo`: serve a small shop, send requests to it, and measure it."""

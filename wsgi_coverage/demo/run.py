@@ -1,7 +1,7 @@
 """`wsgi-coverage demo`: serve the shop, send it requests, print what ran.
 
-Concurrency: one thread. A signal leaves a byte in a pipe, which every wait here looks at; so the
-server is ended at one place only, and in order.
+Concurrency: one thread. A signal writes a byte to a pipe, which every wait checks; so the server is
+ended at one place only, and in order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHOWN = 4  # files, and functions of a file
 
 
 class _Stopped(Exception):  # noqa: N818  it is not an error
-    """Ctrl-C, or SIGTERM."""
+    """Ctrl-C was pressed, or SIGTERM came."""
 
 
 class _Failed(Exception):  # noqa: N818  told in one line
@@ -81,19 +81,16 @@ def run(port: int | None, workers: int) -> int:
 
 
 class _SignalPipe:
-    """Whether a signal has come."""
+    """A pipe that a signal makes readable."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
 
     def check(self, timeout: float = 0.0) -> None:
-        """Wait for a signal.
-
-        Args:
-            timeout: seconds, at most.
+        """Wait for a signal, for `timeout` seconds at most.
 
         Raises:
-            _Stopped: one has come.
+            _Stopped: a signal has come.
         """
         if select.select([self._pipe], [], [], timeout)[0]:
             raise _Stopped
@@ -152,7 +149,7 @@ def _wait(server: ShopServer, stop: _SignalPipe) -> None:
 def _findings(
     address: str, report: dict[str, Any], files: list[Any], functions: list[Any]
 ) -> list[str]:
-    """The text that is printed; every figure is from the dashboard's endpoints."""
+    """Return the lines to print; every figure is from the dashboard's endpoints."""
     summary = report["summary"]
     workers = len(report["workers"])
     ranked = sorted(
@@ -179,7 +176,7 @@ def _findings(
 
 
 def _by_file(functions: list[Any], ran: str) -> list[str]:
-    """The names of functions with a value of `ran`, a line for each file."""
+    """Return the names of the functions whose `ran` has this value, a line for each file."""
     found: dict[str, list[str]] = {}
     for each in functions:
         if each["ran"] == ran:
@@ -197,7 +194,7 @@ def _some(names: list[str]) -> str:
 
 
 def _progress(made: int) -> None:
-    """Show the number of requests: a line that grows on a terminal, else one for each quarter."""
+    """Show the number of requests: a progress line on a terminal, else a line for each quarter."""
     if sys.stderr.isatty():
         bar = "#" * (30 * made // TOTAL)
         end = "\n" if made == TOTAL else ""

@@ -1,4 +1,4 @@
-"""Serve the shop by werkzeug's server, where there is no gunicorn.
+"""Serve the shop by werkzeug's server, where gunicorn is not installed.
 
 `python -m wsgi_coverage.demo.serve FD`
 
@@ -18,7 +18,7 @@ from wsgi_coverage.middleware import CoverageMiddleware
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Logs errors, and no line for each request."""
+    """A request handler that logs errors, but not each request."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing."""

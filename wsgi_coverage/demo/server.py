@@ -30,7 +30,7 @@ NOT_INHERITED = ("COVERAGE_", "WSGI_COVERAGE_", "FLASK_COVERAGE_", "GUNICORN_")
 
 
 def bind(port: int | None) -> socket.socket:
-    """A listening socket on the loopback interface.
+    """Return a listening socket on the loopback interface.
 
     Args:
         port: 0 for any free one; None for FAVOURITE_PORT, or any where that is taken.
@@ -52,12 +52,12 @@ def bind(port: int | None) -> socket.socket:
 
 
 class ShopServer:
-    """The shop, measured, behind a socket; a context manager that starts and ends it.
+    """A context manager that serves the shop, measured, in a server process.
 
     Args:
-        listening: the socket; the server's alone once it has started.
+        listening: the listening socket, closed here once the server has started.
         folder: an empty folder, for data, reports, the shop's database and the server's log.
-        workers: processes, where the server can have several.
+        workers: the number of processes, if the server can have several.
     """
 
     def __init__(self, listening: socket.socket, folder: Path, workers: int) -> None:
@@ -118,7 +118,7 @@ class ShopServer:
         return self._process.poll() is not None
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines that the server wrote."""
+        """Return the last lines of the server's log."""
         return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-lines:])
 
     def __exit__(
@@ -127,7 +127,7 @@ class ShopServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the server, by SIGTERM first, and remove what it has in memory."""
+        """End the server, by SIGTERM first, and remove its private folder of shared memory."""
         self._process.terminate()
         try:
             self._process.wait(END_TIMEOUT)
@@ -138,14 +138,14 @@ class ShopServer:
 
 
 def _gunicorn_options() -> tuple[list[str] | None, str]:
-    """Options for this gunicorn; None and the reason where it cannot be used."""
+    """Return options for gunicorn and an empty text; or None and why gunicorn cannot be used."""
     try:
         config = importlib.import_module("gunicorn.config")
     except ImportError as error:
         if error.name == "gunicorn":
             return None, "gunicorn is not installed; the extra 'demo' brings it"
         return None, f"gunicorn cannot be imported here: {error}"
-    # Its control socket in the home folder would be shared with every other gunicorn.
+    # All gunicorns of this user would share the control socket in the home folder.
     switch = "--no-control-socket"
     known = any(switch in (setting.cli or ()) for setting in config.KNOWN_SETTINGS)
     return ([switch] if known else []), ""

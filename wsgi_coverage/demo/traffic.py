@@ -1,4 +1,4 @@
-"""Customers for the shop: always the same ones, in the same order, over HTTP.
+"""Send the shop requests of customers over HTTP: always the same ones, in the same order.
 
 Concurrency: one thread; every customer has cookies of their own.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from typing import Any
 
-TIMEOUT = 30.0  # seconds; for a page of the shop far too long, for a first report not
+TIMEOUT = 30.0  # seconds; a page of the shop takes far less, a first report may not
 ROUNDS = 20
 
 # One customer a line: pages to open, and (with values) forms to send.
@@ -57,7 +57,7 @@ class Browser:
         """Open a page, or send a form to it; return the status.
 
         Raises:
-            OSError: no answer (urllib's URLError is one).
+            OSError: there is no answer (urllib's URLError is an OSError).
         """
         data = None if form is None else urllib.parse.urlencode(form).encode()
         request = urllib.request.Request(self._address + path, data=data)
@@ -73,7 +73,7 @@ class Browser:
         """Ask for JSON.
 
         Raises:
-            OSError: no answer, or one that is an error.
+            OSError: there is no answer, or the answer is an error.
             ValueError: the answer is not JSON.
         """
         request = urllib.request.Request(
