@@ -26,8 +26,10 @@ _HOMES = {"CoverageMiddleware": "middleware", "start_early": "collect.early"}
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is asked for: a command and a measured child process need
-    only parts of it, and Ctrl-C shows a traceback of what is imported before it is seen to.
+    """Import a public name when it is first used.
+
+    Commands and measured child processes need few of the names; and Ctrl-C during an import at the
+    start of a command would show a traceback.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

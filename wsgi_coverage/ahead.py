@@ -1,12 +1,12 @@
-"""Parse the sources of a large application before the first report on it is asked for.
+"""Parse the sources of a large application ahead of the first report on it.
 
 The first report of a large application takes seconds, most of them for parsing. So the process that
-waits for the autosave (wsgi_coverage.collect.saves.autosave) parses the sources meanwhile, once the
-load is over and the host is idle: in a child process of the lowest priority, one a host. The
-analyses go to the cache that reports read, and the figures of what has been executed by then, too.
+waits for the next autosave (wsgi_coverage.collect.saves.autosave) has the sources parsed meanwhile,
+once the load is over and the host is idle: in one child process per host, of the lowest priority.
+Analyses, and figures of what has been executed by then, go to the cache that reports read.
 
-Concurrency: `Ahead` is a value, made in a worker; it is called in the process that waits, alone
-there, under a lock of the host that is never waited for.
+Concurrency: `Ahead` is a value, made in a worker and called in the process that waits. Calls hold a
+lock of the host; where that is taken, nothing is done.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
     from wsgi_coverage.settings import Settings
 
-WORTH = 1_000_000  # bytes of source; less is parsed in 3 s, when a report is made
-FOLDERS = 5_000  # more of them are looked through by the process that parses
-ROOM = 64_000_000  # bytes of memory that it may take at least, else it is not done
+WORTH = 1_000_000  # bytes of source; less takes 3 s at most, in the first report
+FOLDERS = 5_000  # searched to learn whether there is WORTH; with more, that is assumed
+ROOM = 64_000_000  # bytes of memory that must be free, else nothing is parsed ahead
 LOCK = "ahead.lock"  # in cache_dir
-DONE = "ahead"  # in the cache of analyses: of which sources all has been parsed
+DONE = "ahead"  # name in the analysis cache: a hash of the sources that have all been parsed
 NICENESS = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """Which sources are parsed ahead, and when."""
+    """The sources that are parsed ahead, and when that is done."""
 
     folder: Path  # the analysis cache
-    load: float  # of a core; parsing begins below it
+    load: float  # load average per core, below which parsing begins
     config: bytes  # coverage.py's configuration, pickled
     branch: bool
     source: tuple[str, ...]  # folders and packages
 
     def is_time(self) -> bool:
-        """Tell whether the host is idle, and has the memory."""
+        """Tell whether the host is idle, and has enough free memory."""
         return capacity.load() < self.load and capacity.room() > ROOM
 
     def __call__(self, reading: Reading, tick: Callable[[], object]) -> None:
         """Parse what the cache lacks, if it is much and no other process does so.
 
         Args:
-            reading: of the host's memory, which names what has been executed.
-            tick: called a few times a second; what it raises ends the work.
+            reading: a reading of the host's memory, which names the executed files.
+            tick: called a few times a second; an exception of it ends the work.
         """
         names = sorted({*reading.names()})
         known = sorted((claim.name, claim.version) for claim in reading.sources)
@@ -75,10 +75,10 @@ class Ahead:
             child.call(parse, self, reading, state, tick=tick)
 
     def places(self, names: Sequence[str]) -> list[str]:
-        """The folders, and single modules, of `source`, as full paths; nothing is imported for it.
+        """Return the folders and single modules of `source` as full paths, without importing them.
 
         Args:
-            names: of files that have been executed.
+            names: names of files that have been executed.
         """
         folders = [each for each in self.source if Path(each).is_dir()]
         others = [each for each in self.source if each not in folders]
@@ -86,7 +86,7 @@ class Ahead:
 
 
 def plan(worker: Worker, settings: Settings) -> Ahead | None:
-    """What is to be parsed ahead for an application; None: nothing is."""
+    """Return what is to be parsed ahead for an application; None for nothing."""
     if not settings.parse_ahead_load:
         return None
 
@@ -96,7 +96,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
 
     try:
         pickled = pickle.dumps(worker.engine.config)
-    except Exception:  # noqa: BLE001  reports meet it, too, and tell
+    except Exception:  # noqa: BLE001  a report fails by the same error, and reports it
         return None
     return Ahead(
         folder=worker.home / settings.cache_dir / ANALYSIS,
@@ -108,16 +108,16 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
 
 
 def is_worth(places: Sequence[str], names: Sequence[str]) -> bool:
-    """Tell whether there is so much source that it is to be parsed ahead.
+    """Tell whether there are WORTH bytes of source, so that it pays to parse ahead.
 
     Args:
-        places: folders and modules of `source`; they are looked through as far as is needed.
-        names: of files that have been executed.
+        places: folders and modules of `source`; searched until there is enough.
+        names: names of files that have been executed.
     """
     size, seen = 0, set()
     for path in chain(map(os.path.abspath, names), _below(places)):
         if path is None:
-            return True  # the process that parses looks through the rest
+            return True  # too many folders to search here
         if path not in seen:
             seen.add(path)
             with contextlib.suppress(OSError, ValueError):
@@ -128,7 +128,7 @@ def is_worth(places: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def _below(places: Sequence[str]) -> Iterator[str | None]:
-    """The sources in some places; None at last, where there are too many folders."""
+    """Yield the sources in folders and modules; then None, if FOLDERS are not enough for all."""
     left = FOLDERS
     for place in places:
         if place.endswith(".py"):
@@ -144,12 +144,12 @@ def _below(places: Sequence[str]) -> Iterator[str | None]:
 
 
 def parse(ahead: Ahead, reading: Reading, state: str) -> None:
-    """Parse, and count what has been executed so far, in a child process.
+    """Parse sources, and compute figures of what has been executed; runs in a child process.
 
     Args:
-        ahead: which sources are parsed.
-        reading: of the host's memory.
-        state: replaced when all is done.
+        ahead: the sources to parse.
+        reading: a reading of the host's memory.
+        state: the hash to store under DONE at the end.
     """
     from wsgi_coverage.analysis import parsing  # imports coverage.py: 0.1 s, 15 MB
     from wsgi_coverage.analysis.source import rules_of
@@ -168,9 +168,9 @@ def parse(ahead: Ahead, reading: Reading, state: str) -> None:
 
 
 def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -> None:
-    """Have the cache hold the figures of all files, by building a report that nobody reads.
+    """Put the figures of all files into the cache, by building a report that is not published.
 
-    The first report counts those again that something more has been executed of.
+    The first published report computes anew only the figures of files that have run more lines.
     """
     from wsgi_coverage.report.build import BuildInputs, build
     from wsgi_coverage.report.publish import Publisher
@@ -186,5 +186,5 @@ def _count(ahead: Ahead, reading: Reading, config: Any, wanted: Sequence[str]) -
         analysis_dir=ahead.folder,
         memory=[reading],
     )
-    with contextlib.suppress(Exception):  # who asks for a report is told
+    with contextlib.suppress(Exception):  # a report that is asked for raises it again
         Publisher(ahead.folder.parent).build_unread(partial(build, inputs))

@@ -1,6 +1,6 @@
-"""Numbers within bounds, from what people write. No state.
+"""Read numbers within bounds from user input. No state.
 
-What is refused is a ValueError that says the rule; the caller knows the source and the value.
+A refused value is a ValueError whose message is the rule; the caller adds the source and the value.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ MAX_PORT = 65_535
 
 
 def number(raw: object, lowest: float, highest: float, unit: str = "") -> float:
-    """A number, the bounds included.
+    """Return a number from `lowest` to `highest`.
 
     Args:
         raw: a text, or a number.
-        lowest: the least that it may be.
-        highest: the most; finite.
-        unit: what it is a number of, for the message.
+        lowest: the lower bound.
+        highest: the upper bound; finite.
+        unit: the number's unit, for the message.
 
     Raises:
-        ValueError: it is none, or out of bounds.
+        ValueError: `raw` is no number, or out of bounds.
     """
     if isinstance(raw, (str, int, float)) and not isinstance(raw, bool):
         try:
@@ -33,16 +33,16 @@ def number(raw: object, lowest: float, highest: float, unit: str = "") -> float:
 
 
 def whole_number(raw: str, lowest: int, highest: int, what: str = "number") -> int:
-    """A whole number in decimal digits, the bounds included.
+    """Return a whole number from `lowest` to `highest`.
 
     Args:
-        raw: its digits, without a sign.
-        lowest: the least that it may be, 0 or more.
-        highest: the most.
-        what: what it is, for the message.
+        raw: decimal digits, without a sign.
+        lowest: the lower bound, 0 or more.
+        highest: the upper bound.
+        what: what the number is, for the message.
 
     Raises:
-        ValueError: it is none, or out of bounds.
+        ValueError: `raw` is no whole number, or out of bounds.
     """
     digits = raw.lstrip("0")
     if raw.isascii() and raw.isdigit() and len(digits) <= len(str(highest)):

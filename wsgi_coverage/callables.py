@@ -1,7 +1,7 @@
-"""Tell what a call would return, and what it takes, without calling.
+"""Tell whether a callable is async, a generator, or takes some arguments, without calling it.
 
-Looks at types and code alone, never at attributes of an object that is not a function: an
-application that loads itself when it is first touched stays unloaded. No state.
+Only types and code are inspected, never attributes of an object that is not a function: an
+application that is loaded lazily, on the first access to an attribute, stays unloaded. No state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
-MOST_WRAPPERS = 100  # around each other; an object may be its own ``__call__``
+MOST_WRAPPERS = 100  # nested; a bound, because an object may be its own ``__call__``
 CACHED: type = type(functools.lru_cache(len))
 HEAP_TYPE = 1 << 9  # a class that was made by a class statement
 PARTIAL = ("__partialmethod__", "_partialmethod")  # on Python 3.13, and before
@@ -19,12 +19,12 @@ PLACEHOLDER: object = getattr(functools, "Placeholder", object())  # since Pytho
 
 
 class _Call(NamedTuple):
-    """What runs in the end, and what it is given besides the arguments of the call.
+    """The function that a call runs in the end, and arguments that wrappers add.
 
     Attributes:
-        function: which one.
-        given: positional arguments before those of the call.
-        keywords: names of keyword arguments.
+        function: the function.
+        given: the number of positional arguments before those of the call.
+        keywords: names of keyword arguments that are added.
         dispatched: whether another function may run, by the type of the first argument.
     """
 
@@ -37,7 +37,7 @@ class _Call(NamedTuple):
 def is_async(called: object) -> bool:
     """Tell whether a call returns a coroutine or an async generator.
 
-    False where that cannot be told: a class, a function that returns another one's coroutine.
+    False where it is not known: for a class, or a function that returns another one's coroutine.
     """
     call = _resolved(called)
     function = call and call.function
@@ -45,13 +45,13 @@ def is_async(called: object) -> bool:
 
 
 def is_generator(called: object) -> bool:
-    """Tell whether a call returns a generator; False where that cannot be told."""
+    """Tell whether a call returns a generator; False where it is not known."""
     call = _resolved(called)
     return call is not None and inspect.isgeneratorfunction(call.function)
 
 
 def takes(called: object, count: int) -> bool:
-    """Tell whether a call can have so many positional arguments; True where that cannot be told."""
+    """Tell whether a call can have `count` positional arguments; True where it is not known."""
     call = _resolved(called)
     if call is None or call.dispatched:
         return True
@@ -66,7 +66,7 @@ def takes(called: object, count: int) -> bool:
 
 
 def first_parameter(called: object) -> str | None:
-    """The parameter that takes a call's first argument; None where it cannot be told."""
+    """Return the name of the parameter for a call's first argument; None where it is not known."""
     call = _resolved(called)
     if call is None or call.given >= call.function.__code__.co_argcount:
         return None
@@ -74,7 +74,7 @@ def first_parameter(called: object) -> str | None:
 
 
 def _resolved(called: Any) -> _Call | None:
-    """What runs in the end when a method, a partial, a class or an object is called."""
+    """Return what a call of a method, a partial, a class or an object runs; None: not known."""
     given, keywords, dispatched = 0, frozenset[str](), False
     for _ in range(MOST_WRAPPERS):
         kind = type(called)
@@ -104,14 +104,14 @@ def _resolved(called: Any) -> _Call | None:
 
 
 def _is_partial(kind: type) -> bool:
-    """Tell whether a call is one of what is in a partial; a subclass may do something else."""
+    """Tell whether a type is a partial that is called as usual; a subclass may override that."""
     if issubclass(kind, functools.partial):
         return _found_in(kind, "__call__") is _found_in(functools.partial, "__call__")
     return issubclass(kind, functools.partialmethod)
 
 
 def _called_of(kind: type, called: Any) -> tuple[Any, int]:
-    """What an object's call runs: that, and how many arguments go before; None: it is not known."""
+    """Return what an object's `__call__` runs (None: not known), and the arguments that precede."""
     found = _found_in(kind, "__call__")
     if found is not None and found is _found_in(type, "__call__"):
         return _made_by(called), 1
@@ -123,7 +123,7 @@ def _called_of(kind: type, called: Any) -> tuple[Any, int]:
 
 
 def _made_by(cls: type) -> Any:
-    """What makes an instance of a class: ``__new__``, or ``__init__`` where that is object's."""
+    """Return what a call of a class runs: ``__new__``, or ``__init__`` if that is object's."""
     new, init = _found_in(cls, "__new__"), _found_in(cls, "__init__")
     if new is not _found_in(object, "__new__"):
         return new
@@ -133,18 +133,19 @@ def _made_by(cls: type) -> Any:
 
 
 def _of_nothing(self: object) -> None:
-    """Stand for what makes an instance of a class that takes no arguments."""
+    """Stand in for the constructor of a class without arguments."""
 
 
 def _found_in(kind: type, name: str) -> Any:
-    """An attribute of a class as it stands there, unbound; None: there is none."""
+    """Return an attribute of a class or its bases as it is stored, unbound; None: there is none."""
     return next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
 
 
 def _wrapped_by_functools(function: Any) -> Any:
-    """What `functools.singledispatch` or `functools.partialmethod` has wrapped; else None.
+    """Return what `functools.singledispatch` or `functools.partialmethod` has wrapped; else None.
 
-    `functools.wraps` says nothing: what it makes look like a coroutine function may wait for that.
+    `__wrapped__` of other wrappers is not followed: one around a coroutine function may well run it
+    to its end, and return the result.
     """
     if function.__globals__ is not vars(functools):
         return None

@@ -1,4 +1,4 @@
-"""Points in time: for people, and for comparing between the processes of a host. No state."""
+"""Points in time: as texts for people, and comparable between the processes of a host. No state."""
 
 from __future__ import annotations
 
@@ -14,36 +14,32 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Deadline:
-    """The end of the time that an answer may take.
+    """The time limit of an answer that has to wait for several things in turn.
 
     Args:
-        within: seconds from now on; None: it may take as long as it does.
+        within: seconds from now on; None: no limit.
     """
 
     def __init__(self, within: float | None) -> None:
         self._end = None if within is None else time.monotonic() + within
 
     def left(self, most: float) -> float:
-        """Seconds to wait for one thing.
-
-        Args:
-            most: seconds, where there is more time than that.
-        """
+        """Return how many seconds to wait for the next thing: the time left, `most` at most."""
         return most if self._end is None else min(most, max(self._end - time.monotonic(), 0.0))
 
 
 def now_iso() -> str:
-    """The current time, ISO 8601 in UTC with microseconds."""
+    """Return the current time, ISO 8601 in UTC with microseconds."""
     return iso(time.time())
 
 
 def iso(timestamp: float) -> str:
-    """Seconds since the epoch, as ISO 8601 in UTC; always with microseconds."""
+    """Format seconds since the epoch as ISO 8601 in UTC, always with microseconds."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds")
 
 
 def now() -> Moment:
-    """The current moment on the clock that all processes of this boot share and nobody sets."""
+    """Return the current moment, by a monotonic clock that all processes of this boot share."""
     return Moment(_boot(), time.monotonic())
 
 

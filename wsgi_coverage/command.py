@@ -1,6 +1,6 @@
 """Entry point: the command `wsgi-coverage`, from Python's start to its exit code.
 
-What it does is imported by it only, so that Ctrl-C meanwhile shows no traceback.
+Modules are imported by `main` only, so that Ctrl-C during the imports shows no traceback.
 
 Concurrency: runs once, in the main thread.
 """

@@ -51,7 +51,7 @@ from typing import ClassVar
 
 
 class WsgiCoverageError(Exception):
-    """Anything that this package raises on purpose."""
+    """The base class of all exceptions that this package raises on purpose."""
 
     slug: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -70,7 +70,7 @@ class AuthNotConfiguredError(SettingsError, RuntimeError):
 
 
 class MissingExtraError(WsgiCoverageError, RuntimeError):
-    """What was asked for needs a package that an extra installs."""
+    """A package is needed that an extra installs."""
 
     slug = "missing-extra"
 
@@ -134,7 +134,7 @@ class NoReportError(NotFoundError):
 
 
 class RefusedReportError(NoReportError):
-    """The cache names a published report outside of itself: it was planted there."""
+    """A path of the published report leads, or may lead, out of the cache folder."""
 
     slug = "report-refused"
 
@@ -177,7 +177,7 @@ class NoDataError(WsgiCoverageError):
 
 
 class NoSourceError(WsgiCoverageError):
-    """What is asked for needs the text of a source that this host of a fleet does not have."""
+    """The answer needs the text of a source that this host of a fleet does not have."""
 
     slug = "no-source"
     status = 409
@@ -198,7 +198,7 @@ class CannotPauseError(WsgiCoverageError):
 
 
 class ConfigurationError(WsgiCoverageError):
-    """coverage.py refuses a part of its configuration that it checks for reports only."""
+    """coverage.py refuses a part of its configuration that it checks only when it reports."""
 
     slug = "configuration"
     status = 409
@@ -212,13 +212,13 @@ class SnapshotLimitError(WsgiCoverageError):
 
 
 class BuildFailedError(WsgiCoverageError):
-    """The process that made a report failed or died; what was published before stands."""
+    """The process that made a report failed or died; the report published before stands."""
 
     slug = "build-failed"
 
 
 class CoverageChangedError(WsgiCoverageError):
-    """The coverage.py that is installed lacks a name that is needed: which one."""
+    """The installed coverage.py lacks a name that is needed; the message says which one."""
 
     slug = "coverage-changed"
     status = 503
@@ -232,7 +232,7 @@ class RefreshBusyError(WsgiCoverageError):
 
 
 class StoreUnavailableError(WsgiCoverageError):
-    """The store of a fleet cannot be used now; nothing was changed, and lines are kept."""
+    """The store of a fleet cannot be used now; nothing was changed, and no line is lost."""
 
     slug = "store-unavailable"
     status = 503
@@ -254,7 +254,7 @@ class StorageError(WsgiCoverageError):
 
 
 class DiskFullError(StorageError):
-    """There is no room."""
+    """The disk is full, or the user's quota is used up."""
 
     slug = "disk-full"
     why = "no room on the disk"
@@ -275,7 +275,7 @@ class AccessDeniedError(StorageError):
 
 
 class BlockedError(StorageError):
-    """A folder, a link or a pipe has the name of a file of ours, or a file that of a folder."""
+    """A folder, a link or a pipe is where a file is needed, or a file where a folder is."""
 
     slug = "path-blocked"
     why = "something else has that name"
@@ -289,7 +289,7 @@ class NoDescriptorsError(StorageError):
 
 
 class RemovedError(StorageError):
-    """Somebody removed the folder in which something was being made; another try makes it."""
+    """The folder in which something was being made was removed; another try makes it anew."""
 
     slug = "removed-meanwhile"
     why = "it was removed meanwhile"
@@ -315,13 +315,13 @@ OF_SQLITE: dict[str, int | None] = {
     "SQLITE_CANTOPEN": None,
     "SQLITE_IOERR": errno.EIO,
 }
-SHORTAGES = (DiskFullError, NoDescriptorsError)  # of which no file that is there is the cause
+SHORTAGES = (DiskFullError, NoDescriptorsError)  # not caused by the file that an error names
 
 
 def refusal(error: BaseException | None) -> int | None:
-    """The system's error number, where it refused to open or to write a file; else None.
+    """Return the errno if the system refused to open or to write a file; else None.
 
-    coverage.py wraps SQLite's error in its own, so all that an error was raised from is searched.
+    coverage.py raises its own error from SQLite's, so the whole chain of errors is searched.
     """
     while error is not None and not isinstance(error, FileNotFoundError):
         if isinstance(error, OSError) and error.errno in REFUSALS:
@@ -336,15 +336,16 @@ def refusal(error: BaseException | None) -> int | None:
 
 @contextlib.contextmanager
 def storage_errors(what: str | None = None) -> Iterator[None]:
-    """In the block, where the system refuses to open or to write a file, raise a StorageError.
+    """Turn an error of the block, that the system refused a file, into a StorageError.
 
-    Other errors stay what they are; so do those of this project, which say already what failed.
+    Other errors are unchanged; so are errors of this package, whose message already says what
+    failed.
 
     Args:
-        what: cannot be done, or written, as a sentence; None: the text of the system's error.
+        what: a sentence that says what cannot be done; None: the text of the system's error.
 
     Raises:
-        StorageError: of the subclass that tells the reason.
+        StorageError: the subclass for the reason.
     """
     try:
         yield
@@ -357,22 +358,22 @@ def storage_errors(what: str | None = None) -> Iterator[None]:
         kind = REFUSALS[number]
         message = f"{kind.why}: {error if what is None else what}"
         if what is not None and kind is BlockedError:
-            message += f" ({error})"  # which names what is in the way
+            message += f" ({error})"  # names the path that is in the way
         raise kind(message) from error
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an error means that there is no room."""
+    """Tell whether an error means that the disk is full."""
     return REFUSALS.get(refusal(error) or 0) is DiskFullError
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Tell whether an error means that room or descriptors are short, whatever file it names."""
+    """Tell whether an error means that disk space or descriptors are used up."""
     return REFUSALS.get(refusal(error) or 0) in SHORTAGES
 
 
 def why_nothing_opens() -> int | None:
-    """The system's error number, where it opens no file at all, which SQLite does not say."""
+    """Return the errno if this process can open no file at all; SQLite does not report that."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

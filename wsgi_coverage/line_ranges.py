@@ -1,4 +1,4 @@
-"""Line numbers as ranges: 3, 5-8, 12. No state."""
+"""Convert line numbers to ranges and back: 3, 5-8, 12. No state."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 
 def ranges_of(lines: Iterable[int]) -> list[list[int]]:
-    """The first and the last line of each run of lines that follow one another.
+    """Return the first and the last line of each range of consecutive lines.
 
     Args:
-        lines: ascending.
+        lines: line numbers in ascending order.
     """
     out: list[list[int]] = []
     for line in lines:
@@ -21,16 +21,16 @@ def ranges_of(lines: Iterable[int]) -> list[list[int]]:
 
 
 def lines_of(ranges: Iterable[Sequence[int]]) -> set[int]:
-    """The lines of ranges, as `ranges_of` gives them."""
+    """Return the lines of ranges that `ranges_of` has returned."""
     return {line for first, last in ranges for line in range(first, last + 1)}
 
 
 def shown(lines: Iterable[int], dash: str = "-") -> str:
-    """Lines as text: `3-5, 8`.
+    """Format lines as a text such as `3-5, 8`.
 
     Args:
-        lines: ascending.
-        dash: stands between the first and the last line of a range.
+        lines: line numbers in ascending order.
+        dash: the text between the first and the last line of a range.
     """
     return ", ".join(
         f"{first}" if first == last else f"{first}{dash}{last}" for first, last in ranges_of(lines)

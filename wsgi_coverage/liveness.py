@@ -1,9 +1,9 @@
-"""Tell the server now and then that the worker is alive, while a request waits or works for long.
+"""Send the server signs of life of its worker while a request waits or works for long.
 
-`web` passes down what tells it (`during`); every loop that may wait for seconds calls `tick`. This
-module does not know which server that is.
+`web` passes a function that does so to `during`; every loop that may wait for seconds calls `tick`,
+which calls that function. This module does not know any server.
 
-Concurrency: what was passed down holds in the thread, or the task, that passed it down.
+Concurrency: `during` affects only the thread, or the asyncio task, that calls it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _beat: ContextVar[Beat | None] = ContextVar("wsgi_coverage_beat", default=None)
 
 @contextlib.contextmanager
 def during(beat: Beat) -> Iterator[None]:
-    """Have every `tick` inside call this.
+    """Have every `tick` in the block call a function.
 
     Args:
-        beat: tells the server; called often, so it limits itself.
+        beat: sends the sign of life; called often, so it has to limit how often it does.
     """
     token = _beat.set(beat)
     try:
@@ -32,6 +32,6 @@ def during(beat: Beat) -> Iterator[None]:
 
 
 def tick() -> None:
-    """Tell the server that this worker is alive, if `during` was given something to call."""
+    """Send the server a sign of life, if this is called in a block of `during`."""
     if (beat := _beat.get()) is not None:
         beat()

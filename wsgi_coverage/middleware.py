@@ -1,12 +1,12 @@
-"""Entry point: wrap a WSGI application, and its coverage is at ``/debug/coverage/``.
+"""Entry point: wrap a WSGI application, and serve its coverage at ``/debug/coverage/``.
 
     application = CoverageMiddleware(application)
 
 A request that is not ours costs one comparison and reaches the application untouched: the same
 environ, the same iterable, the same exceptions.
 
-Concurrency: immutable after construction, but for the first request, which replaces the wrapper
-that ends the load by the application itself.
+Concurrency: immutable after construction, with two exceptions: the first request replaces the
+wrapper that ends the load by the application itself, and the control app is made when it is needed.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class CoverageMiddleware:
         **keywords: see docs/reference/settings.md; ``WSGI_COVERAGE_<NAME>`` stands in for each.
 
     Raises:
-        SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or this is no
-            WSGI application, but an ASGI one for instance.
+        SettingsError: a setting is wrong, coverage.py's configuration cannot be read, or `app` is
+            no WSGI application, but an ASGI one for instance.
         AuthNotConfiguredError: no auth callback, no password, and debug is off.
         UnsupportedPythonError: this is not CPython, or it runs without the GIL.
     """
@@ -82,7 +82,7 @@ class CoverageMiddleware:
         self._below = f"{self._prefix}/"
         self._settings = settings
         self._control_app: ControlApp | None = None
-        self._why_not = ""  # measuring could not be started
+        self._why_not = ""  # why measuring could not be started
         self._start_measuring(settings)
         self._app = self._ending_the_load(app)
         if uwsgi.is_here():
@@ -96,7 +96,7 @@ class CoverageMiddleware:
                     config_file=settings.config_file, branch=settings.branch, wraps=True
                 )
             upkeep.set_up(worker, settings)
-            worker.configure(settings.autosave_interval)  # may start the process that does so
+            worker.configure(settings.autosave_interval)  # may start the autosave process
             worker.begin_load()
             self._attention = worker.engine.attention
             self._home = worker.home
@@ -112,9 +112,9 @@ class CoverageMiddleware:
         self._why_not = f"{type(error).__name__}: {names.change(error) or error}"
 
     def _dashboard(self) -> ControlApp:
-        """What answers below the prefix, with all that it imports: made when it is first asked.
+        """Return the control app; import and make it on the first call.
 
-        A worker that is never asked is smaller by 8 MB, and its forks faster.
+        A worker that gets no request to the dashboard saves 8 MB, and forks faster.
         """
         if self._control_app is None:
             from wsgi_coverage.web.app import ControlApp
@@ -129,7 +129,7 @@ class CoverageMiddleware:
         return Control(worker, self._settings)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer what is ours; hand everything else on."""
+        """Answer requests below the prefix; pass all others on to the application."""
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self._prefix) or not self._owns(path):
             attention = self._attention
@@ -144,12 +144,12 @@ class CoverageMiddleware:
         try:
             with storage_errors("the dashboard cannot be loaded"):
                 dashboard = self._dashboard()
-        except StorageError as error:  # no descriptor is left to import it by
+        except StorageError as error:  # no descriptor is left to import modules
             return _refused(error, start_response)
         return dashboard(self._mounted(environ, path), start_response)
 
     def _before_request(self) -> None:
-        """Before a request: do what is due in this process, a reset or an autosave for instance."""
+        """Do what is due in this process before a request, a reset or an autosave for instance."""
         try:
             if self._worker is not None:
                 self._worker.before_request()
@@ -162,7 +162,7 @@ class CoverageMiddleware:
         return path == self._prefix or path.startswith(self._below)
 
     def _mounted(self, environ: Mapping[str, Any], path: str) -> Environ:
-        """The environ as the control app is to see it: the prefix belongs to SCRIPT_NAME."""
+        """Return the environ for the control app, with the prefix moved to SCRIPT_NAME."""
         script_name = environ.get("SCRIPT_NAME", "") + self._prefix
         return {
             **environ,
@@ -181,7 +181,7 @@ class CoverageMiddleware:
             self._go_on_without(error)
 
     def _notice_user(self) -> None:
-        """After a change of user: choose the folders for reports anew, where this one may write."""
+        """Have the folders of reports chosen anew if the process's user has changed."""
         if self._worker is None:
             return
         try:
@@ -197,9 +197,9 @@ class CoverageMiddleware:
             self._worker.name_server(_server_of(environ))
 
     def _ending_the_load(self, app: WsgiApplication) -> WsgiApplication:
-        """The application, for its first request in this process; later ones go there directly.
+        """Wrap an application so that the first request ends the load; later ones skip the wrapper.
 
-        Requests that come meanwhile wait, so that none of their lines counts as load.
+        Requests that come while the load ends wait, so that none of their lines counts as load.
         """
 
         def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -208,21 +208,21 @@ class CoverageMiddleware:
                     self._worker.end_load()
                     self._note_server(environ)
                 except Exception:
-                    log.exception("load cannot be told from runtime")
+                    log.exception("ending the load failed: load and runtime may be mixed up")
             if self._app is application:
                 self._app = app
             result = app(environ, start_response)
             try:
                 _check_is_iterable(result, app)
             except TypeError:
-                self._app = application  # the next request is told, too
+                self._app = application  # so that the next request fails by the same message
                 raise
             return result
 
         return application
 
     def _notice_uwsgi_forks(self) -> None:
-        """Have uWSGI call right after a fork, before the worker has threads."""
+        """Register a hook that uWSGI calls right after a fork, before the worker has threads."""
         module: Any = sys.modules["uwsgi"]
         before = getattr(module, "post_fork_hook", None)
 
@@ -236,9 +236,9 @@ class CoverageMiddleware:
         module.post_fork_hook = hook
 
     def _noticing_forks(self, app: WsgiApplication) -> WsgiApplication:
-        """The application, behind a look at the process's id.
+        """Wrap an application so that each request checks whether the process was forked.
 
-        That costs 0.1 to 0.2 microseconds, so only those pay whose server forks without hooks.
+        That takes 0.1 to 0.2 microseconds, so it is done only for uWSGI, which forks without hooks.
         """
 
         def application(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -249,17 +249,17 @@ class CoverageMiddleware:
 
 
 def check_is_wsgi(app: object) -> None:
-    """Refuse what is no WSGI application, so that each request of it would fail.
+    """Check that an object can be a WSGI application.
 
     Raises:
-        SettingsError: it cannot be called as one, or calling it gives a coroutine.
+        SettingsError: it cannot be called with two arguments, or a call returns a coroutine.
     """
     if why := why_not_wsgi(app):
         raise SettingsError(f"argument app: app must be a WSGI application, got {app!r}: {why}")
 
 
 def why_not_wsgi(app: object) -> str | None:
-    """Why something is no WSGI application, as far as that can be told without calling it."""
+    """Return why an object is no WSGI application; None: it may be one (it is not called)."""
     if not callable(app):
         return "it is not callable"
     if callables.is_async(app):
@@ -271,7 +271,7 @@ def why_not_wsgi(app: object) -> str | None:
 
 
 def _check_is_iterable(result: object, app: object) -> None:
-    """Say what an application is whose result nobody can iterate over.
+    """Explain why a result cannot be iterated over, if the application is an ASGI one.
 
     Raises:
         TypeError: the result is a coroutine, or the application itself of ASGI 2.
@@ -286,7 +286,7 @@ def _check_is_iterable(result: object, app: object) -> None:
 
 
 def _refused(error: StorageError, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The answer where the modules that answer cannot be imported."""
+    """Return a 507 for a request to the dashboard whose modules cannot be imported."""
     body = json.dumps({"error": error.slug, "message": str(error)}).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(
@@ -296,7 +296,7 @@ def _refused(error: StorageError, start_response: Callable[..., Any]) -> Iterabl
 
 
 def _server_of(environ: Environ) -> str | None:
-    """What a server calls itself."""
+    """Return the server's name and version from an environ; None where it has none."""
     for name in ("uwsgi.version", "mod_wsgi.version"):
         if name in environ:
             return f"{name.partition('.')[0]} {_version(environ[name])}"

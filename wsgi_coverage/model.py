@@ -1,4 +1,4 @@
-"""The values that packages hand to each other. No state: all frozen, read by any thread."""
+"""Frozen values that packages pass to each other. No state: any thread may read them."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ ExportFormat: TypeAlias = Literal["coverage", "json", "xml", "lcov", "html"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)  # of a finished report
 CHECKOUT_FORMATS = ("text", *(each for each in EXPORT_FORMATS if each != "coverage"))
 
-MONITORING = "monitoring"  # the core of ours, which marks lines in shared memory
+MONITORING = "monitoring"  # this package's own core, which marks lines in shared memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """The answer of one process to a call to all workers, or that there was none."""
+    """The answer of one process to a call to all workers, or the state `silent` without one."""
 
-    id: str  # of the process; not shown
+    id: str  # the worker's id; not part of the JSON
     host: str
     pid: int
     state: str  # measuring, paused, silent (no answer in time), failed (answered with an error)
     published_at: str | None  # ISO 8601, UTC: all that it executed up to then is in the memory
-    fresh: bool  # it did what it was asked in time
-    error: str | None = None  # why not fresh, where it said so
-    # Only where its status was asked for, and it answered:
-    server: str | None = None  # as the server calls itself; None before the first request
+    fresh: bool  # it did what the call asked for, in time
+    error: str | None = None  # why it is not fresh, if it has answered that
+    # Only in answers to a call for the status:
+    server: str | None = None  # the server's name; None before the first request
     core: str | None = None
-    requests: int | None = None  # handed on to the application since it started
+    requests: int | None = None  # passed on to the application since the process started
 
     def as_json(self) -> JsonObject:
-        """An entry of `workers` in answers; optional fields only where they are known."""
+        """Return an entry of `workers` in answers, without optional fields that are not known."""
         known = asdict(self)
         del known["id"]
         optional = ("error", "server", "core", "requests")
@@ -44,16 +44,16 @@ class Gathering:
     """The result of one call to all live workers: of this host, or of a fleet."""
 
     workers: tuple[WorkerState, ...]
-    ended_at: Moment  # what ran before the call, by a fresh worker, was published by then
-    problems: tuple[str, ...] = ()  # why there may be more than the workers have done
+    ended_at: Moment  # by then, all that fresh workers had run before the call was flushed
+    problems: tuple[str, ...] = ()  # why lines may be missing although every worker is fresh
 
     @property
     def complete(self) -> bool:
-        """True where every live worker did what it was asked."""
+        """Tell whether every live worker did what the call asked for, and no problem is known."""
         return not self.problems and all(worker.fresh for worker in self.workers)
 
     def as_json(self) -> JsonObject:
-        """`complete` and `workers`, as answers have them."""
+        """Return `complete` and `workers`, as answers have them."""
         return {"complete": self.complete, "workers": [w.as_json() for w in self.workers]}
 
 
@@ -66,13 +66,13 @@ class Pause:
 
     @property
     def warning(self) -> str:
-        """A sentence about the pause, for a report."""
+        """A sentence about the pause, for a report's warnings."""
         until = f"to {self.ended_at}" if self.ended_at else "on"
         return f"measuring was paused from {self.began_at} {until}: what ran then is not counted"
 
 
 def is_going_on(pauses: Sequence[Pause]) -> bool:
-    """Tell whether the last of some pauses has not ended."""
+    """Tell whether the last of the pauses has not ended."""
     return bool(pauses) and pauses[-1].ended_at is None
 
 
@@ -84,7 +84,7 @@ class Moment:
     seconds: float  # CLOCK_MONOTONIC
 
     def is_covered_by(self, other: Moment) -> bool:
-        """Tell whether the other moment is this one or later, on the same clock."""
+        """Tell whether another moment is the same or later, by the same clock."""
         return self.boot == other.boot and other.seconds >= self.seconds
 
 
@@ -102,8 +102,8 @@ class Measuring:
     lossless: bool  # False: coverage.py's private parts are not as expected
     problem: str | None  # why not lossless
     data_file: str  # as configured; published data files lie beside it
-    phase: str | None = None  # load or runtime: of what runs now; None: unknown
-    phase_reason: str | None = None  # why load is not told from runtime here, where it is not
+    phase: str | None = None  # load or runtime: the phase of what runs now; None: not known
+    phase_reason: str | None = None  # why the phase is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,28 +125,28 @@ class Diagnosis:
     remedy: str  # what to do
 
     def as_json(self) -> JsonObject:
-        """An entry of `diagnoses` in GET /health."""
+        """Return an entry of `diagnoses` in GET /health."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The published report's metadata; its files lie beside it in one folder."""
+    """The metadata of a report or snapshot; the report's files are in the same folder."""
 
     id: str
     refreshed_at: str  # ISO 8601, UTC
     duration_seconds: float
     autosave_interval_seconds: float
-    summary: Mapping[str, Any]  # figures of the whole; null where there is no data
+    summary: Mapping[str, Any]  # figures of all files together; null where there is no data
     complete: bool
     workers: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
-    collected: Moment  # all that was flushed before this moment is in it
+    collected: Moment  # everything flushed before this moment is in the report
     label: str | None = None  # snapshots only
     size: int = 0  # bytes of the combined data file
 
     def as_json(self) -> JsonObject:
-        """The answer to POST /refresh."""
+        """Return the answer to POST /refresh."""
         return {
             "refreshed_at": self.refreshed_at,
             "duration_seconds": self.duration_seconds,
@@ -158,7 +158,7 @@ class Report:
         }
 
     def as_snapshot(self) -> JsonObject:
-        """An entry of GET /snapshots, and the answer to POST /snapshot."""
+        """Return an entry of GET /snapshots, which is the answer to POST /snapshot, too."""
         return {
             "id": self.id,
             "label": self.label,
@@ -172,7 +172,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One report of the past, or a reset."""
+    """A point of the chart over time: an earlier report, or a reset."""
 
     at: str  # ISO 8601, UTC
     kind: str  # refresh, snapshot or reset
@@ -183,7 +183,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
-    """One file's figures, from coverage.py's analysis; null, and a reason, where there is none."""
+    """One file's figures, from coverage.py's analysis; null, with a reason, if there is none."""
 
     file: str
     statements: int | None
@@ -204,7 +204,7 @@ class FileSummary:
     branches: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
-        """An entry of GET /files; reasons only where there is one."""
+        """Return an entry of GET /files, without reasons that are None."""
         out: JsonObject = {
             "file": self.file,
             "statements": self.statements,

@@ -1,7 +1,7 @@
 """Entry point for PasteDeploy: ``use = egg:wsgi-coverage`` in a filter section.
 
-The options of that section are the settings. Those of ``[DEFAULT]`` are not looked at: a ``debug``
-that stands there is meant for the application. No state.
+The options of that section are the settings. Options of ``[DEFAULT]`` are ignored: ``debug`` there
+is meant for the application. No state.
 """
 
 from __future__ import annotations

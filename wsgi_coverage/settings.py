@@ -30,7 +30,7 @@ from wsgi_coverage.system.own_files import TEMPORARY, make_folder
 Environ: TypeAlias = dict[str, Any]
 ORIGINAL = "wsgi_coverage.environ"  # the environ as it was before the prefix was split off
 AuthCallback: TypeAlias = Callable[[Environ], object]
-Default: TypeAlias = tuple[object, str]  # a value, and its origin; a value of None is none
+Default: TypeAlias = tuple[object, str]  # a value, and its origin; None: there is no default
 
 ENV_PREFIX = "WSGI_COVERAGE_"
 URL_PREFIX = "/debug/coverage"
@@ -41,10 +41,10 @@ MAX_INTERVAL = 86_400.0  # seconds: a day
 MAX_LOAD = 1000.0  # of a core
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
-BUILT_IN = "default"  # the origin of what nobody has set
-SECRET = ("auth", "password")  # of these nothing is told but that they are set
+BUILT_IN = "default"  # the origin of a setting that is not set
+SECRET = ("auth", "password")  # shown as "set", never by their values
 FILES = "files"
-# How a store is named: of which kind it is, and the default port.
+# URL schemes of a store: the kind of the store, and the default port.
 SCHEMES = {
     "redis": ("single", 6379),
     "rediss": ("single", 6379),
@@ -61,12 +61,12 @@ LOCAL_HOSTS = ("localhost", ".localhost", "127.0.0.0/8", "[::1]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUrl:
-    """Where the store of a fleet is; as a string, without its password."""
+    """The URL of a fleet's store; str() leaves out the password."""
 
-    text: str = field(repr=False)  # as it was given; with the password
+    text: str = field(repr=False)  # the URL as given, with the password
     kind: str  # single, sentinel or cluster
     hosts: tuple[tuple[str, int], ...] = ()  # of a sentinel or a cluster
-    service: str = ""  # of a sentinel
+    service: str = ""  # the name of a sentinel's service
     database: int = 0
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Mapping[str, object] = field(default_factory=dict)
@@ -89,34 +89,34 @@ class Settings:
     debug: bool = False  # serve without credentials, to local host names only
     trusted_hosts: tuple[str, ...] | None = None  # host names served; None: decided by debug
     config_file: Path | None = None  # coverage.py's; None: coverage.py looks where it always does
-    cache_dir: Path = Path(".wsgi-coverage-cache")  # seen from the data file's folder
-    snapshot_dir: Path = Path(".wsgi-coverage-snapshots")  # likewise
+    cache_dir: Path = Path(".wsgi-coverage-cache")  # relative to the data file's folder
+    snapshot_dir: Path = Path(".wsgi-coverage-snapshots")  # relative to the data file's folder
     autosave_interval: float = AUTOSAVE_INTERVAL  # seconds; 0 means never
-    parse_ahead_load: float = 0.5  # of a core, below which sources are parsed ahead; 0 means never
+    parse_ahead_load: float = 0.5  # load per core, below which sources are parsed ahead; 0: never
     branch: bool | None = None  # measure branches; None: as coverage.py's configuration says
-    store: StoreUrl | None = None  # of a fleet; None: files, of one host
-    store_namespace: str = "default"  # tells fleets that share a store apart
+    store: StoreUrl | None = None  # a fleet's store; None: data files of one host
+    store_namespace: str = "default"  # separates fleets that share a store
     store_sources: bool = False  # whether source text may be sent to the store of a fleet
     release: str | None = None  # the name of the deploy
-    disabled: bool = False  # no tracer, no endpoints, no check of anything else
+    disabled: bool = False  # measure nothing, serve nothing, check no other setting
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def origin(self, name: str) -> str:
-        """Where the value of a setting comes from: "keyword debug", for instance; or "default"."""
+        """Return the source of a setting's value, such as "keyword debug", or "default"."""
         return self.origins.get(name, BUILT_IN)
 
     def described(self, name: str, value: object = None) -> str:
-        """A setting with its value and origin, for messages.
+        """Return a setting with its value and origin, for messages.
 
         Args:
-            name: the setting's.
-            value: what to show as its value; None: that which it has.
+            name: the setting's name.
+            value: the value to show; None: the setting's own.
         """
         shown = self._shown(name) if value is None else value
         return f"{name} {shown} ({self.origin(name)})"
 
     def as_json(self) -> dict[str, dict[str, object]]:
-        """Every setting as `{"value": …, "origin": …}`, by name; secrets as "set" or null."""
+        """Return all settings as `{"value": …, "origin": …}`, by name; secrets as "set" or null."""
         return {
             each.name: {"value": self._shown(each.name), "origin": self.origin(each.name)}
             for each in dataclasses.fields(self)
@@ -134,21 +134,21 @@ class Settings:
         return list(value) if isinstance(value, tuple) else value
 
     def having(self, origin: str, **values: Any) -> Settings:
-        """The same settings, but for these values.
+        """Return a copy of the settings with other values.
 
         Args:
-            origin: where the values come from.
-            **values: by the setting's name, as their rules return them.
+            origin: the source of these values.
+            **values: values by the setting's name, as their rules return them.
         """
         origins = {**self.origins, **dict.fromkeys(values, origin)}
         return dataclasses.replace(self, **values, origins=origins)
 
     @contextlib.contextmanager
     def reading_config_file(self) -> Iterator[None]:
-        """Name the setting `config_file` in an error of coverage.py about its configuration.
+        """Add the setting `config_file` to the message of a SettingsError of the block.
 
         Raises:
-            SettingsError: the block raised one, which says what is wrong in the file.
+            SettingsError: the block raised one: coverage.py refuses the file.
         """
         try:
             yield
@@ -159,7 +159,7 @@ class Settings:
             raise SettingsError(f"{told} cannot be used: {error}") from error
 
     def require_auth(self) -> None:
-        """Refuse to serve without a policy of who may see the dashboard.
+        """Check that an access policy is configured.
 
         Raises:
             AuthNotConfiguredError: there is no auth callback, no password, and debug is off.
@@ -190,10 +190,10 @@ def load(
         keywords: keyword arguments as given; a value of None counts as not given.
         env: the process's environment variables.
         options: paste options, all strings.
-        env_names: further environment variables, by setting, that go before the usual one
-            (``{"password": "FLASK_COVERAGE_PASSWORD"}``).
-        defaults: values used where no source has one, as their rules return them, each with its
-            origin.
+        env_names: further environment variables by setting, which take precedence over the usual
+            one (``{"password": "FLASK_COVERAGE_PASSWORD"}``).
+        defaults: values for settings that no source has, as their rules return them, each with
+            its origin.
 
     Raises:
         SettingsError: a name that is not a setting, or a value that its rule refuses.
@@ -218,13 +218,13 @@ def load(
                 raise SettingsError(f"{source}: {name} {error}, got {shown}") from None
             break
         if name == "disabled" and values.get("disabled"):
-            # Off means off: nothing else is even looked at.
+            # Once disabled, no other setting is read or checked.
             return Settings(disabled=True, origins={name: origins[name]})
     return Settings(**values, origins=origins)
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the name of a setting's environment variable."""
     return ENV_PREFIX + name.upper()
 
 
@@ -235,7 +235,7 @@ def _candidates(
     options: Mapping[str, str],
     env_names: Mapping[str, str],
 ) -> Iterable[tuple[str, object]]:
-    """Where a setting's value can come from, first come first served."""
+    """Yield the values that sources have for a setting, in order of precedence."""
     if keywords.get(name) is not None:
         yield f"keyword {name}", keywords[name]
     for each in (env_names.get(name), variable(name)):
@@ -278,10 +278,10 @@ def _auth(raw: object) -> AuthCallback:
 
 
 def check_callback(found: object) -> Callable[..., object]:
-    """Refuse an auth callback whose result cannot be a verdict.
+    """Refuse an auth callback that cannot return yes or no; return it otherwise.
 
     Raises:
-        ValueError: it is not callable, or it is an async or a generator function.
+        ValueError: it is not callable, or is an async or a generator function.
     """
     if not callable(found):
         raise ValueError("must be a callable")
@@ -307,7 +307,7 @@ def _password(raw: object) -> str | None:
 
 
 def _is_utf8(text: str) -> bool:
-    """False for an environment variable's bytes that were no UTF-8."""
+    """Tell whether a text is valid Unicode; an environment variable's bytes may be no UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -366,9 +366,9 @@ def _folder(raw: object) -> Path:
 
 
 def is_writable(folder: Path) -> bool:
-    """Tell whether files can be made in the folder, which is made if its parent allows.
+    """Tell whether files can be made in a folder, which is made if it does not exist.
 
-    Tried with a real file: access(2) says yes to root on a read-only file system.
+    Tried with a real file, because access(2) says yes to root on a read-only file system.
     """
     try:
         make_folder(folder)
@@ -458,13 +458,12 @@ def _release(raw: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a setting is for, and what it may be.
+    """The rule of a setting: how its values are checked and documented.
 
     Attributes:
-        check: takes a value as a source gives it, and returns it settled; raises ValueError with
-            the rule's text.
-        about: what it is for and may be, as docs/reference/settings.md has it.
-        unset: what holds where nobody has set it, if its default in `Settings` does not say so.
+        check: converts a value from a source; raises ValueError with the rule as its message.
+        about: the purpose and the allowed values, for docs/reference/settings.md.
+        unset: the default as documented there, if the one in `Settings` is not it.
     """
 
     check: Callable[[object], Any]
@@ -481,7 +480,7 @@ RULES: Mapping[str, Rule] = {
         "where the dashboard is: a plain path; slashes at its ends do not matter; `/` gives the "
         "whole site to it",
     ),
-    "auth": Rule(_auth, "who gets in: a plain callable, or `module:callable`", "none"),
+    "auth": Rule(_auth, "decides who is admitted: a plain callable, or `module:callable`", "none"),
     "username": Rule(_username, "for HTTP Basic: without `:` and control characters"),
     "password": Rule(
         _password, "for HTTP Basic: without control characters; empty is no password", "none"

@@ -1,4 +1,4 @@
-"""Entry point: a Python that starts where `WSGI_COVERAGE_CHILDREN` is set; children.pth comes here.
+"""Entry point: called by children.pth in each Python that starts with `WSGI_COVERAGE_CHILDREN` set.
 
 Concurrency: runs once, in the main thread, before the program's first line.
 """
@@ -14,13 +14,13 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 def begin() -> None:
-    """Have this process measured, and its side port served again, if it had one; never raises."""
+    """Measure this process; serve its side port again if it had one before an exec; never raise."""
     with interrupt.Hold() as ctrl_c:
         from wsgi_coverage.collect import children  # coverage.py is slow to import
 
         worker = children.start()
         if worker is not None and children.announced_port(os.environ) is not None:
-            from wsgi_coverage.sideport import program as beside  # what knows HTTP, too
+            from wsgi_coverage.sideport import program as beside  # imports HTTP modules
 
             try:
                 beside.serve_again(worker)

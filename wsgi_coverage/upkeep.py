@@ -1,6 +1,6 @@
-"""What a worker sees to on its own: sources parsed ahead, the fleet's agent, old data files.
+"""Set up background work of a worker: parsing ahead, the fleet's agent, tidying old data files.
 
-The modules that do it are imported when it is done: most workers never do any of it.
+Modules for that are imported only when it is done, which most workers never do.
 
 Concurrency: called once for each application, under the lock that makes the worker or before
 requests come. Of two applications in one process, the first one's sources are parsed ahead and the
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def set_up(worker: Worker, settings: Settings) -> None:
-    """Have a worker see to what it can do on its own.
+    """Register background work with a worker.
 
     Args:
-        worker: of this process; not yet configured, which may start the process that parses ahead.
-        settings: of the application.
+        worker: this process's worker; call this before `worker.configure`, which may start the
+            process that parses ahead.
+        settings: the application's settings.
     """
     worker.data_file_writer.plan_meanwhile(partial(_plan, worker, settings))
     worker.on_last_end(partial(_tidy, worker, settings))
@@ -34,14 +35,14 @@ def set_up(worker: Worker, settings: Settings) -> None:
 
 
 def _plan(worker: Worker, settings: Settings) -> Meanwhile | None:
-    """What is to be parsed ahead."""
+    """Return what is to be parsed ahead; None for nothing."""
     from wsgi_coverage import ahead
 
     return ahead.plan(worker, settings)
 
 
 def _tidy(worker: Worker, settings: Settings) -> None:
-    """The last process of the host ends."""
+    """Tidy the application's folders, when the last process of the host ends."""
     from wsgi_coverage.control import Control
 
     Control(worker, settings).tidy()

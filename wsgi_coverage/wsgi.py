@@ -1,4 +1,4 @@
-"""Entry point without a line of code: name the application in the environment.
+"""Entry point that needs no code: the environment names the application to serve, measured.
 
     WSGI_COVERAGE_APP=myapp:app gunicorn wsgi_coverage.wsgi:application
 
@@ -39,7 +39,7 @@ def load_application(env: Mapping[str, str]) -> CoverageMiddleware:
             "'myapp:create_app()'; it is not set"
         )
     start_early()
-    loading()  # what is imported from here on is the application
+    loading()  # the load begins: the application is imported from here on
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -57,7 +57,7 @@ def find_application(named: str) -> WsgiApplication:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # a module that the application itself misses
+            raise  # a module that the application imports is missing
         raise _refusal(named, f"there is no module {error.name!r}") from None
     except ValueError as error:
         raise _refusal(named, str(error)) from None
@@ -116,12 +116,12 @@ def _refusal(named: str, why: str) -> SettingsError:
 
 
 def __getattr__(name: str) -> CoverageMiddleware:
-    """Say what is missing, rather than that this module has no such name."""
+    """Load the application for the names `application` and `app`, so that errors name the cause."""
     if name not in ("application", "app"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return load_application(os.environ)
 
 
-if VARIABLE in os.environ:  # uWSGI and mod_wsgi look into the module's dict
+if VARIABLE in os.environ:  # uWSGI and mod_wsgi read the module's dict, not its attributes
     application: CoverageMiddleware = load_application(os.environ)
     app: CoverageMiddleware = application

@@ -36,5 +36,5 @@ def main() -> None:
         start_early()
     except WsgiCoverageError as error:
         sys.exit(f"flask-coverage: {error}")
-    # sys.argv stays as it is: the reloader starts this very command again.
+    # Leave sys.argv as it is: the reloader starts this same command again.
     cli.main(args=arguments, prog_name="flask-coverage")

@@ -51,7 +51,7 @@ class FlaskCoverage:
         cache_dir: the folder of reports; beside the data file unless set.
         autosave_interval: seconds between two saves of a worker; 0 turns it off.
         debug: serve without credentials, to local host names only; ``app.debug`` unless set.
-        settings: the others of docs/reference/settings.md, which has the defaults.
+        settings: the other settings of docs/reference/settings.md, which has the defaults.
 
     Raises:
         AuthNotConfiguredError: a RuntimeError; no password, no `auth`, and debug is off.
@@ -163,9 +163,9 @@ def in_request_context(app: Flask, auth: Callable[[], object]) -> AuthCallback:
 
 
 def _pyproject_above(app: Flask) -> Path | None:
-    """The nearest pyproject.toml above the application that configures coverage.py.
+    """Return the nearest pyproject.toml above the application that configures coverage.py.
 
-    Only where coverage.py would not find a configuration by itself.
+    None where coverage.py finds a configuration by itself, or there is no such file.
     """
     if os.environ.get("COVERAGE_RCFILE") or any(map(_configures_coverage, _looked_at())):
         return None
