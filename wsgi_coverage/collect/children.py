@@ -1,8 +1,8 @@
 """Measure the Python processes that a measured program starts, as its forks are.
 
-`begin` puts into the environment what they need to know; the line in `children.pth`, which is
-installed beside the packages, has `wsgi_coverage.started` call `start` at the start of every
-Python that finds it there. A child that gets an environment without it is not measured.
+`begin` announces the measurement in an environment variable. The line in `children.pth`, which is
+installed beside the packages, has `wsgi_coverage.started` call `start` in every Python process that
+has this variable. A child that is started with an environment without it is not measured.
 
 Concurrency: runs in the main thread, before the program's first line.
 """
@@ -45,10 +45,10 @@ def begin(
     branch: bool | None,
     interval: float,
 ) -> Worker:
-    """Announce that this process, and Python processes that inherit its environment, are measured.
+    """Start to measure this process, and announce it to processes that inherit the environment.
 
-    Their coverage.py gets this one's configuration as it is now, with absolute paths, and relative
-    names are about the same folder: a child may have another working directory.
+    Their coverage.py gets this process's configuration, with absolute paths, and resolves relative
+    names in the same folder: a child may have another working directory.
 
     Args:
         env: this process's environment.
@@ -79,13 +79,13 @@ def announce_only(
     data_file: Path,
     interval: float,
 ) -> Coverage:
-    """Announce to the Python processes that get this environment; this one is not measured.
+    """Have Python processes with this environment measured, but not this process.
 
     Args:
         env: an environment for them.
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
-        data_file: beside which they publish, instead of the configured one.
+        data_file: the data file beside which they write theirs, instead of the configured one.
         interval: seconds between autosaves.
 
     Returns:
@@ -107,7 +107,7 @@ def announce_only(
 
 
 def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Files that could have run in those processes by `source`: (file, plugin's name) pairs.
+    """Return files of `source` that those processes could have run, each with its plugin's name.
 
     Args:
         cov: what `announce_only` returned.
@@ -132,11 +132,11 @@ def _announce(env: MutableMapping[str, str], config: str, interval: float) -> No
 
 
 def announce_port(env: MutableMapping[str, str], port: JsonObject) -> None:
-    """Note in the environment where this process serves a side port, for what runs after an exec.
+    """Add this process's side port to the announcement, for the program that an exec starts.
 
     Args:
-        env: this process's environment, in which `begin` has announced.
-        port: host, number and policy, as JSON.
+        env: this process's environment, with the announcement of `begin`.
+        port: host, number and authorization policy, as JSON.
     """
     told = _told(env)
     if told is not None:
@@ -154,21 +154,22 @@ def is_below_another(env: MutableMapping[str, str]) -> bool:
 
 
 def announced_port(env: MutableMapping[str, str]) -> JsonObject | None:
-    """What `announce_port` noted in this process, before an exec; else None."""
+    """Return the side port that this process announced before an exec; None: it announced none."""
     told = _told(env)
     return told["port"] if told is not None and told["pid"] == os.getpid() and _runs(told) else None
 
 
 def _runs(told: JsonObject) -> bool:
-    """Tell whether the process that announced still runs, and not another with its process id."""
+    """Tell whether the process that wrote the announcement still runs (process ids are reused)."""
     return processes.is_noted_process(told["pid"], told["at"])
 
 
 def start() -> Worker | None:
-    """Measure this process if its environment has an announcement; never raises.
+    """Measure this process if its environment has an announcement. Raises nothing.
 
     Returns:
-        The worker that was made; None: there was one already, or it cannot be measured.
+        The new worker; None: nothing is announced, there is a worker already, or this process
+        cannot be measured, which is logged.
     """
     told = _told(os.environ)
     if told is None or forks.current() is not None:
@@ -191,7 +192,7 @@ def start() -> Worker | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Log nothing that the parent has logged already."""
+    """Log errors only: the parent has logged the warnings already."""
     level = log.level
     log.setLevel(logging.ERROR)
     try:
@@ -222,7 +223,7 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
 
 
 def _save_before_exec() -> None:
-    """Before an exec, which runs no exit handlers: flush, and write the data file."""
+    """Wrap os.execv and os.execve to flush and save first: an exec runs no exit handlers."""
     global _exec_is_ours
     if _exec_is_ours:
         return

@@ -24,7 +24,8 @@ def start_early(
 ) -> Coverage | None:
     """Start measuring, before the application's modules are imported.
 
-    Call it first of all; whatever wraps the application later goes on from there.
+    Call it before any import of the application. What wraps the application later uses the same
+    measurement.
 
     Args:
         config_file: coverage.py's configuration; None: ``WSGI_COVERAGE_CONFIG_FILE``, else where
@@ -59,13 +60,13 @@ def start_early(
 
 
 def loading() -> None:
-    """What runs from now on is the load of an application, which will be wrapped."""
+    """Count what runs from now on as the load of an application, which will be wrapped."""
     worker = forks.current()
     if worker is not None:
         worker.begin_load()
 
 
 def running() -> Coverage | None:
-    """The Coverage that measures this process, if wsgi-coverage has started or adopted one."""
+    """Return the Coverage that wsgi-coverage measures this process with; None: there is none."""
     worker = forks.current()
     return None if worker is None else worker.engine.coverage

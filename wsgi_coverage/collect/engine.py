@@ -30,7 +30,7 @@ def start(
     config_file: Path | None,
     branch: bool | None,
 ) -> Engine:
-    """Start to measure this process, by the first engine unless it cannot.
+    """Start to measure this process: by marks in shared memory, or else by coverage.py's tracer.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
@@ -104,10 +104,10 @@ def _marking(cov: own_coverage.MarkedCoverage) -> Marking:
 
 
 def open_memory(data_file: Path) -> Memory:
-    """The memory of this user's processes with this data file, made if there is none.
+    """Open the shared memory of this user's processes with this data file; create it if needed.
 
     Raises:
-        OSError: there is no room for one anywhere.
+        OSError: there is no room for it in any place.
     """
 
     def open_in(folder: Path) -> Memory:

@@ -1,14 +1,14 @@
 """Flush before a process ends without exit handlers: by SIGTERM, os._exit or multiprocessing.
 
-For the second engine, which holds lines back. SIGTERM is caught only in the process that has
-started a server or a program, where nothing else catches it. A forked child that inherits a handler
-in Python loses a signal that comes before Python has set itself up there, and
+For the second engine, which holds lines back. SIGTERM is caught only in a process that a user or a
+server started, not a measured parent, and only where it had the default action. A forked child that
+inherits a Python handler loses a signal that comes before Python is initialized there, and
 `multiprocessing.Pool.terminate()` then waits for it for ever. So SIGTERM is blocked over a fork,
 and has its default action in the child before it is unblocked. A process that ends another one
-through multiprocessing has that flush first.
+through multiprocessing has it flush first.
 
-Concurrency: the handler runs on the main thread between any two steps of it, also of our own. The
-signal mask of a forking thread is stored for each thread.
+Concurrency: the handler runs on the main thread, between any two steps of its code and of ours. The
+former signal mask is stored for each thread that forks.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ AtEnd = Callable[[int | None], bool]
 _at_end: AtEnd | None = None
 _flush_of: Callable[[int], object] | None = None
 _exit_is_ours = _children_are_ours = False
-_masks: dict[int, set[Any]] = {}  # of threads that fork just now, before we blocked SIGTERM
+_masks: dict[int, set[Any]] = {}  # by id of a thread that forks: its mask before the fork
 
 
 def register(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
     """Have `at_end` called before SIGTERM or os._exit ends this process.
 
     Args:
-        at_end: given the signal's number, or None before os._exit. Returns False where it cannot
-            finish now and will call `die` itself.
-        flush_of: has a process flush; called before this one ends it by `Process.terminate` or
-            `kill`.
+        at_end: called with the signal's number, or None before os._exit. Returns False where it
+            cannot finish now and will call `die` itself.
+        flush_of: called with a process id, has that process flush; called before this process ends
+            it by `Process.terminate` or `Process.kill`.
     """
     global _at_end, _flush_of
     _at_end, _flush_of = at_end, flush_of
@@ -54,7 +54,7 @@ def register(at_end: AtEnd, *, flush_of: Callable[[int], object]) -> None:
 
 
 def before_fork() -> None:
-    """In the parent: block SIGTERM until the child has its default action for it.
+    """Block SIGTERM in the parent, until the child has the default action for it.
 
     A handler of the application's may raise at any step here and in `after_fork_in_parent`.
     """
@@ -65,7 +65,7 @@ def before_fork() -> None:
 
 
 def after_fork_in_parent() -> None:
-    """In the parent: unblock SIGTERM."""
+    """Restore the signal mask in the parent, which unblocks SIGTERM."""
     try:
         _restore()
     finally:
@@ -80,7 +80,7 @@ def _restore() -> None:
 
 
 def after_fork_in_child() -> None:
-    """In a forked child: give SIGTERM the action that it has without wsgi-coverage."""
+    """Restore the default action of SIGTERM in a forked child, then its signal mask."""
     with contextlib.suppress(ValueError, OSError):
         if signal.getsignal(signal.SIGTERM) is _on_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -114,13 +114,13 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def die(number: int) -> None:
-    """End this process by a signal whose handling was put off."""
+    """End this process by a signal's default action."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def _wrap_exit() -> None:
-    """os._exit ends werkzeug's request processes (``processes``), and forked children on 3.11."""
+    """Wrap os._exit, by which werkzeug's request processes and, on 3.11, forked children end."""
     global _exit_is_ours
     if _exit_is_ours:
         return
@@ -139,7 +139,7 @@ def _wrap_exit() -> None:
 
 
 def _wrap_terminate() -> None:
-    """multiprocessing ends the processes of a pool, and its daemons, by a signal."""
+    """Wrap `terminate` and `kill` of multiprocessing, by which it ends pools and daemons."""
     global _children_are_ours
     if _children_are_ours:
         return

@@ -25,8 +25,8 @@ from wsgi_coverage.system import workdir
 _making = threading.RLock()
 _worker: Worker | None = None
 _hooked = False
-# The hooks of the parent. A function in Python would write to pages of memory, each of which a fork
-# has copied: so they do nothing once children are late, and until there is something to do.
+# The hooks of the parent, as C functions that do nothing until there is something to do, and once
+# children register late: a Python function writes to pages of memory, each of which a fork copies.
 _before_hook: Any = partial(int)
 _after_hook: Any = partial(int)
 
@@ -59,13 +59,16 @@ def start(
 
 
 def note_folder() -> None:
-    """Before settings are read: what a Coverage that runs takes relative paths to be about."""
+    """Take over the folder in which a running Coverage resolves relative paths.
+
+    To be called before settings are read.
+    """
     if _worker is None and Coverage.current() is not None:
         workdir.note(files.names_from())
 
 
 def current() -> Worker | None:
-    """This process's worker, if there is one."""
+    """Return this process's worker; None: there is none."""
     return _worker
 
 

@@ -1,7 +1,8 @@
 """Ask every live worker of this host, this one included, to do one thing.
 
-Those that have a thread of ours are called over their sockets. The others find what they are asked
-in the memory, at their next request: they are not waited for, and are named where they cannot hear.
+Workers that have a thread of ours are called over their sockets. The others read resets and pauses
+in the memory at their next request: they are not waited for, and the answer names those that may
+never do so.
 
 Concurrency: functions without state; no lock of ours is held while answers are waited for.
 """
@@ -38,11 +39,11 @@ HIDDEN = (
 )
 START_TIMEOUT = 0.25  # seconds for a forked child to have its thread
 REACH_TIMEOUT = 1.5  # seconds for a process whose memory was removed to be reachable again
-CHECK_INTERVAL = 0.005  # seconds between two looks
+CHECK_INTERVAL = 0.005  # seconds between two looks into the table of processes
 
 
 class Asker(Protocol):
-    """Who asks: a worker; or a process beside them, which marks no lines itself."""
+    """The process that asks: a worker, or a process that marks no lines itself."""
 
     @property
     def host(self) -> str:
@@ -51,7 +52,7 @@ class Asker(Protocol):
 
     @property
     def pid(self) -> int:
-        """The id of the process that asks, and is not called."""
+        """The process id of the caller, which is not called itself."""
         ...
 
     @property
@@ -74,12 +75,12 @@ def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
     """Have every live worker of this host do one thing.
 
     Args:
-        worker: this process's.
+        worker: this process's worker.
         verb: what to do.
         wait: seconds to wait for answers, at most.
 
     Raises:
-        WsgiCoverageError: this worker itself could not.
+        WsgiCoverageError: this process's own worker has failed.
     """
     worker.memories.announce_epoch()
     mine = _described(worker, worker.do(verb), verb)
@@ -87,7 +88,7 @@ def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
 
 
 def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
-    """Have every live worker of this host do one thing, for a process that is none.
+    """Have every live worker of this host do one thing, for a process that is no worker.
 
     Args:
         asker: that process.
@@ -99,7 +100,7 @@ def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
 
 
 def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -> Gathering:
-    """States as the result of a call."""
+    """Return the states of workers, sorted, as the result of a call."""
     return Gathering(
         workers=tuple(sorted(workers, key=lambda each: (each.host, each.pid))),
         ended_at=clock.now(),
@@ -117,7 +118,7 @@ def _ask_others(asker: Asker, verb: Verb, known: set[int], *, wait: float) -> li
 
 
 def live_ids(worker: Worker) -> set[str] | None:
-    """Ids of this host's workers that live, none of which is asked; None: that cannot be told."""
+    """Return the ids of this host's live workers, without a call; None: they cannot be known."""
     if not HAS_SOCKETS:
         return None
     found = {worker.id, *listening(worker.private)}
@@ -130,10 +131,10 @@ def live_ids(worker: Worker) -> set[str] | None:
 def _beside(
     asker: Asker, verb: Verb, answers: list[JsonObject], *, wait: float
 ) -> list[WorkerState]:
-    """The states of all workers but this one, some of which have answered.
+    """Return the states of all workers but the caller, given the answers of some.
 
-    Those whose sockets are gone have made them anew within a second, and are asked then. Some have
-    stopped to answer since they were called.
+    Workers whose sockets were removed make new ones within a second, and are called then. The
+    others are read in the table of processes, also those that have stopped to listen meanwhile.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -150,18 +151,21 @@ def _beside(
 
 
 def _late(asker: Asker, verb: Verb, noted: set[int]) -> list[WorkerState]:
-    """Forked children that have not registered yet, and may hear of nothing until then."""
+    """Return the states of forked children that have not registered yet."""
     late = asker.memory.late(noted)
     return [*others(late, asker.memory.state(), verb, host=asker.host).values()]
 
 
 def _living(asker: Asker, memory: Memory) -> list[ProcessEntry]:
-    """The live processes of a memory beside this one."""
+    """Return the live processes of a memory without the caller."""
     return [each for each in memory.table.living() if each.pid != asker.pid]
 
 
 def _silent(asker: Asker, verb: Verb, *, wait: float) -> dict[str, WorkerState]:
-    """The processes that answer no call; one just forked may have no thread yet."""
+    """Return the states of processes that answer no call.
+
+    Waits for processes that have just been forked to start their threads.
+    """
     deadline = time.monotonic() + wait
     while True:
         state = asker.memory.state()
@@ -173,7 +177,7 @@ def _silent(asker: Asker, verb: Verb, *, wait: float) -> dict[str, WorkerState]:
 
 
 def _described(worker: Worker, mine: WorkerState, verb: Verb) -> WorkerState:
-    """This worker's state, with an error where its lines are not all there, or may not be."""
+    """Return this worker's state, with an error where its answer is, or may be, incomplete."""
     error = MISSED if worker.memory.has_missed else None
     if error is None and (cut_off := why_not(worker.private)) is not None:
         error = CUT_OFF.format(cut_off)
@@ -183,7 +187,7 @@ def _described(worker: Worker, mine: WorkerState, verb: Verb) -> WorkerState:
 
 
 def _state_of(answer: JsonObject) -> WorkerState:
-    """A state from an answer; one that is no worker's, of another program, is none."""
+    """Convert an answer to a worker's state: "silent" if it has none, as from another program."""
     is_known = isinstance(answer.get("state"), str) and isinstance(answer.get("fresh"), bool)
     answered = bool(answer["answered"]) and is_known
     return WorkerState(

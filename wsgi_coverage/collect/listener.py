@@ -1,8 +1,8 @@
 """The worker's thread: it answers calls on the channel, autosaves, and flushes.
 
-It waits on the channel until the next of these is due; no signals are used. An engine that holds
-lines back is flushed often while new ones come, so that a kill loses next to nothing. A process
-that uWSGI will fork has no thread (wsgi_coverage.collect.servers.uwsgi).
+It waits on the channel until a flush or an autosave is due; no signals are used. An engine that
+holds lines back is flushed often while new lines run, so that a kill loses next to nothing. A
+process that uWSGI will fork has no thread (wsgi_coverage.collect.servers.uwsgi).
 
 Concurrency: the worker calls `start`, `stop` and `close` from one thread at a time; `interval` is
 set from any.
@@ -26,7 +26,7 @@ from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 SHORTEST_WAIT = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
 RETRY_INTERVAL = 1.0  # seconds until the channel is tried again after an error
 LISTEN_TRIES = 5
-# Those that a thread itself causes, and profilers' clocks.
+# Signals that a thread itself causes, and those of profilers' timers.
 OF_A_THREAD = {
     getattr(signal, name)
     for name in (
@@ -50,10 +50,11 @@ STOP_TIMEOUT = 5.0  # seconds to wait for the thread to end before a fork
 
 
 def leave_signals_alone() -> None:
-    """In a thread of ours: block all signals, so that the application's threads get them.
+    """Block all signals in a thread of ours, so that the application's threads get them.
 
-    A thread that does not block a signal takes it from one that waits for it in sigwait. What
-    gevent calls a thread runs in the application's own, which has to go on to hear them.
+    A thread that does not block a signal may get it instead of a thread that waits for it in
+    sigwait. A thread that gevent has patched runs in the main thread, whose signals are not
+    blocked.
     """
     if hasattr(signal, "pthread_sigmask") and not _is_the_main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - OF_A_THREAD)
@@ -61,10 +62,10 @@ def leave_signals_alone() -> None:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Have a thread that is started inside begin with its signals blocked.
+    """Block all signals, so that a thread that is started inside begins with them blocked.
 
-    One that blocks them itself may take one before it comes to that. What gevent calls a thread may
-    have others of the application's run inside.
+    A thread that blocks them itself may get one before that. Nothing is blocked under gevent, where
+    the application may run inside of this.
     """
     if not hasattr(signal, "pthread_sigmask") or "gevent" in sys.modules:
         yield
@@ -77,7 +78,7 @@ def signals_held() -> Iterator[None]:
 
 
 def _is_the_main_thread() -> bool:
-    """Ask the system, because a monkey patch may have replaced Python's answer."""
+    """Tell whether this is the main thread, by /proc: a monkey patch may have replaced Python's."""
     try:
         thread, process = (
             Path(f"/proc/{name}").readlink().name for name in ("thread-self", "self")
@@ -92,11 +93,11 @@ class Service:
 
     Args:
         folder: returns the private folder, made again if it was removed.
-        answer: does what a call asks for.
+        answer: called with the verb of a call; returns the answer.
         autosave: called every `interval` seconds; raises nothing.
-        flush: called often, tells whether anything was new; raises nothing. None: the engine holds
-            nothing back.
-        note: told of what goes wrong.
+        flush: called often; returns whether anything was new; raises nothing. None: the engine
+            holds nothing back.
+        note: called with a message when something goes wrong.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Service:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_forked = False
-        # Of the last autosave and flush: a fork stops the thread, and starts another.
+        # Times of the last autosave and flush; attributes, because a fork restarts the thread.
         self._autosaved = self._flushed = time.monotonic()
         self._pause = FLUSH_INTERVAL  # seconds until the next flush
 
@@ -135,7 +136,11 @@ class Service:
             self._wake()
 
     def listen(self, identity: JsonObject) -> None:
-        """Be reachable under this identity, unless this process is already."""
+        """Bind a socket on which this process answers calls, unless it has one.
+
+        Args:
+            identity: the worker's id, host and process id, for the answers.
+        """
         if self._listener is not None and not self._listener.answers:
             self.let_go()
         self._bind(identity, answers=True)
@@ -155,13 +160,13 @@ class Service:
 
     def _new_listener(self, identity: JsonObject, *, answers: bool = True) -> Listener:
         for _ in range(LISTEN_TRIES):
-            with contextlib.suppress(FileNotFoundError):  # the last worker to end took the folder
+            with contextlib.suppress(FileNotFoundError):  # the last worker has removed the folder
                 return Listener(self._folder(), identity, answers=answers)
         return Listener(self._folder(), identity, answers=answers)
 
     @property
     def is_waiting(self) -> bool:
-        """True where `listen` and `start` would do nothing, because uWSGI is still to fork."""
+        """Tell whether `listen` and `start` do nothing yet, because uWSGI is still to fork."""
         return not self._is_forked and uwsgi.is_to_fork()
 
     @property
@@ -189,14 +194,14 @@ class Service:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread; the next one, by `start`, answers calls that come meanwhile."""
+        """Stop the thread; the next one answers the calls that come until then."""
         if self._thread is None:
             return
         self._stopping.set()
         self._wake()
         self._thread.join(STOP_TIMEOUT)
-        # Before Python 3.13 a joined thread may still be there for the system, which is asked. What
-        # gevent calls a thread runs in the application's own.
+        # Before Python 3.13 the system may still have a thread that was joined. A thread that
+        # gevent has patched runs in the main thread.
         if self._thread.native_id == threading.main_thread().native_id:
             return
         task, deadline = Path(f"/proc/self/task/{self._thread.native_id}"), time.monotonic() + 0.05
@@ -204,18 +209,18 @@ class Service:
             time.sleep(0)
 
     def forget(self) -> None:
-        """In a forked child: close the copy of the parent's socket, whose thread is not here."""
+        """Close a forked child's copy of the parent's socket; the parent's thread is not here."""
         self._is_forked = True
         self._thread = None
         self.let_go()
 
     def forgetting(self) -> Callable[[], object]:
-        """In the parent: return a function that closes the socket's copy in a forked child."""
+        """Return, in the parent, a function that closes the socket's copy in a forked child."""
         return self._listener.letting_go() if self._listener is not None else list
 
     def let_go(self) -> None:
-        """Close the socket, until `listen`; to be called when no thread runs."""
-        listener, self._listener = self._listener, None  # first: a thread may look at it
+        """Close the socket, until the next `listen`; to be called when no thread runs."""
+        listener, self._listener = self._listener, None  # before it is closed: a thread may use it
         if listener is not None:
             listener.close()
 
@@ -232,7 +237,7 @@ class Service:
     def _run(self, listener: Listener | None, stopping: threading.Event) -> None:
         modwsgi.spare_this_thread()
         leave_signals_alone()
-        problem = None  # that is known already
+        problem = None  # the last one that was reported
         while not stopping.is_set():
             interval = self._interval
             left = (
@@ -275,7 +280,7 @@ class Service:
         return not self._stopping.is_set()  # last: the end sets it before it removes the socket
 
     def _mended(self, old: Listener | None, stopping: threading.Event) -> Listener | None:
-        """A new listener where the old one's socket was closed or removed, if one can be made."""
+        """Return a new listener if the old one's socket was closed or removed, else the old one."""
         if old is None or (old.is_open and old.is_reachable):
             return old
         try:

@@ -1,9 +1,9 @@
 """The memories of one host that hold what has run of one application.
 
-There is one for each user and pid namespace: this process marks lines in one, reports are made of
-all, and what the store says is told to all.
+There is one for each user and pid namespace. This process marks lines in one; reports are built
+from all; epochs and pauses of the store are announced in all.
 
-Concurrency: no state of its own; the engine and each memory keep their rule.
+Concurrency: see the engine and wsgi_coverage.store.memory; this module adds no lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Memories(ABC):
     """All memories of this host that belong to one data file.
 
     Args:
-        store: gives the data files that the memories are written to.
+        store: returns the store of the data files that the memories are written to.
     """
 
     def __init__(self, store: Callable[[], DataFileStore]) -> None:
@@ -34,17 +34,17 @@ class Memories(ABC):
 
     @abstractmethod
     def own(self) -> list[Memory]:
-        """Those of this pid namespace, the one that is used first."""
+        """Return the memories of this pid namespace, the one in use first."""
 
     @abstractmethod
     def distant(self) -> list[Memory]:
-        """Those of other pid namespaces: which of their processes live is unknown.
+        """Return the memories of other pid namespaces.
 
-        Their lines count as this namespace's do.
+        Their lines count, too; which of their processes live is unknown.
         """
 
     def announce_epoch(self) -> None:
-        """Announce the store's epoch and pauses to the processes of this host."""
+        """Announce the store's epoch and pauses in all memories, to the processes of this host."""
         store = self._store()
         for memory in self._all():
             if not store.announce(memory):
@@ -56,7 +56,7 @@ class Memories(ABC):
         return [*self.own(), *self.distant()]
 
     def make_room(self) -> None:
-        """Allocate the memory of the next epoch, before any process hears of it.
+        """Allocate the memory of the next epoch, before it is announced.
 
         Raises:
             StorageError: there is no room.
@@ -67,7 +67,7 @@ class Memories(ABC):
                 memory.make_room(self._store().epoch() + 1)
 
     def readings(self, *, before: int | None = None, since: int | None = None) -> list[Reading]:
-        """What is marked up to now, a reading of each memory.
+        """Return what is marked up to now: one reading for each memory.
 
         Args:
             before: only what belongs to older epochs than this, and the load.
@@ -76,11 +76,11 @@ class Memories(ABC):
         return [each.read(before=before, since=since) for each in self._all()]
 
     def end_epochs(self, before: int, counted: Sequence[Reading] = ()) -> None:
-        """Let lines of epochs older than this no longer count, but for those that are marked later.
+        """Let lines of older epochs no longer count; lines marked there later still do.
 
         Args:
             before: the epoch that has begun.
-            counted: what was read of them; of a memory without a reading, what it holds now.
+            counted: readings of the lines to leave out; of a memory without one, what it holds now.
         """
         known = {reading.id: reading for reading in counted}
         for memory in self._all():
@@ -91,7 +91,9 @@ class Memories(ABC):
                 memory.sweep()
 
     def reset(self) -> None:
-        """Begin an epoch, and forget all that ran here before it; call it under the build lock.
+        """Begin an epoch, and delete what ran on this host before it.
+
+        To be called under the build lock.
 
         Raises:
             StorageError: nothing is forgotten.
@@ -104,7 +106,9 @@ class Memories(ABC):
         self.end_epochs(epoch)
 
     def begin_collecting(self) -> int:
-        """Begin an epoch, and return it; older ones count on. Call it under the build lock.
+        """Begin an epoch, and return it; older epochs still count.
+
+        To be called under the build lock.
 
         Raises:
             StorageError: there is no room; the old epoch goes on.
@@ -120,13 +124,13 @@ class Memories(ABC):
         *,
         is_over: bool = True,
     ) -> None:
-        """Forget what a collection has read; call it under the build lock.
+        """Delete the data that a collection has read. To be called under the build lock.
 
         Args:
-            epoch: that the collection has begun.
-            data_files: that were read.
-            counted: what was read of the memories.
-            is_over: False: some processes still have lines of older epochs, which count on.
+            epoch: the epoch that the collection has begun.
+            data_files: the data files that it has read.
+            counted: its readings of the memories.
+            is_over: False if some processes still have lines of older epochs, which go on to count.
         """
         store = self._store()
         store.discard(data_files)
@@ -136,16 +140,16 @@ class Memories(ABC):
             self.announce_epoch()
 
     def ids(self) -> set[str]:
-        """The ids under which their data files are published."""
+        """Return the ids under which the memories' data files are published."""
         return {name for memory in self._all() for name in saving.data_files_of(memory.id)}
 
 
 class HostMemories(Memories):
-    """The memories as a process sees them that marks lines in one.
+    """The host's memories, in a process that marks lines in one of them.
 
     Args:
-        engine: of this process.
-        store: gives the data files that the memories are written to.
+        engine: the engine of this process.
+        store: returns the store of the data files that the memories are written to.
     """
 
     def __init__(self, engine: Engine, store: Callable[[], DataFileStore]) -> None:
@@ -153,7 +157,7 @@ class HostMemories(Memories):
         self._engine = engine
 
     def own(self) -> list[Memory]:
-        """Those of this pid namespace, this process's first."""
+        """Return the memories of this pid namespace, this process's first."""
         self._engine.register_late()
         self._engine.check_memory()
         known = [self._engine.memory, *self._engine.held]
@@ -170,10 +174,10 @@ class HostMemories(Memories):
 
 
 class OpenedMemories(Memories):
-    """The memories as a process sees them that marks no lines.
+    """The host's memories, in a process that marks no lines.
 
     Args:
-        data_file: as configured.
+        data_file: the configured data file.
         store: the data files of this host.
     """
 

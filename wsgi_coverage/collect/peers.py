@@ -1,9 +1,9 @@
 """The state of measured processes that answer no call, from the table of processes.
 
-They see a reset or a pause in the memory at their next request, so no caller waits for them. They
-are named where they cannot see it, or have lines that are not flushed.
+They read a reset or a pause in the memory at their next request, so no caller waits for them. Their
+state has an error where they serve no requests, or hold lines back.
 
-Concurrency: functions of what the table of processes held; no state.
+Concurrency: functions of a copy of the table of processes; no state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.memory import State
 from wsgi_coverage.store.processes import ProcessEntry
 
-READS = frozenset({Verb.FLUSH, Verb.STATUS})  # verbs that the memory answers for
+READS = frozenset({Verb.FLUSH, Verb.STATUS})  # verbs that change nothing
 DEAF = "it serves no requests and has no listening thread, so it was not told and goes on as before"
 HOLDS = (
     "it has no listening thread, so the lines that it has not flushed come with its next request"
@@ -27,20 +27,20 @@ LOSES = "some lines that it ran are not counted: shared memory had no room for t
 
 
 def worker_id(host: str, pid: int, token: int) -> str:
-    """The id of a process that marks lines: host, process id, random."""
+    """Return the id of a worker: host, process id, random token."""
     return f"{host}.{pid}.{token:08x}"
 
 
 def others(
     living: Iterable[ProcessEntry], state: State, verb: Verb, *, host: str
 ) -> dict[str, WorkerState]:
-    """The states of processes that need not be called, by id.
+    """Return the states of processes that need not be called, by worker id.
 
     Args:
-        living: the live processes of a memory, but for this one.
-        state: of the memory.
-        verb: what they are asked.
-        host: this one's name.
+        living: the live processes of a memory, without this one.
+        state: the state of the memory.
+        verb: what workers are asked to do.
+        host: the name of this host.
     """
     now = clock.now_iso()
     return {
@@ -51,11 +51,11 @@ def others(
 
 
 def unreached(living: Iterable[ProcessEntry], *, host: str) -> list[WorkerState]:
-    """The states of processes that answer calls, but could not be called.
+    """Return the states of processes that answer calls, but could not be called.
 
     Args:
         living: the live processes of a memory that were not reached.
-        host: this one's name.
+        host: the name of this host.
     """
     return [
         WorkerState(
@@ -73,7 +73,7 @@ def unreached(living: Iterable[ProcessEntry], *, host: str) -> list[WorkerState]
 
 
 def _is_called(entry: ProcessEntry, verb: Verb) -> bool:
-    """Tell whether a process has a thread that answers calls."""
+    """Tell whether a process answers calls, and has to be called for this verb."""
     if not entry.has(processes.LISTENS):
         return False
     return verb not in READS or entry.has(processes.HOLDS)
@@ -83,7 +83,7 @@ def _described(entry: ProcessEntry, state: State, verb: Verb, host: str, now: st
     holds = entry.has(processes.HOLDS)
     hears = entry.has(processes.SERVES) or entry.has(processes.LOADING)
     loses = entry.has(processes.LOSES)
-    # A master that forks in C holds back nothing that its children, as they were forked, do not.
+    # What a master that forks in C holds back, its children hold back, too, since the fork.
     is_held = holds and not entry.has(processes.LOADING)
     knows = verb == Verb.STATUS or (verb in READS and not is_held)
     is_fresh = (knows or (hears and not is_held) or entry.turn == state.turn) and not loses

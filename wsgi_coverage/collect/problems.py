@@ -1,7 +1,7 @@
-"""What went wrong last in this process: a log line, and an entry of /health.
+"""Log the problems of this process, and keep the last ones for /health.
 
-Concurrency: any thread may note a problem; the list is replaced, never changed, so a reader has one
-that stays as it is.
+Concurrency: any thread may note a problem; the list is replaced, never changed, so a reader's list
+stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wsgi_coverage.errors import WsgiCoverageError, storage_errors
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-MOST = 10  # that are kept
+MOST = 10  # problems that are kept
 
 
 class Problems:
@@ -29,16 +29,16 @@ class Problems:
         self._keep(problem)
 
     def note_once(self, problem: str) -> None:
-        """As `note`, unless the last problem was the same: each request may meet it again."""
+        """Log and keep a problem as `note` does, unless it was the last one, too."""
         if not (self.recent and self.recent[-1].endswith(f" {problem}")):
             self.note(problem)
 
     def attempt(self, what: str, action: Callable[[], object]) -> None:
-        """Call `action`; where it raises an exception, note that it failed.
+        """Call `action`; log and keep an exception that it raises, for /health.
 
         Args:
-            what: what it does, as a problem's first words.
-            action: takes nothing.
+            what: what the action does: the first words of the message.
+            action: called without arguments.
         """
         try:
             with storage_errors():

@@ -1,12 +1,13 @@
-"""Start threads after a fork only when Python has counted those that the process had at the fork.
+"""Start our thread after a fork only when Python has counted the threads of the process.
 
-Python 3.12 and later warn where a process with threads forks. Python 3.13, and 3.14.0, count them
-after the parent's at-fork hooks, in which ours are started again: the application would hear of a
-thread that was not there. A pending call of Python's is made when `os.fork()` has returned, before
-the application goes on.
+Python 3.12 and later warn if a process with threads forks. Python 3.13, and 3.14.0, count the
+threads after the parent's at-fork hooks, which start ours again: the application would get a
+warning about a thread that did not run at the fork. So the thread is started by a pending call
+(Py_AddPendingCall), which Python makes when `os.fork()` has returned, before the application's next
+step.
 
-Concurrency: `_due` is appended to by the main thread in a hook, and emptied by it in a pending
-call. A process whose other threads fork has threads of the application's, and so is warned anyway.
+Concurrency: only the main thread uses `_due`: a hook appends, a pending call empties it. A process
+that forks in another thread has threads of the application, and so is warned anyway.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from wsgi_coverage.data.forksafe import IDLE
 
 COUNTS_LATE = sys.version_info[:2] == (3, 13) or sys.version_info[:3] == (3, 14, 0)
 
-_due: list[tuple[int, Callable[[], object]]] = []  # with the process that it is due in
-# The parent's last hook, a partial: it asks for a pending call, or does nothing.
+_due: list[tuple[int, Callable[[], object]]] = []  # process id, and what to call in that process
+# The parent's last hook, a partial: it requests a pending call, or does nothing.
 _hook: Any = None
 
 
 def prepare() -> None:
-    """Register the hooks that `after_the_count` needs; to be called after the hooks that use it."""
+    """Register the hook that `after_the_count` needs, after the hooks that call that."""
     global _hook
     if COUNTS_LATE and hasattr(os, "register_at_fork"):
-        # No function in Python: a call that it asked for would be made at its end, amid the hooks.
+        # No Python function: the pending call would be made at its end, before the other hooks.
         _hook = partial(int)
         os.register_at_fork(after_in_parent=_hook)
 
 
 def after_the_count(start: Callable[[], object]) -> None:
-    """In an at-fork hook of the parent: start threads as soon as Python has counted them.
+    """Call `start` as soon as Python has counted the threads; for an at-fork hook of the parent.
 
     Args:
-        start: starts what does not run; may be called at any time in the main thread.
+        start: starts the threads that do not run; is called in the main thread, or at once.
     """
-    # A monkey patch answers for `threading`; the first thread of a process has its number.
+    # By ids, because a monkey patch may replace `threading`: the main thread has the process id.
     if _hook is not None and threading.get_native_id() == os.getpid():
         _due.append((os.getpid(), start))
         _hook.__setstate__((*_asking(), {}, None))
@@ -62,7 +63,7 @@ def _go_on(_: object) -> int:
 
 @functools.cache
 def _asking() -> tuple[Any, tuple[Any, None]]:
-    """The function that requests a pending call, and its arguments."""
+    """Return the C function that requests a pending call, and its arguments."""
     import ctypes  # a fork takes longer with each library that is loaded
 
     call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_go_on)

@@ -1,7 +1,7 @@
-"""What a worker does when it is asked to, and the state that it answers with.
+"""Do in a worker what all workers of a host are asked to do, and answer with its state.
 
-Concurrency: any thread may call `do` and `answer`; the engine takes its lock. Reset, collect,
-pause and resume are in the shared memory by then: a worker looks there for what to do.
+Concurrency: any thread may call `do` and `answer`; the engine takes its lock. A reset, collection,
+pause or resume is announced in the shared memory before; a worker applies what it reads there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Verbs:
     """Does what every worker of a host is asked to do at once.
 
     Args:
-        worker: this process's.
+        worker: this process's worker.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -50,10 +50,10 @@ class Verbs:
         """Do one thing; return the worker's state after it.
 
         Raises:
-            ValueError: there is no such verb.
+            ValueError: there is no such verb, or it is not for workers.
             NotOursError: 'coverage run' or a test runner started the Coverage.
             CannotPauseError: measuring could not be resumed as it was before.
-            StorageError: the memory cannot be written; nothing is lost, the next flush has it all.
+            StorageError: the memory cannot be written; nothing is lost, the next flush tries again.
         """
         actions: dict[Verb, Callable[[], WorkerState]] = {
             Verb.FLUSH: self._flush,
@@ -70,15 +70,15 @@ class Verbs:
         return actions[asked]()
 
     def answer(self, verb: str) -> JsonObject:
-        """As `do`, for a call over the channel: a failure is logged, and is in the answer."""
+        """Call `do` for a call over the channel; log an exception, and return it in the answer."""
         try:
             return self.do(verb).as_json()
-        except Exception as error:  # noqa: BLE001  the caller is told, the thread goes on
+        except Exception as error:  # noqa: BLE001  it is in the answer; the thread goes on
             log.warning("%s failed: %s", verb, error)
             return self._state(error=f"{type(error).__name__}: {error}").as_json()
 
     def status(self) -> WorkerState:
-        """The worker's state, for GET /workers: server, core, requests."""
+        """Return the worker's state with server, core and requests, for GET /workers."""
         return replace(
             self._state(),
             server=self._worker.server,
@@ -103,7 +103,7 @@ class Verbs:
         return self._flush()
 
     def _pause(self) -> WorkerState:
-        """Measure nothing from now on; where the application is loading, after that."""
+        """Stop measuring; while the application loads, only after that."""
         self._engine.check_can_pause()
         self._engine.apply_announced()
         return self._state()
@@ -113,7 +113,7 @@ class Verbs:
         return self._state()
 
     def _end_load(self) -> WorkerState:
-        """A forked child has had a request: what this process runs from now on is runtime, too."""
+        """End the load in a parent, because a forked child has had a request."""
         self._engine.end_load()
         return self._state()
 
@@ -131,7 +131,7 @@ class Verbs:
 
     @property
     def _loss(self) -> str | None:
-        """Why some of what runs here is not measured, or was not; None: all of it is."""
+        """Why some lines that ran in this process are not counted; None: all are."""
         if lost := self._engine.threads_lost:
             return TRACE_LOST.format(lost)
         if self._engine.is_behind:

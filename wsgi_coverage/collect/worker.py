@@ -1,10 +1,10 @@
-"""This process's worker: its engine, its socket of the channel, and what it does at its end.
+"""This process's worker: its engine, its socket of the channel, its forks, and its end.
 
 There is one worker a process, however many applications are wrapped in it.
 
-Concurrency: what is measured takes the engine's lock; no answer of another process is waited for
-under it, and nothing is held over a fork. `_starting` is held while the thread is started or
-stopped, `_noticing` while a fork without hooks is noticed, `_checking` by the one request, or
+Concurrency: changes of what is measured take the engine's lock, under which no answer of another
+process is waited for. No lock is held over a fork. `_starting` is held while the thread is started
+or stopped, `_noticing` while a fork without hooks is handled, `_checking` by the one request, or
 thread, that checks the memory. One daemon thread (wsgi_coverage.collect.listener), where one is
 needed, answers calls, flushes and autosaves.
 """
@@ -52,7 +52,7 @@ END_TIMEOUT = 5.0  # seconds that an end waits for what another thread does
 
 
 class Worker:
-    """What this process has executed: measured, stored and handed over.
+    """Measures this process, and answers for it.
 
     Args:
         config_file: coverage.py's configuration; None: where coverage.py always looks.
@@ -67,25 +67,25 @@ class Worker:
         self, *, config_file: Path | None = None, branch: bool | None = None, wraps: bool = False
     ) -> None:
         self.wraps: bool = wraps  # whether an application is wrapped in this process
-        self.server: str | None = None  # as it calls itself; None before the first request
+        self.server: str | None = None  # the server's name; None before the first request
         self._starting = threading.Lock()
-        self._forkers: set[int] = set()  # threads that are about to fork
+        self._forkers: set[int] = set()  # ids of threads that are about to fork
         self._noticing = threading.Lock()
         self._checking = threading.Lock()
         self._configured = False
         self._closed = False
         self._has_forked = False
         self._is_forked = False
-        # In a child of a worker that serves: do all else once something new runs there.
+        # A forked child calls this instead of `after_fork_in_child` if it registers late.
         self.be_late: Callable[[], None] | None = None
         self._tidy: Callable[[], object] | None = None
         self._see_to_agent: Callable[[], None] | None = None
         self._problems = Problems()
         self._verbs = Verbs(self)
         self.started_at: str = clock.now_iso()
-        self._last_failure: str | None = None  # of a flush
+        self._last_failure: str | None = None  # message of the last flush, if it failed
         there = modules_now()
-        # Registered before a Coverage of our own registers: runs after it, when all is recorded.
+        # Registered before that of our own Coverage, so that it runs after it.
         atexit.register(self.close)
         try:
             self._start(config_file, branch, there)
@@ -129,7 +129,7 @@ class Worker:
         self._user = _user()
         self.private: Path = self._private_folder()
         files = FilesStore(self.engine.data_file, fallback=self.private, is_first=True)
-        self.home: Path = files.folder  # the cache and the snapshots go there by default
+        self.home: Path = files.folder  # default folder of the analysis cache and the snapshots
         self.store: DataFileStore = files
 
     def check_user(self) -> None:
@@ -140,7 +140,7 @@ class Worker:
     def _private_folder(self) -> Path:
         return private_folder(self.engine.data_file)
 
-    # Who it is
+    # Identity
 
     def _name_anew(self) -> None:
         self.pid: int = os.getpid()
@@ -148,18 +148,18 @@ class Worker:
 
     @property
     def id(self) -> str:
-        """The worker's id in answers: host, process id, random; another one in another memory."""
+        """The worker's id in answers: host, process id, random token of its entry in the memory."""
         return worker_id(self.host, self.pid, self.engine.token)
 
     def name_server(self, name: str | None) -> None:
-        """Note what the server calls itself, where it does."""
+        """Record the server's name; None: unknown."""
         self.server = name
         if name is not None:
             self.engine.name_server(name)
 
     @property
     def requests(self) -> int | None:
-        """Requests that this process has handed on; None where no application of it is wrapped."""
+        """Number of the application's requests in this process; None if none is wrapped here."""
         return int(self.engine.attention.requests[0]) if self.wraps else None
 
     def _identity(self) -> JsonObject:
@@ -167,21 +167,23 @@ class Worker:
 
     @property
     def memory(self) -> Memory:
-        """Where this process has what it executes."""
+        """The shared memory of this process."""
         return self.engine.memory
 
     # From the load to the first request
 
     def note_branch(self, branch: bool | None) -> None:
-        """Note a problem where an application wants another `branch` than the first one."""
+        """Report a problem if an application sets another `branch` than the first one."""
         if branch is not None and branch is not self.engine.measuring.branch:
             self._problems.note(f"branch={branch} is ignored: measuring had begun without it")
 
     def configure(self, autosave_interval: float, *, provisional: bool = False) -> None:
-        """Set the autosave interval, in seconds, 0 for never.
+        """Set the autosave interval.
 
-        Where two applications of one process differ, the shorter one holds for both. A provisional
-        one holds until an application says otherwise.
+        Args:
+            autosave_interval: seconds; 0 means never. Of two applications of one process, the
+                shorter interval is used.
+            provisional: whether the next call replaces it.
         """
         if provisional and self._configured:
             return
@@ -193,23 +195,23 @@ class Worker:
         self._check_soon()
 
     def begin_load(self) -> None:
-        """An application is being wrapped: what runs before its first request is its load."""
+        """Count what has run, and what runs until the first request, as an application's load."""
         self.engine.register_late()
         self.wraps = True
         self.engine.begin_load()
         self._stop_service()
 
     def end_load(self) -> None:
-        """The first request has come: what runs from now on is runtime.
+        """Count what runs from now on as runtime: the first request has come.
 
-        From then on each request checks whether a reset or a pause is due.
+        After that, each request checks whether a reset or a pause is due.
         """
         self.engine.register_late()
         self.check_user()
         if modwsgi.traced_threads_hang() and self.engine.holds_lines_back:
             from wsgi_coverage.collect.engines.all_threads import trace_nowhere  # loads ctypes
 
-            trace_nowhere()  # the load's; the main thread's would keep the process from ending
+            trace_nowhere()  # with a trace function, the main thread would hang at its end
         is_first = self.engine.note_request()
         self.engine.end_load()
         if not is_first:
@@ -221,20 +223,20 @@ class Worker:
         self._check_soon()
 
     def before_request(self) -> None:
-        """Before a request: do what is due in this process, as `Attention` has told."""
+        """Apply resets and pauses before a request; check the memory if no thread does."""
         self.engine.register_late()
         if self.engine.before_request():
             self._problems.attempt("checking the shared memory", self._check)
 
     def _check_soon(self) -> None:
-        """Have the next request check the memory; do it now where perhaps none comes."""
+        """Have the next request check the memory; check now if our thread runs."""
         if self._service.has_thread:
             self._problems.attempt("autosave", self._check)
         if not self.engine.holds_lines_back:  # else the thread does
-            self.engine.attention.applied = ALWAYS  # until it has been heard of
+            self.engine.attention.applied = ALWAYS  # until the next request has checked
 
     def _check(self) -> None:
-        """Check that the memory is there, and have it written to a data file where that is due."""
+        """Announce the store's epoch; start the fleet's agent and an autosave if they are due."""
         if self._checking.acquire(blocking=False):  # other requests, and the thread, go on
             try:
                 self._check_alone()
@@ -248,7 +250,7 @@ class Worker:
         self.data_file_writer.check_autosave(self.autosave_interval, stays=self._service.has_thread)
 
     def _try_to_flush(self) -> bool:
-        """Flush what the engine holds back; tell whether anything was new. Failures are noted."""
+        """Flush what the engine holds back; tell whether anything was new. Log failures."""
         try:
             new = self.engine.flush()
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
@@ -261,7 +263,7 @@ class Worker:
         return new
 
     def _have_flushed(self, pid: int) -> None:
-        """This process is about to end a child: have that flush first."""
+        """Have another process flush, because this one is about to end it."""
         call_all(self.private, Verb.FLUSH, wait=FLUSH_TIMEOUT, only=pid)
 
     def save(self) -> None:
@@ -281,18 +283,19 @@ class Worker:
         return self._service.interval
 
     def on_last_end(self, tidy: Callable[[], object]) -> None:
-        """Set what the last process to end is to call: `Control.tidy`."""
+        """Set the function that the last process calls at its end: `Control.tidy`."""
         self._tidy = tidy
 
     def on_check(self, see_to: Callable[[], None]) -> None:
-        """Set what starts the agent of this host's fleet, where there is none.
+        """Set the function that starts the agent of this host's fleet if it does not run.
 
         Args:
-            see_to: called when the memory is looked at. Of two applications, the first one's holds.
+            see_to: called at each check of the memory. The first application of a process sets it
+                for all.
         """
         self._see_to_agent = self._see_to_agent or see_to
 
-    # What it is asked, and answers
+    # Calls from this process and from others
 
     def ask_all(self, verb: Verb, *, wait: float) -> Gathering:
         """Have every live worker of this host, this one included, do one thing: see `gathering`.
@@ -302,23 +305,23 @@ class Worker:
             wait: seconds to wait for answers, at most.
 
         Raises:
-            WsgiCoverageError: this worker itself could not.
+            WsgiCoverageError: this worker itself has failed.
         """
         return gathering.ask_all(self, verb, wait=wait)
 
     def live_ids(self) -> set[str] | None:
-        """Ids of this host's workers that live, none of which is asked; None: cannot be told."""
+        """Return the ids of this host's live workers, without a call; None: they are unknown."""
         return gathering.live_ids(self)
 
     def do(self, verb: Verb) -> WorkerState:
-        """Do one thing of those that every worker of a host is asked at once: see `Verbs`."""
+        """Do one of the things that all workers of a host are asked to do: see `Verbs`."""
         return self._verbs.do(verb)
 
     def flush(self) -> None:
-        """Have everything that this process has executed up to now in the memory.
+        """Flush everything that this process has executed up to now into the memory.
 
         Raises:
-            StorageError: it cannot be written; nothing is lost, the next one has it all.
+            StorageError: it cannot be written; nothing is lost, the next flush tries again.
         """
         with storage_errors(f"{self.private} cannot store the executed lines"):
             self.engine.flush()
@@ -329,16 +332,16 @@ class Worker:
         return self._problems.recent
 
     def store_is_paused(self) -> bool:
-        """True while workers are to measure nothing."""
+        """Tell whether the store says that measuring is paused."""
         return is_going_on(self.store.pauses())
 
     # The thread
 
     def _needs_thread(self) -> bool:
-        """Tell whether this process needs a thread to hear of a reset, or to flush.
+        """Tell whether this process needs a thread, to be told of a reset or to flush.
 
-        A process that serves looks itself; one that loads an application will; a forked child that
-        does neither is told only below `wsgi-coverage run`.
+        A process that serves requests checks for resets itself, and one that loads an application
+        will. A forked child that does neither has a thread only below `wsgi-coverage run`.
         """
         if self.engine.holds_lines_back:
             return True
@@ -357,9 +360,9 @@ class Worker:
 
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
-        """Have one thread at a time start or stop ours, without waiting for one that never ends.
+        """Let one thread at a time start or stop ours; give up a lock that is never released.
 
-        A handler of the application's that raises just after the lock was taken leaves it taken.
+        An application's signal handler that raises just after the lock was acquired leaves it so.
         """
         lock = self._starting
         is_taken = lock.acquire(timeout=START_TIMEOUT)
@@ -382,7 +385,7 @@ class Worker:
         if self._service.has_thread and not self._needs_thread():
             with self._one_at_a_time():
                 self._service.stop()
-                self._service.let_go()  # callers of the meantime are refused
+                self._service.let_go()  # calls that came meanwhile are refused
                 self._service.be_listed(self._identity())
             self.engine.note_listening(listens=False)
             self.data_file_writer.dismiss_autosave()
@@ -390,13 +393,13 @@ class Worker:
     # Forks
 
     def before_fork(self) -> bool:
-        """In the parent: no thread of ours runs at the fork.
+        """Stop our thread in the parent before a fork.
 
-        Python warns where a process with threads forks; the application shall not hear of ours.
+        Python warns if a process with threads forks, and shall not warn the application of ours.
 
         Returns:
-            Whether there is anything to do afterwards. Each page of memory that is touched then has
-            to be copied first.
+            Whether `after_fork_in_parent` has anything to do. A call without need costs time: each
+            page of memory that it writes to has to be copied after a fork.
         """
         holds = self.engine.holds_lines_back
         self.engine.register_late()
@@ -412,7 +415,7 @@ class Worker:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """In the parent: start the thread again, also where an application's handler raises."""
+        """Start our thread again in the parent, also if an application's signal handler raises."""
         try:
             if self.engine.holds_lines_back:
                 exits.after_fork_in_parent()
@@ -423,7 +426,7 @@ class Worker:
                 restarting.after_the_count(self._start_service)
 
     def after_fork_in_child(self) -> None:
-        """In a child: new locks and identity; a socket and a thread where it needs them."""
+        """Give a forked child new locks, an id, and a socket and a thread if it needs them."""
         self._starting = threading.Lock()
         self._forkers = set()
         self._noticing = threading.Lock()
@@ -441,7 +444,7 @@ class Worker:
             self._start_service()
 
     def _begin_late(self) -> None:
-        """In a forked child that runs something new for the first time: register it."""
+        """Register a forked child that runs something new for the first time."""
         self.after_fork_in_child()
         self.engine.apply_announced()
 
@@ -451,7 +454,7 @@ class Worker:
         return self.pid == os.getpid()
 
     def check_pid(self) -> None:
-        """Notice a fork that ran no hooks, or that the one expected did not come: see `uwsgi`.
+        """Register a child that was forked without hooks, or start the thread that uWSGI put off.
 
         Raises:
             RuntimeError: measuring would end this process by a segmentation fault.
@@ -471,7 +474,7 @@ class Worker:
     # The end
 
     def close(self) -> None:
-        """The process ends: flush, save where it is the last, and remove its socket and entry."""
+        """Flush at the end of the process, save if it is the last, remove its socket and entry."""
         self.engine.register_late()
         if self._closed or self.pid != os.getpid():
             return
@@ -484,14 +487,13 @@ class Worker:
             self._leave_no_folder()
 
     def close_in_time(self, number: int | None) -> bool:
-        """As `close`, within a bounded time.
+        """Call `close`, unless another thread holds the engine's lock for 5 seconds.
 
         Args:
-            number: of the signal that ends the process; None: it does so by itself.
+            number: number of the signal that ends the process; None: it ends by itself.
 
         Returns:
-            False where this very thread writes a data file just now, and ends the process
-            afterwards.
+            False if this very thread is writing a data file, after which it ends the process.
         """
         if self.data_file_writer.puts_off(number):
             return False
@@ -500,14 +502,14 @@ class Worker:
         return True
 
     def save_before_exec(self) -> None:
-        """Before an exec, which runs no exit handlers: flush and save."""
+        """Flush before an exec, which runs no exit handlers; save if this process is the last."""
         self.engine.register_late()
         self.flush()
         if self.engine.is_alone():
             self._save_at_the_end()
 
     def _leave(self) -> None:
-        """The last process of a memory: write it to a data file, and remove it."""
+        """Free this process's entry; if it was the last, save the memory and remove it."""
         if not self.engine.close():
             return
         self._save_at_the_end()
@@ -517,13 +519,13 @@ class Worker:
 
     def _save_at_the_end(self) -> None:
         if self._is_forked:
-            # A thread of the parent's may have been inside SQLite, which would be so for ever here.
+            # A thread of the parent may have been inside SQLite, whose locks would stay held here.
             self.data_file_writer.save_elsewhere()
         else:
             self.data_file_writer.save_here()
 
     def _save_after_the_end(self) -> None:
-        """Exit handlers that ran after `close` may have run measured lines: save once more."""
+        """Save once more what exit handlers have run after `close`."""
         if self.engine.reopen():
             self._problems.attempt("the last save", self._leave)
             self._leave_no_folder()

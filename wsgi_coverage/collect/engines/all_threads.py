@@ -1,9 +1,9 @@
-"""Install a trace function in every thread that runs, for ctrace to go on after a pause.
+"""Install a trace function in every running thread, so that ctrace measures after a pause again.
 
-`sys.settrace` reaches the calling thread only. Python 3.12 and later can set it in all; before that
-the C API can, which is what this calls.
+`sys.settrace` sets the trace function of the calling thread only. Python 3.12 and later can set it
+in all threads; on Python 3.11 this calls the C API.
 
-Concurrency: called under the worker's lock; the function that is installed runs in each thread at
+Concurrency: called under the engine's lock; the function that is installed runs in each thread at
 its next event.
 """
 
@@ -21,7 +21,7 @@ from wsgi_coverage.collect.servers import modwsgi
 TraceFunction = Callable[[FrameType, str, Any], Any]
 EVENTS = ("call", "exception", "line", "return", "c_call", "c_exception", "c_return", "opcode")
 
-_callbacks: list[Any] = []  # what C holds without counting it
+_callbacks: list[Any] = []  # C code refers to them without a reference count
 
 
 def can_trace_everywhere() -> bool:
@@ -35,7 +35,7 @@ def trace_everywhere(install: TraceFunction) -> None:
     """Have each running thread, this one included, call a function at its next event.
 
     Args:
-        install: what `sys.settrace` takes; it installs the trace function that is to stay.
+        install: a trace function as for `sys.settrace`, which installs the permanent one.
     """
     if sys.version_info >= (3, 12):
         hook = threading.gettrace()
@@ -70,7 +70,7 @@ _CALLBACK = ctypes.PYFUNCTYPE(
 
 
 def _set_trace() -> Any:
-    """Python 3.11's own way to set the trace function of another thread, if it can be called."""
+    """Return the C function that sets another thread's trace function; None: there is none."""
     found = getattr(ctypes.pythonapi, "_PyEval_SetTrace", None)
     if found is not None:
         found.argtypes = [ctypes.c_void_p, _CALLBACK, ctypes.py_object]

@@ -1,35 +1,35 @@
-"""What each request reads and writes in shared memory: the turn number, and the count of requests.
+"""The two words of shared memory that each request uses: the turn number, the count of requests.
 
-A reset or a pause writes a new turn number, so a request sees that something is due; the count of
-requests is read by every process.
+A reset or a pause writes a new turn number, by which the next request sees that it has to be
+applied. Every process of the host can read the count of requests.
 
-Concurrency: the interpreter's lock is not given away within one of these steps, so that threads
-lose no request and take no lock.
+Concurrency: the GIL is not released within one of these steps, so threads lose no count without a
+lock.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-ALWAYS = -1  # is no turn
+ALWAYS = -1  # equals no turn number
 
 
 class Attention:
-    """The turn number whose changes a process has applied, and its count of requests."""
+    """The turn number that a process has applied, beside the current one; its count of requests."""
 
     __slots__ = ("applied", "requests", "turn")
 
     def __init__(self) -> None:
         self.begin(memoryview(bytearray(8)).cast("Q"), None)
-        # The turn whose changes this process has applied; ALWAYS: to look at each request.
+        # The turn whose changes this process has applied; ALWAYS: have every request check.
         self.applied: int = 0
 
     def begin(self, turn: Any, requests: Any | None) -> None:
-        """Compare with this turn number, and count requests here, from now on.
+        """Use these words for the turn number and the count of requests from now on.
 
         Args:
-            turn: one word of shared memory, which a reset or a pause changes.
-            requests: one word, in the table of processes; None: one of this process alone.
+            turn: a word of shared memory, which a reset or a pause changes.
+            requests: a word in the table of processes; None: use one that no other process sees.
         """
         self.turn: Any = turn
         self.requests: Any = memoryview(bytearray(8)).cast("Q") if requests is None else requests

@@ -1,11 +1,11 @@
 """What both engines have in common: a measured process, registered in its host's memory.
 
-It hears of resets and pauses there, and changes to another memory where its own was removed or its
-user has changed. What is measured, and how it gets into the memory, is the engine's own
-(wsgi_coverage.collect.engines.marking, wsgi_coverage.collect.engines.tracing).
+A process reads resets and pauses in that memory. It changes to another memory where its own was
+removed or its user has changed. How lines are measured and get into the memory is up to the
+subclasses (wsgi_coverage.collect.engines.marking, wsgi_coverage.collect.engines.tracing).
 
-Concurrency: `_lock` guards a switch to another epoch, phase or memory, for which requests that
-begin meanwhile wait. It is renewed in a fork, and is no name that a monkey patch replaces.
+Concurrency: `_lock` guards a switch to another epoch, phase or memory; requests that begin
+meanwhile wait for it. A forked child gets a new one. No monkey patch replaces its class.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Engine(ABC):
     """One measured process.
 
     Args:
-        cov: says what is measured.
+        cov: its configuration says what is measured.
         open_memory: returns the memory of this process's user, made if there is none.
 
     Raises:
@@ -57,13 +57,13 @@ class Engine(ABC):
     """
 
     memory: Memory
-    token: int  # tells this process from others of its id
+    token: int  # random: tells this process from others with the same process id
     flags: int = 0  # as in the table of processes
     can_reset: bool = True  # False where 'coverage run' or a test runner started the Coverage
-    is_lost: bool = False  # the memory was found to be gone, or full
-    sees_running = False  # modules whose import had begun when measuring did
-    early_modules: frozenset[EarlyModule] = frozenset()  # that had run when measuring began
-    threads_lost = 0  # whose trace function was replaced
+    is_lost: bool = False  # the memory was found to be removed, or full
+    sees_running = False  # whether modules that were being imported at the start are measured on
+    early_modules: frozenset[EarlyModule] = frozenset()  # modules that had run at the start
+    threads_lost = 0  # number of threads whose trace function was replaced
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
         self._cov = cov
@@ -72,16 +72,16 @@ class Engine(ABC):
         # Now, because the application may change its working directory.
         self.data_file: Path = measurement.data_file(cov)
         self.attention: Attention = Attention()
-        self.held: list[Memory] = []  # left by this process, and still marked in by others
-        self.phase: Phase | None = None  # of what runs now; None: unknown
+        self.held: list[Memory] = []  # former memories, in which others may still mark lines
+        self.phase: Phase | None = None  # the current one; None: unknown
         self.paused: bool = False
-        self._applied = 0  # turn
+        self._applied = 0  # the turn number whose changes this process has applied
         self._is_closed = False
-        self._parent: Slot | None = None  # the process that forked this one, while it loads
+        self._parent: Slot | None = None  # entry of the process that forked this one in its load
         self._claim(open_memory())
         self.epoch: int = self.memory.state().epoch
         self.is_behind = False  # a reset was not followed: what runs again is not seen
-        # A pause that was there before this process: what may turn out to be its load counts.
+        # Paused before this process started: what runs counts, as it may turn out to be the load.
         self._began_in_pause = self.memory.state().paused
 
     def _claim(self, memory: Memory) -> None:
@@ -105,16 +105,16 @@ class Engine(ABC):
         self.memory, self._slot, self.token = memory, slot, token
         self.attention.begin(memory.turn, slot.requests)
 
-    # What is asked of it
+    # Properties
 
     @property
     def coverage(self) -> Coverage:
-        """The Coverage that measures this process, for callers that want to ask it something."""
+        """The Coverage of this process, started or only configured."""
         return self._cov
 
     @property
     def config(self) -> Any:
-        """coverage.py's configuration, to report with."""
+        """coverage.py's configuration object, for reports."""
         return configuration.of(self._cov)
 
     @property
@@ -124,54 +124,55 @@ class Engine(ABC):
 
     @property
     def unmeasured(self) -> dict[str, str]:
-        """Sources, or code in them, that cannot be measured, and why."""
+        """Sources, or code in them, that cannot be measured, each with the reason."""
         return {}
 
     @property
     def is_paused(self) -> bool:
-        """True where nothing is measured now; during the load, where nothing will be after it."""
+        """Tell whether measuring is paused; during the load, whether it will be after the load."""
         return self.paused or (self.phase is Phase.LOAD and self.memory.state().paused)
 
     @property
     def loses_lines(self) -> bool:
-        """True where there was no room, or no memory, for some of what has run."""
+        """Tell whether some executed lines found no room, or no memory."""
         return bool(self.flags & processes.LOSES)
 
     @property
     def holds_lines_back(self) -> bool:
-        """True where executed lines reach the memory only by a flush."""
+        """Tell whether executed lines reach the memory only by a flush."""
         return bool(self.flags & processes.HOLDS)
 
     def note_early(self, before: Before) -> None:
-        """Note the modules that had run when measuring began, for reports of any process."""
+        """Record the modules that had run when measuring began, for reports of any process."""
         self.early_modules = imported_before.noted(before, sees_running=self.sees_running)
         self._share_early_modules()
 
     def _share_early_modules(self) -> None:
-        with contextlib.suppress(OSError):  # there is no room: this process's reports know them
+        with contextlib.suppress(OSError):  # no room: only this process's reports have them
             self.memory.note_early(self.early_modules)
 
     def files_that_could_run(self, readings: Sequence[Reading]) -> list[tuple[str, str | None]]:
-        """Files that could have run: of `source`, imported or not, or imported early.
-
-        (file, plugin's name) pairs.
+        """Return the files that could have run: those of `source`, and those imported early.
 
         Args:
             readings: what any process has executed, and had imported early.
+
+        Returns:
+            Pairs of the name in data files and the plugin's name.
         """
         return [(name, plugin) for _, name, plugin in self.could_run(*readings)]
 
     def could_run(self, *readings: Reading) -> Iterable[tuple[str, str, str | None]]:
-        """As `files_that_could_run`: path, name in data files, plugin."""
+        """Yield path, name in data files, and plugin of each file that could have run."""
         executed = (workdir.here(name) for each in readings for name in each.names())
         yield from could_run.files(self._cov, executed)
         yield from ((path, name, None) for path, name in self._early(readings).values())
 
     def imported_early(self, readings: Iterable[Reading] = ()) -> dict[str, Unseen]:
-        """Files that had begun to run when measuring began, by their names in data files.
+        """Return what was not seen of files imported before measuring began, by name in data files.
 
         Args:
-            readings: of memories, with what other processes had imported.
+            readings: of memories, with what other processes had imported early.
         """
         found: dict[str, Unseen] = {}
         for module, (_, name) in self._early(readings).items():
@@ -180,7 +181,7 @@ class Engine(ABC):
         return found
 
     def measured_early(self) -> Iterable[EarlyModule]:
-        """Modules that this process measures, and of which something had run before."""
+        """Return the measured modules of which some code had run before measuring began."""
         return self._early(()).keys()
 
     def _early(self, readings: Iterable[Reading]) -> Mapping[EarlyModule, tuple[str, str]]:
@@ -188,7 +189,7 @@ class Engine(ABC):
         return imported_before.measured(self._cov, modules)
 
     def check_is_ours(self, what: str) -> None:
-        """Refuse what would take data away from the owner of a foreign Coverage.
+        """Refuse an action that would delete data of a foreign Coverage.
 
         Args:
             what: "a reset" or "a pause", for the message.
@@ -204,7 +205,7 @@ class Engine(ABC):
             )
 
     def check_can_pause(self) -> None:
-        """Refuse a pause before any worker is told of it.
+        """Refuse a pause before it is announced to any worker.
 
         Raises:
             NotOursError: 'coverage run' or a test runner started the Coverage.
@@ -215,7 +216,7 @@ class Engine(ABC):
     def answer_from_memory(
         self, *, readings: Callable[[], list[Reading]], save: Callable[[], object]
     ) -> None:
-        """Have `Coverage.get_data` and `Coverage.save` return and write what is in the memory.
+        """Replace `Coverage.get_data` and `Coverage.save` by functions that read the memory.
 
         Args:
             readings: reads what is in the memory now.
@@ -224,26 +225,26 @@ class Engine(ABC):
         if self.can_reset:
             own_coverage.answer_from_memory(self._cov, readings, save)
 
-    # Hearing of changes
+    # Resets, pauses, and a change of the memory
 
     def before_request(self) -> bool:
-        """Before a request: do what is due in this process, as `Attention` has told.
+        """Apply resets and pauses before a request, after a look at `attention`.
 
         Returns:
-            True where the request is to check the memory, too, because no thread does.
+            True where the request has to check the memory, too, because no thread does.
         """
         self.apply_announced()
         return True
 
     @synchronized
     def apply_announced(self) -> None:
-        """Do what was asked of all processes since this one last looked: reset, pause or resume.
+        """Apply the resets, pauses and resumes announced in the memory since the last call.
 
         Raises:
-            OSError: there is no room for the new epoch; lines go on to be marked in the old one.
+            OSError: there is no room for the new epoch; lines are still marked in the old one.
         """
         if self._is_closed:
-            return  # another process may have taken the memory away by now
+            return  # another process may have removed the memory by now
         if self.memory.is_left or self._is_elsewhere():
             self._move()
         state = self.memory.state()
@@ -253,7 +254,7 @@ class Engine(ABC):
         self._rest()
 
     def _rest(self) -> None:
-        """Let requests pass without a look until the turn number changes."""
+        """Have requests skip the check until the turn number changes."""
         self.attention.applied = self._applied
 
     def _follow(self, state: State) -> None:
@@ -269,15 +270,15 @@ class Engine(ABC):
 
     @abstractmethod
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
-        """Mark what runs from now on in another phase or epoch, or not at all.
+        """Count what runs from now on in another phase or epoch, or not at all.
 
         Raises:
-            OSError: there is no room; all is as it was.
+            OSError: there is no room; nothing has changed.
         """
 
     @abstractmethod
     def _go_on_in(self, new: Memory) -> None:
-        """Mark what runs from now on in another memory.
+        """Store what runs from now on in another memory.
 
         Raises:
             OSError: there is no room.
@@ -293,7 +294,7 @@ class Engine(ABC):
         is_gone = old.user == os.geteuid()
         new = self._open()
         if not new.is_in_place_of(old):
-            self.is_lost = False  # it is full: what has room is marked on
+            self.is_lost = False  # the same memory, and full: lines that have room are marked
             return
         state = old.state()
         if new.state().epoch < state.epoch:
@@ -302,15 +303,15 @@ class Engine(ABC):
             new.note_late_children()
         self._claim(new)
         self._share_early_modules()
-        self.held.append(old)  # where there is no room for all of it now, it is read on
+        self.held.append(old)  # reports read it, too, where the new one has no room for all of it
         self._go_on_in(new)
         old_slot.free()
         if is_gone:
-            old.leave()  # the others that have it mapped
+            old.leave()  # so that other processes which have it mapped change, too
         copy_lines(old, new)
 
     def check_memory(self) -> None:
-        """Check whether the memory is still there, and change to another if not; raises nothing."""
+        """Change to another memory if this one was removed. Log an OSError, do not raise it."""
         if self._is_closed:
             return
         try:
@@ -332,16 +333,16 @@ class Engine(ABC):
 
     @property
     def tells_phases(self) -> bool:
-        """True where load can be told from runtime in this process."""
+        """Tell whether load can be told from runtime in this process."""
         return True
 
     @synchronized
     def begin_load(self) -> None:
-        """An application is being wrapped: what has run, and what runs now, is its load."""
+        """Count what has run and what runs from now on as load: an application is being wrapped."""
         if self.phase is None and self.tells_phases:
             state = self.memory.state()._replace(epoch=self.epoch)
             self._begin(Phase.LOAD, state, paused=False)
-            with contextlib.suppress(OSError):  # lines that find no room stay of unknown phase
+            with contextlib.suppress(OSError):  # lines that find no room keep the unknown phase
                 self.flush()
             self.memory.count_as_load(self.epoch, flushed=self.holds_lines_back)
         if self.phase is Phase.LOAD:
@@ -349,7 +350,7 @@ class Engine(ABC):
 
     @synchronized
     def end_load(self) -> None:
-        """The first request has come: what runs from now on is runtime, lines of the load too."""
+        """Count what runs from now on as runtime, also lines that ran in the load."""
         self.apply_announced()
         if self.phase is not Phase.RUNTIME and self.tells_phases:
             self.begin_load()
@@ -358,24 +359,24 @@ class Engine(ABC):
         self._lower(processes.LOADING)
 
     def note_request(self) -> bool:
-        """Note that a request has come to this process; tell whether it is the first."""
+        """Mark this process as one that serves requests; tell whether this is its first request."""
         is_first = not self.flags & processes.SERVES
         self._raise(processes.SERVES)
         return is_first
 
     def loading_parent(self) -> int | None:
-        """The id of the process that forked this one during the load, if it still loads."""
+        """Return, once, the process id of a parent that forked this process and still loads."""
         parent, self._parent = self._parent, None
         if parent is None or not parent.has(processes.LOADING):
             return None
         return parent.pid
 
     def note_listening(self, *, listens: bool) -> None:
-        """Note whether a thread of this process answers the channel."""
+        """Record in the table of processes whether a thread of this process answers the channel."""
         (self._raise if listens else self._lower)(processes.LISTENS)
 
     def name_server(self, name: str) -> None:
-        """Note the name of the server: `SERVER_SOFTWARE`, for instance."""
+        """Record the server's name, as in `SERVER_SOFTWARE`, in the table of processes."""
         self._slot.name_server(name)
 
     def _raise(self, flag: int) -> None:
@@ -389,23 +390,23 @@ class Engine(ABC):
     # Data
 
     def flush(self) -> bool:
-        """Move lines that are not in the memory yet there; tell whether any of them is new there.
+        """Move lines that the engine holds back into the memory; tell whether any is new there.
 
         Raises:
-            OSError: there is no room; nothing is lost, the next flush has it all.
+            OSError: there is no room; nothing is lost, the next flush tries again.
         """
         return False
 
     def reopen(self) -> bool:
-        """After `close`, where exit handlers have run measured lines: register in a memory again.
+        """Register again after `close`, where exit handlers have run measured lines.
 
         Returns:
-            False where nothing has run since that is not in it.
+            False where nothing has run since that is not in the memory.
         """
         return False
 
     def is_free_within(self, seconds: float) -> bool:
-        """Tell whether the lock can be had within some seconds."""
+        """Tell whether the lock can be acquired within some seconds."""
         if not self._lock.acquire(timeout=seconds):
             return False
         self._lock.release()
@@ -414,28 +415,28 @@ class Engine(ABC):
     # Forks
 
     def register_late(self) -> None:  # noqa: B027  there is nothing to do where no child is ever late
-        """In a forked child that has run nothing new yet: register it in the table of processes."""
+        """Register a forked child that has run nothing new yet in the table of processes."""
 
     def being_late(
         self,
         begin: Callable[[], object],  # noqa: ARG002
         forget: Callable[[], object],  # noqa: ARG002
     ) -> Callable[[], None] | None:
-        """In the parent: return what a forked child runs instead of `after_fork`.
+        """Return, in the parent, the function that a forked child calls instead of `after_fork`.
 
-        So it registers only when it marks its first new line.
+        Such a child registers only when it marks its first new line.
 
         Args:
-            begin: registers the child; called before anything new is marked in it.
-            forget: closes what is the parent's; called right after the fork.
+            begin: registers the child; called before the child marks a new line.
+            forget: closes the child's copies of the parent's sockets; called right after the fork.
 
         Returns:
-            None: children of this engine register at once.
+            The function; None: children of this engine register at once.
         """
         return None
 
     def after_fork(self) -> None:
-        """In a child: renew the lock, and register in the table of processes."""
+        """Make a new lock in a forked child, and register it in the table of processes."""
         self._lock = RLock()
         self._is_closed = False
         self._parent = self._slot if self.flags & processes.LOADING else None
@@ -443,7 +444,7 @@ class Engine(ABC):
         try:
             if self.memory.is_there:
                 self._claim(self.memory)
-            else:  # its last process but this one has ended since
+            else:  # all other processes of the memory have ended since
                 self._move()
         except OSError:  # full, gone, or another user's
             log.warning("this process cannot be registered as one that is measured", exc_info=True)
@@ -458,7 +459,7 @@ class Engine(ABC):
         return all(entry.pid == os.getpid() for entry in self.memory.table.living())
 
     def close(self) -> bool:
-        """The process ends: give its entry back; tell whether it was the last in its memory."""
+        """Free this process's entry at its end; tell whether it was the last of its memory."""
         self._is_closed = True
         with contextlib.suppress(OSError):
             self._slot.free()
@@ -468,7 +469,7 @@ class Engine(ABC):
 
 
 def copy_lines(old: Memory, new: Memory) -> None:
-    """Copy into one memory the lines that this process has mapped, or read, of another."""
+    """Copy the lines and records that this process has mapped or read of `old` into `new`."""
     held = old.held()
     for claim in old.known():
         place = new.place(claim.name, claim.version, claim.place.room)

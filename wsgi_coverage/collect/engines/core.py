@@ -1,4 +1,4 @@
-"""Choose the engine, and the core of coverage.py if that measures; and say why.
+"""Choose between the engines, and choose coverage.py's core if it measures, each with the reason.
 
 No state: decided once, before the Coverage starts.
 """
@@ -24,7 +24,7 @@ STATEMENTS_UNDER_SYSMON = (3, 12)
 
 @dataclass(frozen=True, slots=True)
 class CoreChoice:
-    """What to set ``run:core`` to (None: leave it as it is), and the reason to show."""
+    """The value for ``run:core`` (None: leave it as it is), and the reason that users see."""
 
     core: str | None
     reason: str
@@ -51,7 +51,7 @@ def check_python() -> None:
 
 
 def choose(cov: Coverage) -> CoreChoice:
-    """Take sysmon wherever coverage.py can run it, unless the user named a core.
+    """Choose sysmon wherever coverage.py can use it, unless the user configured a core.
 
     sysmon costs 0 to 7 % of a request where ctrace costs 60 to 180 %, and sees threads that
     Python's threading module did not make.
@@ -68,10 +68,10 @@ def choose(cov: Coverage) -> CoreChoice:
 
 
 def why_not_marking(cov: Coverage, *, branch: bool | None, with_children: bool) -> str | None:
-    """Why the first engine cannot measure here; None: it can.
+    """Return why lines cannot be marked in shared memory here; None: they can.
 
     Args:
-        cov: whose configuration holds.
+        cov: a Coverage with the configuration.
         branch: whether branches are measured; None: as the configuration says.
         with_children: whether the processes that this one starts are measured by wsgi-coverage.
     """

@@ -1,6 +1,6 @@
-"""What coverage.py's own tracer has seen, in the form in which the memory takes it.
+"""Convert what coverage.py's own tracer has seen to the form in which it is put into the memory.
 
-Concurrency: functions without state; the caller holds the worker's lock.
+Concurrency: functions without state; the caller holds the engine's lock.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from wsgi_coverage.data.reading import arc_of
 
 
 class Flushed(NamedTuple):
-    """Of one context."""
+    """Executed lines, or arcs, of one context."""
 
     has_arcs: bool
-    numbers: dict[str, set[int]]  # by name: lines, or arcs as `arc_of` gives them
-    tracers: dict[str, str]  # names of plugins, by names of files that they trace
+    numbers: dict[str, set[int]]  # by name in data files: lines, or arcs packed by `arc_of`
+    tracers: dict[str, str]  # names of file tracer plugins, by names of files
 
 
 def converted(collector: Any, seen: measurement.TraceData) -> Flushed:
-    """What the trace data held, as coverage.py would write it; by its own code."""
+    """Convert trace data as coverage.py's own code does before it writes them."""
     has_arcs, numbers, tracers = measurement.convert(collector, seen)
     packed = {
         name: {arc_of(*each) for each in found} if has_arcs else found
@@ -33,7 +33,7 @@ def converted(collector: Any, seen: measurement.TraceData) -> Flushed:
 
 
 def saved(data: CoverageData) -> Iterator[tuple[str | None, Flushed]]:
-    """What a data set holds, by context."""
+    """Yield each context of a CoverageData with what was executed in it; None: no context."""
     tracers = {name: data.file_tracer(name) or "" for name in data.measured_files()}
     for context in sorted(data.measured_contexts()):
         data.set_query_context(context)

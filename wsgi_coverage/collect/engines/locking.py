@@ -1,7 +1,7 @@
-"""Hold a lock over a method, also where a signal handler of the application raises at any step.
+"""Hold a lock during a method, and release it even if a signal handler raises at any step.
 
-From Python 3.14 on, `with` lets a handler's exception in between taking a lock and its own `try`:
-the lock would be held for ever (98 of 22,690 signals).
+On Python 3.14 and later, a handler's exception may come after `with` has acquired a lock and before
+it is sure to release it: the lock would be held for ever (98 of 22,690 signals).
 
 Concurrency: the lock is an attribute `_lock` of the object, re-entrant.
 """
@@ -28,7 +28,7 @@ S = TypeVar("S", bound=HasLock)
 
 
 def synchronized(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Have one thread at a time in all methods of an object that are decorated with this."""
+    """Let only one thread at a time run the methods of an object that have this decorator."""
 
     @functools.wraps(method)
     def holding(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:

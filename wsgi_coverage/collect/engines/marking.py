@@ -25,10 +25,10 @@ from wsgi_coverage.store.memory import Memory, State
 
 
 class Marking(Engine):
-    """One process, measured by marking lines in memory.
+    """One process, measured by marking lines in shared memory.
 
     Args:
-        cov: says what is measured; it is never started.
+        cov: its configuration says what is measured; it is never started.
         reason: why this engine measures, for /health.
         open_memory: returns the memory of this process's user, made if there is none.
 
@@ -83,10 +83,10 @@ class Marking(Engine):
         return dict(self._monitoring.unmeasured)
 
     def mark(self, seen: Iterable[tuple[str, str, set[int]]]) -> None:
-        """Mark what another Coverage has measured in this process before.
+        """Mark lines that another Coverage has measured in this process before.
 
         Args:
-            seen: sources, their names in data files, and lines.
+            seen: path, name in data files, and executed lines of each source.
         """
         for source, name, lines in seen:
             if is_ours(source):
@@ -101,9 +101,9 @@ class Marking(Engine):
     def _go_on_in(self, new: Memory) -> None:
         self._monitoring.move(new)
 
-    @property  # of what marks lines, where it is a value of the engine elsewhere
+    @property  # an attribute in `Engine`; here the value of `_monitoring`
     def is_lost(self) -> bool:
-        """True where there was no room, or no memory, for some of what has run."""
+        """Tell whether the memory was found to be removed, or full."""
         return self._monitoring.is_lost
 
     @is_lost.setter
@@ -117,16 +117,16 @@ class Marking(Engine):
     def being_late(
         self, begin: Callable[[], object], forget: Callable[[], object]
     ) -> Callable[[], None]:
-        """Return what makes a forked child register itself only when it runs something new.
+        """Return a function by which a forked child registers only when it runs something new.
 
         Args:
-            begin: registers the child; called before anything new is marked in it.
-            forget: closes what is the parent's; called right after the fork.
+            begin: registers the child; called before the child marks a new line.
+            forget: closes the child's copies of the parent's sockets; called right after the fork.
         """
         self.memory.note_late_children()
         return self._monitoring.being_late(self.attention, begin, forget)
 
     def after_fork(self) -> None:
-        """In a child: renew the locks, and register the child in the table of processes."""
+        """Make new locks in a forked child, and register it in the table of processes."""
         self._monitoring.after_fork()
         super().after_fork()

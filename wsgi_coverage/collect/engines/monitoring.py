@@ -1,16 +1,16 @@
 """Mark executed lines in shared memory: a tool of sys.monitoring, on Python 3.12 and later.
 
-The first time that a line runs in a phase, a callback stores one byte and switches the line off.
-Nothing else is in the way of a request: no lock, no set, nothing to be carried anywhere.
+The first time that a line runs in a phase, a callback stores one byte and disables the line's
+event. A request does nothing else for it: it takes no lock, fills no set and flushes nothing.
 
-Two things must hold in the callbacks. They raise nothing of ours into the application, whose
-functions they run in. And in `line` the look-up comes after its only call, `id`: from there to the
-return no other thread runs, so a line is marked and switched off in one epoch, whenever a switch
-comes (measured: 150 resets beside 8 threads, none of 9,000 lines lost).
+Two things must hold in the callbacks. They raise none of our errors into the application, in whose
+functions they run. And in `line` the look-up comes after its only call, `id`: from there to the
+return no other thread runs, so a line is marked and disabled in one epoch, whenever a switch to
+another one comes (measured: 150 resets beside 8 threads, none of 9,000 lines lost).
 
-Concurrency: `_lock` guards what is known of sources and which bytes lines are marked in; it is held
-over nothing longer than reading one source. It is renewed in a fork, and is no name that a monkey
-patch replaces: gevent's lock would switch greenlets inside a callback.
+Concurrency: `_lock` guards the known sources and the bytes in which lines are marked; it is never
+held while a source is read. A forked child gets a new one. No monkey patch replaces its class:
+gevent's lock would switch greenlets inside a callback.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from wsgi_coverage.store.memory import MOST_CHUNKS, Memory
 TOOL_IDS = (4, 3, 5, 2, 1, 0)
 NAME = "wsgi-coverage"
 SKIPPED = "__annotate__"  # annotations, evaluated lazily: no line of them runs (Python 3.14)
-MAX_UNMEASURED = 200  # sources that cannot be measured, to be named
+MAX_UNMEASURED = 200  # sources that cannot be measured and are named on /health
 
 Classify = Callable[[str, FrameType], "Measured | None"]
-Marks = dict[int, tuple[int, int]]  # by id of the code: chunk, and where line 0 is in it
-Chunks = list[Any]  # by number: what is mapped, or None
-LATE: Any = ()  # instead of marks and chunks, in a child that has run nothing new
+Marks = dict[int, tuple[int, int]]  # by id of the code object: chunk, and offset of line 0 in it
+Chunks = list[Any]  # by number: the mapped chunk, or None
+LATE: Any = ()  # instead of marks and chunks, in a forked child that has run nothing new
 
 
 class Measured(NamedTuple):
     """A measured source: its path, and its name in data files."""
 
-    path: str  # where it is read
-    name: str  # in data files
+    path: str  # of the file with the source
+    name: str  # its name in data files
 
 
 class _Source(NamedTuple):
@@ -67,7 +67,7 @@ class _Source(NamedTuple):
 
 
 class _Code(weakref.ref[CodeType]):
-    """A code object whose lines are marked, held weakly: its id may be used again."""
+    """A weak reference to a code object whose lines are marked: its id may be used again."""
 
     __slots__ = ("filename", "key")
     key: int
@@ -75,7 +75,7 @@ class _Code(weakref.ref[CodeType]):
 
 
 def why_not() -> str | None:
-    """Why lines cannot be marked by this Python; None: they can."""
+    """Return why this Python cannot mark lines; None: it can."""
     if not hasattr(sys, "monitoring"):
         return f"Python {sys.version_info[0]}.{sys.version_info[1]} has no sys.monitoring"
     if free_tool() is None:
@@ -84,7 +84,7 @@ def why_not() -> str | None:
 
 
 def free_tool() -> int | None:
-    """A tool id of sys.monitoring that is not used; None: all are."""
+    """Return a tool id of sys.monitoring that is not used; None: all are."""
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
     return next((each for each in TOOL_IDS if monitoring.get_tool(each) is None), None)
 
@@ -93,8 +93,9 @@ class Monitoring:
     """Marks the lines that run in this process.
 
     Args:
-        memory: where they are marked.
-        classify: tells of a file name, and a frame that runs in it, whether it is measured.
+        memory: the shared memory in which they are marked.
+        classify: given a file name and a frame that runs in it, returns the measured source;
+            None: it is not measured.
     """
 
     def __init__(self, memory: Memory, classify: Classify) -> None:
@@ -102,20 +103,20 @@ class Monitoring:
         self._classify = classify
         self._lock = RLock()
         self._began = time.time()
-        self._sources: dict[str, _Source | None] = {}  # by file name as code objects have it
+        self._sources: dict[str, _Source | None] = {}  # by the file name in code objects
         self._codes: dict[int, _Code] = {}
-        self._gone: list[weakref.ref[CodeType]] = []  # whose marks are still to be dropped
-        # What lines are marked in; and, in a child that is late, what they were.
+        self._gone: list[weakref.ref[CodeType]] = []  # freed; their marks are still to be dropped
+        # First the current marks and chunks; then, in a late child, those from before the fork.
         self._cell: list[tuple[Marks, Chunks]] = [({}, [None] * MOST_CHUNKS), LATE]
         self.phase: Phase | None = None
         self.epoch: int = memory.state().epoch
         self.paused: bool = False
-        self.unmeasured: dict[str, str] = {}  # source, or code: why it cannot be measured
-        self.problem: str | None = None  # what went wrong last
-        self.is_lost: bool = False  # the memory is gone or full: what runs now may not be marked
+        self.unmeasured: dict[str, str] = {}  # by source, or code in it: the reason
+        self.problem: str | None = None  # the last error of a callback
+        self.is_lost: bool = False  # the memory is removed or full: lines may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
-        self._begin_late: Callable[[], object] = list  # called before something new is marked
-        self._applied = 0  # turn, before the fork
+        self._begin_late: Callable[[], object] = list  # registers a late child
+        self._applied = 0  # in a late child: the turn that was applied before the fork
         self._tool: int | None = None
 
     # Measuring
@@ -144,7 +145,7 @@ class Monitoring:
         set(weakref.WeakSet())
 
     def _go_on(self) -> None:
-        """Mark lines of functions and modules that run already, from the present line on."""
+        """Mark lines of functions and modules that run already, from their current lines on."""
         for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
             at: FrameType | None = frame
             while at is not None:
@@ -157,7 +158,7 @@ class Monitoring:
                 at = at.f_back
 
     def _mark_running(self, frame: FrameType) -> None:
-        """Mark the line that a frame is at; of a module, what has run above it, too."""
+        """Mark the current line of a frame; in a module, also the statements that ran above it."""
         code, line = frame.f_code, frame.f_lineno or 0
         mark = self._cell[0][0].get(id(code))
         if mark is None:
@@ -219,7 +220,7 @@ class Monitoring:
         return start, line
 
     def _begin(self, code: CodeType, frame: FrameType) -> None:
-        """A code object begins to run: have its lines reported, if they are measured."""
+        """Enable LINE events of a code object that starts to run, if it is measured."""
         if self._cell[0] is LATE:
             if self._sources.get(code.co_filename, self) is None:
                 return
@@ -240,7 +241,7 @@ class Monitoring:
         monitoring.set_local_events(self._tool, code, monitoring.events.LINE)
 
     def _find(self, code: CodeType, frame: FrameType) -> _Source | None:
-        """Which source version a code object is of; None: it is not measured."""
+        """Find the version of the source that a code object is of; None: it is not measured."""
         measured = self._classify(code.co_filename, frame)
         if measured is None:
             if not is_storable(code.co_filename):
@@ -269,7 +270,7 @@ class Monitoring:
         return source
 
     def _has_room(self, code: CodeType, source: _Source) -> bool:
-        """False for a line number beyond the source's room: that byte is another source's."""
+        """Tell whether all lines of a code object lie within the bytes of its source."""
         highest = max((line or 0 for _, _, line in code.co_lines()), default=0)
         if highest < source.place.room:
             return True
@@ -289,7 +290,7 @@ class Monitoring:
         if chunks[number] is None:
             chunks[number] = self._chunk(number)
         self._drop()
-        # A function of C: what a signal handler raises in one of Python would be lost there.
+        # A C function: an error that a signal handler raises in a Python one would be lost there.
         ref = _Code(code, self._gone.append)
         ref.key, ref.filename = key, code.co_filename
         self._codes[key] = ref
@@ -311,7 +312,7 @@ class Monitoring:
         return self.memory.chunk(self.phase, self.epoch, number)
 
     def _failed(self, code: CodeType, error: Exception) -> bool:
-        """Note an error of a callback; False where a signal handler has raised it."""
+        """Record an error of a callback; return False if a signal handler has raised it."""
         if type(error).__module__.partition(".")[0] not in _KINDS:
             return False
         trace = error.__traceback__
@@ -336,18 +337,18 @@ class Monitoring:
 
     @property
     def sources(self) -> int:
-        """How many sources have code that runs here."""
+        """The number of measured sources whose code has run here."""
         return sum(1 for each in self._sources.copy().values() if each is not None)
 
     # Switching
 
     def switch(self, phase: Phase | None, epoch: int, *, paused: bool = False) -> None:
-        """Mark lines in the bytes of another phase or epoch, and have every line reported again.
+        """Mark lines in the chunks of another phase or epoch, and enable all events again.
 
         Args:
             phase: of what runs from now on; None: unknown.
             epoch: of what runs from now on.
-            paused: mark nothing that counts.
+            paused: mark lines in memory of this process alone, which is never read.
 
         Raises:
             OSError: there is no room; lines are marked where they were.
@@ -363,7 +364,7 @@ class Monitoring:
         new: Chunks = [None] * MOST_CHUNKS
         try:
             for number, chunk in enumerate(chunks):
-                if chunk is not None or not number:  # one is always there for what comes
+                if chunk is not None or not number:  # chunk 0 is always made, for new sources
                     new[number] = self._chunk(number)
         except BaseException:
             self.phase, self.epoch, self.paused = before
@@ -407,10 +408,10 @@ class Monitoring:
         self._sources = sources
         self._cell[0] = marks, new
         self.is_lost = False
-        self._drop()  # what went meanwhile
+        self._drop()  # code objects that were freed meanwhile
 
     def restart(self) -> None:
-        """Have every line reported again."""
+        """Enable the events of all lines again, also in suspended greenlets."""
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         monitoring.restart_events()
         if "greenlet" not in sys.modules:
@@ -446,15 +447,15 @@ class Monitoring:
         begin: Callable[[], object],
         forget: Callable[[], object],
     ) -> Callable[[], None]:
-        """In the parent: what a forked child calls to register itself only when it runs new lines.
+        """Return, in the parent, a function that has a forked child register at its first new line.
 
-        Each page of memory that a child touches has to be copied first, which takes longer than
-        anything that is done with it; this touches few.
+        Each page of memory that a child writes to is copied first, which takes longer than anything
+        that is done with it; this function writes to few.
 
         Args:
-            attention: has the first request looked at.
-            begin: registers the child; called before anything new is marked.
-            forget: closes what is the parent's; called by the child at once.
+            attention: of this process; is set so that the first request checks for changes.
+            begin: registers the child; called before the child marks a new line.
+            forget: closes the child's copies of the parent's sockets; called right after the fork.
         """
         self._begin_late = begin
         cell, late, always = self._cell, LATE, ALWAYS
@@ -469,24 +470,25 @@ class Monitoring:
         return be_late
 
     def register_late(self) -> None:
-        """In a child that has not registered yet: register it."""
+        """Register a forked child that has not registered yet."""
         if self._cell[0] is LATE:
-            # First: what runs in here is reported, too. Another thread may have held the lock.
+            # First, because lines that run in here are marked, too. A new lock, because another
+            # thread of the parent may have held it.
             self._lock = RLock()
             self._cell[0] = self._cell[1]
             self._begin_late()
 
     def after_fork(self) -> None:
-        """In a child: renew the lock, and drop what another thread of the parent had begun."""
+        """Make a new lock in a forked child: another thread of the parent may have held it."""
         self._lock = RLock()
 
 
 def _suspended_codes() -> Iterator[CodeType]:
-    """The code of every frame of every greenlet that is suspended."""
+    """Yield the code object of every frame of every suspended greenlet."""
     kind: Any = sys.modules["greenlet"].greenlet
     for each in gc.get_objects():
-        # By its type: isinstance asks for __class__, which has a lazy object of the application
-        # make what it stands for.
+        # By its type: isinstance reads __class__, by which a lazy object of the application would
+        # create the object that it stands for.
         if issubclass(type(each), kind):
             frame = each.gr_frame
             while frame is not None:
@@ -502,7 +504,7 @@ _PACKAGES = (ourselves.PACKAGE, _folder(coverage.__file__))
 _LIBRARY = _folder(os.__file__)
 _MEMORY = memory_module.__file__
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
-# Where the kinds of errors are defined that the callbacks may meet; a handler's own are elsewhere.
+# Packages that define the errors of our callbacks; those of an application's handler are elsewhere.
 _KINDS = sys.stdlib_module_names | {"wsgi_coverage", "coverage"}
 
 

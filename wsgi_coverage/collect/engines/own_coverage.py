@@ -26,15 +26,16 @@ from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-GIVEN = 8  # data sets that were handed out and stay open
+GIVEN = 8  # the last data sets that `get_data` has returned, which stay open
 
-# Each would repeat on every flush.
+# Warnings of coverage.py that would be repeated on every flush.
 QUIET = ["no-data-collected", "module-not-imported"]
 
-# The configuration of the Coverage of the process that started this one; it holds here too.
+# The configuration of the process that started this one, from `for_children`; used here, too.
 inherited: str | None = None
 
-# The folder that relative names are about there, and here too; None: the working directory.
+# The folder in which that process resolves relative names, as this one does; None: the working
+# directory.
 inherited_folder: str | None = None
 
 # Whether the processes that this one starts are measured by wsgi_coverage.collect.children.
@@ -42,12 +43,12 @@ with_children = False
 
 
 class LoggedCoverage(WarningCoverage):
-    """A Coverage whose warnings reach our log, not the application's warning filters."""
+    """A Coverage whose warnings go to our log, not to the application's warning filters."""
 
-    was_our_choice = False  # the core; the user named none
+    was_our_choice = False  # whether we chose the core, because the user configured none
 
     def warned(self, message: str, slug: str | None) -> None:
-        """Log a warning of coverage.py, unless its slug is one that says nothing here."""
+        """Log a warning of coverage.py, unless its slug is in `QUIET`."""
         if slug not in QUIET:
             log.warning("coverage.py: %s", message)
 
@@ -62,23 +63,23 @@ class MarkedCoverage(LoggedCoverage):
         """Do nothing: the first engine measures."""
 
     def stop(self) -> None:
-        """Do nothing: the first engine goes on to measure."""
+        """Do nothing: the first engine still measures."""
 
 
 class _Lent:
-    """Answers `get_data` for a Coverage that records nothing by itself."""
+    """Implements `get_data` for a Coverage whose data are in the memory."""
 
     def __init__(self, cov: Any, readings: Callable[[], list[Reading]]) -> None:
         self._cov = cov
         self._readings = readings
         self._lock = threading.RLock()
         self._sums: list[int] | None = None  # checksums of what was read last
-        self._given: list[CoverageData] = []  # data of it, and before; who has asked may read on
+        self._given: list[CoverageData] = []  # the last ones returned: callers may still read them
 
     def get_data(self) -> CoverageData:
-        """What has been executed up to now, in a CoverageData of its own, without a file."""
+        """Return what has been executed up to now as a CoverageData without a file."""
         cov = self._cov
-        type(cov).get_data(cov)  # has the configuration settled, and what runs flushed
+        type(cov).get_data(cov)  # completes the configuration, and flushes
         readings = self._readings()
         sums = [reading.checksum() for reading in readings]
         with self._lock:
@@ -96,10 +97,10 @@ class _Lent:
 
 
 def prepare(cov: Coverage) -> None:
-    """Have a Coverage know what is measured, and that we are not, without starting it.
+    """Make a Coverage decide what is measured, without this project's files and without a start.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py has not the internals that it takes.
     """
     measurement.prepare(cov, workdir.here(""), ourselves.is_ours, ourselves.FOLDERS)
 
@@ -107,10 +108,10 @@ def prepare(cov: Coverage) -> None:
 def answer_from_memory(
     cov: Coverage, readings: Callable[[], list[Reading]], save: Callable[[], object]
 ) -> None:
-    """Have a Coverage return what is in the memory when it is asked for its data, or to save it.
+    """Replace `get_data` and `save` of a Coverage by functions that read the memory.
 
     Args:
-        cov: it records nothing by itself.
+        cov: the Coverage of this process.
         readings: reads what is in the memory now.
         save: writes it to a data file, for coverage.py to combine.
     """
@@ -127,14 +128,14 @@ def make(
     config: str | None = None,
     in_memory: bool = False,
 ) -> T:
-    """A new Coverage, not yet started, whose core is still to be chosen.
+    """Create a Coverage, not yet started, whose core is still to be chosen.
 
     Args:
         kind: its class.
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
-        config: another Coverage's, from `for_children`, instead of a file.
-        in_memory: have it write no data file.
+        config: another Coverage's configuration, from `for_children`, instead of a file.
+        in_memory: whether it writes no data file.
 
     Raises:
         SettingsError: the configuration cannot be read; coverage.py's own message.
@@ -143,7 +144,7 @@ def make(
     if (serialized := config or inherited) is not None:
         given = configuration.given(serialized)
     try:
-        # Without a file that is named, coverage.py writes none: what it sees is in memory.
+        # With data_file=None, coverage.py holds its data in memory and writes no file.
         cov = kind(config_file=given, data_file=None) if in_memory else kind(config_file=given)
         if branch is not None:
             cov.set_option("run:branch", branch)
@@ -151,7 +152,8 @@ def make(
         cov.set_option("run:disable_warnings", [*already, *(set(QUIET) - {*already})])
         cov.set_option("run:sigterm", False)  # it would replace the server's own handler
         if with_children or inherited is not None:
-            # It would start a second Coverage in each child, which takes the lines of the first.
+            # With it coverage.py would start a second Coverage in each child, and the first one
+            # would miss the lines.
             concurrency: Any = cov.get_option("run:concurrency") or []
             others = [each for each in concurrency if each != "multiprocessing"]
             cov.set_option("run:concurrency", others or ["thread"])
@@ -161,7 +163,7 @@ def make(
 
 
 def choose_core(cov: LoggedCoverage) -> str:
-    """Have a Coverage measure by the core that costs least; return why."""
+    """Set the fastest usable core in a Coverage's configuration; return why it was chosen."""
     choice = core.choose(cov)
     if choice.core is not None:
         cov.set_option("run:core", choice.core)
@@ -170,16 +172,16 @@ def choose_core(cov: LoggedCoverage) -> str:
 
 
 def for_children(cov: Coverage, *, data_file: Path | None = None) -> str:
-    """A Coverage's configuration for child processes: absolute paths, and no core of our choice.
+    """Serialize a Coverage's configuration for child processes, with absolute paths.
 
-    A child may have another working directory, and another Python.
+    A core that we chose is left out: a child may have another Python.
 
     Args:
-        cov: whose configuration.
-        data_file: instead of the configured one.
+        cov: the Coverage with the configuration.
+        data_file: the data file to use instead of the configured one.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py has not the internals that it takes.
     """
     return configuration.serialized(
         cov,

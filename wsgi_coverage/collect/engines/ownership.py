@@ -9,5 +9,5 @@ class Ownership(StrEnum):
     """Who started the Coverage, which decides whether it may be reset or paused."""
 
     OURS = "ours"
-    PROCESS_START = "process-start"  # COVERAGE_PROCESS_START: its data is for wsgi-coverage alone
-    FOREIGN = "foreign"  # coverage run, pytest-cov: read it, take nothing away
+    PROCESS_START = "process-start"  # by COVERAGE_PROCESS_START: wsgi-coverage takes over its data
+    FOREIGN = "foreign"  # by 'coverage run' or pytest-cov: its data are read, never removed

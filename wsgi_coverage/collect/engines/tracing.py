@@ -1,13 +1,14 @@
 """The second engine: coverage.py's own cores, whose lines are moved into the host's memory.
 
 For what the first one cannot do: Python 3.11, branches, plugins, dynamic contexts, a core that the
-user has named, a Coverage that runs already. What coverage.py has seen stays in its trace data
-until it is flushed: lines become bytes, arcs and what else does not fit become records. No SQLite.
+user has configured, a Coverage that runs already. What coverage.py has seen stays in its trace data
+until a flush: then lines become bytes, arcs and all that is no plain line become records. It uses
+no SQLite.
 
-Concurrency: every method takes `_lock`, as do coverage.py's own calls to the flush that is
-installed here. Each step of a flush may be repeated, so that a fork or a signal's end may come in
-between. The Coverage is never stopped before the process ends: stopping and starting leaves
-ctrace's pool threads unmeasured for ever.
+Concurrency: flushes and switches take `_lock`, also a flush that coverage.py itself calls. Each
+step of a flush may be repeated, so a fork, or a signal that ends the process, may come in between.
+The Coverage is never stopped before the process ends: after a stop and a start, ctrace would not
+measure threads of a pool any more.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Tracing(Engine):
     """One process, measured by coverage.py's own core.
 
     Args:
-        cov: one that runs already, which is adopted; or one that was made for this process.
-        why_not: why the first engine does not measure; None: the Coverage ran already.
+        cov: a running Coverage, which is adopted; or a new one, which is started.
+        why_not: why the first engine does not measure; None: because the Coverage ran already.
         open_memory: returns the memory of this process's user, made if there is none.
 
     Raises:
@@ -78,7 +79,7 @@ class Tracing(Engine):
         self._why_not_memory = why_not or "a Coverage was running already"
         self._seen_of_foreign: measurement.TraceData = {}
         self._pending: list[_Seen] = []
-        self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, and room
+        self._versions: dict[str, tuple[str, int]] = {}  # by name: fingerprint, number of bytes
         self._thread = threading.local()
         adopted = Coverage.current() is cov
         if isinstance(cov, own_coverage.LoggedCoverage) and not adopted:
@@ -138,9 +139,10 @@ class Tracing(Engine):
 
     @synchronized
     def _asked_to_flush(self) -> bool:
-        """coverage.py asks for a flush: a foreign Coverage gets the lines too, for its data file.
+        """Flush when coverage.py does: it may switch to another context afterwards.
 
-        What is seen from now on may be of another context.
+        Returns:
+            True for a foreign Coverage, which gets the lines, too, for its own data file.
         """
         taken = measurement.peek(self._collector)
         self._set_aside(taken)
@@ -156,11 +158,11 @@ class Tracing(Engine):
         return True
 
     def _saw(self, filename: str) -> None:
-        """A measured source is being loaded: remember its version."""
+        """Record the version of a measured source when it starts to run."""
         self._version_of(measurement.name_in_data(self._collector, filename), filename)
 
     def _on_context_switch(self) -> None:
-        """The application switches contexts itself: they are stored, and phases are unknown."""
+        """Stop to tell phases: the application has called `Coverage.switch_context`."""
         self._why_no_phases = "Coverage.switch_context() was called"
         self.phase = None
 
@@ -197,7 +199,7 @@ class Tracing(Engine):
 
     @property
     def _plane(self) -> str:
-        """The plane of the memory that lines which run now belong to."""
+        """The plane of the memory for lines that run now."""
         return plane_of(self.phase, self.epoch, flushed=True)
 
     @synchronized
@@ -205,13 +207,13 @@ class Tracing(Engine):
         """Move what coverage.py has seen into the memory; tell whether any of it is new there.
 
         Raises:
-            OSError: there is no room; nothing is lost, the next flush has it all.
+            OSError: there is no room; nothing is lost, the next flush tries again.
         """
         if self._is_closed:
             return False
         try:
             if self.memory.state().turn != self._applied or self._is_elsewhere():
-                self.apply_announced()  # before anything is written: it tells what still counts
+                self.apply_announced()  # before anything is written: it drops what no longer counts
             try:
                 new = self._flush()
             except MemoryGoneError:  # just now
@@ -233,7 +235,7 @@ class Tracing(Engine):
         for seen in list(self._pending):
             try:
                 new |= self._write(seen.plane, seen.context, self._convert(seen.traced))
-            except OSError as error:  # the others may be of sources that have their place already
+            except OSError as error:  # other sources may have their place in the memory already
                 failure = failure or error
                 continue
             self._pending[:] = [each for each in self._pending if each is not seen]
@@ -246,9 +248,9 @@ class Tracing(Engine):
         return new
 
     def _set_aside(self, seen: measurement.TraceData) -> None:
-        """Put what was seen among what is to be flushed, before another phase or epoch begins.
+        """Move trace data to what is to be flushed, before another phase or epoch begins.
 
-        It is in two places for a moment, never in none: a signal may end the process.
+        They are in both places for a moment, never in none: a signal may end the process.
         """
         new = seen if self.can_reset else measurement.without(seen, self._seen_of_foreign)
         if new and not self.paused and self._problem is None:
@@ -279,7 +281,7 @@ class Tracing(Engine):
     def _write(self, plane: str, context: str | None, found: Flushed) -> bool:
         """Put lines or arcs into the memory; tell whether any of them is new there.
 
-        In the static context its phase says what it is of.
+        What ran in the static context is stored without a context.
         """
         if context == self._cov.get_option("run:context"):
             context = None
@@ -307,11 +309,11 @@ class Tracing(Engine):
         return new
 
     def _version_of(self, name: str, path: str | None = None) -> tuple[str | None, int]:
-        """Fingerprint and number of lines of a source, as it was when it was first asked for.
+        """Return fingerprint and number of bytes of a source, as at the first call for it.
 
         Args:
-            name: in data files.
-            path: where it is read; None: under its name.
+            name: its name in data files.
+            path: the file to read; None: the file of this name.
         """
         known = self._versions.get(name)
         if known is None:
@@ -344,14 +346,14 @@ class Tracing(Engine):
         if self.can_reset:
             super()._follow(state)
         elif self.epoch < state.oldest:
-            # What ran before a reset, and is nobody's to forget, must not count as what runs now.
+            # A foreign Coverage cannot be reset: what it has seen until now does not count again.
             measurement.add(self._seen_of_foreign, measurement.peek(self._collector))
             self.epoch = state.epoch
             self.is_behind = True
 
     @property
     def tells_phases(self) -> bool:
-        """False with contexts of the user's own, and where coverage.py is not as expected."""
+        """False with dynamic contexts, a foreign Coverage, or an unexpected coverage.py."""
         return self._why_no_phases is None
 
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
@@ -383,10 +385,10 @@ class Tracing(Engine):
             measurement.restart_events(self._collector)
 
     def _go_on_in(self, new: Memory) -> None:
-        """Do nothing: what is still to be flushed goes to the new memory."""
+        """Do nothing: the next flush goes to the new memory."""
 
     def check_can_pause(self) -> None:
-        """Refuse a pause that could not be ended again.
+        """Refuse a pause after which measuring could not be resumed.
 
         Raises:
             NotOursError: 'coverage run' or a test runner started the Coverage.
@@ -404,10 +406,10 @@ class Tracing(Engine):
     # Threads whose trace function is gone
 
     def before_request(self) -> bool:
-        """Before a request: check this thread's trace function, and hear of a reset or a pause.
+        """Check this thread's trace function before a request, and apply a reset or a pause.
 
         Returns:
-            False: the thread looks after the memory.
+            False: the listener thread checks the memory.
         """
         self._check_thread()
         if self.attention.turn[0] != self._applied:
@@ -419,7 +421,7 @@ class Tracing(Engine):
         self.attention.applied = ALWAYS if watches else self._applied
 
     def _check_thread(self) -> None:
-        """Notice where the trace function of this thread was replaced."""
+        """Count this thread in `threads_lost` if its trace function was replaced."""
         thread = self._thread
         if self.paused or self._problem is not None or modwsgi.traced_threads_hang():
             return
@@ -437,7 +439,7 @@ class Tracing(Engine):
     # Ends
 
     def after_fork(self) -> None:
-        """In a child: renew the locks, and take over the Coverage that patch=fork made."""
+        """Register a forked child, and take over the Coverage that patch=fork made in it."""
         super().after_fork()
         if self._problem is not None:
             return
@@ -453,7 +455,7 @@ class Tracing(Engine):
 
     @synchronized
     def reopen(self) -> bool:
-        """After `close`, where exit handlers have run measured lines: register in a memory again.
+        """Register again after `close`, where exit handlers have run measured lines.
 
         Returns:
             False where nothing has run since.

@@ -1,13 +1,13 @@
-"""The process that outlives a worker: it waits, and writes the memory to a data file.
+"""The autosave process: it waits, outlives the workers, and writes the memory to a data file.
 
-One is started after a request, at most one a host at a time. It waits until the autosave interval
-has passed, or until the last process that marks lines has ended in any way. Until then it has
-imported next to nothing; if nothing new has run, it never does. It waits for another interval where
-lines ran while it wrote, where nothing may be written before a collection has ended, or where a
-thread of ours would start the next one: another thread that waits for any child of its own may be
-told of the shell that does so (wsgi_coverage.offload.process).
+It is started after a request, at most one at a time for each memory. It waits until the autosave
+interval has passed, or until the last process that marks lines has ended in any way. It imports
+coverage.py only to write, and only if something new has run. It waits for another interval where
+lines ran while it wrote, where nothing may be written before a collection has ended, or where our
+thread would have to start the next process: another thread of the application that waits for any
+child may get the shell by which processes are started (wsgi_coverage.offload.process).
 
-Meanwhile it may run other work (wsgi_coverage.ahead), in a child process that ends with the wait.
+During the wait it may do other work (wsgi_coverage.ahead), which ends with the wait.
 
 Concurrency: alone in its process. The memory may be removed, or written by another, at any moment.
 """
@@ -28,16 +28,16 @@ from wsgi_coverage.store.channel import sweep_dead
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.processes import is_noted_process, noted_now
 
-WRITE_TIMEOUT = 5.0  # seconds to write, after which the workers see to it that another process does
-CHECK_INTERVAL = 1.0  # seconds; a fork of the worker's may hold the other end of the socket open
-START = 0  # the socket that leads to the worker that started this process
-REMOVE_TRIES = 100  # to remove the memory of ended processes
+WRITE_TIMEOUT = 5.0  # seconds to write; after that, workers start another process
+CHECK_INTERVAL = 1.0  # seconds; a child of the worker may hold the other end of the socket open
+START = 0  # descriptor of the socket to the worker that started this process
+REMOVE_TRIES = 100  # tries to remove the memory of ended processes
 REMOVE_INTERVAL = 0.05  # seconds between them
-LEAST_LEFT = 2.0  # seconds that are left; for less, nothing else is begun
+LEAST_LEFT = 2.0  # seconds of the wait that other work needs to begin
 
 
 class Meanwhile(Protocol):
-    """Work that can be done during the wait; pickled, and light to import."""
+    """Work that can be done during the wait. It is pickled, and should import little."""
 
     def is_time(self) -> bool:
         """Tell whether the work may begin now."""
@@ -47,8 +47,8 @@ class Meanwhile(Protocol):
         """Do the work.
 
         Args:
-            reading: of the host's memory.
-            tick: to be called a few times a second; what it raises ends the work.
+            reading: a reading of the host's memory.
+            tick: to be called a few times a second; raises an exception that has to end the work.
         """
         ...
 
@@ -67,7 +67,7 @@ def keep(
     stays: bool = False,
     config: str | None = None,
 ) -> None:
-    """Wait, then write what is new to the data file; go on where lines ran while it was written.
+    """Wait, then write what is new to a data file; repeat that where lines ran meanwhile.
 
     Args:
         folder: the private folder.
@@ -75,23 +75,23 @@ def keep(
         static: coverage.py's static context.
         pid: the process id of the worker that started this process.
         seconds: how long to wait at most.
-        meanwhile: work for the time of the wait.
-        stays: whether to go on in any case, as long as the worker has its end of the socket open.
-        config: of coverage.py, as from `own_coverage.for_children`, by which files that could have
-            run are found; None: they are left out.
+        meanwhile: work to do during the wait.
+        stays: whether to repeat it in any case, as long as the worker has its socket open.
+        config: coverage.py's configuration, from `own_coverage.for_children`, to find files that
+            could have run; None: they are left out.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
     memory = open_if_there(folder)
     if memory is None:
-        return  # its last process has written it, and taken it away
+        return  # its last process has written and removed it
     wait = _Wait(memory, seconds, process=(pid, noted_now()), start=START)
     tries = REMOVE_TRIES
     while True:
         all_ended = wait.until_over(meanwhile)
         if not memory.is_there:
-            # Also where it was removed: processes that still map it make a new one.
+            # Processes that still map it, where somebody has removed it, make a new one.
             memory.leave()
             return
         try:
@@ -99,17 +99,17 @@ def keep(
                 _save(memory, data_file, static, config)
         finally:
             memory.keep_until(0.0)
-            memory.begin_turn()  # the next request looks whether another is to wait
+            memory.begin_turn()  # so that the next request checks whether a new process is needed
         if all_ended:
             _take_away(memory)
-        # What ran since the memory was read has found that this process is to write it, and it
-        # may have been the last request for a long time.
+        # Requests since the memory was read have started no other process, because this one is to
+        # write, and the last of them may have been the last for a long time.
         if not memory.is_there or memory.kept_until:
             return
         stays = stays and not _has_hung_up([START], 0)
         if not (all_ended or stays or _has_news(memory)):
             return
-        if all_ended:  # and yet there: a process has come, lines have, or its table was just in use
+        if all_ended:  # not removed: there is a new process, or new lines, or the table was in use
             if not tries:
                 return
             tries -= 1
@@ -119,7 +119,7 @@ def keep(
 
 
 def save_in(folder: Path, data_file: Path, static: str | None, config: str | None) -> None:
-    """Write the memory in a private folder to its data file now; nothing where there is none.
+    """Write the memory in a private folder, if there is one, to its data file now.
 
     Args:
         folder: the private folder.
@@ -148,7 +148,7 @@ def _has_hung_up(sockets: Sequence[int], seconds: float) -> bool:
     try:
         ready = select.select(sockets, [], [], seconds)[0]
         return any(not os.read(each, 1) for each in ready)
-    except ConnectionResetError:  # it had not read what it was told
+    except ConnectionResetError:  # closed with unread data
         return True
 
 
@@ -157,16 +157,17 @@ def _has_news(memory: Memory) -> bool:
 
 
 class _Wait:
-    """A wait until no process marks lines in a memory; not for longer than the memory is there.
+    """A wait until no process marks lines in a memory, or the memory was removed.
 
-    Where the process that is watched ends, another is: a server that forks one for each request has
-    those that end, and one that stays.
+    It watches one process, and the next one when that has ended: a server that forks for each
+    request has children that end, and a process that stays.
 
     Args:
-        memory: what is to be written.
+        memory: the memory to be written.
         seconds: how long to wait at most.
-        process: to watch first: its id, and when it was known to run (`processes.noted_at`).
-        start: a socket that leads to it; None: nothing does.
+        process: the process to watch first: its id, and when it was known to run, as `noted_now`
+            returns it; None: any that marks lines.
+        start: descriptor of a socket to that process; None: there is none.
     """
 
     def __init__(
@@ -184,14 +185,14 @@ class _Wait:
         self._all_ended = process is None and not self._finds_another()
 
     def until_over(self, meanwhile: Meanwhile | None) -> bool:
-        """Wait; tell whether no process is left that marks lines.
+        """Wait until it is over; tell whether no process is left that marks lines.
 
         Args:
-            meanwhile: work that is done once, as soon as it may begin.
+            meanwhile: work to do once, as soon as it may begin.
         """
         while self._goes_on(CHECK_INTERVAL):
             if meanwhile is not None and self._left > LEAST_LEFT and meanwhile.is_time():
-                # Nobody has asked for this work; a request for it meets the same error.
+                # No user waits for this work; a request that needs it gets the same error.
                 with contextlib.suppress(Exception):
                     meanwhile(self._memory.read(), self._tick)
                 meanwhile = None
@@ -202,7 +203,7 @@ class _Wait:
         return self._deadline - time.monotonic()
 
     def _goes_on(self, seconds: float) -> bool:
-        """Wait for some seconds; tell whether the wait goes on after that."""
+        """Wait for some seconds; tell whether the wait is not over."""
         left = self._left
         if self._all_ended or left <= 0 or not self._memory.is_there:
             return False
@@ -212,7 +213,7 @@ class _Wait:
         return not self._all_ended
 
     def _finds_another(self) -> bool:
-        """Watch another process that marks lines; tell whether there is one."""
+        """Choose another process that marks lines to be watched; tell whether there is one."""
         for other in self._memory.table.living():
             self._watched, self._process = [], (other.pid, other.noted_at)
             return True
@@ -224,10 +225,10 @@ class _Wait:
 
 
 def _take_away(memory: Memory) -> None:
-    """Where no process is left: remove the memory, as the last one's own end would have done."""
+    """Remove a memory and its folder when no process is left, as a last process does at its end."""
     from wsgi_coverage.collect.saves import saving
 
-    sweep_dead(memory.folder)  # first: that the memory is gone says that all is done
+    sweep_dead(memory.folder)  # before the memory: its removal shows that all is done
     if saving.take_away(memory):
         with contextlib.suppress(OSError):
             memory.folder.rmdir()

@@ -1,10 +1,10 @@
 """Have this process's memory written to a data file: at each autosave, when asked, and at the end.
 
-The first two are done in a child process, so that no fork of the application meets SQLite at work
-here; the last one in this process, unless it was forked.
+The first two are done in a child process, so that the application never forks while SQLite works in
+this process; the last one in this process, unless it was forked.
 
 Concurrency: `check_autosave` is called by one thread at a time. A signal that ends the process
-while a thread writes a data file is put off until it is written.
+while a thread writes a data file takes effect when the file is written.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 class DataFileWriter:
-    """Has what a process marks, with the other processes of its memory, written to a data file.
+    """Has the memory of a process, with the lines of all its processes, written to a data file.
 
     Args:
-        engine: of the process.
-        memories: of the host.
-        problems: where a failed autosave is noted.
+        engine: the engine of this process.
+        memories: the memories of the host.
+        problems: gets the message of a failed autosave.
         private: returns the private folder.
-        flush: has all that this process has executed in the memory.
+        flush: flushes this process's lines into the memory.
         end: ends measuring in this process; called for a signal that was put off.
     """
 
@@ -60,11 +60,11 @@ class DataFileWriter:
         self._private = private
         self._flush = flush
         self._end = end
-        self._autosave: child.BegunCall | None = None  # the process that waits for the next one
+        self._autosave: child.BegunCall | None = None  # the autosave process
         self._plan: Callable[[], Meanwhile | None] | None = None
         self._writing_thread: int | None = None
-        self._ended_by: int | None = None  # a signal that came meanwhile
-        # Of coverage.py, for another process; None: there is none, which is logged.
+        self._ended_by: int | None = None  # a signal that came while a data file was written
+        # coverage.py's configuration for another process; None: it cannot be had, which is logged.
         self.config: str | None = None
         try:  # now, because the application may change its working directory
             self.config = own_coverage.for_children(engine.coverage)
@@ -74,20 +74,20 @@ class DataFileWriter:
     # Autosaves
 
     def plan_meanwhile(self, plan: Callable[[], Meanwhile | None]) -> None:
-        """Set the work for the time that a process waits for the autosave: wsgi_coverage.ahead.
+        """Set the work that the autosave process does during its wait: wsgi_coverage.ahead.
 
         Args:
-            plan: returns the work, when such a process is started. Of two applications, the first
-                one's holds.
+            plan: called when such a process is started; returns the work. The first application of
+                a process sets it for all.
         """
         self._plan = self._plan or plan
 
     def check_autosave(self, interval: float, *, stays: bool) -> None:
-        """Start a process that waits for the next autosave, unless one does in time.
+        """Start a process that waits for the next autosave, unless one waits that will be in time.
 
         Args:
             interval: seconds between autosaves; 0: never.
-            stays: whether that process goes on until it is dismissed.
+            stays: whether that process repeats the autosave until it is dismissed.
         """
         if (begun := self._autosave) is not None and begun.is_done():
             self._autosave = None
@@ -122,12 +122,12 @@ class DataFileWriter:
             return None
 
     def dismiss_autosave(self) -> None:
-        """Have a process that waits for the next autosave end after that."""
+        """Have the autosave process, if there is one, end after the next autosave."""
         if self._autosave is not None:
             self._autosave.dismiss()
 
     def forget_autosave(self) -> None:
-        """Leave a process that waits to itself; in a forked child: to the parent."""
+        """Forget the autosave process, which goes on; in a forked child, it is the parent's."""
         if self._autosave is not None:
             self._autosave.let_go()
             self._autosave = None
@@ -148,10 +148,11 @@ class DataFileWriter:
             self.save_here()
 
     def save_elsewhere(self) -> None:
-        """As `save`, of what is in the memory; where no Python can be started, it fails.
+        """Write the memory to a data file in a child process, without a flush.
 
         Raises:
-            OSError, NoInterpreterError: it is not written.
+            OSError: it cannot be written.
+            NoInterpreterError: no Python can be started.
         """
         child.call(
             autosave.save_in,
@@ -164,10 +165,10 @@ class DataFileWriter:
         )
 
     def save_here(self) -> None:
-        """As `save`, in this process, which ends, or has no Python to start.
+        """Flush, and write a data file in this process: at its end, or if no Python can be started.
 
         Raises:
-            OSError: it is not written.
+            OSError: it cannot be written.
         """
         self._flush()
         memory = self._engine.memory
@@ -208,10 +209,10 @@ class DataFileWriter:
             exits.die(self._ended_by)
 
     def puts_off(self, number: int | None) -> bool:
-        """Tell whether this very thread writes a data file, and ends the process afterwards.
+        """Put off the end of the process if this very thread writes a data file; tell whether.
 
         Args:
-            number: of the signal that ends the process; None: it does so by itself.
+            number: number of the signal that ends the process; None: it ends by itself.
         """
         if self._writing_thread != threading.get_ident():
             return False
@@ -219,6 +220,6 @@ class DataFileWriter:
         return True
 
     def after_fork(self) -> None:
-        """In a child: what waits, and what was about to end, is the parent's."""
+        """Forget the parent's autosave process, and its signal, in a forked child."""
         self._writing_thread = self._ended_by = None
         self.forget_autosave()

@@ -1,8 +1,8 @@
 """Write the executed lines of a host's memory to a data file of coverage.py.
 
-Concurrency: functions without state; in a child process at an autosave, in the last process of a
-memory when that ends. A lock serialises writers, so that an older reading never replaces a newer
-one.
+Concurrency: functions without state. They run in a child process for an autosave, and in the last
+process of a memory at its end. A file lock serializes writers, so that an older reading never
+replaces a newer one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-# Given what has been executed: path, name in data files, and plugin of files that could have run.
+# Called with what has been executed; yields path, name in data files, and plugin of files that
+# could have run.
 Finder = Callable[[Reading], Iterable[tuple[str, str, str | None]]]
 Unexecuted = dict[str, tuple[str | None, str]]  # by name in data files: fingerprint, plugin or ""
 
@@ -43,8 +44,8 @@ def save(
     """Write a memory to its data file.
 
     Args:
-        memory: what to write.
-        data_file: the configured one, beside which it goes.
+        memory: the memory to write.
+        data_file: the configured data file, beside which it is written.
         static: coverage.py's static context.
         could_run: finds the files that could have run, for reports to list them at 0 %.
 
@@ -57,11 +58,11 @@ def save(
 
 @contextlib.contextmanager
 def saving(memory: Memory) -> Iterator[None]:
-    """Hold the lock of a memory's data file: what is read later is written later.
+    """Hold the lock of a memory's data file, so that later readings are written later.
 
     Raises:
         AlreadySavedError: the memory was removed.
-        TimeoutError: another process has held the lock for too long.
+        TimeoutError: another process has held the lock for 10 seconds.
     """
     lock = memory.folder / LOCK
     with contextlib.ExitStack() as held:
@@ -79,7 +80,7 @@ def saving(memory: Memory) -> Iterator[None]:
 
 
 def take_away(memory: Memory) -> bool:
-    """Remove a memory that no process marks lines in, if all is saved; tell whether it went."""
+    """Remove a memory without processes if all of it is saved; tell whether it was removed."""
     with contextlib.suppress(AlreadySavedError), saving(memory):
         return memory.remove(only_saved=True)
     return False
@@ -95,9 +96,9 @@ def discard(folder: Path) -> None:
 
 def _save(memory: Memory, data_file: Path, static: str | None, could_run: Finder | None) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
-    state = memory.state()  # changes later than the store where a collection begins or ends
+    state = memory.state()  # follows the store where a collection begins or ends
     if store.oldest() != store.epoch() or state.oldest != state.epoch:
-        return  # what belongs to the older epochs is to be told apart
+        return  # a collection: lines of older epochs must not be mixed with those of the new one
     reading = memory.read()
     if reading.epoch != state.epoch:
         return
@@ -114,15 +115,15 @@ def save_readings(
     static: str | None,
     could_run: Finder | None = None,
 ) -> None:
-    """Write what was read of memories, each to a data file of its own.
+    """Write readings of memories, each to data files of its own.
 
-    It is written on the disk that it is for: shared memory, with the private folder, may be full.
+    Temporary files are on the disk of the data files: shared memory may be full.
 
     Args:
         readings: what to write.
-        store: where to.
+        store: the store that publishes the data files.
         static: coverage.py's static context.
-        could_run: finds the files that could have run; where it fails, there is a log line.
+        could_run: finds the files that could have run; an exception of it is logged.
 
     Raises:
         DiskFullError, OSError: there is no room.
@@ -140,9 +141,9 @@ def save_readings(
 
 
 def data_files_of(memory_id: str) -> tuple[str, str]:
-    """The names of a memory's data files: one of statements, one of branches if some are measured.
+    """Return the ids of a memory's data files: one with lines, one with arcs.
 
-    A data file of coverage.py holds one or the other.
+    A data file of coverage.py holds either lines or arcs.
     """
     return memory_id, f"{memory_id}.branches"
 
@@ -169,7 +170,7 @@ def add_to(data: CoverageData, reading: Reading, static: str | None, *, branch: 
 
 
 def _has_run(reading: Reading, *, branch: bool) -> bool:
-    """Tell whether a reading has any lines, or any arcs."""
+    """Tell whether a reading has any arcs, if `branch`, or else any lines."""
     records = (record for each in reading.records.values() for record in each)
     if any(record.has_arcs == branch and record.numbers for record in records):
         return True
@@ -177,7 +178,7 @@ def _has_run(reading: Reading, *, branch: bool) -> bool:
 
 
 def _unexecuted(reading: Reading, could_run: Finder | None) -> Unexecuted:
-    """The files that could have run and that a reading lacks."""
+    """Find the files that could have run and that a reading lacks."""
     found: Unexecuted = {}
     if could_run is None:
         return found

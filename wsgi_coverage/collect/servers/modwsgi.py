@@ -1,9 +1,9 @@
-"""mod_wsgi and threads with a trace function.
+"""Remove trace functions under mod_wsgi on Python 3.11, where threads that have one hang.
 
-On Python 3.11 a thread that the threading module made, and the main thread, which ends the process,
-hang once a request has come if they have a trace function, be it coverage.py's or a plain one
-(measured with mod_wsgi 6.1.1; 3.12 and 3.13 are free of it). The threads that serve never have one
-there, so next to nothing less is measured without: see the diagnosis unseen-threads.
+After the first request, any thread with a trace function, coverage.py's or a plain one, hangs if
+the threading module made it; so does the main thread, which ends the process (measured with
+mod_wsgi 6.1.1; not on Python 3.12 and 3.13). The threads that serve requests never have one there,
+so next to nothing more is missed without: see the diagnosis unseen-threads.
 
 Concurrency: no state.
 """
@@ -15,17 +15,17 @@ import threading
 
 
 def traced_threads_hang() -> bool:
-    """Tell whether a thread with a trace function would hang here once a request has come."""
+    """Tell whether a thread with a trace function would hang here after the first request."""
     return "mod_wsgi" in sys.modules and sys.version_info < (3, 12)
 
 
 def spare_threads() -> None:
-    """Set no trace function in threads that the application starts from now on."""
+    """Let threads that the application starts from now on have no trace function."""
     if traced_threads_hang():
         threading.settrace(None)
 
 
 def spare_this_thread() -> None:
-    """Remove the trace function of a thread of our own."""
+    """Remove the trace function of the calling thread, one of ours."""
     if traced_threads_hang():
         sys.settrace(None)

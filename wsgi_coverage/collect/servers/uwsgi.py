@@ -1,10 +1,10 @@
 """uWSGI's workers: it imports the application, then forks in C, without Python's at-fork hooks.
 
-Nothing takes the GIL for such a fork either. Measured with uWSGI 2.0.31:
+uWSGI does not hold the GIL when it forks. Measured with uWSGI 2.0.31:
 
 - A worker that is forked while a thread of the master holds the GIL waits for it for ever.
-- A thread of the master is not there in a worker, and Python keeps its state, with frames on a
-  stack that the next thread gets: whoever looks at them ends the process by a segmentation fault.
+- A thread of the master does not run in a worker, but Python keeps its state, with frames on a
+  stack that the next thread gets: reading them ends the process by a segmentation fault.
 
 Concurrency: `forget_threads_of_the_master` is called right after a fork, by the only thread.
 """
@@ -28,19 +28,19 @@ def is_here() -> bool:
 
 
 def is_to_fork() -> bool:
-    """Tell whether this process imports the application and is to fork workers.
+    """Tell whether this process has imported the application and has not forked workers yet.
 
-    True, too, in one that will serve by itself and has not begun to.
+    True, too, in a process without workers that has not begun to serve.
     """
     module: Any = sys.modules.get("uwsgi")
     return hasattr(module, "worker_id") and module.worker_id() == 0 and module.mule_id() == 0
 
 
 def check_threads() -> None:
-    """In a worker that may have threads: refuse to go on where Python knows a thread of the master.
+    """Refuse to measure in a worker where Python still has the state of a thread of the master.
 
     Raises:
-        RuntimeError: there is one.
+        RuntimeError: there is such a thread.
     """
     tasks = Path("/proc/self/task")
     main = threading.main_thread()  # known by the id that it had in the master
@@ -53,7 +53,7 @@ def check_threads() -> None:
 
 
 def options(modules: Mapping[str, Any]) -> dict[str, str]:
-    """uWSGI's options; empty in a process that uWSGI does not run."""
+    """Return uWSGI's options; empty in a process that uWSGI does not run."""
     found = getattr(modules.get("uwsgi"), "opt", {})
     return {_text(name): _text(value) for name, value in found.items()}
 
@@ -63,11 +63,11 @@ def _text(raw: object) -> str:
 
 
 def forget_threads_of_the_master() -> None:
-    """In a worker that has no threads yet: have Python drop the state of the master's threads.
+    """Have Python drop the state of the master's threads, in a worker that has no threads yet.
 
-    By Python's own function after a fork, which runs the at-fork hooks as well. It takes the import
-    lock to be held; where a thread that is gone holds it, nothing is done. Never after a fork that
-    ran those hooks: the threads that they have started would be forgotten while they run.
+    This calls Python's own function for forked children, which also runs the at-fork hooks and
+    needs the import lock. It does nothing if that lock is held. It must not be called after a fork
+    that ran those hooks: Python would drop the state of the threads that they have started.
     """
     if len(sys._current_frames()) > 1 and not _imp.lock_held():  # noqa: SLF001  no other way
         _imp.acquire_lock()

@@ -1,6 +1,6 @@
-"""Files of `source` that could have run, whether anything of them has or not.
+"""Find the files of `source` that could have run, whether anything of them has or not.
 
-coverage.py knows those of packages that this process has imported; here the others count, too.
+coverage.py finds those of packages that this process has imported; this module the others, too.
 
 Concurrency: functions without state of their own.
 """
@@ -23,11 +23,11 @@ from wsgi_coverage.system import workdir
 
 
 def find_by(config: str, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
-    """As `files`, and what had been imported early, for a process that may have ended by now.
+    """Yield what `files` does, and files that were imported early, for a process that may be gone.
 
     Args:
-        config: of its Coverage, as from `own_coverage.for_children`.
-        reading: of its memory.
+        config: the configuration of its Coverage, from `own_coverage.for_children`.
+        reading: a reading of its memory.
     """
     cov = own_coverage.make(own_coverage.LoggedCoverage, None, config=config)
     yield from find(cov, reading.names())
@@ -36,11 +36,11 @@ def find_by(config: str, reading: Reading) -> Iterator[tuple[str, str, str | Non
 
 
 def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
-    """As `files`, by a Coverage that does not measure.
+    """Yield what `files` does, with a Coverage that does not measure.
 
     Args:
-        cov: by whose configuration.
-        executed: names of files that any process has executed.
+        cov: a Coverage with the configuration.
+        executed: names in data files of what any process has executed.
 
     Raises:
         SettingsError: the configuration cannot be used.
@@ -57,11 +57,11 @@ def files(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, st
     """Yield path, name in data files, and plugin of each file that could have run.
 
     Args:
-        cov: by whose `source` and `omit`.
+        cov: a Coverage with the configuration: `source`, `omit`.
         executed: full names of files that any process has executed.
 
     Raises:
-        CoverageChangedError: there may be some, and this coverage.py cannot find them.
+        CoverageChangedError: this coverage.py cannot find them.
     """
     if not measurement.finds_never_run(cov):
         return

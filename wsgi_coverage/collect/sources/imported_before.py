@@ -1,6 +1,6 @@
-"""Which modules of the application had run before measuring began, and so were not seen.
+"""Find modules of the application that ran before measuring began, and so were not measured.
 
-Concurrency: reads only; what changes meanwhile is copied first.
+Concurrency: only reads; works on copies of what other threads may change.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from wsgi_coverage.compat import measurement
 from wsgi_coverage.data.imported import EarlyModule, Unseen
 from wsgi_coverage.system import workdir
 
-OURS = ("wsgi_coverage", "flask_coverage")  # what begins the measuring is there before it
+OURS = ("wsgi_coverage", "flask_coverage")  # always imported before measuring begins
 PYTHON: tuple[int, ...] = sys.version_info[:2]
-CACHE = 0  # the number of what follows an instruction that changes when it has run
+CACHE = 0  # opcode of an inline cache, which changes when the instruction before it runs
 GLOBALS: Any = vars(ModuleType)["__dict__"]
-LAZY: Any = getattr(importlib.util, "_LazyModule", None)  # what LazyLoader makes of a module
+LAZY: Any = getattr(importlib.util, "_LazyModule", None)  # the class of LazyLoader's modules
 COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.TryStar, ast.Match)
 
 
 class BegunImport(NamedTuple):
     """A module whose import had begun and not ended when measuring began."""
 
-    line: int  # that it had come to
-    defines: bool  # functions or classes
-    functions: frozenset[int] = frozenset()  # first lines of those that may have run by then
+    line: int  # the line that was running
+    defines: bool  # whether it defines functions or classes
+    functions: frozenset[int] = frozenset()  # first lines of functions that may have run by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Before:
     begun: frozenset[tuple[str, BegunImport]] = frozenset()
 
     def without_lazy(self) -> Before:
-        """The same without modules that importlib loads when they are touched, and nobody did."""
+        """Return a copy without modules of importlib's LazyLoader that have not been loaded yet."""
         loaded = (each for each in self.modules if type(sys.modules.get(each)) is not LAZY)
         return replace(self, modules=frozenset(loaded))
 
 
 def modules_now() -> Before:
-    """The modules that are imported now; to be called right before measuring begins.
+    """Return the modules that are imported now; to be called right before measuring begins.
 
-    None where a Coverage runs already: what was imported before it cannot be told any more.
+    Without any module if a Coverage runs already: what was imported before it is unknown.
     """
     if Coverage.current() is not None:
         return Before()
@@ -76,9 +76,9 @@ def modules_now() -> Before:
 
 
 def globals_of(module: object) -> dict[str, Any]:
-    """A module's names, looked up so that one that loads itself when it is touched does not.
+    """Return a module's namespace without any attribute access that would load a lazy module.
 
-    An application may put any object in the place of one; empty where that has no names.
+    Empty for an object without one, which an application may put in the place of a module.
     """
     if issubclass(type(module), ModuleType):
         names: dict[str, Any] = GLOBALS.__get__(module)
@@ -91,7 +91,7 @@ def globals_of(module: object) -> dict[str, Any]:
 
 
 def _running() -> Iterator[tuple[int, BegunImport]]:
-    """The modules whose code runs now, in any thread, by the id of their globals."""
+    """Yield each module whose code runs now, in any thread, with the id of its globals."""
     for frame in sys._current_frames().values():  # noqa: SLF001  the only way to them
         at: FrameType | None = frame
         while at is not None:
@@ -110,7 +110,7 @@ def _is_definition(constant: object) -> bool:
 
 
 def _may_have_run(code: CodeType) -> Iterator[int]:
-    """The first lines of functions in some code that have run, or may have."""
+    """Yield the first lines of functions in a code object that have run, or may have."""
     for each in code.co_consts:
         if isinstance(each, CodeType):
             is_function = each.co_flags & inspect.CO_OPTIMIZED and _is_definition(each)
@@ -120,10 +120,10 @@ def _may_have_run(code: CodeType) -> Iterator[int]:
 
 
 def _has_never_run(code: CodeType) -> bool:
-    """Tell whether certainly nothing of a function has run.
+    """Tell whether it is certain that a function has never run.
 
-    CPython specializes instructions, and counts down to that in the bytes behind them, as they run:
-    since 3.13 the first one of each function, in 3.12 those that have such bytes.
+    CPython specializes instructions when they have run a few times, and counts in the inline caches
+    behind them: since 3.13 at the start of each function, in 3.12 at instructions with a cache.
     """
     now = getattr(code, "_co_code_adaptive", None)
     if now is None or PYTHON < (3, 12) or "t" in getattr(sys, "abiflags", ""):
@@ -141,11 +141,13 @@ def _has_never_run(code: CodeType) -> bool:
 
 
 def noted(before: Before, *, sees_running: bool) -> frozenset[EarlyModule]:
-    """All modules with a source, except this project's; each process filters by its own `source`.
+    """Return the modules with a file, except this project's, measured or not.
+
+    Each process that reads them filters by its own `source`.
 
     Args:
-        before: what there was.
-        sees_running: whether the engine sees a module that runs already, from then on.
+        before: the modules that were imported when measuring began.
+        sees_running: whether the engine measures the rest of a module that runs already.
     """
     begun = dict(before.begun)
     found: dict[int, EarlyModule] = {}
@@ -170,7 +172,7 @@ def noted(before: Before, *, sees_running: bool) -> frozenset[EarlyModule]:
 def measured(
     cov: Coverage, modules: frozenset[EarlyModule]
 ) -> Mapping[EarlyModule, tuple[str, str]]:
-    """Those of these modules that a Coverage measures, with path, and name in data files."""
+    """Return the modules that a Coverage measures, each with its path and name in data files."""
     found = {}
     for each in sorted(modules, key=lambda each: each[:2]):
         names = {"__name__": each.name, "__file__": each.file}
@@ -181,13 +183,13 @@ def measured(
 
 
 def ran_above(content: bytes, line: int) -> set[int]:
-    """Lines of a module's top-level statements that have run when execution has reached a line.
+    """Return the first lines of top-level statements that have run when a module is at a line.
 
-    One statement runs after the other, but for those inside of others.
+    Of statements inside of compound ones only those of classes are known to have run.
 
     Args:
         content: the module's source.
-        line: that it has reached.
+        line: the line that it has reached.
     """
     try:
         return {each for each in _straight(ast.parse(content).body, line) if each < line}

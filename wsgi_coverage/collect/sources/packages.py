@@ -17,12 +17,12 @@ INIT = "__init__.py"
 
 
 def not_imported(names: Iterable[str], executed: Iterable[str]) -> Iterator[str]:
-    """The folders of packages, and the files of modules, that any process could import.
+    """Yield the folders of packages, and files of modules, that this process has not imported.
 
-    A namespace package has no file, so it is none of them, as for coverage.py.
+    Namespace packages, which have no file, are left out, as in coverage.py.
 
     Args:
-        names: of packages and modules, with dots.
+        names: dotted names of packages and modules.
         executed: full names of files that any process has executed.
     """
     missing = [name for name in names if not _has_file(sys.modules.get(name))]
@@ -37,7 +37,10 @@ def _has_file(module: object) -> bool:
 
 
 def _found(name: str) -> str | None:
-    """The source of a package or module; importlib.util.find_spec would import what is above it."""
+    """Find the source of a package or module without an import of its parents.
+
+    importlib.util.find_spec would import them.
+    """
     path: Any = None
     spec = None
     parts = name.split(".")
@@ -53,7 +56,7 @@ def _found(name: str) -> str | None:
 
 
 def _spec(name: str, path: Any) -> ModuleSpec | None:
-    # First the one that does nothing but look; editable installations have others.
+    # PathFinder first, which imports nothing; editable installations have finders of their own.
     finders: list[Any] = [PathFinder, *sys.meta_path]
     for finder in finders:
         if finder in (BuiltinImporter, FrozenImporter):
@@ -68,7 +71,7 @@ def _spec(name: str, path: Any) -> ModuleSpec | None:
 
 
 def _executed(name: str, executed: Iterable[str]) -> str | None:
-    """The source of a package or module, from the files that other processes have executed."""
+    """Find the source of a package or module among the files that any process has executed."""
     below = "/" + name.replace(".", "/")
     ends = (f"{below}/{INIT}", f"{below}.py")
     return next((each for each in executed if each.replace(os.sep, "/").endswith(ends)), None)
