@@ -1,19 +1,18 @@
 """The contract of the store of data files: what is published there, and which of it counts.
 
-wsgi_coverage.store.files keeps it. Lines are marked in a memory (wsgi_coverage.store.memory), which
-data files outlive. The store that hosts share is another one (wsgi_coverage.store.redis).
+wsgi_coverage.store.files implements it. Lines are marked in a memory (wsgi_coverage.store.memory),
+which the data files outlive. The store of a fleet is another one (wsgi_coverage.store.redis).
 
 What tests/contract checks:
 
 - `publishing` replaces the data file of one memory, which holds the lines that the processes of a
   host have run, as one step: readers see the old or the new, never a half, and to publish again
   never loses what was published of another memory.
-- `published` names only whole data files that no one will write to again; a reader may open them.
-- A new epoch hides all that was published in an older one, and all that will be: what a process
-  that has not seen it yet publishes is ignored. A new epoch that a collection begins hides nothing
-  until `end_collecting`.
-- A pause goes on until it is ended, whichever workers come and go; a new epoch forgets those that
-  have ended.
+- `published` returns only complete data files that no one will write to again.
+- A new epoch hides all data of older ones, also what is published later by a process that has not
+  applied it yet. A new epoch that a collection begins hides nothing until `end_collecting`.
+- A pause goes on until it is ended, whichever workers start and end; a new epoch drops the pauses
+  that have ended.
 - `fold` never loses a line, whatever interrupts it.
 - `withdraw` removes the data file of one memory, `erase` all.
 - A failure leaves what was published before as it was.
@@ -39,18 +38,18 @@ class DataFileStore(Protocol):
     """The published data files of one application, and the epochs and pauses that hold for them."""
 
     def epoch(self) -> int:
-        """The current epoch; it goes up with every reset."""
+        """Return the current epoch, which every reset increments."""
         ...
 
     def oldest(self) -> int:
-        """The oldest epoch whose lines still count: without a collection, the current one."""
+        """Return the oldest epoch that counts: the current one, unless a collection goes on."""
         ...
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
-        """Begin a new epoch and return it; callers serialise themselves by a lock of their own.
+        """Begin a new epoch and return it. Callers have to hold a lock of their own.
 
         Args:
-            collecting: what ran before still counts, until `end_collecting`.
+            collecting: whether older epochs still count, until `end_collecting`.
 
         Raises:
             DiskFullError: there is no room; the old epoch goes on.
@@ -58,19 +57,19 @@ class DataFileStore(Protocol):
         ...
 
     def end_collecting(self) -> None:
-        """Hide what is older than the current epoch.
+        """Let only the current epoch count.
 
         Raises:
-            DiskFullError: there is no room; it still counts.
+            DiskFullError: there is no room; older epochs still count.
         """
         ...
 
     def pauses(self) -> Sequence[Pause]:
-        """When workers measured nothing in this epoch; the last one may be going on."""
+        """Return the pauses of measuring in this epoch; the last one may be going on."""
         ...
 
     def begin_pause(self) -> None:
-        """Note that workers pause from now on; nothing happens if they do already.
+        """Record that measuring is paused from now on, unless it is already.
 
         Raises:
             DiskFullError: there is no room; workers go on measuring.
@@ -78,7 +77,7 @@ class DataFileStore(Protocol):
         ...
 
     def end_pause(self) -> None:
-        """Note that workers measure again.
+        """Record that measuring is resumed.
 
         Raises:
             DiskFullError: there is no room; the pause goes on.
@@ -86,23 +85,24 @@ class DataFileStore(Protocol):
         ...
 
     def announce(self, memory: Memory) -> bool:
-        """Have the processes that mark lines in a memory see the epoch and the pauses.
+        """Announce the epoch and the pauses in a memory, to the processes that mark lines there.
 
         Returns:
-            False where they hear too late: another host, or pid namespace, began the epoch.
+            False if they may have run lines since the epoch began, because another host, or pid
+            namespace, has begun it.
         """
         ...
 
     def publishing(self, suffix: str, *, epoch: int) -> AbstractContextManager[Path]:
-        """A data file to be written, which replaces the one that was published under this suffix.
+        """Write a data file that replaces the one published under this suffix at the block's end.
 
         Args:
-            suffix: of the data file's name: the id of the memory whose lines it holds, with
-                `.branches` behind it if they are arcs.
-            epoch: when its lines ran.
+            suffix: data suffix of its name: the id of the memory whose lines it holds, followed by
+                `.branches` if they are arcs.
+            epoch: the epoch in which its lines ran.
 
         Returns:
-            An empty file that nobody sees before the end of the block.
+            A context manager that yields an empty file, which is not published before the end.
 
         Raises:
             DiskFullError: there is no room. Then, and if the block raises, what was published
@@ -111,24 +111,25 @@ class DataFileStore(Protocol):
         ...
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
-        """The data files to combine: those of every memory, and others that were there before.
+        """Return the data files to combine: those of memories, and others beside them.
 
-        Only those of epochs that still count, and those of which no epoch is known.
+        Only those of epochs that count, and those whose epoch is unknown.
 
         Args:
-            before: an epoch; only what is older than that, or of no known epoch.
+            before: only those of older epochs than this, or of an unknown one.
         """
         ...
 
     def fold(self, *, live: Collection[str], union: WriteUnion) -> None:
         """Replace the data files of this host's memories that are gone by their union.
 
-        Idempotent, and safe at every point where it may be interrupted: the union is there before
-        the data that it was made of is removed. Data of older epochs is removed.
+        Idempotent, and safe at every point where it may be interrupted: the union is published
+        before the data files that it was made of are removed. Data files of older epochs are
+        removed.
 
         Args:
-            live: ids of memories whose data is not touched. One that is missing here by mistake
-                loses nothing: it is published again.
+            live: ids of memories whose data files stay. A memory that is left out by mistake loses
+                nothing: it is published again.
             union: see wsgi_coverage.data.fold.
         """
         ...
@@ -146,9 +147,9 @@ class DataFileStore(Protocol):
         ...
 
     def places(self) -> Mapping[Path, PathUse]:
-        """What it writes to besides data, for /health to look at."""
+        """Return the files that the store writes besides data files, for checks on /health."""
         ...
 
     def describe(self) -> str:
-        """The place of the data, for messages."""
+        """Return the place of the data files, for messages."""
         ...

@@ -1,11 +1,11 @@
 """Call every live worker of the host at once, over one Unix-domain socket a worker.
 
-A worker listens in the private folder; a caller connects to every socket there, sends one line of
-JSON, and reads one line back from each until a deadline. A refused connection means that the worker
-has died, and its files are removed. No polling and no signals.
+Each worker that listens has a socket in the private folder. A caller connects to all of them, sends
+one line of JSON, and reads one line of each until a deadline. If a connection is refused, the
+worker has died, and its files are removed. No polling and no signals.
 
-Concurrency: `Listener` belongs to its worker's one thread, but for `close`; `call_all` keeps no
-state and may run in any number of threads.
+Concurrency: a `Listener` is used by its worker's one thread, except for `wake` and `close`.
+`call_all` has no state and may run in any number of threads.
 """
 
 from __future__ import annotations
@@ -38,49 +38,48 @@ from wsgi_coverage.system import own_files
 
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MAX_LINE = 65_536  # bytes of a message
-SEND_TIMEOUT = 5.0  # seconds for a caller to get its line sent
-TELL_TIMEOUT = 0.1  # seconds for a process to take what it is told; its backlog does at once
-TICK = 0.2  # seconds between signs of life while answers are waited for
+SEND_TIMEOUT = 5.0  # seconds for a caller to send its line
+TELL_TIMEOUT = 0.1  # seconds for `tell` to connect and send; the backlog accepts at once
+TICK = 0.2  # seconds between heartbeats to the server while answers are waited for
 SUFFIX = ".socket"
 END = re.compile(
     r"(\d+)-[0-9a-f]{8}\.(?:json|socket|unready|agent|answer)"
-)  # of a process: its files
+)  # names of a process's files
 BACKLOG = 64
 
 
 class Verb(StrEnum):
     """What a worker, or the agent of a host, is asked to do.
 
-    Processes of different releases meet in one folder, and in one fleet, so each word on the socket
-    stays what it was.
+    Processes of different releases use one folder, and one fleet, so the values never change.
     """
 
-    FLUSH = "publish"  # have all that was executed in the memory
+    FLUSH = "publish"  # flush what was executed into the memory
     STATUS = "status"
     RESET = "reset"
     COLLECT = "collect"  # flush what ran in the epoch that has ended, and begin the new one
     PAUSE = "pause"
     RESUME = "resume"
-    END_LOAD = "end-load"  # of workers alone, and one by one
+    END_LOAD = "end-load"  # only for a single worker
 
-    # Of agents alone
+    # Only for agents
     END_COLLECTING = "end-collecting"
     SHARE_REPORT = "share-report"
     SHARE_SNAPSHOT = "share-snapshot"
     FETCH_SNAPSHOT = "fetch-snapshot"
     DELETE_SNAPSHOT = "delete-snapshot"
-    REPORTS = "reports"  # others have shared some
+    REPORTS = "reports"  # other hosts have shared reports: fetch them
 
 
 class Listener:
-    """A worker's socket, and the record of who it is.
+    """A process's socket, and a file beside it with the process's identity.
 
     Args:
         folder: the private folder.
-        identity: ``id``, ``host`` and ``pid``: what a caller is told of a worker that is silent.
-        answers: False: nobody is to call it. It is bound all the same, so that the system's list of
-            sockets (``ss -x``, ``/proc/net/unix``) tells which process is measured in which folder.
-        suffix: of its name; those with another one than a worker's are called by it alone.
+        identity: ``id``, ``host`` and ``pid``, which callers also report if no answer comes.
+        answers: False: bind a socket that nobody calls, so that the system's list of sockets
+            (``ss -x``, ``/proc/net/unix``) tells which process is measured in which folder.
+        suffix: suffix of the socket's name; `call_all` calls the sockets with one suffix.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class Listener:
             unready.chmod(own_files.FILE)
             if answers:
                 self._socket.listen(BACKLOG)
-                # Only now: a caller takes one that is bound and does not listen yet for dead.
+                # Only now: a caller would take a socket that does not listen yet for a dead one.
                 own_files.put_in_place(unready, self._path)
         except OSError:
             unready.unlink(missing_ok=True)
@@ -134,7 +133,7 @@ class Listener:
         return True
 
     def letting_go(self) -> Callable[[], None]:
-        """In the parent: return what a forked child calls to close its copy of the socket."""
+        """Return, in the parent, a function that closes the socket's copy in a forked child."""
         fd, inode, fstat, close = self._socket.fileno(), self._inode, os.fstat, os.close
 
         def let_go() -> None:
@@ -148,7 +147,7 @@ class Listener:
 
     @property
     def is_open(self) -> bool:
-        """False once it is closed, also by application code that closes all descriptors."""
+        """False once the socket is closed, also by application code that closes all descriptors."""
         try:
             return os.fstat(self._socket.fileno()).st_ino == self._inode
         except OSError:
@@ -156,11 +155,11 @@ class Listener:
 
     @property
     def is_reachable(self) -> bool:
-        """False once its file was removed."""
+        """False once the socket's file was removed."""
         return self._path.exists()
 
     def wake(self) -> None:
-        """Have `serve` return, so that its caller can look at its timeout again."""
+        """Have `serve` return, by a connection without a call, so that it is called anew."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(SEND_TIMEOUT)
             with address_of(self._path) as address:
@@ -194,14 +193,15 @@ def call_all(
 
     Args:
         folder: the private folder.
-        verb: a Verb; to others than workers, what they take.
+        verb: a Verb, or, for sockets of another suffix, any JSON value.
         wait: seconds until the deadline.
         but: process ids to leave out: of the caller itself, and of those that do not answer.
-        only: the process id of the one to call.
-        suffix: of the sockets of those to call.
+        only: the process id of the only process to call; None: all.
+        suffix: suffix of the sockets to call.
 
     Returns:
-        Each worker's record joined with its answer; ``answered`` tells whether one came in time.
+        Each worker's identity together with its answer; ``answered`` tells whether one came in
+        time.
     """
     deadline = time.monotonic() + wait
     out: list[JsonObject] = []
@@ -223,7 +223,7 @@ def call_all(
                 _sweep(path)  # no process listens: it has died
                 continue
             except ConnectionError:
-                continue  # it ended while it was asked; its end published what it had run
+                continue  # it ended during the call, and flushed at its end
             except OSError:
                 out.append(entry)  # alive, its backlog full: it does not answer
                 continue
@@ -256,9 +256,9 @@ def tell(folder: Path, pid: int, verb: Verb) -> None:
 
 
 def listening(folder: Path) -> set[str]:
-    """The ids of the workers that have a socket in the folder; none of them is called.
+    """Return the ids of the workers that have a socket in the folder, without a call.
 
-    A killed one whose process id was given to another process is among them until a call removes
+    A killed worker is among them if another process has its process id now, until a call removes
     its files.
     """
     records = [_record_of(path) for path in folder.glob(f"*{SUFFIX}")]
@@ -266,7 +266,7 @@ def listening(folder: Path) -> set[str]:
 
 
 def why_not(folder: Path) -> str | None:
-    """Why no worker can be called in the folder; None: they can.
+    """Return why no worker can be called in the folder; None: they can.
 
     Args:
         folder: the private folder.
@@ -280,7 +280,7 @@ def why_not(folder: Path) -> str | None:
 
 @contextlib.contextmanager
 def address_of(path: Path) -> Iterator[str]:
-    """A socket's address; a path that is too long is given by way of its open folder (Linux).
+    """Yield the address of a socket; if its path is too long, by way of an open folder (Linux).
 
     Raises:
         OSError: the path is too long, and there is no other way (ENAMETOOLONG).
@@ -314,11 +314,11 @@ def _join(entry: JsonObject, received: bytearray) -> None:
     if isinstance(answer, dict):
         entry.update({**answer, **entry}, answered=True)
     else:
-        entry["died"] = not received  # hung up without a word: it ended while it was asked
+        entry["died"] = not received  # closed without an answer: it ended during the call
 
 
 def _record_of(path: Path) -> JsonObject | None:
-    """The record of the worker that listens at this socket; None if it has just gone."""
+    """Read the identity of the worker with this socket; None: it has just ended."""
     try:
         record = read_json(path.with_suffix(".json"))
     except (OSError, ValueError):
@@ -333,9 +333,9 @@ def _sweep(path: Path) -> None:
 
 
 def sweep_dead(folder: Path) -> None:
-    """Remove the sockets and records of killed processes from the private folder; not their lines.
+    """Remove what killed processes have left in the private folder, except their lines.
 
-    Those beside it, too. Nothing of living ones; raises nothing.
+    Also removes sockets beside the private folders. Leaves live processes alone; raises nothing.
     """
     sweep_sockets()
     workspace.sweep(folder, age=0.0)

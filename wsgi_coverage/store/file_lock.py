@@ -1,16 +1,16 @@
 """File locks between processes, whose waiting tells the server that the worker is alive.
 
-By a record lock where the system has them (``fcntl.lockf``): a fork does not inherit it, and the
-system releases it when its process ends. filelock, which does the same and more, is imported only
-where there are none: its at-fork and audit hooks have threads of the application that fork at once
-fail with a RuntimeError (tests/e2e/test_memory.py).
+It uses record locks where the system has them (``fcntl.lockf``): a fork does not inherit them, and
+the system releases them when the process ends. filelock is imported only elsewhere: its at-fork and
+audit hooks make threads of the application that fork at the same time fail with a RuntimeError
+(tests/e2e/test_memory.py).
 
-The loop of `locked` does the waiting, because it has to give signs of life meanwhile. filelock
-3.16, the oldest that is supported, calls nothing while it waits: the `cancel_check` that newer
-releases call is not there.
+`locked` polls, because it has to send heartbeats while it waits. filelock 3.16, the oldest
+supported release, has no callback for that: `cancel_check` came later.
 
-Concurrency: a lock is held by one thread of one process. Threads of one process are told apart by
-`_held`, whose changes are single steps of the interpreter; a fork's process id is another's.
+Concurrency: a lock is held by one thread of one process. `_held` serves for the threads of one
+process; its changes are atomic under the GIL. Its keys contain the process id, so that a forked
+child holds none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ try:
 except ModuleNotFoundError:  # Windows
     _fcntl = None
 
-TICK = 0.2  # seconds between signs of life
+TICK = 0.2  # seconds between heartbeats to the server
 RETRY_INTERVAL = 0.01  # seconds between two tries
 
 _held: dict[tuple[int, str], object] = {}  # by process id and path
@@ -44,11 +44,11 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
     """Hold a file lock.
 
     Args:
-        path: of its file; the holder of the lock may remove it.
-        timeout: seconds to wait for it.
+        path: the lock's file; the holder of the lock may remove it.
+        timeout: seconds to wait for the lock.
 
     Raises:
-        TimeoutError: another process or thread has held it for as long.
+        TimeoutError: another process or thread has held it all that time.
         OSError: its file cannot be made, for instance because something else has that name.
     """
     deadline = time.monotonic() + timeout
@@ -66,7 +66,7 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
 
 
 def _try(path: Path) -> contextlib.ExitStack | None:
-    """Take the lock, to be released by a with statement; None: it is held."""
+    """Acquire the lock, to be released by a with statement; None: it is held already."""
     mine = object()
     key = (os.getpid(), os.path.abspath(path))  # noqa: PTH100  links stay links
     if _held.setdefault(key, mine) is not mine:
@@ -81,10 +81,10 @@ def _try(path: Path) -> contextlib.ExitStack | None:
             except Timeout:
                 return None
             return undo.pop_all()
-        # A link may lead to itself, or to a file of which the lock means something to others.
+        # No links: one may lead to itself, or to a file whose lock other programs use.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = own_files.opener(str(path), flags)
-        undo.callback(os.close, fd)  # which lets go of the lock
+        undo.callback(os.close, fd)  # which releases the lock
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.ENXIO, "it is no regular file", str(path))
         try:

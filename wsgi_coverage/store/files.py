@@ -1,10 +1,10 @@
 """The store of data files, `.coverage.<host>.<pid>.<random>`, in one folder.
 
-They are next to the configured data file, where ``coverage combine`` finds them too; where that
+They are next to the configured data file, where ``coverage combine`` finds them, too; if that
 folder cannot be written to, in the private folder.
 
-Concurrency: a memory's file is written under its lock (wsgi_coverage.collect.saves.saving); files
-are put in place by renaming.
+Concurrency: a memory's data file is written under its lock (wsgi_coverage.collect.saves.saving);
+files are put in place by renaming.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
-EPOCH = ".wsgi-coverage-epoch"  # coverage.py combines what starts with the data file's name
+EPOCH = ".wsgi-coverage-epoch"  # before the data file's name: coverage.py combines what begins so
 
 
 class FilesState(NamedTuple):
-    """The content of the epoch file: epoch, oldest that counts, pauses, and who began the epoch."""
+    """The content of the epoch file."""
 
     epoch: int
-    oldest: int  # epoch whose data still counts
+    oldest: int  # the oldest epoch whose data count
     pauses: list[Pause]
-    begun_by: str = ""  # whose processes began the epoch: a private folder's name
+    begun_by: str = ""  # the name of the private folder of the process that began the epoch
 
 
 class _AloneError(Exception):
-    """No other data file goes with this one."""
+    """Only one data file of a group could be used, so there is nothing to fold."""
 
 
 class FilesStore:
     """Published data files beside the configured one.
 
     Args:
-        data_file: as configured in coverage.py.
-        fallback: the private folder, used where the data file's folder cannot be written to.
-        is_first: log where the fallback is used.
+        data_file: the data file as configured in coverage.py.
+        fallback: the private folder, used if the data file's folder cannot be written to.
+        is_first: whether to log that the fallback is used.
     """
 
     def __init__(self, data_file: Path, *, fallback: Path, is_first: bool = False) -> None:
@@ -72,22 +72,22 @@ class FilesStore:
 
     @property
     def folder(self) -> Path:
-        """The folder where this process publishes; cache and snapshots are there by default."""
+        """The folder of published data files; by default also of the cache and the snapshots."""
         return self._folder
 
     def epoch(self) -> int:
-        """The current epoch, from the epoch file; 0 before the first reset."""
+        """Read the current epoch from the epoch file; 0 before the first reset."""
         return self._read_state().epoch
 
     def oldest(self) -> int:
-        """The oldest epoch whose lines still count, from the epoch file."""
+        """Read the oldest epoch whose lines count from the epoch file."""
         return self._read_state().oldest
 
     def begin_epoch(self, *, collecting: bool = False) -> int:
         """Begin a new epoch, by replacing the epoch file, and return its number.
 
         Args:
-            collecting: older epochs count until `end_collecting`.
+            collecting: whether older epochs count until `end_collecting`.
 
         Raises:
             StorageError: the epoch file cannot be written; the old epoch goes on.
@@ -110,19 +110,20 @@ class FilesStore:
         self._write_state(now._replace(oldest=now.epoch))
 
     def pauses(self) -> Sequence[Pause]:
-        """The pauses of the current epoch, from the epoch file, in the order of time."""
+        """Read the pauses of the current epoch from the epoch file, the oldest first."""
         return self._read_state().pauses
 
     def announce(self, memory: Memory) -> bool:
-        """Have the processes that mark lines in a memory see the epoch and the pauses.
+        """Announce the epoch and the pauses in a memory, to the processes that mark lines there.
 
         Returns:
-            False where they hear too late: another host, or pid namespace, began the epoch.
+            False if they may have run lines since the epoch began, because another host, or pid
+            namespace, has begun it.
         """
         now, before = self._read_state(), memory.state()
         memory.announce(epoch=now.epoch, oldest=now.oldest, paused=is_going_on(now.pauses))
         if not before.turn:
-            memory.begin_turn()  # it is new: nothing is there of older epochs
+            memory.begin_turn()  # a new memory, without lines of older epochs
             return True
         return before.epoch >= now.epoch or now.begun_by in ("", self._fallback.name)
 
@@ -152,7 +153,7 @@ class FilesStore:
         """Replace the pauses by those of a fleet.
 
         Raises:
-            StorageError: the epoch file cannot be written; the old ones stand.
+            StorageError: the epoch file cannot be written; the old pauses still hold.
         """
         self._write_state(self._read_state()._replace(pauses=[*pauses]))
 
@@ -173,7 +174,7 @@ class FilesStore:
 
     @contextlib.contextmanager
     def publishing(self, suffix: str, *, epoch: int) -> Iterator[Path]:
-        """A data file in the folder to be written, then stamped and sealed, and renamed into place.
+        """Yield an empty data file; stamp it at the end of the block, and rename it into place.
 
         Raises:
             StorageError: it cannot be written. Then, and if the block raises, what was published
@@ -186,20 +187,20 @@ class FilesStore:
 
     @contextlib.contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
-        """As `own_files.replacing`.
+        """Replace a file by `own_files.replacing`, with errors of its own.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the file cannot be written.
         """
         what = f"{target.name} cannot be written in {self._folder}"
         with storage_errors(what), own_files.replacing(target) as temporary:
             yield temporary
 
     def published(self, *, before: int | None = None) -> Sequence[Path]:
-        """The data files of epochs that count, or of no known epoch, in the order of their names.
+        """Return the data files of epochs that count, or of an unknown one, sorted by name.
 
         Args:
-            before: only those of older epochs than this, or of no known epoch.
+            before: only those of older epochs than this, or of an unknown one.
         """
         oldest = self.oldest()
         return [path for path in sorted(self._all()) if self._counts(path, oldest, before)]
@@ -218,12 +219,12 @@ class FilesStore:
             union: writes the union of some data files to another; returns those that it has read.
 
         Raises:
-            StorageError: it cannot be written; all data files are as they were.
+            StorageError: the union cannot be written; all data files are still there.
         """
         own_files.sweep(self._folder)
         now, host = self._read_state(), socket.gethostname()
         if now.oldest != now.epoch:
-            return  # a collection goes on: older epochs are to be told apart
+            return  # a collection goes on: data of older epochs must stay apart
         compatible = CompatibleGroups()
         for path in self._of_memories():
             with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:
@@ -244,11 +245,11 @@ class FilesStore:
                         raise _AloneError
                     stamp.put(temporary, Stamp(worker_id=folded, host=host, epoch=now.epoch))
                 for path in used:
-                    if file_state(path) == known[path]:  # else it was published anew meanwhile
+                    if file_state(path) == known[path]:  # else it has been replaced meanwhile
                         path.unlink(missing_ok=True)
 
     def _of_memories(self) -> list[Path]:
-        """The data files but for the configured one, in the order of their names."""
+        """Return all data files except the configured one, sorted by name."""
         return sorted(path for path in self._all() if path != self._data_file)
 
     def withdraw(self, suffix: str) -> None:
@@ -259,7 +260,7 @@ class FilesStore:
         """Remove the configured data file and those that were published beside it.
 
         Raises:
-            OSError: one cannot be removed.
+            OSError: one of them cannot be removed.
         """
         for path in self._all():
             path.unlink(missing_ok=True)
@@ -268,24 +269,24 @@ class FilesStore:
         """Remove data files.
 
         Raises:
-            OSError: one cannot be removed.
+            OSError: one of them cannot be removed.
         """
         for path in published:
             path.unlink(missing_ok=True)
 
     def places(self) -> dict[Path, PathUse]:
-        """The epoch file."""
+        """Return the epoch file, for checks on /health."""
         return {self._epoch_file: "file"}
 
     def describe(self) -> str:
-        """The folder of the data files, as a path."""
+        """Return the folder of the data files, as text."""
         return str(self._folder)
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self._data_file.name}.{suffix}"
 
     def _all(self) -> Iterator[Path]:
-        """The configured data file, and those whose names it begins, as coverage.py finds them."""
+        """Yield the configured data file, and those whose names begin with its name and a dot."""
         name = self._data_file.name
         for folder in {self._data_file.parent, self._folder, self._fallback}:
             try:
@@ -293,7 +294,7 @@ class FilesStore:
                     found = [each.path for each in entries if _is_data_file(each, name)]
             except OSError as error:
                 if is_shortage(error):
-                    raise  # else what is there would be passed over silently
+                    raise  # else its data files would be left out silently
                 continue
             yield from map(Path, found)
 
@@ -304,15 +305,15 @@ def _is_data_file(entry: os.DirEntry[str], name: str) -> bool:
 
 
 def _is_no_folder(entry: os.DirEntry[str]) -> bool:
-    """True for a file, and for a pipe, a device or a link to itself, set aside by name later."""
+    """Tell whether an entry is a file, or a pipe, device or link to itself, to be refused later."""
     try:
         return entry.is_file() or (not entry.is_dir() and Path(entry.path).exists())
-    except OSError:  # a link that leads back to itself, or where this user may not look
+    except OSError:  # a link to itself, or into a folder that this user may not read
         return True
 
 
 def file_state(path: Path) -> tuple[int, int, int] | None:
-    """What tells a data file from another one in its place; None: it was removed."""
+    """Return inode, time and size, to tell whether a file was replaced; None: it was removed."""
     try:
         status = path.stat()
     except FileNotFoundError:

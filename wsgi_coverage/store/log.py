@@ -1,13 +1,14 @@
 """Records: arcs, and lines in contexts or of files that plugins trace.
 
-Beside the chunks of a memory (wsgi_coverage.store.memory), one file a plane, to which records are
-appended, a JSON line each: [name, version, tracer, context, has_arcs, "number,number,..."].
+There is one file for each plane, beside the chunks of the memory (wsgi_coverage.store.memory).
+Records are appended to it, a JSON line each: [name, version, tracer, context, has_arcs,
+"number,number,..."].
 
-A process reads the records of others before it appends new ones, so that the same arcs of many
-workers are there about once. All readers skip an incomplete line.
+A process reads the records of others before it appends new ones, so that arcs that many workers run
+are stored about once. All readers skip an incomplete line.
 
-Concurrency: a record is appended in one step, under a record lock that is shared and never waited
-for: it tells a process that removes a file that another is about to append. Duplicates do no harm.
+Concurrency: records are appended in one step, under a shared record lock that is never waited for;
+a process that removes the file needs the exclusive one. Duplicates do no harm.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from wsgi_coverage.data.reading import Record
 from wsgi_coverage.system import own_files
 
 LOG_FILE = re.compile(r"(load|(?:flushed|untold)-\d+)(?:\.[0-9a-f]{8})?\.log")
-HEAD = 19  # bytes: a line of its own, which is random
-TRIES = 100  # to open a file that others take away
-MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills who takes too much
+HEAD = 19  # bytes of a file's first line, which is random
+TRIES = 100  # tries to open a file that others move away
+MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills processes that use too much
 
 Known = dict[Record, set[int]]  # by a record without numbers
 
@@ -38,20 +39,20 @@ Known = dict[Record, set[int]]  # by a record without numbers
 class _LogRead(NamedTuple):
     """What this process has read of one plane's file."""
 
-    head: bytes  # tells the file from one that has come in its place
-    end: int  # bytes that have been read
+    head: bytes  # the random first line: another one if the file was replaced
+    end: int  # number of bytes that have been read
     known: Known
 
 
 class LogFullError(OSError):
-    """The records have reached the size that they may have."""
+    """The records of a plane have reached their maximum size."""
 
 
 class Log:
     """This process's view of the records of a memory.
 
     Args:
-        folder: of the memory.
+        folder: the folder of the memory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,14 +60,14 @@ class Log:
         self._planes: dict[str, _LogRead] = {}
 
     def append(self, plane: str, found: Known) -> bool:
-        """Append records that are not there yet; tell whether there were any.
+        """Append what a plane does not have yet; tell whether there was any.
 
         Args:
-            plane: of the memory.
-            found: numbers by record.
+            plane: the plane's name.
+            found: lines, or packed arcs, by record.
 
         Raises:
-            LogFullError: there may be no more records.
+            LogFullError: the file would become larger than allowed.
             OSError: there is no room.
         """
         with self._open(plane) as file:
@@ -89,7 +90,7 @@ class Log:
 
     @contextlib.contextmanager
     def _open(self, plane: str) -> Iterator[FileIO]:
-        """Open the file of a plane, which is not removed meanwhile: see `move_plane`."""
+        """Open the file of a plane, and keep `move_plane` from removing it in the block."""
         path = self._folder / f"{plane}.log"
         for _ in range(TRIES):
             with FileIO(path, "ab+", opener=_opener) as file:
@@ -99,7 +100,7 @@ class Log:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), f"{plane}.log")
 
     def read_appended(self, plane: str) -> None:
-        """Read the records that others have appended to a plane."""
+        """Read the records that other processes have appended to a plane since the last call."""
         with contextlib.suppress(OSError), FileIO(self._folder / f"{plane}.log") as file:
             self._read_appended(plane, file)
 
@@ -107,7 +108,7 @@ class Log:
         """Read what was appended since this process last read."""
         size, head = os.fstat(file.fileno()).st_size, os.pread(file.fileno(), HEAD, 0)
         read = self._planes.get(plane)
-        if read is None or read.head != head or size < read.end:  # it was made anew
+        if read is None or read.head != head or size < read.end:  # another file is in its place
             read = _LogRead(head, 0, {})
         if size > read.end:
             raw = os.pread(file.fileno(), size - read.end, read.end)
@@ -118,21 +119,22 @@ class Log:
         return read.known
 
     def held(self) -> dict[str, Known]:
-        """The records of each plane that this process has read, of removed files too."""
+        """Return the records that this process has read, by plane, also of removed files."""
         return {plane: read.known for plane, read in self._planes.copy().items()}
 
     def forget(self, plane: str) -> None:
-        """Drop what was read of a plane that this process has left."""
+        """Drop what was read of a plane that this process no longer uses."""
         self._planes.pop(plane, None)
 
     def move_plane(self, plane: str, of: str) -> None:
         """Move all records of a plane to another one.
 
-        Records that a process is about to append to the old file are read with the new plane's.
+        If another process is just appending to the old file, the file stays, under a name by which
+        it belongs to the new plane.
 
         Args:
-            plane: that they belong to from now on.
-            of: the plane that they belong to now.
+            plane: the plane that they are moved to.
+            of: the plane that they are moved from.
         """
         aside = self._folder / f"{plane}.{os.urandom(4).hex()}.log"
         with contextlib.suppress(FileNotFoundError):
@@ -144,7 +146,7 @@ class Log:
         self.forget(of)
 
     def planes(self) -> Iterator[tuple[str, Path]]:
-        """The planes that have records, each with its file."""
+        """Yield each file of records with its plane's name; a plane may have several."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
             for entry in sorted(entries, key=lambda each: each.name):
                 if match := LOG_FILE.fullmatch(entry.name):
@@ -152,7 +154,7 @@ class Log:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of one plane's file, with their numbers.
+    """Read the records of one file, with their numbers.
 
     Raises:
         OSError: it cannot be read.
@@ -161,7 +163,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def with_numbers(known: Known) -> list[Record]:
-    """What was read, as records with their numbers."""
+    """Return records with their numbers, from a mapping of records to numbers."""
     return [record._replace(numbers=tuple(sorted(n))) for record, n in known.items()]
 
 
@@ -176,12 +178,12 @@ def write_whole(fd: int, data: bytes) -> None:
 
 
 def _is_shared(file: FileIO) -> bool:
-    """Keep other processes from removing this file until it is closed; False: one does so."""
+    """Lock a file against its removal until it is closed; False: a process is removing it."""
     return _try_lock(file, "LOCK_SH")
 
 
 def _is_exclusive(file: FileIO) -> bool:
-    """Keep other processes from appending to this file until it is closed; False: one does so."""
+    """Lock a file against appending until it is closed; False: a process is appending."""
     return _try_lock(file, "LOCK_EX")
 
 
@@ -219,14 +221,14 @@ def _as_line(record: Record, numbers: Iterable[int]) -> bytes:
 
 
 def _learn(known: Known, raw: bytes) -> Known:
-    """Add the records of some lines to what was read."""
+    """Parse lines, add their records to `known`, and return it."""
     for record, numbers in _parsed(raw):
         known.setdefault(record, set()).update(numbers)
     return known
 
 
 def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]]]:
-    """The valid records."""
+    """Yield the valid records, each with its numbers; skip other lines."""
     for line in raw.splitlines():
         if not line.startswith(b"["):
             continue

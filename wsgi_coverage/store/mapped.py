@@ -1,8 +1,8 @@
 """Files that several processes map: allocated in full, shared with forks, without a descriptor.
 
-An application may close a descriptor that stays open: after a daemon has closed all of them, the
-number belongs to the next file that the application opens. Python's own mmap keeps one before 3.13,
-so that there the C library is called.
+No descriptor stays open, because an application may close it: when a daemon closes all descriptors,
+the next file that it opens gets the number. Before Python 3.13, mmap.mmap holds a descriptor, so
+the C library is called there.
 
 Concurrency: functions without state. Two processes may make the same file at once.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 from wsgi_coverage.system import own_files
 
-Mapped = memoryview  # of unsigned bytes; the map goes when nothing refers to it any more
+Mapped = memoryview  # of unsigned bytes; the file is unmapped when nothing refers to it any more
 
 _HAS_TRACKFD = sys.version_info >= (3, 13)
 _PROT = 3  # PROT_READ | PROT_WRITE
@@ -36,10 +36,10 @@ def map_file(path: Path, size: int, *, make: bool = True) -> Mapped:
     """Map a file of this size, shared with all processes that map it.
 
     Args:
-        path: of the file; its room is allocated before it is mapped, so that a full disk is an
-            error here, and never a signal at a later write.
-        size: bytes; a file that is longer is mapped in part.
-        make: False: a file that is not there is an error.
+        path: the file. Its blocks are allocated before it is mapped, so that a full disk is an
+            error here, and not a SIGBUS at a later write.
+        size: bytes to map; the rest of a longer file is not mapped.
+        make: whether to create the file if there is none.
 
     Raises:
         OSError: there is no room (ENOSPC), or the file cannot be opened.
@@ -67,7 +67,7 @@ def _allocate(fd: int, size: int) -> None:
 
 
 def _append_zeros(fd: int, size: int) -> None:
-    """Lengthen a file; a process that does so too may have marked lines in it already."""
+    """Lengthen a file by appending, so that lines that another process marks meanwhile stay."""
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
     while (missing := size - os.fstat(fd).st_size) > 0:
         os.write(fd, bytes(min(missing, 1 << 16)))
@@ -92,7 +92,7 @@ _libc_found: Any = None
 
 
 def _libc() -> Any:
-    """The C library's mmap and munmap; None where they cannot be called."""
+    """Return the C library, with mmap and munmap declared; None: they cannot be called."""
     global _libc_found
     if _libc_found is None:
         import ctypes  # a fork takes longer with each library that is loaded
@@ -112,7 +112,7 @@ def _libc() -> Any:
 
 
 def _room(size: int) -> Any:
-    """A ctypes array that is unmapped when it is no longer referred to."""
+    """Return the type of a ctypes array of some bytes that unmaps its memory when it is freed."""
     import ctypes
 
     unmap, address_of = _libc().munmap, ctypes.addressof

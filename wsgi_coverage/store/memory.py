@@ -2,32 +2,33 @@
 
 In the private folder (wsgi_coverage.store.private):
 
-    reserve                 room that is given back where there is no other
-    control                 the turn, the epoch, whether workers pause; a page that all map
-    processes               who marks lines here (wsgi_coverage.store.processes)
-    index                   one appended claim a source version: [room, name, fingerprint]
+    reserve                 allocated room, freed when there is no other
+    control                 a page that all processes map: turn, epoch, whether workers pause
+    processes               the processes that mark lines here (wsgi_coverage.store.processes)
+    index                   one appended line, a claim, for each version of a source:
+                            [room in bytes, name, fingerprint]
     load-<chunk>.lines      lines that ran at load
     run-<epoch>-<chunk>.lines   lines that ran at runtime, in one epoch
     none-<epoch>-<chunk>.lines  lines whose phase is unknown
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
-    ….counted               what of an epoch that is over was counted, or forgotten, when it ended
-    load.log, …             what does not fit a byte a line (wsgi_coverage.store.log)
+    ….counted               the lines of an ended epoch that were counted, or reset, when it ended
+    load.log, …             what is no plain line: arcs, contexts (wsgi_coverage.store.log)
     early-<hash>.json       modules that had run when measuring began in some of its processes
 
-The order of the claims is the layout, for ever: the first claim of a source counts, and where its
-lines lie follows from those before it. So a place is the same in every epoch and phase, whoever
-asks, and nobody takes a lock. Bytes only become 1: whoever reads meanwhile reads a valid subset, if
-the index is read first. A plane is all lines of one phase and epoch that were marked, or flushed,
-in one way: `run-<epoch>`, for instance, in one file for each chunk of the layout.
+The order of the claims defines the layout: the first claim of a source counts, and the place of its
+lines follows from the claims before it. So a source has the same place in every epoch and phase and
+for every process, without a lock. Bytes only change from 0 to 1, so a reader gets a valid subset if
+it reads the index first. A plane is all lines of one phase and epoch that were marked, or flushed,
+in one way, such as `run-<epoch>`: one file for each chunk of the layout.
 
-A change for all (a reset, a pause) is a new turn: processes compare its number with the last whose
-changes they have applied. What a process marks before that goes to the epoch that it is in; what
-of that came after the end of the epoch counts in the current one.
+A change for all processes (a reset, a pause) begins a new turn: processes compare its number with
+the last one that they have applied. Until then a process marks lines in its old epoch; what it
+marks there after the end of that epoch counts in the current one.
 
-Concurrency: a `Memory` belongs to a process, and its threads take no lock. Whoever reads on in the
-index comes to the same places, so it does not matter how many do so at once, which of them is noted
-last, and whether a fork or a signal handler's exception comes in between. Resets and the like are
-made under the lock that builds take turns by.
+Concurrency: a `Memory` is used by all threads of a process without a lock. Every thread that reads
+the index computes the same places, so several may do so at once, in any order, and a fork or a
+signal handler's exception may come in between. Resets and collections are made under the build
+lock.
 """
 
 from __future__ import annotations
@@ -64,18 +65,18 @@ from wsgi_coverage.store.private import ABOUT
 from wsgi_coverage.store.processes import ProcessEntry, Table, can_look, mapping_processes
 from wsgi_coverage.system import own_files
 
-CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has one of its own
-HEADER = 64  # bytes before them
+CHUNK = 1 << 18  # bytes of lines in a chunk file; a larger source has a chunk of its own
+HEADER = 64  # bytes before the lines
 EARLY = "early-"
-MOST_EARLY = 256  # such files: workers that start alike have one
+MOST_EARLY = 256  # files of early modules; workers that start alike share one
 MAGIC = b"wsgi-coverage lines 1\n".ljust(HEADER, b"\0")
-RESERVE = CHUNK + (1 << 16)  # bytes: for one chunk more, and for some hundreds of claims
-MOST_CHUNKS = 128  # a memory cgroup kills who takes too much: 32 MB of lines a phase and epoch
+RESERVE = CHUNK + (1 << 16)  # bytes: for one more chunk, and for some hundreds of claims
+MOST_CHUNKS = 128  # of a plane, 32 MB; a memory cgroup kills processes that use too much
 MOST_LINES = 1 << 24  # of one source
 PAGE = 4096
-CONTROL_MAGIC = 0x0001_6F63_6773_7721  # of this layout; another one's memory is left alone
+CONTROL_MAGIC = 0x0001_6F63_6773_7721  # identifies this layout; a memory of another is not used
 CHUNK_FILE = re.compile(r"(load|run|none|flushed|untold)(?:-(\d+))?-(\d+)\.(lines|counted)")
-# The beginning of a plane's name.
+# First part of a plane's name, by phase.
 MARKED: dict[Phase | None, str] = {Phase.RUNTIME: "run", None: "none"}
 FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
@@ -93,28 +94,28 @@ class State(NamedTuple):
 
     turn: int
     epoch: int
-    oldest: int  # epoch that counts as a whole
+    oldest: int  # the oldest epoch of which all lines count
     paused: bool
 
 
 class _Claim(NamedTuple):
     """A source that is claimed in the index."""
 
-    start: int  # of the line that claims it, which is the first to do so
+    start: int  # offset in the index of the first line that claims it
     place: Place
 
 
 class _IndexRead(NamedTuple):
     """How far the index has been read, and the place of the next source."""
 
-    end: int  # bytes
-    chunk: int
-    at: int
-    chunks: int
+    end: int  # number of bytes that have been read
+    chunk: int  # the chunk that is being filled
+    at: int  # offset of the next source in it
+    chunks: int  # number of chunks
 
 
 class MemoryFullError(OSError):
-    """There is no place for another source, within the size that a memory may have."""
+    """There is no room for more lines, sources or records in the memory."""
 
 
 class MemoryGoneError(OSError):
@@ -125,8 +126,8 @@ class Memory:
     """This process's view of a memory.
 
     Args:
-        folder: the private folder; the memory is made there if there is none.
-        make: False: it has to be there.
+        folder: the private folder.
+        make: whether to create the memory if there is none.
 
     Raises:
         OSError: there is no room, or the folder cannot be used.
@@ -139,10 +140,10 @@ class Memory:
         self._known: dict[tuple[str, str], _Claim] = {}
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
-        self._early: dict[str, frozenset[EarlyModule]] = {}  # by the name of the file
+        self._early: dict[str, frozenset[EarlyModule]] = {}  # by file name
         self._page = map_file(folder / "control", PAGE, make=make)
         self._control = self._page.cast("Q")
-        # To compare at each request.
+        # The turn number, which each request compares.
         self.turn: memoryview[int] = self._page[8 * TURN : 8 * TURN + 8].cast("Q")
         if self._control[LAYOUT] not in (0, CONTROL_MAGIC):
             raise MemoryGoneError(errno.EINVAL, "the memory there has another layout", str(folder))
@@ -151,19 +152,19 @@ class Memory:
         if not self._page[IDENTITY.start]:
             made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
             self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
-        if make:  # for its mode, which a file object does not take
+        if make:  # created here with its mode, which FileIO cannot set
             own_files.create(folder / "index")
         self.table: Table = Table(folder / "processes", make=make)
 
     @property
     def id(self) -> str:
-        """Part of its data file's name: host, process id of its maker, random."""
+        """Its id, the suffix of its data file: host, process id of its creator, random."""
         return bytes(self._page[IDENTITY]).rstrip(b"\0").decode("utf-8", "replace")
 
     # The control page
 
     def state(self) -> State:
-        """What the control page says, all of one turn."""
+        """Read the control page; all values are of the same turn."""
         control = self._control
         while True:
             turn = control[TURN]
@@ -172,12 +173,12 @@ class Memory:
                 return state
 
     def announce(self, *, epoch: int, oldest: int, paused: bool) -> None:
-        """Have all processes see this epoch and pause at their next look.
+        """Announce an epoch, or a pause, to all processes: begin a turn if anything changes.
 
         Args:
-            epoch: the current one.
+            epoch: the current epoch.
             oldest: the oldest epoch that counts.
-            paused: whether workers measure nothing.
+            paused: whether measuring is paused.
         """
         control = self._control
         if (control[EPOCH], control[OLDEST], bool(control[PAUSED])) == (epoch, oldest, paused):
@@ -186,44 +187,44 @@ class Memory:
         self.begin_turn()
 
     def begin_turn(self) -> None:
-        """Change the turn number, so that all processes look; a time, so that no two are equal."""
+        """Set a new turn number, so that all processes check; a time, so that each is unique."""
         self._control[TURN] = max(time.monotonic_ns(), self._control[TURN] + 1)
 
     def miss(self, epoch: int) -> None:
-        """Note that this epoch was announced late here: lines from before may be mixed in."""
+        """Record that an epoch was announced late, so its lines cannot be told from older ones."""
         self._control[MISSED] = epoch
 
     @property
     def has_missed(self) -> bool:
-        """True where lines of this epoch's beginning may have run before it."""
+        """Tell whether the current epoch was announced late in this memory."""
         missed = self._control[MISSED]
         return bool(missed) and missed == self._control[EPOCH]
 
     @property
     def has_late_children(self) -> bool:
-        """True where processes may map this memory that are not in the table."""
+        """Tell whether forked children may map this memory without an entry in the table."""
         return bool(self._control[LATE])
 
     def note_late_children(self) -> None:
-        """Note that its processes fork children that register only when they run new lines."""
+        """Record that forked children register only when they run new lines."""
         self._control[LATE] = 1
 
     def late(self, noted: Container[int]) -> list[ProcessEntry]:
-        """The processes that map this memory and are not in the table.
+        """Return entries for the processes that map this memory and are not in the table.
 
         Args:
-            noted: process ids that need not be looked at.
+            noted: ids of processes to leave out.
         """
         return [] if not self.has_late_children else mapping_processes(self.folder, noted)
 
     @property
     def hides_children(self) -> bool:
-        """True where such processes may exist and cannot be found: there is no /proc."""
+        """Tell whether late children may exist that cannot be found, because there is no /proc."""
         return self.has_late_children and not can_look()
 
     @property
     def is_left(self) -> bool:
-        """True where its processes are to change to the memory that is in the folder now."""
+        """Tell whether its processes have to change to the memory that is in the folder now."""
         return bool(self._control[MOVED])
 
     def leave(self) -> None:
@@ -233,7 +234,7 @@ class Memory:
 
     @property
     def is_there(self) -> bool:
-        """False once its folder, or its files, were removed."""
+        """False once the memory was removed or replaced."""
         try:
             return os.stat(self.folder / "control").st_ino == self._inode  # noqa: PTH116
         except OSError:
@@ -246,16 +247,16 @@ class Memory:
     # Places
 
     def place(self, name: str, version: str, room: int) -> Place:
-        """The place of a source's lines; claimed, if no process has done so.
+        """Return the place of a source's lines; claim one if no process has done so.
 
         Args:
-            name: of the source, as in data files.
+            name: the source's name in data files.
             version: fingerprint of its content.
-            room: line numbers that it may have, from 0.
+            room: number of bytes: the highest line number, plus 1.
 
         Raises:
-            MemoryFullError: there is no place for more.
-            MemoryGoneError: the folder is gone.
+            MemoryFullError: there is no room for another source.
+            MemoryGoneError: the memory was removed.
             OSError: the index cannot be read or written.
         """
         key = (name, version)
@@ -271,7 +272,7 @@ class Memory:
             self._read_appended(index)
             if key not in self._known:
                 claim = b"\n" + json.dumps([room, *key]).encode() + b"\n"
-                # A torn line is passed over by all.
+                # All readers skip an incomplete line.
                 self._with_reserve(lambda: write_whole(index.fileno(), claim))
                 self._read_appended(index)
         found = self._known.get(key)
@@ -286,7 +287,7 @@ class Memory:
         return FileIO(self.folder / "index", mode)
 
     def _read_appended(self, index: FileIO) -> None:
-        """Read the claims that others have appended."""
+        """Read the claims that were appended since the last call."""
         read = self._read
         fd = index.fileno()
         raw = os.pread(fd, max(os.fstat(fd).st_size - read.end, 0), read.end)
@@ -304,24 +305,24 @@ class Memory:
         self._read = read
 
     def claims(self) -> list[Claim]:
-        """All sources that are known, those of other processes too.
+        """Return the claims of all sources, also those of other processes.
 
         Raises:
-            OSError: the index cannot be read; without it nothing is known of other processes'.
+            OSError: the index cannot be read.
         """
-        # Never made here: its reader may come when its last process has just removed it.
+        # Never created here: the last process may just have removed it.
         with self._open_index("rb") as index:
             self._read_appended(index)
         return self.known()
 
     def known(self) -> list[Claim]:
-        """The sources that this process has read from the index."""
+        """Return the claims that this process has read from the index up to now."""
         return [Claim(*key, known.place) for key, known in self._known.copy().items()]
 
     # Chunks
 
     def chunk(self, phase: Phase | None, epoch: int, number: int) -> Mapped:
-        """The lines of one chunk, to be marked; made if it is not there.
+        """Return the mapped bytes of one chunk, to mark lines in; create it if needed.
 
         Raises:
             OSError: there is no room.
@@ -329,7 +330,7 @@ class Memory:
         return self.chunk_of_plane(plane_of(phase, epoch), number)
 
     def chunk_of_plane(self, plane: str, number: int) -> Mapped:
-        """As `chunk`, for a plane by its name."""
+        """Return what `chunk` does, for a plane given by its name."""
         chunks = self._chunks.setdefault(plane, {})
         found = chunks.get(number)
         if found is None:
@@ -345,20 +346,20 @@ class Memory:
         return found
 
     def _with_reserve(self, action: Callable[[], T]) -> T:
-        """Run an action that needs room; where there is none, free the reserve and try again."""
+        """Call an action that needs room; if there is none, free the reserve and try again."""
         try:
             return action()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-        (self.folder / "reserve").unlink(missing_ok=True)  # given back before, maybe just now
+        (self.folder / "reserve").unlink(missing_ok=True)  # another process may have freed it
         try:
             return action()
         except OSError as error:
             raise MemoryFullError(error.errno, error.strerror) from error
 
     def make_room(self, epoch: int) -> None:
-        """Allocate the chunks that processes will need in an epoch.
+        """Allocate the reserve, and the chunks that processes will need in an epoch.
 
         Raises:
             OSError: there is no room.
@@ -371,28 +372,28 @@ class Memory:
                 self.chunk_of_plane(f"{kind}-{epoch}", number)
 
     def size_of(self, number: int) -> int:
-        """Bytes of lines in a chunk."""
+        """Return the number of bytes of lines in a chunk."""
         rooms = [c.place.room for c in self.known() if c.place.chunk == number]
         return max(CHUNK, *rooms) if rooms else CHUNK
 
     def forget_epoch(self, epoch: int) -> None:
-        """Unmap the chunks of an epoch that this process has left."""
+        """Unmap the chunks, and drop the records, of an epoch that this process has left."""
         for kind in (*MARKED.values(), *FLUSHED.values()):
             self.forget_plane(f"{kind}-{epoch}")
 
     def forget_plane(self, plane: str) -> None:
-        """Unmap the chunks of a plane that this process writes to no more."""
+        """Unmap the chunks, and drop the records, of a plane that this process has left."""
         self._chunks.pop(plane, None)
         self._log.forget(plane)
 
     def held(self) -> dict[str, dict[int, Mapped]]:
-        """The chunks that this process has mapped, by plane and number."""
+        """Return the chunks that this process has mapped, by plane and number."""
         return {plane: dict(chunks) for plane, chunks in self._chunks.copy().items()}
 
     # Records
 
     def append(self, plane: str, found: Known) -> bool:
-        """Append records to a plane that it does not have yet; tell whether there were any.
+        """Append records that a plane does not have yet; tell whether there were any.
 
         Raises:
             OSError: there is no room.
@@ -405,24 +406,24 @@ class Memory:
             raise MemoryFullError(errno.ENOSPC, error.strerror) from error
 
     def read_appended(self, plane: str) -> None:
-        """Read the records that others have appended to a plane."""
+        """Read the records that other processes have appended to a plane."""
         self._log.read_appended(plane)
 
     def held_records(self) -> dict[str, Known]:
-        """The records that this process has read, by plane."""
+        """Return the records that this process has read, by plane."""
         return self._log.held()
 
     # Reading
 
     def read(self, *, before: int | None = None, since: int | None = None) -> Reading:
-        """Everything that counts now.
+        """Read everything that counts now; of a removed memory, what this process has mapped.
 
         Args:
             before: only what belongs to older epochs than this, and the load.
             since: only what belongs to this epoch or to newer ones, and the load.
 
         Raises:
-            OSError: no descriptor is left to read it by.
+            OSError: there is no descriptor, or no room; other errors are in `Reading.problems`.
         """
         problems: list[str] = []
         state = self.state()
@@ -432,7 +433,7 @@ class Memory:
             records = self._read_records(problems)
         except OSError as error:
             if is_shortage(error):
-                raise  # nothing is the matter with what is there
+                raise  # the memory itself is intact
             if not isinstance(error, MemoryGoneError) and error.errno not in (
                 errno.EACCES,
                 errno.ENOENT,
@@ -459,7 +460,7 @@ class Memory:
         )
 
     def note_early(self, modules: frozenset[EarlyModule]) -> None:
-        """Note modules that had run when measuring began in a process, for all that read this.
+        """Record modules that had run when measuring began in a process, for all readers.
 
         Raises:
             OSError: there is no room.
@@ -502,7 +503,7 @@ class Memory:
                 problems.append(f"{path} cannot be read: {error.strerror}")
                 continue
             if not any(raw[:HEADER]) and not any(raw):
-                continue  # it is being made
+                continue  # it is being created
             if raw[:HEADER] != MAGIC or len(raw) < HEADER + CHUNK:
                 problems.append(f"{path} is set aside: it holds no lines")
                 continue
@@ -536,11 +537,11 @@ class Memory:
     # Epochs
 
     def end_epochs(self, before: int, counted: Reading | None = None) -> None:
-        """Let lines of older epochs no longer count, but for those that are marked later.
+        """Let lines of older epochs no longer count; lines marked there later still do.
 
         Args:
             before: the epoch that has begun.
-            counted: what was read of them; None: what they hold now.
+            counted: a reading of the lines to leave out; None: what they hold now.
         """
         for path, plane, number, kind in list(self._files()):
             epoch = epoch_of(plane)
@@ -548,7 +549,8 @@ class Memory:
                 continue
             content = regular_files.read(path)
             if counted is not None:
-                # Of this epoch: what was counted of another may be marked in this one later.
+                # Only lines that this epoch holds: one that was counted for another epoch may be
+                # marked in this one later.
                 seen = counted.by_phase.get(phase_of_plane(plane), {}).get(number, b"")
                 content = MAGIC + _or(self._counted(path), _and(content[HEADER:], seen))
             own_files.replace(path.with_suffix(".counted"), content)
@@ -560,12 +562,12 @@ class Memory:
             return b""
 
     def sweep(self) -> None:
-        """Remove epochs that no process is in any more; what was marked there late still counts.
+        """Remove ended epochs that no process is in; copy late lines of theirs to the current one.
 
-        Call it under the build lock.
+        To be called under the build lock.
         """
         state = self.state()
-        self.claims()  # tells how large the chunk of a large source is
+        self.claims()  # for the size of the chunk of a large source
         living = self.table.living()
         least = min([state.oldest, state.epoch, *(entry.epoch for entry in living)])
         for path, plane, number, kind in list(self._files()):
@@ -585,7 +587,7 @@ class Memory:
                 path.unlink(missing_ok=True)
 
     def count_as_load(self, epoch: int, *, flushed: bool = False) -> None:
-        """Move lines of unknown phase, up to now, to the load."""
+        """Move the lines and records of unknown phase that an epoch holds now to the load."""
         untold, load = plane_of(None, epoch, flushed=flushed), plane_of(Phase.LOAD, epoch)
         numbers = [n for _, plane, n, kind in self._files() if (plane, kind) == (untold, "lines")]
         for number in numbers:
@@ -600,43 +602,43 @@ class Memory:
 
     @property
     def kept_until(self) -> float:
-        """When the wait for the autosave ends, in seconds of CLOCK_MONOTONIC; 0: there is none."""
+        """When the autosave process is done, in seconds of CLOCK_MONOTONIC; 0: there is none."""
         return self._control[KEPT_UNTIL] / 1e9
 
     def keep_until(self, moment: float) -> None:
-        """Note when the wait for the autosave ends, in seconds of CLOCK_MONOTONIC."""
+        """Record when the autosave process will be done, in seconds of CLOCK_MONOTONIC; 0: none."""
         self._control[KEPT_UNTIL] = int(moment * 1e9)
 
     @property
     def leased_until(self) -> float:
-        """Until when the host has an agent, in seconds of CLOCK_MONOTONIC; 0: there is none."""
+        """Until when the host has a fleet's agent, in seconds of CLOCK_MONOTONIC; 0: none."""
         return self._control[LEASED] / 1e9
 
     def lease(self, moment: float) -> None:
-        """Note until when the host has an agent, in seconds of CLOCK_MONOTONIC."""
+        """Record until when the host has an agent, in seconds of CLOCK_MONOTONIC."""
         self._control[LEASED] = int(moment * 1e9)
 
     @property
     def saved_sum(self) -> int:
-        """The checksum of the reading that was last written to a data file; 0: none was."""
+        """The checksum of the reading that was last written to a data file; 0: none."""
         return self._control[SAVED_SUM]
 
     def note_saved(self, checksum: int) -> None:
-        """Note the checksum of a reading that was written to a data file."""
+        """Record the checksum of a reading that was written to a data file."""
         self._control[SAVED_SUM] = checksum
 
     def remove(self, *, only_saved: bool = False) -> bool:
-        """Remove the memory if no process marks lines in it; tell whether that was so.
+        """Remove the memory if no process marks lines in it; tell whether it was removed.
 
         Args:
-            only_saved: not if some of it is in no data file.
+            only_saved: whether to remove it only if all of it is in a data file.
         """
         with self.table.closed() as closed:
             if not closed or not self.is_there or self.table.has_living():
                 return False
             if only_saved and self.read().checksum() != self.saved_sum:
                 return False
-            # The table last: who starts meanwhile cannot claim a slot of it, and begins again.
+            # The table last: a process that starts meanwhile cannot claim a slot, and tries again.
             names = [
                 "index",
                 "reserve",
@@ -654,26 +656,26 @@ class Memory:
 
 
 def open_if_there(folder: Path) -> Memory | None:
-    """The memory in a private folder; None where there is none.
+    """Open the memory in a private folder; None: there is none that this user can open.
 
     Raises:
-        OSError: no descriptor is left to open it by.
+        OSError: there is no descriptor, or no room, to open it.
     """
     try:
         return Memory(folder, make=False)
-    except OSError as error:  # there is none, or another user's, or it goes just now
+    except OSError as error:  # there is none, or another user's, or it is just being removed
         if is_shortage(error):
             raise
         return None
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:
-    """The name of a plane, which its files begin with.
+    """Return the name of a plane, with which its files' names begin.
 
     Args:
-        phase: of the lines; None: unknown.
-        epoch: that they belong to, if they did not run at load.
-        flushed: whether they come of a process that holds lines back.
+        phase: the phase of the lines; None: unknown.
+        epoch: their epoch; lines of the load have none.
+        flushed: whether they are from a process that holds lines back.
     """
     if phase is Phase.LOAD:
         return "load"
@@ -681,24 +683,24 @@ def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:
 
 
 def epoch_of(plane: str) -> int | None:
-    """The epoch of a plane; None: the load, which belongs to every epoch."""
+    """Return the epoch of a plane; None: the load, which belongs to every epoch."""
     return int(plane.rpartition("-")[2]) if "-" in plane else None
 
 
 def phase_of_plane(plane: str) -> Phase | None:
-    """The phase of a plane; None: unknown."""
+    """Return the phase of a plane; None: unknown."""
     if plane == "load":
         return Phase.LOAD
     return None if plane.startswith(UNTOLD) else Phase.RUNTIME
 
 
 def is_flushed(plane: str) -> bool:
-    """Tell whether its lines come of processes that hold lines back."""
+    """Tell whether the lines of a plane are from processes that hold lines back."""
     return plane.startswith(tuple(FLUSHED.values()))
 
 
 def _parsed(line: bytes) -> tuple[str, str, int] | None:
-    """A valid claim; all processes agree on which are."""
+    """Parse a line of the index to name, version and room; None: it is no valid claim."""
     if not line.startswith(b"["):
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -709,8 +711,8 @@ def _parsed(line: bytes) -> tuple[str, str, int] | None:
 
 
 def _following(read: _IndexRead, room: int) -> tuple[Place, _IndexRead]:
-    """The place of the source that is claimed next, and of the one after it."""
-    if room > CHUNK:  # a chunk of its own; the one that is being filled goes on
+    """Return the place of the next claimed source, and the state of the index after it."""
+    if room > CHUNK:  # a chunk of its own; the current one is filled on
         return Place(read.chunks, 0, room), read._replace(chunks=read.chunks + 1)
     chunk, at = read.chunk, read.at
     if at + room > CHUNK:
@@ -725,7 +727,7 @@ def _counting(
     before: int | None,
     since: int | None,
 ) -> dict[Phase | None, dict[int, bytes]]:
-    """The lines of all epochs that count, by phase and chunk."""
+    """Unite the lines of all epochs that count, by phase and chunk."""
     out: dict[Phase | None, dict[int, bytes]] = {}
     for (plane, number, kind), lines in raw.items():
         epoch = epoch_of(plane)
@@ -744,12 +746,12 @@ def _counting(
 
 
 def _belongs(epoch: int | None, state: State, before: int | None, since: int | None) -> bool:
-    """False for an epoch that was not asked for, or that began during the reading."""
+    """Tell whether an epoch is wanted; not if it began during the reading."""
     if epoch is None:
         return True
     if epoch > state.epoch or (before is not None and epoch >= before):
         return False
-    # What was marked late in an epoch that does not count any more belongs to the current one.
+    # Lines that were marked late in an ended epoch belong to the current one.
     return since is None or epoch >= since or epoch < state.oldest
 
 
@@ -783,12 +785,12 @@ def _without(lines: bytes, counted: bytes) -> bytes:
 
 
 def _late(lines: bytes, counted: bytes) -> list[int]:
-    """Lines that were marked after an epoch had ended; none where its end is not recorded."""
+    """Return the offsets marked after an epoch had ended; none if there is no record of its end."""
     return list(marked(_without(lines, counted))) if counted else []
 
 
 def marked(lines: bytes) -> Iterable[int]:
-    """The indexes of marked bytes."""
+    """Yield the indexes of marked bytes."""
     at = lines.find(1)
     while at >= 0:
         yield at

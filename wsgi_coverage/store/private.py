@@ -1,16 +1,16 @@
 """The private folder: memory of lines, and sockets, for this process's user only.
 
-In shared memory (``/dev/shm``) where there is some, else in the temporary folder, or in ``/tmp``
-where the former's name is too long for the address of a socket. One folder for each configured data
-file, found again by all processes of one host that measure into it: of one boot, and of one pid
-namespace, because elsewhere a process id means another process.
+It is in shared memory (``/dev/shm``) if there is some, else in the temporary folder, or in ``/tmp``
+if the former's name is too long for the address of a socket. There is one for each configured data
+file, boot and pid namespace of a host, and all processes that measure into that data file find it.
+In another pid namespace a process id means another process.
 
-Other users may make folders with these names first. A folder that is not this user's alone is never
-used or read: the first of several names that is gets used, by all processes alike. Where others
-have made all of these, the name is a random one, which processes of this user find by listing the
-place.
+Other users may create folders with these names first. A folder that other users may write to is
+never used or read: of several possible names, all processes use the first that is this user's
+alone. If other users have taken all of them, the folder gets a random name, which processes of this
+user find by listing its parent.
 
-Concurrency: functions without state; folders are made so that two makers do not disturb each other.
+Concurrency: functions without state; several processes may create the same folder at once.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ from wsgi_coverage.system import own_files
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made there is checked for its owner
 SHORT = Path("/tmp")  # noqa: S108  likewise
-MAX_ADDRESS = 100  # bytes of a socket's; Linux takes 107, others 103
-SOCKET_NAME = 24  # bytes, at most
-SOCKET = "socket-"  # what those begin with that lie beside the private folders
-SOCKET_AGE = 60.0  # seconds; nobody listens on one of those for longer
+MAX_ADDRESS = 100  # bytes of a socket's address; Linux allows 107, others 103
+SOCKET_NAME = 24  # bytes of a socket's name, at most
+SOCKET = "socket-"  # prefix of sockets that lie beside the private folders
+SOCKET_AGE = 60.0  # seconds; nobody listens on such a socket for longer
 OWN_FILES = Path("/proc/self/fd")
-NAMES = 10  # of the folder in one place; other users may have made some of them first
-RANDOM = re.compile(r"[0-9a-f]{21}")  # when it was made, and what nobody can make first
+NAMES = 10  # possible names of the folder; other users may have taken some of them first
+RANDOM = re.compile(r"[0-9a-f]{21}")  # time of creation, then random digits
 SETTLE_TIME = 0.02  # seconds in which processes see each other's random names
-IDENTITY = "0123456789abcdef"  # as long as that of an application
+IDENTITY = "0123456789abcdef"  # an example: has the length of all names of private folders
 ABOUT = "about.json"
 
 T = TypeVar("T")
 
 
 def private_folder(data_file: Path) -> Path:
-    """The private folder of the application with this data file, made if need be.
+    """Return the private folder of the application with this data file; create it if needed.
 
     Raises:
-        OSError: no folder can be made at all.
+        OSError: it cannot be created in any place.
     """
     return in_first_place(data_file, lambda folder: folder)
 
 
 def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
-    """Call a function with each private folder in turn, until one works; return its result.
+    """Call a function with each possible private folder until one works; return its result.
 
     Args:
-        data_file: of the application.
-        use: raises OSError where the folder, which is made before, cannot be used.
+        data_file: the application's data file.
+        use: called with a folder, which exists; raises OSError if it cannot be used.
 
     Raises:
-        OSError: none works; the first one's error.
+        OSError: no folder can be used; the error of the first one.
     """
     identity = _identity(data_file)
     failure: OSError | None = None
@@ -78,21 +78,22 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
 
 
 def places(data_file: Path) -> list[Path]:
-    """The existing private folders of the application, the preferred one first.
+    """Return the existing private folders of the application, the preferred one first.
 
-    There is more than one where a place had no room for some process, or was another user's.
+    There may be several, if a place had no room for some process, or was another user's.
     """
     identity = _identity(data_file)
     return [top / identity for top in _own_tops() if _is_own(top / identity)]
 
 
 def socket_for_user(purpose: str) -> str | None:
-    """The address of a socket of this user's, for one purpose, on this host and in this container.
-
-    None: there is no folder for it yet, or its name is too long.
+    """Return the address of this user's socket for one purpose, on this host and in this container.
 
     Args:
         purpose: any text.
+
+    Returns:
+        The address; None: there is no folder for it yet, or its name is too long.
     """
     where = [*_system()]
     with contextlib.suppress(OSError):
@@ -118,11 +119,11 @@ def _is_old(status: os.stat_result) -> bool:
 
 
 def refused(data_file: Path, used: Path) -> list[str]:
-    """Folders that are not used because they are not this user's alone, each with the reason.
+    """Return folders that are not used because they are not this user's alone, with the reasons.
 
     Args:
-        data_file: of the application.
-        used: the private folder.
+        data_file: the application's data file.
+        used: the private folder that is used.
     """
     out: list[str] = []
     identity = _identity(data_file)
@@ -138,12 +139,12 @@ def refused(data_file: Path, used: Path) -> list[str]:
 
 
 def _made(base: Path, identity: str) -> Path:
-    """The private folder in one place, made if need be: the first that is this user's alone.
+    """Return the first private folder in one place that is this user's alone; create it if needed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
-    # What is there goes first: it may be used, and a folder that was in its way be gone since.
+    # Existing folders first: they may be in use, although one with an earlier name is possible now.
     for top in sorted(_tops(base), key=lambda each: not _is_own(each)):
         if _is_made(top) and _is_made(top / identity):
             return top / identity
@@ -154,13 +155,13 @@ def _made(base: Path, identity: str) -> Path:
 
 
 def _with_random_name(base: Path) -> Path:
-    """Make a folder whose name nobody else can make first; return the first of this user's.
+    """Create a folder with a random name; return this user's first one of that kind.
 
-    Workers that start together each make one. Names begin with the time, so that all of them see
-    the same one first, and remove theirs.
+    Workers that start together create one each. The names begin with the time, so all of them
+    choose the same one, and remove their own.
 
     Raises:
-        OSError: none can be made.
+        OSError: none can be created.
     """
     made = base / f"{_name()}-{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
     if not _is_made(made):
@@ -168,13 +169,13 @@ def _with_random_name(base: Path) -> Path:
     time.sleep(SETTLE_TIME)
     first = next(iter(_found(base)), made)
     if first != made:
-        with contextlib.suppress(OSError):  # another process uses it already
+        with contextlib.suppress(OSError):  # another process has put files into it already
             made.rmdir()
     return first
 
 
 def _is_made(folder: Path) -> bool:
-    """Make a folder if it is not there; tell whether it is this user's alone."""
+    """Create a folder if there is none; tell whether it is this user's alone."""
     with contextlib.suppress(FileExistsError):
         own_files.new_folder(folder)
     if not _is_own(folder):
@@ -185,19 +186,19 @@ def _is_made(folder: Path) -> bool:
 
 
 def _tops(base: Path) -> list[Path]:
-    """The folders in one place that hold a user's private folders, by each of the names.
+    """Return the paths in one place that may hold this user's private folders.
 
-    Those with random names are looked for only where there may be some: a temporary folder may have
+    Folders with random names are listed only if there may be some: a temporary folder may have
     thousands of entries.
     """
     tops = [base / _name(number) for number in range(NAMES)]
     faults = [_fault(top) for top in tops]
-    is_open = "" not in faults and base == next(_bases(), None)  # others removed theirs since
+    is_open = "" not in faults and base == next(_bases(), None)  # other users may have freed names
     return [*tops, *(_found(base) if is_open or any(faults) else ())]
 
 
 def _found(base: Path) -> list[Path]:
-    """The folders with random names that are this user's alone, the oldest first."""
+    """List the folders with random names that are this user's alone, the oldest first."""
     start = f"{_name()}-"
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         names = [each.name for each in entries if each.name.startswith(start)]
@@ -216,12 +217,12 @@ def _name(number: int = 0) -> str:
 
 
 def _is_own(folder: Path) -> bool:
-    """Tell whether a folder exists that no other user can have put anything into."""
+    """Tell whether a folder exists, and only this user can write to it."""
     return _fault(folder) == ""
 
 
 def _fault(folder: Path) -> str | None:
-    """Why a folder is not this user's alone; None: it is."""
+    """Return why a folder is not this user's alone; "": it is; None: there is none."""
     try:
         status = folder.lstat()
     except OSError:
@@ -239,7 +240,7 @@ def _fault(folder: Path) -> str | None:
 
 
 def note_owner(folder: Path, data_file: Path) -> None:
-    """Write into a private folder whose it is, for `elsewhere` to find it.
+    """Record in a private folder its data file and pid namespace, for `elsewhere`.
 
     Raises:
         OSError: there is no room.
@@ -250,20 +251,20 @@ def note_owner(folder: Path, data_file: Path) -> None:
 
 
 def elsewhere(data_file: Path) -> list[Path]:
-    """Private folders of this user with the same data file, in other pid namespaces of this host.
+    """Return this user's private folders for a data file in other pid namespaces of this host.
 
-    Containers that share the folder of the data file and shared memory have them.
+    Containers that share shared memory and the folder of the data file have such folders.
     """
     whose, namespace, own = _whose(data_file), _namespace(), places(data_file)
     if not namespace:
-        return []  # there are none here
+        return []  # this system has no pid namespaces
     found: list[Path] = []
     alike = _digest(whose)
     for top in _own_tops():
         with contextlib.suppress(OSError):
             names = [name for name in os.listdir(top) if name.startswith(alike)]  # noqa: PTH208
             found += [path for path in map(top.joinpath, names) if path not in own]
-    # In this namespace it is what a folder has left that had this inode before.
+    # Folders that record this namespace were left by another data file's folder of the same inode.
     return sorted(
         path for path in found if _is_own(path) and _is_of_another(path, whose, namespace)
     )
@@ -278,20 +279,20 @@ def _is_of_another(folder: Path, whose: list[str], namespace: str) -> bool:
 
 
 def _whose(data_file: Path) -> list[str]:
-    """What processes have in common whose lines belong together: boot, data file, its folder."""
+    """Return what processes with a common data file have in common: boot, path, folder's inode."""
     status = data_file.parent.stat()
     return [next(_system(), ""), str(data_file), f"{status.st_dev} {status.st_ino}"]
 
 
 def _namespace() -> str:
-    """A name of this pid namespace, unique on the host; empty where there are none."""
+    """Return a unique name of this pid namespace; empty where there are none."""
     return " ".join([*_system()][1:])
 
 
 def _bases() -> Iterator[Path]:
     if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and SHARED_MEMORY.is_dir():
         yield SHARED_MEMORY
-    with contextlib.suppress(FileNotFoundError):  # no folder can be written to
+    with contextlib.suppress(FileNotFoundError):  # there is no temporary folder to write to
         folder = Path(tempfile.gettempdir())
         if folder != SHORT and not takes_sockets(folder / _name(NAMES) / IDENTITY):
             yield SHORT
@@ -299,17 +300,17 @@ def _bases() -> Iterator[Path]:
 
 
 def takes_sockets(folder: Path) -> bool:
-    """Tell whether the path of a socket in a folder is short enough for an address."""
+    """Tell whether a socket in a folder can have an address, which must not be too long."""
     return len(os.fsencode(folder)) + 1 + SOCKET_NAME <= MAX_ADDRESS or OWN_FILES.is_dir()
 
 
 def _identity(data_file: Path) -> str:
-    """A name of one application on one host.
+    """Return the name of an application's private folder, the same for all its processes.
 
-    The inode of a pid namespace is used again, so the start of its first process is part of it; two
-    containers may have another folder under the same path. The first half tells one data file from
-    another, in all pid namespaces, so that `elsewhere` need not look into the folders of all
-    applications.
+    It is a hash of the start of the pid namespace's first process, too, because namespaces' inodes
+    are reused, and of the inode of the data file's folder, because two containers may have another
+    folder under the same path. Its first half is a hash of `_whose` alone, so that `elsewhere` need
+    not read the folders of all applications.
     """
     whose = [str(data_file)]
     with contextlib.suppress(OSError):
@@ -323,7 +324,7 @@ def _digest(known: list[str]) -> str:
 
 
 def _system() -> Iterator[str]:
-    """The boot, the pid namespace and the start of its first process, as far as they are known."""
+    """Yield boot id, pid namespace and the start of its first process, as far as they are known."""
     with contextlib.suppress(OSError):
         yield BOOT_ID.read_text(encoding="ascii").strip()
     with contextlib.suppress(OSError):

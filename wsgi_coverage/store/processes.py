@@ -1,11 +1,11 @@
 """The table of the processes that mark lines in one memory: ids, flags, turn numbers, requests.
 
-Fixed slots in a mapped file, so that a process is there from a fork on for the price of some
-microseconds, and stays readable whatever happens to it. A killed process's entry is recognised by
-its process id and by the time at which it was noted: a process that began later is another.
+It has fixed slots in a mapped file: a process registers in some microseconds, and its entry stays
+readable if it is killed. An entry has the process id and the time of registration: if the process
+with this id has started later, it is another one, and the entry is of a process that has ended.
 
-Concurrency: a slot belongs to one process; it is claimed under a record lock of its own
-(``fcntl.lockf``), which no fork inherits and which is never waited for.
+Concurrency: a slot belongs to one process, which claims it under a record lock on its bytes
+(``fcntl.lockf``). No fork inherits that lock, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wsgi_coverage.store.private import is_alive
 OWN_STAT = Path("/proc/self/stat")
 SLOTS = 1024
 SIZE = 128  # bytes of a slot
-HEAD = struct.Struct("<IIQQQQQ")  # pid, flags, noted at, turn, requests, token, epoch
+HEAD = struct.Struct("<IIQQQQQ")  # pid, flags, time of registration, turn, requests, token, epoch
 NAME = slice(64, 128)  # the server, UTF-8, padded by NUL
 PID = slice(0, 4)
 FLAGS = slice(4, 8)
@@ -35,17 +35,17 @@ TURN = slice(16, 24)
 REQUESTS = slice(24, 32)
 EPOCH = slice(40, 48)
 
-SERVES = 1  # it has had a request, and looks at the turn at the start of each
-LISTENS = 2  # a thread of it answers the channel
+SERVES = 1  # has had a request, and compares the turn number at the start of each
+LISTENS = 2  # has a thread that answers the channel
 PAUSED = 4
-LOADING = 8  # it loads an application, and has had no request
-LOSES = 16  # it has found no room for some of what it ran
-HOLDS = 32  # it holds back what it has run until it flushes
+LOADING = 8  # loads an application, and has had no request yet
+LOSES = 16  # some lines that it ran found no room
+HOLDS = 32  # its lines reach the memory only by a flush
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-# A process's start is told in ticks of the system's clock.
+# Seconds; the system tells a process's start in ticks.
 TOLERANCE = 2 / TICKS
-STRIDE = 37  # between two slots that a process tries; odd, so that it comes to all
+STRIDE = 37  # between two slots that a process tries; odd, so that it tries all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,11 @@ class ProcessEntry:
 
     pid: int
     flags: int
-    noted_at: float  # seconds since boot
-    turn: int  # of the memory: the last that it has heard of
+    noted_at: float  # time of registration, in seconds since boot
+    turn: int  # the last turn number that it has applied
     requests: int
-    token: int
-    epoch: int  # that its lines go to
+    token: int  # random: tells it from other processes with the same id
+    epoch: int  # the epoch of the lines that it runs now
     server: str | None
 
     def has(self, flag: int) -> bool:
@@ -77,35 +77,35 @@ class Slot:
         self._epoch = view[EPOCH].cast("Q")
 
     def note_applied(self, turn: int, epoch: int) -> None:
-        """Note the turn that this process has heard of, and the epoch that its lines go to now."""
+        """Record the turn that this process has applied, and its current epoch."""
         self._epoch[0] = epoch
         self._turn[0] = turn
 
     def set(self, flag: int, value: bool = True) -> None:
-        """Raise a flag, or lower it."""
+        """Set a flag, or clear it if `value` is False."""
         flags = int.from_bytes(self._view[FLAGS], "little")
         flags = flags | flag if value else flags & ~flag
         self._view[FLAGS] = flags.to_bytes(4, "little")
 
     @property
     def pid(self) -> int:
-        """The process id of the entry; 0 once it was given back."""
+        """The process id of the entry; 0 once it was freed."""
         return int.from_bytes(self._view[PID], "little")
 
     def has(self, flag: int) -> bool:
-        """Tell whether a flag is raised."""
+        """Tell whether a flag is set, as it is now."""
         return bool(int.from_bytes(self._view[FLAGS], "little") & flag)
 
     def name_server(self, server: str) -> None:
-        """Note the name of the server."""
+        """Record the name of the server, cut to 64 bytes."""
         room = NAME.stop - NAME.start
         self._view[NAME] = server.encode("utf-8", "replace")[:room].ljust(room, b"\0")
 
     def free(self) -> None:
-        """Give the slot back: this process ends. A forked child leaves its parent's alone."""
+        """Free the slot at the end of this process; in a forked child, only forget the parent's."""
         if self.pid == os.getpid():
             self._view[PID] = bytes(4)
-        view = memoryview(bytearray(SIZE))  # later notes go nowhere
+        view = memoryview(bytearray(SIZE))  # later changes have no effect
         self._view, self._turn, self._epoch = view, view[TURN].cast("Q"), view[EPOCH].cast("Q")
 
 
@@ -113,8 +113,8 @@ class Table:
     """The table of one memory.
 
     Args:
-        path: of its file, made if it is not there.
-        make: False: it has to be there.
+        path: the table's file.
+        make: whether to create the file if there is none.
 
     Raises:
         OSError: there is no room.
@@ -127,11 +127,11 @@ class Table:
         self._inode = os.stat(path).st_ino  # noqa: PTH116
 
     def claim(self, *, flags: int, turn: int, epoch: int, token: int) -> Slot:
-        """Enter this process, and return its entry.
+        """Register this process, and return its slot.
 
         Raises:
-            FileNotFoundError: the table's file is gone, or another is in its place.
-            BlockingIOError: another process holds the table closed for a moment.
+            FileNotFoundError: the table's file was removed or replaced.
+            BlockingIOError: other processes lock the slots just now; try again.
             OSError: the table is full (ENOSPC).
         """
         pid = os.getpid()
@@ -153,20 +153,20 @@ class Table:
                     if error.errno not in (errno.EACCES, errno.EAGAIN):
                         raise
                     is_locked = True
-                    continue  # another process claims it just now
+                    continue  # another process is claiming it
                 now = int.from_bytes(self._map[at : at + 4], "little")
                 if now not in (0, pid) and now != occupant:
                     continue
                 self._map[at : at + SIZE] = head.ljust(SIZE, b"\0")
                 return Slot(self._map[at : at + SIZE], token=token)
         finally:
-            os.close(fd)  # which lets go of all locks
+            os.close(fd)  # which releases all locks
         if is_locked:
             raise BlockingIOError(errno.EAGAIN, "the table is being looked through just now")
         raise OSError(errno.ENOSPC, f"{SLOTS} processes mark lines already")
 
     def entries(self) -> list[ProcessEntry]:
-        """Every entry, of living processes or not."""
+        """Return all entries, also those of processes that have ended."""
         raw = bytes(self._map)
         out = []
         for at in range(0, len(raw), SIZE):
@@ -190,7 +190,7 @@ class Table:
         return out
 
     def living(self) -> list[ProcessEntry]:
-        """The processes that run and still map this memory; other entries are freed."""
+        """Return the entries of processes that run and map this memory; free all others."""
         out = []
         for entry in self.entries():
             if self._is_living(entry):
@@ -200,7 +200,7 @@ class Table:
         return out
 
     def has_living(self) -> bool:
-        """Tell whether there is one; closes no descriptor of the table, as `closed` demands."""
+        """Tell whether a process runs and maps this memory; may be called within `closed`."""
         return any(self._is_living(entry) for entry in self.entries())
 
     def _is_living(self, entry: ProcessEntry) -> bool:
@@ -212,7 +212,7 @@ class Table:
         return is_noted_process(pid, noted / 1e9)
 
     def _maps(self, pid: int) -> bool:
-        """False for a process that has run another program by exec."""
+        """Tell whether a process still maps the table; not after an exec of another program."""
         if pid == os.getpid():
             return True
         try:
@@ -237,9 +237,9 @@ class Table:
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[bool]:
-        """Let no process claim an entry in the block; yields False where one is just doing so.
+        """Keep processes from claiming a slot in the block; yield False if one is just doing so.
 
-        Nothing inside may open and close the table's file: that lets go of the lock (POSIX).
+        Nothing inside may open and close the table's file, which would release the lock (POSIX).
         """
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -258,18 +258,19 @@ class Table:
 
 
 def can_look() -> bool:
-    """Tell whether there is a /proc, by which processes are found that are in no table."""
+    """Tell whether there is a /proc, which processes without an entry are found by."""
     return OWN_STAT.exists()
 
 
 def mapping_processes(folder: Path, noted: Container[int]) -> list[ProcessEntry]:
-    """The processes of this user that map a memory's chunks of lines, whether in a table or not.
+    """Return this user's processes that map a memory's chunks, whether they are registered or not.
 
-    A fork inherits what its parent has mapped. A process that only reads lines maps no chunk.
+    A fork inherits the chunks that its parent has mapped. A process that only reads lines maps
+    none.
 
     Args:
-        folder: of the memory.
-        noted: process ids that are not looked at.
+        folder: the folder of the memory.
+        noted: ids of processes to leave out.
     """
     user, out = os.geteuid(), []
     lines = re.compile(re.escape(os.fsencode(os.path.realpath(folder))) + rb"/[\w-]+\.lines")
@@ -296,7 +297,7 @@ def _unnoted(pid: int) -> ProcessEntry:
 
 
 def noted_now() -> float:
-    """The time at which a process is noted, in seconds since boot; see `is_noted_process`."""
+    """Return the time since boot, in seconds, for `is_noted_process` to be called with later."""
     return _boot_ns() / 1e9
 
 
@@ -305,9 +306,11 @@ def _boot_ns() -> int:
 
 
 def is_noted_process(pid: int, noted_at: float) -> bool:
-    """Tell whether the process still runs that had this id when it was noted.
+    """Tell whether the process that had this id at a time still runs; not if it is a zombie.
 
-    A zombie does not.
+    Args:
+        pid: its process id.
+        noted_at: the time, as `noted_now` returned it.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  called for each process

@@ -2,29 +2,29 @@
 
 Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
 
-    standing          hash   format, id, epoch, oldest, swept, pauses, lost, losses, departed,
-                             published, changes; and made:<name>:<epoch>, a random number of the
-                             time when a key was made
-    sources:<epoch>   hash   the key of a source's lines -> [name, version, tracer, context, arcs]
-    lines:<epoch>     hash   the same key -> a bit for each line that has run
-    arcs:<epoch>      set    the same key, and an arc
-    hosts             hash   a host's id -> what its agent last said, and when
-    answers:<call>    list   of the hosts that were called over the channel `calls`
+    standing          hash   the fleet's state: format, id, epoch, oldest, swept, pauses, lost,
+                             losses, departed, published, changes; and made:<name>:<epoch>, a random
+                             number that is set when a key is created
+    sources:<epoch>   hash   a source's key -> [name, version, tracer, context, arcs]
+    lines:<epoch>     hash   a source's key -> a bit for each line that has run
+    arcs:<epoch>      set    a source's key, followed by an arc
+    hosts             hash   a host's id -> the time of its last heartbeat, and its content
+    answers:<call>    list   answers to a call, which is sent over the channel `calls`
     snapshots         hash   a snapshot's id -> its metadata
-    deleted           zset   the ids of the last snapshots that were deleted, by when
+    deleted           zset   the ids of the snapshots that were deleted last, by time
     report:<id>       string the published report, or a snapshot (wsgi_coverage.fleet.bundle)
-    sending:<random>  string what an agent has sent of a report up to now
+    sending:<random>  string the part of a report that an agent has sent up to now
 
-A key is a hash of what it stands for, so hosts that run the same code share it, and two files with
-the same content do not. Lines and arcs are only ever added, by OR: to send them twice, or in
-another order, changes nothing. A script adds them, because it checks in the same step that the
-epoch still counts.
+A source's key is a hash of its name, version, tracer and context, so hosts that run the same code
+use the same keys. Lines and arcs are only ever added, by OR: to send them twice, or in another
+order, changes nothing. A script adds them, because it checks in the same step that the epoch still
+counts.
 
-Only this module imports redis (the extra `redis`), and only an agent (wsgi_coverage.fleet.agent)
-imports this module: a worker never waits for the store.
+Only this module imports redis (the extra `redis`), and only the agent of a host imports this module
+(wsgi_coverage.fleet): a worker never waits for the store.
 
-Concurrency: redis-py's clients take calls from any number of threads; nothing else changes. One
-report is sent at a time, for which an agent holds its lock.
+Concurrency: any thread may call it, as it may redis-py's clients; there is no other state that
+changes. An agent sends one report at a time, under a lock of its own.
 """
 
 from __future__ import annotations
@@ -47,53 +47,53 @@ from wsgi_coverage.model import JsonObject, Pause, is_going_on
 from wsgi_coverage.settings import StoreUrl
 from wsgi_coverage.store import redis_scripts as scripts
 
-FORMAT = "1"  # of the keys; another one is left alone
+FORMAT = "1"  # of the keys; a namespace of another format is not used
 TIMEOUT = 5.0  # seconds for a command, or to connect
 DIGEST = 12  # bytes of a key
 ARC = 8  # bytes of an arc
-BATCH = 400  # entries that one script takes, which stops the store for a millisecond
+BATCH = 400  # entries for one call of a script, which stops the store for a millisecond
 BATCH_BYTES = 256 << 10
-LIVE_AGE = 15.0  # seconds since a host was heard, after which it counts as gone
-KEEP_AGE = 3600.0  # seconds, after which one that has not taken its leave is forgotten
+LIVE_AGE = 15.0  # seconds since the last heartbeat, after which a host is missing
+KEEP_AGE = 3600.0  # seconds since the last heartbeat, after which a host is removed from the list
 ANSWER_AGE = 60  # seconds for which answers to a call are kept
 PIECE = 1 << 20  # bytes of a report that are sent, or read, at once
-SENDING_AGE = 600  # seconds without another piece, after which a report that was half sent is gone
-DELETED = 2_000  # ids of snapshots that are remembered: twice as many as a host has
-METADATA = 50  # of snapshots, read at once
+SENDING_AGE = 600  # seconds since the last piece, after which a half-sent report is removed
+DELETED = 2_000  # ids of deleted snapshots that are stored: twice as many as a host has snapshots
+METADATA = 50  # snapshots whose metadata are read at once
 INCOMPLETE = "it has lost a part of what was sent"
-FOR_LINES = 8  # reports leave this part, an eighth, of the store's memory to all else
+FOR_LINES = 8  # reports leave an eighth of the store's memory to all else
 NO_ROOM = "a report of {} bytes would leave too little of its maxmemory, {} bytes, to lines"
 
-# What reading a value may raise that none of us has written.
+# What reading a value may raise that another program has written.
 UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 
 T = TypeVar("T")
 
 
 class FleetState(NamedTuple):
-    """What holds for all hosts: whose data it is, which epochs count, and the pauses."""
+    """The state of a fleet: the epochs that count, the pauses, losses of data, the reports."""
 
-    id: str  # random; another one where the store has lost everything
+    id: str  # random; a new one after the store was emptied
     epoch: int
-    oldest: int  # that counts
-    swept: int  # the keys of older epochs are removed
+    oldest: int  # the oldest epoch that counts
+    swept: int  # the keys of older epochs have been removed
     pauses: tuple[Pause, ...]
-    lost: str  # ISO 8601, UTC: when data was found to be missing in this epoch; empty: never
-    losses: int  # how often that was so
-    departed: int  # hosts that have left in this epoch
-    published: str = ""  # the id of the published report; empty: none is
-    changes: int = 0  # of which reports there are
+    lost: str  # ISO 8601, UTC: when data of this epoch were found to be missing; empty: never
+    losses: int  # how often data were found to be missing
+    departed: int  # number of hosts that have left in this epoch
+    published: str = ""  # the id of the published report; empty: there is none
+    changes: int = 0  # number of changes to the published report and the snapshots
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether no host is to measure anything."""
+        """Tell whether measuring is paused on all hosts."""
         return is_going_on(self.pauses)
 
 
 class StoredSource(NamedTuple):
-    """What lines or arcs belong to."""
+    """A version of a source, with tracer and context, whose lines or arcs are stored together."""
 
-    name: str  # of the file, as in data files
+    name: str  # the file's name in data files
     version: str | None  # fingerprint of its content; None: not known
     tracer: str  # the plugin that traces the file; "": none
     context: str  # as in data files
@@ -101,17 +101,17 @@ class StoredSource(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """The field of its lines, and the beginning of its arcs."""
+        """Its key: the field of its lines, and the prefix of its arcs."""
         return hashlib.blake2b(self.as_bytes(), digest_size=DIGEST).digest()
 
     def as_bytes(self) -> bytes:
-        """As it is stored."""
+        """Serialize it, as it is stored."""
         return json.dumps(self, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What has run, by source: bit n is line n; or arcs, as `reading.arc_of` gives them."""
+    """Executed lines by source (bit n is line n), and arcs as `reading.arc_of` packs them."""
 
     lines: Mapping[StoredSource, int]
     arcs: Mapping[StoredSource, Collection[int]]
@@ -119,19 +119,19 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What is known after a heartbeat."""
+    """The answer to a heartbeat."""
 
-    standing: FleetState | None  # None: it is gone
-    hosts: int  # that have not taken their leave
-    counts: tuple[int, int, int]  # sources, lines and arcs of the current epoch
-    made: tuple[bytes | None, ...]  # a random number for each of their keys; None: there was none
+    standing: FleetState | None  # None: the store has lost it
+    hosts: int  # number of hosts on the list
+    counts: tuple[int, int, int]  # numbers of entries of the epoch's sources, lines and arcs
+    made: tuple[bytes | None, ...]  # random number of each of these keys; None: it was never made
 
 
 class Hosts(NamedTuple):
-    """What was last heard of each host, by its id."""
+    """The content of each host's last heartbeat, by the host's id."""
 
-    living: dict[str, JsonObject]  # heard lately
-    missing: dict[str, JsonObject]  # not heard lately; they may still run
+    living: dict[str, JsonObject]  # hosts with a heartbeat in the last 15 seconds
+    missing: dict[str, JsonObject]  # hosts without one; they may still run
 
 
 class EpochGoneError(Exception):
@@ -146,8 +146,8 @@ class FleetStore:
     """One namespace of one Redis or Valkey.
 
     Args:
-        url: where it is.
-        namespace: of the keys.
+        url: the address of the store.
+        namespace: the namespace of the keys.
     """
 
     def __init__(self, url: StoreUrl, namespace: str) -> None:
@@ -181,7 +181,7 @@ class FleetStore:
     # What holds for all hosts
 
     def join(self) -> FleetState:
-        """The standing, made where there is none.
+        """Read the fleet's state; create it if there is none.
 
         Raises:
             ForeignError: the namespace is used by another program or version.
@@ -192,12 +192,12 @@ class FleetStore:
         return _standing(found)
 
     def beat(self, host: str, about: JsonObject, epoch: int) -> Beat:
-        """Say that a host is there; return what is known now.
+        """Send the heartbeat of a host; return the current state and counts.
 
         Args:
-            host: its id.
-            about: what others are told of it.
-            epoch: that the counts are of.
+            host: the host's id.
+            about: the content of the heartbeat, for other hosts.
+            epoch: the epoch to count entries of.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -217,7 +217,7 @@ class FleetStore:
         )
 
     def hosts(self) -> Hosts:
-        """What was heard of hosts that have not taken their leave.
+        """Return the hosts on the list; remove those without a heartbeat for an hour.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -233,11 +233,11 @@ class FleetStore:
         return Hosts(living, {name: kept[name] for name in kept if name not in living})
 
     def forget_hosts(self, *hosts: str | bytes, succeeded: bool = False) -> None:
-        """Take hosts off the list: their last processes have ended.
+        """Remove hosts from the list, because their last processes have ended.
 
         Args:
-            hosts: their ids.
-            succeeded: another id stands for the same hosts now, which still have what they sent.
+            hosts: the hosts' ids.
+            succeeded: whether the same hosts are listed by other ids now, and so have not left.
         """
         with _errors(self.url):
             gone = self._client.hdel(self._key("hosts"), *hosts)
@@ -248,13 +248,13 @@ class FleetStore:
         """Begin an epoch; return its number.
 
         Args:
-            known: the standing.
-            collecting: what ran before counts until `end_collecting`.
-            began_at: of a pause that goes on.
+            known: the fleet's state.
+            collecting: whether older epochs count until `end_collecting`.
+            began_at: new beginning of a pause that goes on.
 
         Raises:
             EpochGoneError: the store has been emptied.
-            StoreUnavailableError: the store cannot be used; nothing is forgotten.
+            StoreUnavailableError: the store cannot be used; no data are removed.
         """
         going_on = [[began_at, None]] if known.is_paused else []
         with _errors(self.url):
@@ -305,21 +305,21 @@ class FleetStore:
             self._client.hset(self._key("standing"), "pauses", plain)
 
     def note_loss(self, at: str) -> None:
-        """Note that data of the current epoch is missing in the store."""
+        """Record that data of the current epoch are missing in the store."""
         with _errors(self.url), self._client.pipeline(transaction=False) as pipe:
             pipe.hset(self._key("standing"), "lost", at)
             pipe.hincrby(self._key("standing"), "losses", 1)
             pipe.execute()
 
     def note_mended(self, known: FleetState) -> None:
-        """Note that all that was missing is there again, unless more has been lost since."""
+        """Record that no data are missing any more, unless more have been lost since."""
         with _errors(self.url):
             self._mend(keys=[self._key("standing")], args=[known.id, known.losses])
 
     # Lines
 
     def known(self, epoch: int, sources: Sequence[StoredSource]) -> Content:
-        """The lines that the store has of some sources; only what they are asked of is read.
+        """Return the lines that the store has of some sources, without those of others.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -338,8 +338,8 @@ class FleetStore:
         """Add lines and arcs, and the sources that they belong to.
 
         Raises:
-            EpochGoneError: the epoch does not count any more; nothing, or not all, was added.
-            StoreUnavailableError: the store cannot be used; what was added is there.
+            EpochGoneError: the epoch does not count any more; nothing, or only a part, was added.
+            StoreUnavailableError: the store cannot be used; a part may have been added.
         """
         lines = [(source, _as_bytes(bits)) for source, bits in news.lines.items()]
         for some in _batches(lines, lambda each: len(each[1]) + len(each[0].name)):
@@ -380,7 +380,7 @@ class FleetStore:
                 raise EpochGoneError
 
     def content(self, epochs: Iterable[int]) -> Content:
-        """What has run in some epochs, on all hosts.
+        """Return what has run in some epochs, on all hosts.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -408,16 +408,16 @@ class FleetStore:
     # Reports
 
     def publish(self, known: FleetState, identity: str, content: bytes) -> None:
-        """Store the published report, in the place of the one before.
+        """Store the published report, and remove the one before.
 
         Args:
-            known: the standing; the report is of what has run in its epochs.
-            identity: of the report.
-            content: of it.
+            known: the fleet's state when the report was built.
+            identity: the report's id.
+            content: the report, as wsgi_coverage.fleet.bundle serializes it.
 
         Raises:
             EpochGoneError: the epoch is over.
-            StoreUnavailableError: the store cannot be used; the old report stands.
+            StoreUnavailableError: the store cannot be used; the old report is still published.
         """
         report = self._key(f"report:{identity}")
         keys = [self._key("standing"), report, self._put(report, content)]
@@ -432,10 +432,10 @@ class FleetStore:
         """Store a snapshot, unless it was deleted.
 
         Args:
-            known: the standing.
-            identity: of the snapshot.
-            metadata: of it, for lists.
-            content: of it.
+            known: the fleet's state.
+            identity: the snapshot's id.
+            metadata: its metadata as JSON, for lists.
+            content: the snapshot, as wsgi_coverage.fleet.bundle serializes it.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -447,11 +447,11 @@ class FleetStore:
             self._list(keys=keys, args=[known.id, identity, metadata, len(content)])
 
     def _put(self, report: str, content: bytes) -> str:
-        """Send a report in pieces, unless it is there; return the key that takes its place.
+        """Send a report in pieces, unless it is there; return the key that they are under.
 
         Args:
-            report: its key.
-            content: of it.
+            report: the final key of the report.
+            content: the report.
 
         Raises:
             StoreUnavailableError: the store cannot be used, or has lost pieces.
@@ -460,13 +460,13 @@ class FleetStore:
         with _errors(self.url):
             if self._client.exists(report):
                 return key
-            self._client.unlink(key)  # of the last time, where the store was away in the middle
+            self._client.unlink(key)  # left if the store failed in the middle of the last report
             self._check_room(report, len(content))
             try:
                 for at in range(0, len(content), PIECE):
                     length = self._client.append(key, content[at : at + PIECE])
                     if length != min(at + PIECE, len(content)):
-                        break  # a piece was lost, or came twice
+                        break  # a piece was lost, or was appended twice
                     self._client.expire(key, SENDING_AGE)
                 else:
                     return key
@@ -478,7 +478,7 @@ class FleetStore:
             raise RedisError(INCOMPLETE)
 
     def _check_room(self, key: str, size: int) -> None:
-        """Check that a report leaves room; a store that is full takes no lines, either.
+        """Check that a report leaves room for lines in the store's memory.
 
         Raises:
             RedisError: it does not.
@@ -495,7 +495,7 @@ class FleetStore:
             raise RedisError(NO_ROOM.format(size, limit))
 
     def report(self, identity: str) -> bytes | None:
-        """The content of a report; None where there is none.
+        """Read a report, in pieces; None: there is none, or it was removed meanwhile.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -509,7 +509,7 @@ class FleetStore:
         return whole if size and len(whole) == size else None
 
     def snapshots(self) -> list[str]:
-        """The ids of all snapshots.
+        """Return the ids of all snapshots.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -519,7 +519,7 @@ class FleetStore:
         return [each.decode(errors="replace") for each in found]
 
     def metadata(self, identities: Sequence[str]) -> dict[str, str]:
-        """The metadata of snapshots, by their ids.
+        """Return the metadata of snapshots as JSON, by their ids.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -535,7 +535,7 @@ class FleetStore:
         return out
 
     def deleted(self, identities: Sequence[str]) -> set[str]:
-        """Which of some snapshots were deleted.
+        """Return which of some snapshots were deleted.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -558,7 +558,7 @@ class FleetStore:
             self._delete(keys=keys, args=[identity, DELETED])
 
     def note_vanished(self, identity: str) -> None:
-        """Take a snapshot off the list whose content has vanished; a host that has it sends it.
+        """Remove a snapshot without content from the list, so that a host that has it sends it.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -570,7 +570,7 @@ class FleetStore:
     # Calls
 
     def call(self, call: JsonObject) -> None:
-        """Call all hosts that listen.
+        """Send a call to all hosts that listen.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -579,7 +579,7 @@ class FleetStore:
             self._client.publish(self._key("calls"), json.dumps(call))
 
     def answer(self, call_id: str, answer: JsonObject) -> None:
-        """Answer a call.
+        """Send an answer to a call.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -591,12 +591,12 @@ class FleetStore:
             pipe.execute()
 
     def answers(self, call_id: str, wanted: Collection[str], until: float) -> list[JsonObject]:
-        """The answers of hosts to a call, until all that are wanted have come.
+        """Wait for the answers to a call, until all wanted hosts have answered; return them.
 
         Args:
-            call_id: of the call.
+            call_id: the call's id.
             wanted: the hosts' ids.
-            until: in seconds of CLOCK_MONOTONIC.
+            until: deadline, in seconds of CLOCK_MONOTONIC.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -615,7 +615,7 @@ class FleetStore:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Callable[[float], JsonObject | None]]:
-        """Listen to calls: yields a function that waits some seconds for one.
+        """Subscribe to calls; yield a function that waits some seconds for one; None: none came.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -625,7 +625,7 @@ class FleetStore:
 
             def next_call(seconds: float) -> JsonObject | None:
                 message, until = None, time.monotonic() + seconds
-                # That the store has taken the subscription is a message, too, and none to us.
+                # redis-py returns None, too, for the confirmation of the subscription.
                 while message is None and (left := until - time.monotonic()) > 0:
                     with _errors(self.url):
                         message = calls.get_message(timeout=left)

@@ -1,14 +1,14 @@
-"""The scripts in Lua that a fleet's Redis or Valkey runs: each is one step for all other clients.
+"""The scripts in Lua that a fleet's Redis or Valkey runs, each as one atomic step.
 
-Above each: its keys (wsgi_coverage.store.redis has the list of them), arguments, and what it
-returns. One that adds something checks in the same step that it still counts.
+Above each script are its keys (see the list in wsgi_coverage.store.redis), its arguments, and what
+it returns. A script that adds data checks in the same step that they still count.
 
 Concurrency: constants.
 """
 
 from __future__ import annotations
 
-# KEYS: standing. ARGV: format, and a random id. Returns the standing; makes one where there is
+# KEYS: standing. ARGV: format, and a random id. Returns the state, after creating it if there is
 # none.
 FIELDS = (
     "'id', 'epoch', 'oldest', 'swept', 'pauses', 'lost', 'losses', 'departed', 'published',"
@@ -26,9 +26,9 @@ end
 return redis.call('HMGET', KEYS[1], {FIELDS})
 """
 
-# KEYS: standing, hosts, sources, lines, arcs. ARGV: a host's id, what it says, an epoch. Returns
-# the standing, the number of hosts, how much there is of the epoch, and when its keys were made: as
-# much for a thousand hosts as for one.
+# KEYS: standing, hosts, sources, lines, arcs. ARGV: a host's id, its heartbeat, an epoch. Returns
+# the state, the number of hosts, the numbers of the epoch's entries, and the random numbers of its
+# keys. The answer has the same size for a thousand hosts as for one.
 BEAT = f"""
 local now = redis.call('TIME')[1]
 redis.call('HSET', KEYS[2], ARGV[1], '[' .. now .. ',' .. ARGV[2] .. ']')
@@ -41,7 +41,7 @@ return {{
 """
 
 # KEYS: standing, sources, lines, arcs. ARGV: id, epoch, a random number; how many sources, then key
-# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 where the
+# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 if the
 # epoch does not count any more.
 ADD = """
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'oldest')
@@ -88,8 +88,8 @@ end
 return 1
 """
 
-# KEYS: sources, lines. ARGV: keys. Returns the bits of each; '' where it has none, and false where
-# the source is not there.
+# KEYS: sources, lines. ARGV: sources' keys. Returns the bits of each: '' if it has none, false if
+# the store does not know the source.
 KNOWN = """
 local out = {}
 for n = 1, #ARGV do
@@ -102,8 +102,8 @@ end
 return out
 """
 
-# KEYS: standing. ARGV: id, 1 where older epochs count on, the pauses that go on. Returns the epoch,
-# and the id of the report that is withdrawn by it, if one is.
+# KEYS: standing. ARGV: id, 1 if older epochs still count, the pauses that go on. Returns the epoch,
+# and the id of the published report if that is withdrawn, else ''.
 BEGIN = """
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return {-1, ''} end
 local withdrawn = ''
@@ -117,8 +117,8 @@ redis.call('HSET', KEYS[1], 'pauses', ARGV[3])
 return {epoch, withdrawn}
 """
 
-# KEYS: standing. ARGV: id, epoch. Lets only that epoch count, unless another has begun since: then
-# it returns 0; else the id of the report that is withdrawn by it, or ''.
+# KEYS: standing. ARGV: id, epoch. Lets only that epoch count. Returns the id of the report that is
+# withdrawn, or ''; 0, without a change, if another epoch has begun since.
 END = """
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
 if now[1] == ARGV[1] and now[2] == ARGV[2] then
@@ -129,18 +129,18 @@ end
 return 0
 """
 
-# KEYS: hosts. Returns the time, and all hosts.
+# KEYS: hosts. Returns the current time, and all hosts.
 HOSTS = """
 return {tonumber(redis.call('TIME')[1]), redis.call('HGETALL', KEYS[1])}
 """
 
-# KEYS: standing. ARGV: id, and how many losses are known.
+# KEYS: standing. ARGV: id, losses. Clears `lost`, unless more data have been lost since.
 MEND = """
 local now = redis.call('HMGET', KEYS[1], 'id', 'losses')
 if now[1] == ARGV[1] and now[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'lost', '') end
 """
 
-# The content of a report never changes once it is there, whoever sends it again meanwhile.
+# Renames what was sent to the report's key, unless that is there: a report never changes.
 KEEP = """
 local function keep(report, sent, size)
   if redis.call('EXISTS', report) == 1 then
@@ -156,8 +156,8 @@ end
 """
 
 # KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id, its length.
-# Returns 0 where the epoch does not count any more, or the report is not there; else the id of the
-# report that was published before.
+# Returns the id of the report that was published before, or ''; 0 if the epoch is over, or the
+# report is not there.
 PUBLISH = f"""{KEEP}
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
 if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3], ARGV[4]) then
@@ -170,7 +170,7 @@ return now[3] or ''
 """
 
 # KEYS: standing, the report, what was sent of it, snapshots, deleted. ARGV: id, the snapshot's id,
-# its metadata, its length. Returns 0 where it is not to be listed: it was deleted, or is not there.
+# its metadata, its length. Returns 0 if it is not listed, because it was deleted or is not there.
 LIST = f"""{KEEP}
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] or redis.call('ZSCORE', KEYS[5], ARGV[2])
     or not keep(KEYS[2], KEYS[3], ARGV[4]) then
@@ -182,7 +182,8 @@ redis.call('HINCRBY', KEYS[1], 'changes', 1)
 return 1
 """
 
-# KEYS: standing, the report, snapshots, deleted. ARGV: the snapshot's id, how many to remember.
+# KEYS: standing, the report, snapshots, deleted. ARGV: the snapshot's id, how many deleted ids to
+# store.
 DELETE = """
 redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[1])
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - ARGV[2])
@@ -191,8 +192,8 @@ redis.call('UNLINK', KEYS[2])
 redis.call('HINCRBY', KEYS[1], 'changes', 1)
 """
 
-# KEYS: standing, the report, snapshots. ARGV: the snapshot's id. Takes one off the list whose
-# content has vanished, so that a host that has it sends it again.
+# KEYS: standing, the report, snapshots. ARGV: the snapshot's id. Removes a snapshot from the list
+# if its content is gone, so that a host that has it sends it again.
 UNLIST = """
 if redis.call('EXISTS', KEYS[2]) == 0 and redis.call('HDEL', KEYS[3], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[1], 'changes', 1)

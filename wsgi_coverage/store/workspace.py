@@ -3,10 +3,10 @@
     .building-<random>         the folder, until it is renamed or removed
     .building-<random>.lock    held by the process that works there, and removed with the folder
 
-The lock tells the living from the dead: the system releases it when its process ends, and
-processes of other containers and hosts that share the folder see it. A process id would tell
-nothing there. Some network file systems keep locks to each host: in folders that hosts may share
-without another lock between them, a folder that was written to a short while ago stays, too.
+The lock shows whether the process still runs: the system releases it when the process ends, and
+processes of other containers and hosts that share the folder see it, where a process id would mean
+nothing. On some network file systems locks are local to each host. So `sweep` has an age below
+which folders stay, for places that hosts may share.
 
 Concurrency: any number of processes may work and sweep in the same folder at once.
 """
@@ -25,16 +25,16 @@ from wsgi_coverage.system import own_files
 BUILDING = ".building-"
 WRITING = ".wsgi-coverage-writing-"  # in a user's folder
 LOCK = ".lock"
-LOCK_TIMEOUT = 10.0  # seconds; who sweeps may hold the lock of a folder that is about to be made
+LOCK_TIMEOUT = 10.0  # seconds; `sweep` may hold the lock of a folder that is about to be made
 
 
 @contextlib.contextmanager
 def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
-    """A working folder, removed at the end of the block unless it was renamed.
+    """Make a working folder, and remove it at the end of the block unless it was renamed.
 
     Args:
-        parent: the folder that it is made in, and on whose disk.
-        prefix: of its name; `sweep` is given the same.
+        parent: the folder that it is made in.
+        prefix: first part of its name, the same as for `sweep`.
 
     Raises:
         OSError: there is no room, or no such parent.
@@ -50,10 +50,10 @@ def workplace(parent: Path, prefix: str = BUILDING) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def working_on(parent: Path, name: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Hold the lock of a name, so that it is neither swept nor worked on elsewhere.
+    """Hold the lock of a working folder, so that nobody else sweeps it or works in it.
 
     Raises:
-        TimeoutError: another process or thread has worked on it for as long.
+        TimeoutError: another process or thread has held the lock all that time.
         OSError: there is no room, or no such parent.
     """
     lock = parent / f"{name}{LOCK}"
@@ -69,9 +69,9 @@ def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
     """Remove working folders of killed processes, and none of living ones; raises nothing.
 
     Args:
-        parent: the folder.
-        prefix: of their names.
-        age: seconds since the last change; what is younger stays.
+        parent: the folder that they are in.
+        prefix: first part of their names.
+        age: seconds since the last change; younger folders stay.
     """
     with contextlib.suppress(OSError):
         found = {name.removesuffix(LOCK) for name in os.listdir(parent) if name.startswith(prefix)}  # noqa: PTH208
@@ -83,7 +83,7 @@ def sweep(parent: Path, prefix: str = BUILDING, *, age: float) -> None:
 
 
 def _changed_at(path: Path) -> float:
-    """When a folder, its lock or its content was changed last, as a Unix time."""
+    """Return when a folder, its lock or its entries were changed last, as a Unix time."""
     times = [0.0]
     for each in (path, path.with_name(f"{path.name}{LOCK}")):
         with contextlib.suppress(FileNotFoundError):

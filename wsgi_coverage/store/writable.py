@@ -1,4 +1,4 @@
-"""Why files cannot be made in a folder, or opened at all. Nothing is written for it.
+"""Tell, without writing anything, why files cannot be made in a folder, or not be opened at all.
 
 Concurrency: functions without state.
 """
@@ -22,8 +22,8 @@ from wsgi_coverage.errors import (
     why_nothing_opens,
 )
 
-# What a path is for: a file that is replaced, so that it may be anything but a folder; one that
-# is opened, so that it has to be a regular file; a folder.
+# What a path is used for: "file" is replaced by renaming, so that anything but a folder may be
+# there; "lock" is opened, so that it has to be a regular file; "folder" is a folder.
 PathUse: TypeAlias = Literal["file", "lock", "folder"]
 
 
@@ -32,10 +32,10 @@ def check_removable(folder: Path, described: str) -> None:
 
     Args:
         folder: the folder.
-        described: how to name it in the error.
+        described: its name in the error.
 
     Raises:
-        StorageError: it cannot, as far as can be told without trying.
+        StorageError: it cannot be removed, as far as can be told without trying.
     """
     kind = _refusal(folder)
     if kind is not None and kind is not DiskFullError:
@@ -43,19 +43,19 @@ def check_removable(folder: Path, described: str) -> None:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, which may have to be made first; None: one can.
+    """Return why no file can be made in a folder, which need not exist yet; None: one can.
 
-    As far as can be told without trying.
+    Nothing is tried, so it may fail later.
     """
     kind = _refusal(folder)
     return None if kind is None else kind.why
 
 
 def blocked(paths: Mapping[Path, PathUse]) -> dict[str, str]:
-    """Those of some files and folders of ours that something else has the name of, each with why.
+    """Return those of our paths that are taken by something of another kind, with the reason.
 
     Args:
-        paths: each with what it is.
+        paths: what each path is used for.
     """
     return {
         str(path): BlockedError.why for path, place in paths.items() if _is_blocked(path, place)
@@ -75,12 +75,12 @@ def _is_blocked(path: Path, place: PathUse) -> bool:
 
 
 def can_open_files() -> bool:
-    """False where this process, or the system, has as many files open as it may."""
+    """Tell whether this process can open a file: not if it, or the system, has too many open."""
     return REFUSALS.get(why_nothing_opens() or 0) is not NoDescriptorsError
 
 
 def _refusal(folder: Path) -> type[StorageError] | None:
-    # A Path raises where it may not look.
+    # os.path, because Path.exists raises if a folder may not be searched.
     there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
     if not os.path.isdir(there):  # noqa: PTH112
         return BlockedError
