@@ -16,22 +16,22 @@ from wsgi_coverage.data.union import has_branches
 class CompatibleGroups:
     """Data files in groups, each file in the first group that it can be combined with.
 
-    What is known of each source is stored for all groups at once, as an integer of which bit n
-    stands for group n: so the work does not grow with the square of the number of files.
+    The groups that have a source, or a version of it, are bits of an integer: bit n stands for
+    group n. So the work does not grow with the square of the number of files.
     """
 
     def __init__(self) -> None:
         self._groups: list[list[Path]] = []
-        self._modes: dict[bool, int] = {}  # the groups of statements, of branches
-        self._known: dict[str, int] = {}  # by source: groups that know a version of it
-        self._versions: dict[tuple[str, str], int] = {}  # by source and version: that know this one
+        self._modes: dict[bool, int] = {}  # groups of statements (False), and of branches (True)
+        self._known: dict[str, int] = {}  # by source: groups with any version of it
+        self._versions: dict[tuple[str, str], int] = {}  # by source and version: groups with it
 
     def add(self, path: Path, connection: sqlite3.Connection) -> None:
         """Add a data file.
 
         Args:
-            path: where it is.
-            connection: what it holds.
+            path: the data file.
+            connection: an open connection to its content.
 
         Raises:
             sqlite3.Error, ValueError: it cannot be read.
@@ -51,5 +51,5 @@ class CompatibleGroups:
             self._versions[version] = self._versions.get(version, 0) | bit
 
     def groups(self) -> Iterator[Sequence[Path]]:
-        """The groups of more than one file."""
+        """Return the groups of more than one file."""
         return (group for group in self._groups if len(group) > 1)

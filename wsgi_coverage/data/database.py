@@ -1,8 +1,8 @@
-"""A data file's content as an SQLite connection that takes a bounded time, and bounded memory.
+"""Open a data file's content as an SQLite connection with limits on its time and memory.
 
 A data file may come from anybody who can write into its folder. An SQLite database may compute its
-content, by views, triggers, virtual tables and generated columns, of which coverage.py makes none;
-and the content may be of any size.
+content by views, triggers, virtual tables and generated columns, none of which coverage.py uses,
+and the content may have any size.
 
 Concurrency: a connection belongs to one thread.
 """
@@ -22,21 +22,21 @@ from urllib.parse import quote
 from wsgi_coverage.data import forksafe
 
 MOST = 512 << 20  # bytes of a data file, and of what is read of it
-# CPU time: neither other processes on the machine nor a slow disk use it up.
+# Seconds of CPU time, which neither other processes on the machine nor a slow disk use up.
 SECONDS = 2.0
-BYTES_A_SECOND = 32 << 20  # and as much more time as this takes for what a file holds
-STEPS = 10_000  # of SQLite's virtual machine between two looks at the time: less than 1 ms
-VALUE = 16 << 20  # bytes of one value, and of what is put together from many
+BYTES_A_SECOND = 32 << 20  # additional time: one second for so many bytes of the file
+STEPS = 10_000  # of SQLite's virtual machine between two checks of the time: less than 1 ms
+VALUE = 16 << 20  # bytes of one value, also of one that group_concat builds
 BATCH = 64 << 20  # bytes that are fetched at once, at most
-ROW = 100  # bytes that a row takes here, besides its last value
+ROW = 100  # bytes of memory for a row, without its last value
 TABLES = 100  # with their indexes; coverage.py makes less than 20
 
-SCHEMA = "select name, sql from sqlite_master"  # its other columns SQLite itself does not believe
+SCHEMA = "select name, sql from sqlite_master"  # SQLite itself does not rely on the other columns
 MOST_SQL = 2_000  # characters of one definition; coverage.py's have up to 700
 PLAIN = re.compile(r"create (table|(unique )?index)\b", re.IGNORECASE)
 GENERATED = re.compile(r"\bas\b(\s|/\*.*?\*/|--[^\n]*\n)*\(", re.IGNORECASE | re.DOTALL)
 
-# A Python may be built with an SQLite that cannot.
+# False if Python was built with an SQLite without deserialize.
 IN_MEMORY = hasattr(sqlite3.Connection, "deserialize")
 NO_MEMORY = "it takes more memory than there is"
 
@@ -44,7 +44,7 @@ T = TypeVar("T", str, bytes)
 
 
 class TooLongError(sqlite3.OperationalError):
-    """Reading takes too long."""
+    """Reading has exceeded the time limit."""
 
 
 @contextlib.contextmanager
@@ -52,8 +52,8 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
     """Open the content of a data file as an SQLite connection.
 
     Raises:
-        sqlite3.Error: it is no database, or one that coverage.py would not write; or reading it,
-            also in the block, takes too long, or too much memory.
+        sqlite3.Error: it is no database, or none that coverage.py would write; or reading it, also
+            in the block, takes too long, or too much memory.
     """
     end = time.thread_time() + SECONDS + len(content) / BYTES_A_SECOND
     with forksafe.no_fork(), contextlib.ExitStack() as stack:
@@ -65,12 +65,13 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
             _check(connection)
             yield connection
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":  # Python's have none
+            # Errors that Python itself raises have no such name.
+            if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
                 raise TooLongError("it takes too long to read") from error
             raise
         except MemoryError as error:
             raise sqlite3.OperationalError(NO_MEMORY) from error
-        except UnicodeDecodeError as error:  # in names, which SQLite's own messages quote, too
+        except UnicodeDecodeError as error:  # also in names that SQLite's messages quote
             raise sqlite3.DatabaseError(f"it holds text that is no UTF-8: {error}") from error
 
 
@@ -91,9 +92,9 @@ def _open_content(content: bytes) -> Iterator[sqlite3.Connection]:
 
 
 def run(connection: sqlite3.Connection, statement: str, arguments: Sequence[Any] = ()) -> None:
-    """Run a statement to its end, because one that is under way keeps a transaction open.
+    """Run a statement and close its cursor, because an open one keeps a transaction open.
 
-    Without reference counts (PyPy) it would be under way until its cursor is collected.
+    Without reference counts (PyPy) the cursor would stay open until it is collected.
 
     Raises:
         sqlite3.Error: it cannot be run.
@@ -102,7 +103,7 @@ def run(connection: sqlite3.Connection, statement: str, arguments: Sequence[Any]
 
 
 def first(connection: sqlite3.Connection, query: str, arguments: Sequence[Any] = ()) -> Any:
-    """The first row that a query finds, or None; see `run`.
+    """Return the first row that a query finds, or None; close the cursor, as `run` does.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -119,17 +120,17 @@ def fetch(
     kind: type[T],
     most: int = VALUE,
 ) -> list[Any]:
-    """All rows that a query finds.
+    """Return all rows that a query finds.
 
     Args:
-        connection: what is asked.
-        query: finds rows of which the last value is the one that may be large.
-        arguments: of the query.
-        kind: of that value, str or bytes.
-        most: bytes that it may have.
+        connection: the open data file.
+        query: the query; only the last column of its rows may hold large values.
+        arguments: the query's arguments.
+        kind: the type of the last column, str or bytes.
+        most: bytes that one of these values may have.
 
     Raises:
-        sqlite3.Error: a value is of another kind, or it is too much.
+        sqlite3.Error: a value has another type, or the values are too large.
     """
     rows: list[Any] = []
     size = 0
@@ -152,14 +153,14 @@ def _check(connection: sqlite3.Connection) -> None:
     """Refuse views, triggers, virtual tables and generated columns, and too many tables.
 
     Raises:
-        sqlite3.DatabaseError: there are some.
+        sqlite3.DatabaseError: there are some of these.
     """
     with contextlib.closing(connection.execute(SCHEMA)) as cursor:
         rows = cursor.fetchmany(TABLES + 1)
     if len(rows) > TABLES:
         raise sqlite3.DatabaseError(f"it has more than {TABLES} tables and indexes")
     for name, sql in rows:
-        # The index of a `unique` has no definition.
+        # The index of a `unique` constraint has no definition.
         if not (sql is None or (isinstance(sql, str) and len(sql) <= MOST_SQL and _is_plain(sql))):
             raise sqlite3.DatabaseError(f"{name!r} is no table as coverage.py makes them")
 

@@ -1,8 +1,8 @@
 """Open one data file to read it, or say why it cannot be used.
 
-The whole file is read at once, and queries run on that copy. A sealed file is whole. Any other may
-belong to a `coverage run` that goes on, so it is read again if it changed meanwhile, and checked
-for damage first.
+The whole file is read at once, and queries run on that copy. A sealed file is complete. Any other
+may belong to a `coverage run` that goes on, so it is checked for damage, and read again if it has
+changed meanwhile.
 
 Concurrency: no file is changed here.
 """
@@ -20,9 +20,9 @@ from wsgi_coverage.errors import is_shortage
 
 TRIES = 4  # to get a consistent copy of a file that is being written to
 RETRY_INTERVAL = 0.02  # seconds between tries
-WHY = 500  # characters; SQLite's messages quote what is in the file
+WHY = 500  # characters of a reason; SQLite's messages quote the content of the file
 
-# SQLite keeps any value in any column; quick_check does not mind.
+# SQLite stores a value of any type in any column, and quick_check accepts that.
 UNSOUND = """
     select exists(select 1 from file where typeof(path) <> 'text')
         or exists(select 1 from context where typeof(context) <> 'text')
@@ -58,8 +58,8 @@ def open_data_file(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a data file to read it.
 
     Raises:
-        UnusableError: it cannot be used; what goes wrong in the block that reads it becomes one.
-        OSError, sqlite3.Error: the block finds no room, or no descriptor is left.
+        UnusableError: it cannot be used; also for errors of the block, which reads it.
+        OSError, sqlite3.Error: there is no room, or no descriptor.
     """
     try:
         with database.connected(_content(path)) as connection:
@@ -68,7 +68,7 @@ def open_data_file(path: Path) -> Iterator[sqlite3.Connection]:
         if is_shortage(error):
             raise
         raise UnusableError(str(error)) from error
-    except (TypeError, ValueError) as error:  # sealed as it was, but damaged before
+    except (TypeError, ValueError) as error:  # the file was damaged before it was sealed
         raise UnusableError(f"it holds what coverage.py would not write: {error}") from error
     except MemoryError:
         raise UnusableError(database.NO_MEMORY) from None
@@ -81,7 +81,7 @@ def open_data_file(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _content(path: Path) -> bytes:
-    """The content of a data file, complete and undamaged."""
+    """Read the content of a data file; refuse it unless it is complete and undamaged."""
     problem = None
     for attempt in range(TRIES):
         if attempt:
@@ -103,12 +103,12 @@ def _damage(content: bytes) -> str | None:
         return "it is empty"
     try:
         with database.connected(content) as connection:
-            # They may compute anything.
+            # Check constraints may compute anything.
             database.run(connection, "pragma ignore_check_constraints = on")
             verdict = database.first(connection, "pragma quick_check(1)")[0]
             if verdict != "ok":
                 return str(verdict)
-            # any other database has no such table
+            # A database that is no data file has no such table.
             database.first(connection, "select version from coverage_schema")
             (unsound,) = database.first(connection, UNSOUND)
     except database.TooLongError:

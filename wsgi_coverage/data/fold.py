@@ -15,15 +15,15 @@ from wsgi_coverage.data.union import DataUnion, has_branches
 
 
 def write_union(data_files: Sequence[Path], target: Path) -> list[Path]:
-    """Write the union of data files of one mode to another.
+    """Write the union of data files, all of lines or all of arcs, to another data file.
 
     Args:
-        data_files: what to read; none of them is changed.
-        target: is overwritten.
+        data_files: the files to read; none of them is changed.
+        target: the file to write; it is overwritten.
 
     Returns:
-        The files that are in the union; one that cannot be read is not, nor one that knows another
-        version of a source than those before it.
+        The files that are in the union. Those are left out that cannot be read, or that have
+        another version of a source than one before them.
 
     Raises:
         OSError, CoverageException, sqlite3.Error: there is no room.

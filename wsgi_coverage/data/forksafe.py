@@ -5,15 +5,15 @@ for ever at its own first call of SQLite, because no thread there releases them.
 SQLite in a measured process runs inside of `no_fork`, and a fork waits for its end.
 
 Each page of memory that is written to around a fork is copied. So the hooks are built-in functions,
-which write to few, until a thread is inside.
+which write to few pages, while no thread is inside `no_fork`.
 
-Concurrency: `_lock` is held by the thread that is inside, which has `_hook` wait for it. `_forking`
-counts the forks that do not wait: a thread that enters waits until there is none. A forking thread
-is counted before it calls `_hook`, and an entering one sets `_hook` before it looks at the count,
-so that one of them sees the other. The lock is Python's own, which no monkey patch replaces, and
-its holder may take it again: it is not inside SQLite when a signal handler of its thread forks. No
-thread waits for longer than `TIMEOUT`: the application's hooks may wait for a thread that waits
-here.
+Concurrency: the thread that is inside `no_fork` holds `_lock`, and sets `_hook`, so that forks wait
+for it. `_forking` counts the forks that do not wait; a thread that enters `no_fork` waits until
+there is none. A forking thread is counted before it calls `_hook`, and an entering one sets `_hook`
+before it reads the count, so that one of them notices the other. No monkey patch replaces the lock.
+It is re-entrant: a signal handler may fork in the thread that holds it, which is not inside SQLite
+then. No thread waits for longer than `TIMEOUT`, because the application's hooks may wait for a
+thread that waits here.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-TIMEOUT = 1.0  # seconds: a disk that does not answer must not stop forks
-YIELD_TIME = 0.0001  # seconds, in which a waiting thread gets the lock
-PAUSE_INTERVAL = 0.002  # seconds between two pauses, at least
+TIMEOUT = 1.0  # seconds; a disk that does not answer must not stop forks
+YIELD_TIME = 0.0001  # seconds in which a waiting thread gets the lock
+PAUSE_INTERVAL = 0.002  # seconds between two times that `allow_fork` lets forks happen, at least
 IDLE: Any = (int, (), {}, None)  # the state of a hook that does nothing
 
 _lock = RLock()
-_forking: list[None] = []  # one for each
+_forking: list[None] = []  # one entry for each fork that does not wait
 _hook: Any = partial(int)
-_owner = 0  # the thread that is inside
-_since = 0.0  # when it came in
+_owner = 0  # id of the thread that is inside `no_fork`
+_since = 0.0  # when it entered, or has let forks happen last
 _is_registered = False
 
 
@@ -46,7 +46,7 @@ def register() -> None:
     os.register_at_fork(before=_hook, after_in_child=partial(_hook.__setstate__, IDLE))
     os.register_at_fork(
         before=partial(_forking.append, None),
-        # As `pop`, which fails for a fork that had begun before this was registered.
+        # Not `pop`, which fails for a fork that began before this was registered.
         after_in_parent=partial(_forking.__delitem__, slice(-1, None)),
         after_in_child=_forking.clear,
     )
@@ -57,14 +57,14 @@ def register() -> None:
 
 @contextlib.contextmanager
 def no_fork() -> Iterator[None]:
-    """Keep other threads of this process from forking inside of the block."""
+    """Keep other threads of this process from forking during the block, for a second at most."""
     global _owner
     if not _is_registered:
         yield
         return
     me = get_ident()
     is_outermost = _owner != me
-    # A handler of the application's may raise at any call, and where a function in Python begins.
+    # An application's signal handler may raise at any call, and at the start of a Python function.
     try:
         if _lock.acquire(timeout=TIMEOUT) and is_outermost:
             _owner = me
@@ -86,9 +86,9 @@ def no_fork() -> Iterator[None]:
 
 @contextlib.contextmanager
 def forks() -> Iterator[None]:
-    """Inside of `no_fork`: a block without SQLite, in which forks may happen.
+    """Allow forks during a block inside of `no_fork` that does not use SQLite.
 
-    Outside of it this does nothing.
+    Outside of `no_fork` this does nothing.
     """
     global _owner
     me = get_ident()
@@ -108,14 +108,14 @@ def forks() -> Iterator[None]:
 
 
 def allow_fork() -> None:
-    """Inside of `no_fork`, between two steps: let a fork happen, if none could for a while."""
+    """Let waiting forks happen, between two steps inside of `no_fork`, if none could for 2 ms."""
     if _owner == get_ident() and time.monotonic() > _since + PAUSE_INTERVAL:
         with forks():
             pass
 
 
 def _come_in() -> None:
-    """Have forks wait, and wait for those that do not."""
+    """Have new forks wait, and wait for the end of those that have begun."""
     global _since
     _hook.__setstate__((_wait, (), {}, None))
     deadline = time.monotonic() + TIMEOUT
@@ -125,7 +125,7 @@ def _come_in() -> None:
 
 
 def _wait() -> None:
-    """In an at-fork hook: wait until no thread is inside; until then this fork does not count."""
+    """Wait before a fork until no thread is inside `no_fork`; count the fork only after that."""
     del _forking[-1:]
     try:
         _lock.acquire(timeout=TIMEOUT)
@@ -139,8 +139,9 @@ def _wait() -> None:
 
 
 def is_not_held(error: RuntimeError) -> bool:
-    """Tell from a release's exception whether the lock was not this thread's.
+    """Tell whether an exception of `release` means that this thread does not hold the lock.
 
-    It was waited for in vain, or a handler has raised before it was taken.
+    That is so if it was not acquired in time, or a signal handler has raised before. An exception
+    that a signal handler raises during `release` has a longer traceback.
     """
     return error.__traceback__ is not None and error.__traceback__.tb_next is None

@@ -1,4 +1,4 @@
-"""Whether the figures of files that were imported before measuring began are exact; and why not.
+"""Tell whether the figures of files imported before measuring began are exact, and why not.
 
 No state.
 """
@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-NAMED = 3  # files and the like that a sentence names; the others are counted
+NAMED = 3  # files that a sentence names; the others are counted
 REMEDY = (
     "begin before the application is imported: WSGI_COVERAGE_APP with "
     "wsgi_coverage.wsgi:application, start_early() on the first line of the module that the "
@@ -21,9 +21,9 @@ REMEDY = (
 class Unseen(NamedTuple):
     """How far a module had run when measuring began."""
 
-    has_ended: bool  # its import
-    line: int | None  # that it had come to, and from which on it is seen; None: from nowhere on
-    # First lines, with decorators, of functions that may have run by then; None: any.
+    has_ended: bool  # whether its import had ended
+    line: int | None  # the line it was at, from which on it is measured; None: it is not
+    # First lines, with decorators, of functions that may have run by then; None: any may have.
     functions: frozenset[int] | None = None
 
 
@@ -33,11 +33,11 @@ class EarlyModule(NamedTuple):
     name: str
     file: str
     unseen: Unseen
-    defines: bool = True  # functions or classes
+    defines: bool = True  # whether it defines functions or classes
 
 
 def as_plain(modules: Iterable[EarlyModule]) -> list[Any]:
-    """The modules as JSON types, in one order."""
+    """Convert modules to JSON types, sorted."""
     return sorted(
         (
             [
@@ -55,7 +55,7 @@ def as_plain(modules: Iterable[EarlyModule]) -> list[Any]:
 
 
 def from_plain(plain: Any) -> frozenset[EarlyModule]:
-    """What `as_plain` was given.
+    """Convert what `as_plain` returned to modules.
 
     Raises:
         ValueError: it is something else.
@@ -75,7 +75,7 @@ def from_plain(plain: Any) -> frozenset[EarlyModule]:
 
 
 def reason(unseen: Unseen) -> str:
-    """Why the figures of a file are not exact."""
+    """Return why the figures of a file are not exact."""
     if unseen.has_ended:
         return (
             "it was imported before measuring began: what ran of it until then (imports, def and "
@@ -109,22 +109,21 @@ def either(one: Unseen, other: Unseen) -> Unseen:
 
 
 def is_exact(unseen: Unseen, first_missing: int | None) -> bool:
-    """Tell whether all lines outside of functions that ran of a file are known.
+    """Tell whether all executed lines of a file that lie outside of functions are known.
 
     Args:
-        unseen: of its module.
-        first_missing: number of its first line, outside of functions, that did not run; None:
-            there is none.
+        unseen: how far its module had run.
+        first_missing: number of its first missing line outside of functions; None: there is none.
     """
     return first_missing is None or (unseen.line is not None and first_missing >= unseen.line)
 
 
 def unseen_functions(unseen: Unseen, lines: Iterable[int]) -> list[int] | None:
-    """Those functions of a file that may have run unseen, by line; None: all of them.
+    """Return the lines of functions that may have run before measuring began; None: all may have.
 
     Args:
-        unseen: of its module.
-        lines: of the `def` of each function.
+        unseen: how far the module had run.
+        lines: the line of the `def` of each function.
     """
     if unseen.functions is None:
         return None
@@ -134,10 +133,10 @@ def unseen_functions(unseen: Unseen, lines: Iterable[int]) -> list[int] | None:
 
 
 def warning(files: Collection[str]) -> str | None:
-    """Why the figures of a report are not exact; None: they are.
+    """Return why the figures of a report are not exact; None: they are.
 
     Args:
-        files: those of which something may have run that was not seen.
+        files: names of files that may have run before measuring began.
     """
     if not files:
         return None
@@ -150,6 +149,6 @@ def warning(files: Collection[str]) -> str | None:
 
 
 def named(names: Collection[str]) -> str:
-    """Some names for a sentence: the first few, and the number of the others."""
+    """Join names for a sentence: the first few, and the number of the others."""
     shown = ", ".join(sorted(names)[:NAMED])
     return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown

@@ -1,8 +1,8 @@
-"""Load and runtime, told apart by the contexts of a data file.
+"""Tell load from runtime by the contexts of a data file.
 
 Lines that ran while the application was being imported are in the context ``load``, those that ran
-after the first request in ``runtime``; after a static context of the user's own, joined as
-coverage.py joins contexts: ``nightly|load``. The phase of a line in any other context is unknown.
+after the first request in ``runtime``. If the user has set a static context, it comes first, joined
+as coverage.py joins contexts: ``nightly|load``. The phase of lines in any other context is unknown.
 
 Concurrency: values, and functions without state.
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
-JOIN = "|"  # coverage.py's own, between a static and a dynamic context
+JOIN = "|"  # between a static and a dynamic context, as in coverage.py
 
 
 class Phase(StrEnum):
@@ -24,7 +24,7 @@ class Phase(StrEnum):
 
 
 class Ran(StrEnum):
-    """When anything of a file or function ran; the value is what every answer calls it."""
+    """When a file or function ran; the value is the text in answers."""
 
     NEVER = "never"
     AT_LOAD_ONLY = "at load only"
@@ -32,11 +32,11 @@ class Ran(StrEnum):
 
     @classmethod
     def of(cls, covered: int, runtime: int | None) -> Ran | None:
-        """When it ran; None: it did, in an unknown phase.
+        """Tell when a file or function ran, from its counts; None: it ran in an unknown phase.
 
         Args:
-            covered: statements that ran at all.
-            runtime: of these, statements that ran at runtime; None: not known.
+            covered: number of statements that ran at all.
+            runtime: number of these that ran at runtime; None: unknown.
         """
         if not covered:
             return cls.NEVER
@@ -46,22 +46,22 @@ class Ran(StrEnum):
 
 
 def count_load_only(states: Iterable[str | None]) -> int | None:
-    """How many ran at load only; None: not known."""
+    """Count those that ran at load only; None: unknown, because the phase of some is."""
     known = [*states]
     return None if None in known else known.count(Ran.AT_LOAD_ONLY)
 
 
 def context_of(phase: Phase, static: str | None) -> str:
-    """The context of lines that run in a phase."""
+    """Return the context of lines that run in a phase."""
     return f"{static}{JOIN}{phase}" if static else str(phase)
 
 
 def phase_of(context: str) -> Phase | None:
-    """The phase that a context tells; None if it tells none."""
+    """Return the phase of lines in a context; None: unknown."""
     last = context.rpartition(JOIN)[2]
     return Phase(last) if last in tuple(Phase) else None
 
 
 def query(phase: Phase) -> list[str]:
-    """What ``CoverageData.set_query_contexts`` takes to ask for one phase."""
+    """Return the argument by which ``CoverageData.set_query_contexts`` selects one phase."""
     return [rf"^(.*{re.escape(JOIN)})?{phase}$"]

@@ -1,10 +1,10 @@
 """Read regular files of a bounded size, and refuse pipes, devices and anything endless.
 
-A name may come from a stranger: the name of a measured file in a data file, or of a file beside the
-data files. What it leads to may be a pipe, a device, or a file of any size.
+File names may come from anybody: a measured file's name in a data file, or that of a file beside
+the data files. They may lead to a pipe, a device, or a file of any size.
 
-Concurrency: functions without state. The opened file is checked, because a moment later the name
-may lead to something else.
+Concurrency: functions without state. The opened file is checked, too, because the name may lead to
+something else by then.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from typing import NamedTuple
 MOST = 32 << 20  # bytes of a source
 CHUNK = 1 << 20  # bytes
 FLAGS = os.O_RDONLY
-for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last is Windows', the others are not
+for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last only on Windows, the others not
     FLAGS |= getattr(os, _name, 0)
 
 
 class UnreadableError(OSError):
-    """A file is not regular, or too large, or a link to itself; ``strerror`` says which."""
+    """A file is not regular, or too large, or a link to itself; ``strerror`` says why."""
 
 
 class FileContent(NamedTuple):
     """The content of a file."""
 
     raw: bytes
-    is_whole: bool  # it was not written to meanwhile
+    is_whole: bool  # whether it was not written to meanwhile
 
 
 def read(path: str | Path, most: int = MOST) -> bytes:
-    """The content of a regular file.
+    """Read the content of a regular file.
 
     Args:
-        path: of the file.
+        path: the file.
         most: bytes that it may have.
 
     Raises:
         UnreadableError: it is not regular, or larger, or a link to itself.
         OSError: it cannot be read.
-        ValueError: the path is none, because of a NUL for instance.
+        ValueError: the path is not valid: it contains a NUL, for instance.
     """
     return load(path, most).raw
 
 
 def load(path: str | Path, most: int = MOST) -> FileContent:
-    """As `read`, and whether the file was written to meanwhile."""
+    """Read a regular file as `read` does, and tell whether it was written to meanwhile."""
     check(path, most)  # a device may do something when it is opened
     fd = os.open(path, FLAGS)
     with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  it is open already
@@ -65,16 +65,16 @@ def load(path: str | Path, most: int = MOST) -> FileContent:
 
 
 def check(path: str | Path, most: int = MOST) -> None:
-    """Refuse a file that `read` would refuse, before other code reads it by the same name.
+    """Refuse a file that `read` would refuse, before other code reads it.
 
     Args:
-        path: of the file.
+        path: the file.
         most: bytes that it may have.
 
     Raises:
         UnreadableError: it is not regular, or larger, or a link to itself.
         OSError: there is no such file.
-        ValueError: the path is none, because of a NUL for instance.
+        ValueError: the path is not valid: it contains a NUL, for instance.
     """
     try:
         # Reports look at thousands: a Path for each of them takes twice the time.

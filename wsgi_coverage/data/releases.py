@@ -1,8 +1,8 @@
-"""Release folders: each deploy of an application has its sources in another folder.
+"""Release folders: map file names of earlier releases to those of the current one.
 
-`current` is a symbolic link to `releases/12`, and that is where the application runs. What an
-earlier release recorded, in data files that lie elsewhere, is about the same files. Processes of an
-earlier release that still run have the same report as those of the current one.
+Each deploy of an application puts its sources into another folder, such as `releases/12`, to which
+a symbolic link `current` leads. Data files that an earlier release has written name files in its
+own folder. Processes of an earlier release that still run get the report of the current one.
 
 No state.
 """
@@ -13,22 +13,22 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-ABOVE = 2  # folders: how far above the working directory the release may begin
-DEEP = 3  # parts of a path, with the root: folders above that are no place for releases
-MOST = 2_000  # names in a folder that are looked at
+ABOVE = 2  # the release's folder is at most so many levels above the working directory
+DEEP = 3  # a release's path has more parts than this, with the root
+MOST = 2_000  # entries of a folder that are examined
 
 
 class Releases:
-    """The release that runs, and the others.
+    """The current release, and the others.
 
-    A folder beside it is another release if it holds the same application: half of the names that
-    are known of it first, or more, have the same path in the current one.
+    A folder beside the current release is another one if at least half of the names that are first
+    known to lie in it exist under the same path in the current release.
 
     Args:
-        folder: of all releases.
-        current: the name of the one that runs.
-        is_here: whether this process runs it; if not, it may be anything, and counts once some
-            process knows of a file in it.
+        folder: the folder of all releases.
+        current: the name of the current release.
+        is_here: whether this process runs it. If not, the folder may be something else, and counts
+            as the current release only when a process has executed a file in it.
     """
 
     def __init__(self, folder: str, current: str, *, is_here: bool = True) -> None:
@@ -36,10 +36,10 @@ class Releases:
         self._current = current
         self._is_known = is_here
         self._exists: dict[str, bool] = {}  # by full name in the current release
-        self._others: dict[str, bool] = {current: False}  # whether that is another release
+        self._others: dict[str, bool] = {current: False}  # by folder: whether it is another release
 
     def find_others(self, names: Iterable[str]) -> None:
-        """Find out which folders are releases, from full names of files that some process knows."""
+        """Find out which folders are releases, from full names of measured files."""
         found: dict[str, list[bool]] = {}
         for name in {*names}:
             release, below = self._split(name)
@@ -62,14 +62,14 @@ class Releases:
         return self._exists[name]
 
     def name(self, name: str) -> str | None:
-        """The name that another release's file has in the current one; None: it is of none."""
+        """Map a file of another release to the current one; None: it is in no other release."""
         release, below = self._split(name)
         if not self._is_another(release, below):
             return None
         return os.path.join(self._folder, self._current, below)  # noqa: PTH118
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether a file is of another release, and the current one does not have it."""
+        """Tell whether a file is in another release, and not in the current one."""
         release, below = self._split(name)
         return self._is_another(release, below) and not self._has(below)
 
@@ -78,10 +78,10 @@ class Releases:
 
 
 def find_releases(folder: Path) -> Releases | None:
-    """The releases of which a working directory is in one; None: no link leads to one of them.
+    """Find the releases, if a working directory is in one of them; None: no link leads to one.
 
     Args:
-        folder: where the application runs.
+        folder: the application's working directory.
     """
     try:
         real = folder.resolve()
@@ -95,7 +95,7 @@ def find_releases(folder: Path) -> Releases | None:
     for release, linked in candidates:
         if str(release) in linked:
             return Releases(str(release.parent), release.name)
-    for release, linked in candidates:  # it is an earlier one, or there are no releases at all
+    for release, linked in candidates:  # an earlier release, or no release at all
         later = {each for each in linked if os.path.dirname(each) == str(release.parent)}  # noqa: PTH120
         if len(later) == 1:
             return Releases(str(release.parent), Path(later.pop()).name, is_here=False)
@@ -103,7 +103,7 @@ def find_releases(folder: Path) -> Releases | None:
 
 
 def _linked_near(release: Path) -> set[str]:
-    """Folders that links beside it, and beside the folder of all releases, lead to."""
+    """Return the folders to which links beside a release, and beside its parent, lead."""
     links = (link for place in release.parents[:2] for link in _links(place))
     return {os.path.realpath(link) for link in links if os.path.isdir(link)}  # noqa: PTH112
 

@@ -1,10 +1,10 @@
-"""The stamp of a published data file: whose it is, its epoch, and its sources' fingerprints.
+"""The stamp of a published data file: its memory, host and epoch, and its sources' fingerprints.
 
-In tables of its own beside coverage.py's, in the same SQLite file, so that lines and stamp are
-replaced together; coverage.py ignores tables that it does not know.
+The stamp is in tables of its own beside coverage.py's, in the same SQLite file, so that lines and
+stamp are replaced together. coverage.py ignores tables that it does not know.
 
-A stamped file is sealed: it holds a checksum of itself. SQLite has none, so a flipped bit would be
-one more line; and looking through a file for damage takes longer than reading it.
+A stamped file is sealed: it holds a checksum of itself. SQLite has none, so a flipped bit would
+count as one more line, and a check of the database takes longer than reading it.
 
 Concurrency: a stamp is put on a file before it is published; published files never change.
 """
@@ -26,26 +26,26 @@ from wsgi_coverage.errors import is_shortage
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
 MAGIC = b"SQLite format 3\0"
-SEAL = slice(60, 64)  # where SQLite keeps user_version: four bytes for the application's own use
+SEAL = slice(60, 64)  # the place of user_version, four bytes that SQLite leaves to applications
 NAME = 1_000  # characters of a suffix or a host
-FILES = 40_000  # that one data file may name
-CHANGED = "changed"  # instead of a fingerprint, of a source that is not what was loaded
+FILES = 40_000  # files that one data file may name
+CHANGED = "changed"  # instead of a fingerprint, if the source was edited after it was loaded
 
-# One text for all paths and one for all versions: rows take three times as long.
+# All paths as one text, and all fingerprints as another: to fetch rows takes three times as long.
 Fingerprints = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Whose lines a data file holds, on which host they ran, and in which epoch."""
+    """The memory, host and epoch of the lines in a data file."""
 
-    worker_id: str  # the data file's suffix: a memory's id; files have it under this name
+    worker_id: str  # the data suffix: the id of a memory; the name is that in existing data files
     host: str
-    epoch: int  # of the store when the lines ran; an older one than the store's is reset away
+    epoch: int  # of the store when the lines ran; older data files than the store's do not count
 
 
 class BrokenSealError(ValueError):
-    """A file has changed since it was sealed."""
+    """A data file has changed since it was sealed."""
 
 
 def put(path: Path, stamp: Stamp) -> None:
@@ -87,21 +87,21 @@ def is_sealed(content: bytes) -> bool:
 
 
 def _checksum(content: bytes) -> tuple[bytes, bytes]:
-    """The checksum that a file holds, and that of all its other bytes, never 0."""
+    """Return the checksum that a file holds, and the one of its other bytes, which is never 0."""
     rest = memoryview(content)[SEAL.stop :]
     checksum = zlib.crc32(rest, zlib.crc32(content[: SEAL.start]))
     return content[SEAL], (checksum or 1).to_bytes(4, "big")
 
 
 def read(path: Path) -> Stamp | None:
-    """The stamp on a data file; None if it has none, or is no data file."""
+    """Read the stamp of a data file; None: it has none, or is no data file."""
     with contextlib.suppress(sqlite3.Error), reading(path) as connection:
         return stamp_in(connection)
     return None
 
 
 def stamp_in(connection: sqlite3.Connection) -> Stamp | None:
-    """The stamp on an open data file; None if it has none."""
+    """Read the stamp of an open data file; None: it has none."""
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError, RecursionError):
         row = database.first(connection, f"select stamp from {TABLE}")  # noqa: S608
         found = Stamp(**json.loads(row[0]))
@@ -116,10 +116,10 @@ def _is_name(name: object) -> bool:
 
 
 def fingerprint(source: str | Path) -> str | None:
-    """A hash that tells one version of a source from another; None if it cannot be read.
+    """Return a hash that identifies a version of a source; None: it cannot be read.
 
     Raises:
-        OSError: no descriptor is left to read it by.
+        OSError: there is no descriptor, or no room, to read it.
     """
     try:
         return fingerprint_of(regular_files.read(source))
@@ -130,12 +130,12 @@ def fingerprint(source: str | Path) -> str | None:
 
 
 def fingerprint_of(content: bytes) -> str:
-    """The fingerprint of a source with this content."""
+    """Return the fingerprint of a source with this content."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
-    """Add which version of each file was loaded, to a data file that no other process has open.
+    """Write the fingerprints of loaded sources to a data file that no other process has open.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -144,7 +144,7 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
         database.run(
             connection,
             f"create table if not exists {SOURCES} (path text primary key, fingerprint text)"
-            " without rowid",  # half the size: else each path is there twice
+            " without rowid",  # half the size: else each path is stored twice
         )
         connection.executemany(
             f"insert or replace into {SOURCES} values (?, ?)",  # noqa: S608
@@ -153,7 +153,7 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
 
 
 def measured_files(path: Path) -> list[str]:
-    """The measured files of a published data file (coverage.py documents its tables).
+    """Read the names of measured files in a data file, from a table that coverage.py documents.
 
     Raises:
         sqlite3.Error: it is no data file.
@@ -163,7 +163,7 @@ def measured_files(path: Path) -> list[str]:
 
 
 def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
-    """The stored fingerprints of an open data file, as text; equal for workers with equal sources.
+    """Read the fingerprints in an open data file as texts, which are equal for equal sources.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -180,7 +180,7 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
 
 
 def read_fingerprints(connection: sqlite3.Connection) -> dict[str, str]:
-    """The fingerprint of the version that was loaded of each file, in an open data file.
+    """Read the fingerprint of each loaded source, by name, in an open data file.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -189,20 +189,20 @@ def read_fingerprints(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def fingerprints_of(text: Fingerprints) -> dict[str, str]:
-    """The fingerprint of each file, from what `fingerprints_in` returned."""
+    """Convert what `fingerprints_in` returned to fingerprints by file name."""
     paths, versions = text
     return dict(zip(paths.split("\0"), versions.split(","), strict=True)) if paths else {}
 
 
 def check(path: Path) -> None:
-    """Check that a data file that nothing writes to is complete and undamaged.
+    """Check that a data file that no process writes to is complete and undamaged.
 
     Raises:
         OSError: it is damaged, or tables are missing.
     """
     try:
         with reading(path) as connection:
-            # The last table that coverage.py makes.
+            # coverage.py creates this table last.
             database.run(connection, "select 1 from tracer")
             verdict = database.first(connection, "pragma quick_check(1)")[0]
     except sqlite3.Error as error:
@@ -213,7 +213,7 @@ def check(path: Path) -> None:
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A transaction on a data file that no other process has open.
+    """Open a transaction on a data file that no other process has open.
 
     Raises:
         OSError: there is no room, or the file is no data file.
@@ -225,7 +225,7 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
             connection,
         ):
             database.run(connection, "pragma journal_mode=memory")
-            # A change invalidates the seal, so it is removed.
+            # Removes the seal, which a change makes invalid.
             database.run(connection, "pragma user_version=0")
             yield connection
     except sqlite3.Error as error:
@@ -237,7 +237,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a data file to read it, also while other processes write to it.
 
     Raises:
-        sqlite3.Error: it cannot be read, or is none.
+        sqlite3.Error: it cannot be read, or is no data file.
     """
     with database.connected(_content(path)) as connection:
         yield connection

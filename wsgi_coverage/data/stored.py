@@ -1,7 +1,7 @@
-"""JSON that this project has stored, read as what anybody may have put in its place.
+"""Read and check JSON that this project has stored, which anybody may have replaced.
 
-Whoever can write into a folder of ours can put a pipe there, a link to a device, a file of any
-size, or JSON of other types, nested as deeply as they like.
+Whoever can write into one of our folders can put a pipe there, a link to a device, a file of any
+size, or JSON of other types, nested to any depth.
 
 Concurrency: functions without state.
 """
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class DamagedError(ValueError):
-    """It is not what this project stores there."""
+    """Stored JSON is not what this project has written."""
 
 
 def read_json(path: Path, most: int = regular_files.MOST) -> Any:
-    """The value in a JSON file.
+    """Read the value in a JSON file.
 
     Args:
-        path: of the file.
+        path: the file.
         most: bytes that it may have.
 
     Raises:
@@ -46,7 +46,7 @@ def read_json(path: Path, most: int = regular_files.MOST) -> Any:
 
 
 def parsed(raw: str | bytes) -> Any:
-    """The value that JSON stands for.
+    """Parse JSON.
 
     Raises:
         DamagedError: it is no JSON, or nested too deeply.
@@ -58,14 +58,14 @@ def parsed(raw: str | bytes) -> Any:
 
 
 def as_dataclass(kind: type[T], raw: object) -> T:
-    """A dataclass of which `dataclasses.asdict` has made this JSON.
+    """Convert JSON that was made by `dataclasses.asdict` to the dataclass.
 
     Args:
         kind: the dataclass; its fields are plain, optional, or dataclasses, or tuples of these.
         raw: the value in the JSON.
 
     Raises:
-        DamagedError: a field is missing, or not known, or of another type.
+        DamagedError: a field is missing, or unknown, or of another type.
     """
     if not isinstance(raw, dict):
         raise DamagedError(f"it is no {kind.__name__}")
@@ -73,12 +73,12 @@ def as_dataclass(kind: type[T], raw: object) -> T:
     hints = _hints(plain)
     try:
         return kind(**{name: _converted(value, hints[name], name) for name, value in raw.items()})
-    except (KeyError, TypeError) as error:  # not known; missing
+    except (KeyError, TypeError) as error:  # unknown fields; missing ones
         raise DamagedError(f"it is no {kind.__name__}: {error}") from error
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number, of a size that can be reckoned with."""
+    """Tell whether a value is a finite number below 2**63, and no bool."""
     is_one = isinstance(value, int | float) and not isinstance(value, bool)
     return is_one and abs(value) < MOST_NUMBER
 
@@ -90,7 +90,7 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 
 def _converted(value: Any, hint: Any, name: str) -> Any:
-    """A value of the type, from its JSON."""
+    """Convert a value in JSON to the type of a field."""
     for each in get_args(hint) if get_origin(hint) is UnionType else [hint]:
         origin = get_origin(each)
         if is_dataclass(each) and isinstance(value, dict):

@@ -1,8 +1,8 @@
 """The union of many data files, one row per file and context.
 
-As `coverage combine` makes it, in a tenth of the time: that joins one file after another in SQL,
-which writes every row again for each; here lines are ORed as integers (coverage.py documents its
-numbits and its tables) and written once.
+The result is that of `coverage combine`, in a tenth of the time: that adds one file after another
+in SQL, which writes every row again for each file. Here lines are ORed as integers (coverage.py
+documents its numbits and its tables) and written once.
 
 Concurrency: one instance belongs to one thread.
 """
@@ -29,14 +29,14 @@ from wsgi_coverage.system import own_files
 NO_UTF_8 = "its name is no UTF-8, and no data file holds such a name"
 KINDS = {True: "branches", False: "statements only"}
 
-# One text for all names: rows take longer, and the next worker's are often the same.
+# All names as one text: rows take longer, and the next worker's text is often the same.
 FILES = "select count(*), group_concat(id), group_concat(path, char(0)) from file"
 NAME = 4_096  # characters of a file's name, of a context, of a plugin
 NUMBITS = 128 << 10  # bytes: of a source of a million lines
-TABLES = 16  # of names, to remember
+TABLES = 16  # lists of names that are cached
 
-# An arc is one integer, both of its ends in it, and those of a file and context come as one text:
-# fetching each arc as a row takes four times as long.
+# Both line numbers of an arc are packed into one integer, and all arcs of a file and context into
+# one text: to fetch each arc as a row takes four times as long.
 LOW, MIDDLE = ARC_BITS, ARC_MIDDLE
 READ = {
     False: "select context_id, file_id, numbits from line_bits",
@@ -45,8 +45,8 @@ READ = {
         from arc group by file_id, context_id
     """,  # noqa: S608  constants
 }
-# Load and runtime are two contexts. To scan the table once for each takes a quarter less than to
-# sort its rows here; it has no index for that, so not for many.
+# For a few contexts, such as load and runtime, one query for each takes a quarter less time than to
+# group all rows here. The table has no index for it, so this is not for many contexts.
 READ_ONE = "select file_id, numbits from line_bits where context_id = ?"
 FEW = 4
 WRITE = {
@@ -57,18 +57,18 @@ WRITE = {
     """,  # noqa: S608  constants
 }
 
-Rows = dict[int, list[tuple[int, Any]]]  # by context; file, and numbits or a text of arcs
-Names = tuple[Sequence[str], Mapping[int, str]]  # of files: in the data file, and by id here
+Rows = dict[int, list[tuple[int, Any]]]  # by context id: file id, and numbits or a text of arcs
+Names = tuple[Sequence[str], Mapping[int, str]]  # files' names in the data file; mapped ones by id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFileContent:
-    """The content of one data file; its rows' ids mean nothing in another."""
+    """The content of one data file; the ids are those of its own tables."""
 
     paths: Sequence[str]  # the names of its files, in the order of `names`
-    names: Mapping[int, str]  # and what they are here
-    contexts: dict[int, str]
-    tracers: dict[int, str]
+    names: Mapping[int, str]  # the mapped names of its files, by file id
+    contexts: dict[int, str]  # by context id
+    tracers: dict[int, str]  # by file id
     rows: Rows
 
 
@@ -76,9 +76,9 @@ class DataUnion:
     """The union of the content of data files.
 
     Args:
-        target: where it is to be written; becomes an empty data file at once.
-        branch: whether it is of branches; data files that differ are refused.
-        path_map: maps the name of a measured file to its name here.
+        target: the data file to write; becomes an empty data file at once.
+        branch: whether it holds arcs; data files that differ are refused.
+        path_map: maps a measured file's name in a data file to its name in the union.
         before_mapping: called with the names in a data file before any of them is mapped.
 
     Raises:
@@ -100,14 +100,14 @@ class DataUnion:
         _create(target, branch=branch)
         with stamp.reading(target) as connection:
             self._schema = _schema(connection)
-        self._names: dict[str, str] = {}  # of a file, elsewhere: here
+        self._names: dict[str, str] = {}  # mapped names, by the names in data files
         self._tables: dict[tuple[str, str], Names] = {}
         self._files: dict[str, None] = {}
-        self.unstorable: list[str] = []  # what was left out when it was written
+        self.unstorable: list[str] = []  # names of files that `write` has left out
         self._contexts: dict[str, None] = {}
         self._tracers: dict[str, str] = {}
-        self._found: dict[str, dict[str, Any]] = {}  # by context and file, lines or arcs
-        self._seen: dict[str, dict[str, Any]] = {}  # the last: workers have most in common
+        self._found: dict[str, dict[str, Any]] = {}  # by context and file: lines or arcs
+        self._seen: dict[str, dict[str, Any]] = {}  # the last values: most are the next file's, too
 
     @property
     def branch(self) -> bool:
@@ -120,7 +120,7 @@ class DataUnion:
         return self._files.keys()
 
     def name(self, elsewhere: str) -> str:
-        """Where a measured file is here, by the `[paths]` of coverage.py's configuration."""
+        """Map a measured file's name by `path_map`, to a path with this system's separators."""
         known = self._names.get(elsewhere)
         if known is None:
             known = elsewhere
@@ -130,10 +130,10 @@ class DataUnion:
         return known
 
     def read(self, connection: sqlite3.Connection) -> DataFileContent:
-        """The content of a data file.
+        """Read the content of a data file.
 
         Raises:
-            UnusableError: it is of another coverage.py, or of the other mode, or not sound.
+            UnusableError: it has another schema, or lines instead of arcs, or is inconsistent.
             sqlite3.Error: it cannot be read.
         """
         schema = _schema(connection)
@@ -173,7 +173,7 @@ class DataUnion:
         _check_lengths(paths)
         if not self._names.keys() >= set(paths):
             self._before_mapping(paths)
-            for path in paths:  # in the order in which `coverage combine` asks: it may matter
+            for path in paths:  # in the order of `coverage combine`, which may matter
                 self.name(path)
         ids = map(int, texts[0].split(","))
         names = dict(zip(ids, map(self._names.__getitem__, paths), strict=True))
@@ -198,12 +198,12 @@ class DataUnion:
         """Add the content of a data file.
 
         Args:
-            content: as from `read`.
-            without: files to leave out, by their names in it.
+            content: what `read` returned.
+            without: files to leave out, by their names in the data file.
 
         Raises:
-            UnusableError: a file tracer in it differs from that of the files before; nothing of it
-                is added.
+            UnusableError: a file has another file tracer than in data files before; nothing is
+                added.
         """
         names = content.names
         if without:
@@ -248,11 +248,11 @@ class DataUnion:
                     found[name] = found.get(name, 0) | int.from_bytes(value, "little")
 
     def add_lines(self, name: str, lines: Mapping[str, int]) -> None:
-        """Add lines that have run of one file.
+        """Add executed lines of one file.
 
         Args:
-            name: the file's name here.
-            lines: by context; bit n is line n.
+            name: the file's name in the union.
+            lines: executed lines by context; bit n is line n.
         """
         self._files.setdefault(name)
         for context, bits in lines.items():
@@ -261,12 +261,12 @@ class DataUnion:
             found[name] = found.get(name, 0) | bits
 
     def add_record(self, name: str, context: str, record: Record) -> None:
-        """Add the arcs or lines of a record of a memory, which are of this union's mode.
+        """Add the arcs, or lines, of a record of a memory.
 
         Args:
-            name: the file's name here.
-            context: in which they ran.
-            record: the arcs or lines.
+            name: the file's name in the union.
+            context: the context in which they ran.
+            record: the record; it has arcs if the union has.
         """
         self.touch(name, record.tracer)
         self._contexts.setdefault(context)
@@ -280,12 +280,12 @@ class DataUnion:
             found[name] = found.get(name, 0) | int.from_bytes(bits, "little")
 
     def forget(self, name: str) -> None:
-        """Remove what was added of one file."""
+        """Remove the lines or arcs that were added of one file."""
         for found in self._found.values():
             found.pop(name, None)
 
     def touch(self, name: str, tracer: str) -> None:
-        """Add a file, of which nothing may have run."""
+        """Add a file to the measured files, with its file tracer, whether it has run or not."""
         if name not in self._files:
             self._files[name] = None
             if tracer:
@@ -306,7 +306,7 @@ class DataUnion:
         files = {name: number for number, name in enumerate(self._files, start=1)}
         contexts = {name: number for number, name in enumerate(self._contexts, start=1)}
         with contextlib.closing(sqlite3.connect(self._target)) as connection, connection:
-            # Nobody sees the file before it is whole.
+            # No other process reads the file before it is complete.
             database.run(connection, "pragma journal_mode=off")
             database.run(connection, "pragma synchronous=off")
             with contextlib.closing(connection.cursor()) as cursor:
@@ -360,7 +360,7 @@ def _by_context(rows: Iterable[tuple[int, int, Any]]) -> Rows:
 
 
 def is_storable(name: str) -> bool:
-    """False for a file name that is not UTF-8: SQLite takes no lone surrogates."""
+    """Tell whether a file name can be stored: SQLite refuses names that are no UTF-8."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -370,8 +370,8 @@ def is_storable(name: str) -> bool:
 
 @forksafe.no_fork()
 def _create(path: Path, *, branch: bool) -> None:
-    """Write an empty data file of the coverage.py that is installed."""
-    # Named, because otherwise it asks for the working directory, which may have been removed.
+    """Write an empty data file with the schema of the installed coverage.py."""
+    # With a basename, else it looks up the working directory, which may have been removed.
     data = CoverageData(basename=str(path), no_disk=True)
     try:
         if branch:
@@ -382,7 +382,7 @@ def _create(path: Path, *, branch: bool) -> None:
     finally:
         data.close(force=True)
     path.unlink(missing_ok=True)
-    own_files.create(path)  # SQLite, and so coverage.py, would make it as the umask says
+    own_files.create(path)  # SQLite would create it with a mode that depends on the umask
     with contextlib.closing(sqlite3.connect(path)) as connection:
         database.run(connection, "pragma journal_mode=off")
         database.run(connection, "pragma synchronous=off")

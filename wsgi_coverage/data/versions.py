@@ -1,9 +1,9 @@
-"""The versions of sources: those on disk, and those that workers have loaded.
+"""The versions of sources: those on disk, compared with those that workers have loaded.
 
-A version is told by a fingerprint, a hash of the source. A source is read for it once for each
-state of the file (its times, size and inode), unless it was so young then that one more edit could
-have left them as they are. A report stores the states that it has found, so that the next one, in
-another process, reads what has changed since.
+A fingerprint, a hash of the source, identifies a version. It is computed once for each state of the
+file (its times, size and inode), unless the file was modified so recently that another edit could
+leave the state unchanged. A report stores the states that it has found, so that the next one, in
+another process, reads only sources that have changed since.
 
 Concurrency: a `VersionsOnDisk` belongs to one thread; what is known of a source is shared by all
 threads of a process, in a dict of which no entry is ever changed.
@@ -19,13 +19,13 @@ from typing import Any, TypeAlias
 from wsgi_coverage.data import stamp
 from wsgi_coverage.system import workdir
 
-# A source that was written just now may be written again within a tick of the file system's clock,
-# which may be one of another host.
-SETTLED = 2_000_000_000  # nanoseconds
-MOST = 20_000  # sources to remember
+# Nanoseconds after which another edit is sure to change a file's times. Within a tick of the file
+# system's clock, which may be that of another host, it may not.
+SETTLED = 2_000_000_000
+MOST = 20_000  # sources in the cache
 
-# Times of modification and of change in ns, size in bytes, inode. The time of change tells of an
-# edit even if the time of modification was set back.
+# Times of modification and of status change in ns, size in bytes, inode. An edit changes the second
+# even if the first was set back.
 State: TypeAlias = tuple[int, int, int, int]
 NOT_KNOWN: State = (0, 0, 0, 0)
 
@@ -36,7 +36,7 @@ class VersionsOnDisk:
     """Compares loaded versions with those on disk, reading each source once.
 
     Args:
-        name: maps the name of a measured file to its name here.
+        name: maps a measured file's name in a data file to its name on this host.
     """
 
     def __init__(self, name: Callable[[str], str]) -> None:
@@ -45,12 +45,12 @@ class VersionsOnDisk:
         self._now: dict[str, str | None] = {}
 
     def changed(self, loaded: stamp.Fingerprints) -> list[str]:
-        """The files that a worker has loaded in another version than there is now.
+        """Return the files that a worker has loaded in another version than that on disk.
 
-        A file that cannot be read is not among them.
+        Files that cannot be read are left out.
 
         Args:
-            loaded: the worker's, from `stamp.fingerprints_in`.
+            loaded: fingerprints of what the worker has loaded, from `stamp.fingerprints_in`.
         """
         if loaded not in self._answers:
             self._answers[loaded] = sorted(
@@ -61,7 +61,7 @@ class VersionsOnDisk:
         return self._answers[loaded]
 
     def is_current(self, name: str, version: str) -> bool:
-        """Tell whether a source is of this version now, or cannot be read."""
+        """Tell whether a source has this version on disk, or cannot be read."""
         return self._current(name) in (None, version)
 
     def _current(self, name: str) -> str | None:
@@ -71,49 +71,49 @@ class VersionsOnDisk:
 
 
 def current(source: str) -> str | None:
-    """The fingerprint of a source as it is now; None if it cannot be read.
+    """Return the fingerprint of a source as it is on disk; None: it cannot be read.
 
     Raises:
-        OSError: no descriptor is left to read it by.
+        OSError: there is no descriptor, or no room, to read it.
     """
     found = _look(source)
     return None if found is None else found[1]
 
 
 def noted(source: str) -> list[Any] | None:
-    """The state of a source and its fingerprint, in JSON types; None if it cannot be read.
+    """Return the state of a source and its fingerprint, in JSON types; None: it cannot be read.
 
-    The state is one that no file has, where the source is so young that it tells nothing.
+    The state of a source that was modified in the last two seconds is `NOT_KNOWN`.
 
     Raises:
-        OSError: no descriptor is left to read it by.
+        OSError: there is no descriptor, or no room, to read it.
     """
     found = _look(source)
     return None if found is None else [*found[0], found[1]]
 
 
 def has_changed(source: str, version: list[Any]) -> bool:
-    """Tell whether a source is another one than it was, or is gone.
+    """Tell whether a source has changed, or was removed.
 
     Args:
-        source: its name.
-        version: what `noted` said of it.
+        source: its path.
+        version: what `noted` returned for it.
     """
     before, fingerprint = version[:-1], version[-1:]
     state = _state(source)
     if state is None:
-        return True  # it was there
+        return True  # it was removed
     return list(state) != before and [current(source)] != fingerprint
 
 
 def remember(found: Mapping[str, list[Any]]) -> None:
-    """Know what another process has found.
+    """Add to the cache what another process has found.
 
     Args:
-        found: by source, what `noted` said of it.
+        found: what `noted` returned there, by source.
 
     Raises:
-        TypeError, ValueError: it said something else.
+        TypeError, ValueError: it is something else.
     """
     for source, (*state, fingerprint) in found.items():
         if source not in _known and len(state) == len(NOT_KNOWN) and len(_known) < MOST:
@@ -121,7 +121,7 @@ def remember(found: Mapping[str, list[Any]]) -> None:
 
 
 def _look(source: str) -> tuple[State, str] | None:
-    """The state of a source, or `NOT_KNOWN` where it is too young, and its fingerprint."""
+    """Return the fingerprint of a source after its state: `NOT_KNOWN` if modified too recently."""
     began = time.time_ns()
     state = _state(source)
     if state is None:
