@@ -1,8 +1,8 @@
-"""coverage.py's configuration as an object, whole: copied, serialized, as plain data.
+"""Get coverage.py's whole configuration: as an object, serialized, or as plain data.
 
-Single options are documented, as Coverage.get_option; a report takes all of them with it.
+coverage.py documents access to single options only (Coverage.get_option); a report needs all.
 
-Concurrency: reads only; what is returned is the caller's.
+Concurrency: functions that only read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from wsgi_coverage.compat import names, needs
 
 
 def of(cov: Coverage) -> Any:
-    """The configuration of a Coverage, whose attributes have the names of coverage.py's options.
+    """Return the configuration object of a Coverage.
 
     Raises:
-        CoverageChangedError: it cannot be had with this coverage.py.
+        CoverageChangedError: this coverage.py has another one.
     """
     try:
         return cov.config
@@ -29,10 +29,10 @@ def of(cov: Coverage) -> Any:
 
 
 def file_of(cov: Coverage) -> str | None:
-    """The file that it was read from; None: none was.
+    """Return the file that a Coverage's configuration was read from; None: there was none.
 
     Raises:
-        CoverageChangedError: that cannot be told with this coverage.py.
+        CoverageChangedError: this coverage.py does not tell.
     """
     names.require(needs.CONFIG_FILE)
     found: str | None = of(cov).config_file
@@ -40,11 +40,11 @@ def file_of(cov: Coverage) -> str | None:
 
 
 def option(config: Any, name: str) -> Any:
-    """An option of a configuration, as `Coverage.get_option` gives it.
+    """Return an option of a configuration, as `Coverage.get_option` does.
 
     Args:
-        config: coverage.py's.
-        name: as documented: section:option, or `paths`.
+        config: coverage.py's configuration object.
+        name: the documented name: section:option, or `paths`.
 
     Raises:
         ConfigError: there is no such option.
@@ -53,7 +53,7 @@ def option(config: Any, name: str) -> Any:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """A configuration as plain data."""
+    """Return the options of a configuration that are plain data, by attribute name."""
     return {
         name: value
         for name, value in vars(config).items()
@@ -70,15 +70,15 @@ def _is_plain(value: Any) -> bool:
 
 
 def serialized(cov: Coverage, *, data_file: str | None = None, any_core: bool = False) -> str:
-    """A configuration with absolute paths, as `given` takes it.
+    """Serialize a Coverage's configuration, with absolute paths, for `given`.
 
     Args:
-        cov: whose configuration.
-        data_file: instead of the configured one.
-        any_core: leave out the core that it names.
+        cov: the Coverage with the configuration.
+        data_file: the data file to use instead of the configured one.
+        any_core: whether to leave out the configured core.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py cannot serialize it.
     """
     names.require(needs.CHILDREN)
     config = of(cov).copy()
@@ -91,5 +91,5 @@ def serialized(cov: Coverage, *, data_file: str | None = None, any_core: bool = 
 
 
 def given(serialized: str) -> str:
-    """What a Coverage takes as its `config_file`, to have a configuration that was serialized."""
+    """Return a `config_file` argument for a Coverage that is to have a serialized configuration."""
     return f":data:{serialized}"

@@ -1,7 +1,7 @@
-"""coverage.py's reporter of a Python source, made to answer from a cached analysis.
+"""Subclass coverage.py's reporter of Python sources to answer from a cached analysis.
 
-The one module that needs a name of coverage.py to be imported: it is imported when a report is
-made, once it is known that the name is there.
+This is the only module whose import needs an undocumented name of coverage.py. It is imported when
+a report is built, after a check that the name is there.
 
 Concurrency: one instance belongs to one report.
 """
@@ -22,11 +22,11 @@ class CachedFileReporter(PythonFileReporter):
     """Answers from a cached analysis, by the code of coverage.py's own reporter.
 
     Args:
-        path: of the source.
-        coverage: whose configuration holds.
-        exclude: a regular expression for lines to leave out.
-        branch: whether branches are looked at.
-        load: returns the cached analysis; called when something is asked for.
+        path: the source file.
+        coverage: the Coverage with the configuration.
+        exclude: a regular expression for excluded lines.
+        branch: whether branches are reported.
+        load: returns the cached analysis; called when it is first needed.
     """
 
     filename: str
@@ -42,7 +42,7 @@ class CachedFileReporter(PythonFileReporter):
         load: Callable[[CachedFileReporter], dict[str, Any]],
     ) -> None:
         super().__init__(path, coverage)
-        self.source_name: str | None = None  # under which the cache has the analysis
+        self.source_name: str | None = None  # name of the analysis in the cache
         self._exclude = exclude
         self._branch = branch
         self._load = load
@@ -50,14 +50,14 @@ class CachedFileReporter(PythonFileReporter):
 
     @property
     def analysis(self) -> dict[str, Any]:
-        """The analysis."""
+        """The cached analysis, which is loaded at first use."""
         if self._analysis is None:
             self._analysis = self._load(self)
         return self._analysis
 
     @property
     def parser(self) -> Any:
-        """A parser after its work, put together of the analysis."""
+        """coverage.py's parser in its state after parsing, restored from the analysis."""
         if self._parser is None:
             self._parser = parser_of(
                 self.analysis, self.filename, exclude=self._exclude, branch=self._branch
@@ -65,25 +65,25 @@ class CachedFileReporter(PythonFileReporter):
         return self._parser
 
     def set_names(self, filename: str, shown: str) -> None:
-        """Have it go by the names that it had when its figures were made."""
+        """Set the names that the file had when its figures were computed."""
         self.filename, self.relname = filename, shown
 
     def remember(self, analysis: dict[str, Any]) -> None:
-        """Answer from an analysis that is at hand."""
+        """Set the analysis, so that it is not loaded."""
         self._analysis = analysis
 
     def forget(self) -> None:
-        """Give the memory back; what is asked for next is loaded again."""
+        """Drop the analysis and the parser to free memory; the next use loads them again."""
         self._analysis = self._parser = None
 
     def source(self) -> str:
-        """The text of the source."""
+        """Return the text of the source."""
         return str(self.analysis["text"])
 
     def no_branch_lines(self) -> set[int]:
-        """Lines whose branches are left out."""
+        """Return the lines whose partial branches are not reported (`partial_branches`)."""
         return set(self.analysis["no_branch"])
 
     def code_regions(self) -> Iterable[CodeRegion]:
-        """The functions and classes."""
+        """Return the functions and classes."""
         return regions_of(self.analysis)

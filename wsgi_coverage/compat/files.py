@@ -1,6 +1,6 @@
-"""How coverage.py names files, finds them, and matches patterns.
+"""Use coverage.py's functions that name files, find them, and match patterns.
 
-Concurrency: `take_names_from` changes what the whole process shares; all else only reads.
+Concurrency: `take_names_from` changes a global variable of coverage.py; all else only reads.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from wsgi_coverage.compat import names, needs
 
 
 def names_from() -> str | None:
-    """The folder that a Coverage that runs takes relative names to be about; None: not known."""
+    """Return the folder in which coverage.py resolves relative names; None: unknown."""
     if not names.has(needs.NAMES_FROM):
         return None
     return os.path.normpath(str(names.find("coverage.files:relative_directory")()))
 
 
 def take_names_from(folder: str) -> None:
-    """Have relative names be about a folder, with a separator at its end."""
+    """Have coverage.py resolve relative names in a folder, given with a separator at its end."""
     names.find("coverage.files:RELATIVE_DIR")
     names.find("coverage:files").RELATIVE_DIR = folder
 
 
 def matcher(patterns: Sequence[str], name: str) -> Callable[[str], bool]:
-    """Tells which files patterns match, by their full names.
+    """Return a function that tells whether patterns match a file, given by its full name.
 
     Args:
-        patterns: as in coverage.py's configuration.
-        name: of the option.
+        patterns: patterns as in coverage.py's configuration.
+        name: the name of the option.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py has no such matcher.
     """
     names.require(needs.PATTERNS)
     prepared = names.find("coverage.files:prep_patterns")(patterns)
@@ -42,9 +42,9 @@ def matcher(patterns: Sequence[str], name: str) -> Callable[[str], bool]:
 
 
 def filter_of(config: Any) -> Callable[[str], bool]:
-    """Tells which files a report is about, by their full names: as coverage.py does.
+    """Return a function that tells whether reports include a file, given by its full name.
 
-    Where that cannot be told with this coverage.py, it may be about any.
+    If this coverage.py has no such matcher, it is true of every file.
     """
     if names.missing(needs.PATTERNS):
         return bool
@@ -58,14 +58,14 @@ def filter_of(config: Any) -> Callable[[str], bool]:
 
 
 def below(config: Any, places: Iterable[str]) -> Iterator[str]:
-    """The sources that could run, imported or not, as coverage.py finds them.
+    """Yield the sources that could run, imported or not, without those that `run_omit` matches.
 
     Args:
-        config: coverage.py's.
-        places: folders and modules of `source`.
+        config: coverage.py's configuration object.
+        places: folders, and files of modules, of `source`.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py cannot find them.
     """
     omitted = matcher(config.run_omit or [], "omit")
     find = names.find("coverage.files:find_python_files")
@@ -80,7 +80,7 @@ def below(config: Any, places: Iterable[str]) -> Iterator[str]:
 
 
 def page_base(shown: str) -> str | None:
-    """What the name of a source's HTML page begins with; None: not known with this coverage.py."""
+    """Return a source's HTML page name without extension; None: this coverage.py does not tell."""
     if names.missing(needs.PAGE_NAMES):
         return None
     return str(names.find("coverage.files:flat_rootname")(shown))

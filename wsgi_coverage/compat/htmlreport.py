@@ -1,4 +1,4 @@
-"""coverage.py's HTML reporter, asked for one page at a time.
+"""Render single pages by coverage.py's HTML reporter.
 
 Concurrency: one instance belongs to one rendering, and writes into a folder of its own.
 """
@@ -18,14 +18,14 @@ from wsgi_coverage.compat.reporting import Counts, HookedCoverage, numbers
 
 @cache
 def parts_are_as_expected() -> bool:
-    """Tell whether coverage.py's HTML reporter can be asked for a single page."""
+    """Tell whether coverage.py's HTML reporter has the parts to render a single page."""
     return not names.missing(needs.PAGES)
 
 
 class RegionRow(NamedTuple):
-    """A function or a class on an index page; without a name, what lies outside of all."""
+    """A function or class on an index page; without a name, the lines outside of all of them."""
 
-    file: Any  # of `Site.files`
+    file: Any  # one of `Site.files`
     kind: str
     name: str
     start: int  # line
@@ -33,13 +33,13 @@ class RegionRow(NamedTuple):
 
 
 class Site:
-    """The order of things in HtmlReporter.report, with each step on its own.
+    """The steps of coverage.py's HtmlReporter.report, which can be taken one by one.
 
     Args:
-        cov: what is reported on.
+        cov: the Coverage to report on.
         target: the folder of the pages.
-        made_at: the local time that they show.
-        page_name: of a source, by the name that reports show.
+        made_at: the local time that the pages show.
+        page_name: returns a source's page name, given the name that reports show.
 
     Raises:
         coverage.exceptions.NoDataError: there is nothing to report on.
@@ -87,15 +87,15 @@ class Site:
 
     @property
     def index_pages(self) -> dict[str, str]:
-        """What the pages are about that list something (file, function, class), by their names."""
+        """What each index page lists (file, function or class), by the page's name."""
         return {page.filename: noun for noun, page in self._reporter.index_pages.items()}
 
     def page_of(self, file: Any) -> str:
-        """The name of a source's page."""
+        """Return the name of a source's page."""
         return str(file.html_filename)
 
     def reporter_of(self, file: Any) -> Any:
-        """The file reporter of a source."""
+        """Return the file reporter of a source."""
         return file.fr
 
     def write_index(self) -> str:
@@ -141,14 +141,14 @@ class Site:
 
 
 class _Known:
-    """What is asked of a region's analysis."""
+    """Stands in for the analysis of a region, of which only the numbers are used."""
 
     def __init__(self, of: Any) -> None:
         self.numbers = of
 
 
 class _Nothing:
-    """Instead of coverage.py's record of what it wrote last time."""
+    """Stands in for coverage.py's IncrementalChecker: every page is written."""
 
     def can_skip_file(self, *_: Any) -> bool:
         return False
@@ -162,7 +162,7 @@ def _escape(text: str) -> str:
 
 
 def _file_of(file: Any) -> str:
-    """As HtmlReporter gives it to the template, which escapes it."""
+    """Return a file's name as HtmlReporter passes it to the template of the index page."""
     shown = str(file.fr.relative_filename())
     # coverage.py 7.14 has an `escape` of its own, and calls it here once too often.
     is_own = names.find("coverage.html:escape").__module__ == "coverage.html"

@@ -1,4 +1,4 @@
-"""coverage.py's JSON report as an object, without writing it: that takes as long as all the rest.
+"""Build coverage.py's JSON report as an object: writing it would double the time.
 
 Concurrency: functions without state.
 """
@@ -16,7 +16,7 @@ from wsgi_coverage.compat.reporting import HookedCoverage
 
 
 def report(cov: HookedCoverage) -> dict[str, Any]:
-    """What JsonReporter.report writes, but that each file has its lines' `contexts`.
+    """Return what JsonReporter.report writes, and the `contexts` of each file's lines.
 
     Raises:
         coverage.exceptions.NoDataError: there is nothing to report on.
@@ -47,7 +47,7 @@ def report(cov: HookedCoverage) -> dict[str, Any]:
 
 
 def _by_itself(cov: HookedCoverage) -> dict[str, Any]:
-    """By what is documented; coverage.py repeats the contexts for every function and class."""
+    """Return the report by Coverage.json_report, which repeats contexts for each function."""
     with tempfile.TemporaryDirectory(prefix="wsgi-coverage-") as folder:
         target = Path(folder, "report.json")
         cov.json_report(outfile=str(target), show_contexts=True)

@@ -1,15 +1,16 @@
 """A Coverage that measures: its rules, its collector, its data.
 
-Why more than is documented: coverage.py's own flush copies the trace data, writes it out, and then
-clears it, so a line that runs during the write is gone; under sysmon, which reports a line once,
-it is gone for ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the collector
-that owns copies, and then exactly what was copied is taken away from the trace data.
+The documented API is not enough: coverage.py's own flush copies the trace data, writes them, and
+then clears them, so lines that run during the write are lost; under sysmon, which reports a line
+once, they are lost for ever. Here coverage.py's own ``flush_data`` runs on a shallow clone of the
+collector that owns copies, and then exactly what was copied is removed from the trace data.
 
-``problem()`` tries the whole way on made-up lines before it is trusted; where it fails the engine
-falls back on what is documented, and /health says so.
+``problem()`` tries all of it on made-up lines first. If that fails, the engine uses the documented
+API, and /health says so.
 
-Concurrency: every function here is called under the worker's lock. The measured threads add to the
-trace data meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under the GIL.
+Concurrency: every function that changes the trace data is called under the engine's lock. The
+measured threads add to them meanwhile; ``set.copy`` and ``set.difference_update`` are atomic under
+the GIL.
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ from coverage import Coverage, CoverageData
 from wsgi_coverage.compat import names, needs
 
 INSTALLS = "_wsgi_coverage_install"  # the trace function that installs a tracer after a pause
-CALLBACK_TIMEOUT = 0.5  # seconds to wait for callbacks that were on their way during a reset
+CALLBACK_TIMEOUT = 0.5  # seconds to wait for callbacks that were running during a reset
 
-TraceData = dict[str, set[Any]]  # lines or arcs by file, as the tracers add to them
+TraceData = dict[str, set[Any]]  # coverage.py's: lines or arcs by file, to which the tracers add
 
 
 class Converted(NamedTuple):
-    """What the trace data held, as coverage.py would write it."""
+    """Trace data, converted to what coverage.py would write to a data file."""
 
     has_arcs: bool
-    numbers: Mapping[str, set[Any]]  # by name in data files: lines, or pairs of them
-    tracers: Mapping[str, str]  # names of plugins, by names of files that they trace
+    numbers: Mapping[str, set[Any]]  # by name in data files: lines, or pairs of lines
+    tracers: Mapping[str, str]  # names of file tracer plugins, by names of files
 
 
 class WarningCoverage(Coverage):
-    """A Coverage that tells us of its warnings, not the application's warning filters."""
+    """A Coverage that calls `warned` instead of issuing Python warnings."""
 
     def warned(self, message: str, slug: str | None) -> None:
-        """It has something to say.
+        """Handle a warning of coverage.py.
 
         Args:
-            message: what it says.
-            slug: the name by which `disable_warnings` knows it.
+            message: the warning.
+            slug: its name for `disable_warnings`.
         """
         raise NotImplementedError
 
@@ -60,10 +61,10 @@ class WarningCoverage(Coverage):
 
 
 class _AlwaysActive:
-    """Stands in for the clone's tracers.
+    """Stands in for the clone's tracers, and always reports activity.
 
-    sysmon raises its activity flag when a function starts only, so stock code would not save a new
-    line in a function that started before the last flush.
+    sysmon sets its activity flag only when a function starts, so coverage.py would not save a new
+    line of a function that started before the last flush.
     """
 
     def activity(self) -> bool:
@@ -74,7 +75,7 @@ class _AlwaysActive:
 
 
 def collector_of(cov: Coverage) -> Any:
-    """The collector of a started Coverage."""
+    """Return the collector of a started Coverage."""
     return cov._collector
 
 
@@ -83,12 +84,12 @@ def _classifier(cov: Coverage) -> Any:
 
 
 class _Omitted:
-    """Stands in for coverage.py's matcher of `omit`, and omits more.
+    """Stands in for coverage.py's matcher of `omit`, and matches more files.
 
     Args:
-        theirs: coverage.py's own; None: nothing else is omitted.
-        omits: tells of a file, named in full, whether it is omitted.
-        shown: what that omits, as patterns.
+        theirs: coverage.py's own matcher; None: `omit` is not set.
+        omits: tells whether a file, given by its full name, is omitted, too.
+        shown: patterns that describe what `omits` matches.
     """
 
     def __init__(self, theirs: Any, omits: Callable[[str], bool], shown: Sequence[str]) -> None:
@@ -100,25 +101,26 @@ class _Omitted:
         return self._omits(path) or (self._theirs is not None and bool(self._theirs.match(path)))
 
     def info(self) -> list[str]:
-        """The patterns, for `coverage debug sys` and Coverage.sys_info()."""
+        """Return the patterns, for `coverage debug sys` and Coverage.sys_info()."""
         return [*self._shown, *(self._theirs.info() if self._theirs is not None else ())]
 
 
 def prepare(cov: Coverage, folder: str, omits: Callable[[str], bool], shown: Sequence[str]) -> None:
-    """Have a Coverage know what is measured, as starting it would, without starting it.
+    """Set up a Coverage's rules of what is measured, as its start would do, without starting it.
 
     Args:
-        cov: is not started.
-        folder: that relative names are relative to, with a separator at its end.
-        omits: tells of a file, named in full, whether it is omitted besides what `omit` names.
-        shown: what that omits, as patterns.
+        cov: a Coverage that is not started.
+        folder: the folder of relative names, with a separator at its end.
+        omits: tells whether a file, given by its full name, is omitted although `omit` does not
+            match.
+        shown: patterns that describe what `omits` matches.
 
     Raises:
-        CoverageChangedError: that cannot be done with this coverage.py.
+        CoverageChangedError: this coverage.py has not the internals that it takes.
     """
     names.require(needs.RULES)
     cov._init()
-    if cov.get_option("run:relative_files"):  # any other Coverage begun elsewhere would change that
+    if cov.get_option("run:relative_files"):  # its folder is a global that any Coverage changes
         cov._file_mapper = lambda filename: filename.removeprefix(folder)
     if not cov._inited_for_start:
         cov._inited_for_start = True
@@ -131,9 +133,9 @@ def prepare(cov: Coverage, folder: str, omits: Callable[[str], bool], shown: Seq
 
 @contextlib.contextmanager
 def _no_call_stack() -> Iterator[None]:
-    """Have no collector note where it is made, which only debugging coverage.py shows.
+    """Keep coverage.py from recording the call stack of a new collector, a debugging aid.
 
-    Python reads the source of every function on the stack for that, and keeps it in memory.
+    For that, Python would read the source of every function on the stack, and keep it in memory.
     """
     if names.missing(needs.CALL_STACK):
         yield
@@ -148,12 +150,12 @@ def _no_call_stack() -> Iterator[None]:
 
 
 def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] | None:
-    """Where a measured source is read, and its name in data files; None: it is not measured.
+    """Return path, and name in data files, of a measured source; None: it is not measured.
 
     Args:
-        cov: by whose rules.
-        filename: as the code object has it.
-        frame: that runs the code.
+        cov: the Coverage with the rules.
+        filename: the file name in the code object.
+        frame: a frame that runs the code.
     """
     disposition = _classifier(cov).should_trace(filename, frame)
     if not disposition.trace or disposition.file_tracer is not None:
@@ -163,23 +165,21 @@ def classify(cov: Coverage, filename: str, frame: FrameType) -> tuple[str, str] 
 
 
 def measured_as(cov: Coverage, module: dict[str, Any]) -> tuple[str, str] | None:
-    """Where the source of a module is read, and its name in data files; None: it is not measured.
-
-    By coverage.py's own rules.
+    """Return path, and name in data files, of a module's source; None: it is not measured.
 
     Args:
-        cov: by whose rules.
-        module: its globals.
+        cov: the Coverage with the rules.
+        module: the module's globals.
     """
     filename = module.get("__file__")
     if filename is None or str(filename).endswith(tuple(EXTENSION_SUFFIXES)):
         return None
-    # Stands in for a frame of the module, whose globals are all that the rules look at.
+    # Stands in for a frame of the module: the rules use its globals only.
     return classify(cov, str(filename), cast("FrameType", SimpleNamespace(f_globals=module)))
 
 
 def core_name(cov: Coverage) -> str:
-    """The name of the core that runs: ctrace, sysmon or pytrace."""
+    """Return the name of the core that runs: ctrace, sysmon, pytrace, or unknown."""
     if names.missing(needs.CORE_NAME) or (collector := getattr(cov, "_collector", None)) is None:
         return "unknown"
     known = {"CTracer": "ctrace", "SysMonitor": "sysmon", "PyTracer": "pytrace"}
@@ -188,7 +188,7 @@ def core_name(cov: Coverage) -> str:
 
 
 def problem(cov: Coverage) -> str | None:
-    """Try the loss-free flush on made-up lines; say what is not as expected, if anything is."""
+    """Try the loss-free flush on made-up lines; return what is not as expected; None: all is."""
     if why_not := names.why_without(needs.COLLECTOR):
         return why_not
     try:
@@ -207,7 +207,7 @@ def problem(cov: Coverage) -> str | None:
 
 
 def _sample(collector: Any) -> set[Any]:
-    """Trace data for lines 1 and 2, as this collector's tracers record it."""
+    """Return the trace data of lines 1 and 2, as this collector's tracers record them."""
     if not collector.branch:
         return {1, 2}
     if collector.core.packed_arcs:
@@ -216,14 +216,14 @@ def _sample(collector: Any) -> set[Any]:
 
 
 def data_file(cov: Coverage) -> Path:
-    """The data file as configured, settled when the Coverage started if it has."""
+    """Return the absolute path of the data file, as at the Coverage's start if it has started."""
     data = getattr(cov, "_data", None)
     configured = str(cov.get_option("run:data_file"))
     return Path(data.base_filename() if data is not None else configured).absolute()
 
 
 def use_data(cov: Coverage, data: CoverageData) -> None:
-    """Make a Coverage record into this data from now on."""
+    """Have a Coverage record into a CoverageData from now on."""
     cov._data = data
     collector = collector_of(cov)
     if collector is not None:
@@ -231,7 +231,7 @@ def use_data(cov: Coverage, data: CoverageData) -> None:
 
 
 def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | None) -> None:
-    """Have coverage.py's reporters find this data in a Coverage that records nothing by itself."""
+    """Give a Coverage that does not trace a CoverageData for its reporters; close the old one."""
     if instead_of is not None:
         instead_of.close(force=True)
     if names.missing(needs.LENDING):
@@ -243,12 +243,12 @@ def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | N
 
 
 def already_saved(cov: Coverage) -> CoverageData | None:
-    """What a Coverage has saved before we came, if anything."""
+    """Return the data that a Coverage has saved before it was adopted; None: none."""
     return cov._data if cov._data else None
 
 
 def hand_over(collector: Any, taken: TraceData) -> None:
-    """Move what `peek` gave from the trace data to the Coverage's own data, losing nothing.
+    """Move what `peek` returned from the trace data to the Coverage's own data.
 
     If writing fails, everything is still in the trace data.
     """
@@ -258,38 +258,38 @@ def hand_over(collector: Any, taken: TraceData) -> None:
 
 
 def add(to: TraceData, more: TraceData) -> None:
-    """Have in one what is in another."""
+    """Add trace data to others, in place."""
     for name, seen in more.items():
         to.setdefault(name, set()).update(seen)
 
 
 def without(seen: TraceData, but: TraceData) -> TraceData:
-    """What is in one and not in another."""
+    """Return the trace data that are not in others."""
     left = {name: numbers - but.get(name, set()) for name, numbers in seen.items()}
     return {name: numbers for name, numbers in left.items() if numbers}
 
 
 def take(collector: Any) -> TraceData:
-    """Take what has been seen so far out of the trace data, losing nothing."""
+    """Remove what has been seen up to now from the trace data, and return it."""
     taken = peek(collector)
     take_away(collector, taken)
     return taken
 
 
 def take_away(collector: Any, taken: TraceData) -> None:
-    """Take what `peek` gave out of the trace data."""
+    """Remove what `peek` returned from the trace data."""
     for name, seen in taken.items():
         collector.data[name].difference_update(seen)
 
 
 def peek(collector: Any) -> TraceData:
-    """Copy what has been seen so far."""
+    """Return a copy of the trace data up to now."""
     copied = {name: seen.copy() for name, seen in collector.data.copy().items()}
     return {name: seen for name, seen in copied.items() if seen}
 
 
 class _Caught:
-    """Stands in for the clone's data, and takes what coverage.py would write."""
+    """Stands in for the clone's CoverageData, and records what coverage.py would write."""
 
     def __init__(self) -> None:
         self.found = Converted(False, {}, {})
@@ -306,7 +306,7 @@ class _Caught:
 
 
 def convert(collector: Any, seen: TraceData) -> Converted:
-    """What the trace data held, as coverage.py would write it; by its own code."""
+    """Convert trace data by coverage.py's own code to what it would write to a data file."""
     caught = _Caught()
     _flush_clone(collector, seen, caught)
     return caught.found
@@ -319,7 +319,7 @@ def _flush_clone(collector: Any, seen: TraceData, data: Any) -> None:
     clone.tracers = [_AlwaysActive()]
     clone.covdata = data
     clone.data_lock = None
-    # A functools.cache keyed by self: the clone's own would keep every clone alive.
+    # A functools.cache whose key is self: with the clone's own, every clone would stay in memory.
     clone.cached_mapped_file = collector.cached_mapped_file
     type(collector).flush_data(clone)
 
@@ -334,13 +334,13 @@ def _write(collector: Any, seen: TraceData, data: CoverageData) -> None:
 
 
 def context_of(collector: Any) -> str | None:
-    """The context of what is seen now; None: there is none."""
+    """Return the current context; None: there is none."""
     context: str | None = collector.covdata._current_context
     return context
 
 
 def watch_sources(cov: Coverage, saw: Callable[[str], None]) -> None:
-    """Call `saw` with each measured source once, when its first code runs; now, if it has."""
+    """Call `saw` with each measured source when its first code runs; at once if it has run."""
     collector = collector_of(cov)
     for disposition in list(collector.should_trace_cache.values()):
         if disposition is not None and disposition.trace:
@@ -376,10 +376,10 @@ def replace_flush(collector: Any, flush_data: Callable[[], bool]) -> None:
 
 
 def restart_events(collector: Any) -> None:
-    """Under sysmon, let every line be reported again; elsewhere that is always so.
+    """Under sysmon, enable the events of all lines again; other cores report every run of a line.
 
-    A callback that is on its way while events restart still ends by switching its line off. So wait
-    until those have ended, and restart once more: none of them runs after that.
+    A callback that runs while events restart disables its line at its end. So this waits until such
+    callbacks have ended, and restarts events once more.
     """
     if collector.core.systrace:
         return
@@ -398,7 +398,7 @@ def restart_events(collector: Any) -> None:
 
 
 def restart_all_events() -> None:
-    """Have sys.monitoring report again what a tool switched off."""
+    """Enable all events of sys.monitoring again that tools have disabled."""
     monitoring: Any = getattr(sys, "monitoring", None)  # Python 3.12 and later
     if monitoring is not None:
         monitoring.restart_events()
@@ -417,7 +417,7 @@ def _callbacks_on_their_way(collector: Any) -> bool:
 
 
 def traces_this_thread(collector: Any) -> bool | None:
-    """Tell whether the core's own trace function is this thread's; None: it needs none."""
+    """Tell whether this thread has the core's trace function; None: it needs none, or gets it."""
     if not collector.core.systrace:
         return None
     found = sys.gettrace()
@@ -429,16 +429,16 @@ def traces_this_thread(collector: Any) -> bool | None:
 
 
 def traces_new_threads(collector: Any) -> bool:
-    """False where another trace function was set for new threads."""
+    """Tell whether new threads get the core's trace function, and not one that was set instead."""
     threads = collector.threading
     return not threads or threads.gettrace() == collector._installation_trace
 
 
 def pause(collector: Any) -> None:
-    """Take the tracers out of every thread; sysmon's stay, because they cost nothing.
+    """Stop the tracers in every thread; under sysmon, do nothing, because it costs nothing.
 
-    ctrace's take themselves out of a thread at its next event. Under sysmon every line is reported
-    once at most until `resume`, which forgets it.
+    ctrace's tracers uninstall themselves at a thread's next event. sysmon reports each line at most
+    once until `resume`, which drops it.
     """
     if collector.core.systrace:
         for tracer in collector.tracers:
@@ -448,11 +448,11 @@ def pause(collector: Any) -> None:
 
 
 def resume(collector: Any, trace_everywhere: Callable[[Callable[..., Any]], None]) -> None:
-    """Measure again in every thread, and forget what was seen during the pause.
+    """Measure again in every thread, and drop what was seen during the pause.
 
     Args:
-        collector: of the Coverage.
-        trace_everywhere: has each thread call a trace function with its next event.
+        collector: the collector of the Coverage.
+        trace_everywhere: has each thread call a trace function at its next event.
     """
     take(collector)
     if not collector.core.systrace:
@@ -471,7 +471,7 @@ def resume(collector: Any, trace_everywhere: Callable[[Callable[..., Any]], None
 
 
 def _let_go_of_frames(tracers: list[Any], instead: Callable[..., Any] | None) -> None:
-    """Take ctrace's tracers off all running frames: from there an old one would replace the new."""
+    """Remove old tracers of ctrace from running frames, where they would replace the new ones."""
     for frame in sys._current_frames().values():
         at: FrameType | None = frame
         while at is not None:
@@ -481,10 +481,10 @@ def _let_go_of_frames(tracers: list[Any], instead: Callable[..., Any] | None) ->
 
 
 def _install(collector: Any, frame: FrameType, event: str, arg: Any) -> Any:
-    """In a thread that has no tracer: give it one, which knows the frames that run already."""
+    """Start a tracer in a thread that has none, and report the running frames to it."""
     sys.settrace(None)
     trace = collector._start_tracer()
-    if not collector.branch:  # of a frame it has not seen begin, it would note a wrong arc
+    if not collector.branch:  # it would record a wrong arc in a frame that runs already
         running = []
         at = frame.f_back if event == "call" else frame
         while at is not None:
@@ -496,7 +496,7 @@ def _install(collector: Any, frame: FrameType, event: str, arg: Any) -> Any:
 
 
 def after_fork(collector: Any) -> None:
-    """In a child: replace the locks that a thread of the parent may have held."""
+    """Replace, in a forked child, the locks that a thread of the parent may have held."""
     if collector.data_lock is not None:
         collector.data_lock = threading.Lock()
     for tracer in collector.tracers:
@@ -505,10 +505,10 @@ def after_fork(collector: Any) -> None:
 
 
 def finds_never_run(cov: Coverage) -> bool:
-    """Tell whether there is anything of which files that never ran are to be found.
+    """Tell whether files that never ran can be found.
 
     Raises:
-        CoverageChangedError: there is, and that cannot be done with this coverage.py.
+        CoverageChangedError: they cannot with this coverage.py, and `source` is set.
     """
     if any(cov.get_option(f"run:{option}") for option in ("source", "source_pkgs", "source_dirs")):
         names.require(needs.NEVER_RUN)
@@ -517,18 +517,18 @@ def finds_never_run(cov: Coverage) -> bool:
 
 
 def source_packages(cov: Coverage) -> Iterable[str]:
-    """The packages and modules of `source`, with dots."""
+    """Return the dotted names of the packages and modules of `source`."""
     found: Iterable[str] = _classifier(cov).source_pkgs
     return found
 
 
 def could_run(cov: Coverage, place: str | None) -> Iterable[tuple[str, str | None]]:
-    """Files of `source` that could have run, each with its plugin.
+    """Return the files of `source` that could have run, each with its plugin.
 
     Args:
-        cov: by whose `source` and `omit`.
-        place: a package's folder, or a module's file; None: those that coverage.py knows of, the
-            folders and the packages that this process has imported.
+        cov: the Coverage with the rules.
+        place: a package's folder, or a module's file; None: the folders of `source`, and its
+            packages that this process has imported.
     """
     classifier = _classifier(cov)
     found: Iterable[tuple[str, str | None]]
@@ -543,15 +543,15 @@ def could_run(cov: Coverage, place: str | None) -> Iterable[tuple[str, str | Non
 
 
 def name_of(cov: Coverage, path: str) -> str:
-    """The name of a source in data files."""
+    """Return the name of a source in data files."""
     return cov._file_mapper(path)
 
 
 def end_for_good(cov: Coverage) -> list[tuple[str, str, set[int]]]:
-    """Stop a Coverage that COVERAGE_PROCESS_START made; it saves nothing at its end then.
+    """Stop a Coverage that COVERAGE_PROCESS_START made, and keep it from saving at exit.
 
     Returns:
-        What it has seen and saved nowhere: each source, its name in data files, and its lines.
+        What it has seen and not saved: each source, its name in data files, and its lines.
     """
     disabled: Any = cov.get_option("run:disable_warnings") or []
     cov.set_option("run:disable_warnings", [*disabled, "trace-changed"])
@@ -578,7 +578,7 @@ def is_process_start(cov: Coverage) -> bool:
 
 
 def name_in_data(collector: Any, filename: str) -> str:
-    """The name of a source in data files, by the collector that measures it."""
+    """Return the name of a source in data files, as the collector maps it."""
     return str(collector.cached_mapped_file(filename))
 
 
@@ -588,7 +588,7 @@ def traces_by_function(collector: Any) -> bool:
 
 
 def code_of_tracers(cov: Coverage) -> list[CodeType]:
-    """The code objects that the tracers keep; only sysmon's do."""
+    """Return the code objects that sysmon's tracers hold; other tracers hold none."""
     if names.missing(needs.SYSMON_CODE):
         return []
     tracers = getattr(getattr(cov, "_collector", None), "tracers", ())

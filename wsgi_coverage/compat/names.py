@@ -1,10 +1,10 @@
 """Look up the names of coverage.py that it does not document, and tell which are missing.
 
 Any release of coverage.py may rename one of them. So none is looked up before it is needed, and
-whoever needs some asks here first: `missing` tells which are not there, for a way without them;
-`require` refuses where there is none. `problems` says all that for people.
+code that needs some checks here first: by `missing` if it can do without them, by `require` if it
+cannot. `problems` lists the consequences for /health.
 
-Concurrency: what was found is remembered, and the same whoever asks; `_met` is only added to.
+Concurrency: results are cached, and the same for all threads; `_met` only grows.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from wsgi_coverage.errors import CoverageChangedError
 
 NO_TABLE = "no such table"  # in SQLite's message
 
-_met: dict[str, None] = {}  # what else was found to be missing when it was needed, as sentences
+_met: dict[str, None] = {}  # sentences about other names that turned out to be missing
 
 
 def version() -> str:
-    """coverage.py's version."""
+    """Return coverage.py's version."""
     return coverage.__version__
 
 
 @cache
 def find(name: str) -> Any:
-    """What has a name, as module:attribute.
+    """Return the object with a name, given as module:attribute.
 
     Raises:
-        CoverageChangedError: nothing has.
+        CoverageChangedError: there is none.
     """
     module, _, path = name.partition(":")
     try:
@@ -51,36 +51,40 @@ def find(name: str) -> Any:
 
 @cache
 def missing(need: str) -> tuple[str, ...]:
-    """The names that are not there, of those that one thing needs."""
+    """Return those names of a need that this coverage.py lacks.
+
+    Args:
+        need: a constant of wsgi_coverage.compat.needs.
+    """
     if coverage.version_info[:3] < NEEDS[need].since:
         return ()
     return tuple(name for name in NEEDS[need].names if not _is_there(name))
 
 
 def has(*needs: str) -> bool:
-    """Tell whether all is there that some things need."""
+    """Tell whether this coverage.py has all names of some needs."""
     return not any(map(missing, needs))
 
 
 def require(need: str) -> None:
-    """Refuse what cannot be done without a name that is missing.
+    """Refuse to go on if a name of a need is missing.
 
     Raises:
-        CoverageChangedError: one is.
+        CoverageChangedError: one is missing.
     """
     if why_not := why_without(need):
         raise CoverageChangedError(why_not)
 
 
 def why_without(need: str) -> str | None:
-    """Which names are missing, as a sentence; None: all are there."""
+    """Return a sentence about the missing names of a need; None: all are there."""
     if not (gone := missing(need)):
         return None
     return f"coverage.py {version()} has no {', '.join(map(_shown, gone))}"
 
 
 def problems() -> list[str]:
-    """What is so because names are missing, as sentences."""
+    """Return the consequences of missing names, as sentences."""
     return [
         f"{', '.join(map(_shown, gone))}: {need.without}"
         for name, need in NEEDS.items()
@@ -89,11 +93,11 @@ def problems() -> list[str]:
 
 
 def change(error: BaseException) -> CoverageChangedError | None:
-    """The error that says which name is missing, where that is why something failed; else None."""
+    """Return an error that names what coverage.py lacks, if that made something fail; else None."""
     if isinstance(error, CoverageChangedError):
         changed = error
     elif isinstance(error, sqlite3.OperationalError) and NO_TABLE in str(error):
-        # Of the file that was just made; one that is damaged is set aside by name.
+        # In a new data file; damaged ones have been set aside before.
         changed = CoverageChangedError(f"coverage.py {version()} keeps data otherwise: {error}")
     elif not isinstance(error, AttributeError | ImportError | TypeError):
         return None
@@ -113,10 +117,10 @@ def change(error: BaseException) -> CoverageChangedError | None:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[None]:
-    """Say of what fails inside for want of a name of coverage.py that it does so.
+    """Convert errors of the block that missing names of coverage.py have caused.
 
     Raises:
-        CoverageChangedError: it does.
+        CoverageChangedError: a name is missing.
     """
     try:
         yield
@@ -155,7 +159,7 @@ def _is_there(name: str) -> bool:
 
 @cache
 def _mentioned(owner: Any) -> frozenset[str]:
-    """The attributes that a class gives its instances, which itself has none of."""
+    """Return the attributes that the methods of a class, or the code of a function, refer to."""
     found = {*getattr(owner, "__annotations__", ()), *_names_in(owner)}
     for each in vars(owner).values() if isinstance(owner, type) else ():
         found |= _names_in(getattr(each, "fget", None) or each)
@@ -163,6 +167,6 @@ def _mentioned(owner: Any) -> frozenset[str]:
 
 
 def _names_in(function: Any) -> set[str]:
-    """Every name that the code of a function refers to."""
+    """Return every name that the code of a function refers to."""
     code = getattr(function, "__code__", None)
     return set() if code is None else {*code.co_names}

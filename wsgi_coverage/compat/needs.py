@@ -1,4 +1,4 @@
-"""The undocumented names of coverage.py that are needed: what for, and what is so without them.
+"""The undocumented names of coverage.py that are used, and what happens without them.
 
 No state.
 """
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Names that are needed for one thing."""
+    """Names that are needed for one purpose."""
 
-    without: str  # what is so where one of them is missing
+    without: str  # what happens if one of them is missing, as a phrase for /health
     names: tuple[str, ...]  # each as module:attribute, or module:class.attribute
-    since: tuple[int, ...] = ()  # coverage.py's release; before it, all is well without them
+    since: tuple[int, ...] = ()  # the release of coverage.py from which on they are needed
 
 
 def _of(place: str, names: str) -> tuple[str, ...]:
-    """Names of a module (coverage.files:) or a class (coverage.html:HtmlReporter.)."""
+    """Prefix names with their module (coverage.files:) or class (coverage.html:HtmlReporter.)."""
     return tuple(f"{place}{name}" for name in names.split())
 
 
@@ -81,8 +81,8 @@ NEEDS: Mapping[str, Need] = {
         ),
     ),
     LENDING: Need(
-        "the Coverage that start_early returned gives what ran by get_data() alone, and has "
-        "nothing to report on",
+        "the Coverage that start_early returned has data only for get_data(): its own reports are "
+        "empty",
         _of("coverage.control:Coverage.", "_data _data_to_close"),
     ),
     NEVER_RUN: Need(
@@ -95,8 +95,8 @@ NEEDS: Mapping[str, Need] = {
         + _of("coverage.files:GlobMatcher.", "match"),
     ),
     EARLIER: Need(
-        "a Coverage that COVERAGE_PROCESS_START has started is taken for somebody else's: it is "
-        "reported on, and neither reset nor paused",
+        "a Coverage that COVERAGE_PROCESS_START has started is treated as one of 'coverage run': "
+        "it is reported on, and neither reset nor paused",
         (
             "coverage.control:process_startup.coverage",
             *_of("coverage.control:Coverage.", "_auto_save _collector config"),
@@ -109,12 +109,12 @@ NEEDS: Mapping[str, Need] = {
         _of("coverage.control:Coverage.", "_warn"),
     ),
     CHILDREN: Need(
-        "processes that a program starts are not measured, but forks",
+        "forks of a program are measured, but no other processes that it starts",
         _of("coverage.config:CoverageConfig.", "copy serialize deserialize data_file core")
         + _of("coverage.control:Coverage.", "config"),
     ),
     NAMES_FROM: Need(
-        "where a Coverage ran before, relative names are taken to be about the working folder",
+        "where a Coverage ran before, relative names are resolved in the working directory",
         _of("coverage.files:", "relative_directory"),
     ),
     REPORTS: Need(
@@ -198,11 +198,11 @@ NEEDS: Mapping[str, Need] = {
         ),
     ),
     PAGE_NAMES: Need(
-        "pages of coverage.py's HTML have other names than coverage.py gives them",
+        "pages of coverage.py's HTML report have other names than coverage.py's own",
         _of("coverage.files:", "flat_rootname"),
     ),
     DETAIL: Need(
-        "the lines of a snapshot take longer",
+        "detail=lines takes longer for a snapshot",
         (
             *_of(
                 "coverage.jsonreport:JsonReporter.",
@@ -218,7 +218,8 @@ NEEDS: Mapping[str, Need] = {
     ),
     CONNECTION: Need("reports take longer", _of("coverage.sqldata:CoverageData.", "_connect")),
     CONFIG_FILE: Need(
-        "which file has configured coverage.py is not told, nor that one was not read",
+        "the configuration file that coverage.py has read is not shown, and there is no warning if "
+        "one was not read",
         _of("coverage.config:CoverageConfig.", "config_file"),
     ),
     CORE_NAME: Need(

@@ -1,8 +1,8 @@
-"""What a source could execute, by coverage.py's own parser, as plain data that can be cached.
+"""Parse sources by coverage.py's own parser, and convert it to plain data that can be cached.
 
-A parser is taken apart after its work and put together again later, so that every question about
-lines and arcs is still answered by coverage.py's code. That touches attributes of its parser; if
-they are not as expected, nothing is cached, and coverage.py parses each source each time.
+The attributes of a parser are stored after parsing, and a parser is restored from them later, so
+that coverage.py's own code still answers every question about lines and arcs. If the parser has not
+the expected attributes, nothing is cached, and coverage.py parses each source each time.
 
 Concurrency: functions without state.
 """
@@ -28,8 +28,8 @@ PARTS = {
     "_with_jump_fixers",
 }
 
-# What each match of one of coverage.py's own patterns contains. To look for that in a source first
-# takes a tenth of the time that the patterns take, and hardly any source has it.
+# A text that every match of one of coverage.py's own patterns contains. A search for it takes a
+# tenth of the time of the pattern, and hardly any source contains it.
 CONTAINED = {
     r"^\s*(((async )?def .*?)?[\])]+(\s*->.*?)?:\s*)?\.\.\.\s*(#|$)": "...",
     r"^\s*(((async )?def .*?)?\)(\s*->.*?)?:\s*)?\.\.\.\s*(#|$)": "...",
@@ -40,7 +40,7 @@ CONTAINED = {
 
 @cache
 def can_be_cached() -> bool:
-    """Tell whether coverage.py's parser has the parts that the cache has."""
+    """Tell whether coverage.py's parser has the attributes that the cache stores."""
     return not names.missing(needs.PARSER) and vars(_parser(text="", filename="x")).keys() >= PARTS
 
 
@@ -49,42 +49,43 @@ def _parser(**arguments: Any) -> Any:
 
 
 def joined(patterns: Iterable[str]) -> str:
-    """Several regular expressions as one, as coverage.py joins them."""
+    """Join regular expressions to one, as coverage.py does."""
     each = [*patterns]
     return each[0] if len(each) == 1 else "|".join(f"(?:{pattern})" for pattern in each)
 
 
 def that_may_match(patterns: Iterable[str], text: str) -> list[str]:
-    """Those regular expressions that are not known to match nowhere in a text."""
+    """Return the regular expressions that may match in a text, by a quick check of known ones."""
     return [pattern for pattern in patterns if CONTAINED.get(pattern, "") in text]
 
 
 def source_anywhere(filename: str) -> str:
-    """The text of a source, wherever coverage.py finds it: in an archive, for instance.
+    """Return the text of a source wherever coverage.py finds it, in a zip file for instance.
 
     Raises:
-        NoSource, SyntaxError: as coverage.py's own, where there is none, or none to be read.
+        NoSource: there is no source.
+        SyntaxError: it cannot be decoded.
     """
     return str(names.find("coverage.python:get_python_source")(filename))
 
 
 def encoding_of(content: bytes) -> str:
-    """The encoding of a source.
+    """Return the encoding of a source.
 
     Raises:
-        SyntaxError: as coverage.py's own, where there is none.
+        SyntaxError: it declares an unknown encoding.
     """
     return str(names.find("coverage.phystokens:source_encoding")(content))
 
 
 def parse(text: str, filename: str, *, exclude: str, partial: str | None) -> dict[str, Any]:
-    """Parse a source, and take the result apart.
+    """Parse a source; return the result as plain data.
 
     Args:
-        text: of the source.
-        filename: of the source, for messages.
-        exclude: a regular expression for lines to leave out.
-        partial: one for lines whose branches are left out; None: branches are not looked at.
+        text: the source's text.
+        filename: the source's name, for messages.
+        exclude: a regular expression for excluded lines.
+        partial: one for lines that may branch partially; None: branches are not analysed.
 
     Raises:
         coverage.exceptions.NotPython: it cannot be parsed.
@@ -121,7 +122,7 @@ def _regions(parser: Any, text: str) -> Sequence[CodeRegion]:
 
 
 def parser_of(analysis: dict[str, Any], filename: str, *, exclude: str, branch: bool) -> Any:
-    """Put a parser together again, as it was after its work."""
+    """Restore a parser in its state after parsing, from what `parse` returned."""
     parser = _parser(text=analysis["text"], filename=filename, exclude=exclude)
     parser.statements = set(analysis["statements"])
     parser.excluded = set(analysis["excluded"])
@@ -136,7 +137,7 @@ def parser_of(analysis: dict[str, Any], filename: str, *, exclude: str, branch: 
 
 
 def regions_of(analysis: dict[str, Any]) -> list[CodeRegion]:
-    """The functions and classes of a source."""
+    """Return the functions and classes of a source, from what `parse` returned."""
     return [
         CodeRegion(kind=kind, name=name, start=start, lines=lines_of(ranges))
         for kind, name, start, ranges in analysis["regions"]
@@ -144,5 +145,5 @@ def regions_of(analysis: dict[str, Any]) -> list[CodeRegion]:
 
 
 def _tuples(value: Any) -> Any:
-    """What was made of tuples before it went through JSON."""
+    """Convert lists to tuples, at every level: JSON has no tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

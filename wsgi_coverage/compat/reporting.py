@@ -1,4 +1,4 @@
-"""A Coverage that reports, and asks others for what its reporters are given; and its figures.
+"""A Coverage for reports whose reporters get their input from subclasses; and its figures.
 
 Concurrency: one instance belongs to one report, and so to one thread.
 """
@@ -21,7 +21,7 @@ Counts = Sequence[int]  # statements, excluded, missing, branches, partial and m
 
 
 class Totals(NamedTuple):
-    """coverage.py's numbers of one file, or of several."""
+    """coverage.py's figures of one file, or of several."""
 
     statements: int
     missing: int
@@ -38,7 +38,7 @@ class Analysed(NamedTuple):
 
     statements: set[int]
     missing: set[int]
-    missing_text: str  # missing lines and branches, as its text report has them
+    missing_text: str  # missing lines and branches, as in coverage.py's text report
     counts: Counts
 
 
@@ -46,9 +46,9 @@ class KnownAnalysis:
     """Stands in for coverage.py's analysis in its text report and index pages.
 
     Args:
-        counts: of the file.
-        missing: missing lines and branches, as its text report has them.
-        precision: digits after the point of percentages.
+        counts: the file's counts.
+        missing: missing lines and branches, as in coverage.py's text report.
+        precision: decimal digits of percentages.
     """
 
     def __init__(self, counts: Counts, missing: str, precision: int) -> None:
@@ -56,10 +56,10 @@ class KnownAnalysis:
         self._missing = missing
 
     def missing_formatted(self, branches: bool = False) -> str:
-        """The lines that did not run, as coverage.py's text report has them.
+        """Return missing lines and branches, as in coverage.py's text report.
 
         Args:
-            branches: must be True where branches are measured: only that text is stored.
+            branches: must be True if branches are measured: only that text is stored.
         """
         if not branches and self.numbers.n_branches:
             raise NotImplementedError
@@ -67,14 +67,14 @@ class KnownAnalysis:
 
 
 class HookedCoverage(WarningCoverage):
-    """A Coverage that never measures, and asks us for what its reporters are given.
+    """A Coverage that never measures, and calls methods of ours for its reporters' input.
 
     Args:
-        config: another Coverage's configuration, which is copied; or as plain data.
-        data_file: what it reports on.
+        config: another Coverage's configuration object, which is copied, or one as plain data.
+        data_file: the data file that it reports on.
 
     Raises:
-        CoverageChangedError: this coverage.py does not ask, or not so.
+        CoverageChangedError: this coverage.py has not the internals that it takes.
     """
 
     config: Any
@@ -93,22 +93,22 @@ class HookedCoverage(WarningCoverage):
         self.config.parallel = False
         self.config.ignore_errors = True  # one bad source must not hide the others
 
-    # What coverage.py asks for
+    # What coverage.py calls
 
     def names_from(self) -> str | None:
-        """The folder that relative names are about, with a separator at its end; None: this one."""
+        """Return the folder of relative names, with a separator at its end; None: do not set it."""
         raise NotImplementedError
 
     def map_names(self) -> None:
-        """Have data under the names that `[paths]` gives them."""
+        """Map the names in the data by `[paths]`."""
         raise NotImplementedError
 
     def reporter_of(self, file: Any) -> FileReporter:
-        """The reporter of a measured file; or the reporter itself, where that is given."""
+        """Return the file reporter of a measured file, or `file` if that is a reporter itself."""
         raise NotImplementedError
 
     def analyse(self, file: Any, reporter: FileReporter | None) -> Any:
-        """What reporters are given for a file.
+        """Return the analysis of a file that reporters get.
 
         Raises:
             CoverageException: it cannot be reported on.
@@ -118,7 +118,7 @@ class HookedCoverage(WarningCoverage):
     def _init(self) -> None:
         super()._init()
         if (folder := self.names_from()) is not None:
-            files.take_names_from(folder)  # each Coverage of a process sets it, for all
+            files.take_names_from(folder)  # a global that each Coverage of a process sets
 
     def _prepare_data_for_reporting(self) -> None:
         self.map_names()
@@ -150,7 +150,7 @@ class HookedCoverage(WarningCoverage):
         return found
 
     def analyses(self) -> Iterable[tuple[FileReporter, Any]]:
-        """Every file that is to be reported on, in the order of reports, with its analysis.
+        """Return every file to report on, in the order of reports, with its analysis.
 
         Raises:
             coverage.exceptions.NoDataError: there is none.
@@ -161,7 +161,7 @@ class HookedCoverage(WarningCoverage):
         return found
 
     def total(self) -> Totals | None:
-        """Analyse every file that is to be reported on; the sum, or None where there is none."""
+        """Analyse every file to report on; return the sum of figures; None: there is no file."""
         found = None
         with contextlib.suppress(NoDataError):
             for _, analysis in self.analyses():
@@ -173,22 +173,22 @@ class HookedCoverage(WarningCoverage):
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
-        """Ask the data file inside by one connection: each question would open one of its own."""
+        """Use one connection to the data file in the block, instead of one for each query."""
         connect = getattr(self.get_data(), "_connect", contextlib.nullcontext)
         with connect():
             yield
 
     def close(self) -> None:
-        """Close what reporting opened; coverage.py does that in an exit handler."""
+        """Close the data files that reporting opened; coverage.py does that at exit only."""
         for data in self._data_to_close:
             data.close(force=True)
 
 
 class CheckedCoverage(Coverage):
-    """A Coverage that has each source looked at before it is opened."""
+    """A Coverage that calls `look_at` with each source before it is opened."""
 
     def look_at(self, filename: str) -> None:
-        """See whether a source may be opened.
+        """Check whether a source may be opened.
 
         Raises:
             CoverageException: it may not.
@@ -201,17 +201,17 @@ class CheckedCoverage(Coverage):
 
 
 def python_reporter(path: str, cov: Coverage) -> Any:
-    """coverage.py's reporter of a Python source."""
+    """Return coverage.py's reporter of a Python source."""
     return names.find("coverage.python:PythonFileReporter")(path, cov)
 
 
 def numbers(counts: Counts, precision: int) -> Any:
-    """coverage.py's numbers of one file or region."""
+    """Return coverage.py's Numbers of one file or region, from its counts."""
     return names.find("coverage.results:Numbers")(precision, 1, *counts)
 
 
 def totals_of(counts: Counts) -> Totals:
-    """What coverage.py makes of the counts of one file."""
+    """Return coverage.py's figures of one file, from its counts."""
     return _totals(numbers(counts, 0))
 
 
@@ -229,7 +229,7 @@ def _totals(of: Any) -> Totals:
 
 
 def analysed(analysis: Any) -> Analysed:
-    """What is cached of coverage.py's analysis of a file."""
+    """Return the part of coverage.py's analysis of a file that is cached."""
     return Analysed(
         statements=analysis.statements,
         missing=analysis.missing,
@@ -239,7 +239,7 @@ def analysed(analysis: Any) -> Analysed:
 
 
 def executed_in(analysis: Any) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
-    """The lines and the branches of a file that ran, by coverage.py's analysis of it."""
+    """Return the executed lines and branches of a file, from coverage.py's analysis."""
     branches = {
         (start, end) for start, ends in analysis.executed_branch_arcs().items() for end in ends
     }
@@ -258,7 +258,7 @@ def _counts(of: Any) -> Counts:
 
 
 def narrowed(analysis: Any, regions: Sequence[set[int]]) -> Iterator[Counts]:
-    """The figures of parts of a file, each given by its lines."""
+    """Yield the counts of parts of a file, each given by its lines."""
     narrower = names.find("coverage.results:AnalysisNarrower")(analysis)
     narrower.add_regions(regions)
     for lines in regions:
@@ -266,20 +266,20 @@ def narrowed(analysis: Any, regions: Sequence[set[int]]) -> Iterator[Counts]:
 
 
 def shown(percent: float, precision: int) -> str:
-    """A percentage as coverage.py shows it.
+    """Format a percentage as coverage.py does.
 
     Raises:
-        CoverageChangedError: that cannot be told with this coverage.py.
+        CoverageChangedError: this coverage.py lacks the function.
     """
     names.require(needs.REQUIRED)
     return str(names.find("coverage.results:display_covered")(percent, precision))
 
 
 def is_enough(percent: float, required: float, precision: int) -> bool:
-    """Tell whether a percentage, as it is shown, is what is required.
+    """Tell whether a percentage, rounded as it is shown, reaches the required one.
 
     Raises:
-        CoverageChangedError: that cannot be told with this coverage.py.
+        CoverageChangedError: this coverage.py lacks the function.
     """
     names.require(needs.REQUIRED)
     fails = names.find("coverage.results:should_fail_under")
