@@ -1,4 +1,4 @@
-"""How many processes the host has cores and memory for, beside what runs on it.
+"""Compute how many more processes the host has cores and memory for.
 
 Concurrency: functions without state; the answers may differ a moment later.
 """
@@ -11,28 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOST = 16  # processes
-PART = 8  # of free memory, this part is taken at most
-UNKNOWN = 1 << 30  # bytes of it, where nothing tells
+PART = 8  # an eighth of free memory is used at most
+UNKNOWN = 1 << 30  # bytes of free memory to assume if it is unknown
 MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")  # a container's own, where cgroups are of version 2
+CGROUP = Path("/sys/fs/cgroup")  # with cgroups of version 2, the container's own
 
 
 def processes(memory: int) -> int:
-    """How many processes may run at once; 0 where there is no memory for one.
+    """Return how many processes may run at once; 0: there is no memory for one.
 
     Args:
-        memory: bytes that each of them may take.
+        memory: bytes that each of them may use.
     """
     return min(cores(), room() // memory, MOST)
 
 
 def room() -> int:
-    """Bytes of memory that work which is not urgent may take."""
+    """Return the bytes of memory that work which is not urgent may use."""
     return min(_free_memory(), default=UNKNOWN) // PART
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         found = len(os.sched_getaffinity(0))
     else:
@@ -44,7 +44,7 @@ def cores() -> int:
 
 
 def load() -> float:
-    """Processes of this host that run or wait for a core, for each core; 0.0 where unknown."""
+    """Return the load average of the last minute per core; 0.0: unknown."""
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):
@@ -52,7 +52,7 @@ def load() -> float:
 
 
 def _free_memory() -> Iterator[int]:
-    """Free memory of the host and the container in bytes, as far as it is known."""
+    """Yield the free memory of the host and of the container in bytes, as far as it is known."""
     with contextlib.suppress(OSError, ValueError):
         for line in MEMINFO.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

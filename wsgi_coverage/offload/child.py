@@ -1,10 +1,10 @@
-"""Call a function in another process: start it, or use one that waits; watch it; read the result.
+"""Call a function in another process: start one, or use one that waits for calls; read the result.
 
-The child is another Python (wsgi_coverage.offload.interpreter) that runs child_main.py. Its
-messages tell whether it succeeded; its exit code does not.
+The other process is a Python interpreter (wsgi_coverage.offload.interpreter) that runs
+child_main.py. Its messages tell whether the call succeeded; its exit code does not.
 
-Concurrency: a call belongs to one thread. The child ends when the call does, or the caller.
-`_last_place` and `_lost` are only ever replaced.
+Concurrency: a call belongs to one thread. A child ends with the call or the caller, unless it then
+waits for calls of others. `_last_place` and `_lost` are only ever replaced.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from wsgi_coverage.system import own_files, workdir
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SCRIPT = Path(child_main.__file__)
-TICK = 0.2  # seconds between signs of life while the child is waited for
-SILENCE_TIMEOUT = 120.0  # seconds without a message, after which the child is taken for stuck
-GREETING_TIMEOUT = 30.0  # seconds for an interpreter to show itself
+TICK = 0.2  # seconds between heartbeats to the server while the child is waited for
+SILENCE_TIMEOUT = 120.0  # seconds without a message, after which the child is given up
+GREETING_TIMEOUT = 30.0  # seconds for a new interpreter to send its first message
 WAKE_TIMEOUT = (
-    2.0  # seconds for a process that waits to do so; it may be stopped, or another program
+    2.0  # seconds for a process that waits for calls; it may be stopped, or another program
 )
 MAX_LINE = 16_000_000  # bytes; a message is far shorter
 
-INSTALLED = own_files.changed_at(SCRIPT)  # what this process runs; an upgrade changes the file
+INSTALLED = own_files.changed_at(SCRIPT)  # of the version that runs; an upgrade changes the file
 
 T = TypeVar("T")
 Tick = Callable[[], object]
 
 
-_last_place: str | None = None  # where the process waits that this one has called last
-_lost: str | None = None  # why the waiting process did not do the last call; None: it did
+_last_place: str | None = None  # address of the last waiting process that was called
+_lost: str | None = None  # why a waiting process failed to do the last call; None: it did not fail
 
 
 class NoInterpreterError(Exception):
-    """No interpreter was found that is this Python and can be started."""
+    """No interpreter was found that is the same Python as this and can be started."""
 
 
 class _WrongInterpreterError(Exception):
-    """The child has not said that it is this Python."""
+    """The process has not confirmed that it runs the same Python."""
 
 
 class _LostError(Exception):
-    """The process has said that it is this Python, and then neither a value nor an error."""
+    """The process has confirmed its Python, and then sent neither a value nor an error."""
 
 
 def call(
@@ -72,23 +72,23 @@ def call(
     silence: float = SILENCE_TIMEOUT,
     **keywords: Any,
 ) -> T:
-    """Call a function in a child process.
+    """Call a function in another process, and return its result.
 
-    Where one that waited is lost on the way, a child of this process does the call from its start.
+    If a waiting process fails, a child process does the call again from its start.
 
     Args:
-        function: of a module of this package; its arguments and its result are pickled.
-        tick: called a few times a second while the child is waited for.
+        function: a function of a module of this package; its arguments and its result are pickled.
+        tick: called a few times a second until the result is there.
         plugins: whether modules from outside this package will be imported by name.
-        waits: whether the process may be one that waits after another call, of any process of this
-            host that would start it alike, and may wait itself afterwards.
-        silence: seconds without a message after which the child is given up.
+        waits: whether to use a process that waits after an earlier call, by any process of this
+            host with the same environment, and to let the process wait afterwards.
+        silence: seconds without a message after which the process is given up.
 
     Raises:
         NoInterpreterError: there is no Python to run it.
-        BuildFailedError: the child failed, died, was silent for too long, or wrote nonsense.
-        WsgiCoverageError: what the function raises of these.
-        OSError: the system refused the child to open or to write a file; its error number.
+        BuildFailedError: the process failed, died, was silent for too long, or sent nonsense.
+        WsgiCoverageError: the function has raised it.
+        OSError: the system refused the function to open or to write a file; with its error number.
     """
     global _lost
     circumstances = _circumstances(plugins=plugins)
@@ -107,7 +107,7 @@ def call(
             if name != place:
                 raise _failure(str(error)) from error
             end_waiting(name)
-            _lost = f"the process that waited to make reports {error}; a child took its place"
+            _lost = f"the process that waited to make reports {error}; a child process made it"
             log.warning("%s", _lost)
         else:
             if name == place:
@@ -118,22 +118,24 @@ def call(
 
 def _failure(what: str) -> BuildFailedError:
     log.error("a child process that made a report %s", what)
-    return BuildFailedError(f"the process that made the report {what}; what was published stands")
+    return BuildFailedError(
+        f"the process that made the report {what}; the published report is unchanged"
+    )
 
 
 def lost() -> str | None:
-    """What the last process that waited did instead of a call, as a sentence; None: it was done."""
+    """Return why a waiting process failed to do the last call, as a sentence; None: none failed."""
     return _lost
 
 
 def begin(function: Callable[..., object], *arguments: Any, plugins: bool = False) -> BegunCall:
-    """Call a function in a process that is no child of this one, and that may outlive it.
+    """Start to call a function in a process that is no child of this one, and that may outlive it.
 
-    The function sees by the end of its standard input that this process has ended.
+    The function can tell the end of this process by the end of its standard input.
 
     Args:
-        function: of a module of this package; its arguments are pickled.
-        arguments: few bytes, because what the socket does not take waits for the next look.
+        function: a function of a module of this package; its arguments are pickled.
+        arguments: should be few bytes: what the socket does not take now is sent by `is_done`.
         plugins: whether modules from outside this package will be imported by name.
 
     Raises:
@@ -148,18 +150,18 @@ def begin(function: Callable[..., object], *arguments: Any, plugins: bool = Fals
 
 
 class BegunCall:
-    """A call by `begin`, to be looked at now and then until it is done.
+    """A call by `begin`; `is_done` is to be called now and then until it returns True.
 
     Args:
-        channel: the socket that leads to the process.
-        job: function and arguments, pickled.
+        channel: the socket to the process.
+        job: header, function and arguments, serialized.
     """
 
     def __init__(self, channel: socket.socket, job: bytes) -> None:
         self._channel = channel
         self._left = memoryview(job)
         self._received = bytearray()
-        self.error: str | None = None  # what went wrong, once it is done
+        self.error: str | None = None  # once it is done: why it failed; None: it succeeded
         self._send()
 
     def _send(self) -> None:
@@ -168,7 +170,7 @@ class BegunCall:
                 self._left = self._left[self._channel.send(self._left) :]
 
     def is_done(self) -> bool:
-        """Look at the process; once this is True, it has ended and the socket is closed."""
+        """Read the process's messages; tell whether it has ended, and the socket is closed."""
         self._send()
         try:
             while chunk := self._channel.recv(CHUNK):
@@ -189,12 +191,12 @@ class BegunCall:
         return True
 
     def dismiss(self) -> None:
-        """Have it see the end of its standard input, as if this process ended."""
+        """End the standard input of the process, as if this process ended."""
         with contextlib.suppress(OSError):  # it has ended
             self._channel.shutdown(socket.SHUT_WR)
 
     def let_go(self) -> None:
-        """In a forked child: close the socket, which belongs to the parent."""
+        """Close the socket: the call is not watched any more, or is a forked child's parent's."""
         self._channel.close()
 
 
@@ -213,7 +215,7 @@ def _job(
 
 
 def _circumstances(*, plugins: bool) -> JsonObject:
-    """What a call depends on, beside its arguments."""
+    """Return what a call depends on, beside its arguments."""
     return {
         "version": child_main.python_version(),
         "path": interpreter.search_path(),
@@ -224,12 +226,13 @@ def _circumstances(*, plugins: bool) -> JsonObject:
 
 
 def _place(circumstances: JsonObject) -> str | None:
-    """Where a process listens that was started for such a call; None: none is to.
+    """Return the address of a process that waits for such calls; None: none may wait.
 
-    A process that is the first of a container would be given what is no child of anybody's. One
-    that was started before an upgrade, of this package or of coverage.py, has the old modules.
+    The first process of a container would adopt a waiting process. A process that was started
+    before an upgrade of this package or of coverage.py has the old modules, so the address depends
+    on their versions.
     """
-    from wsgi_coverage.compat import names  # coverage.py; this process may have had no need of it
+    from wsgi_coverage.compat import names  # imports coverage.py, which may not be needed before
 
     if os.getpid() == 1:
         return None
@@ -243,9 +246,9 @@ def _place(circumstances: JsonObject) -> str | None:
 
 
 def _leave_last(place: str | None) -> None:
-    """End the process that waits for calls as they were before.
+    """End the waiting process of the last call if this call has another address.
 
-    An application that changes its environment all the time has one wait, not dozens.
+    So an application that often changes its environment has one process that waits, not dozens.
     """
     global _last_place
     if place is None:
@@ -256,7 +259,7 @@ def _leave_last(place: str | None) -> None:
 
 
 def _starts(place: str | None) -> Iterator[tuple[str, Callable[[], Peer]]]:
-    """Ways to come by a process: who waits at a place, then interpreters, the likeliest first."""
+    """Yield ways to get a process: the one that waits, then interpreters, the likeliest first."""
     if place is not None:
         yield place, partial(waiting, place)
     env = interpreter.environment(os.environ)
@@ -283,16 +286,16 @@ class _Conversation:
         self._process = process
         self._received = bytearray()
         self._greeted = False
-        self._is_child = True  # as far as it is known: its end may be seen
+        self._is_child = True  # until it says that it waits, as no child of this process
 
     def until_value(self, job: bytes, *, tick: Tick, greeting: float, silence: float) -> Any:
         """Send the job, wait for the result, and return it.
 
         Args:
-            job: header, function and arguments.
+            job: header, function and arguments, serialized.
             tick: called a few times a second.
-            greeting: seconds until it has to have shown itself, whatever else it sends.
-            silence: seconds without a message, from then on.
+            greeting: seconds to wait for the message `hello`, whatever else comes.
+            silence: seconds without a message after that, after which the process is given up.
         """
         process = self._process
         left = memoryview(job)
@@ -315,7 +318,7 @@ class _Conversation:
                     left = left[process.send(left) :]
                     if not left:
                         selector.modify(process.socket, selectors.EVENT_READ)
-                # A process forked meanwhile may hold the other end open: look at the child, too.
+                # A process forked meanwhile may hold the other end open: check the child, too.
                 ended = not mask and self._is_child and process.has_ended()
                 if ended or mask & selectors.EVENT_READ:
                     chunk = process.receive()
@@ -332,7 +335,7 @@ class _Conversation:
         raise self._failure(f"sent no message for {time.monotonic() - heard:.0f} seconds")
 
     def _messages(self, chunk: bytes) -> Iterator[JsonObject]:
-        """The complete messages so far, after those about progress have been passed on."""
+        """Add received bytes; yield the messages that are complete, after handling each."""
         self._received += chunk
         while (end := self._received.find(b"\n")) >= 0:
             line = bytes(self._received[:end])
@@ -361,7 +364,8 @@ class _Conversation:
                 raise message["ours"]
             log.error("a child process failed to make a report:\n%s", message["traceback"])
             raise BuildFailedError(
-                f"the report could not be made ({message['text']}); what was published stands"
+                f"the report could not be made ({message['text']}); the published report is "
+                "unchanged"
             )
 
     def _failure(self, what: str) -> Exception:
@@ -373,7 +377,7 @@ class _Conversation:
 
 
 def _parsed(line: bytes) -> JsonObject | None:
-    """A valid message, with its value unpickled; None: it is not valid."""
+    """Parse a message, with its value unpickled; None: it is not valid."""
     try:
         found: JsonObject = json.loads(line)
         match found:

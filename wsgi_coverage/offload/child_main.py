@@ -1,13 +1,14 @@
 """The child's side of a call: a script that does a job for its caller. Started by offload/child.py.
 
-Its standard input is the caller's socket: one line of JSON, then a pickle (a function, its
-arguments). It answers there, a JSON object a line: `hello`, any number of `files`, then `value` or
-`error`; `waits` before a value after which it is no child any more. It ends when the caller ends,
-which it sees by the end of its input, unless the job is one that outlives the caller.
+Its standard input is a socket to the caller: one line of JSON, then a pickle (a function, its
+arguments). It answers there by JSON objects, one a line: `hello`, any number of `files`, then
+`value` or `error`; `waits` comes before a `value` if the process waits for calls afterwards. It
+ends when its input ends, as it does with the caller, unless the job outlives the caller.
 
-To start, and to import what reports need, takes as long as a report on few changes. So where the
-caller wants it, the process then waits some seconds for a next job, on a socket in a folder of this
-user's. By then it is no child of the caller's any more, which may wait for any child of its own.
+The start of the process, and the import of what reports need, take as long as a report on few
+changes. So, if the caller wants it, the process then waits 30 seconds for a next job, on a socket
+in a folder of this user. For that it becomes no child of the caller, because an application may
+wait for any child of its own.
 
 Concurrency: a thread watches the input; the job runs on the main thread.
 """
@@ -34,14 +35,14 @@ from pathlib import Path
 from typing import Any
 
 NICENESS = 10
-EXPENDABLE = "500"  # of -1000 to 1000: where memory is short, this goes before a worker does
-GARBAGE = 200_000  # objects; to look for garbage less often saves a sixth of the time to parse
+EXPENDABLE = "500"  # of -1000 to 1000: if memory is short, this is killed before a worker
+GARBAGE = 200_000  # objects; fewer garbage collections save a sixth of the time to parse
 MESSAGE_INTERVAL = 0.1  # seconds between two messages about files, at least
 MOST_FDS = 65536
-SILENCE_TIMEOUT = 120  # seconds in which the caller reads nothing, after which it is taken for dead
-JOB_TIMEOUT = 30.0  # seconds that it waits for a next job
-CHECK_INTERVAL = 1.0  # seconds between two looks whether it is still to wait
-MOST_MEMORY = 100_000_000  # bytes that a process which waits may take; more is worth a new one
+SILENCE_TIMEOUT = 120  # seconds in which the caller reads nothing, after which it is given up
+JOB_TIMEOUT = 30.0  # seconds to wait for a next job
+CHECK_INTERVAL = 1.0  # seconds between two checks during a wait
+MOST_MEMORY = 100_000_000  # bytes; a process that uses more does not wait for a next job
 
 
 class Caller:
@@ -57,9 +58,9 @@ class Caller:
             )
 
     def job(self) -> tuple[dict[str, Any], bytes]:
-        """What the caller wants: a header, and the pickled call.
+        """Read the job of the caller: a header, and the pickled call.
 
-        Ends this process where the caller is gone, or is of another Python, which it is told.
+        Ends this process if the caller is gone, or has another Python, after sending `hello`.
         """
         with open(0, "rb", closefd=False) as given:
             header: dict[str, Any] = json.loads(given.readline() or "null") or os._exit(1)
@@ -72,7 +73,7 @@ class Caller:
         return header, pickled
 
     def greet(self) -> None:
-        """Tell the caller which Python this is.
+        """Send `hello`, which tells the caller which Python this is.
 
         Raises:
             OSError: the caller has closed the channel.
@@ -80,7 +81,7 @@ class Caller:
         self.tell("hello", version=python_version())
 
     def close(self) -> None:
-        """Close the channel, as far as it is not the standard input."""
+        """Close the descriptor for answers; the standard input stays open."""
         os.close(self._out)
 
     def tell(self, kind: str, **message: Any) -> None:
@@ -94,7 +95,7 @@ class Caller:
             line = line[os.write(self._out, line) :]
 
     def tell_files(self, done: int, total: int) -> None:
-        """Send how many files are done; at most ten messages a second, and the last one always."""
+        """Send how many files are done: at most ten times a second, and always the last time."""
         now = time.monotonic()
         if now >= self._due or done == total:
             self._due = now + MESSAGE_INTERVAL
@@ -102,17 +103,17 @@ class Caller:
 
 
 def main() -> None:
-    """Do the job that the caller sends, and those of others that come meanwhile; then end."""
+    """Do the job that the caller sends, then others that come during a wait; then end."""
     _close_all_above(2)
-    os.dup2(2, 1)  # what a plugin prints is no message
-    parent: int | None = os.getppid()  # None: it is no child of the caller's any more
+    os.dup2(2, 1)  # so that what a plugin prints is not sent to the caller
+    parent: int | None = os.getppid()  # None: this process is no child of the caller any more
     while True:
         caller = Caller()
         header, pickled = caller.job()
         done = threading.Event()
         if not header["outlives"]:
             watch = threading.Thread(target=_end_with_the_caller, args=(parent, done), daemon=True)
-            watch.start()  # where no thread can be, this is of no use, and ends without a greeting
+            watch.start()  # if no thread can be started, this process ends before `hello`
             caller.greet()
             gc.set_threshold(GARBAGE)
         listener = None
@@ -121,7 +122,7 @@ def main() -> None:
                 _be_modest()
                 _prepare_imports(header)
             _enter(header["folder"])
-            # Who has it outlive him listens at the end only, and the channel would be full by then.
+            # The caller of a job that outlives it reads at the end only: the channel would be full.
             tell = None if header["outlives"] else caller.tell_files
             value = base64.b64encode(_work(pickled, tell)).decode()
             listener = _listen(header["waiting"]) if header["waiting"] else None
@@ -170,7 +171,7 @@ def _described(error: BaseException) -> dict[str, Any]:
 
 
 def _listen(place: str) -> socket.socket | None:
-    """Listen for a next job; None: another process does, or this one is too large to wait."""
+    """Listen for a next job; None: another process does, or this one uses too much memory."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -189,16 +190,16 @@ def _listen(place: str) -> socket.socket | None:
 
 
 def _stop_listening(listener: socket.socket, place: str) -> None:
-    """Close the socket right after `_listen`, when nobody else can have taken its place."""
+    """Close the socket and remove its file, which is only right directly after `_listen`."""
     listener.close()
     with contextlib.suppress(OSError):
         os.unlink(place)  # noqa: PTH108
 
 
 def _leaves_the_caller() -> bool:
-    """Go on in a process that is no child of the caller's; False: the system refuses one."""
+    """Go on in a process that is no child of the caller; return False if the fork fails."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the thread that watches does not matter in it
+        warnings.simplefilter("ignore")  # about the thread that watches, which does no harm
         try:
             if os.fork():
                 os._exit(0)
@@ -208,14 +209,14 @@ def _leaves_the_caller() -> bool:
 
 
 def _has_next(listener: socket.socket, place: str, caller: int) -> bool:
-    """Wait for a next job, and have it on standard input; False: none came.
+    """Wait for a next job, and connect it to standard input; return False if none came.
 
-    Whoever connects while another one's job is done is refused, and starts a process.
+    A caller that connects during another job is refused, and starts a process of its own.
 
     Args:
-        listener: as from `_listen`.
-        place: its path; who removes it ends this process.
-        caller: process id of the caller that sent the last job; this process ends with it.
+        listener: what `_listen` returned.
+        place: the path of its socket; its removal ends this process.
+        caller: process id of the caller that sent the last job; its end ends this process.
     """
     devnull = os.open(os.devnull, os.O_RDWR)
     for fd in range(3):
@@ -250,9 +251,10 @@ def _has_next(listener: socket.socket, place: str, caller: int) -> bool:
 
 
 def _enter(folder: str | None) -> None:
-    """Work in the caller's folder, which may be another one by its name than for the last job.
+    """Change to the caller's working directory, at each job: the name may lead to another now.
 
-    Where it was removed, names are about it all the same; coverage.py wants a working directory.
+    If it was removed, change to the root, because coverage.py needs a working directory, and have
+    relative names resolved as if it were there.
     """
     try:
         if folder is not None:
@@ -266,7 +268,7 @@ def _enter(folder: str | None) -> None:
 
 
 def _prepare_imports(header: dict[str, Any]) -> None:
-    # What stands here already is the standard library: no module of the application hides it.
+    # After the standard library, so that no module of the application hides one of that.
     sys.path += [path for path in header["path"] if path not in sys.path]
     if header["plugins"]:  # one that is installed editable may be found by a hook of a .pth file
         import site
@@ -282,17 +284,17 @@ def _prepare_imports(header: dict[str, Any]) -> None:
 
 def _be_modest() -> None:
     with contextlib.suppress(OSError):
-        os.nice(max(NICENESS - os.nice(0), 0))  # who was started by one that is, is it already
+        os.nice(max(NICENESS - os.nice(0), 0))  # inherited if such a process has started this one
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(EXPENDABLE, encoding="ascii")
 
 
 def _end_with_the_caller(parent: int | None, done: threading.Event) -> None:
-    """End when the caller does, or gives up: its socket closes.
+    """End this process when the caller ends or closes its socket, until the job is done.
 
     Args:
-        parent: process id of the caller, of which a fork may hold the socket open longer; None: it
-            is not the parent of this process.
+        parent: process id of the caller, as a fork of it may hold the socket open longer; None: the
+            caller is not the parent of this process.
         done: set when the job is done.
     """
     while parent in (None, os.getppid()) and not done.is_set():
@@ -303,7 +305,7 @@ def _end_with_the_caller(parent: int | None, done: threading.Event) -> None:
 
 
 def _close_all_above(highest: int) -> None:
-    """Close descriptors that a server's C code has left open: listening sockets, for one."""
+    """Close inherited descriptors that a server's C code has left open, such as its sockets."""
     try:
         open_ones = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208
     except OSError:
@@ -315,7 +317,7 @@ def _close_all_above(highest: int) -> None:
 
 
 def python_version() -> str:
-    """What must be equal on both sides for pickles and extension modules to work."""
+    """Return what must be equal on both sides for pickles and extension modules to work."""
     return f"{sys.implementation.cache_tag} {sys.hexversion >> 16:x} {getattr(sys, 'abiflags', '')}"
 
 

@@ -1,8 +1,8 @@
 """Find a Python interpreter for a child process, and its command line and environment.
 
 In a server that embeds Python, `sys.executable` is the server (uWSGI), empty, or something else
-that must not be started; so only a file called python is considered, and the child's first message
-tells whether it is this very Python (wsgi_coverage.offload.child).
+that must not be started. So only files called python are considered, and the child's first message
+tells whether it is the same Python (wsgi_coverage.offload.child).
 
 Concurrency: functions without state.
 """
@@ -17,15 +17,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PYTHON = re.compile(r"\.?(python|pypy)[\w.-]*", re.IGNORECASE)
-NOT_FOR_THE_CHILD = (  # it must not be measured, and must not take itself for a server or a test
+NOT_FOR_THE_CHILD = (  # variables by which it would be measured, or act as a server or a test
     *("COVERAGE_", "COV_", "WSGI_COVERAGE_", "FLASK_COVERAGE_"),
     *("PYTHON", "PYTEST_", "GUNICORN_", "WERKZEUG_", "LISTEN_"),
 )
 
 
 def candidates() -> list[str]:
-    """Paths of interpreters that exist here, the likeliest first; none of them has been run."""
-    found: dict[str, str] = {}  # by what a link leads to: one of several names is enough
+    """Return the paths of existing interpreters, the likeliest first, without starting any."""
+    found: dict[str, str] = {}  # by real path: one name for each is enough
     for place in _places():
         if PYTHON.fullmatch(place.name) and os.access(place, os.X_OK):
             found.setdefault(os.path.realpath(place), str(place))
@@ -44,7 +44,7 @@ def _places() -> Iterator[Path]:
 
 
 def command(executable: str, script: Path) -> list[str]:
-    """The command line: isolated (-I) and without site (-S), so that no hooks run there."""
+    """Return the command line for a script: isolated (-I), and without site (-S) and its hooks."""
     more = ["-B"] if sys.dont_write_bytecode else []
     if sys.pycache_prefix:
         more += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
@@ -53,12 +53,12 @@ def command(executable: str, script: Path) -> list[str]:
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Those of this process's environment variables that the child gets."""
+    """Return the environment variables that the child gets."""
     return {name: value for name, value in env.items() if not name.startswith(NOT_FOR_THE_CHILD)}
 
 
 def search_path() -> list[str]:
-    """Where this process finds modules, as absolute paths."""
+    """Return this process's `sys.path`, with absolute paths."""
     places: dict[str, None] = {}
     for each in sys.path:
         with contextlib.suppress(OSError):  # a relative one, and the working directory was removed

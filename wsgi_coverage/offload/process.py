@@ -1,8 +1,8 @@
 """Start, watch and reap a child process without any effect on the server.
 
-Started by posix_spawn: no fork of this process in Python, so no at-fork hooks, neither ours nor
-gevent's. A server's or an application's SIGCHLD handler may reap it first: then its exit code is
-not known, and its process id is not used any more. It is in a process group of its own, so that
+The child is started by posix_spawn, not by a fork in Python, so no at-fork hooks run, neither ours
+nor gevent's. A SIGCHLD handler of the server or application may reap it first: then its exit code
+is unknown, and its process id is not used any more. It is in a process group of its own, so that
 Ctrl-C ends the server first.
 
 Concurrency: a process belongs to one thread.
@@ -20,26 +20,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# gevent puts one into os that works in the main thread only.
+# Not `os`, in which gevent replaces functions by its own, for the main thread only.
 _posix: Any = sys.modules.get("posix")
 
 IS_POSSIBLE = hasattr(_posix, "posix_spawn")
 CHUNK = 65_536  # bytes
-TAIL = 4_000  # bytes of what it writes to stderr that are kept
+TAIL = 4_000  # bytes of the end of its stderr that are stored
 LAST_LINES = 3
 SHELL = "/bin/sh"
 APART = '"$@" <&3 >&3 3<&- &'
-REAP_TIMEOUT = 1.0  # seconds for one that has hung up to end
-# Handlers are not inherited, but what is ignored is.
+REAP_TIMEOUT = 1.0  # seconds for a process that has closed its socket to end
+# Signal handlers are not inherited, but SIG_IGN is.
 TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE")
 
 
 class Peer:
-    """A process at the other end of a socket, of which the socket alone tells anything.
+    """A process at the other end of a socket, which is the only source of what is known of it.
 
     Args:
         connected: the socket, which does not block.
-        path: where others may connect to it; None: nowhere.
+        path: the path of the socket that the process listens on; None: it does not listen.
     """
 
     def __init__(self, connected: socket.socket, path: str | None = None) -> None:
@@ -47,16 +47,16 @@ class Peer:
         self._path = path
 
     def send(self, data: memoryview) -> int:
-        """Send what the socket takes; return how many bytes, or all of them where it is closed."""
+        """Send what the socket takes; return the number of bytes: all if it is closed."""
         try:
             return self.socket.send(data[:CHUNK], getattr(socket, "MSG_NOSIGNAL", 0))
         except BlockingIOError:
             return 0
         except OSError:
-            return len(data)  # it has ended: what it wrote before, or did not, tells why
+            return len(data)  # it has ended: its messages, or their absence, tell why
 
     def receive(self) -> bytes | None:
-        """Bytes that can be read now; empty at the end; None where there are none yet."""
+        """Return the bytes that can be read now; empty at the end; None: there are none yet."""
         try:
             return self.socket.recv(CHUNK)
         except BlockingIOError:
@@ -66,7 +66,7 @@ class Peer:
 
     @property
     def stderr(self) -> int | None:
-        """A pipe from its stderr; None: there is none."""
+        """Descriptor of a pipe from its stderr; None: there is none."""
         return None
 
     def read_stderr(self) -> bool:
@@ -78,31 +78,31 @@ class Peer:
         return ""
 
     def ending(self) -> str:
-        """How it ended, as a phrase for a message; to be asked when it has closed its socket."""
+        """Return a phrase on how it ended; to be called when it has closed its socket."""
         return "ended"
 
     def has_ended(self) -> bool:
-        """Tell whether it is known to have ended; if not, the end of its socket tells."""
+        """Tell whether it is known to have ended, apart from the end of its socket."""
         return False
 
     def shun(self) -> None:
-        """Have nobody connect to it any more, because it does not answer."""
+        """Remove the socket that it listens on, because it does not answer."""
         if self._path is not None:
             end_waiting(self._path)
 
     def close(self) -> None:
-        """Close the socket; it ends then, if it has not done what was asked for."""
+        """Close the socket; the process ends then, if its job is not done."""
         self.socket.close()
 
 
 def waiting(path: str) -> Peer:
-    """A process that listens on a socket, and is no child of this one.
+    """Connect to a process that waits for calls on a socket.
 
     Args:
-        path: of the socket.
+        path: the path of the socket.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: no process listens there.
     """
     connected = socket.socket(socket.AF_UNIX)
     connected.setblocking(False)
@@ -117,10 +117,10 @@ def waiting(path: str) -> Peer:
 
 
 def end_waiting(path: str) -> None:
-    """Have the process that listens on a socket end within a second, as far as it waits.
+    """Remove the socket of a process that waits for calls, which then ends within a second.
 
     Args:
-        path: of the socket, which is removed.
+        path: the path of the socket.
     """
     with contextlib.suppress(OSError):
         Path(path).unlink(missing_ok=True)
@@ -135,8 +135,8 @@ class Process(Peer):
 
     def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
         self._tail = b""
-        self._status: int | None = None  # as waitpid has it
-        self._gone = False  # ended and reaped, by us or by other code
+        self._status: int | None = None  # as waitpid returned it
+        self._gone = False  # whether it has ended and was reaped, by us or by other code
         self.pid: int
         here, channel = _pair()
         super().__init__(here)
@@ -154,7 +154,7 @@ class Process(Peer):
 
     @property
     def stderr(self) -> int | None:
-        """A pipe from its stderr."""
+        """Descriptor of a pipe from its stderr."""
         return self._stderr
 
     def read_stderr(self) -> bool:
@@ -175,10 +175,10 @@ class Process(Peer):
         return " | ".join(lines[-LAST_LINES:])
 
     def ending(self) -> str:
-        """How it ended, as a phrase for a message; to be asked when it has closed its socket."""
+        """Return a phrase on how it ended; to be called when it has closed its socket."""
         deadline = time.monotonic() + REAP_TIMEOUT
         while not self.has_ended() and time.monotonic() < deadline:
-            time.sleep(0.01)  # it ends right now
+            time.sleep(0.01)  # it is about to end
         if self._status is None:
             return "ended" if self._gone else "hung up"
         code = os.waitstatus_to_exitcode(self._status)
@@ -202,7 +202,7 @@ class Process(Peer):
 
     def close(self) -> None:
         """Kill it if it runs, and reap it."""
-        if not self.has_ended():  # so the process id is its own still
+        if not self.has_ended():  # so the process id is still its own
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
@@ -215,11 +215,11 @@ class Process(Peer):
 
 
 def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
-    """Start a process that is no child of this one, and return a socket to its stdin and stdout.
+    """Start a process that is no child of this one; return a socket to its stdin and stdout.
 
-    A child would be seen by an application that waits for any child of its own. So a shell starts
-    it and ends at once, and the system gives it another parent. Where this is the first process of
-    a container, which adopts orphans itself, there is no difference.
+    An application that waits for any child of its own would get a child of ours. So a shell starts
+    the process and ends at once, and the system gives it another parent. The first process of a
+    container adopts it all the same.
 
     Raises:
         OSError: it cannot be started.
@@ -253,9 +253,9 @@ def start_apart(command: list[str], env: Mapping[str, str]) -> socket.socket:
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a channel: the caller's, and the other process's, which blocks when it reads."""
+    """Return both ends of a channel: the caller's, and the other process's, which blocks."""
     here, there = socket.socketpair()
-    os.set_blocking(there.fileno(), True)  # where gevent has patched `socket`, none is
+    os.set_blocking(there.fileno(), True)  # gevent's sockets do not block
     return here, there
 
 
@@ -279,7 +279,7 @@ def _spawn(command: list[str], env: Mapping[str, str], channel: int, stderr: int
 
 @contextlib.contextmanager
 def _above_stdio(fd: int) -> Iterator[int]:
-    """A duplicate above the standard descriptors, which a server may have closed."""
+    """Duplicate a descriptor above the standard ones, which a server may have closed."""
     import fcntl  # not everywhere, as posix_spawn
 
     duplicate = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)

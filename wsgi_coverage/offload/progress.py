@@ -1,12 +1,12 @@
-"""The progress of a build: noted by code that analyses files, read for /health and the dashboard.
+"""The progress of a build: reported by code that analyses files, shown by /health and dashboard.
 
     cache_dir/
         building.json   which process builds, since when, and how many files are done of how many
 
-It is a file because any worker may be asked while another builds. Only the holder of the build lock
-writes it.
+It is a file because another worker than the one that builds may answer. Only the holder of the
+build lock writes it.
 
-Concurrency: `note` reaches the listener of its own thread; the file is replaced by renaming.
+Concurrency: `note` calls the listener of its own thread; the file is replaced by renaming.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _listener: ContextVar[ProgressListener | None] = ContextVar("wsgi_coverage_progr
 
 @contextlib.contextmanager
 def told_to(listener: ProgressListener | None) -> Iterator[None]:
-    """Have a listener, or none, called by every `note` inside."""
+    """Set the listener, or none, that `note` calls in the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -45,20 +45,20 @@ def told_to(listener: ProgressListener | None) -> Iterator[None]:
 
 
 def note(done: int, total: int) -> None:
-    """Tell the listener how many files are done of how many; cheap, so call it often."""
+    """Report to the listener how many files are done of how many; cheap enough for each file."""
     if (listener := _listener.get()) is not None:
         listener(done, total)
 
 
 class BuildProgress:
-    """The build that is under way in one cache folder, if there is one."""
+    """Progress of the current build in one cache folder, if there is one."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = cache_dir / "building.json"
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[ProgressFile]:
-        """Write the progress file until the block ends; call it under the build lock."""
+        """Write the progress file during the block; to be called under the build lock."""
         file = ProgressFile(self._path)
         try:
             with told_to(file.files):
@@ -68,7 +68,7 @@ class BuildProgress:
                 self._path.unlink(missing_ok=True)
 
     def read(self) -> JsonObject | None:
-        """`files_done`, `files_total` and `started_at` of the build that is under way.
+        """Return `files_done`, `files_total` and `started_at` of the current build; None: none.
 
         `files_total` is None until the data files are combined.
         """
@@ -84,31 +84,31 @@ class BuildProgress:
                 return {name: found[name] for name in ("files_done", "files_total", "started_at")}
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             pass
-        return None  # none, or one that a killed process left
+        return None  # no file, or one that a killed process has left
 
 
 class ProgressFile:
-    """Writes the progress file a few times a second at most: a short build writes none."""
+    """Writes the progress file every 0.3 seconds at most; a shorter build writes none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._done = 0
-        self._total: int | None = None  # until the data files are combined
+        self._total: int | None = None  # None until the data files are combined
         self._started_at = clock.now_iso()
         self._due = time.monotonic() + WRITE_INTERVAL
 
     def files(self, done: int, total: int) -> None:
-        """Write how many files are done of how many."""
+        """Set how many files are done of how many, and write the file if that is due."""
         self._done, self._total = done, total
         self.tick()
 
     def tick(self) -> None:
-        """Write the file again if that is due, because the build goes on."""
+        """Write the file again if that is due, to show that the build goes on."""
         liveness.tick()
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + WRITE_INTERVAL
-        with contextlib.suppress(OSError):  # a full disk is found where it matters
+        with contextlib.suppress(OSError):  # a full disk is reported where it matters
             self._write()
 
     def _write(self) -> None:
