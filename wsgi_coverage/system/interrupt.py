@@ -1,10 +1,10 @@
-"""Ctrl-C while our own code runs: it ends the process without a traceback, or waits.
+"""Handle Ctrl-C while our own code runs: end the process without a traceback, or put it off.
 
-Only where KeyboardInterrupt would be raised: a handler of the application's is left alone, and so
-is a process that ignores Ctrl-C. Imports nothing that is not there at Python's start, so that as
-little as can be runs before this does.
+This is done only where Python's own handler would raise KeyboardInterrupt, not where the
+application has set a handler or ignores the signal. The module imports only what Python has loaded
+at its start, so that it takes effect as early as possible.
 
-Concurrency: handlers can be set in the main thread; elsewhere nothing is done.
+Concurrency: signal handlers can be set in the main thread; in other threads nothing is done.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-INTERRUPTED = 130  # as shells have it
+INTERRUPTED = 130  # exit code, as in shells
 
 
 def _raise_once(number: int, frame: object) -> None:  # noqa: ARG001
-    _signal.signal(_signal.SIGINT, _ignore)  # what is cleaned up now is cleaned up to its end
+    _signal.signal(_signal.SIGINT, _ignore)  # so that a second Ctrl-C does not stop the clean-up
     raise KeyboardInterrupt
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Not SIG_IGN, which processes would inherit that are started meanwhile."""
+    """Ignore Ctrl-C. SIG_IGN is not used, because child processes would inherit it."""
 
 
 class Hold:
-    """From its construction until `release`, Ctrl-C is only recorded."""
+    """Records Ctrl-C in `came`, and does nothing else for it, from construction to `release`."""
 
     came: bool = False
 
@@ -43,10 +43,10 @@ class Hold:
         self.came = True
 
     def release(self, *, to_python: bool = False) -> bool:
-        """Restore what Ctrl-C did before; tell whether one came meanwhile.
+        """Restore the handler of before; tell whether Ctrl-C came meanwhile.
 
         Args:
-            to_python: have it raise KeyboardInterrupt each time, as Python does by itself.
+            to_python: whether to set Python's own handler instead, which raises KeyboardInterrupt.
         """
         if self._is_holding and _signal.getsignal(_signal.SIGINT) == self._note:
             _set(_signal.default_int_handler if to_python else self._former)
@@ -68,26 +68,26 @@ def _set(handler: object) -> bool:
 
 
 def end() -> NoReturn:
-    """End this process as Ctrl-C does, after its exit handlers, without a traceback."""
+    """Run exit handlers, then end this process by SIGINT, without a traceback."""
     import atexit
 
     _signal.signal(_signal.SIGINT, _ignore)
     atexit._run_exitfuncs()  # noqa: SLF001  there is no other way to have them run before a signal
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.kill(os.getpid(), _signal.SIGINT)
-    os._exit(INTERRUPTED)  # where the signal is blocked
+    os._exit(INTERRUPTED)  # if the signal is blocked
 
 
 def command(load: Callable[[], Callable[[], int]]) -> int:
-    """Run a command of ours, which Ctrl-C ends without a traceback.
+    """Run a command of ours so that Ctrl-C ends it without a traceback.
 
-    The first one raises KeyboardInterrupt in it, and those that follow nothing.
+    The first Ctrl-C raises KeyboardInterrupt in the command; later ones do nothing.
 
     Args:
-        load: imports the command; meanwhile Ctrl-C ends the process on the spot.
+        load: imports the command and returns it; meanwhile Ctrl-C ends the process at once.
 
     Returns:
-        Its exit code.
+        The command's exit code.
     """
     if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
         return load()()
@@ -102,5 +102,5 @@ def command(load: Callable[[], Callable[[], int]]) -> int:
                 _signal.signal(_signal.SIGINT, _ignore)
     except KeyboardInterrupt:
         if _signal.getsignal(_signal.SIGINT) is not _ignore:
-            raise  # a program's, which `wsgi-coverage run` has left Ctrl-C to
+            raise  # from a program under `wsgi-coverage run`, which handles Ctrl-C itself
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""What a file is written to that need not be a file: a device, a pipe or a link is never replaced.
+"""Write output to a path that may be no regular file, without replacing devices, pipes or links.
 
 Concurrency: functions without state.
 """
@@ -21,9 +21,9 @@ MOST_LINKS = 40  # as many as Linux follows
 
 
 def is_special(target: Path) -> bool:
-    """Tell whether a file cannot take a path's place.
+    """Tell whether a path must not be replaced by a file.
 
-    That is so for a device, a pipe and a socket, and for /dev/stdout, whatever stdout is.
+    That is so for devices, pipes and sockets, and for /dev/stdout, whatever stdout is.
 
     Raises:
         OSError: it is a link that leads to itself.
@@ -40,7 +40,7 @@ def is_special(target: Path) -> bool:
 
 
 def _descriptor(target: Path) -> int | None:
-    """The open file of this process that a path stands for, as /dev/stdout and /dev/fd/3 do."""
+    """Return the descriptor that a path such as /dev/stdout or /dev/fd/3 stands for; None: none."""
     own = os.path.realpath("/dev/fd")
     hop = Path(os.path.abspath(target))  # noqa: PTH100  .. is resolved below, where links are
     for _ in range(MOST_LINKS):
@@ -53,7 +53,7 @@ def _descriptor(target: Path) -> int | None:
 
 
 def open_output(target: Path) -> BinaryIO:
-    """Open what `is_special` for writing; an open file goes on where it is.
+    """Open a special path for writing; for a descriptor, go on at its current position.
 
     Raises:
         OSError: it cannot be written.
@@ -64,9 +64,9 @@ def open_output(target: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """Where to make a file: the target, or a file that is poured into it afterwards.
+    """Yield the path to make a file at: the target, or a temporary path if the target is special.
 
-    A link stays one: the target is where it leads.
+    If the target is a link, it stays one: the path is where it leads.
 
     Raises:
         OSError: there is no temporary folder, or the target is a link that leads to itself.
@@ -80,16 +80,16 @@ def drafting(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(target: Path, mode: int = own_files.FILE) -> Iterator[Path]:
-    """An empty file that takes a target's place at the end of the block, or is poured into it.
+    """Yield an empty file; at the end of the block, replace the target by it, or write it there.
 
-    A link stays one: what it leads to is replaced.
+    If the target is a link, it stays one: what it leads to is replaced.
 
     Args:
-        target: what is to be written.
-        mode: of a file that takes its place.
+        target: the path to write.
+        mode: the mode of a file that replaces the target.
 
     Raises:
-        OSError: it cannot be written. A file is as it was then, and if the block raises.
+        OSError: it cannot be written. Then, and if the block raises, an existing file is unchanged.
     """
     with drafting(target) as place:
         with own_files.replacing(place, mode) as temporary:
@@ -98,7 +98,7 @@ def replacing(target: Path, mode: int = own_files.FILE) -> Iterator[Path]:
 
 
 def pour(draft: Path, target: Path) -> None:
-    """Write what was drafted into the target, if a file cannot take its place.
+    """Copy the content of a draft into the target, if the target is special.
 
     Raises:
         OSError: it cannot be written.

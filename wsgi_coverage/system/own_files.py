@@ -1,15 +1,15 @@
 """Make files and folders for this process's user alone, whatever the umask.
 
-The umask is the application's, and one for all its threads, so it is left as it is: what is made
-here has its mode from the first moment, or, where the umask takes away the own user's rights, from
-the next. Folders that are there already keep theirs.
+The umask belongs to the application and holds for all its threads, so it is not changed. Files and
+folders are created with their mode; if the umask takes away this user's rights, the mode is set
+directly afterwards. Existing folders keep their mode.
 
-A file that takes a path's place is written under another name beside it and renamed: who reads
-sees the old content or the new. What takes long, or needs other files beside it, is made in a
-working folder instead (wsgi_coverage.store.workspace), and renamed from there. Files are
-renamed by `put_in_place`, folders by themselves.
+A file that replaces another is written under a temporary name beside it and renamed: readers see
+the old content or the new. What takes long, or needs other files beside it, is made in a working
+folder instead (wsgi_coverage.store.workspace), and renamed from there. Files are renamed by
+`put_in_place`, folders by their own functions.
 
-Concurrency: functions without state; two may make the same folder at once.
+Concurrency: functions without state; several processes may make the same folder at once.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FILE, FOLDER = 0o600, 0o700  # modes
-TEMPORARY = ".wsgi-coverage-new-"  # what files are called until they are whole
-TRIES = 10  # to make a folder that others remove meanwhile, or one that it is in
-ABANDONED_AGE = 600.0  # seconds since it was written to; writing one takes less than one
+TEMPORARY = ".wsgi-coverage-new-"  # prefix of files that are being written
+TRIES = 10  # tries to make a folder while others remove it, or one of its parents
+ABANDONED_AGE = 600.0  # seconds since the last write to a temporary file; one takes less than 1 s
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file has the name of one that is still being written."""
+    """Tell whether a file name is that of a temporary file."""
     return name.startswith(TEMPORARY)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder if it is not there, and those that it is in.
+    """Make a folder and its parents, if they do not exist.
 
     Raises:
         NotADirectoryError: something else has that name.
@@ -45,7 +45,7 @@ def make_folder(folder: Path) -> None:
         try:
             new_folder(folder)
         except FileNotFoundError:
-            if folder.parent == folder or not left:  # or nobody can make one there, as in /proc
+            if folder.parent == folder or not left:  # no folder can be made there, as in /proc
                 raise
             make_folder(folder.parent)
         except FileExistsError as error:
@@ -59,9 +59,9 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it, or what else has that name, as far as can be done.
+    """Remove a folder with its content, or a file of this name; ignore errors.
 
-    Before Python 3.13 shutil.rmtree waits at a pipe that nobody writes to.
+    Before Python 3.13 shutil.rmtree hangs if it is called with a pipe.
     """
     if path.is_symlink() or not path.is_dir():
         with contextlib.suppress(OSError):
@@ -71,10 +71,10 @@ def remove_tree(path: Path) -> None:
 
 
 def new_folder(folder: Path) -> None:
-    """Make a folder that is not there.
+    """Make a new folder.
 
     Raises:
-        FileExistsError: it is there.
+        FileExistsError: the name exists.
         OSError: it cannot be made.
     """
     folder.mkdir(mode=FOLDER)
@@ -84,7 +84,7 @@ def new_folder(folder: Path) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a file, as `open` asks its opener to, and make it with the mode if it is not there."""
+    """Open a file, as an `opener` of `open`; create it with mode 600."""
     fd = os.open(path, flags, FILE)
     if flags & os.O_CREAT and hasattr(os, "fchmod"):
         try:
@@ -98,7 +98,7 @@ def opener(path: str, flags: int) -> int:
 
 
 def create(path: Path) -> None:
-    """Make an empty file if it is not there, for those who take a path: SQLite, coverage.py.
+    """Create an empty file if there is none, for code that opens it by name: SQLite, coverage.py.
 
     Raises:
         OSError: it cannot be made.
@@ -118,10 +118,10 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Write a file in one step: who reads sees the old content or the new.
+    """Replace the content of a file in one step: readers see the old content or the new.
 
     Raises:
-        OSError: there is no room, or no such folder; what was there stays.
+        OSError: there is no room, or no such folder; the old content stays.
     """
     with _beside(path) as temporary:
         write(temporary, content)
@@ -129,15 +129,15 @@ def replace(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = FILE) -> Iterator[Path]:
-    """An empty file that takes the place of another in one step, at the end of the block.
+    """Yield an empty file that is renamed to a path at the end of the block.
 
     Args:
-        path: of the file that is replaced, or is not there yet; a link is replaced, too.
-        mode: that the file has then; until then it is for the own user alone.
+        path: the file to replace, if it exists; a link is replaced, too.
+        mode: the mode of the file in the end; before, only this user can read it.
 
     Raises:
-        OSError: there is no room, or no such folder. Then, and if the block raises, what was there
-            stays, and nothing is left of the other file.
+        OSError: there is no room, or no such folder. Then, and if the block raises, the old file
+            stays, and the new one is removed.
     """
     with _beside(path) as temporary:
         create(temporary)
@@ -146,12 +146,12 @@ def replacing(path: Path, mode: int = FILE) -> Iterator[Path]:
 
 
 def put_in_place(made: Path, path: Path, mode: int | None = None) -> None:
-    """Rename a file that is whole, or a socket, in one step to a path, whatever has that name.
+    """Rename a complete file, or a socket, to a path in one step, replacing what is there.
 
     Args:
         made: the file, on the same disk.
-        path: that it has then; a link is replaced, too.
-        mode: that it gets before; None: it keeps its own.
+        path: the new path; a link there is replaced, too.
+        mode: the mode to set before; None: it keeps its own.
 
     Raises:
         OSError: it cannot be renamed; what was at the path stays.
@@ -162,11 +162,11 @@ def put_in_place(made: Path, path: Path, mode: int | None = None) -> None:
 
 
 def link(source: Path | str, target: Path | str) -> None:
-    """Give a file a second name, in the place of what has that name; without hard links, a copy.
+    """Make a hard link to a file, or a copy where there are none, replacing what has that name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: there is no room; what was there stays.
+        OSError: there is no room; what has the name stays.
     """
     try:
         os.link(source, target)
@@ -178,7 +178,7 @@ def link(source: Path | str, target: Path | str) -> None:
                 create(temporary)
                 shutil.copyfile(source, temporary)
         with contextlib.suppress(OSError):
-            temporary.unlink()  # renaming does nothing where both are names of one file
+            temporary.unlink()  # renaming does nothing if both names are links to the same file
 
 
 @contextlib.contextmanager
@@ -195,7 +195,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def changed_at(path: Path) -> int:
-    """When a file was written, renamed or linked last, in nanoseconds; 0 where it is no file."""
+    """Return when a file was written, renamed or linked last, in nanoseconds; 0: there is none."""
     try:
         return path.stat().st_ctime_ns
     except OSError:  # in an archive
@@ -203,9 +203,9 @@ def changed_at(path: Path) -> int:
 
 
 def usual_mode() -> int:
-    """The mode of a new file by the umask.
+    """Return the mode that the umask gives a new file; 600 if the umask is unknown.
 
-    It is read from /proc, because asking the system for the umask sets it.
+    The umask is read from /proc, because os.umask would change it.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -216,7 +216,7 @@ def usual_mode() -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files that have no writer any more; raises nothing."""
+    """Remove temporary files that were not written to for 10 minutes; raises nothing."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
@@ -226,7 +226,7 @@ def sweep(folder: Path) -> None:
 
 
 def restrict(folder: Path) -> None:
-    """Give a folder, and all that others have written in it, modes for this user alone."""
+    """Make a folder, and all that is in it, accessible to this user only."""
     folder.chmod(FOLDER)
     for path in folder.iterdir():
         restrict(path) if path.is_dir() else path.chmod(FILE)

@@ -1,8 +1,8 @@
-"""The folder that relative file names refer to: this process's working directory at its start.
+"""The folder in which relative file names are resolved: the working directory at the start.
 
-An application may change the working directory, when it is imported or in a request; that leaves
-the meaning of `relative_files`, patterns and names in reports as it was. A child process that works
-for a worker begins there.
+An application may change the working directory, when it is imported or in a request. That must not
+change the meaning of `relative_files`, patterns and names in reports. A child process that works
+for a worker starts in this folder.
 
 Concurrency: set when measuring starts, and inherited by a fork; read by every thread.
 """
@@ -15,10 +15,10 @@ _folder: str | None = None
 
 
 def note(folder: str | None = None) -> None:
-    """Remember the folder, when measuring starts.
+    """Set the folder, when measuring starts.
 
     Args:
-        folder: where it did; None: the present working directory.
+        folder: an absolute path; None: the current working directory.
     """
     global _folder
     try:
@@ -28,17 +28,17 @@ def note(folder: str | None = None) -> None:
 
 
 def folder() -> str | None:
-    """The folder, as an absolute path; None: the present working directory."""
+    """Return the folder, as an absolute path; None: the current working directory."""
     return _folder
 
 
 def here(name: str) -> str:
-    """The full path of a file that is named relative to the folder, or in full."""
+    """Return the full path of a file, given relative to the folder or in full."""
     return name if _folder is None else os.path.join(_folder, name)  # noqa: PTH118  of thousands
 
 
 def has_moved() -> bool:
-    """Tell whether the working directory is another one now."""
+    """Tell whether the working directory has changed, or was removed."""
     try:
         return _folder is not None and os.getcwd() != _folder  # noqa: PTH109
     except OSError:
