@@ -284,7 +284,7 @@ class TestRefresh:
 
         assert not report["complete"]
         assert not_fresh(report) == {gone.name}
-        assert "has not taken its leave" in json.dumps(report["workers"])
+        assert "has not said that it ends" in json.dumps(report["workers"])
         assert client.hget(standing, "departed") == b"0"
         gone.begin()
         gone.run_lines(lines.paths[30:40])

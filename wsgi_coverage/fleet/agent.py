@@ -1,13 +1,14 @@
 """The agent of a host: the one process there that talks to the fleet's store.
 
-A worker starts it, and it goes on until the last process of the host that marks lines has ended.
-Every second or so it tells the store that the host is there, hears what holds for all hosts, and
-sends what has run since; it answers calls of other hosts for its workers, and hands on the calls of
-its workers. While the store is away, lines stay in the host's memory and data files.
+A worker starts it, and it runs until the last process of the host that marks lines has ended. About
+every second it sends a heartbeat to the store, reads the fleet's state, applies it on the host, and
+sends the lines that have run since. It answers calls of other hosts for its workers, and forwards
+its workers' calls to other hosts. While the store cannot be reached, lines stay in the host's
+memory and data files.
 
-Concurrency: three kinds of threads: the first sends and hears; one answers calls of other hosts;
-some answer this host's workers. `_lock` is held over each change of the host's epoch or of what has
-been sent, and never while other hosts are waited for.
+Concurrency: three kinds of threads: the first exchanges with the store; one answers calls of other
+hosts; some answer this host's workers. `_lock` is held during each change of the host's epoch or of
+the record of what was sent, and never while answers of other hosts are waited for.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ from wsgi_coverage.store.redis import Beat, Content, FleetState, FleetStore, For
 from wsgi_coverage.system import own_files
 
 LOCK = "agent.lock"  # in the private folder
-BEAT_INTERVAL = 1.0  # seconds between two looks at the store
-JITTER = 0.25  # of these, so that a thousand hosts do not come at once
-LEASE = 10.0  # seconds after the last look, after which workers start another agent
+BEAT_INTERVAL = 1.0  # seconds between two heartbeats
+JITTER = 0.25  # part by which that varies, so that many hosts do not send at the same time
+LEASE = 10.0  # seconds since the last heartbeat, after which workers start another agent
 LAST_SEND_TIMEOUT = 10.0  # seconds to send what is left, once the last process has ended
-MAX_RETRY_INTERVAL = 5.0  # seconds between two tries while the store is away, at most
+MAX_RETRY_INTERVAL = 5.0  # seconds between two tries while the store cannot be reached, at most
 RETURN_TIMEOUT = (
     2 * MAX_RETRY_INTERVAL
-)  # seconds after a loss in which every host that runs comes back
+)  # seconds after a loss in which every running host reaches the store again
 THREADS = 4  # for calls of this host's workers
-CALL_TIMEOUT = 0.5  # seconds for other hosts to answer in, beside what they wait for their workers
-UNREAD_AGE = 60.0  # seconds, after which nobody reads an answer any more
-CHECK_INTERVAL = 1.0  # seconds between two looks whether this is the end
-OWN_WAIT = 2.0  # seconds for this host's workers to do what the fleet has done
-TRIES = 3  # to send, where another host resets the fleet in the middle of it
+CALL_TIMEOUT = 0.5  # seconds for other hosts to answer, beside the wait for their workers
+UNREAD_AGE = 60.0  # seconds after which an answer that was not read is removed
+CHECK_INTERVAL = 1.0  # seconds between two checks whether the agent ends
+OWN_WAIT = 2.0  # seconds for this host's workers to apply a change of the fleet
+TRIES = 3  # tries to send, if another host resets the fleet meanwhile
 ID = re.compile(r"(?s).*\.[0-9]{1,10}\.[0-9a-f]{8}")  # of a host, as `_Agent` makes it
 EMPTY = Content(lines={}, arcs={})
 
@@ -61,16 +62,16 @@ FOREIGN = (
     "choose another store_namespace"
 )
 LOST = (
-    "data of this fleet was lost in the store at {}: lines that only processes ran which had ended "
-    "by then are not counted, until a reset"
+    "data of this fleet was lost in the store at {}: lines that ran only in processes that had "
+    "ended by then are not counted, until a reset"
 )
 SILENT = "its host does not answer"
-MISSING = "its host was not heard lately, and has not taken its leave"
+MISSING = "its host has sent no heartbeat lately, and has not said that it ends"
 OVER = "another host has just reset the fleet"
 
 
 def serve(about: FleetHost) -> None:
-    """Be the agent of a host until its last process has ended; nothing where there is one."""
+    """Run as the agent of a host until its last process has ended; return at once if one runs."""
     with contextlib.suppress(TimeoutError, FileNotFoundError), locked(about.private / LOCK, 0.0):
         try:
             _Agent(about).run()
@@ -83,7 +84,7 @@ def serve(about: FleetHost) -> None:
 class _Agent:
     """The agent of one host, from its start to the end of the last process there.
 
-    Each field is written by the constructor alone, but for those whose comment names a thread.
+    Only the constructor sets its attributes, except those whose comment names a thread.
 
     Args:
         about: the host, its folders, and the store.
@@ -94,41 +95,40 @@ class _Agent:
         self._host = Host(about)
         # This agent's id in the store: host, process id, random.
         self._id = f"{self._host.host}.{os.getpid()}.{os.urandom(4).hex()}"
-        # Where this host's data is: the same for one agent that follows another there.
+        # Identifies this host's data: the same for agents of the host that follow one another.
         self._place = f"{clock.now().boot} {about.private}"
-        # Whether the data of an agent before this one is here, and so is what it has sent; it is
-        # not in a container that was made anew.
+        # Whether an agent ran here before, whose data are still here; not in a new container.
         self._is_back = self._host.joined is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
         self._lock = threading.RLock()
         self._is_over = threading.Event()  # set by the first thread, at its end; ends the others
-        self._soon = threading.Event()  # set by any thread: the first is to look at the store now
+        self._soon = threading.Event()  # set by any thread: has the first one send a heartbeat now
 
         # Written by whichever thread exchanges with the store, under `_lock`:
-        self._standing: FleetState | None = None  # of the fleet; None: the store was never there
+        self._standing: FleetState | None = None  # the fleet's state; None: not read yet
         self._sent: dict[int, Content] = {}  # by epoch of the fleet: what the store surely has
         self._last_sent: str | None = None  # ISO 8601, UTC: when lines were sent last
         self._counts = (0, 0, 0)  # entries that the store had of the current epoch
         self._made: tuple[bytes | None, ...] = (None, None, None)  # random numbers of their keys
-        self._number = 0  # of hosts in the fleet, before any loss
-        # After a loss: how many hosts have to send all again; None: some that had sent are gone.
+        self._number = 0  # number of hosts in the fleet, before any loss
+        # After a loss: how many hosts have to send all again; None: some of them have ended.
         self._to_mend: int | None = None
-        self._lost_at = 0.0  # on the monotonic clock: when this agent noticed the loss
-        self._before_loss: dict[str, JsonObject] = {}  # hosts that may not be heard again yet
-        # Which store, and after how many losses: when this agent began, and when it had sent all.
+        self._lost_at = 0.0  # monotonic clock, seconds: when this agent noticed the loss
+        self._before_loss: dict[str, JsonObject] = {}  # hosts known before the loss
+        # The store's id and number of losses: when this agent began, and when it had sent all.
         self._first: list[object] = []
         self._sent_all: list[object] = []
 
-        # Written by the threads that answer this host's workers, and replaced whole:
-        self._hosts: dict[str, JsonObject] = {}  # heard of lately, by id, with this one
+        # Written by the threads that answer this host's workers, and replaced as a whole:
+        self._hosts: dict[str, JsonObject] = {}  # hosts with a recent heartbeat, with this one
 
         # Written by the first thread:
-        self._problem: str | None = "it has not been reached yet"  # with the store; None: all well
-        self._since = clock.now_iso()  # ISO 8601, UTC: since when the store is there, or away
+        self._problem: str | None = "it has not been reached yet"  # with the store; None: none
+        self._since = clock.now_iso()  # ISO 8601, UTC: when the store was reached, or failed
 
     def run(self) -> None:
-        """Serve until the end."""
+        """Run until the last process of the host has ended."""
         listener = Listener(
             self._about.private,
             {"id": self._id, "host": self._host.host, "pid": os.getpid()},
@@ -148,7 +148,7 @@ class _Agent:
             (self._about.private / STATE).unlink(missing_ok=True)
 
     def _go_on(self) -> None:
-        """Look at the store, again and again, until the last process has ended."""
+        """Send heartbeats until the last process has ended."""
         delay = BEAT_INTERVAL
         while self._has_work():
             is_there = self._beat()
@@ -165,7 +165,7 @@ class _Agent:
         return True
 
     def _sweep_answers(self, age: float) -> None:
-        """Remove answers that nobody has read: who asked was killed, or has given up.
+        """Remove answers that were not read, because the caller was killed or has given up.
 
         Args:
             age: seconds since they were written.
@@ -177,11 +177,11 @@ class _Agent:
                     path.unlink()
 
     def _send_the_rest(self) -> None:
-        """The last process has ended: send what its end has saved, and take this host's leave."""
+        """Send what the last process has saved at its end; remove this host from the list."""
         deadline = time.monotonic() + LAST_SEND_TIMEOUT
         while not self._beat() and time.monotonic() < deadline:
             if self._standing is None:
-                break  # it was never there; the next start sends what is in data files
+                break  # the store was never reached; the next agent sends what is in data files
             time.sleep(BEAT_INTERVAL)
         with contextlib.suppress(StoreUnavailableError, ForeignError):
             self._store.forget_hosts(self._id)
@@ -189,7 +189,7 @@ class _Agent:
     # The store
 
     def _beat(self) -> bool:
-        """Hear what holds for all hosts, and send what is new; tell whether the store is there."""
+        """Exchange with the store, record a problem; tell whether there is none."""
         try:
             self._exchange()
             problem = None
@@ -198,8 +198,8 @@ class _Agent:
         except ForeignError:
             problem = FOREIGN.format(self._about.namespace, self._about.url)
         except (redis.EpochGoneError, NoProcessLeftError):
-            problem = self._problem  # the next look finds out
-        except Exception as error:  # noqa: BLE001  whatever the store has: /health says it
+            problem = self._problem  # as before: the next heartbeat decides
+        except Exception as error:  # noqa: BLE001  whatever the store has: /health shows it
             problem = f"{type(error).__name__}: {error}"
         if problem is not None:
             self._reports.forget()
@@ -210,13 +210,13 @@ class _Agent:
         return problem is None
 
     def _exchange(self, wait: float = OWN_WAIT) -> list[WorkerState]:
-        """Do here what all hosts have done, and send what is new.
+        """Send a heartbeat, apply the fleet's state on this host, and send what has run since.
 
         Args:
-            wait: seconds for this host's workers to do it, where there is something to do.
+            wait: seconds to wait for this host's workers to apply a change.
 
         Returns:
-            The states of its workers, where there was.
+            The states of its workers; empty if nothing has changed.
         """
         states: list[WorkerState] = []
         tries = 0
@@ -224,13 +224,13 @@ class _Agent:
             while True:
                 standing = self._standing or self._joined()
                 beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
-                # Where there is no standing, the store has lost everything.
+                # Without a state, the store has lost everything.
                 standing = self._checked(beat, beat.standing or self._store.join())
                 states = self._align(standing, wait) or states
                 try:
                     self._send()
                     break
-                except redis.EpochGoneError:  # another host has reset it since the heartbeat
+                except redis.EpochGoneError:  # another host has reset the fleet since the heartbeat
                     tries += 1
                     if tries == TRIES:
                         raise
@@ -240,7 +240,7 @@ class _Agent:
 
     def _joined(self) -> FleetState:
         standing = self._store.join()
-        self._heard()  # which forgets another agent of this host, if one has been killed
+        self._heard()  # removes a killed agent of this host from the list
         return standing
 
     def _about_this_host(self) -> JsonObject:
@@ -257,7 +257,7 @@ class _Agent:
         }
 
     def _align(self, standing: FleetState, wait: float) -> list[WorkerState]:
-        """Have this host do what the fleet has done."""
+        """Apply the fleet's epoch and pauses on this host; return the states of called workers."""
         host = self._host
         host.read_note()
         joined, verb = host.joined, None
@@ -268,13 +268,13 @@ class _Agent:
             verb = Verb.COLLECT if standing.oldest <= joined.fleet else Verb.RESET
             host.follow(standing)
         elif joined.local != host.store.epoch():
-            # Somebody has reset the data files of this host alone.
+            # Only the data files of this host were reset.
             epochs = (*joined.epochs[:-1], (joined.fleet, host.store.epoch()))
             host.join(joined._replace(epochs=epochs))
             self._sent.clear()
         if host.pause(standing):
             verb = verb or (Verb.PAUSE if standing.is_paused else Verb.RESUME)
-        # Workers with threads are called; the others hear of it at their next request.
+        # Workers with threads are called; the others apply it at their next request.
         states = host.ask(verb, wait=wait) if verb else []
         if verb == Verb.COLLECT:
             host.note_counted()
@@ -288,7 +288,7 @@ class _Agent:
         return states
 
     def _checked(self, beat: Beat, standing: FleetState) -> FleetState:
-        """Detect that the store has lost data: within an epoch, its counts never fall."""
+        """Detect lost data of the store, whose counts never fall in an epoch; return the state."""
         known, counts = self._standing, beat.counts
         if known is None:
             self._number = beat.hosts
@@ -296,7 +296,7 @@ class _Agent:
             return standing
         is_less = any(now < before for now, before in zip(counts, self._counts, strict=True))
         is_same = (standing.id, standing.epoch) == (known.id, known.epoch)
-        # They are of the epoch that was known, which may be over.
+        # Counts and numbers are of the last known epoch, which may be over.
         made = zip(beat.made, self._made, strict=True)
         is_anew = any(before not in (None, now) for now, before in made)
         self._counts = counts if is_same else (0, 0, 0)
@@ -316,12 +316,12 @@ class _Agent:
         return standing
 
     def _mend(self, standing: FleetState) -> None:
-        """After a loss: note when all hosts that had sent something have sent it again."""
+        """Record the end of a loss when all hosts that had sent something have sent it again."""
         self._sent_all = [standing.id, standing.losses]
         if self._to_mend is None or not standing.lost:
             return
         if time.monotonic() < self._lost_at + RETURN_TIMEOUT:
-            return  # one that had come just before it may be about to come back
+            return  # a host that had joined just before the loss may be about to join again
         old = [
             each for each in self._heard().living.values() if each.get("first") != self._sent_all
         ]
@@ -330,7 +330,7 @@ class _Agent:
             self._store.note_mended(standing)
 
     def _send(self) -> None:
-        """Send what is new since the last time, of every epoch that counts."""
+        """Send what has run since the last time, of every epoch that counts."""
         standing, joined = self._standing, self._host.joined
         if standing is None or joined is None:
             return
@@ -348,13 +348,13 @@ class _Agent:
             self._sent[fleet] = mine
 
     def _send_news(self, standing: FleetState, epoch: int, news: Content) -> None:
-        """Send what the store lacks; what other hosts have sent is not sent again."""
+        """Send what the store does not have yet, also not from other hosts."""
         known = self._store.known(epoch, [*news.lines])
         lines = content.without(Content(lines=news.lines, arcs={}), known).lines
         self._store.add(standing, epoch, Content(lines=lines, arcs=news.arcs))
 
     def _tell_state(self) -> None:
-        """Write for /health how it stands."""
+        """Write the state of the fleet's store to a file, for /health."""
         state = {
             "store": str(self._about.url),
             "namespace": self._about.namespace,
@@ -382,7 +382,7 @@ class _Agent:
                         call = next_call(CHECK_INTERVAL)
                         if call is not None and call.get("from") != self._id:
                             self._answer(call)
-            except Exception:  # noqa: BLE001  who stops to listen is silent for ever
+            except Exception:  # noqa: BLE001  else this host would never answer again
                 self._is_over.wait(BEAT_INTERVAL)
 
     def _answer(self, call: JsonObject) -> None:
@@ -396,13 +396,13 @@ class _Agent:
             states = self._do(verb, wait)
             answer: JsonObject = {"states": [asdict(each) for each in states], "error": None}
         except (StoreUnavailableError, ForeignError, redis.EpochGoneError):
-            return  # it is named as silent
+            return  # the caller reports this host as silent
         except (WsgiCoverageError, OSError, NoProcessLeftError) as error:
             answer = {"states": [], "error": f"{type(error).__name__}: {error}"}
         self._store.answer(call_id, {"id": self._id, "host": self._host.host, **answer})
 
     def _do(self, verb: Verb, wait: float) -> list[WorkerState]:
-        """Do on this host what all hosts are asked for; return the states of its workers."""
+        """Do on this host what a call asks of all hosts; return the states of its workers."""
         if verb == Verb.REPORTS:
             with self._lock:
                 self._reports.hurry()
@@ -413,7 +413,7 @@ class _Agent:
             if verb == Verb.FLUSH:
                 self._exchange()
             return states
-        # What is to be done is in the standing, and may have been done by now.
+        # The change is in the fleet's state, and may have been applied by now.
         return self._exchange(wait) or self._host.ask(Verb.STATUS, wait=wait)
 
     # Calls of this host's workers
@@ -427,7 +427,7 @@ class _Agent:
                     return
 
     def _answer_worker(self, call: Any) -> JsonObject:
-        """Do what a worker asks of the whole fleet; the answer is in a file."""
+        """Answer a worker's call to the whole fleet; return the path of a file with the answer."""
         try:
             verb, wait = Verb(call["verb"]), float(call["wait"])
             if (identity := call.get("identity")) is not None:
@@ -448,7 +448,7 @@ class _Agent:
             answer = FleetAnswer(error=error)
         except OSError as error:
             answer = FleetAnswer(error=StorageError(str(error)))
-        except Exception as error:  # noqa: BLE001  whatever the store has: this is said
+        except Exception as error:  # noqa: BLE001  whatever the store has: the answer says so
             answer = FleetAnswer(refused=f"{type(error).__name__}: {error}")
         path = self._about.private / f"{os.getpid()}-{os.urandom(4).hex()}{ANSWER}"
         own_files.write(path, pickle.dumps(answer))
@@ -484,7 +484,7 @@ class _Agent:
         )
 
     def _heard(self) -> Hosts:
-        """What was heard of all hosts; of this one without agents that were there before."""
+        """Return all hosts on the list; remove former agents of this host from it."""
         living, missing = self._store.hosts()
         before = {
             key
@@ -503,13 +503,13 @@ class _Agent:
         return Hosts(counting(living), counting(missing))
 
     def _call_hosts(self, verb: Verb, wait: float, hosts: Collection[str]) -> list[JsonObject]:
-        """Call other hosts, and wait for the answers of those that were heard lately."""
+        """Call all other hosts, and wait for the answers of the given ones."""
         call_id = os.urandom(8).hex()
         self._store.call({"id": call_id, "verb": verb, "wait": wait, "from": self._id})
         return self._store.answers(call_id, hosts, time.monotonic() + wait + CALL_TIMEOUT)
 
     def _see_to_report(self, verb: Verb, identity: str) -> FleetAnswer:
-        """Do what a worker asks of one report or snapshot."""
+        """Share, fetch or delete one report or snapshot, as a worker has asked."""
         with self._lock:
             self._exchange()
             standing = self._standing
@@ -525,12 +525,12 @@ class _Agent:
                 self._reports.delete_snapshot(identity)
             self._exchange()
         self._hosts = self._heard().living
-        # One that does not answer in time has it a second later.
+        # A host that does not answer in time fetches it with its next heartbeat.
         self._call_hosts(Verb.REPORTS, 0.0, {*self._hosts} - {self._id})
         return FleetAnswer()
 
     def _changes(self, verb: Verb) -> bool:
-        """Write into the store what a worker asks of all hosts; False: nothing is to be changed."""
+        """Change the fleet's state as a worker has asked; return False for verbs that only read."""
         standing, now = self._standing, clock.now_iso()
         assert standing is not None  # noqa: S101  for the type checkers
         if verb in (Verb.RESET, Verb.COLLECT):
@@ -548,7 +548,7 @@ class _Agent:
         return True
 
     def _reading(self, verb: Verb) -> Any:
-        """What has run on all hosts, where a report is to be made of it."""
+        """Return what has run on all hosts, for verbs that a report follows; else None."""
         if verb not in (Verb.FLUSH, Verb.COLLECT):
             return None
         with self._lock:
@@ -567,10 +567,10 @@ class _Agent:
 
 
 def _parsed(answers: Iterable[JsonObject]) -> dict[str, tuple[list[WorkerState], str]]:
-    """The states of each host's workers, by its id, and what went wrong there, if anything."""
+    """Parse answers: by host id, the states of its workers, and an error or ""."""
     out = {}
     for each in answers:
-        with contextlib.suppress(KeyError, TypeError):  # of another version: as if it was silent
+        with contextlib.suppress(KeyError, TypeError):  # of another version: counts as silent
             states = [WorkerState(**state) for state in each["states"]]
             error = f"{each['host']}: {each['error']}" if each["error"] else ""
             out[str(each["id"])] = states, error

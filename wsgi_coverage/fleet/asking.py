@@ -1,6 +1,6 @@
-"""A worker and the agent of its host: start it, call it, read its answer. No redis here.
+"""The worker's side of a fleet: start the agent of its host, call it, read its answer. No redis.
 
-Concurrency: `Fleet` may be used by any thread; the worker's rule holds for starting the agent.
+Concurrency: `Fleet` may be used by any thread; the agent is started as the worker's check allows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 START_TIMEOUT = 10.0  # seconds for an agent that was just started to listen
-CHECK_INTERVAL = 0.02  # seconds between two looks
-ANSWER_TIMEOUT = 15.0  # seconds for its answer, beside what it waits for others
+CHECK_INTERVAL = 0.02  # seconds between two tries to call it
+ANSWER_TIMEOUT = 15.0  # seconds for its answer, beside its own wait for workers
 AWAY = "only what this host has executed is counted: {}"
 NO_PYTHON = "no Python can be started for the process that talks to the store: {}"
 NOT_SHARED = "the other hosts of the fleet do not have this yet: {}"
@@ -43,8 +43,8 @@ class Fleet:
     """The fleet that this process's host belongs to.
 
     Args:
-        worker: of this process.
-        settings: say where the store is.
+        worker: the worker of this process.
+        settings: the settings, with the address of the store.
     """
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class Fleet:
         self._logged: str | None = None  # the last problem
 
     def see_to_agent(self) -> None:
-        """Start the agent of this host, where there seems to be none.
+        """Start the agent of this host, unless its lease says that one runs.
 
         Raises:
             StoreUnavailableError: there is no Python to run it.
@@ -64,7 +64,7 @@ class Fleet:
             return
         memory.lease(time.monotonic() + START_TIMEOUT)
         try:
-            # It takes its job from the socket, and does not look whether that stays open.
+            # The agent goes on when the socket is closed.
             child.begin(_serve, self._about()).let_go()
         except child.NoInterpreterError as error:
             raise StoreUnavailableError(NO_PYTHON.format(error)) from error
@@ -99,15 +99,15 @@ class Fleet:
         )
 
     def ask(self, verb: Verb, *, wait: float, identity: str | None = None) -> FleetAnswer:
-        """Have every host do one thing, this one, by its agent, included.
+        """Have the agents of all hosts do one thing, by a call to the agent of this one.
 
         Args:
             verb: what to do.
             wait: seconds for each host to wait for its workers.
-            identity: of the report or snapshot.
+            identity: the id of the report or snapshot, for verbs that are about one.
 
         Raises:
-            WsgiCoverageError: this host could not do it.
+            WsgiCoverageError: this host has failed.
         """
         self.see_to_agent()
         deadline = time.monotonic() + START_TIMEOUT
@@ -124,7 +124,7 @@ class Fleet:
         return FleetAnswer(refused=NO_AGENT)
 
     def change(self, verb: Verb, *, wait: float) -> FleetAnswer:
-        """As `ask`, for what changes something.
+        """Call `ask` for a change, and raise if the store refuses it.
 
         Raises:
             StoreUnavailableError: the store cannot be used; nothing was changed.
@@ -132,7 +132,7 @@ class Fleet:
         return _accepted(self.ask(verb, wait=wait), "nothing was changed")
 
     def have_all(self, verb: Verb, *, wait: float) -> FleetAnswer:
-        """As `change`, for what every worker does, this one at once.
+        """Call `change`, and then do the same in this worker at once.
 
         Raises:
             StoreUnavailableError: the store cannot be used; nothing was changed.
@@ -148,10 +148,10 @@ class Fleet:
 
         Args:
             verb: SHARE_REPORT or SHARE_SNAPSHOT.
-            report: its metadata.
+            report: the metadata of the report or snapshot.
 
         Returns:
-            The metadata, with a warning where the other hosts do not have it.
+            The metadata, with a warning if the other hosts do not have it.
         """
         try:
             why_not = self.ask(verb, wait=0.0, identity=report.id).refused
@@ -162,11 +162,11 @@ class Fleet:
         return replace(report, warnings=(*report.warnings, NOT_SHARED.format(why_not)))
 
     def fetch_snapshot(self, identity: str) -> None:
-        """Have the content of a snapshot here that another host has made.
+        """Fetch the content of a snapshot that another host has made.
 
         Raises:
-            UnknownSnapshotError: it has vanished.
-            StoreUnavailableError: the store, which has it, cannot be used.
+            UnknownSnapshotError: the store does not have it any more.
+            StoreUnavailableError: the store cannot be used.
             StorageError: it cannot be stored here.
         """
         answer = self.ask(Verb.FETCH_SNAPSHOT, wait=0.0, identity=identity)
@@ -181,7 +181,7 @@ class Fleet:
         answer = self.ask(Verb.DELETE_SNAPSHOT, wait=0.0, identity=identity)
         _accepted(answer, "nothing was removed")
 
-    # About
+    # State
 
     @property
     def is_connected(self) -> bool:
@@ -189,7 +189,7 @@ class Fleet:
         return bool(self.state()["state"] == "connected")
 
     def state(self) -> JsonObject:
-        """How it stands with the store, for /health."""
+        """Return the state of the fleet's store, as its agent has last written it, for /health."""
         try:
             path = self._worker.memory.folder / STATE
             found: JsonObject = read_json(path)
@@ -209,10 +209,10 @@ class Fleet:
 
 
 def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
-    """An answer that was no refusal of the store.
+    """Return an answer unless it says that the store cannot be used.
 
     Raises:
-        StoreUnavailableError: it was; `otherwise` says what follows.
+        StoreUnavailableError: it says so; the message begins with `otherwise`.
     """
     if answer.refused is not None:
         raise StoreUnavailableError(f"{otherwise}: {answer.refused}")
@@ -222,11 +222,11 @@ def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
 def ask_fleet_or_host(
     worker: Worker, fleet: Fleet | None, verb: Verb, *, wait: float
 ) -> tuple[Gathering, list[Reading]]:
-    """Ask all workers, of the fleet if there is one; and what all its hosts have executed.
+    """Ask all workers of the host, or of the fleet; return their states, and the fleet's reading.
 
     Args:
-        worker: this process's.
-        fleet: that its host belongs to; None: none.
+        worker: this process's worker.
+        fleet: the fleet of its host; None: none.
         verb: FLUSH or STATUS.
         wait: seconds to wait for answers, at most.
     """
@@ -238,11 +238,11 @@ def ask_fleet_or_host(
 
 
 def joined(own: Gathering, answer: FleetAnswer) -> Gathering:
-    """What this host's workers have answered, and those of the others.
+    """Join the answers of this host's workers with those of other hosts.
 
     Args:
-        own: of this host.
-        answer: of its agent.
+        own: the answers of this host's workers.
+        answer: the answer of its agent.
     """
     if answer.refused is not None:
         return replace(own, problems=(*own.problems, AWAY.format(answer.refused)))
@@ -256,7 +256,7 @@ def joined(own: Gathering, answer: FleetAnswer) -> Gathering:
 
 
 def gathering_of(answer: FleetAnswer) -> Gathering:
-    """What the workers of all hosts have answered."""
+    """Return the answers of all hosts' workers, from the answer of an agent."""
     return Gathering(
         workers=_in_order(answer.states),
         ended_at=answer.ended_at or clock.now(),
@@ -269,7 +269,7 @@ def _in_order(states: Sequence[WorkerState]) -> tuple[WorkerState, ...]:
 
 
 def reading_of(answer: FleetAnswer) -> list[Reading]:
-    """What has run on all hosts; empty where it is not known."""
+    """Return the reading of what has run on all hosts, as a list; empty if there is none."""
     return [] if answer.reading is None else [answer.reading]
 
 
@@ -287,7 +287,7 @@ def _read(path: Path) -> FleetAnswer:
 
 
 def _serve(about: FleetHost) -> None:
-    """In the agent: imports redis."""
+    """Run the agent, in its own process: imports redis."""
     from wsgi_coverage.fleet import agent
 
     agent.serve(about)

@@ -1,8 +1,8 @@
-"""A finished report as one value of the store, also for hosts with the application elsewhere.
+"""Pack a finished report into one value of the fleet's store, and unpack it on other hosts.
 
 It is a zip file of the report's folder without the formats that are rendered later. Source text,
-which is in the analyses, is left out unless it is wanted: a host that has the same sources has the
-same analyses, or makes them.
+which is in the analyses, is left out unless it is wanted: a host with the same sources has the same
+analyses, or computes them. Names are changed for hosts that have the application in another folder.
 
 Concurrency: functions without state; they work in folders that belong to the caller.
 """
@@ -29,7 +29,7 @@ from wsgi_coverage.system import own_files
 ABOUT = "about.json"
 CONTENT = (META, ORIGIN, TEXT, FILES, FIGURES, DATA)
 ANALYSIS = re.compile(rf"{SOURCES}/[0-9a-f]{{8,64}}")
-# What reading raises that is no report, or not a whole one.
+# What reading raises if a value is no report, or a damaged one.
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -47,16 +47,16 @@ class BundleError(ValueError):
 
 
 def packed(folder: Path, *, root: str | None, with_sources: bool) -> bytes:
-    """A finished report as bytes.
+    """Pack a finished report into bytes.
 
     Args:
-        folder: the report's.
+        folder: the folder of the report.
         root: the folder of the application here; None: names are relative to it already.
-        with_sources: whether source text is in it.
+        with_sources: whether to include source text.
 
     Raises:
-        FileNotFoundError: it was removed meanwhile.
-        BundleError: it is too large.
+        FileNotFoundError: the report was removed meanwhile.
+        BundleError: the report is too large.
     """
     names = [name for name in CONTENT if (folder / name).exists()]
     if META not in names:
@@ -78,9 +78,9 @@ def unpack(content: bytes, folder: Path, *, root: str | None, analyses: Analysis
 
     Args:
         content: what `packed` returned, on any host.
-        folder: where it goes.
-        root: the folder of the application here.
-        analyses: of sources that this host has analysed.
+        folder: the folder to write into.
+        root: the folder of the application here; None: names are relative to it already.
+        analyses: the analysis cache of this host.
 
     Raises:
         BundleError: it is no report.
@@ -110,7 +110,7 @@ def unpack(content: bytes, folder: Path, *, root: str | None, analyses: Analysis
 
 
 def _move(folder: Path, figures: Any, begins: str, root: str) -> Any:
-    """Have the names of files begin where this host has the application; return the figures."""
+    """Change file names to this host's folder of the application; return the changed figures."""
     moved = _mover(begins, root)
     figures = _mapped(figures, moved)
     own_files.write(folder / FIGURES, pack(figures))
@@ -144,7 +144,7 @@ def _mover(begins: str, root: str) -> Callable[[str], str]:
 
 
 def _mapped(value: Any, moved: Callable[[str], str]) -> Any:
-    """JSON with every name in it, also as a key, where this host has it."""
+    """Return JSON in which every text, also as a key, has been mapped by `moved`."""
     if isinstance(value, str):
         return moved(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What has run on a host, or on all, as the store of a fleet has it; and as a reading.
+"""Convert what has run, between readings or data files and the content of a fleet's store.
 
 Concurrency: functions without state.
 """
@@ -38,12 +38,12 @@ ARCS = f"""
 """  # noqa: S608  constants
 FILES = "select path, '' from file"
 TRACERS = "select file.path, tracer.tracer from tracer join file on file.id = tracer.file_id"
-# Bytes 0 and 1 of digits.
+# Translates digits to the bytes 0 and 1.
 FLAGS = bytes.maketrans(b"01", b"\0\1")
 
 
 class _Collected:
-    """Content that is being put together."""
+    """Collects lines and arcs to a `Content`."""
 
     def __init__(self) -> None:
         self._lines: dict[StoredSource, int] = {}
@@ -64,12 +64,13 @@ class _Collected:
 def of_readings(
     readings: Iterable[Reading], static: str | None, root: str | None = None
 ) -> Content:
-    """What some readings of memories hold.
+    """Convert readings of memories to content of the store.
 
     Args:
         readings: the readings.
         static: coverage.py's static context.
-        root: names below this folder begin there, so that all hosts have the same.
+        root: the folder that names are made relative to, so that all hosts have the same names;
+            None: names are not changed.
     """
     out = _Collected()
     begin = _beginning(root)
@@ -90,10 +91,10 @@ def of_readings(
 
 
 def of_data_file(path: Path, root: str | None = None) -> Content:
-    """What a data file holds.
+    """Convert a data file to content of the store.
 
     Args:
-        path: of the data file.
+        path: the data file.
         root: as for `of_readings`.
 
     Raises:
@@ -128,7 +129,7 @@ def _beginning(root: str | None) -> str:
 
 
 def without(content: Content, known: Content) -> Content:
-    """What of some content another lacks; the sources, too, that it does not name."""
+    """Return the lines, arcs and sources of one content that another lacks."""
     lines, arcs = {}, {}
     for source, bits in content.lines.items():
         before = known.lines.get(source)
@@ -143,7 +144,7 @@ def without(content: Content, known: Content) -> Content:
 
 
 def united(contents: Iterable[Content]) -> Content:
-    """All of some contents together."""
+    """Return the union of contents."""
     out = _Collected()
     for content in contents:
         for source, bits in content.lines.items():
@@ -156,14 +157,14 @@ def united(contents: Iterable[Content]) -> Content:
 def as_reading(
     content: Content, *, name: str, epoch: int, static: str | None, root: str | None = None
 ) -> Reading:
-    """Content as the reading of a memory.
+    """Convert content of the store to a reading, as if it was of a memory.
 
     Args:
-        content: of the store.
-        name: of the fleet.
-        epoch: of this host's store.
+        content: the content.
+        name: the name of the fleet.
+        epoch: the current epoch of this host's data files.
         static: coverage.py's static context here.
-        root: where names begin that are not absolute; None: nowhere, they stay as they are.
+        root: the folder of relative names; None: names are not changed.
     """
     begin = root or ""
     phases = {context_in(phase, static): phase for phase in PHASES}
@@ -193,7 +194,7 @@ def as_reading(
 def _placed(
     plain: Mapping[tuple[str, str], Mapping[Phase | None, int]],
 ) -> tuple[tuple[Claim, ...], dict[Phase | None, dict[int, bytes]]]:
-    """Give each source its place in one chunk, with a byte for each line."""
+    """Lay out sources in one chunk, a byte for each line; return claims, and chunks by phase."""
     claims: list[Claim] = []
     parts: dict[Phase | None, list[bytes]] = {phase: [] for phase in PHASES}
     at = 0

@@ -1,9 +1,9 @@
 """One host of a fleet, as its agent sees it: its memories, its data files, its workers.
 
-The store of the fleet and the data files of the host count epochs of their own. Which belong
-together is noted beside the data file, so that a host that was away for a reset knows it.
+The store of the fleet and the data files of the host have epochs of their own. A file beside the
+data file records which belong together, so that a host notices a reset that it has missed.
 
-Concurrency: belongs to the agent, which holds a lock over each change.
+Concurrency: belongs to the agent, which holds a lock during each change.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.redis import Content, FleetState
 from wsgi_coverage.system import own_files
 
-NOTE = ".wsgi-coverage-fleet"  # coverage.py combines what starts with the data file's name
+NOTE = ".wsgi-coverage-fleet"  # before the data file's name: coverage.py combines what begins so
 
 
 class Joined(NamedTuple):
-    """Which epoch of the host began with which of the fleet; the oldest that counts first."""
+    """Pairs of an epoch of the fleet and the host's epoch that began with it, the oldest first."""
 
-    id: str  # of the store
-    epochs: tuple[tuple[int, int], ...]  # of the fleet, of the host
+    id: str  # of the fleet's state in the store
+    epochs: tuple[tuple[int, int], ...]  # (of the fleet, of the host); only those that count
 
     @property
     def fleet(self) -> int:
-        """The fleet's current epoch, as this host has heard."""
+        """The last epoch of the fleet that this host has begun."""
         return self.epochs[-1][0]
 
     @property
     def local(self) -> int:
-        """The host's epoch that belongs to it."""
+        """The host's epoch that belongs to `fleet`."""
         return self.epochs[-1][1]
 
 
@@ -61,7 +61,7 @@ class Host:
     """What an agent does on its host.
 
     Args:
-        about: as the worker that started it has told.
+        about: what the worker that started the agent has passed to it.
     """
 
     def __init__(self, about: FleetHost) -> None:
@@ -77,7 +77,7 @@ class Host:
         self._note = self.store.folder / f"{NOTE}{about.data_file.name}"
         self._counted: list[Reading] = []  # what a collection has read
         self._files: dict[Path, tuple[object, Content | None]] = {}
-        self._last: dict[int, tuple[object, Content]] = {}  # by since
+        self._last: dict[int, tuple[object, Content]] = {}  # by `since`: results of `content`
         self.joined: Joined | None = self._noted()
 
     @property
@@ -98,7 +98,7 @@ class Host:
 
     @property
     def is_paused(self) -> bool:
-        """Tell whether workers are to measure nothing."""
+        """Tell whether measuring is paused."""
         return is_going_on(self.store.pauses())
 
     def ask(self, verb: Verb, *, wait: float) -> list[WorkerState]:
@@ -118,7 +118,7 @@ class Host:
         return None
 
     def join(self, joined: Joined) -> None:
-        """Note which epochs belong together.
+        """Record which epochs belong together.
 
         Raises:
             OSError: it cannot be written.
@@ -128,17 +128,17 @@ class Host:
             self.joined = joined
 
     def read_note(self) -> None:
-        """Read what another host, with the same data files, has done."""
+        """Read the record again, which another host with the same data files may have changed."""
         self.joined = self._noted() or self.joined
         self.memories.announce_epoch()
 
     def follow(self, standing: FleetState) -> None:
-        """Begin an epoch here, as the fleet has, unless another host has done so for both.
+        """Begin the fleet's epoch here, unless another host with the same data files has done so.
 
-        Where nothing of before counts any more, what ran here is forgotten.
+        If no older epoch counts any more, the data of this host are deleted.
 
         Raises:
-            StorageError: there is no room; nothing is forgotten.
+            StorageError: there is no room; nothing is deleted.
         """
         with self._publisher.lock():
             joined = self._noted() or self.joined
@@ -156,15 +156,15 @@ class Host:
             self.join(Joined(standing.id, epochs))
 
     def note_counted(self) -> None:
-        """Note what is read of the epochs that a collection ends."""
+        """Store a reading of the epochs that a collection ends, for `end_collecting`."""
         self._counted = self.memories.readings(before=self.store.epoch())
 
     def end_collecting(self) -> None:
-        """Forget the lines of older epochs, in memory and data files, which were collected."""
+        """Delete the lines of older epochs, which were collected, in memory and data files."""
         with self._publisher.lock():
             epoch = self.store.epoch()
             if self.store.oldest() == epoch:
-                return  # another host has, for both
+                return  # another host with the same data files has done so
             data_files = self.store.published(before=epoch)
             self.memories.forget_collected(epoch, data_files, self._counted)
             self._counted = []
@@ -175,7 +175,7 @@ class Host:
         self._history.begin_anew(clock.now_iso())
 
     def pause(self, standing: FleetState) -> bool:
-        """Pause, or go on, as the fleet does; tell whether that is new here."""
+        """Pause or resume as the fleet has; tell whether that is a change here."""
         if tuple(self.store.pauses()) == standing.pauses:
             return False
         was_paused = self.is_paused
@@ -187,11 +187,14 @@ class Host:
     # What has run
 
     def content(self, *, since: int, before: int | None = None) -> Content:
-        """What has run here, in the memories and in data files; the same object while it is.
+        """Return what has run here, in the memories and in data files.
 
         Args:
-            since: the host's epoch from which on it counts.
-            before: the epoch before which it counts.
+            since: the first epoch of the host to include.
+            before: the epoch of the host to end before; None: include all later ones.
+
+        Returns:
+            The content; the same object as at the last call if nothing has changed.
         """
         readings = self.memories.readings(before=before, since=since)
         paths = [(path, file_state(path)) for path in self._data_files(since, before)]
@@ -204,7 +207,7 @@ class Host:
             if known is None or known[0] != looks:
                 try:
                     known = looks, content.of_data_file(path, self._root)
-                except UnusableError:  # a report says so
+                except UnusableError:  # reports name it
                     known = looks, None
                 self._files[path] = known
             if known[1] is not None:
@@ -214,10 +217,10 @@ class Host:
         return whole
 
     def forget_content(self, before: int) -> None:
-        """Forget what was read of epochs that do not count any more, and of files that are gone.
+        """Drop cached content of epochs that do not count any more, and of removed data files.
 
         Args:
-            before: an epoch of the host.
+            before: the oldest epoch of the host that counts.
         """
         self._last = {since: each for since, each in self._last.items() if since >= before}
         self._files = {path: each for path, each in self._files.items() if path.exists()}

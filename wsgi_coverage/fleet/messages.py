@@ -1,4 +1,4 @@
-"""What a worker and the agent of its host tell each other, without the extra that the agent needs.
+"""The messages between a worker and the agent of its host; importable without redis.
 
 Concurrency: values.
 """
@@ -15,13 +15,13 @@ from wsgi_coverage.model import Moment, WorkerState
 from wsgi_coverage.settings import StoreUrl
 
 AGENT = ".agent"  # the suffix of its socket, in the private folder
-ANSWER = ".answer"  # of the files with its answers, which who reads them removes
-STATE = "agent.state"  # in the private folder: how it stands with the store, for /health
+ANSWER = ".answer"  # the suffix of files with its answers, which the reader removes
+STATE = "agent.state"  # in the private folder: the state of the fleet's store, for /health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetHost:
-    """What an agent is told when it is started."""
+    """What a worker passes to an agent that it starts: the host, its folders, and the store."""
 
     url: StoreUrl
     namespace: str
@@ -32,22 +32,22 @@ class FleetHost:
     snapshot_dir: Path
     with_sources: bool  # whether source text may be sent
     static: str | None  # coverage.py's static context
-    engine: str  # of its workers
-    root: str | None  # the application's folder; names below it are sent from there on
+    engine: str  # of the host's workers
+    root: str | None  # the application's folder, to which names are relative in the store
 
     @property
     def root_in_data(self) -> str | None:
-        """`root` as names in data files begin, which are without links."""
+        """`root` without symbolic links, as at the beginning of names in data files."""
         return None if self.root is None else os.path.realpath(self.root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetAnswer:
-    """The answer of an agent to a call of a worker; it comes as a file."""
+    """The answer of an agent to a call of a worker, pickled to a file."""
 
-    states: tuple[WorkerState, ...] = ()  # of all workers that were asked by way of agents
-    problems: tuple[str, ...] = ()  # why there may be more
-    ended_at: Moment | None = None  # what had run by then is in the reading
+    states: tuple[WorkerState, ...] = ()  # of all workers that agents have asked
+    problems: tuple[str, ...] = ()  # why the answer may be incomplete
+    ended_at: Moment | None = None  # the reading has what had run by then
     reading: Reading | None = None  # what has run on all hosts
-    refused: str | None = None  # why the store cannot be used
-    error: WsgiCoverageError | None = None  # why this host could not do it
+    refused: str | None = None  # why the store cannot be used; None: it can
+    error: WsgiCoverageError | None = None  # why this host has failed; None: it has not

@@ -1,10 +1,10 @@
-"""A host's published report and snapshots, which are those of the whole fleet.
+"""Keep a host's published report and snapshots the same as on all other hosts of the fleet.
 
-The published report is had here as soon as another host has published it. Of snapshots every host
-lists all, and has the content of one when it is asked for it. What was made while the store was
-away is sent when it is back.
+The host fetches a published report as soon as another host has published it. It lists the snapshots
+of all hosts, and fetches the content of one when a user asks for it. Reports that were made while
+the store could not be reached are sent later.
 
-Concurrency: belongs to the agent, which holds a lock over each call; workers and other processes
+Concurrency: belongs to the agent, which holds a lock during each call; workers and other processes
 use the same folders by their own rules.
 """
 
@@ -32,9 +32,9 @@ from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
 from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
 from wsgi_coverage.store.redis import FleetState, FleetStore
 
-RETRY_INTERVAL = 30.0  # seconds after which what failed is tried again
+RETRY_INTERVAL = 30.0  # seconds until a failed exchange is tried again
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
-# Of what is no report, or of another version, or damaged here.
+# Raised for a value that is no report, or of another version, or damaged.
 UNUSABLE = (ValueError, TypeError, KeyError, DamagedReportError)
 VANISHED = "the data of this snapshot has vanished from the store of the fleet"
 
@@ -44,7 +44,7 @@ class FleetReports:
 
     Args:
         about: the host.
-        store: of the fleet.
+        store: the store of the fleet.
     """
 
     def __init__(self, about: FleetHost, store: FleetStore) -> None:
@@ -56,24 +56,25 @@ class FleetReports:
         self._publisher = Publisher(about.cache_dir)
         self._history = History(about.cache_dir)
         self._snapshots = Snapshots(about.snapshot_dir)
-        self.problem: str | None = None  # why other hosts may serve others
-        self._not_before = 0.0  # of CLOCK_MONOTONIC, in seconds: is looked at again
-        self._seen: object = None  # what was alike here and in the store
-        # The last id of the published report that was heard of. Where another one is served here,
-        # it was made here since, and is about to be sent.
+        self.problem: str | None = None  # why other hosts may serve other reports
+        self._not_before = 0.0  # seconds of CLOCK_MONOTONIC: no exchange is tried before
+        self._seen: object = None  # the state in which host and store had the same reports
+        # The id of the published report in the store, when it was last read. If this host serves
+        # another one, it was made here since, and is about to be sent.
         self._heard: str | None = None
-        self._refused: set[str] = set()  # what there is no sense in trying again
+        self._refused: set[str] = set()  # ids of reports that can neither be sent nor used
 
     def exchange(self, standing: FleetState) -> None:
-        """Have here what the store has, and the other way round; one snapshot is sent at most.
+        """Fetch reports that this host lacks, and send those that the store lacks.
 
-        Where that cannot be done, `problem` says why, and it is tried again a while later.
+        At most one snapshot is sent at a time. After an error, `problem` says why, and the exchange
+        is tried again 30 seconds later.
 
         Args:
-            standing: as it is now; this host is in its epoch.
+            standing: the fleet's current state; this host is in its epoch.
 
         Raises:
-            redis.EpochGoneError: the epoch is over just now.
+            redis.EpochGoneError: the epoch is over.
         """
         if time.monotonic() < self._not_before or self._looks(standing) == self._seen:
             return
@@ -87,11 +88,11 @@ class FleetReports:
             self._not_before = time.monotonic() + RETRY_INTERVAL
 
     def hurry(self) -> None:
-        """Another host has just stored one: try again at once what has failed here."""
+        """Have the next `exchange` not wait after an error: another host has shared a report."""
         self._not_before = 0.0
 
     def forget(self) -> None:
-        """Forget what is known of the reports in the store: it is away, and is read again later."""
+        """Drop what is known of the reports in the store, which cannot be reached."""
         self._seen = self._heard = None
         self._not_before = 0.0
 
@@ -112,29 +113,29 @@ class FleetReports:
         return True
 
     def publish(self, standing: FleetState, identity: str) -> None:
-        """Have all hosts serve the report that this one has published.
+        """Send the report that this host has published, for all hosts to serve it.
 
         Args:
-            standing: as it is now.
-            identity: of the report.
+            standing: the fleet's current state.
+            identity: the id of the report.
 
         Raises:
-            StoreUnavailableError, redis.EpochGoneError: they do not.
+            StoreUnavailableError, redis.EpochGoneError: it was not sent.
             StorageError: it is too large, or damaged.
         """
         try:
             with self._refusing(identity):
                 content = self._pack(self._publisher.folder(identity))
         except (NoReportError, FileNotFoundError):
-            return  # it was withdrawn, or there are newer ones
+            return  # it was withdrawn, or replaced
         self._store.publish(standing, identity, content)
 
     @contextlib.contextmanager
     def _refusing(self, identity: str) -> Iterator[None]:
-        """Note a report of this host that cannot be sent, so that it is not tried again.
+        """Remember a report of this host that cannot be sent, so that it is not tried again.
 
         Raises:
-            StorageError: it cannot.
+            StorageError: it cannot be sent.
         """
         try:
             yield
@@ -143,12 +144,12 @@ class FleetReports:
             raise StorageError(f"the report {identity} cannot be sent: {error}") from error
 
     def _fetch_published(self, identity: str) -> bool:
-        """Serve what another host has published; False where this is to be tried again."""
+        """Fetch a report that another host has published; return False to try it again."""
         if identity in self._refused or not ID.fullmatch(identity):
             return True
         content = self._store.report(identity)
         if content is None:
-            return True  # it has vanished; a refresh makes another one
+            return True  # the store has lost it; a refresh makes another one
         try:
             with self._publisher.lock(timeout=0.0):
                 report = self._publisher.install(identity, partial(self._unpack, content))
@@ -173,7 +174,7 @@ class FleetReports:
                     self._snapshots.delete(identity)
             elif identity not in self._refused:
                 if not is_done:
-                    break  # at the next look
+                    break  # sent at the next exchange
                 with contextlib.suppress(StorageError):
                     self.add_snapshot(standing, identity)
                 is_done = False
@@ -186,14 +187,14 @@ class FleetReports:
         return is_done
 
     def add_snapshot(self, standing: FleetState, identity: str) -> None:
-        """Have all hosts list a snapshot that is stored here.
+        """Send a snapshot that is stored here, for all hosts to list it.
 
         Args:
-            standing: as it is now.
-            identity: of the snapshot.
+            standing: the fleet's current state.
+            identity: the id of the snapshot.
 
         Raises:
-            StoreUnavailableError: they do not.
+            StoreUnavailableError: it was not sent.
             StorageError: it is too large, or damaged.
         """
         try:
@@ -205,13 +206,13 @@ class FleetReports:
         self._store.add_snapshot(standing, identity, metadata, content)
 
     def fetch_snapshot(self, identity: str) -> None:
-        """Have the content of a snapshot here.
+        """Fetch the content of a snapshot, unless it is here.
 
         Args:
-            identity: of one that is listed here.
+            identity: the id of a snapshot that is listed here.
 
         Raises:
-            UnknownSnapshotError: it has vanished.
+            UnknownSnapshotError: the store does not have it any more, or it cannot be used.
             StoreUnavailableError: the store cannot be used.
             StorageError: it cannot be stored here.
         """
@@ -232,7 +233,7 @@ class FleetReports:
         """Remove a snapshot from all hosts.
 
         Raises:
-            StoreUnavailableError: nothing is removed.
+            StoreUnavailableError: the store cannot be used; nothing is removed.
         """
         self._store.delete_snapshot(identity)
         with contextlib.suppress(UnknownSnapshotError):
