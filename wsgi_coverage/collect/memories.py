@@ -168,7 +168,7 @@ class HostMemories(Memories):
         return [*known, *(each for each in found if each is not None)]
 
     def distant(self) -> list[Memory]:
-        """Those of other pid namespaces."""
+        """Return the memories of other pid namespaces."""
         found = (open_if_there(each) for each in elsewhere(self._engine.data_file))
         return [each for each in found if each is not None]
 
@@ -187,11 +187,11 @@ class OpenedMemories(Memories):
         self._known: dict[Path, Memory] = {}
 
     def own(self) -> list[Memory]:
-        """Those of this pid namespace, the one that is used first."""
+        """Return the memories of this pid namespace, the one in use first."""
         return self._opened(places(self._data_file))
 
     def distant(self) -> list[Memory]:
-        """Those of other pid namespaces."""
+        """Return the memories of other pid namespaces."""
         return self._opened(elsewhere(self._data_file))
 
     def _opened(self, folders: list[Path]) -> list[Memory]:

@@ -328,7 +328,7 @@ class Worker:
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong last, for /health."""
+        """The last problems of this process, for /health."""
         return self._problems.recent
 
     def store_is_paused(self) -> bool:

@@ -58,7 +58,7 @@ class NoProcessLeftError(Exception):
 
 
 class Host:
-    """What an agent does on its host.
+    """The memories, data files and workers of an agent's host.
 
     Args:
         about: what the worker that started the agent has passed to it.

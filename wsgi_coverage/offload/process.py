@@ -74,7 +74,7 @@ class Peer:
         return False
 
     def last_words(self) -> str:
-        """The last lines that it wrote to stderr."""
+        """Return the last lines that it wrote to stderr."""
         return ""
 
     def ending(self) -> str:
@@ -167,7 +167,7 @@ class Process(Peer):
         return bool(chunk)
 
     def last_words(self) -> str:
-        """The last lines that it wrote to stderr."""
+        """Return the last lines that it wrote to stderr."""
         with contextlib.suppress(OSError):  # BlockingIOError: there is no more
             while chunk := os.read(self._stderr, CHUNK):
                 self._tail = (self._tail + chunk)[-TAIL:]

@@ -1,1 +1,1 @@
-"""Where processes meet: shared memory, sockets, locks and data files; and the store of a fleet."""
+"""What processes share: memory, sockets, locks, data files; and the store of a fleet."""

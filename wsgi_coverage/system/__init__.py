@@ -1,1 +1,1 @@
-"""What is asked of the operating system in one way everywhere: own files, signals, terminals."""
+"""Wrappers of the operating system: files for this user alone, outputs, signals, terminals."""

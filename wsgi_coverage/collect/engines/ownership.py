@@ -1,4 +1,4 @@
-"""Who started the Coverage that measures a process. No state."""
+"""Tell who started the Coverage that measures a process. No state."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What single servers do that Python is not told of."""
+"""Work around what uWSGI and mod_wsgi do differently from other servers."""

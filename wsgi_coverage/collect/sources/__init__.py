@@ -1,1 +1,1 @@
-"""Which sources are measured, and what is known of them before a line of them runs."""
+"""Find sources that could run, that ran before measuring began, or that are never measured."""
