@@ -236,6 +236,7 @@ def test_reset_asks_first_then_withdraws_the_report_and_counts_anew(page, shop) 
 
     press(page, "Reset…")
     question = page.get_by_role("dialog", name="Reset coverage?")
+    expect(question).to_contain_text("is forgotten, in every worker, and the report")
     page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     assert shop.client.json("/debug/coverage/files")

@@ -37,6 +37,7 @@ NAMES = ["host-a", "host-b", "host-c"]
 NUMBERED = list(enumerate(NAMES))
 NAMESPACE = "shop"
 JSON = {"Accept": "application/json"}
+HTML = {"Accept": "text/html"}
 NOTHING = json.dumps([[], []])
 WAIT = 1  # seconds that a call waits for other hosts where one is silent
 # How the store may fail, and a pattern of what GET /health says then.
@@ -390,6 +391,11 @@ class TestReports:
             assert executed(host) == lines.of(lines.paths[:60])
             assert data_of(host) == data_of(second)
             assert asked(host, "health")["report"]["outdated"] == []
+
+    def test_the_dashboard_says_that_a_reset_is_for_all_hosts(self, fleet):
+        answer = fleet.hosts[0].server.request("GET", f"{DASHBOARD}/", headers=HTML)
+
+        assert "is forgotten, in every worker of every host of the fleet, and" in answer.text
 
     def test_the_last_one_is_served_whoever_made_it(self, fleet, lines):
         for number in range(6):

@@ -602,6 +602,11 @@ class Control:
         """Tell whether executed lines can be reset: not under 'coverage run' or a test runner."""
         return self._worker.engine.can_reset
 
+    @property
+    def is_fleet(self) -> bool:
+        """Tell whether what is asked here is done on all hosts that share a store."""
+        return self._fleet is not None
+
 
 def _about(identity: str | None, report: Report) -> JsonObject:
     return {

@@ -56,6 +56,7 @@ def page(
         snapshot=snapshot(control, identity),
         report=report(control),
         can_reset=control.can_reset,
+        is_fleet=control.is_fleet,
         is_paused=control.is_paused,
         building=control.building(),
         notice=pages.NOTICES.get(request.args.get("notice", "")),
