@@ -88,6 +88,25 @@ print(json.dumps([diagnosis["name"] for diagnosis in health["diagnoses"]]))
     assert found == early
 
 
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        pytest.param({}, "lines are marked in shared memory", marks=needs_sysmon),
+        ({"COVERAGE_CORE": "ctrace"}, "coverage.py's internals are as expected"),
+    ],
+)
+def test_the_page_says_of_each_engine_why_no_lines_are_lost(
+    run_script, env: dict[str, str], why: str
+) -> None:
+    script = """
+    headers = {"Accept": "text/html"}
+    print(json.dumps(call(app, "GET", PREFIX + "/health", headers=headers).text))
+"""
+    page = run_script(EARLY + script, {"shop.py": SHOP}, env=env)
+
+    assert f"by flushes, none: {why}" in page.replace("&#39;", "'")
+
+
 def test_a_second_configuration_beside_the_one_that_was_read_is_named(ask_health) -> None:
     _, found = ask_health(EARLY, {"pyproject.toml": "[tool.coverage.run]\nbranch = true\n"})
 

@@ -266,13 +266,13 @@ def paused(facts: Facts) -> Finding | None:
     if facts.paused_since is None:
         return None
     return (
-        f"measuring is paused since {facts.paused_since}: nothing that runs is counted",
+        f"measuring has been paused since {facts.paused_since}: nothing that runs is counted",
         "POST to resume, or press Resume on the dashboard",
     )
 
 
 def unmeasured_code(facts: Facts) -> Finding | None:
-    """Some code has no source that can be read, or there was no memory left for its lines."""
+    """Some code has no readable source, no memory is left for it, or marking its lines failed."""
     if not facts.unmeasured:
         return None
     named = "; ".join(f"{what}: {why}" for what, why in [*facts.unmeasured.items()][:NAMED])

@@ -112,7 +112,6 @@ class Monitoring:
         self.epoch: int = memory.state().epoch
         self.paused: bool = False
         self.unmeasured: dict[str, str] = {}  # by source, or code in it: the reason
-        self.problem: str | None = None  # the last error of a callback
         self.is_lost: bool = False  # the memory is removed or full: lines may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
         self._begin_late: Callable[[], object] = list  # registers a late child
@@ -327,7 +326,6 @@ class Monitoring:
             self.is_lost = True
             self.on_loss()
         why = f"{type(error).__name__}: {error}"
-        self.problem = why
         self._note(f"{code.co_qualname} in {code.co_filename}", why)
         return True
 

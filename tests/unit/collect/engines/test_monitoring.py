@@ -124,7 +124,7 @@ def test_lines_are_marked_when_they_run_in_their_phase(measure: Measure) -> None
         app.f1()
         app.f1()
         tell(load=lines("app", LOAD), run=lines("app"), untold=lines("app", None),
-             sources=engine.sources, problems=engine.unmeasured, problem=engine.problem)
+             sources=engine.sources, problems=engine.unmeasured)
         """
     )
 
@@ -133,7 +133,6 @@ def test_lines_are_marked_when_they_run_in_their_phase(measure: Measure) -> None
     assert told["untold"] == []
     assert told["sources"] == 1
     assert told["problems"] == {}
-    assert told["problem"] is None
 
 
 def test_what_runs_before_anybody_tells_of_a_phase_is_of_none(measure: Measure) -> None:
@@ -527,14 +526,13 @@ engine._classify = classify
 other = module("other", functions(1))
 other.f0()
 why = {Path(what.rpartition(" in ")[2]).name: reason for what, reason in engine.unmeasured.items()}
-tell(result=app.result, other=lines("other"), why=why["app.py"], problem=engine.problem)
+tell(result=app.result, other=lines("other"), why=why["app.py"])
 """
     )
 
     assert told["result"] == 0
     assert told["other"] == [1, 2, 3]
     assert ":" in told["why"]
-    assert told["problem"]
 
 
 def test_a_source_that_cannot_be_read_is_unmeasured_and_named(measure: Measure) -> None:
@@ -599,14 +597,13 @@ begin()
         + """
 app = module("app", functions(2))
 told = [app.f0(), app.f1(), app.f1()]
-tell(told=told, lost=engine.is_lost, problem=engine.problem, marks=len(engine._cell[0][0]),
+tell(told=told, lost=engine.is_lost, marks=len(engine._cell[0][0]),
      why=[what for what in engine.unmeasured if "app.py" in what])
 """
     )
 
     assert told["told"] == [0, 1, 1]
     assert told["lost"]
-    assert told["problem"]
     assert told["why"]
     assert told["marks"] == 0
 
