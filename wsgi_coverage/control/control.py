@@ -311,18 +311,16 @@ class Control:
         Raises:
             RefreshBusyError, StorageError: the data cannot be read now; nothing is lost.
         """
-        gathering, fleet = self._ask_all(Verb.FLUSH, wait=wait)
         with (
-            self._publisher.lock(),  # else data files are folded while they are read
+            self._inputs.current(wait, Deadline(None)) as inputs,
             workplace(self._worker.private) as folder,
         ):
-            inputs = self._inputs.read(gathering, fleet=fleet)
             data, warnings = serialize(inputs, folder)
         return SerializedData(
             data=data,
             parts=len(inputs.data_files) + sum(bool(each.sources) for each in inputs.memory),
             warnings=tuple(warnings),
-            gathering=gathering,
+            gathering=inputs.gathering,
         )
 
     def save(self, *, wait: float) -> Gathering:
@@ -532,8 +530,8 @@ class Control:
                 self._snapshot_dir_described: self.snapshot_dir,
             },
             places={
-                **self._worker.store.places(),
-                **self._publisher.places(),
+                **self._worker.store.used_paths(),
+                **self._publisher.used_paths(),
                 self.cache_dir / ANALYSIS: "folder",
             },
             fleet=fleet,
