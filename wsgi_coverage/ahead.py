@@ -66,7 +66,9 @@ class Ahead:
         names = sorted({*reading.names()})
         known = sorted((claim.name, claim.version) for claim in reading.sources)
         state = digest(repr((names, known, self.source, self.branch)).encode(), self.config)
-        if AnalysisCache(self.folder).get(DONE) == state or not is_worth(self.places(names), names):
+        if AnalysisCache(self.folder).get(DONE) == state or not is_worth(
+            self.source_folders(names), names
+        ):
             return
         from wsgi_coverage.offload import child
 
@@ -74,7 +76,7 @@ class Ahead:
         with contextlib.suppress(TimeoutError), locked(self.folder.parent / LOCK, 0.0):
             child.call(parse, self, reading, state, tick=tick)
 
-    def places(self, names: Sequence[str]) -> list[str]:
+    def source_folders(self, names: Sequence[str]) -> list[str]:
         """Return the folders and single modules of `source` as full paths, without importing them.
 
         Args:
@@ -90,7 +92,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
     if not settings.parse_ahead_load:
         return None
 
-    def places(option: str) -> list[str]:
+    def source_folders(option: str) -> list[str]:
         found: Any = worker.engine.coverage.get_option(f"run:{option}")
         return list(found or ())
 
@@ -103,7 +105,11 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
         load=settings.parse_ahead_load,
         config=pickled,
         branch=worker.engine.measuring.branch,
-        source=(*places("source"), *places("source_dirs"), *places("source_pkgs")),
+        source=(
+            *source_folders("source"),
+            *source_folders("source_dirs"),
+            *source_folders("source_pkgs"),
+        ),
     )
 
 
@@ -157,7 +163,7 @@ def parse(ahead: Ahead, reading: Reading, state: str) -> None:
     os.nice(NICENESS)
     config = pickle.loads(ahead.config)  # noqa: S301  the worker's own
     names = [*reading.names()]
-    wanted = parsing.sources_of(config, ahead.places(names), names)
+    wanted = parsing.sources_of(config, ahead.source_folders(names), names)
     small = parsing.small_enough(wanted)
     used = parsing.fill(small, rules_of(config, branch=ahead.branch), ahead.folder)
     if small and len(small) == len(wanted):

@@ -2,8 +2,8 @@
 
     application = CoverageMiddleware(application)
 
-A request that is not ours costs one comparison and reaches the application untouched: the same
-environ, the same iterable, the same exceptions.
+A request that is not ours costs two comparisons and a count, and reaches the application untouched:
+the same environ, the same iterable, the same exceptions.
 
 Concurrency: immutable after construction, with two exceptions: the first request replaces the
 wrapper that ends the load by the application itself, and the control app is made when it is needed.

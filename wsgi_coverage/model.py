@@ -99,7 +99,7 @@ class Measuring:
     coverage_version: str
     branch: bool
     ownership: str  # ours, process-start, foreign
-    lossless: bool  # False: coverage.py's private parts are not as expected
+    lossless: bool  # False: coverage.py's internals are not as expected
     problem: str | None  # why not lossless
     data_file: str  # as configured; published data files lie beside it
     phase: str | None = None  # load or runtime: the phase of what runs now; None: not known

@@ -81,12 +81,12 @@ class Cost:
         )
 
 
-def send(store: FleetStore, standing: FleetState, host: str, news: Content) -> None:
+def send(store: FleetStore, state: FleetState, host: str, news: Content) -> None:
     """As wsgi_coverage.fleet.agent does it."""
-    store.beat(host, ABOUT, standing.epoch)
+    store.beat(host, ABOUT, state.epoch)
     if news.lines:
-        known = store.known(standing.epoch, [*news.lines])
-        store.add(standing, standing.epoch, content.without(news, known))
+        known = store.known(state.epoch, [*news.lines])
+        store.add(state, state.epoch, content.without(news, known))
 
 
 def measure(program: str, hosts: int, sources: int) -> None:
@@ -96,23 +96,23 @@ def measure(program: str, hosts: int, sources: int) -> None:
     ]
     common = {source: random.getrandbits(LINES) for source in every}
     with store_of(program) as store:
-        standing = store.join()
+        state = store.join()
         cost = Cost(store)
         for host in range(hosts):
             own = {every[host % sources]: 1 << (host // sources + 1)}
-            send(store, standing, f"{host}", Content(lines={**common, **own}, arcs={}))
+            send(store, state, f"{host}", Content(lines={**common, **own}, arcs={}))
         print(f"  {hosts:5} hosts, each: cold   {cost.told(hosts)}")
         cost = Cost(store)
         for host in range(hosts):
             new = {every[-host % sources]: 1 << (LINES + host % 50)}
-            send(store, standing, f"{host}", Content(lines=new, arcs={}))
+            send(store, state, f"{host}", Content(lines=new, arcs={}))
         print(f"  {'':18} steady {cost.told(hosts)}")
         cost = Cost(store)
         for host in range(hosts):
-            send(store, standing, f"{host}", Content(lines={}, arcs={}))
+            send(store, state, f"{host}", Content(lines={}, arcs={}))
         print(f"  {'':18} idle   {cost.told(hosts)}")
         begun = time.perf_counter()
-        found = store.content([standing.epoch])
+        found = store.content([state.epoch])
         content.as_reading(found, name="fleet", epoch=0, static=None)
         seconds = time.perf_counter() - begun
         used = store._client.info("memory")["used_memory"] / 2**20

@@ -436,7 +436,7 @@ class Project:
             memory = open_if_there(self.private)
             if memory is None:
                 return not (self.private / "save.lock").exists()
-            waits = time.monotonic() < max(memory.kept_until, given_up)
+            waits = time.monotonic() < max(memory.autosave_until, given_up)
             return not waits
 
         until(is_done, "what ended processes have run is written")

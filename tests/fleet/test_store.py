@@ -27,7 +27,7 @@ APP = StoredSource("app.py", "v1", "", "runtime", False)
 LOAD = APP._replace(context="load")
 ARCS = StoredSource("app.py", "v1", "", "runtime", True)
 NEVER = StoredSource("never.py", "v1", "", "", False)
-STANDING = "wsgi-coverage:{a}:standing"
+STATE_KEY = "wsgi-coverage:{a}:standing"
 ROOT = Path(__file__).parents[2]
 DEEP = "[" * 100_000  # more than a parser takes
 ACL = "docs/how-to/redis.md"
@@ -132,7 +132,7 @@ class TestLines:
 
 
 class TestEpochs:
-    def test_all_get_the_same_standing(self, store, closing, begun):
+    def test_all_get_the_same_state(self, store, closing, begun):
         assert closing(at(store)).join() == begun
         assert (begun.epoch, begun.oldest, begun.pauses, begun.lost) == (0, 0, (), "")
 
@@ -151,7 +151,7 @@ class TestEpochs:
         assert fleet.content([1]).lines == {APP: 4}
         keys = {key.rsplit(b":", 1)[-1] for key in store.client().scan_iter()}
         assert keys == {b"standing", b"1"}
-        made = [field for field in store.client().hkeys(STANDING) if field.startswith(b"made:")]
+        made = [field for field in store.client().hkeys(STATE_KEY) if field.startswith(b"made:")]
         assert {field.rsplit(b":", 1)[1] for field in made} == {b"1"}
 
     def test_what_ran_before_a_collection_counts_until_it_has_ended(self, fleet, begun):
@@ -233,7 +233,7 @@ class TestEpochs:
 
         with pytest.raises(EpochGoneError):
             fleet.begin_epoch(begun, collecting=False, began_at="now")
-        assert fleet.beat("h", {}, 0).standing is None
+        assert fleet.beat("h", {}, 0).state is None
         assert fleet.join().id != begun.id
         with pytest.raises(EpochGoneError):
             fleet.add(begun, 0, lines(app=2))
@@ -250,7 +250,7 @@ class TestHosts:
         assert beat.hosts == 2
         assert beat.counts == (3, 1, 3)
         assert None not in beat.made
-        assert beat.standing == begun
+        assert beat.state == begun
 
     def test_one_that_was_not_heard_lately_is_missing_and_after_long_it_is_gone(
         self, store, fleet, begun, monkeypatch
@@ -396,13 +396,13 @@ class TestFaults:
 
 
 class TestReports:
-    def test_the_published_report_is_known_with_the_standing(self, fleet, begun):
+    def test_the_published_report_is_known_with_the_state(self, fleet, begun):
         fleet.publish(begun, "r1", b"one")
 
         beat = fleet.beat("h", {}, 0)
 
-        assert beat.standing.published == "r1"
-        assert beat.standing.changes == begun.changes + 1
+        assert beat.state.published == "r1"
+        assert beat.state.changes == begun.changes + 1
         assert fleet.report("r1") == b"one"
 
     def test_a_newer_one_takes_its_place(self, store, fleet, begun):
@@ -638,8 +638,8 @@ class TestUrls:
         store.client().execute_command("ACL", "SETUSER", "coverage", *words[2:])
         fleet = closing(at(store, url=f"redis://coverage:secret@127.0.0.1:{store.port.number}"))
 
-        standing = fleet.join()
-        fleet.add(standing, 0, Content(lines={APP: 2}, arcs={ARCS: {1}}))
+        state = fleet.join()
+        fleet.add(state, 0, Content(lines={APP: 2}, arcs={ARCS: {1}}))
         fleet.known(0, [APP])
         fleet.beat("h", {}, 0)
         fleet.hosts()
@@ -648,9 +648,9 @@ class TestUrls:
             fleet.call({"id": "1"})
         fleet.answer("1", {"id": "h"})
         fleet.answers("1", ["h"], time.monotonic() + 5)
-        fleet.publish(standing, "r", b"a report")
+        fleet.publish(state, "r", b"a report")
         fleet.report("r")
-        fleet.add_snapshot(standing, "s", "{}", b"a snapshot")
+        fleet.add_snapshot(state, "s", "{}", b"a snapshot")
         fleet.metadata(fleet.snapshots())
         fleet.note_vanished("s")
         fleet.delete_snapshot("s")
@@ -658,7 +658,7 @@ class TestUrls:
         fleet.note_loss("now")
         fleet.note_mended(fleet.join())
         fleet.set_pauses([])
-        fleet.begin_epoch(standing, collecting=True, began_at="now")
+        fleet.begin_epoch(state, collecting=True, began_at="now")
         fleet.end_collecting(fleet.join())
         fleet.forget_hosts("h")
 

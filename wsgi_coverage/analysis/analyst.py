@@ -165,7 +165,7 @@ class ReportAnalyst:
     def _keep(self, reporter: CachedFileReporter) -> str:
         """Store a source's analysis in the report, if possible from the cache; return its name."""
         source = current_analysis_name(reporter.filename, self._rules)
-        if source is None or not self._lend(source):
+        if source is None or not self._link_into_report(source):
             content = read_content(reporter.filename)
             source = analysis_name(fingerprint_of(content), self._rules)
             with forksafe.forks():
@@ -177,7 +177,7 @@ class ReportAnalyst:
         self._used.add(source)
         return source
 
-    def _lend(self, source: str) -> bool:
+    def _link_into_report(self, source: str) -> bool:
         try:
             return self._cache.link_into(source, self._sources)
         except OSError as error:

@@ -184,7 +184,7 @@ def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
 
 
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
-    """Return those of some lines that are in no function, so that an import runs them."""
+    """Return the given lines that lie outside of every function: an import runs these."""
     inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
     return lines.difference(*inside)
 

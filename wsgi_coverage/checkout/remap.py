@@ -1,4 +1,4 @@
-"""Find the files of a checkout that measured paths of another machine stand for.
+"""Map measured paths of another machine to files of a checkout.
 
 A path is matched by its last parts, by its content where that is known, and by the folders of other
 files that were measured in the same place. A path that could be several files is not mapped.
@@ -93,7 +93,7 @@ def remap(paths: Collection[str], files: Iterable[str], alike: Alike) -> Remappe
 
 
 class _Index:
-    """Files of a checkout by every number of last parts of their paths (their tails).
+    """Index of a checkout's files by path suffix: `a/b.py` is under `b.py` and `a/b.py`.
 
     Args:
         files: the checkout's files, relative to it.
@@ -171,7 +171,7 @@ def _split(path: str) -> File:
 
 
 def _without_contradictions(roots: Collection[Root]) -> set[Root]:
-    """Leave out folders elsewhere that would be more than one folder here."""
+    """Drop remote folders that map to more than one folder of the checkout."""
     places: dict[File, set[File]] = {}
     for there, here in roots:
         places.setdefault(there, set()).add(here)

@@ -29,7 +29,7 @@ from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
-from wsgi_coverage.system import workdir as start_folder
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -97,7 +97,7 @@ def announce_only(
         CoverageChangedError: they cannot be measured, or reported on, with this coverage.py.
     """
     core.check_python()
-    start_folder.note()
+    workdir.note()
     cov = own_coverage.make(own_coverage.LoggedCoverage, config_file, branch=branch)
     for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
@@ -125,7 +125,7 @@ def _announce(env: MutableMapping[str, str], config: str, interval: float) -> No
         env,
         pid=os.getpid(),
         at=processes.noted_now(),
-        folder=start_folder.folder(),
+        folder=workdir.folder(),
         config=config,
         interval=interval,
     )

@@ -18,7 +18,7 @@ from wsgi_coverage.compat import files, measurement, names, needs
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import in_first_place, note_owner
-from wsgi_coverage.system import workdir as start_folder
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -41,7 +41,7 @@ def start(
         OSError: there is no room for a memory.
     """
     current = Coverage.current()
-    start_folder.note(own_coverage.inherited_folder if current is None else files.names_from())
+    workdir.note(own_coverage.inherited_folder if current is None else files.names_from())
     if current is None:
         cov = own_coverage.make(own_coverage.MarkedCoverage, config_file, branch=branch)
         why_not = _why_not(cov)
@@ -59,7 +59,10 @@ def start(
         )
         tracing = _tracing(made, why_not)
         if failure is not None:
-            log.warning("coverage.py's tracer measures, not our own", exc_info=failure)
+            log.warning(
+                "our engine could not start, so coverage.py's tracer measures instead",
+                exc_info=failure,
+            )
         return tracing
     if measurement.is_process_start(current):
         why_not = _why_not(current, branch)

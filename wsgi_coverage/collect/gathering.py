@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect.peers import HOLDS, READS, others, unreached
+from wsgi_coverage.collect.peers import HOLDS, READS, states_without_call, unreached
 from wsgi_coverage.model import Gathering, JsonObject, WorkerState
 from wsgi_coverage.store.channel import HAS_SOCKETS, Verb, call_all, listening, why_not
 from wsgi_coverage.store.memory import Memory
@@ -84,10 +84,10 @@ def ask_all(worker: Worker, verb: Verb, *, wait: float) -> Gathering:
     """
     worker.memories.announce_epoch()
     mine = _described(worker, worker.do(verb), verb)
-    return as_gathering([mine, *_ask_others(worker, verb, {worker.pid}, wait=wait)])
+    return as_gathering([mine, *_ask_beside(worker, verb, {worker.pid}, wait=wait)])
 
 
-def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
+def ask_workers(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
     """Have every live worker of this host do one thing, for a process that is no worker.
 
     Args:
@@ -96,7 +96,7 @@ def ask_others(asker: Asker, verb: Verb, *, wait: float) -> list[WorkerState]:
         wait: seconds to wait for answers, at most.
     """
     asker.memories.announce_epoch()
-    return _ask_others(asker, verb, set(), wait=wait)
+    return _ask_beside(asker, verb, set(), wait=wait)
 
 
 def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -> Gathering:
@@ -108,7 +108,7 @@ def as_gathering(workers: Iterable[WorkerState], problems: Iterable[str] = ()) -
     )
 
 
-def _ask_others(asker: Asker, verb: Verb, known: set[int], *, wait: float) -> list[WorkerState]:
+def _ask_beside(asker: Asker, verb: Verb, known: set[int], *, wait: float) -> list[WorkerState]:
     silent = _silent(asker, verb, wait=min(wait, START_TIMEOUT))  # of these nobody is called
     but = {asker.pid, *(each.pid for each in silent.values())}
     cut_off = why_not(asker.private)
@@ -124,7 +124,7 @@ def live_ids(worker: Worker) -> set[str] | None:
     found = {worker.id, *listening(worker.private)}
     for memory in worker.memories.own():
         living = _living(worker, memory)
-        found.update(others(living, memory.state(), Verb.STATUS, host=worker.host))
+        found.update(states_without_call(living, memory.state(), Verb.STATUS, host=worker.host))
     return found
 
 
@@ -143,7 +143,7 @@ def _beside(
         missing = unreached(beside, host=asker.host)
         left = deadline - time.monotonic()
         if not missing or left <= 0 or why_not(asker.private):
-            silent = others(beside, state, verb, host=asker.host)
+            silent = states_without_call(beside, state, verb, host=asker.host)
             return [*map(_state_of, answers), *silent.values(), *missing]
         time.sleep(CHECK_INTERVAL)
         for each in missing:
@@ -152,8 +152,8 @@ def _beside(
 
 def _late(asker: Asker, verb: Verb, noted: set[int]) -> list[WorkerState]:
     """Return the states of forked children that have not registered yet."""
-    late = asker.memory.late(noted)
-    return [*others(late, asker.memory.state(), verb, host=asker.host).values()]
+    late = asker.memory.unregistered(noted)
+    return [*states_without_call(late, asker.memory.state(), verb, host=asker.host).values()]
 
 
 def _living(asker: Asker, memory: Memory) -> list[ProcessEntry]:
@@ -169,7 +169,7 @@ def _silent(asker: Asker, verb: Verb, *, wait: float) -> dict[str, WorkerState]:
     deadline = time.monotonic() + wait
     while True:
         state = asker.memory.state()
-        found = others(_living(asker, asker.memory), state, verb, host=asker.host)
+        found = states_without_call(_living(asker, asker.memory), state, verb, host=asker.host)
         starting = any(each.error == HOLDS for each in found.values())
         if not starting or time.monotonic() >= deadline:
             return found

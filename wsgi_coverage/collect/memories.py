@@ -19,7 +19,7 @@ from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.memory import Memory, open_if_there
-from wsgi_coverage.store.private import elsewhere, places
+from wsgi_coverage.store.private import elsewhere, private_folders
 
 
 class Memories(ABC):
@@ -160,10 +160,12 @@ class HostMemories(Memories):
         """Return the memories of this pid namespace, this process's first."""
         self._engine.register_late()
         self._engine.check_memory()
-        known = [self._engine.memory, *self._engine.held]
+        known = [self._engine.memory, *self._engine.former_memories]
         folders = {each.folder for each in known}
         found = (
-            open_if_there(each) for each in places(self._engine.data_file) if each not in folders
+            open_if_there(each)
+            for each in private_folders(self._engine.data_file)
+            if each not in folders
         )
         return [*known, *(each for each in found if each is not None)]
 
@@ -188,7 +190,7 @@ class OpenedMemories(Memories):
 
     def own(self) -> list[Memory]:
         """Return the memories of this pid namespace, the one in use first."""
-        return self._opened(places(self._data_file))
+        return self._opened(private_folders(self._data_file))
 
     def distant(self) -> list[Memory]:
         """Return the memories of other pid namespaces."""

@@ -31,7 +31,7 @@ def worker_id(host: str, pid: int, token: int) -> str:
     return f"{host}.{pid}.{token:08x}"
 
 
-def others(
+def states_without_call(
     living: Iterable[ProcessEntry], state: State, verb: Verb, *, host: str
 ) -> dict[str, WorkerState]:
     """Return the states of processes that need not be called, by worker id.

@@ -234,7 +234,7 @@ def give_data(cov: Coverage, data: CoverageData, *, instead_of: CoverageData | N
     """Give a Coverage that does not trace a CoverageData for its reporters; close the old one."""
     if instead_of is not None:
         instead_of.close(force=True)
-    if names.missing(needs.LENDING):
+    if names.missing(needs.ANSWERING):
         return
     if instead_of is not None:
         cov._data_to_close.remove(instead_of)

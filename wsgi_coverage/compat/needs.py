@@ -25,7 +25,7 @@ def _of(place: str, names: str) -> tuple[str, ...]:
 
 RULES = "rules"
 COLLECTOR = "collector"
-LENDING = "lending"
+ANSWERING = "lending"
 NEVER_RUN = "never run"
 EARLIER = "process start"
 WARNINGS = "warnings"
@@ -80,7 +80,7 @@ NEEDS: Mapping[str, Need] = {
             *_of("coverage.sqldata:CoverageData.", "_connect _start_using _current_context"),
         ),
     ),
-    LENDING: Need(
+    ANSWERING: Need(
         "the Coverage that start_early returned has data only for get_data(): its own reports are "
         "empty",
         _of("coverage.control:Coverage.", "_data _data_to_close"),

@@ -28,7 +28,7 @@ from typing import Any
 from wsgi_coverage import bounds, clock
 from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
-from wsgi_coverage.fleet.host import Host, Joined, NoProcessLeftError
+from wsgi_coverage.fleet.host import EpochPairs, Host, NoProcessLeftError
 from wsgi_coverage.fleet.messages import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
@@ -98,7 +98,7 @@ class _Agent:
         # Identifies this host's data: the same for agents of the host that follow one another.
         self._place = f"{clock.now().boot} {about.private}"
         # Whether an agent ran here before, whose data are still here; not in a new container.
-        self._is_back = self._host.joined is not None
+        self._is_back = self._host.pairs is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
         self._lock = threading.RLock()
@@ -106,7 +106,7 @@ class _Agent:
         self._soon = threading.Event()  # set by any thread: has the first one send a heartbeat now
 
         # Written by whichever thread exchanges with the store, under `_lock`:
-        self._standing: FleetState | None = None  # the fleet's state; None: not read yet
+        self._state: FleetState | None = None  # the fleet's state; None: not read yet
         self._sent: dict[int, Content] = {}  # by epoch of the fleet: what the store surely has
         self._last_sent: str | None = None  # ISO 8601, UTC: when lines were sent last
         self._counts = (0, 0, 0)  # entries that the store had of the current epoch
@@ -180,7 +180,7 @@ class _Agent:
         """Send what the last process has saved at its end; remove this host from the list."""
         deadline = time.monotonic() + LAST_SEND_TIMEOUT
         while not self._beat() and time.monotonic() < deadline:
-            if self._standing is None:
+            if self._state is None:
                 break  # the store was never reached; the next agent sends what is in data files
             time.sleep(BEAT_INTERVAL)
         with contextlib.suppress(StoreUnavailableError, ForeignError):
@@ -222,11 +222,11 @@ class _Agent:
         tries = 0
         with self._lock:
             while True:
-                standing = self._standing or self._joined()
-                beat = self._store.beat(self._id, self._about_this_host(), standing.epoch)
+                state = self._state or self._join_store()
+                beat = self._store.beat(self._id, self._about_this_host(), state.epoch)
                 # Without a state, the store has lost everything.
-                standing = self._checked(beat, beat.standing or self._store.join())
-                states = self._align(standing, wait) or states
+                state = self._checked(beat, beat.state or self._store.join())
+                states = self._align(state, wait) or states
                 try:
                     self._send()
                     break
@@ -234,14 +234,14 @@ class _Agent:
                     tries += 1
                     if tries == TRIES:
                         raise
-            self._mend(standing)
-            self._reports.exchange(standing)
+            self._mend(state)
+            self._reports.exchange(state)
         return states
 
-    def _joined(self) -> FleetState:
-        standing = self._store.join()
+    def _join_store(self) -> FleetState:
+        state = self._store.join()
         self._heard()  # removes a killed agent of this host from the list
-        return standing
+        return state
 
     def _about_this_host(self) -> JsonObject:
         living = [each for memory in self._host.memories.own() for each in memory.table.living()]
@@ -256,69 +256,69 @@ class _Agent:
             "sent": self._sent_all,
         }
 
-    def _align(self, standing: FleetState, wait: float) -> list[WorkerState]:
+    def _align(self, state: FleetState, wait: float) -> list[WorkerState]:
         """Apply the fleet's epoch and pauses on this host; return the states of called workers."""
         host = self._host
         host.read_note()
-        joined, verb = host.joined, None
-        if joined is None or joined.id != standing.id:
+        pairs, verb = host.pairs, None
+        if pairs is None or pairs.id != state.id:
             self._sent.clear()
-            host.join(Joined(standing.id, ((standing.epoch, host.store.epoch()),)))
-        elif standing.epoch > joined.fleet:
-            verb = Verb.COLLECT if standing.oldest <= joined.fleet else Verb.RESET
-            host.follow(standing)
-        elif joined.local != host.store.epoch():
+            host.note_epochs(EpochPairs(state.id, ((state.epoch, host.store.epoch()),)))
+        elif state.epoch > pairs.fleet:
+            verb = Verb.COLLECT if state.oldest <= pairs.fleet else Verb.RESET
+            host.follow(state)
+        elif pairs.local != host.store.epoch():
             # Only the data files of this host were reset.
-            epochs = (*joined.epochs[:-1], (joined.fleet, host.store.epoch()))
-            host.join(joined._replace(epochs=epochs))
+            epochs = (*pairs.epochs[:-1], (pairs.fleet, host.store.epoch()))
+            host.note_epochs(pairs._replace(epochs=epochs))
             self._sent.clear()
-        if host.pause(standing):
-            verb = verb or (Verb.PAUSE if standing.is_paused else Verb.RESUME)
+        if host.pause(state):
+            verb = verb or (Verb.PAUSE if state.is_paused else Verb.RESUME)
         # Workers with threads are called; the others apply it at their next request.
         states = host.ask(verb, wait=wait) if verb else []
         if verb == Verb.COLLECT:
             host.note_counted()
-        joined = host.joined
-        if joined is not None and standing.oldest == standing.epoch and len(joined.epochs) > 1:
+        pairs = host.pairs
+        if pairs is not None and state.oldest == state.epoch and len(pairs.epochs) > 1:
             host.end_collecting()
-            host.join(joined._replace(epochs=joined.epochs[-1:]))
-        self._standing = standing
-        self._sent = {epoch: c for epoch, c in self._sent.items() if epoch >= standing.oldest}
+            host.note_epochs(pairs._replace(epochs=pairs.epochs[-1:]))
+        self._state = state
+        self._sent = {epoch: c for epoch, c in self._sent.items() if epoch >= state.oldest}
         host.forget_content(host.store.oldest())
         return states
 
-    def _checked(self, beat: Beat, standing: FleetState) -> FleetState:
+    def _checked(self, beat: Beat, state: FleetState) -> FleetState:
         """Detect lost data of the store, whose counts never fall in an epoch; return the state."""
-        known, counts = self._standing, beat.counts
+        known, counts = self._state, beat.counts
         if known is None:
             self._number = beat.hosts
-            self._first = [standing.id, standing.losses]
-            return standing
+            self._first = [state.id, state.losses]
+            return state
         is_less = any(now < before for now, before in zip(counts, self._counts, strict=True))
-        is_same = (standing.id, standing.epoch) == (known.id, known.epoch)
+        is_same = (state.id, state.epoch) == (known.id, known.epoch)
         # Counts and numbers are of the last known epoch, which may be over.
         made = zip(beat.made, self._made, strict=True)
         is_anew = any(before not in (None, now) for now, before in made)
         self._counts = counts if is_same else (0, 0, 0)
         self._made = beat.made if is_same else (None, None, None)
-        is_loss = standing.id != known.id or (is_same and (is_less or is_anew))
-        if is_loss or standing.losses != known.losses:
+        is_loss = state.id != known.id or (is_same and (is_less or is_anew))
+        if is_loss or state.losses != known.losses:
             self._sent.clear()
             self._lost_at = time.monotonic()
             if not known.lost:
                 self._to_mend = None if known.departed else self._number
                 self._before_loss = self._hosts
         if is_loss:
-            standing = standing._replace(lost=clock.now_iso(), losses=standing.losses + 1)
-            self._store.note_loss(standing.lost)
-        if not standing.lost:
+            state = state._replace(lost=clock.now_iso(), losses=state.losses + 1)
+            self._store.note_loss(state.lost)
+        if not state.lost:
             self._number, self._before_loss = beat.hosts, {}
-        return standing
+        return state
 
-    def _mend(self, standing: FleetState) -> None:
+    def _mend(self, state: FleetState) -> None:
         """Record the end of a loss when all hosts that had sent something have sent it again."""
-        self._sent_all = [standing.id, standing.losses]
-        if self._to_mend is None or not standing.lost:
+        self._sent_all = [state.id, state.losses]
+        if self._to_mend is None or not state.lost:
             return
         if time.monotonic() < self._lost_at + RETURN_TIMEOUT:
             return  # a host that had joined just before the loss may be about to join again
@@ -327,31 +327,31 @@ class _Agent:
         ]
         again = [each for each in old if each.get("sent") == self._sent_all]
         if len(old) == len(again) >= self._to_mend:
-            self._store.note_mended(standing)
+            self._store.note_mended(state)
 
     def _send(self) -> None:
         """Send what has run since the last time, of every epoch that counts."""
-        standing, joined = self._standing, self._host.joined
-        if standing is None or joined is None:
+        state, pairs = self._state, self._host.pairs
+        if state is None or pairs is None:
             return
-        ends = [local for _, local in joined.epochs[1:]] + [None]
-        for (fleet, local), before in zip(joined.epochs, ends, strict=True):
-            if fleet < standing.oldest:
+        ends = [local for _, local in pairs.epochs[1:]] + [None]
+        for (fleet, local), before in zip(pairs.epochs, ends, strict=True):
+            if fleet < state.oldest:
                 continue
             mine = self._host.content(since=local, before=before)
             if mine is (sent := self._sent.get(fleet, EMPTY)):
                 continue
             news = content.without(mine, sent)
             if news.lines or news.arcs:
-                self._send_news(standing, fleet, news)
+                self._send_news(state, fleet, news)
                 self._last_sent = clock.now_iso()
             self._sent[fleet] = mine
 
-    def _send_news(self, standing: FleetState, epoch: int, news: Content) -> None:
+    def _send_news(self, state: FleetState, epoch: int, news: Content) -> None:
         """Send what the store does not have yet, also not from other hosts."""
         known = self._store.known(epoch, [*news.lines])
         lines = content.without(Content(lines=news.lines, arcs={}), known).lines
-        self._store.add(standing, epoch, Content(lines=lines, arcs=news.arcs))
+        self._store.add(state, epoch, Content(lines=lines, arcs=news.arcs))
 
     def _tell_state(self) -> None:
         """Write the state of the fleet's store to a file, for /health."""
@@ -363,7 +363,7 @@ class _Agent:
             "problem": self._problem,
             "sent_at": self._last_sent,
             "reports_problem": self._reports.problem,
-            "lost_at": (self._standing.lost or None) if self._standing else None,
+            "lost_at": (self._state.lost or None) if self._state else None,
             "hosts": [
                 {key: about.get(key) for key in ("host", "release", "workers", "engine", "state")}
                 for _, about in sorted(self._hosts.items())
@@ -458,8 +458,8 @@ class _Agent:
         with self._lock:
             self._exchange()
             states = self._exchange(wait) if self._changes(verb) else []
-            standing = self._standing
-        assert standing is not None  # noqa: S101  for the type checkers
+            state = self._state
+        assert state is not None  # noqa: S101  for the type checkers
         self._hosts, missing = self._heard()
         others = {**self._before_loss, **self._hosts}
         others.pop(self._id, None)
@@ -474,8 +474,8 @@ class _Agent:
             states += its
             problems += [error] if error else []
         ended_at = clock.now()
-        if standing.lost:
-            problems.append(LOST.format(standing.lost))
+        if state.lost:
+            problems.append(LOST.format(state.lost))
         return FleetAnswer(
             states=tuple(states),
             problems=tuple(problems),
@@ -512,15 +512,15 @@ class _Agent:
         """Share, fetch or delete one report or snapshot, as a worker has asked."""
         with self._lock:
             self._exchange()
-            standing = self._standing
-            assert standing is not None  # noqa: S101  for the type checkers
+            state = self._state
+            assert state is not None  # noqa: S101  for the type checkers
             if verb == Verb.FETCH_SNAPSHOT:
                 self._reports.fetch_snapshot(identity)
                 return FleetAnswer()
             if verb == Verb.SHARE_REPORT:
-                self._reports.publish(standing, identity)
+                self._reports.publish(state, identity)
             elif verb == Verb.SHARE_SNAPSHOT:
-                self._reports.add_snapshot(standing, identity)
+                self._reports.add_snapshot(state, identity)
             elif verb == Verb.DELETE_SNAPSHOT:
                 self._reports.delete_snapshot(identity)
             self._exchange()
@@ -531,18 +531,18 @@ class _Agent:
 
     def _changes(self, verb: Verb) -> bool:
         """Change the fleet's state as a worker has asked; return False for verbs that only read."""
-        standing, now = self._standing, clock.now_iso()
-        assert standing is not None  # noqa: S101  for the type checkers
+        state, now = self._state, clock.now_iso()
+        assert state is not None  # noqa: S101  for the type checkers
         if verb in (Verb.RESET, Verb.COLLECT):
-            self._store.begin_epoch(standing, collecting=verb == Verb.COLLECT, began_at=now)
+            self._store.begin_epoch(state, collecting=verb == Verb.COLLECT, began_at=now)
         elif verb == Verb.END_COLLECTING:
-            self._store.end_collecting(standing)
-        elif verb == Verb.PAUSE and not standing.is_paused:
+            self._store.end_collecting(state)
+        elif verb == Verb.PAUSE and not state.is_paused:
             pause = Pause(began_at=now, ended_at=None)
-            self._store.set_pauses([*standing.pauses, pause])
-        elif verb == Verb.RESUME and standing.is_paused:
-            ended = replace(standing.pauses[-1], ended_at=now)
-            self._store.set_pauses([*standing.pauses[:-1], ended])
+            self._store.set_pauses([*state.pauses, pause])
+        elif verb == Verb.RESUME and state.is_paused:
+            ended = replace(state.pauses[-1], ended_at=now)
+            self._store.set_pauses([*state.pauses[:-1], ended])
         else:
             return verb in (Verb.PAUSE, Verb.RESUME)
         return True
@@ -552,15 +552,15 @@ class _Agent:
         if verb not in (Verb.FLUSH, Verb.COLLECT):
             return None
         with self._lock:
-            standing, joined = self._standing, self._host.joined
-        if standing is None or joined is None:
+            state, pairs = self._state, self._host.pairs
+        if state is None or pairs is None:
             return None
-        last = standing.epoch if verb == Verb.COLLECT else standing.epoch + 1
-        found = self._store.content(range(standing.oldest, last))
+        last = state.epoch if verb == Verb.COLLECT else state.epoch + 1
+        found = self._store.content(range(state.oldest, last))
         return content.as_reading(
             found,
             name=f"fleet {self._about.namespace}",
-            epoch=joined.local,
+            epoch=pairs.local,
             static=self._about.static,
             root=self._about.root,
         )

@@ -234,10 +234,10 @@ def ask_fleet_or_host(
     if fleet is None:
         return gathering, []
     answer = fleet.ask(verb, wait=wait)
-    return joined(gathering, answer), reading_of(answer)
+    return with_other_hosts(gathering, answer), reading_of(answer)
 
 
-def joined(own: Gathering, answer: FleetAnswer) -> Gathering:
+def with_other_hosts(own: Gathering, answer: FleetAnswer) -> Gathering:
     """Join the answers of this host's workers with those of other hosts.
 
     Args:

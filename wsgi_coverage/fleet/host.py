@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsgi_coverage import clock
-from wsgi_coverage.collect.gathering import ask_others
+from wsgi_coverage.collect.gathering import ask_workers
 from wsgi_coverage.collect.memories import OpenedMemories
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import Reading
@@ -36,7 +36,7 @@ from wsgi_coverage.system import own_files
 NOTE = ".wsgi-coverage-fleet"  # before the data file's name: coverage.py combines what begins so
 
 
-class Joined(NamedTuple):
+class EpochPairs(NamedTuple):
     """Pairs of an epoch of the fleet and the host's epoch that began with it, the oldest first."""
 
     id: str  # of the fleet's state in the store
@@ -78,7 +78,7 @@ class Host:
         self._counted: list[Reading] = []  # what a collection has read
         self._files: dict[Path, tuple[object, Content | None]] = {}
         self._last: dict[int, tuple[object, Content]] = {}  # by `since`: results of `content`
-        self.joined: Joined | None = self._noted()
+        self.pairs: EpochPairs | None = self._noted()
 
     @property
     def memory(self) -> Memory:
@@ -104,35 +104,35 @@ class Host:
     def ask(self, verb: Verb, *, wait: float) -> list[WorkerState]:
         """Have every worker of this host do one thing."""
         try:
-            return ask_others(self, verb, wait=wait)
+            return ask_workers(self, verb, wait=wait)
         except NoProcessLeftError:
             return []
 
     # Epochs
 
-    def _noted(self) -> Joined | None:
+    def _noted(self) -> EpochPairs | None:
         with contextlib.suppress(OSError, ValueError, TypeError):
             namespace, identity, epochs = read_json(self._note)
             if namespace == self.about.namespace and epochs:
-                return Joined(str(identity), tuple((int(f), int(own)) for f, own in epochs))
+                return EpochPairs(str(identity), tuple((int(f), int(own)) for f, own in epochs))
         return None
 
-    def join(self, joined: Joined) -> None:
+    def note_epochs(self, pairs: EpochPairs) -> None:
         """Record which epochs belong together.
 
         Raises:
             OSError: it cannot be written.
         """
-        if joined != self.joined:
-            own_files.replace(self._note, json.dumps([self.about.namespace, *joined]))
-            self.joined = joined
+        if pairs != self.pairs:
+            own_files.replace(self._note, json.dumps([self.about.namespace, *pairs]))
+            self.pairs = pairs
 
     def read_note(self) -> None:
         """Read the record again, which another host with the same data files may have changed."""
-        self.joined = self._noted() or self.joined
+        self.pairs = self._noted() or self.pairs
         self.memories.announce_epoch()
 
-    def follow(self, standing: FleetState) -> None:
+    def follow(self, state: FleetState) -> None:
         """Begin the fleet's epoch here, unless another host with the same data files has done so.
 
         If no older epoch counts any more, the data of this host are deleted.
@@ -141,19 +141,19 @@ class Host:
             StorageError: there is no room; nothing is deleted.
         """
         with self._publisher.lock():
-            joined = self._noted() or self.joined
-            if joined is None or (joined.id, joined.fleet) == (standing.id, standing.epoch):
+            pairs = self._noted() or self.pairs
+            if pairs is None or (pairs.id, pairs.fleet) == (state.id, state.epoch):
                 self.read_note()
                 return
-            epochs = tuple(each for each in joined.epochs if each[0] >= standing.oldest)
+            epochs = tuple(each for each in pairs.epochs if each[0] >= state.oldest)
             if epochs:
                 self.memories.begin_collecting()
             else:
                 self._publisher.check_removable()
                 self.memories.reset()
                 self._forget_reports()
-            epochs = (*epochs, (standing.epoch, self.store.epoch()))
-            self.join(Joined(standing.id, epochs))
+            epochs = (*epochs, (state.epoch, self.store.epoch()))
+            self.note_epochs(EpochPairs(state.id, epochs))
 
     def note_counted(self) -> None:
         """Store a reading of the epochs that a collection ends, for `end_collecting`."""
@@ -174,15 +174,15 @@ class Host:
         self._publisher.withdraw()
         self._history.begin_anew(clock.now_iso())
 
-    def pause(self, standing: FleetState) -> bool:
+    def pause(self, state: FleetState) -> bool:
         """Pause or resume as the fleet has; tell whether that is a change here."""
-        if tuple(self.store.pauses()) == standing.pauses:
+        if tuple(self.store.pauses()) == state.pauses:
             return False
         was_paused = self.is_paused
         with self._publisher.lock():
-            self.store.set_pauses(standing.pauses)
+            self.store.set_pauses(state.pauses)
         self.memories.announce_epoch()
-        return was_paused != standing.is_paused
+        return was_paused != state.is_paused
 
     # What has run
 

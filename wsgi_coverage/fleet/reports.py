@@ -64,31 +64,31 @@ class FleetReports:
         self._heard: str | None = None
         self._refused: set[str] = set()  # ids of reports that can neither be sent nor used
 
-    def exchange(self, standing: FleetState) -> None:
+    def exchange(self, state: FleetState) -> None:
         """Fetch reports that this host lacks, and send those that the store lacks.
 
         At most one snapshot is sent at a time. After an error, `problem` says why, and the exchange
         is tried again 30 seconds later.
 
         Args:
-            standing: the fleet's current state; this host is in its epoch.
+            state: the fleet's current state; this host is in its epoch.
 
         Raises:
             redis.EpochGoneError: the epoch is over.
         """
-        if time.monotonic() < self._not_before or self._looks(standing) == self._seen:
+        if time.monotonic() < self._not_before or self._looks(state) == self._seen:
             return
         try:
-            is_done = self._exchange_published(standing)
-            is_done &= self._exchange_snapshots(standing)
-            self._seen = self._looks(standing) if is_done else None
+            is_done = self._exchange_published(state)
+            is_done &= self._exchange_snapshots(state)
+            self._seen = self._looks(state) if is_done else None
             self.problem = None
         except (WsgiCoverageError, OSError) as error:
             self.problem = NOT_ALIKE.format(error)
             self._not_before = time.monotonic() + RETRY_INTERVAL
 
     def hurry(self) -> None:
-        """Have the next `exchange` not wait after an error: another host has shared a report."""
+        """Skip the wait after an error at the next `exchange`: another host has shared a report."""
         self._not_before = 0.0
 
     def forget(self) -> None:
@@ -96,27 +96,27 @@ class FleetReports:
         self._seen = self._heard = None
         self._not_before = 0.0
 
-    def _looks(self, standing: FleetState) -> object:
-        return standing.id, standing.changes, self._publisher.identity(), self._snapshots.state()
+    def _looks(self, state: FleetState) -> object:
+        return state.id, state.changes, self._publisher.identity(), self._snapshots.state()
 
     # The published report
 
-    def _exchange_published(self, standing: FleetState) -> bool:
+    def _exchange_published(self, state: FleetState) -> bool:
         here = self._publisher.identity()
-        if standing.published and standing.published != self._heard:
-            if standing.published != here and not self._fetch_published(standing.published):
+        if state.published and state.published != self._heard:
+            if state.published != here and not self._fetch_published(state.published):
                 return False
-            self._heard = standing.published
-        if not standing.published and here is not None and here not in self._refused:
+            self._heard = state.published
+        if not state.published and here is not None and here not in self._refused:
             # The store was emptied, or was away when it was made.
-            self.publish(standing, here)
+            self.publish(state, here)
         return True
 
-    def publish(self, standing: FleetState, identity: str) -> None:
+    def publish(self, state: FleetState, identity: str) -> None:
         """Send the report that this host has published, for all hosts to serve it.
 
         Args:
-            standing: the fleet's current state.
+            state: the fleet's current state.
             identity: the id of the report.
 
         Raises:
@@ -128,7 +128,7 @@ class FleetReports:
                 content = self._pack(self._publisher.folder(identity))
         except (NoReportError, FileNotFoundError):
             return  # it was withdrawn, or replaced
-        self._store.publish(standing, identity, content)
+        self._store.publish(state, identity, content)
 
     @contextlib.contextmanager
     def _refusing(self, identity: str) -> Iterator[None]:
@@ -163,7 +163,7 @@ class FleetReports:
 
     # Snapshots
 
-    def _exchange_snapshots(self, standing: FleetState) -> bool:
+    def _exchange_snapshots(self, state: FleetState) -> bool:
         listed, here = {*self._store.snapshots()}, {*self._snapshots.ids()}
         unlisted = sorted(here - listed)
         deleted = self._store.deleted(unlisted)
@@ -176,7 +176,7 @@ class FleetReports:
                 if not is_done:
                     break  # sent at the next exchange
                 with contextlib.suppress(StorageError):
-                    self.add_snapshot(standing, identity)
+                    self.add_snapshot(state, identity)
                 is_done = False
         missing = sorted(each for each in listed - here - self._refused if ID.fullmatch(each))
         for identity, metadata in self._store.metadata(missing[-MAX_SNAPSHOTS:]).items():
@@ -186,11 +186,11 @@ class FleetReports:
                 self._refused.add(identity)
         return is_done
 
-    def add_snapshot(self, standing: FleetState, identity: str) -> None:
+    def add_snapshot(self, state: FleetState, identity: str) -> None:
         """Send a snapshot that is stored here, for all hosts to list it.
 
         Args:
-            standing: the fleet's current state.
+            state: the fleet's current state.
             identity: the id of the snapshot.
 
         Raises:
@@ -203,7 +203,7 @@ class FleetReports:
                 content = self._snapshots.read(identity, self._pack)
         except (UnknownSnapshotError, FileNotFoundError):
             return  # it was deleted just now
-        self._store.add_snapshot(standing, identity, metadata, content)
+        self._store.add_snapshot(state, identity, metadata, content)
 
     def fetch_snapshot(self, identity: str) -> None:
         """Fetch the content of a snapshot, unless it is here.

@@ -196,7 +196,7 @@ class BegunCall:
             self._channel.shutdown(socket.SHUT_WR)
 
     def let_go(self) -> None:
-        """Close the socket: the call is not watched any more, or is a forked child's parent's."""
+        """Close the socket: the call is not watched any more, or belongs to this child's parent."""
         self._channel.close()
 
 
@@ -215,7 +215,7 @@ def _job(
 
 
 def _circumstances(*, plugins: bool) -> JsonObject:
-    """Return what a call depends on, beside its arguments."""
+    """Return what has to be equal in a waiting process for it to take a call."""
     return {
         "version": child_main.python_version(),
         "path": interpreter.search_path(),

@@ -363,7 +363,7 @@ class Publisher:
         for path, why in blocked({self._current: "file"}).items():
             raise BlockedError(f"{why}: {path} cannot be removed")
 
-    def places(self) -> dict[Path, PathUse]:
+    def used_paths(self) -> dict[Path, PathUse]:
         """Return the paths that a refresh writes to in the cache folder, but for single reports."""
         locks: dict[Path, PathUse] = {self._cache_dir / name: "lock" for name in LOCKS}
         return {self._reports: "folder", self._current: "file", **locks}

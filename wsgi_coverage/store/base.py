@@ -146,7 +146,7 @@ class DataFileStore(Protocol):
         """Remove data files that `published` returned and that no process is going to replace."""
         ...
 
-    def places(self) -> Mapping[Path, PathUse]:
+    def used_paths(self) -> Mapping[Path, PathUse]:
         """Return the files that the store writes besides data files, for checks on /health."""
         ...
 

@@ -169,8 +169,8 @@ class FilesStore:
     def _write_state(self, now: FilesState) -> None:
         with self._replacing(self._epoch_file) as temporary:
             pauses = [asdict(pause) for pause in now.pauses]
-            standing = [now.epoch, now.oldest, pauses, now.begun_by]
-            temporary.write_text(json.dumps(standing), encoding="utf-8")
+            content = [now.epoch, now.oldest, pauses, now.begun_by]
+            temporary.write_text(json.dumps(content), encoding="utf-8")
 
     @contextlib.contextmanager
     def publishing(self, suffix: str, *, epoch: int) -> Iterator[Path]:
@@ -274,7 +274,7 @@ class FilesStore:
         for path in published:
             path.unlink(missing_ok=True)
 
-    def places(self) -> dict[Path, PathUse]:
+    def used_paths(self) -> dict[Path, PathUse]:
         """Return the epoch file, for checks on /health."""
         return {self._epoch_file: "file"}
 

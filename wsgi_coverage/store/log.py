@@ -118,7 +118,7 @@ class Log:
         self._planes[plane] = read
         return read.known
 
-    def held(self) -> dict[str, Known]:
+    def known_records(self) -> dict[str, Known]:
         """Return the records that this process has read, by plane, also of removed files."""
         return {plane: read.known for plane, read in self._planes.copy().items()}
 

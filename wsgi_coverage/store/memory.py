@@ -209,7 +209,7 @@ class Memory:
         """Record that forked children register only when they run new lines."""
         self._control[LATE] = 1
 
-    def late(self, noted: Container[int]) -> list[ProcessEntry]:
+    def unregistered(self, noted: Container[int]) -> list[ProcessEntry]:
         """Return entries for the processes that map this memory and are not in the table.
 
         Args:
@@ -386,7 +386,7 @@ class Memory:
         self._chunks.pop(plane, None)
         self._log.forget(plane)
 
-    def held(self) -> dict[str, dict[int, Mapped]]:
+    def mapped_chunks(self) -> dict[str, dict[int, Mapped]]:
         """Return the chunks that this process has mapped, by plane and number."""
         return {plane: dict(chunks) for plane, chunks in self._chunks.copy().items()}
 
@@ -409,9 +409,9 @@ class Memory:
         """Read the records that other processes have appended to a plane."""
         self._log.read_appended(plane)
 
-    def held_records(self) -> dict[str, Known]:
+    def known_records(self) -> dict[str, Known]:
         """Return the records that this process has read, by plane."""
-        return self._log.held()
+        return self._log.known_records()
 
     # Reading
 
@@ -442,10 +442,10 @@ class Memory:
             claims = self.known()
             raw = {
                 (plane, number, "lines"): bytes(view)
-                for plane, chunks in self.held().items()
+                for plane, chunks in self.mapped_chunks().items()
                 for number, view in chunks.items()
             }
-            records = {plane: with_numbers(known) for plane, known in self.held_records().items()}
+            records = {plane: with_numbers(known) for plane, known in self.known_records().items()}
         early = self._read_early(problems)
         return Reading(
             id=self.id,
@@ -574,7 +574,7 @@ class Memory:
             epoch = epoch_of(plane)
             if kind != "lines" or epoch is None or epoch >= least:
                 continue
-            late = _late(regular_files.read(path)[HEADER:], self._counted(path))
+            late = _marked_after_end(regular_files.read(path)[HEADER:], self._counted(path))
             if late:
                 target = self.chunk(phase_of_plane(plane), state.epoch, number)
                 for at in late:
@@ -601,11 +601,11 @@ class Memory:
     # Data files
 
     @property
-    def kept_until(self) -> float:
+    def autosave_until(self) -> float:
         """When the autosave process is done, in seconds of CLOCK_MONOTONIC; 0: there is none."""
         return self._control[KEPT_UNTIL] / 1e9
 
-    def keep_until(self, moment: float) -> None:
+    def set_autosave_until(self, moment: float) -> None:
         """Record when the autosave process will be done, in seconds of CLOCK_MONOTONIC; 0: none."""
         self._control[KEPT_UNTIL] = int(moment * 1e9)
 
@@ -784,7 +784,7 @@ def _without(lines: bytes, counted: bytes) -> bytes:
     return left.to_bytes(len(lines), "little")
 
 
-def _late(lines: bytes, counted: bytes) -> list[int]:
+def _marked_after_end(lines: bytes, counted: bytes) -> list[int]:
     """Return the offsets marked after an epoch had ended; none if there is no record of its end."""
     return list(marked(_without(lines, counted))) if counted else []
 

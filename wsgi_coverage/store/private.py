@@ -77,7 +77,7 @@ def in_first_place(data_file: Path, use: Callable[[Path], T]) -> T:
     raise failure or FileNotFoundError("there is neither shared memory nor a temporary folder")
 
 
-def places(data_file: Path) -> list[Path]:
+def private_folders(data_file: Path) -> list[Path]:
     """Return the existing private folders of the application, the preferred one first.
 
     There may be several, if a place had no room for some process, or was another user's.
@@ -255,7 +255,7 @@ def elsewhere(data_file: Path) -> list[Path]:
 
     Containers that share shared memory and the folder of the data file have such folders.
     """
-    whose, namespace, own = _whose(data_file), _namespace(), places(data_file)
+    whose, namespace, own = _whose(data_file), _namespace(), private_folders(data_file)
     if not namespace:
         return []  # this system has no pid namespaces
     found: list[Path] = []

@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 
 class FleetState(NamedTuple):
-    """The state of a fleet: the epochs that count, the pauses, losses of data, the reports."""
+    """The state of a fleet, stored under the key `standing`: epochs, pauses, losses, reports."""
 
     id: str  # random; a new one after the store was emptied
     epoch: int
@@ -121,7 +121,7 @@ class Content:
 class Beat:
     """The answer to a heartbeat."""
 
-    standing: FleetState | None  # None: the store has lost it
+    state: FleetState | None  # None: the store has lost it
     hosts: int  # number of hosts on the list
     counts: tuple[int, int, int]  # numbers of entries of the epoch's sources, lines and arcs
     made: tuple[bytes | None, ...]  # random number of each of these keys; None: it was never made
@@ -189,7 +189,7 @@ class FleetStore:
         """
         with _errors(self.url):
             found = self._join(keys=[self._key("standing")], args=[FORMAT, os.urandom(8).hex()])
-        return _standing(found)
+        return _state(found)
 
     def beat(self, host: str, about: JsonObject, epoch: int) -> Beat:
         """Send the heartbeat of a host; return the current state and counts.
@@ -208,9 +208,9 @@ class FleetStore:
         ]
         with _errors(self.url):
             found = self._beat(keys=keys, args=[host, json.dumps(about), epoch])
-        standing, hosts, counts, made = found
+        state, hosts, counts, made = found
         return Beat(
-            standing=None if standing[0] is None else _standing(standing),
+            state=None if state[0] is None else _state(state),
             hosts=hosts,
             counts=(counts[0], counts[1], counts[2]),
             made=tuple(made),
@@ -668,7 +668,7 @@ def _errors(url: StoreUrl) -> Iterator[None]:
         raise StoreUnavailableError(f"{url} cannot be used: {error}") from error
 
 
-def _standing(found: Sequence[Any]) -> FleetState:
+def _state(found: Sequence[Any]) -> FleetState:
     identity, epoch, oldest, swept, pauses, lost, losses, departed, published, changes = found
     try:
         return FleetState(

@@ -122,7 +122,7 @@ class StandInWorker:
             end_pause=lambda: None,
             fold=lambda *, live, union: None,
             describe=lambda: str(home),
-            places=dict,
+            used_paths=dict,
         )
 
     def configure(self, interval: float) -> None:

@@ -221,7 +221,7 @@ waited = []
 save = saving.save
 def save_while_it_runs(*args):
     save(*args)
-    waited.append(memory.kept_until)
+    waited.append(memory.autosave_until)
     if len(waited) < 3:
         run(len(waited) + 3)
 saving.save = save_while_it_runs
@@ -235,9 +235,9 @@ def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request
         KEPT
         + """
 run(3)
-memory.keep_until(time.monotonic() + 60)
-autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01)
-tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.kept_until)
+memory.set_autosave_until(time.monotonic() + 60)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01)
+tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.autosave_until)
 """,
     )
 
@@ -253,15 +253,15 @@ def test_one_that_stays_waits_until_it_is_dismissed(measure: Callable[..., dict[
         + """
 until_over, waits = autosave._Wait.until_over, []
 def dismiss_then(self, meanwhile):
-    waits.append(memory.kept_until > time.monotonic())
+    waits.append(memory.autosave_until > time.monotonic())
     if len(waits) == 5:
         ours.shutdown(socket.SHUT_WR)
     return until_over(self, meanwhile)
 autosave._Wait.until_over = dismiss_then
 saving.save = save
-memory.keep_until(time.monotonic() + 60)
-autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01, stays=True)
-tell(waits=waits, left=memory.kept_until, there=memory.is_there)
+memory.set_autosave_until(time.monotonic() + 60)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, stays=True)
+tell(waits=waits, left=memory.autosave_until, there=memory.is_there)
 """,
     )
 
@@ -289,13 +289,14 @@ worker.configure(0.2)
 before, waits = len(begun), set()
 deadline = time.monotonic() + 30
 while len(waits) < 5 and time.monotonic() < deadline:
-    waits.add(worker.memory.kept_until)
+    waits.add(worker.memory.autosave_until)
     time.sleep(0.02)
 after = len(begun)
 worker.begin_load()
 while not begun[-1].is_done() and time.monotonic() < deadline:
     time.sleep(0.02)
-tell(more=after - before, waits=len(waits), error=begun[-1].error, left=worker.memory.kept_until)
+left = worker.memory.autosave_until
+tell(more=after - before, waits=len(waits), error=begun[-1].error, left=left)
 """,
         core=None,
     )
@@ -319,7 +320,7 @@ gone = fork(lambda: None)
 ended(gone)
 ours.close()
 run(3)
-autosave.keep(memory.folder, data_file, None, gone, 0.01)
+autosave.run(memory.folder, data_file, None, gone, 0.01)
 tell(saved=saved(), there=memory.is_there)
 """,
     )
@@ -337,10 +338,10 @@ def test_no_process_goes_on_to_wait_where_a_request_has_begun_another(
 begin_turn = Memory.begin_turn
 def begin_turn_and_ask(self):
     begin_turn(self)
-    self.keep_until(time.monotonic() + 60)
+    self.set_autosave_until(time.monotonic() + 60)
 Memory.begin_turn = begin_turn_and_ask
 run(3)
-autosave.keep(memory.folder, data_file, None, os.getpid(), 0.01)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01)
 tell(times=len(waited))
 """,
     )
@@ -383,7 +384,7 @@ def find_and_kill(self):
     return found[-1]
 autosave._Wait._finds_another = find_and_kill
 
-autosave.keep(memory.folder, Path(".coverage").absolute(), None, gone, 600)
+autosave.run(memory.folder, Path(".coverage").absolute(), None, gone, 600)
 
 tell(found=found, there=memory.is_there, left=os.listdir("."))
 """,
@@ -408,7 +409,7 @@ def remove_later(self, **how):
     return removed[-1]
 Memory.remove = remove_later
 
-autosave.keep(memory.folder, Path(".coverage").absolute(), None, gone, 600)
+autosave.run(memory.folder, Path(".coverage").absolute(), None, gone, 600)
 
 tell(removed=removed, there=memory.is_there)
 """,

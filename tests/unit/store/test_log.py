@@ -146,7 +146,7 @@ def test_what_is_given_is_not_changed_by_what_comes_later(log: Log) -> None:
     log.append(PLANE, found(3))
     given[APP].add(9)
 
-    assert log.held()[PLANE] == found(1, 2, 3)
+    assert log.known_records()[PLANE] == found(1, 2, 3)
     assert given == found(1, 2, 9)
 
 
@@ -158,7 +158,7 @@ def test_planes_have_files_of_their_own(log: Log) -> None:
         "load": path_of(log, "load"),
         "untold-12": path_of(log, "untold-12"),
     }
-    assert log.held() == {"load": found(1), "untold-12": found(2)}
+    assert log.known_records() == {"load": found(1), "untold-12": found(2)}
 
 
 @pytest.mark.parametrize("number", [2, 8])
@@ -288,7 +288,7 @@ def test_a_line_that_is_no_record_is_passed_over(log: Log, foreign: bytes) -> No
     assert numbers_in(path_of(log)) == [1, 2]
     other = Log(log._folder)
     assert not other.append(PLANE, found(1, 2))
-    assert other.held() == log.held() == {PLANE: found(1, 2)}
+    assert other.known_records() == log.known_records() == {PLANE: found(1, 2)}
 
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda raw: ascii(raw[:40]))
@@ -315,7 +315,7 @@ def test_a_torn_last_line_is_passed_over_and_what_follows_is_whole(log: Log, len
 
     assert before == [1]
     assert numbers_in(path_of(log)) == [1, 5]
-    assert log.held()[PLANE] == found(1, 5)
+    assert log.known_records()[PLANE] == found(1, 5)
     assert Log(log._folder).append(PLANE, found(6))
     assert numbers_in(path_of(log)) == [1, 5, 6]
 
@@ -328,7 +328,7 @@ def test_a_line_that_lacks_but_its_end_is_a_record(log: Log) -> None:
     assert numbers_in(path_of(log)) == [1, 5, 6, 777]
     log.append(PLANE, found(2))
     assert numbers_in(path_of(log)) == [1, 2, 5, 6, 777]
-    assert log.held()[PLANE] == found(1, 2, 5, 6, 777)
+    assert log.known_records()[PLANE] == found(1, 2, 5, 6, 777)
     assert not log.append(PLANE, found(777))
 
 
@@ -359,7 +359,7 @@ def test_a_file_that_has_become_shorter_is_read_anew(log: Log, size: int) -> Non
     assert log.append(PLANE, found(2, 3))
 
     assert numbers_in(path_of(log)) == [2, 3]
-    assert log.held()[PLANE] == found(2, 3)
+    assert log.known_records()[PLANE] == found(2, 3)
 
 
 def test_a_file_that_is_gone_is_made_anew(log: Log) -> None:
@@ -384,7 +384,7 @@ def test_another_file_in_its_place_is_read_anew_however_long_it_is(log: Log, oth
     wanted = {1, 2, *range(100, 100 + others)}
     assert appended
     assert {*numbers_in(path_of(log, "untold-0"))} == wanted
-    assert log.held()["untold-0"] == found(*wanted)
+    assert log.known_records()["untold-0"] == found(*wanted)
 
 
 def test_a_folder_that_is_gone_is_an_error_and_what_was_known_stays(log: Log) -> None:
@@ -395,7 +395,7 @@ def test_a_folder_that_is_gone_is_an_error_and_what_was_known_stays(log: Log) ->
     with pytest.raises(FileNotFoundError):
         log.append(PLANE, found(2))
 
-    assert log.held() == {PLANE: found(1)}
+    assert log.known_records() == {PLANE: found(1)}
     assert list(log.planes()) == []
 
 
@@ -426,7 +426,7 @@ def test_more_than_the_bound_is_refused_and_what_is_there_stays(
 
     assert refused.value.errno == errno.EFBIG
     assert path_of(log).read_bytes() == before
-    assert log.held()[PLANE] == found(1)
+    assert log.known_records()[PLANE] == found(1)
     assert not log.append(PLANE, found(1))  # of that nothing is new
     assert log.append(PLANE, found(2))
     assert numbers_in(path_of(log)) == [1, 2]
@@ -482,7 +482,7 @@ for step in (0, 1, 2, 30, 101, 170, 500, 7, 0):
         except OSError as error:
             errors.add(error.errno)
     sizes.append(path.stat().st_size <= room)
-    held = log.held()["flushed-0"]
+    held = log.known_records()["flushed-0"]
     there = numbers(path)
     wrong += [r.name for r, known in held.items() if not known <= {*there[r.name]}]
     wrong += [n for n, known in there.items() if n != "a.py" and not {*known} <= whole[record(n)]]
@@ -684,9 +684,9 @@ def test_a_plane_that_is_forgotten_is_read_again(log: Log) -> None:
 
     log.forget(PLANE)
 
-    assert log.held() == {}
+    assert log.known_records() == {}
     assert not log.append(PLANE, found(1))
-    assert log.held() == {PLANE: found(1)}
+    assert log.known_records() == {PLANE: found(1)}
     log.forget("another")
 
 
@@ -745,7 +745,7 @@ def is_wrong(line):
         return None
     log.append("flushed-0", work)
     wanted = {"a.py": [1, 2], "b.py": [7, 8], "c.py": [3]}
-    held = {r.name: sorted(known) for r, known in log.held()["flushed-0"].items()}
+    held = {r.name: sorted(known) for r, known in log.known_records()["flushed-0"].items()}
     return numbers(folder / "flushed-0.log") != wanted or held != wanted
 
 found = []

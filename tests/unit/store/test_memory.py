@@ -921,12 +921,12 @@ def test_what_was_last_written_to_a_data_file_is_noted_for_all(memory: Memory) -
 
 def test_until_when_a_process_waits_to_write_it_to_one_is_noted_for_all(memory: Memory) -> None:
     other = Memory(memory.folder)
-    never = other.kept_until
+    never = other.autosave_until
 
-    memory.keep_until(12.5)
+    memory.set_autosave_until(12.5)
 
     assert never == 0
-    assert other.kept_until == 12.5
+    assert other.autosave_until == 12.5
 
 
 def test_that_nobody_heard_of_an_epoch_in_time_is_noted_until_the_next(memory: Memory) -> None:

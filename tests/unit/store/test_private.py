@@ -19,8 +19,8 @@ from wsgi_coverage.store.private import (
     elsewhere,
     in_first_place,
     note_owner,
-    places,
     private_folder,
+    private_folders,
     refused,
 )
 
@@ -108,7 +108,7 @@ def test_it_is_in_shared_memory_and_closed(memory: Path, data_file: Path, umask:
 
     assert folder.parent == top_of(memory)
     assert mode(folder) == mode(folder.parent) == 0o700
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
     assert refused(data_file, folder) == []
 
 
@@ -123,7 +123,7 @@ def test_what_others_made_first_is_not_used_and_all_go_to_the_same_other_place(
     assert folder.parent == top_of(memory, 1)
     assert not top_of(memory).is_dir() or list(top_of(memory).iterdir()) == []
     assert private_folder(data_file) == in_first_place(data_file, lambda found: found) == folder
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
     assert refused(data_file, folder) == [f"{top_of(memory)} {why}"]
 
 
@@ -138,7 +138,7 @@ def test_neither_is_the_folder_inside(
     other = private_folder(data_file)
 
     assert other == top_of(memory, 1) / folder.name
-    assert places(data_file) == [other]
+    assert private_folders(data_file) == [other]
     assert refused(data_file, other) == [f"{folder} {why}"]
 
 
@@ -154,7 +154,7 @@ def test_nothing_of_theirs_is_read(memory: Path, data_file: Path, plant: Plant, 
         (top_of(memory) / "another").mkdir(mode=0o700)
 
     assert why
-    assert places(data_file) == [top_of(memory, 5) / folder.name]
+    assert private_folders(data_file) == [top_of(memory, 5) / folder.name]
     assert elsewhere(data_file) == []
 
 
@@ -202,7 +202,7 @@ def test_where_all_names_are_taken_it_has_one_that_nobody_can_make_first(
         f"{top_of(memory, number)} is a symbolic link" for number in range(NAMES)
     ]
     assert private_folder(data_file) == folder
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
 
 
 def test_it_is_found_when_what_was_in_its_way_has_gone(memory: Path, data_file: Path) -> None:
@@ -213,7 +213,7 @@ def test_it_is_found_when_what_was_in_its_way_has_gone(memory: Path, data_file: 
         top_of(memory, number).unlink()
 
     assert private_folder(data_file) == folder
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
 
 
 def test_workers_that_start_together_take_the_same_one(memory: Path, data_file: Path) -> None:
@@ -227,7 +227,7 @@ def test_workers_that_start_together_take_the_same_one(memory: Path, data_file: 
     with ThreadPoolExecutor(8) as workers:
         taken = {*workers.map(start, range(8))}
 
-    assert places(data_file) == [*taken]
+    assert private_folders(data_file) == [*taken]
     assert len([each for each in memory.iterdir() if each.is_dir()]) == 1
 
 
@@ -244,7 +244,7 @@ def test_what_others_make_with_such_a_name_is_not_used(
     folder = private_folder(data_file)
 
     assert folder.parent != theirs
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
 
 
 def test_the_temporary_folder_is_not_listed_where_nobody_is_in_the_way(
@@ -254,7 +254,7 @@ def test_the_temporary_folder_is_not_listed_where_nobody_is_in_the_way(
     monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"{path} is listed"))
 
     assert private_folder(data_file) == folder
-    assert places(data_file) == [folder]
+    assert private_folders(data_file) == [folder]
     assert elsewhere(data_file) == []
 
 
@@ -268,7 +268,7 @@ def test_where_nothing_can_be_made_the_error_says_so(
 
     with pytest.raises(PermissionError, match=f"{memory}/"):
         private_folder(data_file)
-    assert places(data_file) == []
+    assert private_folders(data_file) == []
 
 
 def test_a_place_without_room_is_left_for_the_next_and_no_other_name_is_tried(

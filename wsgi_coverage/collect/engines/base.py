@@ -61,7 +61,7 @@ class Engine(ABC):
     flags: int = 0  # as in the table of processes
     can_reset: bool = True  # False where 'coverage run' or a test runner started the Coverage
     is_lost: bool = False  # the memory was found to be removed, or full
-    sees_running = False  # whether modules that were being imported at the start are measured on
+    sees_running = False  # whether modules that were being imported then are measured from there on
     early_modules: frozenset[EarlyModule] = frozenset()  # modules that had run at the start
     threads_lost = 0  # number of threads whose trace function was replaced
 
@@ -72,7 +72,9 @@ class Engine(ABC):
         # Now, because the application may change its working directory.
         self.data_file: Path = measurement.data_file(cov)
         self.attention: Attention = Attention()
-        self.held: list[Memory] = []  # former memories, in which others may still mark lines
+        self.former_memories: list[
+            Memory
+        ] = []  # former memories, in which others may still mark lines
         self.phase: Phase | None = None  # the current one; None: unknown
         self.paused: bool = False
         self._applied = 0  # the turn number whose changes this process has applied
@@ -303,7 +305,9 @@ class Engine(ABC):
             new.note_late_children()
         self._claim(new)
         self._share_early_modules()
-        self.held.append(old)  # reports read it, too, where the new one has no room for all of it
+        self.former_memories.append(
+            old
+        )  # reports read it, too, where the new one has no room for all of it
         self._go_on_in(new)
         old_slot.free()
         if is_gone:
@@ -317,10 +321,10 @@ class Engine(ABC):
         try:
             if self._is_elsewhere() or self.is_lost:
                 self._go_elsewhere()
-            for old in list(self.held):
+            for old in list(self.former_memories):
                 if old.user == os.geteuid() and not old.table.living():
                     copy_lines(old, self.memory)
-                    self.held.remove(old)
+                    self.former_memories.remove(old)
         except OSError as error:
             log.warning("the shared memory of executed lines cannot be created again: %s", error)
 
@@ -470,7 +474,7 @@ class Engine(ABC):
 
 def copy_lines(old: Memory, new: Memory) -> None:
     """Copy the lines and records that this process has mapped or read of `old` into `new`."""
-    held = old.held()
+    held = old.mapped_chunks()
     for claim in old.known():
         place = new.place(claim.name, claim.version, claim.place.room)
         for plane, chunks in held.items():
@@ -483,5 +487,5 @@ def copy_lines(old: Memory, new: Memory) -> None:
                 target = new.chunk_of_plane(plane, place.chunk)
                 for number in marked(lines):
                     target[place.at + number] = 1
-    for plane, known in old.held_records().items():
+    for plane, known in old.known_records().items():
         new.append(plane, known)

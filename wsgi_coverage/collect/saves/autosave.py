@@ -57,7 +57,7 @@ class _OverError(Exception):
     """The wait is over, so other work ends."""
 
 
-def keep(
+def run(
     folder: Path,
     data_file: Path,
     static: str | None,
@@ -98,13 +98,13 @@ def keep(
             if _has_news(memory):
                 _save(memory, data_file, static, config)
         finally:
-            memory.keep_until(0.0)
+            memory.set_autosave_until(0.0)
             memory.begin_turn()  # so that the next request checks whether a new process is needed
         if all_ended:
             _take_away(memory)
         # Requests since the memory was read have started no other process, because this one is to
         # write, and the last of them may have been the last for a long time.
-        if not memory.is_there or memory.kept_until:
+        if not memory.is_there or memory.autosave_until:
             return
         stays = stays and not _has_hung_up([START], 0)
         if not (all_ended or stays or _has_news(memory)):
@@ -114,7 +114,7 @@ def keep(
                 return
             tries -= 1
             time.sleep(REMOVE_INTERVAL)
-        memory.keep_until(time.monotonic() + seconds + WRITE_TIMEOUT)
+        memory.set_autosave_until(time.monotonic() + seconds + WRITE_TIMEOUT)
         wait = _Wait(memory, seconds)
 
 
@@ -125,7 +125,7 @@ def save_in(folder: Path, data_file: Path, static: str | None, config: str | Non
         folder: the private folder.
         data_file: the configured one, beside which the data file goes.
         static: coverage.py's static context.
-        config: as for `keep`.
+        config: as for `run`.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.

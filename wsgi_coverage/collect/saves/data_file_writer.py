@@ -69,7 +69,7 @@ class DataFileWriter:
         try:  # now, because the application may change its working directory
             self.config = own_coverage.for_children(engine.coverage)
         except CoverageChangedError as error:
-            log.warning("a data file that another process writes lacks what never ran: %s", error)
+            log.warning("data files of autosaves will not list files that never ran: %s", error)
 
     # Autosaves
 
@@ -97,16 +97,16 @@ class DataFileWriter:
             return
         now, memory = time.monotonic(), self._engine.memory
         until = now + interval + autosave.WRITE_TIMEOUT
-        if now < memory.kept_until <= until:
+        if now < memory.autosave_until <= until:
             return
         self.forget_autosave()
         self._autosave = self._begin_autosave(interval, stays=stays)
-        memory.keep_until(until)
+        memory.set_autosave_until(until)
 
     def _begin_autosave(self, interval: float, *, stays: bool) -> child.BegunCall | None:
         try:
             return child.begin(
-                autosave.keep,
+                autosave.run,
                 self._engine.memory.folder,
                 self._engine.data_file,
                 self._static,

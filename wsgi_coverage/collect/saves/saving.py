@@ -28,7 +28,7 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 # Called with what has been executed; yields path, name in data files, and plugin of files that
 # could have run.
 Finder = Callable[[Reading], Iterable[tuple[str, str, str | None]]]
-Unexecuted = dict[str, tuple[str | None, str]]  # by name in data files: fingerprint, plugin or ""
+CouldRun = dict[str, tuple[str | None, str]]  # by name in data files: fingerprint, plugin or ""
 
 LOCK = "save.lock"  # in the private folder
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
@@ -129,13 +129,13 @@ def save_readings(
         DiskFullError, OSError: there is no room.
     """
     for reading in readings:
-        unexecuted: Unexecuted | None = None
+        others: CouldRun | None = None
         for branch, name in enumerate(data_files_of(reading.id)):
             if _has_run(reading, branch=bool(branch)):
-                if unexecuted is None:
-                    unexecuted = _unexecuted(reading, could_run)
+                if others is None:
+                    others = _could_run(reading, could_run)
                 with store.publishing(name, epoch=reading.epoch) as target:
-                    _write(reading, target, static, unexecuted, branch=bool(branch))
+                    _write(reading, target, static, others, branch=bool(branch))
             else:
                 store.withdraw(name)
 
@@ -177,9 +177,9 @@ def _has_run(reading: Reading, *, branch: bool) -> bool:
     return not branch and any(lines for _, lines in reading.executed())
 
 
-def _unexecuted(reading: Reading, could_run: Finder | None) -> Unexecuted:
+def _could_run(reading: Reading, could_run: Finder | None) -> CouldRun:
     """Find the files that could have run and that a reading lacks."""
-    found: Unexecuted = {}
+    found: CouldRun = {}
     if could_run is None:
         return found
     known = {*reading.names()}
@@ -195,7 +195,7 @@ def _unexecuted(reading: Reading, could_run: Finder | None) -> Unexecuted:
 
 
 def _write(
-    reading: Reading, target: Path, static: str | None, unexecuted: Unexecuted, *, branch: bool
+    reading: Reading, target: Path, static: str | None, others: CouldRun, *, branch: bool
 ) -> None:
     """Write the lines, or the arcs, of a reading to a data file."""
     union = DataUnion(target, branch=branch)
@@ -219,7 +219,7 @@ def _write(
     for context, record in reading.in_contexts(static):
         if record.has_arcs == branch and is_wanted(record.name, record.version):
             union.add_record(record.name, context, record)
-    for name, (version, plugin) in unexecuted.items():
+    for name, (version, plugin) in others.items():
         if is_wanted(name, version):
             union.touch(name, plugin)
     union.write()

@@ -52,7 +52,7 @@ def squarify(weights: Sequence[float], box: Box) -> list[Box]:
 
 
 def _row(areas: Sequence[float], side: float) -> list[float]:
-    """Return the first areas: as many as give a row along a side the squarest boxes."""
+    """Return as many of the first areas as make the boxes of one row most nearly square."""
     row = [areas[0]]
     for area in areas[1:]:
         if _worst([*row, area], side) > _worst(row, side):

@@ -40,7 +40,7 @@ executed += [
 tell(
     folder=os.getcwd(),
     names=sorted(set(executed)),
-    unexecuted=[name for name, _ in worker.engine.files_that_could_run([])],
+    could_run=[name for name, _ in worker.engine.files_that_could_run([])],
     ownership=worker.engine.ownership.value,
 )
 """
@@ -82,7 +82,7 @@ def test_where_the_source_is_this_project_nothing_is_counted(
 ) -> None:
     told = measure(of_this_project(before=""), core=core)
 
-    assert (told["names"], told["unexecuted"]) == ([], [])
+    assert (told["names"], told["could_run"]) == ([], [])
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -90,8 +90,8 @@ def test_the_demo_counts_its_shop_alone(measure: Measure, core: str | None) -> N
     told = measure(of_this_project(before=f"os.environ['{DEMO}'] = '1'"), core=core)
 
     assert str(SHOP / "pricing.py") in told["names"]
-    assert str(SHOP / "app.py") in told["unexecuted"]
-    assert {Path(name).parent for name in (*told["names"], *told["unexecuted"])} == {SHOP}
+    assert str(SHOP / "app.py") in told["could_run"]
+    assert {Path(name).parent for name in (*told["names"], *told["could_run"])} == {SHOP}
 
 
 @pytest.mark.parametrize("omit", [["/theirs.py"], None])
