@@ -92,7 +92,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
     if not settings.parse_ahead_load:
         return None
 
-    def source_folders(option: str) -> list[str]:
+    def configured(option: str) -> list[str]:
         found: Any = worker.engine.coverage.get_option(f"run:{option}")
         return list(found or ())
 
@@ -105,11 +105,7 @@ def plan(worker: Worker, settings: Settings) -> Ahead | None:
         load=settings.parse_ahead_load,
         config=pickled,
         branch=worker.engine.measuring.branch,
-        source=(
-            *source_folders("source"),
-            *source_folders("source_dirs"),
-            *source_folders("source_pkgs"),
-        ),
+        source=(*configured("source"), *configured("source_dirs"), *configured("source_pkgs")),
     )
 
 
