@@ -17,7 +17,7 @@ import os
 import time
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,30 +165,30 @@ class Engine(ABC):
         return [(name, plugin) for _, name, plugin in self.could_run(*readings)]
 
     def could_run(self, *readings: Reading) -> Iterable[tuple[str, str, str | None]]:
-        """Yield path, name in data files, and plugin of each file that could have run."""
+        """Return path, name in data files, and plugin of each file that could have run."""
         executed = (workdir.here(name) for each in readings for name in each.names())
-        yield from could_run.files(self._cov, executed)
-        yield from ((path, name, None) for path, name in self._early(readings).values())
+        return could_run.files(self._cov, executed, self._early(readings))
 
-    def imported_early(self, readings: Iterable[Reading] = ()) -> dict[str, Unseen]:
+    def imported_early(self, readings: Iterable[Reading]) -> dict[str, Unseen]:
         """Return what was not seen of files imported before measuring began, by name in data files.
 
         Args:
             readings: of memories, with what other processes had imported early.
         """
         found: dict[str, Unseen] = {}
-        for module, (_, name) in self._early(readings).items():
+        modules = imported_before.measured(self._cov, self._early(readings))
+        for module, (_, name) in modules.items():
             unseen = module.unseen
             found[name] = either(found[name], unseen) if name in found else unseen
         return found
 
     def measured_early(self) -> Iterable[EarlyModule]:
         """Return the measured modules of which some code had run before measuring began."""
-        return self._early(()).keys()
+        return imported_before.measured(self._cov, self._early(())).keys()
 
-    def _early(self, readings: Iterable[Reading]) -> Mapping[EarlyModule, tuple[str, str]]:
-        modules = self.early_modules.union(*(each.early for each in readings))
-        return imported_before.measured(self._cov, modules)
+    def _early(self, readings: Iterable[Reading]) -> frozenset[EarlyModule]:
+        """Return the modules that this process, or those of the readings, had imported early."""
+        return self.early_modules.union(*(each.early for each in readings))
 
     def check_is_ours(self, what: str) -> None:
         """Refuse an action that would delete data of a foreign Coverage.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from coverage import Coverage, CoverageData
@@ -192,8 +192,8 @@ class Tracing(Engine):
             phase_reason=self._why_no_phases,
         )
 
-    def _early(self, readings: Iterable[Reading]) -> Mapping[EarlyModule, tuple[str, str]]:
-        return super()._early(readings) if names.has(needs.RULES) else {}
+    def _early(self, readings: Iterable[Reading]) -> frozenset[EarlyModule]:
+        return super()._early(readings) if names.has(needs.RULES) else frozenset()
 
     # Flushing
 

@@ -17,30 +17,32 @@ from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.sources import imported_before, packages
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement
+from wsgi_coverage.data.imported import EarlyModule
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import SettingsError
 from wsgi_coverage.system import workdir
 
 
 def find_by(config: str, reading: Reading) -> Iterator[tuple[str, str, str | None]]:
-    """Yield what `files` does, and files that were imported early, for a process that may be gone.
+    """Yield what `files` does, for a process that may be gone.
 
     Args:
         config: the configuration of its Coverage, from `own_coverage.for_children`.
         reading: a reading of its memory.
     """
     cov = own_coverage.make(own_coverage.LoggedCoverage, None, config=config)
-    yield from find(cov, reading.names())
-    early = imported_before.measured(cov, reading.early)
-    yield from ((path, name, None) for path, name in early.values())
+    return find(cov, reading.names(), reading.early)
 
 
-def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
-    """Yield what `files` does, with a Coverage that does not measure.
+def find(
+    cov: Coverage, executed: Iterable[str], early: frozenset[EarlyModule] = frozenset()
+) -> Iterator[tuple[str, str, str | None]]:
+    """Yield what `files` does, by a Coverage that does not measure.
 
     Args:
         cov: a Coverage with the configuration.
         executed: names in data files of what any process has executed.
+        early: modules that any process had imported early.
 
     Raises:
         SettingsError: the configuration cannot be used.
@@ -50,24 +52,28 @@ def find(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str
         own_coverage.prepare(cov)
     except CoverageException as error:
         raise SettingsError(str(error)) from error
-    return files(cov, map(workdir.here, executed))
+    return files(cov, map(workdir.here, executed), early)
 
 
-def files(cov: Coverage, executed: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+def files(
+    cov: Coverage, executed: Iterable[str], early: frozenset[EarlyModule]
+) -> Iterator[tuple[str, str, str | None]]:
     """Yield path, name in data files, and plugin of each file that could have run.
 
     Args:
         cov: a Coverage with the configuration: `source`, `omit`.
         executed: full names of files that any process has executed.
+        early: modules that any process had imported early.
 
     Raises:
         CoverageChangedError: this coverage.py cannot find them.
     """
-    if not measurement.finds_never_run(cov):
-        return
-    others = packages.not_imported(measurement.source_packages(cov), executed)
-    for path, plugin in chain.from_iterable(
-        measurement.could_run(cov, place) for place in chain([None], others)
-    ):
-        if not is_ours(path):  # the Coverage may be another's
-            yield path, measurement.name_of(cov, path), plugin
+    if measurement.finds_never_run(cov):
+        others = packages.not_imported(measurement.source_packages(cov), executed)
+        for path, plugin in chain.from_iterable(
+            measurement.could_run(cov, place) for place in chain([None], others)
+        ):
+            if not is_ours(path):  # the Coverage may be another's
+                yield path, measurement.name_of(cov, path), plugin
+    for path, name in imported_before.measured(cov, early).values():
+        yield path, name, None
