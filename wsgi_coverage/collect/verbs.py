@@ -57,7 +57,7 @@ class Verbs:
         """
         actions: dict[Verb, Callable[[], WorkerState]] = {
             Verb.FLUSH: self._flush,
-            Verb.STATUS: self.status,
+            Verb.STATUS: self._status,
             Verb.RESET: self._reset,
             Verb.COLLECT: self._collect,
             Verb.PAUSE: self._pause,
@@ -77,7 +77,7 @@ class Verbs:
             log.warning("%s failed: %s", verb, error)
             return self._state(error=f"{type(error).__name__}: {error}").as_json()
 
-    def status(self) -> WorkerState:
+    def _status(self) -> WorkerState:
         """Return the worker's state with server, core and requests, for GET /workers."""
         return replace(
             self._state(),
