@@ -474,8 +474,10 @@ class Memory:
     def _early_files(self) -> list[str]:
         try:
             return [each for each in os.listdir(self.folder) if each.startswith(EARLY)]  # noqa: PTH208
-        except OSError:  # it was removed
-            return []
+        except OSError as error:
+            if is_shortage(error):
+                raise  # they are there
+            return []  # it was removed
 
     def _read_early(self, problems: list[str]) -> frozenset[EarlyModule]:
         for name in self._early_files():

@@ -9,7 +9,7 @@ import random
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from scripts import INTERRUPTED
@@ -377,6 +377,21 @@ def test_a_list_of_modules_that_is_damaged_is_named(memory: Memory, content: str
     assert [problem.partition(" ")[0] for problem in reading.problems] == [
         str(memory.folder / "early-0.json")
     ]
+
+
+def test_without_a_descriptor_early_modules_are_not_taken_for_none(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.note_early(EARLY)
+    other = Memory(memory.folder)
+
+    def refuse(path: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        other.read()
 
 
 def test_lists_of_modules_are_bounded(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
