@@ -9,6 +9,7 @@ Concurrency: see the engine and wsgi_coverage.store.memory; this module adds no 
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ class Memories(ABC):
             StorageError: there is no room.
         """
         for memory in self._all():
+            if memory.user != os.geteuid():
+                continue  # of a worker that has changed its user: files there are the old user's
             what = f"{memory.folder} cannot store the lines of a new epoch"
             with contextlib.suppress(OSError), storage_errors(what):
                 memory.make_room(self._store().epoch() + 1)
