@@ -155,8 +155,8 @@ class Listener:
 
     @property
     def is_reachable(self) -> bool:
-        """False once the socket's file was removed."""
-        return self._path.exists()
+        """False once the socket's file was removed, or is another user's, whom this one was."""
+        return os.path.exists(self._path)  # noqa: PTH110  where Path raises, before Python 3.14
 
     def wake(self) -> None:
         """Have `serve` return, by a connection without a call, so that it is called anew."""
@@ -169,8 +169,9 @@ class Listener:
         """Close the socket and remove its files; in a forked child, only close the copy."""
         is_own = os.getpid() == self._pid
         if is_own:
-            self._path.unlink(missing_ok=True)
-            self._record.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # the process has changed its user
+                self._path.unlink(missing_ok=True)
+                self._record.unlink(missing_ok=True)
         if not self.is_open:
             self._socket.detach()  # its descriptor may be another file's by now
             return

@@ -1,6 +1,7 @@
 """Reaching every live worker at once."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -356,3 +357,23 @@ def test_what_a_killed_process_has_left_is_swept_and_nothing_else(folder: Path) 
     assert {path.name for path in folder.iterdir()} == {*kept, *its}
     assert len(its) == 2
     living.close()
+
+
+def test_a_socket_that_the_new_user_may_not_reach_is_closed_and_raises_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after gunicorn's --user, in a folder of root's."""
+    listener = Listener(folder, {"id": "a", "host": "h", "pid": 1})
+    assert listener.is_reachable
+
+    def refuse(*args: object, **keywords: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        patch.setattr(os, "unlink", refuse)
+        reachable = listener.is_reachable
+        listener.close()
+
+    assert not reachable
+    assert not listener.is_open
