@@ -76,7 +76,7 @@ RACES = tuple(f"tests/unit/collect/test_{name}.py" for name in ("exits", "race")
 MEASURING = ("tests/unit/collect", "tests/unit/health", "tests/unit/store", "tests/contract")
 TRACED = tuple(
     f"tests/e2e/test_{name}.py"
-    for name in ("every_line", "namespaces", "pause", "per_test", "reset")
+    for name in ("every_line", "namespaces", "pause", "per_test", "reset", "users")
 )
 ENDED = tuple(
     f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run", "run_processes")

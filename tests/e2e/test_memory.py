@@ -205,32 +205,6 @@ def test_a_reset_on_another_host_is_told_where_what_ran_since_is_not_known(
         assert ran(two) == {PLAIN["c"]}
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["", "preload"])
-def test_workers_that_change_their_user_go_on(project, plain, options):
-    if os.geteuid():
-        pytest.skip("needs root")
-    nobody = ["setpriv", "--reuid", "nobody", "--clear-groups", sys.executable, "-c", ""]
-    with contextlib.suppress(FileNotFoundError):
-        if subprocess.run(nobody, cwd="/", capture_output=True).returncode:
-            pytest.skip("needs a Python that the user nobody may run")
-    for folder in (project.folder, *project.folder.parents):
-        if folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-        if folder.parent == Path("/tmp"):
-            break
-    server = plain("-w", "2", "--user", "nobody", "--group", "nogroup", *options)
-    server.get("/a")
-
-    report = server.refresh()
-
-    assert ran(server) == {PLAIN["a"]}
-    assert report["complete"] is True
-    assert server.reset().status == 200
-    server.get("/b")
-    server.refresh()
-    assert ran(server) == {PLAIN["b"]}
-
-
 def test_a_worker_that_is_stopped_is_exact_and_keeps_nobody_waiting(plain):
     server = plain("-w", "2")
     first, second = sorted(server.wait_for_workers(2))
