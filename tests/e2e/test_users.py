@@ -19,9 +19,12 @@ def open_to_nobody(project):
     """Let the user nobody read the project, where there is a Python that nobody may run."""
     if os.geteuid():
         pytest.skip("needs root")
-    nobody = ["setpriv", "--reuid", "nobody", "--clear-groups", sys.executable, "-c", ""]
+    # By way of env: setpriv itself still has root's capabilities, and starts a Python that
+    # nobody may read; without its own libraries it then takes those of the system.
+    nobody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "env"]
+    python = [*nobody, sys.executable, "-c", "import flask, wsgi_coverage"]
     with contextlib.suppress(FileNotFoundError):
-        if subprocess.run(nobody, cwd="/", capture_output=True).returncode:
+        if subprocess.run(python, cwd="/", capture_output=True).returncode:
             pytest.skip("needs a Python that the user nobody may run")
     for folder in (project.folder, *project.folder.parents):
         if folder != Path("/tmp"):
