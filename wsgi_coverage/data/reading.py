@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from wsgi_coverage.data.imported import EarlyModule
 from wsgi_coverage.data.phases import Phase, context_of
@@ -17,6 +17,9 @@ from wsgi_coverage.data.phases import Phase, context_of
 DIGITS = bytes([*b"01", *b"0" * 254])
 ARC_BITS = 32  # bits for the second line number of an arc
 ARC_MIDDLE = 1 << (ARC_BITS - 1)
+
+
+K = TypeVar("K")
 
 
 class Place(NamedTuple):
@@ -77,6 +80,8 @@ class Reading:
     processes: tuple[int, ...] = ()  # ids of the processes in the memory's table
     problems: tuple[str, ...] = ()  # sentences about files that could not be read, or are damaged
     early: frozenset[EarlyModule] = frozenset()  # early modules of any process of the memory
+    # By day, as `date.toordinal` counts, and chunk: a byte for each line.
+    days: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -90,22 +95,11 @@ class Reading:
 
     def executed(self) -> Iterator[tuple[Claim, Lines]]:
         """Yield each version of a source, with its executed lines."""
-        digits = {
-            (phase, number): chunk.translate(DIGITS)[::-1]
-            for phase, chunks in self.by_phase.items()
-            for number, chunk in chunks.items()
-        }
-        for claim in self.sources:
-            chunk, at, room = claim.place
-            lines = {}
-            for phase in self.by_phase:
-                text = digits.get((phase, chunk))
-                if text is not None:
-                    end = len(text) - at
-                    bits = int(text[end - room : end] or b"0", 2)
-                    if bits:
-                        lines[phase] = bits
-            yield claim, lines
+        yield from _by_claim(self.sources, self.by_phase)
+
+    def seen(self) -> Iterator[tuple[Claim, Mapping[int, int]]]:
+        """Yield each version of a source, with the lines that ran by day; bit n is line n."""
+        yield from _by_claim(self.sources, self.days)
 
     def in_contexts(self, static: str | None) -> Iterator[tuple[str, Record]]:
         """Yield each record, after its context in data files.
@@ -125,7 +119,32 @@ class Reading:
                 out = zlib.crc32(chunk, zlib.crc32(repr((phase, number)).encode(), out))
         for phase in sorted(self.records, key=str):
             out = zlib.crc32(repr((phase, self.records[phase])).encode(), out)
+        for day in sorted(self.days):
+            for number, chunk in sorted(self.days[day].items()):
+                out = zlib.crc32(chunk, zlib.crc32(repr((day, number)).encode(), out))
         return out or 1
+
+
+def _by_claim(
+    sources: Sequence[Claim], planes: Mapping[K, Mapping[int, bytes]]
+) -> Iterator[tuple[Claim, dict[K, int]]]:
+    """Yield each version of a source, with its marked lines in each plane; bit n is line n."""
+    digits = {
+        (plane, number): chunk.translate(DIGITS)[::-1]
+        for plane, chunks in planes.items()
+        for number, chunk in chunks.items()
+    }
+    for claim in sources:
+        chunk, at, room = claim.place
+        lines = {}
+        for plane in planes:
+            text = digits.get((plane, chunk))
+            if text is not None:
+                end = len(text) - at
+                bits = int(text[end - room : end] or b"0", 2)
+                if bits:
+                    lines[plane] = bits
+        yield claim, lines
 
 
 def by_context(lines: Lines, static: str | None) -> dict[str, int]:

@@ -13,6 +13,7 @@ In the private folder (wsgi_coverage.store.private):
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               the lines of an ended epoch that were counted, or reset, when it ended
     load.log, …             what is no plain line: arcs, contexts (wsgi_coverage.store.log)
+    day-<ordinal>-<chunk>.lines  lines that ran on one day, in whatever phase
     early-<hash>.json       modules that had run when measuring began in some of its processes
 
 The order of the claims defines the layout: the first claim of a source counts, and the place of its
@@ -75,14 +76,18 @@ MOST_CHUNKS = 128  # of a plane, 32 MB; a memory cgroup kills processes that use
 MOST_LINES = 1 << 24  # of one source
 PAGE = 4096
 CONTROL_MAGIC = 0x0001_6F63_6773_7721  # identifies this layout; a memory of another is not used
+DAY_FILE = re.compile(r"day-(\d+)-(\d+)\.lines")
 CHUNK_FILE = re.compile(r"(load|run|none|flushed|untold)(?:-(\d+))?-(\d+)\.(lines|counted)")
 # First part of a plane's name, by phase.
 MARKED: dict[Phase | None, str] = {Phase.RUNTIME: "run", None: "none"}
 FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
+DAYS = "day-"
 
 # Words of the control page.
-LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED = range(11)
+LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
+    range(12)
+)
 IDENTITY = slice(1024, 1280)
 
 
@@ -96,6 +101,7 @@ class State(NamedTuple):
     epoch: int
     oldest: int  # the oldest epoch of which all lines count
     paused: bool
+    day: int = 0  # the day whose lines are marked, too, as `date.toordinal` counts; 0: none is
 
 
 class _Claim(NamedTuple):
@@ -168,7 +174,9 @@ class Memory:
         control = self._control
         while True:
             turn = control[TURN]
-            state = State(turn, control[EPOCH], control[OLDEST], bool(control[PAUSED]))
+            state = State(
+                turn, control[EPOCH], control[OLDEST], bool(control[PAUSED]), control[DAY]
+            )
             if control[TURN] == turn:
                 return state
 
@@ -185,6 +193,16 @@ class Memory:
             return
         control[EPOCH], control[OLDEST], control[PAUSED] = epoch, oldest, paused
         self.begin_turn()
+
+    def announce_day(self, day: int) -> None:
+        """Announce a new day to all processes, by a new turn; nothing happens if it goes on.
+
+        Args:
+            day: as `date.toordinal` counts; 0: no days are marked any more.
+        """
+        if self._control[DAY] != day:
+            self._control[DAY] = day
+            self.begin_turn()
 
     def begin_turn(self) -> None:
         """Set a new turn number, so that all processes check; a time, so that each is unique."""
@@ -376,6 +394,28 @@ class Memory:
         rooms = [c.place.room for c in self.known() if c.place.chunk == number]
         return max(CHUNK, *rooms) if rooms else CHUNK
 
+    def day_chunk(self, day: int, number: int) -> Mapped:
+        """Return the mapped bytes of one chunk, to mark the lines of a day in.
+
+        Raises:
+            OSError: there is no room.
+        """
+        return self.chunk_of_plane(_day_plane(day), number)
+
+    def forget_day(self, day: int) -> None:
+        """Unmap the chunks of a day that is over in this process."""
+        self.forget_plane(_day_plane(day))
+
+    def drop_days(self, before: int) -> None:
+        """Remove the lines of days that are over and stored elsewhere.
+
+        Args:
+            before: the first day that is left.
+        """
+        for path, day, _ in list(self._day_files()):
+            if day < before:
+                path.unlink(missing_ok=True)
+
     def forget_epoch(self, epoch: int) -> None:
         """Unmap the chunks, and drop the records, of an epoch that this process has left."""
         for kind in (*MARKED.values(), *FLUSHED.values()):
@@ -457,6 +497,7 @@ class Memory:
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
             early=early,
+            days=self._read_days(problems),
         )
 
     def note_early(self, modules: frozenset[EarlyModule]) -> None:
@@ -492,27 +533,33 @@ class Memory:
                     problems.append(f"{self.folder / name} cannot be read: {error}")
         return frozenset[EarlyModule]().union(*self._early.values())
 
+    def _read_days(self, problems: list[str]) -> dict[int, dict[int, bytes]]:
+        """Read the lines of each day, by chunk; of a removed memory, what this process has."""
+        found: dict[int, dict[int, bytes]] = {}
+        if not self.is_there:
+            for plane, chunks in self.mapped_chunks().items():
+                if plane.startswith(DAYS):
+                    day = int(plane.removeprefix(DAYS))
+                    found[day] = {number: bytes(view) for number, view in chunks.items()}
+            return found
+        for path, day, number in self._day_files():
+            lines = _lines_in(path, problems)
+            if lines is not None:
+                found.setdefault(day, {})[number] = lines
+        return found
+
+    def _day_files(self) -> Iterator[tuple[Path, int, int]]:
+        with contextlib.suppress(FileNotFoundError):  # the memory was removed
+            for name in sorted(os.listdir(self.folder)):  # noqa: PTH208
+                if match := DAY_FILE.fullmatch(name):
+                    yield self.folder / name, int(match[1]), int(match[2])
+
     def _read_files(self, problems: list[str]) -> dict[tuple[str, int, str], bytes]:
         found = {}
         for path, plane, number, kind in self._files():
-            try:
-                raw = regular_files.read(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                if is_shortage(error):
-                    raise
-                problems.append(f"{path} cannot be read: {error.strerror}")
-                continue
-            if not any(raw[:HEADER]) and not any(raw):
-                continue  # it is being created
-            if raw[:HEADER] != MAGIC or len(raw) < HEADER + CHUNK:
-                problems.append(f"{path} is set aside: it holds no lines")
-                continue
-            lines = raw[HEADER:]
-            if lines.translate(None, b"\0\1"):
-                problems.append(f"{path} is damaged: it holds what no process has marked")
-            found[plane, number, kind] = lines
+            lines = _lines_in(path, problems)
+            if lines is not None:
+                found[plane, number, kind] = lines
         return found
 
     def _read_records(self, problems: list[str]) -> dict[str, list[Record]]:
@@ -649,6 +696,7 @@ class Memory:
                 *(path.name for _, path in self._log.planes()),
                 *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 *self._early_files(),
+                *(path.name for path, *_ in self._day_files()),
                 "control",
                 "processes",
             ]
@@ -669,6 +717,32 @@ def open_if_there(folder: Path) -> Memory | None:
         if is_shortage(error):
             raise
         return None
+
+
+def _lines_in(path: Path, problems: list[str]) -> bytes | None:
+    """Read the lines of a chunk's file; None: it is missing, being created, or set aside."""
+    try:
+        raw = regular_files.read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        problems.append(f"{path} cannot be read: {error.strerror}")
+        return None
+    if not any(raw[:HEADER]) and not any(raw):
+        return None  # it is being created
+    if raw[:HEADER] != MAGIC or len(raw) < HEADER + CHUNK:
+        problems.append(f"{path} is set aside: it holds no lines")
+        return None
+    lines = raw[HEADER:]
+    if lines.translate(None, b"\0\1"):
+        problems.append(f"{path} is damaged: it holds what no process has marked")
+    return lines
+
+
+def _day_plane(day: int) -> str:
+    return f"{DAYS}{day}"
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:

@@ -77,6 +77,7 @@ class Engine(ABC):
         ] = []  # former memories, in which others may still mark lines
         self.phase: Phase | None = None  # the current one; None: unknown
         self.paused: bool = False
+        self.day: int = 0  # whose lines are marked, too; 0: none is
         self._applied = 0  # the turn number whose changes this process has applied
         self._is_closed = False
         self._parent: Slot | None = None  # entry of the process that forked this one in its load
@@ -263,7 +264,7 @@ class Engine(ABC):
         self._began_in_pause &= state.paused
         may_be_load = self.phase is Phase.LOAD or (self.phase is None and self._began_in_pause)
         paused = state.paused and not may_be_load
-        if (state.epoch, paused) != (self.epoch, self.paused):
+        if (state.epoch, paused, state.day) != (self.epoch, self.paused, self.day):
             self._begin(self.phase, state, paused=paused)
 
     def _begin(self, phase: Phase | None, state: State, *, paused: bool) -> None:
@@ -301,6 +302,8 @@ class Engine(ABC):
         state = old.state()
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
+        if new.state().day < state.day:
+            new.announce_day(state.day)
         if old.has_late_children:
             new.note_late_children()
         self._claim(new)

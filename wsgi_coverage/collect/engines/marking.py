@@ -95,8 +95,9 @@ class Marking(Engine):
                 self._monitoring.mark(name, source, lines)
 
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
-        self._monitoring.switch(phase, state.epoch, paused=paused)
+        self._monitoring.switch(phase, state.epoch, paused=paused, day=state.day)
         self.phase, self.epoch, self.paused = phase, state.epoch, paused
+        self.day = state.day
 
     def _go_on_in(self, new: Memory) -> None:
         self._monitoring.move(new)

@@ -15,6 +15,7 @@ gevent's lock would switch greenlets inside a callback.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -22,7 +23,7 @@ import sys
 import time
 import weakref
 from _thread import RLock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -107,7 +108,10 @@ class Monitoring:
         self._codes: dict[int, _Code] = {}
         self._gone: list[weakref.ref[CodeType]] = []  # freed; their marks are still to be dropped
         # First the current marks and chunks; then, in a late child, those from before the fork.
-        self._cell: list[tuple[Marks, Chunks]] = [({}, [None] * MOST_CHUNKS), LATE]
+        # The third are the day's chunks, or the same again where no days are marked.
+        chunks: Chunks = [None] * MOST_CHUNKS
+        self._cell: list[tuple[Marks, Chunks, Chunks]] = [({}, chunks, chunks), LATE]
+        self.day = 0  # whose lines are marked, too, as `date.toordinal` counts; 0: none is
         self.phase: Phase | None = None
         self.epoch: int = memory.state().epoch
         self.paused: bool = False
@@ -167,7 +171,8 @@ class Monitoring:
         if code.co_name == "<module>" and (measured := self._classify(code.co_filename, frame)):
             lines |= ran_above(regular_files.read(measured.path), line)
         for number in lines - {0}:
-            self._cell[0][1][chunk][at + number] = 1
+            for chunks in self._cell[0][1:]:
+                chunks[chunk][at + number] = 1
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         cell, begin, failed = self._cell, self._begin, self._failed
@@ -195,14 +200,19 @@ class Monitoring:
                 key = id(code)
                 now = cell[0]
                 if now is late:
-                    marks, chunks = cell[1]
+                    marks, chunks, days = cell[1]
                     chunk, at = marks[key]
-                    if self.memory.turn[0] == self._applied and chunks[chunk][at + number]:
+                    if (
+                        self.memory.turn[0] == self._applied
+                        and chunks[chunk][at + number]
+                        and days[chunk][at + number]
+                    ):
                         return disable  # another process has marked it
                     return again(code, number)
-                marks, chunks = now
+                marks, chunks, days = now
                 chunk, at = marks[key]
                 chunks[chunk][at + number] = 1
+                days[chunk][at + number] = 1
             except Exception as error:
                 if not failed(code, error):
                     raise
@@ -285,9 +295,11 @@ class Monitoring:
         # Another memory may be in use since the source was looked up.
         place = self.memory.place(source.name, source.version, source.place.room)
         number = place.chunk
-        marks, chunks = self._cell[0]
+        marks, chunks, days = self._cell[0]
         if chunks[number] is None:
-            chunks[number] = self._chunk(number)
+            chunk = self._chunk(number)
+            days[number] = self._day_chunk(number, chunk)
+            chunks[number] = chunk
         self._drop()
         # A C function: an error that a signal handler raises in a Python one would be lost there.
         ref = _Code(code, self._gone.append)
@@ -309,6 +321,13 @@ class Monitoring:
         if self.paused:
             return memoryview(bytearray(self.memory.size_of(number)))
         return self.memory.chunk(self.phase, self.epoch, number)
+
+    def _day_chunk(self, number: int, chunk: Mapped) -> Mapped:
+        """Return the chunk for the lines of the current day; `chunk` where no days are marked."""
+        if not self.paused and self.day:
+            with contextlib.suppress(OSError):  # there is no room: what ran is more than when
+                return self.memory.day_chunk(self.day, number)
+        return chunk
 
     def _failed(self, code: CodeType, error: Exception) -> bool:
         """Record an error of a callback; return False if a signal handler has raised it."""
@@ -340,36 +359,49 @@ class Monitoring:
 
     # Switching
 
-    def switch(self, phase: Phase | None, epoch: int, *, paused: bool = False) -> None:
-        """Mark lines in the chunks of another phase or epoch, and enable all events again.
+    def switch(
+        self, phase: Phase | None, epoch: int, *, paused: bool = False, day: int = 0
+    ) -> None:
+        """Mark lines in the chunks of another phase, epoch or day, and enable all events again.
 
         Args:
             phase: of what runs from now on; None: unknown.
             epoch: of what runs from now on.
             paused: mark lines in memory of this process alone, which is never read.
+            day: of what runs from now on, as `date.toordinal` counts; 0: days are not marked.
 
         Raises:
             OSError: there is no room; lines are marked where they were.
         """
-        self._switch(phase, epoch, paused)
+        self._switch(phase, epoch, paused, day)
         self.restart()
 
     @synchronized
-    def _switch(self, phase: Phase | None, epoch: int, paused: bool) -> None:
-        before = self.phase, self.epoch, self.paused
-        self.phase, self.epoch, self.paused = phase, epoch, paused
-        marks, chunks = self._cell[0]
-        new: Chunks = [None] * MOST_CHUNKS
+    def _switch(self, phase: Phase | None, epoch: int, paused: bool, day: int) -> None:
+        before = self.phase, self.epoch, self.paused, self.day
+        self.phase, self.epoch, self.paused, self.day = phase, epoch, paused, day
+        marks, chunks, _ = self._cell[0]
         try:
-            for number, chunk in enumerate(chunks):
-                if chunk is not None or not number:  # chunk 0 is always made, for new sources
-                    new[number] = self._chunk(number)
+            numbers = [n for n, chunk in enumerate(chunks) if chunk is not None or not n]
+            new, days = self._chunks_of(numbers)  # chunk 0 is always made, for new sources
         except BaseException:
-            self.phase, self.epoch, self.paused = before
+            self.phase, self.epoch, self.paused, self.day = before
             raise
-        self._cell[0] = marks, new
+        self._cell[0] = marks, new, days
         if before[1] != epoch:
             self.memory.forget_epoch(before[1])
+        if before[3] != day:
+            self.memory.forget_day(before[3])
+
+    def _chunks_of(self, numbers: Iterable[int]) -> tuple[Chunks, Chunks]:
+        """Return the chunks for what runs now, and those of the day."""
+        new: Chunks = [None] * MOST_CHUNKS
+        days: Chunks = new if self.paused or not self.day else [None] * MOST_CHUNKS
+        for number in numbers:
+            chunk = self._chunk(number)
+            days[number] = self._day_chunk(number, chunk)
+            new[number] = chunk
+        return new, days
 
     def move(self, memory: Memory) -> None:
         """Mark lines in another memory from now on; what is marked in the old one stays there.
@@ -393,18 +425,16 @@ class Monitoring:
             # Code of an older version of a source still runs where the application refers to it.
             by_place = {(each.place.chunk, each.place.at): each for each in old.known()}
             marks: Marks = {}
-            new: Chunks = [None] * MOST_CHUNKS
             for key, mark in self._cell[0][0].copy().items():
                 claim = by_place[mark]
                 place = memory.place(claim.name, claim.version, claim.place.room)
-                if new[place.chunk] is None:
-                    new[place.chunk] = self._chunk(place.chunk)
                 marks[key] = (place.chunk, place.at)
+            new, days = self._chunks_of({chunk for chunk, _ in marks.values()})
         except BaseException:
             self.memory = old
             raise
         self._sources = sources
-        self._cell[0] = marks, new
+        self._cell[0] = marks, new, days
         self.is_lost = False
         self._drop()  # code objects that were freed meanwhile
 
@@ -435,9 +465,10 @@ class Monitoring:
     def _mark(self, name: str, version: str, room: int, lines: set[int]) -> None:
         place = self.memory.place(name, version, room)
         chunk = self.memory.chunk(self.phase, self.epoch, place.chunk)
+        day = self._day_chunk(place.chunk, chunk)
         for number in lines:
             if 0 < number < place.room:
-                chunk[place.at + number] = 1
+                chunk[place.at + number] = day[place.at + number] = 1
 
     def being_late(
         self,

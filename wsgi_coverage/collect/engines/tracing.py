@@ -35,7 +35,7 @@ from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data import forksafe, regular_files, stamp
 from wsgi_coverage.data.imported import EarlyModule
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Reading, Record, room_of
+from wsgi_coverage.data.reading import Reading, Record, ends_of, room_of
 from wsgi_coverage.errors import CannotPauseError
 from wsgi_coverage.model import Measuring
 from wsgi_coverage.store import processes
@@ -293,6 +293,8 @@ class Tracing(Engine):
             version, room = self._version_of(name)
             tracer = found.tracers.get(name, "")
             rest: Iterable[int] = numbers
+            if version and self.day:
+                new |= self._mark_day(name, version, room, numbers, has_arcs=found.has_arcs)
             if version and not (found.has_arcs or tracer or context):
                 try:
                     rest, marked = self._mark(plane, name, version, room, numbers)
@@ -340,6 +342,21 @@ class Tracing(Engine):
                 new = True
         return rest, new
 
+    def _mark_day(
+        self, name: str, version: str, room: int, numbers: set[int], *, has_arcs: bool
+    ) -> bool:
+        """Mark lines, or those that arcs lead to, as run today; tell whether any was new."""
+        lines = {ends_of(arc)[1] for arc in numbers} if has_arcs else numbers
+        new = False
+        with contextlib.suppress(OSError):  # there is no room: what ran is more than when
+            place = self.memory.place(name, version, room)
+            chunk = self.memory.day_chunk(self.day, place.chunk)
+            for line in lines:
+                if 0 < line < room and not chunk[place.at + line]:
+                    chunk[place.at + line] = 1
+                    new = True
+        return new
+
     # Changes
 
     def _follow(self, state: State) -> None:
@@ -369,6 +386,9 @@ class Tracing(Engine):
         if not counts:
             self._pending[:] = [each for each in self._pending if each.plane == "load"]
         left, self.epoch = self.epoch, state.epoch
+        before, self.day = self.day, state.day
+        if before != state.day:
+            self.memory.forget_day(before)
         self.phase, self.paused = phase, paused
         if paused:
             self._thread = threading.local()
