@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, read_packed
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS
+from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.store.file_lock import locked
 
 FILES = 30

@@ -10,8 +10,9 @@ from contextlib import suppress
 import pytest
 from coverage import CoverageData
 
-from wsgi_coverage.analysis.cache import AnalysisCache, pack, read_packed
+from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.data import stamp
+from wsgi_coverage.data.packed import pack, read_packed
 from wsgi_coverage.fleet import bundle
 
 HERE, THERE = "/srv/shop", "/opt/releases/7"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage import settings
-from wsgi_coverage.analysis.cache import pack
+from wsgi_coverage.data.packed import pack
 from wsgi_coverage.fleet import reports
 from wsgi_coverage.fleet.messages import FleetHost
 from wsgi_coverage.fleet.reports import FleetReports

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest, pack, read_packed
+from wsgi_coverage.analysis.cache import FIGURES, VERSIONS, AnalysisCache, digest
 from wsgi_coverage.analysis.figures import Executed, Figures, figures_of
 from wsgi_coverage.analysis.parsing import ParsingProcesses, analysed
 from wsgi_coverage.analysis.reporting import ReportingCoverage, cached_reporter, is_cached
@@ -25,6 +25,7 @@ from wsgi_coverage.analysis.source import (
 from wsgi_coverage.compat.files import filter_of
 from wsgi_coverage.compat.parsing import can_be_cached
 from wsgi_coverage.data import forksafe
+from wsgi_coverage.data.packed import pack, read_packed
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.system import own_files, workdir
 

@@ -16,24 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data import regular_files
-from wsgi_coverage.data.stored import DamagedError, parsed
-from wsgi_coverage.errors import is_shortage
+from wsgi_coverage.data.packed import DIGEST, pack, read_packed
 from wsgi_coverage.system.own_files import is_temporary, link, make_folder, replace, sweep
 
-DIGEST = 16  # bytes of a checksum, in front of the content
 ANALYSIS = "analysis"  # the cache's folder, in cache_dir
 FIGURES = "figures"
 VERSIONS = "versions"
-MOST = 512 << 20  # bytes of one file, packed or not
 MAX_BYTES = 256 * 1024 * 1024  # of one cache; an average source takes 6 KB
 
 
@@ -44,36 +38,6 @@ def digest(*parts: bytes) -> str:
         out.update(len(part).to_bytes(8, "big"))
         out.update(part)
     return out.hexdigest()
-
-
-def pack(value: Any) -> bytes:
-    """Pack plain data for a file: compressed, with a checksum."""
-    content = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
-    return hashlib.blake2b(content, digest_size=DIGEST).digest() + content
-
-
-def read_packed(path: Path | str) -> Any:
-    """Read the data of a packed file; return None if it is missing, incomplete or damaged."""
-    content = _content(path)
-    if content is None:
-        return None
-    inflating = zlib.decompressobj()
-    try:
-        raw = inflating.decompress(content, MOST)
-        return parsed(raw) if inflating.eof else None
-    except (zlib.error, DamagedError):  # with a checksum that is right
-        return None
-
-
-def _content(path: Path | str) -> bytes | None:
-    try:
-        raw = regular_files.read(path, MOST)
-    except OSError as error:
-        if is_shortage(error):
-            raise  # it is there
-        return None
-    whole = hashlib.blake2b(raw[DIGEST:], digest_size=DIGEST).digest() == raw[:DIGEST]
-    return raw[DIGEST:] if whole else None
 
 
 class AnalysisCache:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from wsgi_coverage.analysis.cache import FIGURES, read_packed
+from wsgi_coverage.analysis.cache import FIGURES
 from wsgi_coverage.analysis.figures import Figures
+from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import JsonObject
 

@@ -19,7 +19,7 @@ from coverage.exceptions import CoverageException, NoDataError
 
 from wsgi_coverage.analysis import functions
 from wsgi_coverage.analysis.analyst import FileEntry, ReportAnalyst
-from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.analysis.figures import Executed, Figures, regions_of
 from wsgi_coverage.analysis.page_names import Skipped, page_of
 from wsgi_coverage.analysis.reporting import ReportingCoverage
@@ -27,6 +27,7 @@ from wsgi_coverage.compat import configuration
 from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.compat.reporting import Totals
 from wsgi_coverage.data import imported
+from wsgi_coverage.data.packed import pack
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.model import FileSummary
 from wsgi_coverage.system import own_files

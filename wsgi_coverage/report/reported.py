@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coverage.exceptions import CoverageException, NoSource
 from coverage.plugin import FileReporter
 
-from wsgi_coverage.analysis.cache import FIGURES, read_packed
+from wsgi_coverage.analysis.cache import FIGURES
 from wsgi_coverage.analysis.figures import Figures
 from wsgi_coverage.analysis.reporting import ReportingCoverage, cached_reporter
 from wsgi_coverage.analysis.source import (
@@ -29,6 +29,7 @@ from wsgi_coverage.analysis.source import (
     rules_of,
     text_of,
 )
+from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.data.stamp import fingerprint_of
 from wsgi_coverage.errors import DamagedReportError, NoSourceError
 from wsgi_coverage.report.publish import DATA, LACKS, META, check_file, reading_stored

@@ -17,9 +17,10 @@ from wsgi_calls import PREFIX, Answer, call
 
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.analyst import FileEntry
-from wsgi_coverage.analysis.cache import FIGURES, pack
+from wsgi_coverage.analysis.cache import FIGURES
 from wsgi_coverage.analysis.figures import Figures, Region
 from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.data.packed import pack
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Report, WorkerState
 from wsgi_coverage.report.formats import HTML, JSON, LCOV, SITE, XML
 from wsgi_coverage.report.publish import DATA, new_id

@@ -12,10 +12,11 @@ import coverage
 import pytest
 
 from wsgi_coverage.analysis import analyst, parsing
-from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache, pack
+from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.analysis.source import Rules, analysis_name, rules_of
 from wsgi_coverage.compat.parsing import can_be_cached
 from wsgi_coverage.data import regular_files, versions
+from wsgi_coverage.data.packed import pack
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report import formats

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.analysis.cache import AnalysisCache, pack, read_packed
+from wsgi_coverage.analysis.cache import AnalysisCache
+from wsgi_coverage.data.packed import pack, read_packed
 from wsgi_coverage.system import own_files
 
 
