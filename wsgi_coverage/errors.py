@@ -231,6 +231,13 @@ class RefreshBusyError(WsgiCoverageError):
     status = 503
 
 
+class HistoryTooShortError(WsgiCoverageError):
+    """It is not known on which of the days code ran that were asked for."""
+
+    slug = "history-too-short"
+    status = 409
+
+
 class StoreUnavailableError(WsgiCoverageError):
     """The store of a fleet cannot be used now; nothing was changed, and no line is lost."""
 

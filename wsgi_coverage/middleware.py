@@ -27,6 +27,7 @@ from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
 from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonError, storage_errors
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
+from wsgi_coverage.store.days import DaysKept
 
 if TYPE_CHECKING:
     from wsgi_coverage.control import Control
@@ -96,6 +97,7 @@ class CoverageMiddleware:
                     config_file=settings.config_file, branch=settings.branch, wraps=True
                 )
             upkeep.set_up(worker, settings)
+            worker.keep_days(DaysKept(settings.seen_days, settings.release or ""))
             worker.configure(settings.autosave_interval)  # may start the autosave process
             worker.begin_load()
             self._attention = worker.engine.attention

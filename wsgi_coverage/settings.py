@@ -39,6 +39,7 @@ AUTOSAVE_INTERVAL = 30.0  # seconds
 SIDE_PORT = 9095  # where `wsgi-coverage run` answers
 MAX_INTERVAL = 86_400.0  # seconds: a day
 MAX_LOAD = 1000.0  # of a core
+MAX_DAYS = 3660
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 BUILT_IN = "default"  # the origin of a setting that is not set
@@ -98,6 +99,7 @@ class Settings:
     store_namespace: str = "default"  # separates fleets that share a store
     store_sources: bool = False  # whether source text may be sent to the store of a fleet
     release: str | None = None  # the name of the deploy
+    seen_days: int = 90  # for which it is known on which of them lines ran; 0: for none
     disabled: bool = False  # measure nothing, serve nothing, check no other setting
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -386,6 +388,10 @@ def _load(raw: object) -> float:
     return bounds.number(raw, 0, MAX_LOAD)
 
 
+def _days(raw: object) -> int:
+    return bounds.whole_number(str(raw), 0, MAX_DAYS)
+
+
 def _store(raw: object) -> StoreUrl | None:
     if raw == FILES:
         return None
@@ -529,4 +535,9 @@ RULES: Mapping[str, Rule] = {
         _flag, "a flag: send source text to the store, for hosts that have other sources"
     ),
     "release": Rule(_release, "the name of the deploy: 1 to 100 printable characters", "none"),
+    "seen_days": Rule(
+        _days,
+        f"for how many days it is known [on which of them](#seen-days) code ran, 0 to {MAX_DAYS}; "
+        "0 is not at all",
+    ),
 }

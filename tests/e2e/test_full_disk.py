@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from wsgi_coverage.system.own_files import TEMPORARY
+
 DASHBOARD = "/debug/coverage"
 OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.05"}
 SHARED_MEMORY = Path("/dev/shm")
@@ -58,7 +60,7 @@ def files_in(folder):
 
 def half_written(folder):
     def is_one(name):
-        return ".building-" in name or "part-" in name or name.startswith(".wsgi-coverage-")
+        return ".building-" in name or "part-" in name or TEMPORARY in name
 
     return [name for name in files_in(folder) if is_one(name)]
 

@@ -22,7 +22,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wsgi_coverage.data.packed import DIGEST, pack, read_packed
+from wsgi_coverage.data.packed import DIGEST, is_whole, pack, read_packed
 from wsgi_coverage.system.own_files import is_temporary, link, make_folder, replace, sweep
 
 ANALYSIS = "analysis"  # the cache's folder, in cache_dir
@@ -56,7 +56,7 @@ class AnalysisCache:
 
     def has(self, name: str) -> bool:
         """Tell whether undamaged data is stored under a name."""
-        return _content(_below(self.folder, name)) is not None
+        return is_whole(_below(self.folder, name))
 
     def put(self, name: str, value: Any) -> None:
         """Store data under a name.

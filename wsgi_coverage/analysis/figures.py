@@ -31,6 +31,9 @@ from wsgi_coverage.compat.reporting import (
     totals_of,
 )
 from wsgi_coverage.data.phases import Phase, phase_of
+from wsgi_coverage.line_ranges import ranges_of
+
+KIND = "function"  # of regions
 
 
 class Region(NamedTuple):
@@ -55,6 +58,8 @@ class Figures:
     runtime_reason: str | None = None  # why these three are None
     regions: Sequence[Sequence[Any]] = ()  # each as a Region
     first_missing: int | None = None  # first missing line outside of functions; None: none is
+    # Lines of each function, as ranges, in the order of `regions` of this kind with a name.
+    function_lines: Sequence[Sequence[Sequence[int]]] = ()
 
     def as_plain(self) -> dict[str, Any]:
         """Return the figures in their stored form: JSON types only."""
@@ -171,6 +176,7 @@ def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: 
         "missing": found.missing_text,
         "first_missing": min(_outside_of_functions(found.missing, reporter), default=None),
         "regions": tuple(_regions(analysis, reporter, None if other is not None else runtime)),
+        "function_lines": _function_lines(reporter, found.statements),
     }
     if other is not None:
         context = f"the context {other!r}" if other else "a context without a name"
@@ -183,9 +189,15 @@ def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
     return (Region(*each) for each in figures.regions if each[0] == kind)
 
 
+def _function_lines(reporter: FileReporter, statements: set[int]) -> list[list[list[int]]]:
+    """Return the statements of each function, as ranges, in coverage.py's order."""
+    regions = (each for each in reporter.code_regions() if each.kind == KIND)
+    return [ranges_of(statements & each.lines) for each in regions if each.name]
+
+
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:
     """Return the given lines that lie outside of every function: an import runs these."""
-    inside = (region.lines for region in reporter.code_regions() if region.kind == "function")
+    inside = (region.lines for region in reporter.code_regions() if region.kind == KIND)
     return lines.difference(*inside)
 
 

@@ -10,33 +10,38 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from wsgi_coverage.analysis.cache import FIGURES
-from wsgi_coverage.analysis.figures import Figures
+from wsgi_coverage.analysis.figures import KIND, Figures
+from wsgi_coverage.analysis.seen import Seen
 from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.data.phases import Ran, count_load_only
+from wsgi_coverage.errors import HistoryTooShortError
 from wsgi_coverage.model import JsonObject
 
-KIND = "function"
 LARGEST = 10  # functions named in the summary
+NO_LINES = "its lines are not known"
 
 # File with figures that are not exact: first lines of functions that may have run; None: all may.
 UnseenIn: TypeAlias = Mapping[str, Sequence[int] | None]
 Unused: TypeAlias = bool | Literal["runtime"]
 
 
-def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
+def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) -> list[JsonObject]:
     """Return the functions and methods that have statements, the largest first.
 
     Args:
         folder: the report's folder.
         unused: True: only those that never ran. "runtime": those that did not run at runtime,
             without those that ran in an unknown phase.
+        unused_for: only those that certainly ran on none of so many days before the report's.
 
     Raises:
         FileNotFoundError: there is no report, or it has no data.
+        HistoryTooShortError: so many days are not known.
     """
     plain = read_packed(folder / FIGURES)
     if plain is None:
@@ -47,8 +52,37 @@ def functions(folder: Path, *, unused: Unused) -> list[JsonObject]:
         plain.get("inexact", {}),  # older versions kept none
         plain.get("unseen_functions", {}),
     )
-    wanted = [each for each in found if each.is_wanted(unused)]
-    return [each.as_json() for each in sorted(wanted, key=_Function.rank)]
+    days = plain.get("seen", {"reason": "the report was made by a version without days"})
+    after = None if unused_for is None else _first_day(days, unused_for)
+    out = []
+    for each in sorted(found, key=_Function.rank):
+        seen = _seen(days, each)
+        if each.is_wanted(unused) and (after is None or each.is_unused_since(seen, after)):
+            out.append({**each.as_json(), **seen.as_json()})
+    return out
+
+
+def _seen(days: Mapping[str, Any], function: _Function) -> Seen:
+    if "reason" in days:
+        return Seen(None, None, (), days["reason"])
+    found = days["functions"].get(function.file, {}).get(str(function.line))
+    if found is None:  # by a plugin, for instance
+        return Seen(None, None, (), NO_LINES if function.covered else None)
+    first, last, releases, reason = found
+    return Seen(first, last, tuple(releases), reason)
+
+
+def _first_day(days: Mapping[str, Any], number: int) -> str:
+    """Return the first of so many days before a report's, if it is known."""
+    if "reason" in days:
+        raise HistoryTooShortError(f"it is not known on which days code ran: {days['reason']}")
+    first = date.fromisoformat(days["until"]) - timedelta(days=number)
+    if days["since"] is None or first < date.fromisoformat(days["since"]):
+        since = days["since"] or "no day"
+        raise HistoryTooShortError(
+            f"days are known from {since} on, and {number} days begin on {first.isoformat()}"
+        )
+    return first.isoformat()
 
 
 def summary(
@@ -98,6 +132,12 @@ class _Function(NamedTuple):
     def may_have_run(self) -> bool:
         """Tell whether it may have run, at load before measuring began, though no line is known."""
         return self.imported_early is not None and not self.covered
+
+    def is_unused_since(self, seen: Seen, day: str) -> bool:
+        """Tell whether it certainly has not run on a day, or after it."""
+        if self.may_have_run or seen.reason is not None:
+            return False
+        return seen.last is None or seen.last < day
 
     def is_wanted(self, unused: Unused) -> bool:
         if unused == "runtime":

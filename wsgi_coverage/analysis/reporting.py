@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 from coverage.exceptions import ConfigError, NoSource, NotPython
 from coverage.plugin import FileReporter
 
+from wsgi_coverage.analysis.seen import SeenDays
 from wsgi_coverage.analysis.source import Rules
 from wsgi_coverage.compat import names
 from wsgi_coverage.compat.configuration import option
@@ -26,6 +27,7 @@ from wsgi_coverage.data import forksafe, regular_files
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
+from wsgi_coverage.store.days import Ranges
 from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
@@ -90,6 +92,10 @@ class ReportingCoverage(HookedCoverage):
         self.failures: dict[str, str] = {}  # file: why it cannot be reported on
         # Files that had begun to run when measuring began.
         self.imported_early: Mapping[str, Unseen] = {}
+        self.seen_days: SeenDays | None = None  # None: `no_days` says why days are not known
+        self.no_days: str = "days are not recorded"
+        # Where functions are in versions that the days know, by name in data files and version.
+        self.new_functions: dict[str, dict[str, dict[str, Ranges]]] = {}
         self.inexact: dict[str, str] = {}  # file of these: why its figures are not exact
         self.not_python: list[str] = []  # measured files that are no Python, such as templates
         self.analyst: Analyst | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsgi_coverage import bounds
 from wsgi_coverage.cli import asking, output, pods
 from wsgi_coverage.cli.asking import (
     FAILED,
@@ -24,6 +25,7 @@ from wsgi_coverage.cli.asking import (
 )
 from wsgi_coverage.client import Client, Health, Refreshed, Snapshot, Status
 from wsgi_coverage.model import EXPORT_FORMATS
+from wsgi_coverage.settings import MAX_DAYS
 
 BINARY = ("coverage", "html")
 
@@ -106,6 +108,19 @@ def _add_which_functions(parser: argparse.ArgumentParser) -> None:
         const="runtime",
         help="only those that never ran, and those that ran at load only",
     )
+    parser.add_argument(
+        "--unused-for",
+        type=_days,
+        metavar="DAYS",
+        help="only those that certainly ran on none of so many days, for instance 30d",
+    )
+
+
+def _days(raw: str) -> int:
+    try:
+        return bounds.whole_number(raw.removesuffix("d"), 1, MAX_DAYS)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, got {raw!r}") from None
 
 
 def _refresh(client: Client, given: argparse.Namespace) -> Refreshed:
@@ -197,7 +212,9 @@ Print the published report, as `coverage report` would. `wsgi-coverage refresh` 
         name="functions",
         what="list the published report's figures, function by function",
         arguments=(_add_which_functions, add_snapshot, add_json),
-        ask=lambda client, given: client.functions(unused=given.unused, snapshot=given.snapshot),
+        ask=lambda client, given: client.functions(
+            unused=given.unused, unused_for=given.unused_for, snapshot=given.snapshot
+        ),
         show=output.functions,
     ),
     Command(

@@ -16,6 +16,7 @@ from wsgi_coverage.errors import NotMeasuringError, SettingsError
 from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX, Settings
 from wsgi_coverage.sideport import program as beside
 from wsgi_coverage.sideport import server as sideport
+from wsgi_coverage.store.days import DaysKept
 from wsgi_coverage.system import interrupt
 
 VARIABLE = "COVERAGE_PORT"
@@ -105,6 +106,7 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
                 config_file=settings.config_file,
                 branch=settings.branch,
                 interval=settings.autosave_interval,
+                days=DaysKept(settings.seen_days, settings.release or ""),
             )
     except OSError as error:
         listening.close()

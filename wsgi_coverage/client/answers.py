@@ -68,6 +68,10 @@ class File(TypedDict):
     load_only: NotRequired[int | None]  # statements that ran at load, and not at runtime
     ran: NotRequired[str | None]  # never, at load only, at runtime
     reason: NotRequired[str]
+    first_seen: NotRequired[str | None]  # ISO 8601 date, UTC; null: it was seen on no day
+    last_seen: NotRequired[str | None]
+    seen_in: NotRequired[list[str]]  # releases
+    seen_reason: NotRequired[str]  # why one of these days is not known
 
 
 class Function(TypedDict):
@@ -83,6 +87,10 @@ class Function(TypedDict):
     ran: NotRequired[str | None]  # never, at load only, at runtime; null: unknown
     reason: NotRequired[str]
     imported_early: NotRequired[str]  # why more of it may have run than the figures say
+    first_seen: NotRequired[str | None]  # ISO 8601 date, UTC; null: it was seen on no day
+    last_seen: NotRequired[str | None]
+    seen_in: NotRequired[list[str]]  # releases
+    seen_reason: NotRequired[str]  # why one of these days is not known
 
 
 class Side(TypedDict):

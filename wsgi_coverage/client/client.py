@@ -158,16 +158,23 @@ class Client:
         return cast(list[File], self._dashboard.json("GET", path, {}, list, FILE))
 
     def functions(
-        self, *, unused: bool | Literal["runtime"] = False, snapshot: str | None = None
+        self,
+        *,
+        unused: bool | Literal["runtime"] = False,
+        unused_for: int | None = None,
+        snapshot: str | None = None,
     ) -> list[Function]:
         """Return the figures of every function.
 
         Args:
             unused: True: only those that never ran; ``"runtime"``: those, and those that ran at
                 load only.
+            unused_for: only those that certainly ran on none of so many days.
             snapshot: of which snapshot; None: of the published report.
         """
-        query = {"unused": "1" if unused is True else unused} if unused else {}
+        query: dict[str, str] = {"unused": "1" if unused is True else unused} if unused else {}
+        if unused_for is not None:
+            query["unused_for"] = f"{unused_for}d"
         path = _below(snapshot, "/functions")
         return cast(list[Function], self._dashboard.json("GET", path, query, list, FUNCTION))
 

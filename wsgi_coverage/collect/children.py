@@ -29,6 +29,7 @@ from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.errors import UnsupportedPythonError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.store import processes
+from wsgi_coverage.store.days import NO_DAYS, DaysKept
 from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -44,6 +45,7 @@ def begin(
     config_file: Path | None,
     branch: bool | None,
     interval: float,
+    days: DaysKept = NO_DAYS,
 ) -> Worker:
     """Start to measure this process, and announce it to processes that inherit the environment.
 
@@ -55,18 +57,20 @@ def begin(
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
         interval: seconds between autosaves.
+        days: which days are recorded.
 
     Raises:
         SettingsError: the configuration cannot be read.
     """
     own_coverage.with_children = True
     worker = forks.start(config_file=config_file, branch=branch)
+    worker.keep_days(days)
     worker.configure(interval)
     config = worker.data_file_writer.config
     if config is None:
         log.warning("processes that this one starts are not measured, for the same reason")
     else:
-        _announce(env, config, worker.autosave_interval)
+        _announce(env, config, worker.autosave_interval, days)
     _save_before_exec()
     return worker
 
@@ -120,7 +124,9 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
     return [(name, plugin) for _, name, plugin in find(cov, executed)]
 
 
-def _announce(env: MutableMapping[str, str], config: str, interval: float) -> None:
+def _announce(
+    env: MutableMapping[str, str], config: str, interval: float, days: DaysKept = NO_DAYS
+) -> None:
     _tell(
         env,
         pid=os.getpid(),
@@ -128,6 +134,7 @@ def _announce(env: MutableMapping[str, str], config: str, interval: float) -> No
         folder=workdir.folder(),
         config=config,
         interval=interval,
+        days=list(days),
     )
 
 
@@ -179,6 +186,7 @@ def start() -> Worker | None:
         own_coverage.inherited_folder = told["folder"]
         with _quiet():
             worker = forks.start()
+        worker.keep_days(told["days"])
         worker.configure(told["interval"], provisional=True)
         _save_before_exec()
     except UnsupportedPythonError as error:
@@ -213,9 +221,10 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
             "folder": None if told["folder"] is None else str(told["folder"]),
             "config": str(told["config"]),
             "interval": float(told["interval"]),
+            "days": DaysKept(int(told["days"][0]), str(told["days"][1])),
             "port": None if told.get("port") is None else dict(told["port"]),
         }
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         log.warning(
             "the environment variable %s was changed since it was set, and is ignored", VARIABLE
         )

@@ -15,6 +15,7 @@ from coverage import Coverage
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forks
 from wsgi_coverage.errors import SettingsError, UnsupportedPythonError
+from wsgi_coverage.store.days import DaysKept
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -50,6 +51,7 @@ def start_early(
     try:
         with settings.reading_config_file():
             worker = forks.start(config_file=settings.config_file, branch=settings.branch)
+        worker.keep_days(DaysKept(settings.seen_days, settings.release or ""))
         worker.configure(settings.autosave_interval, provisional=True)
     except (SettingsError, UnsupportedPythonError):
         raise

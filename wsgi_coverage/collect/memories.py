@@ -19,6 +19,7 @@ from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import storage_errors
 from wsgi_coverage.store.base import DataFileStore
+from wsgi_coverage.store.days import today
 from wsgi_coverage.store.memory import Memory, open_if_there
 from wsgi_coverage.store.private import elsewhere, private_folders
 
@@ -32,6 +33,7 @@ class Memories(ABC):
 
     def __init__(self, store: Callable[[], DataFileStore]) -> None:
         self._store = store
+        self.marks_days: bool = False  # whether this process announces each new day
 
     @abstractmethod
     def own(self) -> list[Memory]:
@@ -52,6 +54,8 @@ class Memories(ABC):
                 epoch = memory.state().epoch
                 memory.end_epochs(epoch)
                 memory.miss(epoch)
+            if self.marks_days:
+                memory.announce_day(today())
 
     def _all(self) -> list[Memory]:
         return [*self.own(), *self.distant()]

@@ -39,6 +39,7 @@ from wsgi_coverage.model import Gathering, JsonObject, WorkerState, is_going_on
 from wsgi_coverage.store import processes
 from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.channel import Verb, call_all, tell
+from wsgi_coverage.store.days import DaysKept
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.private import private_folder
@@ -193,6 +194,23 @@ class Worker:
         self._configured = not provisional
         self._service.interval = autosave_interval
         self._check_soon()
+
+    def keep_days(self, kept: DaysKept) -> None:
+        """Record on which days lines run, from now on.
+
+        Of two applications, the one that keeps more days wins, and the first one that has a
+        release.
+
+        Args:
+            kept: how many days, and the name of the deploy.
+        """
+        known = self.data_file_writer.days
+        days = max(known.days, kept.days)
+        self.data_file_writer.days = DaysKept(days, known.release or kept.release)
+        if days and not self.memories.marks_days:
+            self.memories.marks_days = True
+            self.memories.announce_epoch()
+            self.engine.apply_announced()
 
     def begin_load(self) -> None:
         """Count what has run, and what runs until the first request, as an application's load."""

@@ -366,14 +366,25 @@ class Control:
         """Return the list of files, as JSON."""
         return self._read_whole(identity, lambda folder: read_file(folder / FILES))
 
-    def functions(self, identity: str | None = None, *, unused: Unused = False) -> list[JsonObject]:
-        """Functions and methods, the largest first.
+    def functions(
+        self,
+        identity: str | None = None,
+        *,
+        unused: Unused = False,
+        unused_for: int | None = None,
+    ) -> list[JsonObject]:
+        """Return functions and methods, the largest first.
 
         Args:
             identity: a snapshot's id; None: the published report.
             unused: True: those that never ran; "runtime": those that did not run at runtime.
+            unused_for: only those that certainly ran on none of so many days.
+
+        Raises:
+            HistoryTooShortError: so many days are not known.
         """
-        return self._read_whole(identity, partial(functions, unused=unused))
+        read = partial(functions, unused=unused, unused_for=unused_for)
+        return self._read_whole(identity, read)
 
     def diff(self, a: str | None, b: str | None) -> JsonObject:
         """Return the lines and branches that only one of two reports has executed.

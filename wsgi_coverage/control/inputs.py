@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wsgi_coverage import clock
 from wsgi_coverage.clock import Deadline
@@ -22,6 +23,7 @@ from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.model import Gathering
 from wsgi_coverage.report.build import BuildInputs
+from wsgi_coverage.report.combine import DaysRecorded
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
 from wsgi_coverage.store.channel import Verb
@@ -156,7 +158,17 @@ class ReportInputs:
             memory=memory,
             remarks=self._remarks(),
             analysis_dir=self._analysis_dir,
+            **self._days(),
         )
+
+    def _days(self) -> dict[str, Any]:
+        """Return where days are recorded, or why they are not known."""
+        kept = self._worker.data_file_writer.days
+        if self._fleet is not None:
+            return {"no_days": "hosts of a fleet do not tell each other the days"}
+        if not kept.days:
+            return {"no_days": "no days are recorded: seen_days is 0"}
+        return {"days": DaysRecorded(self._worker.home, kept)}
 
     def _remarks(self) -> list[str]:
         return [pause.warning for pause in self._worker.store.pauses()]

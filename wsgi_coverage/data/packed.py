@@ -38,6 +38,11 @@ def read_packed(path: Path | str) -> Any:
         return None
 
 
+def is_whole(path: Path | str) -> bool:
+    """Tell whether there is a packed file, undamaged."""
+    return _content(path) is not None
+
+
 def _content(path: Path | str) -> bytes | None:
     try:
         raw = regular_files.read(path, MOST)

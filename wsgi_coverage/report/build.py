@@ -6,6 +6,7 @@ Concurrency: works in a folder of its own.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,13 @@ from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, staleness
-from wsgi_coverage.report.combine import combine, failures_of
+from wsgi_coverage.report.combine import DaysRecorded, combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
+from wsgi_coverage.store.days import DaysStore
 from wsgi_coverage.system import workdir
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class BuildInputs:
     # Files that had begun to run when measuring began.
     imported_early: Mapping[str, Unseen] = field(default_factory=dict)
     remarks: Sequence[str] = ()  # further warnings of the report, about pauses for instance
+    days: DaysRecorded | None = None  # where days are recorded; None: `no_days` says why nowhere
+    no_days: str = "days are not recorded"
 
     @property
     def is_empty(self) -> bool:
@@ -61,6 +67,8 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
             sources=cov.get_data().measured_files(),
         )
         summary = render(cov, folder, inputs.analysis_dir)
+        if inputs.days is not None:
+            _note_functions(inputs.days, cov)
         empty = not cov.get_data().measured_files()
     if empty:
         data_file.unlink(missing_ok=True)
@@ -72,6 +80,15 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
     here = {workdir.here(name): version for name, version in noted.items()}
     AnalysisCache(inputs.analysis_dir).put(VERSIONS, here)
     return _described(inputs, folder, cov, warnings, summary, started=started)
+
+
+def _note_functions(days: DaysRecorded, cov: ReportingCoverage) -> None:
+    """Store where the functions of the current versions are, for reports on later ones."""
+    if cov.new_functions:
+        try:
+            DaysStore(days.data_folder).note_functions(cov.new_functions)
+        except OSError as error:  # the next report tries again
+            log.warning("lines of functions could not be stored beside the days: %s", error)
 
 
 def build_detail(inputs: BuildInputs, folder: Path) -> Report:
@@ -96,7 +113,9 @@ def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCove
             could_run=inputs.could_run,
             imported_early=inputs.imported_early,
             memory=inputs.memory,
+            days=inputs.days,
         )
+        cov.no_days = inputs.no_days
         yield cov, warnings
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.analysis.seen import LinesOfDay, SeenDays
 from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
@@ -20,9 +22,17 @@ from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
+from wsgi_coverage.store.days import DaysKept, DaysStore, add_to, bitmaps_of, today
 from wsgi_coverage.system import workdir
 
 MOST = 1_000  # warnings
+
+
+class DaysRecorded(NamedTuple):
+    """Where the days are recorded on which lines ran."""
+
+    data_folder: Path
+    kept: DaysKept
 
 
 def combine(
@@ -33,6 +43,7 @@ def combine(
     could_run: Iterable[tuple[str, str | None]],
     imported_early: Mapping[str, Unseen] = MappingProxyType({}),
     memory: Sequence[Reading] = (),
+    days: DaysRecorded | None = None,
 ) -> list[str]:
     """Combine data files into a Coverage, path remapping included.
 
@@ -43,6 +54,7 @@ def combine(
         could_run: files that could have run, each with its plugin's name, to be shown at 0 %.
         imported_early: files that had begun to run when measuring began.
         memory: readings of memories, with lines that are in no data file yet.
+        days: where the days are recorded on which lines ran; None: nowhere.
 
     Returns:
         A warning for each file that was set aside, or of which something was left out.
@@ -88,11 +100,41 @@ def combine(
         if (mapped := union.name(name)) not in left_out and not names.is_gone(name):
             union.touch(mapped, plugin or "")
     cov.imported_early = {union.name(name): unseen for name, unseen in imported_early.items()}
+    if days is not None:
+        cov.seen_days = _days(days, memory, union, versions, names)
     if union.files:
         union.write()
         warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]
     cov.load()
     return first_warnings(warnings)
+
+
+def _days(
+    days: DaysRecorded,
+    memory: Sequence[Reading],
+    union: DataUnion,
+    versions: VersionsOnDisk,
+    names: _Names,
+) -> SeenDays:
+    """Read the days that are recorded, and those that memories have."""
+    store, until = DaysStore(days.data_folder), today()
+    known = store.read()
+    for day, new in bitmaps_of(memory, days.kept.release).items():
+        add_to(known.setdefault(day, {}), new)
+    known = {day: new for day, new in known.items() if until - days.kept.days < day <= until}
+    lines: dict[str, list[LinesOfDay]] = {}
+    for day, releases in sorted(known.items()):
+        for release, of in releases.items():
+            for name, by_version in of.items():
+                if names.is_gone(name):
+                    continue
+                for version, bits in by_version.items():
+                    is_current = versions.is_current(name, version)
+                    found = LinesOfDay(day, release, name, version, is_current, bits)
+                    lines.setdefault(union.name(name), []).append(found)
+    return SeenDays(
+        since=min(known, default=until), until=until, lines=lines, functions=store.functions()
+    )
 
 
 def first_warnings(warnings: list[str]) -> list[str]:

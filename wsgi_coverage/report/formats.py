@@ -23,6 +23,7 @@ from coverage.exceptions import NoDataError as NothingToReport
 
 from wsgi_coverage.analysis import cache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.errors import BuildFailedError, DamagedReportError
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.report import pages
@@ -166,7 +167,7 @@ def call_for(folder: Path, function: Callable[[], T]) -> T:
         BuildFailedError: the child process failed. In this process, what the function raises.
     """
     statements = read_meta(folder).summary["statements"] or 0
-    plain = cache.read_packed(folder / cache.FIGURES) or {"config": {}}
+    plain = read_packed(folder / cache.FIGURES) or {"config": {}}
     try:
         return call_somewhere(
             function,

@@ -17,12 +17,13 @@ from typing import Any
 from coverage import CoverageData
 from coverage.exceptions import CoverageException, NoDataError
 
-from wsgi_coverage.analysis import functions
+from wsgi_coverage.analysis import functions, seen
 from wsgi_coverage.analysis.analyst import FileEntry, ReportAnalyst
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
-from wsgi_coverage.analysis.figures import Executed, Figures, regions_of
+from wsgi_coverage.analysis.figures import KIND, Executed, Figures, regions_of
 from wsgi_coverage.analysis.page_names import Skipped, page_of
 from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.analysis.seen import Seen
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.compat.reporting import Totals
@@ -61,10 +62,11 @@ def render(cov: ReportingCoverage, folder: Path, analysis_dir: Path) -> Mapping[
     cov.inexact, unseen = _inexact(cov, analyst.entries)
     branch = cov.get_data().has_arcs()
     files = _files(analyst.entries, cov, branch=branch)
-    as_json = [file.as_json() for file in files]
+    days, of_files = _seen(cov, analyst.entries)
+    as_json = [{**file.as_json(), **of_files.get(file.file, {})} for file in files]
     own_files.write(folder / FILES, json.dumps(as_json, indent=1))
     own_files.write(folder / TEXT, _text(cov))
-    _keep(analyst.entries, cov, unseen, folder, cache)
+    _keep(analyst.entries, cov, unseen, days, folder, cache)
     analyst.tidy()
     of_functions = functions.summary(
         ((name, entry.figures) for name, entry in analyst.entries.items()), cov.inexact, unseen
@@ -88,7 +90,7 @@ def _inexact(
         if name not in entries:
             continue
         figures = entries[name].figures
-        regions = regions_of(figures, functions.KIND)
+        regions = regions_of(figures, KIND)
         missing = {each.start: each.counts[2] for each in regions if each.name}
         found = imported.unseen_functions(unseen, missing)
         if not imported.is_exact(unseen, figures.first_missing) or any(
@@ -125,6 +127,7 @@ def _keep(
     entries: Mapping[str, FileEntry],
     cov: ReportingCoverage,
     unseen: functions.UnseenIn,
+    days: Mapping[str, Any],
     folder: Path,
     cache: AnalysisCache,
 ) -> None:
@@ -135,9 +138,41 @@ def _keep(
         "failures": cov.failures,
         "inexact": cov.inexact,
         "unseen_functions": unseen,
+        "seen": days,
     }
     own_files.replace(folder / FIGURES, pack(plain))
     cache.take(FIGURES, folder)
+
+
+def _seen(
+    cov: ReportingCoverage, entries: Mapping[str, FileEntry]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Find out when code was seen to run.
+
+    Returns:
+        What is stored of functions; and fields of the list of files, by file.
+    """
+    days = cov.seen_days
+    if days is None:
+        nothing = Seen(None, None, (), cov.no_days)
+        return {"reason": cov.no_days}, dict.fromkeys(entries, nothing.as_json())
+    lines = {cov.local_name(name): found for name, found in days.lines.items()}
+    of_functions: dict[str, dict[int, Seen]] = {}
+    of_files: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        found = lines.get(name, ())
+        of_files[name] = seen.of_file(found, entry.figures).as_json()
+        of_functions[name] = seen.of_functions(found, entry.figures, days.functions)
+        for each in found:
+            if each.is_current and each.version not in days.functions.get(each.name, {}):
+                of = cov.new_functions.setdefault(each.name, {})
+                of[each.version] = seen.function_lines(entry.figures)
+    stored = {
+        "since": seen.iso(days.since),
+        "until": seen.iso(days.until),
+        "functions": of_functions,
+    }
+    return stored, of_files
 
 
 def _files(

@@ -402,9 +402,11 @@ class Memory:
         """
         return self.chunk_of_plane(_day_plane(day), number)
 
-    def forget_day(self, day: int) -> None:
-        """Unmap the chunks of a day that is over in this process."""
-        self.forget_plane(_day_plane(day))
+    def forget_days(self, *, but: int) -> None:
+        """Unmap the chunks of days that are over in this process; all but one."""
+        for plane in list(self._chunks):
+            if plane.startswith(DAYS) and plane != _day_plane(but):
+                self._chunks.pop(plane, None)
 
     def drop_days(self, before: int) -> None:
         """Remove the lines of days that are over and stored elsewhere.

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request
 
 from wsgi_coverage import bounds
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
+from wsgi_coverage.settings import MAX_DAYS
 
 MAX_NUMBER = 999_999_999
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
@@ -92,6 +93,22 @@ def unused(request: Request) -> bool | Literal["runtime"]:
     if raw not in FLAGS:
         raise BadParameterError(f"unused must be 1, runtime or 0, got {raw!r}")
     return FLAGS[raw]
+
+
+def unused_for(request: Request) -> int | None:
+    """Return `unused_for`, a number of days such as `30d`; None where it is not given.
+
+    Raises:
+        BadParameterError: the parameter has another value.
+    """
+    raw = request.args.get("unused_for")
+    if not raw:
+        return None
+    try:
+        return bounds.whole_number(raw[:-1] if raw.endswith("d") else "", 1, MAX_DAYS)
+    except ValueError:
+        message = f"unused_for must be a number of days from 1d to {MAX_DAYS}d, got {raw!r}"
+        raise BadParameterError(message) from None
 
 
 def number(request: Request, name: str, default: int) -> int:

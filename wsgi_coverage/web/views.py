@@ -41,8 +41,8 @@ def functions(request: Request, control: Control, identity: str | None = None) -
         return download(body, "functions.csv", "text/csv")
     if wants_page(request):
         return listing.functions(request, control, identity)
-    unused = parameters.unused(request)
-    return as_json(control.functions(identity, unused=unused))
+    unused, days = parameters.unused(request), parameters.unused_for(request)
+    return as_json(control.functions(identity, unused=unused, unused_for=days))
 
 
 def diff(request: Request, control: Control) -> Response:

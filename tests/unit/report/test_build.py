@@ -25,6 +25,9 @@ UNTOLD = {
     "runtime_percent": None,
     "ran": None,
     "runtime_reason": "a context without a name does not tell load from runtime",
+    "first_seen": None,
+    "last_seen": None,
+    "seen_reason": "days are not recorded",
 }
 
 

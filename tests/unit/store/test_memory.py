@@ -576,7 +576,7 @@ def test_an_announcement_is_a_new_turn_for_every_view(memory: Memory) -> None:
     memory.announce(epoch=3, oldest=2, paused=True)
 
     assert other.turn[0] > before
-    assert other.state() == (other.turn[0], 3, 2, True)
+    assert other.state() == (other.turn[0], 3, 2, True, 0)
 
 
 def test_an_announcement_that_changes_nothing_is_no_turn(memory: Memory) -> None:
@@ -986,3 +986,31 @@ def test_where_there_is_no_room_what_was_set_aside_is_given_back(on_small_disk: 
     assert "reserve" not in told["after"]
     assert told["claims"] == 1
     assert told["error"] == errno.ENOSPC
+
+
+def test_days_are_read_until_they_are_dropped(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", 100)
+    for day in (5, 6):
+        memory.day_chunk(day, place.chunk)[place.at + day] = 1
+
+    [(claim, days)] = Memory(memory.folder).read().seen()
+    assert (claim.name, days) == ("app.py", {5: 1 << 5, 6: 1 << 6})
+    assert not memory.read().by_phase
+
+    memory.drop_days(6)
+
+    [(_, days)] = memory.read().seen()
+    assert days == {6: 1 << 6}
+
+
+def test_a_new_day_is_a_new_turn_for_every_view(memory: Memory) -> None:
+    other = Memory(memory.folder)
+    before = other.turn[0]
+
+    memory.announce_day(7)
+    turn = other.turn[0]
+    memory.announce_day(7)
+
+    assert other.state().day == 7
+    assert turn > before
+    assert other.turn[0] == turn

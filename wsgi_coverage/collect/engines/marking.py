@@ -41,6 +41,7 @@ class Marking(Engine):
     phase: Phase | None
     epoch: int
     paused: bool
+    day: int
     ownership = Ownership.OURS
 
     def __init__(self, cov: MarkedCoverage, reason: str, open_memory: Callable[[], Memory]) -> None:

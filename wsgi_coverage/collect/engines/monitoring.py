@@ -111,7 +111,7 @@ class Monitoring:
         # The third are the day's chunks, or the same again where no days are marked.
         chunks: Chunks = [None] * MOST_CHUNKS
         self._cell: list[tuple[Marks, Chunks, Chunks]] = [({}, chunks, chunks), LATE]
-        self.day = 0  # whose lines are marked, too, as `date.toordinal` counts; 0: none is
+        self.day: int = 0  # whose lines are marked, too, as `date.toordinal` counts; 0: none is
         self.phase: Phase | None = None
         self.epoch: int = memory.state().epoch
         self.paused: bool = False
@@ -378,7 +378,12 @@ class Monitoring:
 
     @synchronized
     def _switch(self, phase: Phase | None, epoch: int, paused: bool, day: int) -> None:
-        before = self.phase, self.epoch, self.paused, self.day
+        before: tuple[Phase | None, int, bool, int] = (
+            self.phase,
+            self.epoch,
+            self.paused,
+            self.day,
+        )
         self.phase, self.epoch, self.paused, self.day = phase, epoch, paused, day
         marks, chunks, _ = self._cell[0]
         try:
@@ -391,7 +396,7 @@ class Monitoring:
         if before[1] != epoch:
             self.memory.forget_epoch(before[1])
         if before[3] != day:
-            self.memory.forget_day(before[3])
+            self.memory.forget_days(but=day)
 
     def _chunks_of(self, numbers: Iterable[int]) -> tuple[Chunks, Chunks]:
         """Return the chunks for what runs now, and those of the day."""

@@ -51,6 +51,7 @@ class _Seen(NamedTuple):
 
     plane: str
     context: str | None
+    day: int  # 0: none is recorded
     traced: measurement.TraceData
 
 
@@ -71,6 +72,7 @@ class Tracing(Engine):
     phase: Phase | None
     epoch: int
     paused: bool
+    day: int
 
     def __init__(
         self, cov: Coverage, *, why_not: str | None, open_memory: Callable[[], Memory]
@@ -234,7 +236,8 @@ class Tracing(Engine):
             self._set_aside(measurement.peek(self._collector))
         for seen in list(self._pending):
             try:
-                new |= self._write(seen.plane, seen.context, self._convert(seen.traced))
+                found = self._convert(seen.traced)
+                new |= self._write(seen.plane, seen.context, found, day=seen.day)
             except OSError as error:  # other sources may have their place in the memory already
                 failure = failure or error
                 continue
@@ -243,6 +246,7 @@ class Tracing(Engine):
                 self.memory.forget_plane(seen.plane)
         if failure is not None:
             raise failure
+        self.memory.forget_days(but=self.day)
         if self._branch:
             self.memory.read_appended(self._plane)
         return new
@@ -256,10 +260,10 @@ class Tracing(Engine):
         if new and not self.paused and self._problem is None:
             context = measurement.context_of(self._collector)
             last = self._pending[-1] if self._pending else None
-            if last is not None and last[:2] == (self._plane, context):
+            if last is not None and last[:3] == (self._plane, context, self.day):
                 measurement.add(last.traced, new)
             else:
-                self._pending.append(_Seen(self._plane, context, new))
+                self._pending.append(_Seen(self._plane, context, self.day, new))
         if self.can_reset:
             measurement.take_away(self._collector, seen)
         else:
@@ -278,14 +282,23 @@ class Tracing(Engine):
             data.purge_files(files)
         return new
 
-    def _write(self, plane: str, context: str | None, found: Flushed) -> bool:
+    def _write(
+        self, plane: str, context: str | None, found: Flushed, *, day: int | None = None
+    ) -> bool:
         """Put lines or arcs into the memory; tell whether any of them is new there.
 
         What ran in the static context is stored without a context.
+
+        Args:
+            plane: the plane of the memory.
+            context: of the lines or arcs, as in data files.
+            found: the lines or arcs.
+            day: the day on which they ran; None: the current one.
         """
+        new = self._mark_days(found, self.day if day is None else day)
         if context == self._cov.get_option("run:context"):
             context = None
-        new, failure = False, None
+        failure = None
         records: Known = {}
         for name, numbers in found.numbers.items():
             if is_ours(workdir.here(name)):  # under a foreign Coverage, too
@@ -293,8 +306,6 @@ class Tracing(Engine):
             version, room = self._version_of(name)
             tracer = found.tracers.get(name, "")
             rest: Iterable[int] = numbers
-            if version and self.day:
-                new |= self._mark_day(name, version, room, numbers, has_arcs=found.has_arcs)
             if version and not (found.has_arcs or tracer or context):
                 try:
                     rest, marked = self._mark(plane, name, version, room, numbers)
@@ -342,19 +353,22 @@ class Tracing(Engine):
                 new = True
         return rest, new
 
-    def _mark_day(
-        self, name: str, version: str, room: int, numbers: set[int], *, has_arcs: bool
-    ) -> bool:
-        """Mark lines, or those that arcs lead to, as run today; tell whether any was new."""
-        lines = {ends_of(arc)[1] for arc in numbers} if has_arcs else numbers
+    def _mark_days(self, found: Flushed, day: int) -> bool:
+        """Mark lines, or those that arcs lead to, as run on a day; tell whether any was new."""
         new = False
-        with contextlib.suppress(OSError):  # there is no room: what ran is more than when
-            place = self.memory.place(name, version, room)
-            chunk = self.memory.day_chunk(self.day, place.chunk)
-            for line in lines:
-                if 0 < line < room and not chunk[place.at + line]:
-                    chunk[place.at + line] = 1
-                    new = True
+        for name, numbers in found.numbers.items() if day else ():
+            version, room = self._version_of(name)
+            is_traced = bool(found.tracers.get(name))  # by a plugin, which alone knows its lines
+            if version is None or is_traced or is_ours(workdir.here(name)):
+                continue
+            lines = {ends_of(arc)[1] for arc in numbers} if found.has_arcs else numbers
+            with contextlib.suppress(OSError):  # there is no room: what ran is more than when
+                place = self.memory.place(name, version, room)
+                chunk = self.memory.day_chunk(day, place.chunk)
+                for line in lines:
+                    if 0 < line < room and not chunk[place.at + line]:
+                        chunk[place.at + line] = 1
+                        new = True
         return new
 
     # Changes
@@ -381,14 +395,15 @@ class Tracing(Engine):
                 self._flush_by_the_book()  # of the old epoch
         elif counts:
             self._set_aside(measurement.peek(self._collector))
-        else:
-            measurement.take(self._collector)
+        else:  # the lines do not count any more, the day on which they ran does
+            self._mark_days(self._convert(measurement.take(self._collector)), self.day)
         if not counts:
+            for each in self._pending:
+                if each.plane != "load":
+                    self._mark_days(self._convert(each.traced), each.day)
             self._pending[:] = [each for each in self._pending if each.plane == "load"]
         left, self.epoch = self.epoch, state.epoch
-        before, self.day = self.day, state.day
-        if before != state.day:
-            self.memory.forget_day(before)
+        self.day = state.day
         self.phase, self.paused = phase, paused
         if paused:
             self._thread = threading.local()

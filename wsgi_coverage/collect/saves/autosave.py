@@ -66,6 +66,7 @@ def run(
     meanwhile: Meanwhile | None = None,
     stays: bool = False,
     config: str | None = None,
+    days: tuple[int, str] = (0, ""),
 ) -> None:
     """Wait, then write what is new to a data file; repeat that where lines ran meanwhile.
 
@@ -79,6 +80,7 @@ def run(
         stays: whether to repeat it in any case, as long as the worker has its socket open.
         config: coverage.py's configuration, from `own_coverage.for_children`, to find files that
             could have run; None: they are left out.
+        days: as a `DaysKept`.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -96,7 +98,7 @@ def run(
             return
         try:
             if _has_news(memory):
-                _save(memory, data_file, static, config)
+                _save(memory, data_file, static, config, days)
         finally:
             memory.set_autosave_until(0.0)
             memory.begin_turn()  # so that the next request checks whether a new process is needed
@@ -118,7 +120,13 @@ def run(
         wait = _Wait(memory, seconds)
 
 
-def save_in(folder: Path, data_file: Path, static: str | None, config: str | None) -> None:
+def save_in(
+    folder: Path,
+    data_file: Path,
+    static: str | None,
+    config: str | None,
+    days: tuple[int, str] = (0, ""),
+) -> None:
     """Write the memory in a private folder, if there is one, to its data file now.
 
     Args:
@@ -126,21 +134,29 @@ def save_in(folder: Path, data_file: Path, static: str | None, config: str | Non
         data_file: the configured one, beside which the data file goes.
         static: coverage.py's static context.
         config: as for `run`.
+        days: as a `DaysKept`.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
     memory = open_if_there(folder)
     if memory is not None:
-        _save(memory, data_file, static, config)
+        _save(memory, data_file, static, config, days)
 
 
-def _save(memory: Memory, data_file: Path, static: str | None, config: str | None) -> None:
+def _save(
+    memory: Memory,
+    data_file: Path,
+    static: str | None,
+    config: str | None,
+    days: tuple[int, str] = (0, ""),
+) -> None:
     from wsgi_coverage.collect.saves import saving
     from wsgi_coverage.collect.sources import could_run  # imports coverage.py: 0.1 s, 15 MB
+    from wsgi_coverage.store.days import DaysKept
 
     find = None if config is None else partial(could_run.find_by, config)
-    saving.save(memory, data_file, static, find)
+    saving.save(memory, data_file, static, find, DaysKept(*days))
 
 
 def _has_hung_up(sockets: Sequence[int], seconds: float) -> bool:

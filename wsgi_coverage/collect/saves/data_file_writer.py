@@ -27,6 +27,7 @@ from wsgi_coverage.collect.saves.autosave import Meanwhile
 from wsgi_coverage.errors import CoverageChangedError, storage_errors
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.offload import child
+from wsgi_coverage.store.days import NO_DAYS, DaysKept
 from wsgi_coverage.store.files import FilesStore
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -62,6 +63,7 @@ class DataFileWriter:
         self._end = end
         self._autosave: child.BegunCall | None = None  # the autosave process
         self._plan: Callable[[], Meanwhile | None] | None = None
+        self.days: DaysKept = NO_DAYS  # which days are recorded
         self._writing_thread: int | None = None
         self._ended_by: int | None = None  # a signal that came while a data file was written
         # coverage.py's configuration for another process; None: it cannot be had, which is logged.
@@ -115,6 +117,7 @@ class DataFileWriter:
                 None if self._plan is None else self._plan(),
                 stays,
                 self.config,
+                tuple(self.days),
                 plugins=self._has_plugins,
             )
         except child.NoInterpreterError:
@@ -160,6 +163,7 @@ class DataFileWriter:
             self._engine.data_file,
             self._static,
             self.config,
+            tuple(self.days),
             tick=tick,
             plugins=self._has_plugins,
         )
@@ -177,8 +181,10 @@ class DataFileWriter:
             self.writing(),
             saving.saving(memory),
         ):
-            readings = [each.read() for each in self._memories.own()]
+            memories = self._memories.own()
+            readings = [each.read() for each in memories]
             store = FilesStore(self._engine.data_file, fallback=self._private())
+            saving.save_days(memories, readings, store, self.days)
             saving.save_readings(readings, store, self._static, self._engine.could_run)
             memory.note_saved(readings[0].checksum())
 

@@ -18,6 +18,7 @@ from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
+from wsgi_coverage.store.days import NO_DAYS, DaysKept, DaysStore, today
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -39,7 +40,11 @@ class AlreadySavedError(Exception):
 
 
 def save(
-    memory: Memory, data_file: Path, static: str | None, could_run: Finder | None = None
+    memory: Memory,
+    data_file: Path,
+    static: str | None,
+    could_run: Finder | None = None,
+    days: DaysKept = NO_DAYS,
 ) -> None:
     """Write a memory to its data file.
 
@@ -48,12 +53,13 @@ def save(
         data_file: the configured data file, beside which it is written.
         static: coverage.py's static context.
         could_run: finds the files that could have run, for reports to list them at 0 %.
+        days: which days are recorded beside the data file.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
     """
     with contextlib.suppress(AlreadySavedError), saving(memory):
-        _save(memory, data_file, static, could_run)
+        _save(memory, data_file, static, could_run, days)
 
 
 @contextlib.contextmanager
@@ -94,7 +100,13 @@ def discard(folder: Path) -> None:
         own_files.remove_tree(folder)
 
 
-def _save(memory: Memory, data_file: Path, static: str | None, could_run: Finder | None) -> None:
+def _save(
+    memory: Memory,
+    data_file: Path,
+    static: str | None,
+    could_run: Finder | None,
+    days: DaysKept = NO_DAYS,
+) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
     state = memory.state()  # follows the store where a collection begins or ends
     if store.oldest() != store.epoch() or state.oldest != state.epoch:
@@ -102,11 +114,31 @@ def _save(memory: Memory, data_file: Path, static: str | None, could_run: Finder
     reading = memory.read()
     if reading.epoch != state.epoch:
         return
+    save_days([memory], [reading], store, days)
     save_readings([reading], store, static, could_run)
     if store.epoch() == reading.epoch:
         memory.note_saved(reading.checksum())
     else:  # it was reset meanwhile
         store.withdraw(reading.id)
+
+
+def save_days(
+    memories: Iterable[Memory], readings: Iterable[Reading], store: FilesStore, days: DaysKept
+) -> None:
+    """Record the days of memories beside the data files; drop from memory those that are over.
+
+    Where it fails, there is a log line: the lines themselves are saved in any case.
+    """
+    if not days.days:
+        return
+    try:
+        DaysStore(store.folder).add(readings, days)
+        for memory in memories:
+            memory.drop_days(today() - 1)
+    except OSError as error:  # there is no room, for instance
+        log.warning("the days on which lines ran could not be recorded yet: %s", error)
+    except Exception:
+        log.exception("the days on which lines ran could not be recorded yet")
 
 
 def save_readings(

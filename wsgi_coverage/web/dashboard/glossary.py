@@ -29,6 +29,10 @@ GLOSSARY = {
         "Never; at load only, which is while the application was loaded and never since the first "
         "request; or at runtime. Of a function its body counts."
     ),
+    "Last seen": (
+        "The last day, in UTC, on which some statement of it ran, whatever was reset since. Days "
+        "are kept for as long as seen_days says."
+    ),
     "Unused": "Statements that ran neither at load nor at runtime.",
     "Load only": "Statements that ran at load, and not at runtime.",
     "Load": "Statements that ran while the application was loaded.",

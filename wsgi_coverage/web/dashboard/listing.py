@@ -30,7 +30,19 @@ FILES = 200
 FUNCTIONS = 300
 COPIED = 1_000  # functions in the field to copy from; the file has all
 ORDERS = ("desc", "asc")
-COLUMNS_OF_CSV = ("file", "name", "line", "statements", "covered", "runtime", "load_only", "ran")
+COLUMNS_OF_CSV = (
+    "file",
+    "name",
+    "line",
+    "statements",
+    "covered",
+    "runtime",
+    "load_only",
+    "ran",
+    "first_seen",
+    "last_seen",
+    "seen_in",
+)
 
 
 class Column(NamedTuple):
@@ -149,7 +161,7 @@ def _linker(request: Request) -> Callable[..., str]:
     given = {
         name: value
         for name, value in request.args.items()
-        if name in ("view", "sort", "order", "q", "in", "unused") and value
+        if name in ("view", "sort", "order", "q", "in", "unused", "unused_for") and value
     }
 
     def link(**changes: str | None) -> str:
@@ -190,6 +202,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         tab="functions",
         identity=identity,
         unused=unused,
+        unused_for=parameters.unused_for(request),
         wanted=request.args.get("q", ""),
         since=report.summary.get("since"),
         until=report.refreshed_at,
@@ -224,7 +237,11 @@ def _why_unknown(report: Report) -> str | None:
 
 def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
     """Return the functions that a request asks for, by when they ran and by name."""
-    found = control.functions(identity, unused=parameters.unused(request))
+    found = control.functions(
+        identity,
+        unused=parameters.unused(request),
+        unused_for=parameters.unused_for(request),
+    )
     if wanted := request.args.get("q", ""):
         matches = _matcher(wanted)
         found = [each for each in found if matches(f"{each['file']} {each['name']}".lower())]
@@ -245,5 +262,5 @@ def as_csv(found: Iterable[JsonObject]) -> str:
     out = io.StringIO()
     writer: Any = csv.DictWriter(out, COLUMNS_OF_CSV, extrasaction="ignore", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({**each, "seen_in": " ".join(each.get("seen_in", ()))} for each in found)
     return out.getvalue()

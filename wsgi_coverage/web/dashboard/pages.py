@@ -47,6 +47,7 @@ TITLES = {  # by slug
     "snapshot-limit": "Too many snapshots",
     "build-failed": "Report could not be made",
     "coverage-changed": "coverage.py is not as expected",
+    "history-too-short": "Days are not known for so long",
     "refresh-busy": "Another report is in progress",
     "store-unavailable": "The store of the fleet cannot be used",
     "not-measuring": "Measuring could not be started",
