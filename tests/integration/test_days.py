@@ -158,7 +158,7 @@ def test_a_function_is_found_in_the_version_that_an_earlier_report_was_made_of(
     found = run_script(
         HISTORY
         + """
-    days.DaysStore(Path()).note_functions(
+    days.DaysStore(Path(days.FOLDER)).note_functions(
         {str(Path("shop.py").resolve()): {"before": {"last_month": [[40, 41]], "gone": [[2, 2]]}}}
     )
     history("before", [2, 41])

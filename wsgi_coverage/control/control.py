@@ -8,7 +8,7 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control.inputs import ReportInputs
 from wsgi_coverage.data.fold import write_union
-from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import (
     BadParameterError,
     DamagedReportError,
@@ -35,6 +34,7 @@ from wsgi_coverage.errors import (
 )
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
+from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import find_facts
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report, SerializedData
@@ -115,8 +115,8 @@ class Control:
 
     # Asking all workers
 
-    def _ask_all(self, verb: Verb, *, wait: float) -> tuple[Gathering, list[Reading]]:
-        """Call all workers of the host or fleet; return answers, and what other hosts executed."""
+    def _ask_all(self, verb: Verb, *, wait: float) -> tuple[Gathering, FleetAnswer | None]:
+        """Call all workers of the host or fleet; return their states, and the fleet's answer."""
         return asking.ask_fleet_or_host(self._worker, self._fleet, verb, wait=wait)
 
     def refresh(self, *, wait: float, within: float | None = None) -> Report:
@@ -134,8 +134,8 @@ class Control:
         deadline = Deadline(within)
         self._sweep()
         for attempt in range(TRIES):
-            gathering, fleet = self._ask_all(Verb.FLUSH, wait=deadline.left(wait))
-            build_report = partial(self._fold_and_build, gathering, fleet)
+            gathering, answer = self._ask_all(Verb.FLUSH, wait=deadline.left(wait))
+            build_report = partial(self._fold_and_build, gathering, answer)
             try:
                 report = self._publisher.refresh(
                     gathering, build_report, deadline.left(LOCK_TIMEOUT)
@@ -154,12 +154,13 @@ class Control:
         return self._fleet.share(verb, report)
 
     def _fold_and_build(
-        self, gathering: Gathering, fleet: Sequence[Reading], folder: Path
+        self, gathering: Gathering, answer: FleetAnswer | None, folder: Path
     ) -> Report:
-        if any(reading.epoch < self._worker.store.oldest() for reading in fleet):
+        reading = None if answer is None else answer.reading
+        if reading is not None and reading.epoch < self._worker.store.oldest():
             raise _ResetError("the fleet was reset while its lines were read")
         self._fold(gathering)
-        report = self._build(build, self._inputs.read(gathering, fleet=fleet), folder)
+        report = self._build(build, self._inputs.read(gathering, answer=answer), folder)
         self._history.add(report, since=report.summary["since"])
         return report
 

@@ -10,7 +10,7 @@ collect lock from its beginning to its end.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from typing import Any
 from wsgi_coverage import clock
 from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
+from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.model import Gathering
 from wsgi_coverage.report.build import BuildInputs
 from wsgi_coverage.report.combine import DaysRecorded
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
 from wsgi_coverage.store.channel import Verb
+from wsgi_coverage.store.days import FOLDER, NOT_KEPT, SHARED_FOLDER
 
 
 class ReportInputs:
@@ -65,12 +66,12 @@ class ReportInputs:
         Raises:
             RefreshBusyError, StorageError: the data cannot be read now.
         """
-        gathering, fleet = asking.ask_fleet_or_host(
+        gathering, answer = asking.ask_fleet_or_host(
             self._worker, self._fleet, Verb.FLUSH, wait=deadline.left(wait)
         )
         # coverage.py does one thing at a time
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
-            yield self.read(gathering, fleet=fleet)
+            yield self.read(gathering, answer=answer)
 
     @contextlib.contextmanager
     def read_and_forget(self, wait: float, deadline: Deadline) -> Iterator[BuildInputs]:
@@ -113,7 +114,7 @@ class ReportInputs:
             gathering = asking.gathering_of(answer)
             with self._publisher.lock():
                 epoch = self._worker.store.epoch()
-                inputs = self.read(gathering, before=epoch, fleet=asking.reading_of(answer))
+                inputs = self.read(gathering, before=epoch, answer=answer)
                 yield replace(inputs, remarks=remarks)
             if not _has_failed(gathering):
                 fleet.change(Verb.END_COLLECTING, wait=wait)
@@ -131,21 +132,24 @@ class ReportInputs:
         gathering: Gathering,
         *,
         before: int | None = None,
-        fleet: Sequence[Reading] = (),
+        answer: FleetAnswer | None = None,
     ) -> BuildInputs:
         """Return what memories and data files hold now; the caller holds the build lock.
 
         Args:
             gathering: the workers' answers to the call to flush.
             before: read only epochs older than this one; None: all that count.
-            fleet: readings of what other hosts have executed.
+            answer: the answer of the fleet; None: there is none, or it was not asked.
         """
         engine = self._worker.engine
         # Read the memory before the files: the last process that marks there writes it to a
         # file, and then removes it.
-        memory = [*self._worker.memories.readings(before=before), *fleet]
-        # A fleet's readings are as old as the answers: later lines of other hosts are not in them.
-        collected = gathering.ended_at if fleet else clock.now()
+        memory = self._worker.memories.readings(before=before)
+        collected = clock.now()
+        if answer is not None and answer.reading is not None:
+            memory.append(answer.reading)
+            # It is as old as the answers: later lines of other hosts are not in it.
+            collected = gathering.ended_at
         return BuildInputs(
             collected=collected,
             config=engine.config,
@@ -158,17 +162,20 @@ class ReportInputs:
             memory=memory,
             remarks=self._remarks(),
             analysis_dir=self._analysis_dir,
-            **self._days(),
+            **self._days(answer),
         )
 
-    def _days(self) -> dict[str, Any]:
+    def _days(self, answer: FleetAnswer | None) -> dict[str, Any]:
         """Return where days are recorded, or why they are not known."""
         kept = self._worker.data_file_writer.days
-        if self._fleet is not None:
-            return {"no_days": "hosts of a fleet do not tell each other the days"}
         if not kept.days:
-            return {"no_days": "no days are recorded: seen_days is 0"}
-        return {"days": DaysRecorded(self._worker.home, kept)}
+            return {"no_days": NOT_KEPT}
+        if self._fleet is None:
+            return {"days": DaysRecorded(self._worker.home / FOLDER, kept)}
+        answer = answer or FleetAnswer()
+        if answer.days_since is None:
+            return {"no_days": answer.no_days}
+        return {"days": DaysRecorded(self._worker.home / SHARED_FOLDER, kept, answer.days_since)}
 
     def _remarks(self) -> list[str]:
         return [pause.warning for pause in self._worker.store.pauses()]

@@ -28,12 +28,14 @@ from typing import Any
 from wsgi_coverage import bounds, clock
 from wsgi_coverage.errors import StorageError, StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet import content
+from wsgi_coverage.fleet.days import HostDays
 from wsgi_coverage.fleet.host import EpochPairs, Host, NoProcessLeftError
 from wsgi_coverage.fleet.messages import AGENT, ANSWER, STATE, FleetAnswer, FleetHost
 from wsgi_coverage.fleet.reports import FleetReports
 from wsgi_coverage.model import JsonObject, Pause, WorkerState
 from wsgi_coverage.store import redis
 from wsgi_coverage.store.channel import Listener, Verb
+from wsgi_coverage.store.days import NOT_KEPT, today
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.redis import Beat, Content, FleetState, FleetStore, ForeignError, Hosts
@@ -101,6 +103,7 @@ class _Agent:
         self._is_back = self._host.pairs is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
+        self._days = HostDays(about, self._store.days)
         self._lock = threading.RLock()
         self._is_over = threading.Event()  # set by the first thread, at its end; ends the others
         self._soon = threading.Event()  # set by any thread: has the first one send a heartbeat now
@@ -179,6 +182,7 @@ class _Agent:
     def _send_the_rest(self) -> None:
         """Send what the last process has saved at its end; remove this host from the list."""
         deadline = time.monotonic() + LAST_SEND_TIMEOUT
+        self._days.hurry()
         while not self._beat() and time.monotonic() < deadline:
             if self._state is None:
                 break  # the store was never reached; the next agent sends what is in data files
@@ -229,6 +233,7 @@ class _Agent:
                 states = self._align(state, wait) or states
                 try:
                     self._send()
+                    self._days.send(state, self._host.days)
                     break
                 except redis.EpochGoneError:  # another host has reset the fleet since the heartbeat
                     tries += 1
@@ -311,6 +316,7 @@ class _Agent:
         if is_loss:
             state = state._replace(lost=clock.now_iso(), losses=state.losses + 1)
             self._store.note_loss(state.lost)
+            self._store.days.raise_since(today() + 1)  # what ran by then may be lost, too
         if not state.lost:
             self._number, self._before_loss = beat.hosts, {}
         return state
@@ -411,7 +417,9 @@ class _Agent:
         if verb in (Verb.FLUSH, Verb.STATUS):
             states = self._host.ask(verb, wait=wait)
             if verb == Verb.FLUSH:
-                self._exchange()
+                with self._lock:
+                    self._days.hurry()
+                    self._exchange()
             return states
         # The change is in the fleet's state, and may have been applied by now.
         return self._exchange(wait) or self._host.ask(Verb.STATUS, wait=wait)
@@ -456,6 +464,7 @@ class _Agent:
 
     def _ask_fleet(self, verb: Verb, wait: float) -> FleetAnswer:
         with self._lock:
+            self._days.hurry()
             self._exchange()
             states = self._exchange(wait) if self._changes(verb) else []
             state = self._state
@@ -476,12 +485,13 @@ class _Agent:
         ended_at = clock.now()
         if state.lost:
             problems.append(LOST.format(state.lost))
-        return FleetAnswer(
+        answer = FleetAnswer(
             states=tuple(states),
             problems=tuple(problems),
             ended_at=ended_at,
             reading=self._reading(verb),
         )
+        return answer if answer.reading is None else self._with_days(answer)
 
     def _heard(self) -> Hosts:
         """Return all hosts on the list; remove former agents of this host from it."""
@@ -517,6 +527,8 @@ class _Agent:
             if verb == Verb.FETCH_SNAPSHOT:
                 self._reports.fetch_snapshot(identity)
                 return FleetAnswer()
+            if verb in (Verb.SHARE_REPORT, Verb.SHARE_SNAPSHOT):
+                self._days.send_functions()
             if verb == Verb.SHARE_REPORT:
                 self._reports.publish(state, identity)
             elif verb == Verb.SHARE_SNAPSHOT:
@@ -564,6 +576,16 @@ class _Agent:
             static=self._about.static,
             root=self._about.root,
         )
+
+    def _with_days(self, answer: FleetAnswer) -> FleetAnswer:
+        """Write the days of all hosts for the report that follows; add what is known of them."""
+        if not self._about.days:
+            return replace(answer, no_days=NOT_KEPT)
+        try:
+            with self._lock:
+                return replace(answer, days_since=self._days.fetch())
+        except OSError as error:  # there is no room: what ran is more than when
+            return replace(answer, no_days=f"they cannot be stored here: {error}")
 
 
 def _parsed(answers: Iterable[JsonObject]) -> dict[str, tuple[list[WorkerState], str]]:

@@ -25,7 +25,6 @@ from wsgi_coverage.system import workdir
 
 if TYPE_CHECKING:
     from wsgi_coverage.collect.worker import Worker
-    from wsgi_coverage.data.reading import Reading
     from wsgi_coverage.settings import Settings
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -88,6 +87,7 @@ class Fleet:
             url=settings.store,
             namespace=settings.store_namespace,
             release=settings.release,
+            days=worker.data_file_writer.days.days,
             data_file=worker.engine.data_file,
             private=worker.memory.folder,
             cache_dir=worker.home / settings.cache_dir,
@@ -221,8 +221,8 @@ def _accepted(answer: FleetAnswer, otherwise: str) -> FleetAnswer:
 
 def ask_fleet_or_host(
     worker: Worker, fleet: Fleet | None, verb: Verb, *, wait: float
-) -> tuple[Gathering, list[Reading]]:
-    """Ask all workers of the host, or of the fleet; return their states, and the fleet's reading.
+) -> tuple[Gathering, FleetAnswer | None]:
+    """Ask all workers of the host, or of the fleet; return their states, and the fleet's answer.
 
     Args:
         worker: this process's worker.
@@ -232,9 +232,9 @@ def ask_fleet_or_host(
     """
     gathering = worker.ask_all(verb, wait=wait)
     if fleet is None:
-        return gathering, []
+        return gathering, None
     answer = fleet.ask(verb, wait=wait)
-    return with_other_hosts(gathering, answer), reading_of(answer)
+    return with_other_hosts(gathering, answer), answer
 
 
 def with_other_hosts(own: Gathering, answer: FleetAnswer) -> Gathering:
@@ -266,11 +266,6 @@ def gathering_of(answer: FleetAnswer) -> Gathering:
 
 def _in_order(states: Sequence[WorkerState]) -> tuple[WorkerState, ...]:
     return tuple(sorted(states, key=lambda each: (each.host, each.pid)))
-
-
-def reading_of(answer: FleetAnswer) -> list[Reading]:
-    """Return the reading of what has run on all hosts, as a list; empty if there is none."""
-    return [] if answer.reading is None else [answer.reading]
 
 
 def _read(path: Path) -> FleetAnswer:

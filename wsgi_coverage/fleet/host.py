@@ -28,6 +28,7 @@ from wsgi_coverage.model import WorkerState, is_going_on
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import Publisher
 from wsgi_coverage.store.channel import Verb
+from wsgi_coverage.store.days import Bitmaps, bitmaps_of
 from wsgi_coverage.store.files import FilesStore, file_state
 from wsgi_coverage.store.memory import Memory
 from wsgi_coverage.store.redis import Content, FleetState
@@ -78,6 +79,8 @@ class Host:
         self._counted: list[Reading] = []  # what a collection has read
         self._files: dict[Path, tuple[object, Content | None]] = {}
         self._last: dict[int, tuple[object, Content]] = {}  # by `since`: results of `content`
+        # The days of the memories when they were read last, and what tells whether they changed.
+        self._days: tuple[object, dict[int, Bitmaps]] = None, {}
         self.pairs: EpochPairs | None = self._noted()
 
     @property
@@ -197,6 +200,7 @@ class Host:
             The content; the same object as at the last call if nothing has changed.
         """
         readings = self.memories.readings(before=before, since=since)
+        self._note_days(readings)
         paths = [(path, file_state(path)) for path in self._data_files(since, before)]
         state = (before, [(each.id, each.checksum()) for each in readings], paths)
         if (last := self._last.get(since)) is not None and last[0] == state:
@@ -215,6 +219,16 @@ class Host:
         whole = content.united(found)
         self._last[since] = state, whole
         return whole
+
+    @property
+    def days(self) -> dict[int, Bitmaps]:
+        """The days that the memories had at the last call of `content`."""
+        return self._days[1]
+
+    def _note_days(self, readings: Sequence[Reading]) -> None:
+        looks = [(each.id, each.checksum()) for each in readings]
+        if looks != self._days[0]:
+            self._days = looks, bitmaps_of(readings, self.about.release or "")
 
     def forget_content(self, before: int) -> None:
         """Drop cached content of epochs that do not count any more, and of removed data files.

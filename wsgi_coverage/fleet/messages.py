@@ -26,6 +26,7 @@ class FleetHost:
     url: StoreUrl
     namespace: str
     release: str | None
+    days: int  # for how many days before today it is kept on which of them lines ran; 0: not at all
     data_file: Path
     private: Path  # the private folder
     cache_dir: Path
@@ -49,5 +50,7 @@ class FleetAnswer:
     problems: tuple[str, ...] = ()  # why the answer may be incomplete
     ended_at: Moment | None = None  # the reading has what had run by then
     reading: Reading | None = None  # what has run on all hosts
+    days_since: int | None = None  # with a reading: the first day that is known of all hosts
+    no_days: str = "the store of the fleet could not be asked"  # why none is
     refused: str | None = None  # why the store cannot be used; None: it can
     error: WsgiCoverageError | None = None  # why this host has failed; None: it has not

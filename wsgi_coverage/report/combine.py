@@ -31,8 +31,9 @@ MOST = 1_000  # warnings
 class DaysRecorded(NamedTuple):
     """Where the days are recorded on which lines ran."""
 
-    data_folder: Path
+    folder: Path  # of a DaysStore
     kept: DaysKept
+    since: int = 0  # the first day that is known; 0: the first one in the folder
 
 
 def combine(
@@ -117,13 +118,15 @@ def _days(
     names: _Names,
 ) -> SeenDays:
     """Read the days that are recorded, and those that memories have."""
-    store, until = DaysStore(days.data_folder), today()
-    known = store.read()
+    store, until = DaysStore(days.folder), today()
+    since, known = store.read()
     for day, new in bitmaps_of(memory, days.kept.release).items():
         add_to(known.setdefault(day, {}), new)
-    known = {day: new for day, new in known.items() if until - days.kept.days < day <= until}
+    first = until - days.kept.days
     lines: dict[str, list[LinesOfDay]] = {}
     for day, releases in sorted(known.items()):
+        if not first <= day <= until:
+            continue
         for release, of in releases.items():
             for name, by_version in of.items():
                 if names.is_gone(name):
@@ -133,7 +136,10 @@ def _days(
                     found = LinesOfDay(day, release, name, version, is_current, bits)
                     lines.setdefault(union.name(name), []).append(found)
     return SeenDays(
-        since=min(known, default=until), until=until, lines=lines, functions=store.functions()
+        since=max(since, days.since or min(known, default=until), first),
+        until=until,
+        lines=lines,
+        functions=store.functions(),
     )
 
 

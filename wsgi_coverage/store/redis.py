@@ -14,6 +14,7 @@ Keys, all in one slot of a Cluster, below ``wsgi-coverage:{<namespace>}:``
     deleted           zset   the ids of the snapshots that were deleted last, by time
     report:<id>       string the published report, or a snapshot (wsgi_coverage.fleet.bundle)
     sending:<random>  string the part of a report that an agent has sent up to now
+    days, day:…, …    the days on which lines ran (wsgi_coverage.store.fleet_days)
 
 A source's key is a hash of its name, version, tracer and context, so hosts that run the same code
 use the same keys. Lines and arcs are only ever added, by OR: to send them twice, or in another
@@ -36,7 +37,8 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 from redis import Redis, RedisCluster, RedisError, Sentinel
 from redis.cluster import ClusterNode
@@ -46,13 +48,12 @@ from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import JsonObject, Pause, is_going_on
 from wsgi_coverage.settings import StoreUrl
 from wsgi_coverage.store import redis_scripts as scripts
+from wsgi_coverage.store.fleet_days import FleetDays
 
 FORMAT = "1"  # of the keys; a namespace of another format is not used
 TIMEOUT = 5.0  # seconds for a command, or to connect
 DIGEST = 12  # bytes of a key
 ARC = 8  # bytes of an arc
-BATCH = 400  # entries for one call of a script, which stops the store for a millisecond
-BATCH_BYTES = 256 << 10
 LIVE_AGE = 15.0  # seconds since the last heartbeat, after which a host is missing
 KEEP_AGE = 3600.0  # seconds since the last heartbeat, after which a host is removed from the list
 ANSWER_AGE = 60  # seconds for which answers to a call are kept
@@ -66,8 +67,6 @@ NO_ROOM = "a report of {} bytes would leave too little of its maxmemory, {} byte
 
 # What reading a value may raise that another program has written.
 UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
-
-T = TypeVar("T")
 
 
 class FleetState(NamedTuple):
@@ -174,6 +173,7 @@ class FleetStore:
             script(scripts.DELETE),
         )
         self._unlist, self._were_deleted = script(scripts.UNLIST), script(scripts.WERE_DELETED)
+        self.days = FleetDays(self._client, self._key, partial(_errors, url))
 
     def _key(self, name: str, epoch: int | None = None) -> str:
         return f"{self._prefix}{name}" if epoch is None else f"{self._prefix}{name}:{epoch}"
@@ -326,7 +326,7 @@ class FleetStore:
         """
         lines: dict[StoredSource, int] = {}
         keys = [self._key(name, epoch) for name in ("sources", "lines")]
-        for some in _batches(sources, lambda _: DIGEST):
+        for some in scripts.batches(sources, lambda _: DIGEST):
             with _errors(self.url):
                 found = self._known(keys=keys, args=[source.key for source in some])
             for source, bits in zip(some, found, strict=True):
@@ -342,7 +342,7 @@ class FleetStore:
             StoreUnavailableError: the store cannot be used; a part may have been added.
         """
         lines = [(source, _as_bytes(bits)) for source, bits in news.lines.items()]
-        for some in _batches(lines, lambda each: len(each[1]) + len(each[0].name)):
+        for some in scripts.batches(lines, lambda each: len(each[1]) + len(each[0].name)):
             self._send(known, epoch, [source for source, _ in some], some, ())
         arcs = [
             (source, source.key + arc.to_bytes(ARC, "big", signed=True))
@@ -350,9 +350,9 @@ class FleetStore:
             for arc in found or ()
         ]
         without = [source for source, found in news.arcs.items() if not found]
-        for sources in _batches(without, lambda each: len(each.name)):
+        for sources in scripts.batches(without, lambda each: len(each.name)):
             self._send(known, epoch, sources, (), ())
-        for members in _batches(arcs, lambda _: DIGEST + ARC):
+        for members in scripts.batches(arcs, lambda _: DIGEST + ARC):
             sources = [*dict.fromkeys(source for source, _ in members)]
             self._send(known, epoch, sources, (), [member for _, member in members])
 
@@ -710,16 +710,3 @@ def _source(raw: bytes) -> StoredSource | None:
 
 def _as_bytes(bits: int) -> bytes:
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
-
-
-def _batches(entries: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    some: list[T] = []
-    total = 0
-    for entry in entries:
-        some.append(entry)
-        total += size(entry)
-        if len(some) >= BATCH or total >= BATCH_BYTES:
-            yield some
-            some, total = [], 0
-    if some:
-        yield some

@@ -3,10 +3,38 @@
 Above each script are its keys (see the list in wsgi_coverage.store.redis), its arguments, and what
 it returns. A script that adds data checks in the same step that they still count.
 
-Concurrency: constants.
+Concurrency: constants, and a function without state.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+BATCH = 400  # entries for one call of a script, which stops the store for a millisecond
+BATCH_BYTES = 256 << 10
+
+T = TypeVar("T")
+
+
+def batches(entries: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield as many entries at a time as one call of a script may have.
+
+    Args:
+        entries: the entries.
+        size: returns about how many bytes an entry takes.
+    """
+    some: list[T] = []
+    total = 0
+    for entry in entries:
+        some.append(entry)
+        total += size(entry)
+        if len(some) >= BATCH or total >= BATCH_BYTES:
+            yield some
+            some, total = [], 0
+    if some:
+        yield some
+
 
 # KEYS: standing. ARGV: format, and a random id. Returns the state, after creating it if there is
 # none.
@@ -40,15 +68,8 @@ return {{
 }}
 """
 
-# KEYS: standing, sources, lines, arcs. ARGV: id, epoch, a random number; how many sources, then key
-# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 if the
-# epoch does not count any more.
-ADD = """
-local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'oldest')
-local epoch = tonumber(ARGV[2])
-if now[1] ~= ARGV[1] or epoch > tonumber(now[2]) or epoch < tonumber(now[3]) then
-  return 0
-end
+# The bytes of two strings, joined by OR.
+UNION = """
 local function union(long, short)
   if #long < #short then long, short = short, long end
   local out = {}
@@ -60,6 +81,17 @@ local function union(long, short)
   end
   out[#out + 1] = string.sub(long, #short + 1)
   return table.concat(out)
+end
+"""
+
+# KEYS: standing, sources, lines, arcs. ARGV: id, epoch, a random number; how many sources, then key
+# and content of each; how many keys of lines, then key and bits of each; arcs. Returns 0 if the
+# epoch does not count any more.
+ADD = f"""{UNION}
+local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'oldest')
+local epoch = tonumber(ARGV[2])
+if now[1] ~= ARGV[1] or epoch > tonumber(now[2]) or epoch < tonumber(now[3]) then
+  return 0
 end
 local function make(number, name)
   if redis.call('EXISTS', KEYS[number]) == 0 then
@@ -207,4 +239,48 @@ for n = 1, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[n]) then out[#out + 1] = ARGV[n] end
 end
 return out
+"""
+
+# KEYS: standing, days, a day, the sources of its period. ARGV: id, the day, when it is removed (in
+# seconds of Unix time); then content, field and bits of each source. Returns 0 if the store has
+# been emptied.
+ADD_DAY = f"""{UNION}
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 0 end
+local now = tonumber(redis.call('TIME')[1])
+local today = math.floor(now / 86400) + 719163
+local since = tonumber(redis.call('HGET', KEYS[2], 'since') or '0')
+local first = since
+if since == 0 then
+  first = today + redis.call('HEXISTS', KEYS[1], 'made:days')
+  redis.call('HSET', KEYS[1], 'made:days', 1)
+end
+if redis.call('EXISTS', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
+  first = math.max(first, tonumber(ARGV[2]) + 1)
+end
+if first ~= since then redis.call('HSET', KEYS[2], 'since', first) end
+for at = 4, #ARGV, 3 do
+  local field, bits = ARGV[at + 1], ARGV[at + 2]
+  local known = redis.call('HGET', KEYS[3], field)
+  redis.call('HSET', KEYS[3], field, known and union(known, bits) or bits)
+  redis.call('HSETNX', KEYS[4], string.sub(field, 1, 12), ARGV[at])
+end
+redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+for number = 3, 4 do
+  local left = redis.call('TTL', KEYS[number])
+  if left < tonumber(ARGV[3]) - now then redis.call('EXPIREAT', KEYS[number], ARGV[3]) end
+end
+return 1
+"""
+
+# KEYS: days. ARGV: the first day that is known from now on, unless a later one is.
+RAISE_SINCE = """
+if tonumber(redis.call('HGET', KEYS[1], 'since') or '0') < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'since', ARGV[1])
+end
+"""
+
+# KEYS: days, functions. ARGV: a source's key and the content of each.
+PUT_FUNCTIONS = """
+for at = 1, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]) end
+redis.call('HINCRBY', KEYS[1], 'functions', 1)
 """

@@ -82,6 +82,10 @@ class Lines:
             lines[name].add(line)
         return lines
 
+    def body(self, path: str) -> tuple[str, int]:
+        """The file and the line that a path runs."""
+        return self._bodies[path]
+
     def write(self, project: Project) -> None:
         """Put the application into a project."""
         for name, text in self.sources.items():

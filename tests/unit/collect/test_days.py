@@ -83,7 +83,7 @@ def test_days_outlive_the_memory_and_resets(
     told = measure(
         DAYS
         + """
-from wsgi_coverage.store.days import DaysStore
+from wsgi_coverage.store.days import FOLDER, DaysStore
 worker.keep_days(DaysKept(90, "r7"))
 import app
 app.first()
@@ -92,14 +92,14 @@ worker.memories.reset()
 worker.do("reset")
 app.second()
 worker.save()
-stored = DaysStore(worker.home).read()
+stored = DaysStore(worker.home / FOLDER).read().lines
 new_day(3)
 app.second()
 worker.save()
 tell(
     stored={str(day - first): [*of] for day, of in stored.items()},
     in_memory=sorted(days()),
-    kept=sorted(str(day - first) for day in DaysStore(worker.home).read()),
+    kept=sorted(str(day - first) for day in DaysStore(worker.home / FOLDER).read().lines),
 )
 """,
         core=core,

@@ -18,7 +18,7 @@ from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
-from wsgi_coverage.store.days import NO_DAYS, DaysKept, DaysStore, today
+from wsgi_coverage.store.days import FOLDER, NO_DAYS, DaysKept, DaysStore, bitmaps_of, today
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -129,10 +129,13 @@ def save_days(
 
     Where it fails, there is a log line: the lines themselves are saved in any case.
     """
-    if not days.days:
-        return
+    kept = DaysStore(store.folder / FOLDER)
     try:
-        DaysStore(store.folder).add(readings, days)
+        if not days.days:
+            if kept.is_there:  # by earlier processes
+                kept.note_gap(today())
+            return
+        kept.add(bitmaps_of(readings, days.release), days.days)
         for memory in memories:
             memory.drop_days(today() - 1)
     except OSError as error:  # there is no room, for instance
