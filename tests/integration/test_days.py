@@ -158,9 +158,9 @@ def test_a_function_is_found_in_the_version_that_an_earlier_report_was_made_of(
     found = run_script(
         HISTORY
         + """
-    days.DaysStore(Path(days.FOLDER)).note_functions(
-        {str(Path("shop.py").resolve()): {"before": {"last_month": [[40, 41]], "gone": [[2, 2]]}}}
-    )
+    before = {"last_month": [[40, 41]], "gone": [[2, 2]]}
+    kept = days.DaysStore(Path(days.FOLDER))
+    kept.note_functions({str(Path("shop.py").resolve()): {"before": before}}, 90)
     history("before", [2, 41])
     show(told(served()))
 """,

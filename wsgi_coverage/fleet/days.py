@@ -124,7 +124,7 @@ class HostDays:
         if of_functions != self._functions_read:
             self._functions = self._stored.functions()
             self._functions_read = of_functions
-            self._shared.note_functions(self._by_name(self._functions))
+            self._shared.note_functions(self._by_name(self._functions), self._about.days)
         return since or today()
 
     def send_functions(self) -> None:

@@ -22,7 +22,7 @@ from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
-from wsgi_coverage.store.days import DaysKept, DaysStore, add_to, bitmaps_of, today
+from wsgi_coverage.store.days import DaysKept, DaysStore, add_day, bitmaps_of, today
 from wsgi_coverage.system import workdir
 
 MOST = 1_000  # warnings
@@ -119,24 +119,28 @@ def _days(
 ) -> SeenDays:
     """Read the days that are recorded, and those that memories have."""
     store, until = DaysStore(days.folder), today()
-    since, known = store.read()
-    for day, new in bitmaps_of(memory, days.kept.release).items():
-        add_to(known.setdefault(day, {}), new)
+    since, histories = store.known(days.kept.days)
     first = until - days.kept.days
+    for day, new in bitmaps_of(memory, days.kept.release).items():
+        if first <= day <= until:
+            add_day(histories, day, new)
+    recorded = (ran[0].day for versions in histories.values() for ran in versions.values())
+    since = max(since, days.since or min(recorded, default=until))
     lines: dict[str, list[LinesOfDay]] = {}
-    for day, releases in sorted(known.items()):
-        if not first <= day <= until:
+    for name, by_version in histories.items():
+        if names.is_gone(name):
             continue
-        for release, of in releases.items():
-            for name, by_version in of.items():
-                if names.is_gone(name):
-                    continue
-                for version, bits in by_version.items():
-                    is_current = versions.is_current(name, version)
-                    found = LinesOfDay(day, release, name, version, is_current, bits)
-                    lines.setdefault(union.name(name), []).append(found)
+        of = lines.setdefault(union.name(name), [])
+        for version, history in by_version.items():
+            is_current = versions.is_current(name, version)
+            of += (
+                LinesOfDay(each.day, each.release, name, version, is_current, each.bits)
+                for each in history
+            )
+    for found in lines.values():
+        found.sort()
     return SeenDays(
-        since=max(since, days.since or min(known, default=until), first),
+        since=max(since, first),
         until=until,
         lines=lines,
         functions=store.functions(),

@@ -7,6 +7,7 @@ In the folder `.wsgi-coverage-days` beside the data files, and those of a whole 
     functions      {name in data files: {version: {function: ranges of lines}}}, of versions that
                    have run on one of these days, so that a function is found in older versions
     since          the first day after a gap, in which days were not recorded, or were lost
+    past           what reports need of the days before today
 
 Days are UTC's. A reset does not change them.
 
@@ -16,6 +17,7 @@ Concurrency: a lock serialises writers; files appear by renaming, so readers nee
 from __future__ import annotations
 
 import contextlib
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,6 +34,7 @@ FOLDER = ".wsgi-coverage-days"
 SHARED_FOLDER = ".wsgi-coverage-fleet-days"
 FUNCTIONS = "functions"
 SINCE = "since"
+PAST = "past"
 LOCK = "lock"
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
 
@@ -50,11 +53,24 @@ NO_DAYS = DaysKept(0, "")
 NOT_KEPT = "no days are recorded: seen_days is 0"
 
 
+class Ran(NamedTuple):
+    """Lines of one version of a source that ran on one day in one release."""
+
+    day: int  # as `date.toordinal` counts
+    release: str  # "": it has no name
+    bits: int  # bit n is line n
+
+
+# By name and version, in the order of days. A line is left out on days that are neither its first
+# nor its last one, nor its first one in a release.
+Histories = dict[str, dict[str, list[Ran]]]
+
+
 class KnownDays(NamedTuple):
     """What is recorded of days."""
 
     since: int  # the first day after a gap, in which not all was recorded; 0: there is none
-    lines: dict[int, Bitmaps]  # by day, as `date.toordinal` counts
+    lines: Histories
 
 
 class DaysStore:
@@ -100,16 +116,66 @@ class DaysStore:
                 if day < today() - kept:
                     path.unlink(missing_ok=True)
 
-    def read(self) -> KnownDays:
-        """Return all days. Of a damaged one, and those before it, not all is known."""
-        since, lines = self._since(), {}
-        for day, path in self._days():
-            found = _read(path)
+    def known(self, kept: int) -> KnownDays:
+        """Return what is recorded up to now. Up to a damaged day, not all is known.
+
+        What is to be known of the days before today is stored, until one of them changes.
+
+        Args:
+            kept: of how many days before today.
+        """
+        now = today()
+        states = {day: looks for day, looks in self.states().items() if now - kept <= day <= now}
+        is_there = states.pop(now, None) is not None
+        since, lines = self._stored_past(states) or self._read_past(states)
+        since = max(since, self._since())
+        if is_there:
+            found = _read(self._path(now))
             if found is None:
-                since = max(since, day + 1)
+                since = now + 1
             else:
-                lines[day] = found
+                add_day(lines, now, found)
         return KnownDays(since, lines)
+
+    def _read_past(self, past: Mapping[int, object]) -> KnownDays:
+        since, found = 0, {}
+        for day in past:
+            lines = _read(self._path(day))
+            if lines is None:
+                since = day + 1
+            else:
+                found[day] = lines
+        histories = histories_of(found)
+        plain = {
+            name: {
+                version: [[each.day, each.release, f"{each.bits:x}"] for each in history]
+                for version, history in versions.items()
+            }
+            for name, versions in histories.items()
+        }
+        if past:
+            with contextlib.suppress(OSError):  # there is no room: it is read again
+                content = pack([_of(past), since, plain])
+                own_files.replace(self.folder / PAST, content)
+        return KnownDays(since, histories)
+
+    def _stored_past(self, past: Mapping[int, object]) -> KnownDays | None:
+        try:
+            of, since, plain = read_packed(self.folder / PAST)
+            if of != _of(past):
+                return None
+            lines = {
+                name: {
+                    version: [
+                        Ran(int(day), str(release), int(bits, 16)) for day, release, bits in h
+                    ]
+                    for version, h in versions.items()
+                }
+                for name, versions in plain.items()
+            }
+            return KnownDays(int(since), lines)
+        except (TypeError, ValueError, AttributeError):  # it is missing, or of another version
+            return None
 
     def read_day(self, day: int) -> Bitmaps:
         """Return the lines of a day; none where it is damaged."""
@@ -140,8 +206,14 @@ class DaysStore:
         found = read_packed(self.folder / FUNCTIONS)
         return found if _is_nested(found, 3) else {}
 
-    def note_functions(self, found: Mapping[str, Mapping[str, Mapping[str, Ranges]]]) -> None:
+    def note_functions(
+        self, found: Mapping[str, Mapping[str, Mapping[str, Ranges]]], kept: int
+    ) -> None:
         """Add the lines of functions; drop other versions that ran on none of the days.
+
+        Args:
+            found: lines by name in data files, version and function.
+            kept: how many days before today are kept.
 
         Raises:
             TimeoutError: another process has held the lock for too long.
@@ -152,9 +224,7 @@ class DaysStore:
             ran = {(name, version) for name, versions in found.items() for version in versions}
             ran |= {
                 (name, version)
-                for bitmaps in self.read().lines.values()
-                for names in bitmaps.values()
-                for name, versions in names.items()
+                for name, versions in self.known(kept).lines.items()
                 for version in versions
             }
             known = self.functions()
@@ -220,6 +290,46 @@ def add_to(known: Bitmaps, new: Bitmaps) -> bool:
                 of[version] = before | bits
                 is_new |= of[version] != before
     return is_new
+
+
+def add_day(histories: Histories, day: int, lines: Bitmaps) -> None:
+    """Add all lines of one day."""
+    for release, names in lines.items():
+        for name, versions in names.items():
+            for version, bits in versions.items():
+                history = histories.setdefault(name, {}).setdefault(version, [])
+                insort(history, Ran(day, release, bits))
+
+
+def histories_of(days: Mapping[int, Bitmaps]) -> Histories:
+    """Return what is to be known of some days."""
+    found: Histories = {}
+    for day, lines in days.items():
+        add_day(found, day, lines)
+    return {
+        name: {version: _condensed(history) for version, history in versions.items()}
+        for name, versions in found.items()
+    }
+
+
+def _condensed(history: Sequence[Ran]) -> list[Ran]:
+    """Leave out lines on days that are neither their first, nor their last, nor a release's."""
+    kept, before, by_release = [], 0, dict[str, int]()
+    for each in history:
+        known = by_release.get(each.release, 0)
+        kept.append(each.bits & ~(before & known))
+        before |= each.bits
+        by_release[each.release] = known | each.bits
+    after = 0
+    for number in reversed(range(len(history))):
+        bits = history[number].bits
+        kept[number] |= bits & ~after
+        after |= bits
+    return [each._replace(bits=bits) for each, bits in zip(history, kept, strict=True) if bits]
+
+
+def _of(days: Mapping[int, object]) -> list[Any]:
+    return [[day, *looks] if isinstance(looks, tuple) else [day] for day, looks in days.items()]
 
 
 def _plain(bitmaps: Bitmaps) -> dict[str, Any]:

@@ -36,33 +36,39 @@ def ran(day: int, *lines: int, version: str = "now", release: str = "") -> Lines
     return LinesOfDay(MONDAY + day, release, "app.py", version, version == "now", bits)
 
 
-def test_the_first_and_the_last_day_and_releases_in_their_order() -> None:
-    days = [(MONDAY + 2, "b"), (MONDAY, "a"), (MONDAY + 1, "b"), (MONDAY, "")]
-
-    assert seen(days, ran=True) == Seen(ISO[0], ISO[2], ("a", "b"))
+def test_the_first_and_the_last_day_and_releases() -> None:
+    assert seen((MONDAY, MONDAY + 2), ["a", "", "b"], ran=True) == Seen(ISO[0], ISO[2], ("a", "b"))
 
 
 @pytest.mark.parametrize(("has_run", "reason"), [(True, NOT_RECORDED), (False, None)])
 def test_without_a_day_it_is_told_apart_whether_it_ran(has_run: bool, reason: str | None) -> None:
-    assert seen([], ran=has_run) == Seen(None, None, (), reason)
+    assert seen(None, ran=has_run) == Seen(None, None, (), reason)
 
 
 @pytest.mark.parametrize(
     ("unknown", "first", "last", "named"),
     [
-        ([1], ISO[1], ISO[1], None),
-        ([0], None, ISO[1], 0),
-        ([2], ISO[1], None, 2),
-        ([0, 2], None, None, 2),
+        ((1, 1), ISO[1], ISO[1], None),
+        ((0, 0), None, ISO[1], 0),
+        ((2, 2), ISO[1], None, 2),
+        ((0, 2), None, None, 2),
     ],
 )
 def test_days_that_may_be_the_first_or_last_make_that_unknown(
-    unknown: list[int], first: str | None, last: str | None, named: int | None
+    unknown: tuple[int, int], first: str | None, last: str | None, named: int | None
 ) -> None:
-    found = seen([(MONDAY + 1, "")], unknown=[MONDAY + each for each in unknown], ran=True)
+    maybe = MONDAY + unknown[0], MONDAY + unknown[1]
+
+    found = seen((MONDAY + 1, MONDAY + 1), unknown=maybe, ran=True)
 
     reason = None if named is None else OTHER_VERSION.format(ISO[named])
     assert found == Seen(first, last, (), reason)
+
+
+def test_a_day_that_is_not_known_is_named_where_no_other_is() -> None:
+    found = seen(None, unknown=(MONDAY, MONDAY + 1), ran=False)
+
+    assert found == Seen(None, None, (), OTHER_VERSION.format(ISO[1]))
 
 
 def test_a_function_has_the_days_of_its_own_lines() -> None:

@@ -92,14 +92,15 @@ worker.memories.reset()
 worker.do("reset")
 app.second()
 worker.save()
-stored = DaysStore(worker.home / FOLDER).read().lines
+kept = DaysStore(worker.home / FOLDER)
+stored = {day: kept.read_day(day) for day in kept.states()}
 new_day(3)
 app.second()
 worker.save()
 tell(
     stored={str(day - first): [*of] for day, of in stored.items()},
     in_memory=sorted(days()),
-    kept=sorted(str(day - first) for day in DaysStore(worker.home / FOLDER).read().lines),
+    kept=sorted(str(day - first) for day in kept.states()),
 )
 """,
         core=core,

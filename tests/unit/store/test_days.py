@@ -10,7 +10,7 @@ import pytest
 
 from wsgi_coverage.data.reading import Claim, Place, Reading
 from wsgi_coverage.store import days
-from wsgi_coverage.store.days import FOLDER, DaysKept, DaysStore, bitmaps_of
+from wsgi_coverage.store.days import FOLDER, Bitmaps, DaysKept, DaysStore, Ran, bitmaps_of
 
 MONDAY = date(2026, 11, 23).toordinal()
 KEPT = DaysKept(90, "r1")
@@ -46,6 +46,11 @@ def add(store: DaysStore, readings: list[Reading], kept: DaysKept) -> None:
     store.add(bitmaps_of(readings, kept.release), kept.days)
 
 
+def read(store: DaysStore) -> dict[int, Bitmaps]:
+    found = {day: store.read_day(day) for day in store.states()}
+    return {day: lines for day, lines in found.items() if lines}
+
+
 def bits(*lines: int) -> int:
     return sum(1 << line for line in lines)
 
@@ -55,7 +60,7 @@ def test_days_of_memories_are_united_by_release_and_version(store: DaysStore) ->
     add(store, [reading(day_0={2, 5}, day_1={1})], KEPT)
     add(store, [reading(day_1={7})], DaysKept(90, "r2"))
 
-    assert store.read().lines == {
+    assert read(store) == {
         MONDAY: {"r1": {NAME: {VERSION: bits(1, 2, 5)}}},
         MONDAY + 1: {
             "r1": {NAME: {VERSION: bits(1)}},
@@ -78,12 +83,12 @@ def test_only_so_many_days_are_kept(store: DaysStore, on_day: Callable[[int], No
     add(store, [reading(day_0={1})], DaysKept(1, ""))
     on_day(MONDAY + 1)
     add(store, [reading(day_1={1})], DaysKept(1, ""))
-    assert [*store.read().lines] == [MONDAY, MONDAY + 1]
+    assert [*read(store)] == [MONDAY, MONDAY + 1]
 
     on_day(MONDAY + 2)
     add(store, [reading(day_2={1})], DaysKept(1, ""))
 
-    assert [*store.read().lines] == [MONDAY + 1, MONDAY + 2]
+    assert [*read(store)] == [MONDAY + 1, MONDAY + 2]
 
 
 @pytest.mark.parametrize(
@@ -95,19 +100,19 @@ def test_a_damaged_day_is_left_out_and_made_anew(
     add(store, [reading(day_0={1}, day_1={2})], KEPT)
     (tmp_path / FOLDER / "2026-11-23").write_bytes(content)
 
-    assert [*store.read().lines] == [MONDAY + 1]
-    assert store.read().since == MONDAY + 1  # not all that ran before is known any more
+    assert [*read(store)] == [MONDAY + 1]
+    assert store.known(90).since == MONDAY + 1  # not all that ran before is known any more
 
     add(store, [reading(day_0={3})], KEPT)
-    assert store.read().since == MONDAY + 1
-    assert store.read().lines[MONDAY] == {"r1": {NAME: {VERSION: bits(3)}}}
+    assert store.known(90).since == MONDAY + 1
+    assert read(store)[MONDAY] == {"r1": {NAME: {VERSION: bits(3)}}}
 
 
 def test_functions_are_kept_for_versions_that_ran_on_some_day(store: DaysStore) -> None:
     add(store, [reading(day_0={1})], KEPT)
-    store.note_functions({NAME: {VERSION: {"f": [[1, 2]]}}, "gone.py": {"v0": {"g": [[1, 1]]}}})
+    store.note_functions({NAME: {VERSION: {"f": [[1, 2]]}}, "gone.py": {"v0": {"g": [[1, 1]]}}}, 90)
 
-    store.note_functions({NAME: {"v2": {"f": [[3, 4]]}}})
+    store.note_functions({NAME: {"v2": {"f": [[3, 4]]}}}, 90)
 
     assert store.functions() == {NAME: {VERSION: {"f": [[1, 2]]}, "v2": {"f": [[3, 4]]}}}
 
@@ -118,23 +123,78 @@ def test_what_is_no_day_is_left_alone(store: DaysStore, tmp_path: Path) -> None:
 
     add(store, [reading(day_0={1})], KEPT)
 
-    assert [*store.read().lines] == [MONDAY]
+    assert [*read(store)] == [MONDAY]
     assert (tmp_path / FOLDER / "notes.txt").read_text() == "theirs"
 
 
 def test_after_a_gap_days_are_known_from_the_next_one_on(store: DaysStore) -> None:
     add(store, [reading(day_0={1})], KEPT)
-    assert store.read().since == 0
+    assert store.known(90).since == 0
 
     store.note_gap(MONDAY + 3)
     store.note_gap(MONDAY + 1)
 
-    assert store.read().since == MONDAY + 4
-    assert [*store.read().lines] == [MONDAY]
+    assert store.known(90).since == MONDAY + 4
+    assert [*read(store)] == [MONDAY]
 
 
 def test_a_gap_whose_note_is_damaged_lasts_up_to_now(store: DaysStore) -> None:
     store.note_gap(MONDAY - 9)
     (store.folder / "since").write_text("some day")
 
-    assert store.read().since == MONDAY + 1
+    assert store.known(90).since == MONDAY + 1
+
+
+HISTORY = {0: ("a", {1, 2}), 1: ("a", {1, 2, 3}), 2: ("b", {1, 3}), 3: ("b", {1, 3}), 4: ("b", {1})}
+
+
+@pytest.fixture
+def history(store: DaysStore, on_day: Callable[[int], None]) -> DaysStore:
+    for day, (release, lines) in HISTORY.items():
+        on_day(MONDAY + day)
+        add(store, [reading(**{f"day_{day}": lines})], DaysKept(90, release))
+    return store
+
+
+def days_of(store: DaysStore, line: int, kept: int = 90) -> tuple[int, int, set[str]]:
+    ran = [each for each in store.known(kept).lines[NAME][VERSION] if each.bits >> line & 1]
+    return ran[0].day - MONDAY, ran[-1].day - MONDAY, {each.release for each in ran}
+
+
+def test_first_and_last_days_and_releases_of_each_line_are_known(history: DaysStore) -> None:
+    found = {line: days_of(history, line) for line in (1, 2, 3)}
+
+    assert found == {1: (0, 4, {"a", "b"}), 2: (0, 1, {"a"}), 3: (1, 3, {"a", "b"})}
+
+
+def test_they_are_known_of_the_days_that_are_asked_for(history: DaysStore) -> None:
+    assert days_of(history, 1, kept=2) == (2, 4, {"b"})
+    assert days_of(history, 3, kept=2) == (2, 3, {"b"})
+
+
+def test_days_before_today_are_read_once_until_one_changes(
+    history: DaysStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = history.known(90)
+    opened: list[str] = []
+    read = days.read_packed
+    monkeypatch.setattr(days, "read_packed", lambda path: [opened.append(path.name), read(path)][1])
+
+    assert history.known(90) == first
+    assert opened == ["past", "2026-11-27"]
+
+    add(history, [reading(day_1={9})], KEPT)
+    opened.clear()
+    assert days_of(history, 9) == (1, 1, {"r1"})
+    assert len(opened) == 1 + 4 + 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no days", days.pack([1, 2, 3]), days.pack([[], 0, 1])])
+def test_what_is_stored_of_the_past_is_made_anew_where_it_is_damaged(
+    history: DaysStore, content: bytes
+) -> None:
+    first = history.known(90)
+    (history.folder / "past").write_bytes(content)
+
+    assert history.known(90) == first
+    assert history.known(90).lines[NAME][VERSION][0] == Ran(MONDAY, "a", bits(1, 2))
