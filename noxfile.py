@@ -278,3 +278,4 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/bench/collecting.py")
     session.run("python", "tests/bench/collecting.py", "--branch")
     session.run("python", "tests/bench/pages.py")
+    session.run("python", "tests/bench/days.py")

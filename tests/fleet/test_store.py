@@ -15,6 +15,8 @@ from wsgi_coverage import settings
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import Pause
 from wsgi_coverage.store import redis
+from wsgi_coverage.store.days import today
+from wsgi_coverage.store.fleet_days import SourceVersion
 from wsgi_coverage.store.redis import (
     Content,
     EpochGoneError,
@@ -655,6 +657,12 @@ class TestUrls:
         fleet.note_vanished("s")
         fleet.delete_snapshot("s")
         fleet.deleted(["s"])
+        fleet.days.add(state.id, today(), {"r": {"a.py": {"v": 2}}}, today() + 1)
+        fleet.days.read(today())
+        fleet.days.stored()
+        fleet.days.raise_since(today())
+        fleet.days.put_functions({SourceVersion("a.py", "v"): {}})
+        fleet.days.put_functions({}, fleet.days.functions())
         fleet.note_loss("now")
         fleet.note_mended(fleet.join())
         fleet.set_pauses([])
