@@ -14,11 +14,11 @@ OFTEN = {"WSGI_COVERAGE_AUTOSAVE_INTERVAL": "0.2"}
 CORES = [pytest.param({"COVERAGE_CORE": "ctrace"}, id="ctrace")]
 if sys.version_info >= (3, 12):
     CORES.append(pytest.param({}, id="memory"))
-FUNCTIONS = 1_000
+FUNCTIONS = 500
 MANY = "".join(f"def f{number}():\n    return {number}\n" for number in range(FUNCTIONS))
 
-# A tenth here; all of them take minutes: WSGI_COVERAGE_FORKS=10000 pytest -k forks_in_eight
-FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "1000")), 8
+# Some here; all of them take minutes: WSGI_COVERAGE_FORKS=10000 pytest -k forks_in_eight
+FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "500")), 8
 A_REQUEST = 25  # forks
 FORKING = f"""
 import json, os

@@ -204,10 +204,9 @@ class Worker:
         Args:
             kept: how many days, and the name of the deploy.
         """
-        known = self.data_file_writer.days
-        days = max(known.days, kept.days)
-        self.data_file_writer.days = DaysKept(days, known.release or kept.release)
-        if days and not self.memories.marks_days:
+        self.data_file_writer.days = max(self.data_file_writer.days, kept.days)
+        self.engine.memory.release = self.engine.memory.release or kept.release
+        if self.data_file_writer.days:
             self.memories.marks_days = True
             self.memories.announce_epoch()
             self.engine.apply_announced()

@@ -168,7 +168,7 @@ class ReportInputs:
     def _days(self, answer: FleetAnswer | None) -> dict[str, Any]:
         """Return where days are recorded, or why they are not known."""
         kept = self._worker.data_file_writer.days
-        if not kept.days:
+        if not kept:
             return {"no_days": NOT_KEPT}
         if self._fleet is None:
             return {"days": DaysRecorded(self._worker.home / FOLDER, kept)}

@@ -22,6 +22,13 @@ ARC_MIDDLE = 1 << (ARC_BITS - 1)
 K = TypeVar("K")
 
 
+class Day(NamedTuple):
+    """A day, and the release that ran."""
+
+    day: int  # as `date.toordinal` counts
+    release: str  # "": it has no name
+
+
 class Place(NamedTuple):
     """Where the bytes for the lines of one version of a source are."""
 
@@ -80,8 +87,8 @@ class Reading:
     processes: tuple[int, ...] = ()  # ids of the processes in the memory's table
     problems: tuple[str, ...] = ()  # sentences about files that could not be read, or are damaged
     early: frozenset[EarlyModule] = frozenset()  # early modules of any process of the memory
-    # By day, as `date.toordinal` counts, and chunk: a byte for each line.
-    days: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
+    # By day, release and chunk: a byte for each line.
+    days: Mapping[Day, Mapping[int, bytes]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -97,7 +104,7 @@ class Reading:
         """Yield each version of a source, with its executed lines."""
         yield from _by_claim(self.sources, self.by_phase)
 
-    def seen(self) -> Iterator[tuple[Claim, Mapping[int, int]]]:
+    def seen(self) -> Iterator[tuple[Claim, Mapping[Day, int]]]:
         """Yield each version of a source, with the lines that ran by day; bit n is line n."""
         yield from _by_claim(self.sources, self.days)
 

@@ -87,7 +87,7 @@ class Fleet:
             url=settings.store,
             namespace=settings.store_namespace,
             release=settings.release,
-            days=worker.data_file_writer.days.days,
+            days=worker.data_file_writer.days,
             data_file=worker.engine.data_file,
             private=worker.memory.folder,
             cache_dir=worker.home / settings.cache_dir,

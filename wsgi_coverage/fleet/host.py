@@ -228,7 +228,7 @@ class Host:
     def _note_days(self, readings: Sequence[Reading]) -> None:
         looks = [(each.id, each.checksum()) for each in readings]
         if looks != self._days[0]:
-            self._days = looks, bitmaps_of(readings, self.about.release or "")
+            self._days = looks, bitmaps_of(readings)
 
     def forget_content(self, before: int) -> None:
         """Drop cached content of epochs that do not count any more, and of removed data files.

@@ -86,7 +86,7 @@ def _note_functions(days: DaysRecorded, cov: ReportingCoverage) -> None:
     """Store where the functions of the current versions are, for reports on later ones."""
     if cov.new_functions:
         try:
-            DaysStore(days.folder).note_functions(cov.new_functions, days.kept.days)
+            DaysStore(days.folder).note_functions(cov.new_functions, days.kept)
         except OSError as error:  # the next report tries again
             log.warning("lines of functions could not be stored beside the days: %s", error)
 

@@ -22,7 +22,7 @@ from wsgi_coverage.data.reading import Reading, by_context
 from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
-from wsgi_coverage.store.days import DaysKept, DaysStore, add_day, bitmaps_of, today
+from wsgi_coverage.store.days import DaysStore, add_day, bitmaps_of, today
 from wsgi_coverage.system import workdir
 
 MOST = 1_000  # warnings
@@ -32,7 +32,7 @@ class DaysRecorded(NamedTuple):
     """Where the days are recorded on which lines ran."""
 
     folder: Path  # of a DaysStore
-    kept: DaysKept
+    kept: int  # how many days before today
     since: int = 0  # the first day that is known; 0: the first one in the folder
 
 
@@ -119,9 +119,9 @@ def _days(
 ) -> SeenDays:
     """Read the days that are recorded, and those that memories have."""
     store, until = DaysStore(days.folder), today()
-    since, histories = store.known(days.kept.days)
-    first = until - days.kept.days
-    for day, new in bitmaps_of(memory, days.kept.release).items():
+    since, histories = store.known(days.kept)
+    first = until - days.kept
+    for day, new in bitmaps_of(memory).items():
         if first <= day <= until:
             add_day(histories, day, new)
     recorded = (ran[0].day for versions in histories.values() for ran in versions.values())

@@ -46,10 +46,10 @@ class DaysKept(NamedTuple):
     """What is recorded of days in a process."""
 
     days: int  # how many before today are kept; 0: none, and nothing is recorded
-    release: str  # the name of the deploy; "": it has none
+    release: str = ""  # the name of the deploy; "": it has none
 
 
-NO_DAYS = DaysKept(0, "")
+NO_DAYS = DaysKept(0)
 NOT_KEPT = "no days are recorded: seen_days is 0"
 
 
@@ -268,12 +268,12 @@ def today() -> int:
     return datetime.now(UTC).toordinal()
 
 
-def bitmaps_of(readings: Iterable[Reading], release: str) -> dict[int, Bitmaps]:
+def bitmaps_of(readings: Iterable[Reading]) -> dict[int, Bitmaps]:
     """Return what memories have of each day."""
     found: dict[int, Bitmaps] = {}
     for reading in readings:
         for claim, lines in reading.seen():
-            for day, bits in lines.items():
+            for (day, release), bits in lines.items():
                 new: Bitmaps = {release: {claim.name: {claim.version: bits}}}
                 add_to(found.setdefault(day, {}), new)
     return found

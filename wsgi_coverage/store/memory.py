@@ -13,7 +13,9 @@ In the private folder (wsgi_coverage.store.private):
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               the lines of an ended epoch that were counted, or reset, when it ended
     load.log, …             what is no plain line: arcs, contexts (wsgi_coverage.store.log)
-    day-<ordinal>-<chunk>.lines  lines that ran on one day, in whatever phase
+    day-<ordinal>-<chunk>.lines, day-<ordinal>-<hash>-<chunk>.lines
+                            lines that ran on one day, in whatever phase, without and in a release
+    release-<hash>          the name of a release
     early-<hash>.json       modules that had run when measuring began in some of its processes
 
 The order of the claims defines the layout: the first claim of a source counts, and the place of its
@@ -50,7 +52,7 @@ from typing import NamedTuple, TypeVar
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.imported import EarlyModule, as_plain, from_plain
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Claim, Place, Reading, Record
+from wsgi_coverage.data.reading import Claim, Day, Place, Reading, Record
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store.log import (
@@ -76,13 +78,14 @@ MOST_CHUNKS = 128  # of a plane, 32 MB; a memory cgroup kills processes that use
 MOST_LINES = 1 << 24  # of one source
 PAGE = 4096
 CONTROL_MAGIC = 0x0001_6F63_6773_7721  # identifies this layout; a memory of another is not used
-DAY_FILE = re.compile(r"day-(\d+)-(\d+)\.lines")
+DAY_FILE = re.compile(r"day-(\d+)-(?:([0-9a-f]{16})-)?(\d+)\.lines")
 CHUNK_FILE = re.compile(r"(load|run|none|flushed|untold)(?:-(\d+))?-(\d+)\.(lines|counted)")
 # First part of a plane's name, by phase.
 MARKED: dict[Phase | None, str] = {Phase.RUNTIME: "run", None: "none"}
 FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
 DAYS = "day-"
+RELEASE = "release-"
 
 # Words of the control page.
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
@@ -147,6 +150,8 @@ class Memory:
         self._chunks: dict[str, dict[int, Mapped]] = {}  # by plane
         self._log = Log(folder)
         self._early: dict[str, frozenset[EarlyModule]] = {}  # by file name
+        self.release: str = ""  # in which this process marks days; "": in none that has a name
+        self._releases: dict[str, str] = {"": ""}  # by hash
         self._page = map_file(folder / "control", PAGE, make=make)
         self._control = self._page.cast("Q")
         # The turn number, which each request compares.
@@ -395,17 +400,22 @@ class Memory:
         return max(CHUNK, *rooms) if rooms else CHUNK
 
     def day_chunk(self, day: int, number: int) -> Mapped:
-        """Return the mapped bytes of one chunk, to mark the lines of a day in.
+        """Return the mapped bytes of one chunk, to mark the lines of a day and `release` in.
 
         Raises:
             OSError: there is no room.
         """
-        return self.chunk_of_plane(_day_plane(day), number)
+        key = _key_of(self.release)
+        if key not in self._releases:
+            if not (self.folder / f"{RELEASE}{key}").exists():
+                own_files.write(self.folder / f"{RELEASE}{key}", self.release)
+            self._releases[key] = self.release
+        return self.chunk_of_plane(_day_plane(day, key), number)
 
     def forget_days(self, *, but: int) -> None:
         """Unmap the chunks of days that are over in this process; all but one."""
         for plane in list(self._chunks):
-            if plane.startswith(DAYS) and plane != _day_plane(but):
+            if plane.startswith(DAYS) and _parts_of(plane)[0] != but:
                 self._chunks.pop(plane, None)
 
     def drop_days(self, before: int) -> None:
@@ -414,7 +424,7 @@ class Memory:
         Args:
             before: the first day that is left.
         """
-        for path, day, _ in list(self._day_files()):
+        for path, day, *_ in list(self._day_files()):
             if day < before:
                 path.unlink(missing_ok=True)
 
@@ -535,26 +545,40 @@ class Memory:
                     problems.append(f"{self.folder / name} cannot be read: {error}")
         return frozenset[EarlyModule]().union(*self._early.values())
 
-    def _read_days(self, problems: list[str]) -> dict[int, dict[int, bytes]]:
+    def _read_days(self, problems: list[str]) -> dict[Day, dict[int, bytes]]:
         """Read the lines of each day, by chunk; of a removed memory, what this process has."""
-        found: dict[int, dict[int, bytes]] = {}
+        found: dict[Day, dict[int, bytes]] = {}
         if not self.is_there:
             for plane, chunks in self.mapped_chunks().items():
                 if plane.startswith(DAYS):
-                    day = int(plane.removeprefix(DAYS))
-                    found[day] = {number: bytes(view) for number, view in chunks.items()}
+                    day, key = _parts_of(plane)
+                    release = self._release(key, problems)
+                    found[Day(day, release)] = {n: bytes(view) for n, view in chunks.items()}
             return found
-        for path, day, number in self._day_files():
+        for path, day, key, number in self._day_files():
             lines = _lines_in(path, problems)
             if lines is not None:
-                found.setdefault(day, {})[number] = lines
+                release = self._release(key, problems)
+                found.setdefault(Day(day, release), {})[number] = lines
         return found
 
-    def _day_files(self) -> Iterator[tuple[Path, int, int]]:
+    def _release(self, key: str, problems: list[str]) -> str:
+        if key not in self._releases:
+            path = self.folder / f"{RELEASE}{key}"
+            try:
+                self._releases[key] = regular_files.read(path).decode()
+            except (OSError, ValueError) as error:
+                if is_shortage(error):
+                    raise
+                problems.append(f"{path} cannot be read: {error}")
+                return ""
+        return self._releases[key]
+
+    def _day_files(self) -> Iterator[tuple[Path, int, str, int]]:
         with contextlib.suppress(FileNotFoundError):  # the memory was removed
             for name in sorted(os.listdir(self.folder)):  # noqa: PTH208
                 if match := DAY_FILE.fullmatch(name):
-                    yield self.folder / name, int(match[1]), int(match[2])
+                    yield self.folder / name, int(match[1]), match[2] or "", int(match[3])
 
     def _read_files(self, problems: list[str]) -> dict[tuple[str, int, str], bytes]:
         found = {}
@@ -699,6 +723,7 @@ class Memory:
                 *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 *self._early_files(),
                 *(path.name for path, *_ in self._day_files()),
+                *(each for each in os.listdir(self.folder) if each.startswith(RELEASE)),  # noqa: PTH208
                 "control",
                 "processes",
             ]
@@ -743,8 +768,20 @@ def _lines_in(path: Path, problems: list[str]) -> bytes | None:
     return lines
 
 
-def _day_plane(day: int) -> str:
-    return f"{DAYS}{day}"
+def _key_of(release: str) -> str:
+    """Return a hash of a release's name, for file names; of none, none."""
+    raw = release.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(raw, digest_size=8).hexdigest() if raw else ""
+
+
+def _day_plane(day: int, key: str) -> str:
+    return f"{DAYS}{day}-{key}" if key else f"{DAYS}{day}"
+
+
+def _parts_of(plane: str) -> tuple[int, str]:
+    """Return the day of a plane, and the hash of its release."""
+    day, _, key = plane.removeprefix(DAYS).partition("-")
+    return int(day), key
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:

@@ -42,7 +42,7 @@ def days():
     for reading in worker.memories.readings():
         for claim, lines in reading.seen():
             if claim.name.endswith("app.py"):
-                for day, bits in lines.items():
+                for (day, _), bits in lines.items():
                     found.setdefault(str(day - first), []).extend(
                         n for n in range(bits.bit_length()) if bits >> n & 1
                     )
@@ -93,7 +93,10 @@ worker.do("reset")
 app.second()
 worker.save()
 kept = DaysStore(worker.home / FOLDER)
-stored = {day: kept.read_day(day) for day in kept.states()}
+stored = {
+    day: {release for release, names in kept.read_day(day).items() if "app.py" in str([*names])}
+    for day in kept.states()
+}
 new_day(3)
 app.second()
 worker.save()

@@ -206,6 +206,7 @@ LATE = """
 from wsgi_coverage.control import Control
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import NoReportError, RefreshBusyError
+from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.settings import Settings
 start_early()
 import app
@@ -221,7 +222,8 @@ def lines_of_the_fleet(late):
         gathering, _ = ask(self, verb, wait=wait)
         asked.append(verb)
         epoch = worker.store.oldest() - (len(asked) <= late)
-        return gathering, [Reading(id="fleet", host="all", epoch=epoch, sources=(), by_phase={})]
+        reading = Reading(id="fleet", host="all", epoch=epoch, sources=(), by_phase={})
+        return gathering, FleetAnswer(reading=reading)
 
     Control._ask_all = ask_all
 """

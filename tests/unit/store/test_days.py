@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_coverage.data.reading import Claim, Place, Reading
+from wsgi_coverage.data.reading import Claim, Day, Place, Reading
 from wsgi_coverage.store import days
-from wsgi_coverage.store.days import FOLDER, Bitmaps, DaysKept, DaysStore, Ran, bitmaps_of
+from wsgi_coverage.store.days import FOLDER, Bitmaps, DaysStore, Ran, bitmaps_of
 
 MONDAY = date(2026, 11, 23).toordinal()
-KEPT = DaysKept(90, "r1")
 NAME, VERSION = "/srv/app.py", "v1"
 
 
@@ -31,19 +30,21 @@ def on_day(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_day
 
 
-def reading(**lines_of_days: set[int]) -> Reading:
+def reading(release: str = "r1", **lines_of_days: set[int]) -> Reading:
     """A memory that has one source; keywords are day_<days after Monday>."""
     room = 64
     found = {
-        MONDAY + int(day.removeprefix("day_")): {0: bytes(n in lines for n in range(room))}
+        Day(MONDAY + int(day.removeprefix("day_")), release): {
+            0: bytes(n in lines for n in range(room))
+        }
         for day, lines in lines_of_days.items()
     }
     claim = Claim(NAME, VERSION, Place(0, 0, room))
     return Reading(id="m", host="h", epoch=0, sources=(claim,), by_phase={}, days=found)
 
 
-def add(store: DaysStore, readings: list[Reading], kept: DaysKept) -> None:
-    store.add(bitmaps_of(readings, kept.release), kept.days)
+def add(store: DaysStore, readings: list[Reading], kept: int = 90) -> None:
+    store.add(bitmaps_of(readings), kept)
 
 
 def read(store: DaysStore) -> dict[int, Bitmaps]:
@@ -56,9 +57,9 @@ def bits(*lines: int) -> int:
 
 
 def test_days_of_memories_are_united_by_release_and_version(store: DaysStore) -> None:
-    add(store, [reading(day_0={1, 2})], KEPT)
-    add(store, [reading(day_0={2, 5}, day_1={1})], KEPT)
-    add(store, [reading(day_1={7})], DaysKept(90, "r2"))
+    add(store, [reading(day_0={1, 2})])
+    add(store, [reading(day_0={2, 5}, day_1={1})])
+    add(store, [reading("r2", day_1={7})])
 
     assert read(store) == {
         MONDAY: {"r1": {NAME: {VERSION: bits(1, 2, 5)}}},
@@ -70,23 +71,23 @@ def test_days_of_memories_are_united_by_release_and_version(store: DaysStore) ->
 
 
 def test_nothing_is_written_where_nothing_is_new(store: DaysStore, tmp_path: Path) -> None:
-    add(store, [reading(day_0={1, 2})], KEPT)
+    add(store, [reading(day_0={1, 2})])
     path = tmp_path / FOLDER / "2026-11-23"
     before = path.stat().st_ino
 
-    add(store, [reading(day_0={2})], KEPT)
+    add(store, [reading(day_0={2})])
 
     assert path.stat().st_ino == before
 
 
 def test_only_so_many_days_are_kept(store: DaysStore, on_day: Callable[[int], None]) -> None:
-    add(store, [reading(day_0={1})], DaysKept(1, ""))
+    add(store, [reading(day_0={1})], 1)
     on_day(MONDAY + 1)
-    add(store, [reading(day_1={1})], DaysKept(1, ""))
+    add(store, [reading(day_1={1})], 1)
     assert [*read(store)] == [MONDAY, MONDAY + 1]
 
     on_day(MONDAY + 2)
-    add(store, [reading(day_2={1})], DaysKept(1, ""))
+    add(store, [reading(day_2={1})], 1)
 
     assert [*read(store)] == [MONDAY + 1, MONDAY + 2]
 
@@ -97,19 +98,19 @@ def test_only_so_many_days_are_kept(store: DaysStore, on_day: Callable[[int], No
 def test_a_damaged_day_is_left_out_and_made_anew(
     store: DaysStore, tmp_path: Path, content: bytes
 ) -> None:
-    add(store, [reading(day_0={1}, day_1={2})], KEPT)
+    add(store, [reading(day_0={1}, day_1={2})])
     (tmp_path / FOLDER / "2026-11-23").write_bytes(content)
 
     assert [*read(store)] == [MONDAY + 1]
     assert store.known(90).since == MONDAY + 1  # not all that ran before is known any more
 
-    add(store, [reading(day_0={3})], KEPT)
+    add(store, [reading(day_0={3})])
     assert store.known(90).since == MONDAY + 1
     assert read(store)[MONDAY] == {"r1": {NAME: {VERSION: bits(3)}}}
 
 
 def test_functions_are_kept_for_versions_that_ran_on_some_day(store: DaysStore) -> None:
-    add(store, [reading(day_0={1})], KEPT)
+    add(store, [reading(day_0={1})])
     store.note_functions({NAME: {VERSION: {"f": [[1, 2]]}}, "gone.py": {"v0": {"g": [[1, 1]]}}}, 90)
 
     store.note_functions({NAME: {"v2": {"f": [[3, 4]]}}}, 90)
@@ -121,14 +122,14 @@ def test_what_is_no_day_is_left_alone(store: DaysStore, tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "notes.txt").write_text("theirs")
 
-    add(store, [reading(day_0={1})], KEPT)
+    add(store, [reading(day_0={1})])
 
     assert [*read(store)] == [MONDAY]
     assert (tmp_path / FOLDER / "notes.txt").read_text() == "theirs"
 
 
 def test_after_a_gap_days_are_known_from_the_next_one_on(store: DaysStore) -> None:
-    add(store, [reading(day_0={1})], KEPT)
+    add(store, [reading(day_0={1})])
     assert store.known(90).since == 0
 
     store.note_gap(MONDAY + 3)
@@ -152,7 +153,7 @@ HISTORY = {0: ("a", {1, 2}), 1: ("a", {1, 2, 3}), 2: ("b", {1, 3}), 3: ("b", {1,
 def history(store: DaysStore, on_day: Callable[[int], None]) -> DaysStore:
     for day, (release, lines) in HISTORY.items():
         on_day(MONDAY + day)
-        add(store, [reading(**{f"day_{day}": lines})], DaysKept(90, release))
+        add(store, [reading(release, **{f"day_{day}": lines})])
     return store
 
 
@@ -183,7 +184,7 @@ def test_days_before_today_are_read_once_until_one_changes(
     assert history.known(90) == first
     assert opened == ["past", "2026-11-27"]
 
-    add(history, [reading(day_1={9})], KEPT)
+    add(history, [reading(day_1={9})])
     opened.clear()
     assert days_of(history, 9) == (1, 1, {"r1"})
     assert len(opened) == 1 + 4 + 1

@@ -992,15 +992,18 @@ def test_days_are_read_until_they_are_dropped(memory: Memory) -> None:
     place = memory.place("app.py", "v1", 100)
     for day in (5, 6):
         memory.day_chunk(day, place.chunk)[place.at + day] = 1
+    memory.release = "r/1 ü"
+    memory.day_chunk(6, place.chunk)[place.at + 9] = 1
 
     [(claim, days)] = Memory(memory.folder).read().seen()
-    assert (claim.name, days) == ("app.py", {5: 1 << 5, 6: 1 << 6})
+    assert claim.name == "app.py"
+    assert days == {(5, ""): 1 << 5, (6, ""): 1 << 6, (6, "r/1 ü"): 1 << 9}
     assert not memory.read().by_phase
 
     memory.drop_days(6)
 
     [(_, days)] = memory.read().seen()
-    assert days == {6: 1 << 6}
+    assert days == {(6, ""): 1 << 6, (6, "r/1 ü"): 1 << 9}
 
 
 def test_a_new_day_is_a_new_turn_for_every_view(memory: Memory) -> None:

@@ -78,6 +78,7 @@ class Engine(ABC):
         self.phase: Phase | None = None  # the current one; None: unknown
         self.paused: bool = False
         self.day: int = 0  # whose lines are marked, too; 0: none is
+        self.release: str = ""  # in which they are
         self._applied = 0  # the turn number whose changes this process has applied
         self._is_closed = False
         self._parent: Slot | None = None  # entry of the process that forked this one in its load
@@ -264,8 +265,10 @@ class Engine(ABC):
         self._began_in_pause &= state.paused
         may_be_load = self.phase is Phase.LOAD or (self.phase is None and self._began_in_pause)
         paused = state.paused and not may_be_load
-        if (state.epoch, paused, state.day) != (self.epoch, self.paused, self.day):
+        now = state.epoch, paused, state.day, self.memory.release
+        if now != (self.epoch, self.paused, self.day, self.release):
             self._begin(self.phase, state, paused=paused)
+            self.release = self.memory.release
 
     def _begin(self, phase: Phase | None, state: State, *, paused: bool) -> None:
         self._switch(phase, state, paused=paused)
@@ -302,6 +305,7 @@ class Engine(ABC):
         state = old.state()
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
+        new.release = old.release
         if new.state().day < state.day:
             new.announce_day(state.day)
         if old.has_late_children:

@@ -66,7 +66,7 @@ def run(
     meanwhile: Meanwhile | None = None,
     stays: bool = False,
     config: str | None = None,
-    days: tuple[int, str] = (0, ""),
+    days: int = 0,
 ) -> None:
     """Wait, then write what is new to a data file; repeat that where lines ran meanwhile.
 
@@ -80,7 +80,7 @@ def run(
         stays: whether to repeat it in any case, as long as the worker has its socket open.
         config: coverage.py's configuration, from `own_coverage.for_children`, to find files that
             could have run; None: they are left out.
-        days: as a `DaysKept`.
+        days: as for `saving.save`.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -125,7 +125,7 @@ def save_in(
     data_file: Path,
     static: str | None,
     config: str | None,
-    days: tuple[int, str] = (0, ""),
+    days: int = 0,
 ) -> None:
     """Write the memory in a private folder, if there is one, to its data file now.
 
@@ -134,7 +134,7 @@ def save_in(
         data_file: the configured one, beside which the data file goes.
         static: coverage.py's static context.
         config: as for `run`.
-        days: as a `DaysKept`.
+        days: as for `saving.save`.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -149,14 +149,13 @@ def _save(
     data_file: Path,
     static: str | None,
     config: str | None,
-    days: tuple[int, str] = (0, ""),
+    days: int = 0,
 ) -> None:
     from wsgi_coverage.collect.saves import saving
     from wsgi_coverage.collect.sources import could_run  # imports coverage.py: 0.1 s, 15 MB
-    from wsgi_coverage.store.days import DaysKept
 
     find = None if config is None else partial(could_run.find_by, config)
-    saving.save(memory, data_file, static, find, DaysKept(*days))
+    saving.save(memory, data_file, static, find, days)
 
 
 def _has_hung_up(sockets: Sequence[int], seconds: float) -> bool:

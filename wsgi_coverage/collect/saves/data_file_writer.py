@@ -27,7 +27,6 @@ from wsgi_coverage.collect.saves.autosave import Meanwhile
 from wsgi_coverage.errors import CoverageChangedError, storage_errors
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.offload import child
-from wsgi_coverage.store.days import NO_DAYS, DaysKept
 from wsgi_coverage.store.files import FilesStore
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -63,7 +62,7 @@ class DataFileWriter:
         self._end = end
         self._autosave: child.BegunCall | None = None  # the autosave process
         self._plan: Callable[[], Meanwhile | None] | None = None
-        self.days: DaysKept = NO_DAYS  # which days are recorded
+        self.days: int = 0  # for how many before today it is recorded what ran; 0: for none
         self._writing_thread: int | None = None
         self._ended_by: int | None = None  # a signal that came while a data file was written
         # coverage.py's configuration for another process; None: it cannot be had, which is logged.
@@ -117,7 +116,7 @@ class DataFileWriter:
                 None if self._plan is None else self._plan(),
                 stays,
                 self.config,
-                tuple(self.days),
+                self.days,
                 plugins=self._has_plugins,
             )
         except child.NoInterpreterError:
@@ -163,7 +162,7 @@ class DataFileWriter:
             self._engine.data_file,
             self._static,
             self.config,
-            tuple(self.days),
+            self.days,
             tick=tick,
             plugins=self._has_plugins,
         )

@@ -18,7 +18,7 @@ from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
 from wsgi_coverage.data.union import DataUnion, is_storable
 from wsgi_coverage.data.versions import VersionsOnDisk
-from wsgi_coverage.store.days import FOLDER, NO_DAYS, DaysKept, DaysStore, bitmaps_of, today
+from wsgi_coverage.store.days import FOLDER, DaysStore, bitmaps_of, today
 from wsgi_coverage.store.file_lock import locked
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import Memory
@@ -44,7 +44,7 @@ def save(
     data_file: Path,
     static: str | None,
     could_run: Finder | None = None,
-    days: DaysKept = NO_DAYS,
+    days: int = 0,
 ) -> None:
     """Write a memory to its data file.
 
@@ -53,7 +53,7 @@ def save(
         data_file: the configured data file, beside which it is written.
         static: coverage.py's static context.
         could_run: finds the files that could have run, for reports to list them at 0 %.
-        days: which days are recorded beside the data file.
+        days: for how many before today it is recorded, beside the data file, what ran; 0: for none.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -105,7 +105,7 @@ def _save(
     data_file: Path,
     static: str | None,
     could_run: Finder | None,
-    days: DaysKept = NO_DAYS,
+    days: int = 0,
 ) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
     state = memory.state()  # follows the store where a collection begins or ends
@@ -123,7 +123,7 @@ def _save(
 
 
 def save_days(
-    memories: Iterable[Memory], readings: Iterable[Reading], store: FilesStore, days: DaysKept
+    memories: Iterable[Memory], readings: Iterable[Reading], store: FilesStore, days: int
 ) -> None:
     """Record the days of memories beside the data files; drop from memory those that are over.
 
@@ -131,11 +131,11 @@ def save_days(
     """
     kept = DaysStore(store.folder / FOLDER)
     try:
-        if not days.days:
+        if not days:
             if kept.is_there:  # by earlier processes
                 kept.note_gap(today())
             return
-        kept.add(bitmaps_of(readings, days.release), days.days)
+        kept.add(bitmaps_of(readings), days)
         for memory in memories:
             memory.drop_days(today() - 1)
     except OSError as error:  # there is no room, for instance
