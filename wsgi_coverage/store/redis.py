@@ -173,7 +173,7 @@ class FleetStore:
             script(scripts.DELETE),
         )
         self._unlist, self._were_deleted = script(scripts.UNLIST), script(scripts.WERE_DELETED)
-        self.days = FleetDays(self._client, self._key, partial(_errors, url))
+        self.days: FleetDays = FleetDays(self._client, self._key, partial(_errors, url))
 
     def _key(self, name: str, epoch: int | None = None) -> str:
         return f"{self._prefix}{name}" if epoch is None else f"{self._prefix}{name}:{epoch}"
