@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from e2e_servers import until
 
-from wsgi_coverage.store.days import today
+from wsgi_coverage.store.days import FOLDER, today
 
 DASHBOARD = "/debug/coverage"
 # The clock of the processes that mark lines, which a file sets back by some days.
@@ -76,6 +76,11 @@ def test_days_and_releases_outlive_workers_and_servers(days, routes, password, b
     assert found["r1"] == (3, 3, ["r1"], None)
     assert found["r2"] == (0, 0, ["r2"], None)
     assert found["r3"] == (None, None, None, None)
+    too_early = second.get(f"{DASHBOARD}/functions?unused_for=2d")
+    assert too_early.json()["error"] == "history-too-short"
+    began = date.fromordinal(today()) - timedelta(days=3)
+    (days.folder / FOLDER / "began").write_text(began.isoformat())
+    second.refresh()
     lately = second.get(f"{DASHBOARD}/functions?unused_for=2d").json()
     assert {"r1", "r3"} <= {each["name"] for each in lately}
     assert {"r0", "r2"}.isdisjoint(each["name"] for each in lately)

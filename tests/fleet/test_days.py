@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fleet_hosts import Host, Lines
 from servers import DASHBOARD, Answer, until
+from store_servers import User
 
 from wsgi_coverage import settings
 from wsgi_coverage.data.stamp import fingerprint
@@ -74,6 +75,11 @@ class TestStore:
 
         assert days.read(today()) == many
 
+    def test_a_day_that_is_over_is_removed_at_once(self, store, days, begun):
+        days.add(begun.id, today() - 9, ran(1), today() - 2)
+
+        assert days.read(today() - 9) is None
+
     def test_the_store_removes_days_that_are_kept_no_longer(self, store, days, begun):
         now = today()
         days.add(begun.id, now, ran(1), now + 90)
@@ -88,7 +94,7 @@ class TestStore:
         now = today()
         for day in (now - 3, now - 25):
             days.add(begun.id, day, ran(2), now + 90)
-        assert days.stored().since == now
+        assert days.stored().since == now + 1
         store.client().hset(f"{PREFIX}days", "since", now - 30)
         lost = key.format(now - 3 if key.startswith("day:") else (now - 3) // 10)
 
@@ -124,20 +130,25 @@ class TestStore:
     def test_since_is_only_raised(self, days):
         days.raise_since(700_000)
         days.raise_since(600_000)
-
         assert days.stored().since == 700_000
 
-    def test_functions_are_there_by_version_until_they_are_removed(self, days):
+        days.raise_since(999_999)  # of a host whose clock is wrong
+        assert days.stored().since == today() + 1
+
+    def test_functions_are_there_by_version_and_period(self, store, days):
         one, two = SourceVersion("app.py", "v1"), SourceVersion("app.py", "v2")
-        days.put_functions({one: {"f": [[1, 2], [4, 4]]}})
+        now = today()
+        days.put_functions(now - 40, {one: {"f": [[1, 2], [4, 4]]}}, now + 50)
         before = days.stored().of_functions
-        days.put_functions({two: {"g": [[3, 3]]}})
+        days.put_functions(now, {two: {"g": [[3, 3]]}}, now + 90)
+
         assert days.stored().of_functions != before
-        assert days.functions() == {one: {"f": [[1, 2], [4, 4]]}, two: {"g": [[3, 3]]}}
-
-        days.put_functions({}, [one])
-
-        assert days.functions() == {two: {"g": [[3, 3]]}}
+        assert days.functions(range(now - 90, now)) == {
+            one: {"f": [[1, 2], [4, 4]]},
+            two: {"g": [[3, 3]]},
+        }
+        assert days.functions(range(now - 20, now)) == {two: {"g": [[3, 3]]}}
+        assert 0 < store.client().ttl(f"{PREFIX}functions:{now // 10}") <= 91 * DAY
 
 
 @pytest.fixture
@@ -289,3 +300,26 @@ class TestFleet:
         assert seen(near)["r0"][3].startswith("it ran before days were recorded, or in a process")
         refresh(far)
         assert {each[3] for each in seen(far).values()} == {"no days are recorded: seen_days is 0"}
+
+    def test_where_the_store_refuses_days_lines_are_sent_and_it_is_said(
+        self, start_store, make_host, tmp_path
+    ):
+        all_else = ("standing", "hosts", "*s:*", "answers:*", "snapshots", "deleted", "report:*")
+        keys = " ".join(f"~{PREFIX}{name}" for name in (*all_else, "sending:*"))
+        store = start_store(users=(User("fleet", "secret", f"{keys} &* +@all"),))
+        near, far = (
+            make_host(name, at=tmp_path / "srv", store=store.url("fleet"), namespace=NAMESPACE)
+            for name in ("near", "far")
+        )
+        for each in (near, far):
+            each.begin()
+        far.server.get("/r0")
+
+        refresh(near)
+
+        found = seen(near)
+        assert found["r0"][:2] == (None, None)
+        assert "permission" in found["r0"][3].lower()
+        summary = near.server.get(f"{DASHBOARD}/functions?unused=1", headers=JSON).json()
+        assert "r0" not in {each["name"] for each in summary}
+        assert unused_for(near, 1).json()["error"] == "history-too-short"

@@ -42,6 +42,7 @@ HISTORY = """
         bits = sum(1 << line for line in lines)
         names = {str(Path("shop.py").resolve()): {version: f"{bits:x}"}}
         Path(days.FOLDER, then.isoformat()).write_bytes(pack({"old": names}))
+        Path(days.FOLDER, "began").write_text(then.isoformat())
 
     def ask(path, *args):
         return call(app, "GET", PREFIX + path, *args)
@@ -99,8 +100,8 @@ def test_functions_and_files_tell_when_they_ran_and_in_which_releases(
         "never": [None, None, None, None],
     }
     assert (first, last, releases) == ("then", "today", ["old", "new"])
-    assert headings.endswith(",ran,first_seen,last_seen,seen_in")
-    assert rows[0].endswith(",at runtime,then,today,old new")
+    assert headings.endswith(",ran,first_seen,last_seen,seen_in,seen_reason")
+    assert rows[0].endswith(",at runtime,then,today,old new,")
     assert in_page
     assert none_in_page
 
@@ -146,7 +147,9 @@ def test_a_version_of_which_no_report_was_made_makes_functions_unknown(
     )
 
     functions, listed = found
-    reason = "another version of its file ran on then, and no report was made of that"
+    reason = (
+        "another version of its file ran on then, and it is not known where in it the function was"
+    )
     assert functions["today"] == [None, "today", None, reason]
     assert functions["never"] == [None, None, None, reason]
     assert listed == []
@@ -193,3 +196,87 @@ def test_without_days_it_is_said_why_they_are_not_known(
     }
     assert status == (409 if unused_for else 200)
     assert not recorded
+
+
+def test_what_ran_in_a_pause_is_not_known_to_be_unused(run_script: RunScript) -> None:
+    found = run_script(
+        HISTORY
+        + """
+    history(fingerprint("shop.py"), [2, 5])
+    served()
+    before = ask("/functions?unused_for=1d").status
+    call(app, "POST", PREFIX + "/pause", JSON)
+    paused = call(app, "POST", PREFIX + "/refresh", JSON) and ask("/functions?unused_for=1d").status
+    call(app, "POST", PREFIX + "/resume", JSON)
+    call(app, "POST", PREFIX + "/reset", JSON)
+    call(app, "POST", PREFIX + "/refresh", JSON)
+    show([before, paused, ask("/functions?unused_for=1d").status])
+""",
+        {"shop.py": SHOP},
+    )
+
+    assert found == [200, 409, 409]
+
+
+SEVERAL_LINES = """\
+    def chained(a, b):
+        if (
+            a
+            and b
+        ):
+            return 1
+
+    def app(environ, start_response):
+        chained(0, 1)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"home"]
+"""
+
+
+def test_any_line_of_a_statement_of_several_counts(run_script: RunScript) -> None:
+    found = run_script(
+        HISTORY
+        + """
+    show(told(served()))
+""",
+        {"shop.py": SEVERAL_LINES},
+    )
+
+    assert found["chained"] == ["today", "today", None, None]
+
+
+IDLE = """
+    from wsgi_coverage.collect import memories
+    from wsgi_coverage.collect.saves import saving
+    from wsgi_coverage.control import inputs
+    from wsgi_coverage.report import combine
+    now = days.today
+
+    def on_day(ago):
+        for each in (days, memories, saving, inputs, combine):
+            each.today = lambda: now() - ago
+"""
+
+
+@pytest.mark.parametrize("interval", [30, 0])
+def test_the_first_request_after_idle_days_is_of_its_own_day(
+    run_script: RunScript, interval: int
+) -> None:
+    found = run_script(
+        HISTORY
+        + IDLE
+        + f"""
+    on_day(40)
+    served(autosave_interval={interval})
+    call(app, "GET", "/")
+    on_day(0)
+    app._worker.memory.begin_turn() if {interval} else None  # as the end of an autosave
+    call(app, "GET", "/")
+    call(app, "POST", PREFIX + "/refresh", JSON)
+    show(told({{each["name"]: each for each in ask("/functions").json()}}))
+""",
+        {"shop.py": SHOP},
+    )
+
+    assert found["today"] == ["then", "today", None, None]
+    assert found["last_month"] == [None, None, None, None]

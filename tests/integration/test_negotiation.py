@@ -141,8 +141,9 @@ def test_functions_are_a_file_of_comma_separated_values_for_who_asks(reported: S
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="functions.csv"'
     assert answer.text.splitlines() == [
-        "file,name,line,statements,covered,runtime,load_only,ran",
-        "app.py,never,3,1,0,0,0,never",
+        "file,name,line,statements,covered,runtime,load_only,ran,"
+        "first_seen,last_seen,seen_in,seen_reason",
+        "app.py,never,3,1,0,0,0,never,,,,the report was made by a version without days",
     ]
     assert reported.get("/functions?format=csv&q=no-such").text.count("\n") == 1
 

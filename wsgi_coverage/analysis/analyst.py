@@ -32,7 +32,7 @@ from wsgi_coverage.system import own_files, workdir
 if TYPE_CHECKING:
     from wsgi_coverage.compat.filereporter import CachedFileReporter
 
-FORM = b"3"  # version of stored figures; figures of another version are computed anew
+FORM = b"4"  # version of stored figures; figures of another version are computed anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,7 +176,7 @@ def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: 
         "missing": found.missing_text,
         "first_missing": min(_outside_of_functions(found.missing, reporter), default=None),
         "regions": tuple(_regions(analysis, reporter, None if other is not None else runtime)),
-        "function_lines": _function_lines(reporter, found.statements),
+        "function_lines": _function_lines(reporter),
     }
     if other is not None:
         context = f"the context {other!r}" if other else "a context without a name"
@@ -189,10 +189,13 @@ def regions_of(figures: Figures, kind: str) -> Iterable[Region]:
     return (Region(*each) for each in figures.regions if each[0] == kind)
 
 
-def _function_lines(reporter: FileReporter, statements: set[int]) -> list[list[list[int]]]:
-    """Return the statements of each function, as ranges, in coverage.py's order."""
+def _function_lines(reporter: FileReporter) -> list[list[list[int]]]:
+    """Return the lines of each function's body, as ranges, in coverage.py's order.
+
+    All lines, because any line of a statement of several may be the one that runs.
+    """
     regions = (each for each in reporter.code_regions() if each.kind == KIND)
-    return [ranges_of(statements & each.lines) for each in regions if each.name]
+    return [ranges_of(each.lines) for each in regions if each.name]
 
 
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:

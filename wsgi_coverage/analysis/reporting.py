@@ -93,7 +93,7 @@ class ReportingCoverage(HookedCoverage):
         # Files that had begun to run when measuring began.
         self.imported_early: Mapping[str, Unseen] = {}
         self.seen_days: SeenDays | None = None  # None: `no_days` says why days are not known
-        self.no_days: str = "days are not recorded"
+        self.no_days: str = ""
         # Where functions are in versions that the days know, by name in data files and version.
         self.new_functions: dict[str, dict[str, dict[str, Ranges]]] = {}
         self.inexact: dict[str, str] = {}  # file of these: why its figures are not exact

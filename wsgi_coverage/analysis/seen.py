@@ -20,7 +20,11 @@ from wsgi_coverage.analysis.figures import KIND, Figures
 from wsgi_coverage.store.days import Ranges
 
 NOT_RECORDED = "it ran before days were recorded, or in a process that does not record them"
-OTHER_VERSION = "another version of its file ran on {}, and no report was made of that"
+OTHER_VERSION = (
+    "another version of its file ran on {}, and it is not known where in it the function was"
+)
+BY_PLUGIN = "a plugin of coverage.py traces its file, and days are not recorded of such files"
+SEVERAL: Ranges = []  # instead of lines, where several functions have one name
 
 
 Span: TypeAlias = tuple[int, int]  # the first and the last day
@@ -129,7 +133,7 @@ def of_functions(
         current.note(mask_of(ranges), spans, of)
         for each in others:
             functions = known.get(each.name, {}).get(each.version)
-            if functions is None or names[name] > 1:
+            if functions is None or names[name] > 1 or functions.get(name) == SEVERAL:
                 unknown.append(each.span)
             elif name in functions:
                 each.note(mask_of(functions[name]), spans, of)
@@ -186,13 +190,12 @@ def _joined(spans: Sequence[Span]) -> Span | None:
 
 
 def function_lines(figures: Figures) -> dict[str, Ranges]:
-    """Return the lines of a file's functions by name; of several with one name, of none."""
+    """Return the lines of a file's functions by name; of several with one name, SEVERAL."""
     rows = [each for each in figures.regions if each[0] == KIND and each[1]]
     names = Counter(name for _, name, *_ in rows)
     return {
-        name: ranges
+        name: ranges if names[name] == 1 else SEVERAL
         for (_, name, *_), ranges in zip(rows, figures.function_lines, strict=False)
-        if names[name] == 1
     }
 
 

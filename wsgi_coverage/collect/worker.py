@@ -199,12 +199,13 @@ class Worker:
         """Record on which days lines run, from now on.
 
         Of two applications, the one that keeps more days wins, and the first one that has a
-        release.
+        release. Nothing is recorded where 'coverage run' or a test runner started the Coverage.
 
         Args:
             kept: how many days, and the name of the deploy.
         """
-        self.data_file_writer.days = max(self.data_file_writer.days, kept.days)
+        days = kept.days if self.engine.can_reset else 0
+        self.data_file_writer.days = max(self.data_file_writer.days, days)
         self.engine.memory.release = self.engine.memory.release or kept.release
         if self.data_file_writer.days:
             self.memories.marks_days = True
@@ -244,6 +245,10 @@ class Worker:
         self.engine.register_late()
         if self.engine.before_request():
             self._problems.attempt("checking the shared memory", self._check)
+            self.engine.apply_announced()  # a new day, which this request belongs to
+            if not self.autosave_interval and self.data_file_writer.days:
+                # Nothing else tells of the next day.
+                self.engine.attention.applied = ALWAYS
 
     def _check_soon(self) -> None:
         """Have the next request check the memory; check now if our thread runs."""

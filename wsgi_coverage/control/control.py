@@ -283,6 +283,7 @@ class Control:
         deadline = Deadline(within)
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.begin_pause()
+            self._inputs.note_gap_of_days()
         return self._worker.ask_all(Verb.PAUSE, wait=deadline.left(wait))
 
     def resume(self, *, wait: float, within: float | None = None) -> Gathering:
@@ -299,6 +300,7 @@ class Control:
         deadline = Deadline(within)
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
             self._worker.store.end_pause()
+            self._inputs.note_gap_of_days()
         return self._worker.ask_all(Verb.RESUME, wait=deadline.left(wait))
 
     # Handing out data: py-coverage-http's requests

@@ -10,8 +10,10 @@ collect lock from its beginning to its end.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,11 @@ from wsgi_coverage.report.combine import DaysRecorded
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
 from wsgi_coverage.store.channel import Verb
-from wsgi_coverage.store.days import FOLDER, NOT_KEPT, SHARED_FOLDER
+from wsgi_coverage.store.days import FOLDER, NOT_KEPT, SHARED_FOLDER, DaysStore, today
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+FOREIGN = "no days are recorded where 'coverage run' or a test runner started the Coverage"
 
 
 class ReportInputs:
@@ -169,13 +175,37 @@ class ReportInputs:
         """Return where days are recorded, or why they are not known."""
         kept = self._worker.data_file_writer.days
         if not kept:
-            return {"no_days": NOT_KEPT}
+            return {"no_days": NOT_KEPT if self._worker.engine.can_reset else FOREIGN}
+        since = self._day_after_pauses()
         if self._fleet is None:
-            return {"days": DaysRecorded(self._worker.home / FOLDER, kept)}
+            return {"days": DaysRecorded(self._worker.home / FOLDER, kept, since)}
         answer = answer or FleetAnswer()
         if answer.days_since is None:
             return {"no_days": answer.no_days}
-        return {"days": DaysRecorded(self._worker.home / SHARED_FOLDER, kept, answer.days_since)}
+        since, folder = max(since, answer.days_since), self._worker.home / SHARED_FOLDER
+        return {"days": DaysRecorded(folder, kept, since, of_fleet=True)}
+
+    def _day_after_pauses(self) -> int:
+        """Return the first day after the last pause; 0: there was none."""
+        pauses = self._worker.store.pauses()
+        if not pauses:
+            return 0
+        ended_at = pauses[-1].ended_at
+        if ended_at is None:
+            return today() + 1
+        try:
+            return datetime.fromisoformat(ended_at).toordinal() + 1
+        except ValueError:  # another program's
+            return today() + 1
+
+    def note_gap_of_days(self) -> None:
+        """Record that not all that runs today is known, because of a pause. Log failures."""
+        days = DaysStore(self._worker.home / FOLDER)
+        try:
+            if days.is_there:
+                days.note_gap(today())
+        except OSError as error:
+            log.warning("that there is a gap in the days could not be recorded: %s", error)
 
     def _remarks(self) -> list[str]:
         return [pause.warning for pause in self._worker.store.pauses()]

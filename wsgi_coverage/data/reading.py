@@ -89,6 +89,7 @@ class Reading:
     early: frozenset[EarlyModule] = frozenset()  # early modules of any process of the memory
     # By day, release and chunk: a byte for each line.
     days: Mapping[Day, Mapping[int, bytes]] = field(default_factory=dict)
+    lost_day: int = 0  # the last day of which some lines are not in `days`; 0: none
 
     @property
     def is_empty(self) -> bool:

@@ -103,7 +103,7 @@ class _Agent:
         self._is_back = self._host.pairs is not None
         self._store = FleetStore(about.url, about.namespace)
         self._reports = FleetReports(about, self._store)
-        self._days = HostDays(about, self._store.days)
+        self._days = HostDays(about, lambda: self._host.store.folder, self._store.days)
         self._lock = threading.RLock()
         self._is_over = threading.Event()  # set by the first thread, at its end; ends the others
         self._soon = threading.Event()  # set by any thread: has the first one send a heartbeat now
@@ -233,7 +233,7 @@ class _Agent:
                 states = self._align(state, wait) or states
                 try:
                     self._send()
-                    self._days.send(state, self._host.days)
+                    self._send_days(state)
                     break
                 except redis.EpochGoneError:  # another host has reset the fleet since the heartbeat
                     tries += 1
@@ -257,6 +257,7 @@ class _Agent:
             "workers": len(living),
             "engine": self._about.engine,
             "state": "paused" if self._host.is_paused else "measuring",
+            "days": None if self._days.problem else self._about.days,
             "first": self._first,
             "sent": self._sent_all,
         }
@@ -358,6 +359,14 @@ class _Agent:
         known = self._store.known(epoch, [*news.lines])
         lines = content.without(Content(lines=news.lines, arcs={}), known).lines
         self._store.add(state, epoch, Content(lines=lines, arcs=news.arcs))
+
+    def _send_days(self, state: FleetState) -> None:
+        """Send the days on which lines ran; if that fails, reports say so: lines are sent."""
+        try:
+            self._days.send(state, self._host.days, self._host.lost_day)
+            self._days.problem = None
+        except (StoreUnavailableError, OSError) as error:
+            self._days.problem = str(error)
 
     def _tell_state(self) -> None:
         """Write the state of the fleet's store to a file, for /health."""
@@ -528,7 +537,8 @@ class _Agent:
                 self._reports.fetch_snapshot(identity)
                 return FleetAnswer()
             if verb in (Verb.SHARE_REPORT, Verb.SHARE_SNAPSHOT):
-                self._days.send_functions()
+                with contextlib.suppress(StoreUnavailableError, OSError):  # else they are unknown
+                    self._days.send_functions()
             if verb == Verb.SHARE_REPORT:
                 self._reports.publish(state, identity)
             elif verb == Verb.SHARE_SNAPSHOT:
@@ -557,6 +567,9 @@ class _Agent:
             self._store.set_pauses([*state.pauses[:-1], ended])
         else:
             return verb in (Verb.PAUSE, Verb.RESUME)
+        if verb in (Verb.PAUSE, Verb.RESUME):
+            with contextlib.suppress(StoreUnavailableError):  # reports know of the pause, too
+                self._store.days.raise_since(today() + 1)
         return True
 
     def _reading(self, verb: Verb) -> Any:
@@ -581,11 +594,17 @@ class _Agent:
         """Write the days of all hosts for the report that follows; add what is known of them."""
         if not self._about.days:
             return replace(answer, no_days=NOT_KEPT)
+        if self._days.problem is not None:
+            return replace(
+                answer, no_days=f"they cannot be sent to the store: {self._days.problem}"
+            )
         try:
             with self._lock:
+                if not all(each.get("days") for each in self._hosts.values()):
+                    self._store.days.raise_since(today() + 1)  # some host records none
                 return replace(answer, days_since=self._days.fetch())
-        except OSError as error:  # there is no room: what ran is more than when
-            return replace(answer, no_days=f"they cannot be stored here: {error}")
+        except (StoreUnavailableError, OSError) as error:  # what ran is more than when
+            return replace(answer, no_days=f"they cannot be read from the store: {error}")
 
 
 def _parsed(answers: Iterable[JsonObject]) -> dict[str, tuple[list[WorkerState], str]]:

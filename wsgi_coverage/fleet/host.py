@@ -225,6 +225,11 @@ class Host:
         """The days that the memories had at the last call of `content`."""
         return self._days[1]
 
+    @property
+    def lost_day(self) -> int:
+        """The last day of which the memories lack some lines; 0: none."""
+        return max((each.lost_day for each in self.memories.own()), default=0)
+
     def _note_days(self, readings: Sequence[Reading]) -> None:
         looks = [(each.id, each.checksum()) for each in readings]
         if looks != self._days[0]:

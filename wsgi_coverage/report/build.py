@@ -115,7 +115,7 @@ def _combined(inputs: BuildInputs, folder: Path) -> Iterator[tuple[ReportingCove
             memory=inputs.memory,
             days=inputs.days,
         )
-        cov.no_days = inputs.no_days
+        cov.no_days = cov.no_days or inputs.no_days
         yield cov, warnings
 
 

@@ -33,7 +33,8 @@ class DaysRecorded(NamedTuple):
 
     folder: Path  # of a DaysStore
     kept: int  # how many days before today
-    since: int = 0  # the first day that is known; 0: the first one in the folder
+    since: int = 0  # not all is known of earlier days
+    of_fleet: bool = False  # the folder has the days of all hosts, and `since` is about these
 
 
 def combine(
@@ -102,7 +103,10 @@ def combine(
             union.touch(mapped, plugin or "")
     cov.imported_early = {union.name(name): unseen for name, unseen in imported_early.items()}
     if days is not None:
-        cov.seen_days = _days(days, memory, union, versions, names)
+        try:
+            cov.seen_days = _days(days, memory, union, versions, names)
+        except OSError as error:
+            cov.no_days = f"they cannot be read: {error}"
     if union.files:
         union.write()
         warnings += [f"{name!a} is set aside: {NO_UTF_8}" for name in union.unstorable]
@@ -120,12 +124,12 @@ def _days(
     """Read the days that are recorded, and those that memories have."""
     store, until = DaysStore(days.folder), today()
     since, histories = store.known(days.kept)
+    since = days.since if days.of_fleet else max(since, days.since)
+    since = max(since, *(each.lost_day + 1 for each in memory if each.lost_day), 0)
     first = until - days.kept
     for day, new in bitmaps_of(memory).items():
         if first <= day <= until:
             add_day(histories, day, new)
-    recorded = (ran[0].day for versions in histories.values() for ran in versions.values())
-    since = max(since, days.since or min(recorded, default=until))
     lines: dict[str, list[LinesOfDay]] = {}
     for name, by_version in histories.items():
         if names.is_gone(name):

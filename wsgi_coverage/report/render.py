@@ -160,6 +160,11 @@ def _seen(
     of_functions: dict[str, dict[int, Seen]] = {}
     of_files: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
+        if cov.get_data().file_tracer(name):
+            unknown = Seen(None, None, (), seen.BY_PLUGIN)
+            of_files[name] = unknown.as_json()
+            of_functions[name] = {each.start: unknown for each in regions_of(entry.figures, KIND)}
+            continue
         found = lines.get(name, ())
         of_files[name] = seen.of_file(found, entry.figures).as_json()
         of_functions[name] = seen.of_functions(found, entry.figures, days.functions)

@@ -6,7 +6,8 @@ In the folder `.wsgi-coverage-days` beside the data files, and those of a whole 
     <YYYY-MM-DD>   {release: {name in data files: {version: lines as a hexadecimal number}}}
     functions      {name in data files: {version: {function: ranges of lines}}}, of versions that
                    have run on one of these days, so that a function is found in older versions
-    since          the first day after a gap, in which days were not recorded, or were lost
+    began          the first day on which days were recorded from its beginning to its end
+    gap            the first day after a gap, in which not all was recorded, or some was lost
     past           what reports need of the days before today
 
 Days are UTC's. A reset does not change them.
@@ -33,10 +34,11 @@ from wsgi_coverage.system import own_files
 FOLDER = ".wsgi-coverage-days"
 SHARED_FOLDER = ".wsgi-coverage-fleet-days"
 FUNCTIONS = "functions"
-SINCE = "since"
+BEGAN = "began"
+GAP = "gap"
 PAST = "past"
 LOCK = "lock"
-LOCK_TIMEOUT = 10.0  # seconds to wait for it
+LOCK_TIMEOUT = 2.0  # seconds to wait for it: a worker may be about to end
 
 Ranges = Sequence[Sequence[int]]  # first and last line of each
 Bitmaps = dict[str, dict[str, dict[str, int]]]  # by release, name and version; bit n is line n
@@ -69,7 +71,7 @@ Histories = dict[str, dict[str, list[Ran]]]
 class KnownDays(NamedTuple):
     """What is recorded of days."""
 
-    since: int  # the first day after a gap, in which not all was recorded; 0: there is none
+    since: int  # the first day of which all is known
     lines: Histories
 
 
@@ -103,18 +105,19 @@ class DaysStore:
             return
         own_files.make_folder(self.folder)
         with locked(self.folder / LOCK, LOCK_TIMEOUT):
+            self._raise(BEGAN, 0 if self._noted(BEGAN) else today() + 1)
             for day, new in found.items():
                 path = self._path(day)
                 known = _read(path)
                 if known is None:
                     known = {}
                     if path.exists():  # it is damaged, and replaced
-                        self._raise_since(day + 1)
+                        self._raise(GAP, day + 1)
                 if add_to(known, new):
                     own_files.replace(path, pack(_plain(known)))
-            for day, path in list(self._days()):
-                if day < today() - kept:
-                    path.unlink(missing_ok=True)
+            # By their number: the clock may be wrong.
+            for _, path in list(self._days())[: -kept - 1]:
+                path.unlink(missing_ok=True)
 
     def known(self, kept: int) -> KnownDays:
         """Return what is recorded up to now. Up to a damaged day, not all is known.
@@ -128,7 +131,7 @@ class DaysStore:
         states = {day: looks for day, looks in self.states().items() if now - kept <= day <= now}
         is_there = states.pop(now, None) is not None
         since, lines = self._stored_past(states) or self._read_past(states)
-        since = max(since, self._since())
+        since = max(since, self._noted(BEGAN) or now + 1, self.gap())
         if is_there:
             found = _read(self._path(now))
             if found is None:
@@ -177,9 +180,9 @@ class DaysStore:
         except (TypeError, ValueError, AttributeError):  # it is missing, or of another version
             return None
 
-    def read_day(self, day: int) -> Bitmaps:
-        """Return the lines of a day; none where it is damaged."""
-        return _read(self._path(day)) or {}
+    def read_day(self, day: int) -> Bitmaps | None:
+        """Return the lines of a day; None: it is missing or damaged."""
+        return _read(self._path(day))
 
     def states(self) -> dict[int, object]:
         """Return a value for each day that differs after its lines have changed."""
@@ -196,10 +199,14 @@ class DaysStore:
             TimeoutError: another process has held the lock for too long.
             OSError: there is no room.
         """
-        if self._since() <= day:
+        if self.gap() <= day:
             own_files.make_folder(self.folder)
             with locked(self.folder / LOCK, LOCK_TIMEOUT):
-                self._raise_since(day + 1)
+                self._raise(GAP, day + 1)
+
+    def gap(self) -> int:
+        """Return the first day after the last gap; 0: there was none."""
+        return self._noted(GAP)
 
     def functions(self) -> dict[str, dict[str, dict[str, Ranges]]]:
         """Return the lines of functions, by name in data files, version and function."""
@@ -249,18 +256,19 @@ class DaysStore:
             with contextlib.suppress(ValueError):
                 yield date.fromisoformat(path.name).toordinal(), path
 
-    def _since(self) -> int:
-        """Return the first day after the last gap; 0: there was none."""
+    def _noted(self, name: str) -> int:
+        """Return the day in a file; 0: there is no file."""
         try:
-            return date.fromisoformat(regular_files.read(self.folder / SINCE).decode()).toordinal()
+            raw = regular_files.read(self.folder / name)
+            return date.fromisoformat(raw.decode()).toordinal()
         except FileNotFoundError:
             return 0
         except ValueError:  # it is damaged
             return today() + 1
 
-    def _raise_since(self, day: int) -> None:
-        if self._since() < day:
-            own_files.replace(self.folder / SINCE, date.fromordinal(day).isoformat())
+    def _raise(self, name: str, day: int) -> None:
+        if self._noted(name) < day:
+            own_files.replace(self.folder / name, date.fromordinal(day).isoformat())
 
 
 def today() -> int:

@@ -7,7 +7,8 @@ Beside the keys of wsgi_coverage.store.redis, which no reset of the fleet concer
     day:<day>             hash  a source's key, followed by a release -> a bit for each line that
                                 has run on that day
     day-sources:<period>  hash  a source's key -> [name, version], of ten days
-    functions             hash  a source's key -> [name, version, {function: ranges of lines}]
+    functions:<period>    hash  a source's key -> [name, version, {function: ranges of lines}], as
+                                reports of these ten days had them
 
 Days are numbers, as `date.toordinal` counts; the store removes them when they are kept no longer. A
 source's key is a hash of its name and version. Lines are only ever added, by OR. A script adds
@@ -21,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ SINCE, FUNCTIONS = b"since", b"functions"
 class StoredDays(NamedTuple):
     """What the store has of days, without their lines."""
 
-    since: int  # the first day that is known; 0: no day has been added
+    since: int  # the first day of which all is known; 0: no day has been added
     changes: dict[int, int]  # by day: a number that is raised with every change
     of_functions: int  # the same for the functions
 
@@ -127,9 +128,8 @@ class FleetDays:
                     arguments += [_encoded(json.dumps(source)), field, _bytes_of(bits)]
             if not arguments:
                 continue
-            until = (last_day + 1 - UNIX_DAY) * DAY
             with self._errors():
-                if not self._add(keys=keys, args=[identity, day, until, *arguments]):
+                if not self._add(keys=keys, args=[identity, day, _unix(last_day), *arguments]):
                     return False
         return True
 
@@ -164,28 +164,32 @@ class FleetDays:
         with self._errors():
             self._raise(keys=[self._key("days")], args=[day])
 
-    def functions(self) -> dict[SourceVersion, Mapping[str, Ranges]]:
-        """Return the lines of functions by version of a source.
+    def functions(self, days: range) -> dict[SourceVersion, Mapping[str, Ranges]]:
+        """Return the lines of functions by version of a source, as reports of some days had them.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
         """
-        with self._errors():
-            found = self._client.hgetall(self._key("functions"))
         out: dict[SourceVersion, Mapping[str, Ranges]] = {}
-        for raw in found.values():
-            with contextlib.suppress(ValueError, TypeError):
-                name, version, functions = json.loads(raw.decode("utf-8", "surrogatepass"))
-                if isinstance(functions, dict):
-                    out[SourceVersion(str(name), str(version))] = functions
+        for period in range(days.start // PERIOD, days.stop // PERIOD + 1):
+            with self._errors():
+                found = self._client.hgetall(self._key(f"functions:{period}"))
+            for raw in found.values():
+                with contextlib.suppress(ValueError, TypeError):
+                    name, version, functions = json.loads(raw.decode("utf-8", "surrogatepass"))
+                    if isinstance(functions, dict):
+                        out[SourceVersion(str(name), str(version))] = functions
         return out
 
     def put_functions(
-        self,
-        found: Mapping[SourceVersion, Mapping[str, Ranges]],
-        gone: Iterable[SourceVersion] = (),
+        self, day: int, found: Mapping[SourceVersion, Mapping[str, Ranges]], last_day: int
     ) -> None:
-        """Store the lines of functions, and remove those of other versions.
+        """Store the lines of functions in the versions of a report.
+
+        Args:
+            day: of the report.
+            found: the lines.
+            last_day: on which they are removed.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -194,13 +198,16 @@ class FleetDays:
             (source.key, _encoded(json.dumps([*source, functions], separators=(",", ":"))))
             for source, functions in found.items()
         ]
-        keys = [self._key("days"), self._key("functions")]
+        keys = [self._key("days"), self._key(f"functions:{day // PERIOD}")]
         for some in scripts.batches(entries, lambda each: len(each[1])):
+            parts = [part for each in some for part in each]
             with self._errors():
-                self._put(keys=keys, args=[part for each in some for part in each])
-        for sources in scripts.batches([*gone], lambda _: DIGEST):
-            with self._errors():
-                self._client.hdel(keys[1], *(source.key for source in sources))
+                self._put(keys=keys, args=[_unix(last_day), *parts])
+
+
+def _unix(last_day: int) -> int:
+    """Return the end of a day, in seconds of Unix time."""
+    return (last_day + 1 - UNIX_DAY) * DAY
 
 
 def _keys_of(day: int) -> tuple[str, str]:

@@ -91,6 +91,7 @@ RELEASE = "release-"
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
     range(12)
 )
+DAY_TURN, LAST_DAY_TURN, LOST_DAY = range(12, 15)
 IDENTITY = slice(1024, 1280)
 
 
@@ -205,9 +206,22 @@ class Memory:
         Args:
             day: as `date.toordinal` counts; 0: no days are marked any more.
         """
-        if self._control[DAY] != day:
-            self._control[DAY] = day
+        control = self._control
+        if control[DAY] != day:
+            control[DAY] = day
             self.begin_turn()
+            control[LAST_DAY_TURN], control[DAY_TURN] = control[DAY_TURN], control[TURN]
+
+    @property
+    def lost_day(self) -> int:
+        """The last day of which some lines could not be marked, or were for another day; 0: none.
+
+        A process that has not checked since the day before the current one was announced still
+        marks what it runs for a day before that.
+        """
+        turns = (entry.turn for entry in self.table.living())
+        is_behind = min(turns, default=self._control[TURN]) < self._control[LAST_DAY_TURN]
+        return max(self._control[LOST_DAY], self._control[DAY] - 1 if is_behind else 0)
 
     def begin_turn(self) -> None:
         """Set a new turn number, so that all processes check; a time, so that each is unique."""
@@ -405,12 +419,23 @@ class Memory:
         Raises:
             OSError: there is no room.
         """
+        try:
+            return self.chunk_of_plane(_day_plane(day, self.note_release()), number)
+        except OSError:
+            self._control[LOST_DAY] = max(self._control[LOST_DAY], day)
+            raise
+
+    def note_release(self) -> str:
+        """Write the name of `release` to a file, for all readers; return its hash.
+
+        Raises:
+            OSError: there is no room.
+        """
         key = _key_of(self.release)
         if key not in self._releases:
-            if not (self.folder / f"{RELEASE}{key}").exists():
-                own_files.write(self.folder / f"{RELEASE}{key}", self.release)
+            own_files.replace(self.folder / f"{RELEASE}{key}", self.release)
             self._releases[key] = self.release
-        return self.chunk_of_plane(_day_plane(day, key), number)
+        return key
 
     def forget_days(self, *, but: int) -> None:
         """Unmap the chunks of days that are over in this process; all but one."""
@@ -495,10 +520,11 @@ class Memory:
             raw = {
                 (plane, number, "lines"): bytes(view)
                 for plane, chunks in self.mapped_chunks().items()
+                if not plane.startswith(DAYS)
                 for number, view in chunks.items()
             }
             records = {plane: with_numbers(known) for plane, known in self.known_records().items()}
-        early = self._read_early(problems)
+        early, days = self._read_early(problems), self._read_days(problems)
         return Reading(
             id=self.id,
             host=socket.gethostname(),
@@ -509,7 +535,8 @@ class Memory:
             processes=tuple(sorted(entry.pid for entry in self.table.entries())),
             problems=tuple(problems),
             early=early,
-            days=self._read_days(problems),
+            days=days,
+            lost_day=self.lost_day,
         )
 
     def note_early(self, modules: frozenset[EarlyModule]) -> None:
@@ -552,26 +579,31 @@ class Memory:
             for plane, chunks in self.mapped_chunks().items():
                 if plane.startswith(DAYS):
                     day, key = _parts_of(plane)
-                    release = self._release(key, problems)
-                    found[Day(day, release)] = {n: bytes(view) for n, view in chunks.items()}
+                    of = found.setdefault(Day(day, self._release(key, problems)), {})
+                    for number, view in chunks.items():
+                        of[number] = _or(of.get(number, b""), bytes(view))
             return found
         for path, day, key, number in self._day_files():
             lines = _lines_in(path, problems)
             if lines is not None:
-                release = self._release(key, problems)
-                found.setdefault(Day(day, release), {})[number] = lines
+                of = found.setdefault(Day(day, self._release(key, problems)), {})
+                of[number] = _or(of.get(number, b""), lines)
         return found
 
     def _release(self, key: str, problems: list[str]) -> str:
         if key not in self._releases:
             path = self.folder / f"{RELEASE}{key}"
             try:
-                self._releases[key] = regular_files.read(path).decode()
+                name = regular_files.read(path).decode()
             except (OSError, ValueError) as error:
                 if is_shortage(error):
                     raise
                 problems.append(f"{path} cannot be read: {error}")
                 return ""
+            if _key_of(name) != key:
+                problems.append(f"{path} is damaged")
+                return ""
+            self._releases[key] = name
         return self._releases[key]
 
     def _day_files(self) -> Iterator[tuple[Path, int, str, int]]:

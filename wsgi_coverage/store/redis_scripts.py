@@ -250,10 +250,7 @@ local now = tonumber(redis.call('TIME')[1])
 local today = math.floor(now / 86400) + 719163
 local since = tonumber(redis.call('HGET', KEYS[2], 'since') or '0')
 local first = since
-if since == 0 then
-  first = today + redis.call('HEXISTS', KEYS[1], 'made:days')
-  redis.call('HSET', KEYS[1], 'made:days', 1)
-end
+if since == 0 then first = today + 1 end
 if redis.call('EXISTS', KEYS[3]) == 0 and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
   first = math.max(first, tonumber(ARGV[2]) + 1)
 end
@@ -267,20 +264,30 @@ end
 redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
 for number = 3, 4 do
   local left = redis.call('TTL', KEYS[number])
-  if left < tonumber(ARGV[3]) - now then redis.call('EXPIREAT', KEYS[number], ARGV[3]) end
+  if left < 0 or left < tonumber(ARGV[3]) - now then
+    redis.call('EXPIREAT', KEYS[number], ARGV[3])
+  end
 end
 return 1
 """
 
-# KEYS: days. ARGV: the first day that is known from now on, unless a later one is.
+# KEYS: days. ARGV: the first day that is known from now on, unless a later one is; after tomorrow,
+# tomorrow, because the host's clock may be wrong.
 RAISE_SINCE = """
-if tonumber(redis.call('HGET', KEYS[1], 'since') or '0') < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'since', ARGV[1])
+local tomorrow = math.floor(tonumber(redis.call('TIME')[1]) / 86400) + 719164
+local first = math.min(tonumber(ARGV[1]), tomorrow)
+if tonumber(redis.call('HGET', KEYS[1], 'since') or '0') < first then
+  redis.call('HSET', KEYS[1], 'since', first)
 end
 """
 
-# KEYS: days, functions. ARGV: a source's key and the content of each.
+# KEYS: days, the functions of a period. ARGV: when these are removed (in seconds of Unix time); a
+# source's key and the content of each.
 PUT_FUNCTIONS = """
-for at = 1, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]) end
+for at = 2, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]) end
 redis.call('HINCRBY', KEYS[1], 'functions', 1)
+local left = redis.call('TTL', KEYS[2])
+if left < 0 or left < tonumber(ARGV[1]) - tonumber(redis.call('TIME')[1]) then
+  redis.call('EXPIREAT', KEYS[2], ARGV[1])
+end
 """

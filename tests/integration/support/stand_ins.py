@@ -115,7 +115,7 @@ class StandInWorker:
             forget_collected=lambda epoch, data_files, counted, *, is_over: None,
             ids=set,
         )
-        self.data_file_writer = SimpleNamespace(plan_meanwhile=lambda plan: None)
+        self.data_file_writer = SimpleNamespace(plan_meanwhile=lambda plan: None, days=0)
         self.store = SimpleNamespace(
             published=lambda *, before=None: [home / ".coverage.h.1.aa"],
             pauses=list,
@@ -128,6 +128,9 @@ class StandInWorker:
 
     def configure(self, interval: float) -> None:
         self.configured.append(interval)
+
+    def keep_days(self, kept: object) -> None:
+        """Nothing is recorded."""
 
     def store_is_paused(self) -> bool:
         return False

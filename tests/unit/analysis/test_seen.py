@@ -10,6 +10,7 @@ from wsgi_coverage.analysis.figures import Figures
 from wsgi_coverage.analysis.seen import (
     NOT_RECORDED,
     OTHER_VERSION,
+    SEVERAL,
     LinesOfDay,
     Seen,
     function_lines,
@@ -106,7 +107,16 @@ def test_functions_of_one_name_are_not_found_in_other_versions() -> None:
     found = of_functions([ran(0, 2, version="before"), ran(1, 2)], twice, known)
 
     assert found[1] == Seen(None, ISO[1], (), OTHER_VERSION.format(ISO[0]))
-    assert function_lines(twice) == {}
+    assert function_lines(twice) == {"f": SEVERAL}
+
+
+def test_several_functions_of_one_name_in_another_version_leave_it_unknown() -> None:
+    known = {"app.py": {"before": {"f": SEVERAL}}}
+
+    found = of_functions([ran(0, 2, version="before"), ran(1, 3)], FIGURES, known)
+
+    assert found[1] == Seen(None, ISO[1], (), OTHER_VERSION.format(ISO[0]))
+    assert found[5] == Seen(None, None)
 
 
 def test_a_file_has_the_days_of_any_line_in_any_version() -> None:

@@ -49,7 +49,7 @@ def add(store: DaysStore, readings: list[Reading], kept: int = 90) -> None:
 
 def read(store: DaysStore) -> dict[int, Bitmaps]:
     found = {day: store.read_day(day) for day in store.states()}
-    return {day: lines for day, lines in found.items() if lines}
+    return {day: lines for day, lines in found.items() if lines is not None}
 
 
 def bits(*lines: int) -> int:
@@ -128,20 +128,47 @@ def test_what_is_no_day_is_left_alone(store: DaysStore, tmp_path: Path) -> None:
     assert (tmp_path / FOLDER / "notes.txt").read_text() == "theirs"
 
 
+def test_days_are_known_from_the_first_whole_one_on(
+    store: DaysStore, on_day: Callable[[int], None]
+) -> None:
+    assert store.known(90).since == MONDAY + 1
+
+    add(store, [reading(day_0={1})])
+    on_day(MONDAY + 5)
+    add(store, [reading(day_5={1})])
+
+    assert store.known(90).since == MONDAY + 1
+
+
 def test_after_a_gap_days_are_known_from_the_next_one_on(store: DaysStore) -> None:
     add(store, [reading(day_0={1})])
-    assert store.known(90).since == 0
 
     store.note_gap(MONDAY + 3)
     store.note_gap(MONDAY + 1)
 
     assert store.known(90).since == MONDAY + 4
+    assert store.gap() == MONDAY + 4
     assert [*read(store)] == [MONDAY]
+
+
+def test_a_clock_that_was_ahead_once_removes_no_days(
+    store: DaysStore, on_day: Callable[[int], None]
+) -> None:
+    for day in range(5):
+        on_day(MONDAY + day)
+        add(store, [reading(**{f"day_{day}": {1}})])
+    on_day(MONDAY + 400)
+    add(store, [reading(day_400={1})])
+
+    on_day(MONDAY + 5)
+
+    [(_, versions)] = store.known(90).lines.items()
+    assert [each.day - MONDAY for each in versions[VERSION]] == [0, 4]
 
 
 def test_a_gap_whose_note_is_damaged_lasts_up_to_now(store: DaysStore) -> None:
     store.note_gap(MONDAY - 9)
-    (store.folder / "since").write_text("some day")
+    (store.folder / "gap").write_text("some day")
 
     assert store.known(90).since == MONDAY + 1
 

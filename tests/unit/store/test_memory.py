@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import random
+import shutil
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -1017,3 +1018,62 @@ def test_a_new_day_is_a_new_turn_for_every_view(memory: Memory) -> None:
     assert other.state().day == 7
     assert turn > before
     assert other.turn[0] == turn
+
+
+def test_days_of_a_removed_memory_are_read_with_their_release(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", 100)
+    memory.release = "r1"
+    memory.day_chunk(740_000, place.chunk)[place.at + 3] = 1
+    shutil.rmtree(memory.folder)
+
+    reading = memory.read()
+
+    assert [days for _, days in reading.seen()] == [{(740_000, "r1"): 1 << 3}]
+    assert not reading.by_phase
+
+
+@pytest.mark.parametrize("content", ["", "r2"])
+def test_a_damaged_name_of_a_release_is_read_again(memory: Memory, content: str) -> None:
+    place = memory.place("app.py", "v1", 100)
+    memory.day_chunk(7, place.chunk)[place.at + 1] = 1
+    memory.release = "r1"
+    memory.day_chunk(7, place.chunk)[place.at + 2] = 1
+    [path] = memory.folder.glob("release-*")
+    whole = path.read_text()
+    other = Memory(memory.folder)
+
+    path.write_text(content)
+    damaged = other.read()
+    path.write_text(whole)
+
+    assert [days for _, days in damaged.seen()] == [{(7, ""): 0b110}]
+    assert any(str(path) in each for each in damaged.problems)
+    [(_, days)] = other.read().seen()
+    assert days == {(7, ""): 0b10, (7, "r1"): 0b100}
+
+
+def test_a_day_without_room_is_known_to_lack_lines(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert memory.read().lost_day == 0
+
+    def refuse(plane: str, number: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, plane)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "chunk_of_plane", refuse)
+        with pytest.raises(OSError, match="day-9"):
+            memory.day_chunk(9, 0)
+
+    assert memory.read().lost_day == 9
+
+
+def test_a_process_that_still_marks_an_earlier_day_is_noticed(memory: Memory) -> None:
+    memory.announce_day(5)
+    memory.table.claim(flags=0, turn=memory.turn[0], epoch=0, token=1)
+
+    memory.announce_day(6)
+    assert memory.lost_day == 0  # it will check with its next request
+
+    memory.announce_day(7)
+    assert memory.lost_day == 6

@@ -306,6 +306,8 @@ class Engine(ABC):
         if new.state().epoch < state.epoch:
             new.announce(epoch=state.epoch, oldest=state.oldest, paused=state.paused)
         new.release = old.release
+        with contextlib.suppress(OSError):  # there is no room: what ran is more than when
+            new.note_release()
         if new.state().day < state.day:
             new.announce_day(state.day)
         if old.has_late_children:

@@ -183,7 +183,7 @@ class DataFileWriter:
             memories = self._memories.own()
             readings = [each.read() for each in memories]
             store = FilesStore(self._engine.data_file, fallback=self._private())
-            saving.save_days(memories, readings, store, self.days)
+            readings = saving.save_days(memories, readings, store, self.days)
             saving.save_readings(readings, store, self._static, self._engine.could_run)
             memory.note_saved(readings[0].checksum())
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from coverage import CoverageData
@@ -33,6 +34,7 @@ CouldRun = dict[str, tuple[str | None, str]]  # by name in data files: fingerpri
 
 LOCK = "save.lock"  # in the private folder
 LOCK_TIMEOUT = 10.0  # seconds to wait for it
+UNSAVED_DAYS = 7  # days that stay in memory where they cannot be recorded beside the data files
 
 
 class AlreadySavedError(Exception):
@@ -114,7 +116,7 @@ def _save(
     reading = memory.read()
     if reading.epoch != state.epoch:
         return
-    save_days([memory], [reading], store, days)
+    [reading] = save_days([memory], [reading], store, days)
     save_readings([reading], store, static, could_run)
     if store.epoch() == reading.epoch:
         memory.note_saved(reading.checksum())
@@ -123,25 +125,38 @@ def _save(
 
 
 def save_days(
-    memories: Iterable[Memory], readings: Iterable[Reading], store: FilesStore, days: int
-) -> None:
+    memories: Iterable[Memory], readings: Sequence[Reading], store: FilesStore, days: int
+) -> list[Reading]:
     """Record the days of memories beside the data files; drop from memory those that are over.
 
     Where it fails, there is a log line: the lines themselves are saved in any case.
+
+    Returns:
+        The readings, without the days that were dropped.
     """
     kept = DaysStore(store.folder / FOLDER)
+    before = today() - 1
     try:
+        gap = max(each.lost_day for each in readings) if days else today()
+        if gap and (days or kept.is_there):
+            kept.note_gap(gap)
         if not days:
-            if kept.is_there:  # by earlier processes
-                kept.note_gap(today())
-            return
+            return [*readings]
         kept.add(bitmaps_of(readings), days)
-        for memory in memories:
-            memory.drop_days(today() - 1)
     except OSError as error:  # there is no room, for instance
         log.warning("the days on which lines ran could not be recorded yet: %s", error)
+        before = today() - UNSAVED_DAYS
     except Exception:
         log.exception("the days on which lines ran could not be recorded yet")
+        before = today() - UNSAVED_DAYS
+    for memory in memories:
+        memory.drop_days(before)
+    return [_since(reading, before) for reading in readings]
+
+
+def _since(reading: Reading, day: int) -> Reading:
+    days = {each: chunks for each, chunks in reading.days.items() if each.day >= day}
+    return replace(reading, days=days)
 
 
 def save_readings(

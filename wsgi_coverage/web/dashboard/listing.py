@@ -42,6 +42,7 @@ COLUMNS_OF_CSV = (
     "first_seen",
     "last_seen",
     "seen_in",
+    "seen_reason",
 )
 
 
