@@ -26,6 +26,7 @@ from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
 from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonError, storage_errors
+from wsgi_coverage.labels import LabellingApplication
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 from wsgi_coverage.store.days import DaysKept
 
@@ -85,6 +86,10 @@ class CoverageMiddleware:
         self._control_app: ControlApp | None = None
         self._why_not = ""  # why measuring could not be started
         self._start_measuring(settings)
+        if settings.labels != "off":
+            app = LabellingApplication(
+                app, lambda: self._worker, by_route=settings.labels == "route"
+            )
         self._app = self._ending_the_load(app)
         if uwsgi.is_here():
             self._app = self._noticing_forks(self._app)
@@ -98,6 +103,7 @@ class CoverageMiddleware:
                 )
             upkeep.set_up(worker, settings)
             worker.keep_days(DaysKept(settings.seen_days, settings.release or ""))
+            worker.engine.labelled_too = settings.contexts_include
             worker.configure(settings.autosave_interval)  # may start the autosave process
             worker.begin_load()
             self._attention = worker.engine.attention

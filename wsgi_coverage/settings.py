@@ -40,6 +40,7 @@ SIDE_PORT = 9095  # where `wsgi-coverage run` answers
 MAX_INTERVAL = 86_400.0  # seconds: a day
 MAX_LOAD = 1000.0  # of a core
 MAX_DAYS = 3660
+CONTEXTS = ("off", "header", "route")
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 BUILT_IN = "default"  # the origin of a setting that is not set
@@ -100,8 +101,16 @@ class Settings:
     store_sources: bool = False  # whether source text may be sent to the store of a fleet
     release: str | None = None  # the name of the deploy
     seen_days: int = 90  # for which it is known on which of them lines ran; 0: for none
+    # Which requests are labelled: off, header or route; None: decided by debug.
+    contexts: str | None = None
+    contexts_include: tuple[str, ...] = ()  # patterns of installed sources that labels are for, too
     disabled: bool = False  # measure nothing, serve nothing, check no other setting
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def labels(self) -> str:
+        """Which requests are labelled: off, header or route."""
+        return self.contexts or ("header" if self.debug else "off")
 
     def origin(self, name: str) -> str:
         """Return the source of a setting's value, such as "keyword debug", or "default"."""
@@ -392,6 +401,19 @@ def _days(raw: object) -> int:
     return bounds.whole_number(str(raw), 0, MAX_DAYS)
 
 
+def _contexts(raw: object) -> str:
+    if raw not in CONTEXTS:
+        raise ValueError(f"must be one of {', '.join(CONTEXTS)}")
+    return str(raw)
+
+
+def _patterns(raw: object) -> tuple[str, ...]:
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(parts, Iterable) or not all(isinstance(each, str) for each in parts):
+        raise ValueError("must be patterns of file names, separated by commas")
+    return tuple(each.strip() for each in parts if each.strip())
+
+
 def _store(raw: object) -> StoreUrl | None:
     if raw == FILES:
         return None
@@ -539,5 +561,17 @@ RULES: Mapping[str, Rule] = {
         _days,
         f"for how many days it is known [on which of them](#seen-days) code ran, 0 to {MAX_DAYS}; "
         "0 is not at all",
+    ),
+    "contexts": Rule(
+        _contexts,
+        "which requests are [labelled](#labels): `off` for none, `header` for those that have "
+        "`X-Coverage-Context`, `route` for all, each by its route",
+        "`header` with `debug`, else `off`",
+    ),
+    "contexts_include": Rule(
+        _patterns,
+        "patterns of file names, separated by commas: installed sources whose lines labels are "
+        "for, too, at a cost",
+        "none",
     ),
 }

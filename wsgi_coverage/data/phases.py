@@ -2,7 +2,9 @@
 
 Lines that ran while the application was being imported are in the context ``load``, those that ran
 after the first request in ``runtime``. If the user has set a static context, it comes first, joined
-as coverage.py joins contexts: ``nightly|load``. The phase of lines in any other context is unknown.
+as coverage.py joins contexts: ``nightly|load``. Lines of a labelled request are in a context of
+its label, too, after the phase: ``runtime|label``. The phase of lines in any other context is
+unknown.
 
 Concurrency: values, and functions without state.
 """
@@ -56,12 +58,27 @@ def context_of(phase: Phase, static: str | None) -> str:
     return f"{static}{JOIN}{phase}" if static else str(phase)
 
 
+def labelled_context(label: str, static: str | None) -> str:
+    """Return the context of lines that run for a labelled request."""
+    return f"{context_of(Phase.RUNTIME, static)}{JOIN}{label}"
+
+
+def label_of(context: str, static: str | None) -> str | None:
+    """Return the label of a context; None: it has none."""
+    before = labelled_context("", static)
+    return context.removeprefix(before) if context.startswith(before) else None
+
+
 def phase_of(context: str) -> Phase | None:
     """Return the phase of lines in a context; None: unknown."""
-    last = context.rpartition(JOIN)[2]
-    return Phase(last) if last in tuple(Phase) else None
+    parts = context.split(JOIN)
+    if parts[-1] in tuple(Phase):
+        return Phase(parts[-1])
+    return Phase.RUNTIME if Phase.RUNTIME in parts else None
 
 
 def query(phase: Phase) -> list[str]:
     """Return the argument by which ``CoverageData.set_query_contexts`` selects one phase."""
-    return [rf"^(.*{re.escape(JOIN)})?{phase}$"]
+    join = re.escape(JOIN)
+    label = rf"({join}.*)?" if phase is Phase.RUNTIME else ""
+    return [rf"^(.*{join})?{phase}{label}$"]

@@ -74,6 +74,22 @@ def ends_of(arc: int) -> tuple[int, int]:
     return arc >> ARC_BITS, (arc & (2 * ARC_MIDDLE - 1)) - ARC_MIDDLE
 
 
+class LabelUse(NamedTuple):
+    """The requests that had one label."""
+
+    requests: int
+    first: float  # seconds of Unix time: when the first one ended
+    last: float  # when the last one ended
+
+    def joined(self, other: LabelUse) -> LabelUse:
+        """Return the use of both."""
+        return LabelUse(
+            self.requests + other.requests,
+            min(self.first, other.first),
+            max(self.last, other.last),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """The content of a memory at one moment."""
@@ -90,6 +106,7 @@ class Reading:
     # By day, release and chunk: a byte for each line.
     days: Mapping[Day, Mapping[int, bytes]] = field(default_factory=dict)
     lost_day: int = 0  # the last day of which some lines are not in `days`; 0: none
+    labels: Mapping[str, LabelUse] = field(default_factory=dict)  # by context in data files
 
     @property
     def is_empty(self) -> bool:

@@ -26,9 +26,10 @@ from typing import NamedTuple
 
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.reading import Record
+from wsgi_coverage.model import JsonObject
 from wsgi_coverage.system import own_files
 
-LOG_FILE = re.compile(r"(load|(?:flushed|untold)-\d+)(?:\.[0-9a-f]{8})?\.log")
+LOG_FILE = re.compile(r"(load|(?:flushed|untold|labels)-\d+)(?:\.[0-9a-f]{8})?\.log")
 HEAD = 19  # bytes of a file's first line, which is random
 TRIES = 100  # tries to open a file that others move away
 MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills processes that use too much
@@ -80,13 +81,26 @@ class Log:
             ]
             if not lines:
                 return False
-            size = os.fstat(file.fileno()).st_size
-            raw = (b"\n" if size else b"# %s\n" % os.urandom(8).hex().encode()) + b"".join(lines)
-            if size + len(raw) > MOST_BYTES:
-                raise LogFullError(errno.EFBIG, f"{plane}.log would be larger than {MOST_BYTES:,}")
-            write_whole(file.fileno(), raw)
+            _append(plane, file, lines)
             self._read_appended(plane, file)
             return True
+
+    def append_unread(self, plane: str, found: Known, more: Iterable[JsonObject]) -> None:
+        """Append records without a look at what the plane has, and objects that are no records.
+
+        Args:
+            plane: the plane's name.
+            found: lines by record.
+            more: objects, which `read_objects` returns.
+
+        Raises:
+            LogFullError: the file would become larger than allowed.
+            OSError: there is no room.
+        """
+        lines = [_as_line(record, numbers) for record, numbers in found.items()]
+        lines += [json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in more]
+        with self._open(plane) as file:
+            _append(plane, file, lines)
 
     @contextlib.contextmanager
     def _open(self, plane: str) -> Iterator[FileIO]:
@@ -162,6 +176,20 @@ def read_records(path: Path) -> list[Record]:
     return with_numbers(_learn({}, regular_files.read(path, 2 * MOST_BYTES)))
 
 
+def read_objects(path: Path) -> Iterator[JsonObject]:
+    """Yield the objects of one file that are no records.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for line in regular_files.read(path, 2 * MOST_BYTES).splitlines():
+        if line.startswith(b"{"):
+            with contextlib.suppress(ValueError, RecursionError):
+                found = json.loads(line)
+                if isinstance(found, dict):
+                    yield found
+
+
 def with_numbers(known: Known) -> list[Record]:
     """Return records with their numbers, from a mapping of records to numbers."""
     return [record._replace(numbers=tuple(sorted(n))) for record, n in known.items()]
@@ -175,6 +203,14 @@ def write_whole(fd: int, data: bytes) -> None:
     """
     if os.write(fd, data) < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _append(plane: str, file: FileIO, lines: Iterable[bytes]) -> None:
+    size = os.fstat(file.fileno()).st_size
+    raw = (b"\n" if size else b"# %s\n" % os.urandom(8).hex().encode()) + b"".join(lines)
+    if size + len(raw) > MOST_BYTES:
+        raise LogFullError(errno.EFBIG, f"{plane}.log would be larger than {MOST_BYTES:,}")
+    write_whole(file.fileno(), raw)
 
 
 def _is_shared(file: FileIO) -> bool:

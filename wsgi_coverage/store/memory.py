@@ -13,6 +13,7 @@ In the private folder (wsgi_coverage.store.private):
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               the lines of an ended epoch that were counted, or reset, when it ended
     load.log, …             what is no plain line: arcs, contexts (wsgi_coverage.store.log)
+    labels-<epoch>.log      lines of labelled requests, and how many requests each label had
     day-<ordinal>-<chunk>.lines, day-<ordinal>-<hash>-<chunk>.lines
                             lines that ran on one day, in whatever phase, without and in a release
     release-<hash>          the name of a release
@@ -47,18 +48,19 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.imported import EarlyModule, as_plain, from_plain
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Claim, Day, Place, Reading, Record
+from wsgi_coverage.data.reading import Claim, Day, LabelUse, Place, Reading, Record
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store.log import (
     Known,
     Log,
     LogFullError,
+    read_objects,
     read_records,
     with_numbers,
     write_whole,
@@ -85,6 +87,7 @@ MARKED: dict[Phase | None, str] = {Phase.RUNTIME: "run", None: "none"}
 FLUSHED: dict[Phase | None, str] = {Phase.RUNTIME: "flushed", None: "untold"}
 UNTOLD = (MARKED[None], FLUSHED[None])
 DAYS = "day-"
+LABELS = "labels-"
 RELEASE = "release-"
 
 # Words of the control page.
@@ -482,6 +485,26 @@ class Memory:
         except LogFullError as error:
             raise MemoryFullError(errno.ENOSPC, error.strerror) from error
 
+    def append_labelled(self, epoch: int, found: Known, uses: Mapping[str, LabelUse]) -> None:
+        """Append lines of labelled requests, and how many had each label.
+
+        Args:
+            epoch: in which they ran.
+            found: lines by record, whose contexts have the labels.
+            uses: by context.
+
+        Raises:
+            OSError: there is no room.
+        """
+        if not self.is_there:
+            raise MemoryGoneError(errno.ENOENT, "the memory was removed", str(self.folder))
+        more = [{"context": context, **use._asdict()} for context, use in uses.items()]
+        plane = f"{LABELS}{epoch}"
+        try:
+            self._with_reserve(lambda: self._log.append_unread(plane, found, more))
+        except LogFullError as error:
+            raise MemoryFullError(errno.ENOSPC, error.strerror) from error
+
     def read_appended(self, plane: str) -> None:
         """Read the records that other processes have appended to a plane."""
         self._log.read_appended(plane)
@@ -537,6 +560,7 @@ class Memory:
             early=early,
             days=days,
             lost_day=self.lost_day,
+            labels=self._read_labels(state, before, since),
         )
 
     def note_early(self, modules: frozenset[EarlyModule]) -> None:
@@ -618,6 +642,22 @@ class Memory:
             lines = _lines_in(path, problems)
             if lines is not None:
                 found[plane, number, kind] = lines
+        return found
+
+    def _read_labels(
+        self, state: State, before: int | None, since: int | None
+    ) -> dict[str, LabelUse]:
+        """Read how many requests each label had."""
+        found: dict[str, LabelUse] = {}
+        for plane, path in self._log.planes():
+            epoch = epoch_of(plane)
+            if not plane.startswith(LABELS) or epoch is None or epoch < state.oldest:
+                continue
+            if not _belongs(epoch, state, before, since):
+                continue
+            with contextlib.suppress(OSError):  # its records are read, too, and tell
+                for each in read_objects(path):
+                    _note_use(found, each)
         return found
 
     def _read_records(self, problems: list[str]) -> dict[str, list[Record]]:
@@ -814,6 +854,13 @@ def _parts_of(plane: str) -> tuple[int, str]:
     """Return the day of a plane, and the hash of its release."""
     day, _, key = plane.removeprefix(DAYS).partition("-")
     return int(day), key
+
+
+def _note_use(found: dict[str, LabelUse], each: Mapping[str, Any]) -> None:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        context = str(each["context"])
+        use = LabelUse(int(each["requests"]), float(each["first"]), float(each["last"]))
+        found[context] = found[context].joined(use) if context in found else use
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:

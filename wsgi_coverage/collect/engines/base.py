@@ -25,6 +25,7 @@ from coverage import Coverage
 
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.engines.labelling import Labelled
 from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import could_run, imported_before
 from wsgi_coverage.collect.sources.imported_before import Before
@@ -41,6 +42,7 @@ from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
+NO_LABELS = "coverage.py's tracers do not tell requests apart"
 CLAIM_TRIES = 500
 CLAIM_INTERVAL = 0.002  # seconds
 
@@ -63,6 +65,7 @@ class Engine(ABC):
     is_lost: bool = False  # the memory was found to be removed, or full
     sees_running = False  # whether modules that were being imported then are measured from there on
     early_modules: frozenset[EarlyModule] = frozenset()  # modules that had run at the start
+    labelled_too: tuple[str, ...] = ()  # patterns of installed sources that labels are for, too
     threads_lost = 0  # number of threads whose trace function was replaced
 
     def __init__(self, cov: Coverage, open_memory: Callable[[], Memory]) -> None:
@@ -399,6 +402,25 @@ class Engine(ABC):
     def _lower(self, flag: int) -> None:
         self.flags &= ~flag
         self._slot.set(flag, False)
+
+    # Labelled requests
+
+    def open_labelled(self, label: str) -> Labelled | None:  # noqa: ARG002
+        """Open a labelled request; None: `why_no_labels` says why it has no label."""
+        return None
+
+    def close_labelled(self, labelled: Labelled) -> None:
+        """Close a labelled request, and store what has run for it.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        raise NotImplementedError  # there is none
+
+    @property
+    def why_no_labels(self) -> str | None:
+        """Why requests cannot be told apart in this process; None: they can."""
+        return NO_LABELS
 
     # Data
 

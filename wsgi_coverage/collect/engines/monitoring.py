@@ -119,6 +119,8 @@ class Monitoring:
         self.is_lost: bool = False  # the memory is removed or full: lines may not be marked
         self.on_loss: Callable[[], object] = list  # called when some line could not be marked
         self._begin_late: Callable[[], object] = list  # registers a late child
+        self.on_code: Callable[[CodeType], object] | None = None  # gets each new code object
+        self.on_gone: Callable[[int], object] = id  # gets the id of one that was freed
         self._applied = 0  # in a late child: the turn that was applied before the fork
         self._tool: int | None = None
 
@@ -306,6 +308,8 @@ class Monitoring:
         ref.key, ref.filename = key, code.co_filename
         self._codes[key] = ref
         marks[key] = (number, place.at)
+        if self.on_code is not None:
+            self.on_code(code)
 
     def _drop(self) -> None:
         """Drop the marks of code objects that have been freed."""
@@ -316,6 +320,7 @@ class Monitoring:
             if self._codes.get(key) is ref:
                 self._cell[0][0].pop(key, None)
                 del self._codes[key]
+                self.on_gone(key)
 
     def _chunk(self, number: int) -> Mapped:
         if self.paused:
@@ -351,6 +356,18 @@ class Monitoring:
     def _note(self, what: str, why: str) -> None:
         if len(self.unmeasured) < MAX_UNMEASURED:
             self.unmeasured[what] = why
+
+    def codes(self) -> Iterator[CodeType]:
+        """Yield the code objects whose lines are marked."""
+        for ref in self._codes.copy().values():
+            code = ref()
+            if code is not None:
+                yield code
+
+    def version_of(self, code: CodeType) -> tuple[str, str] | None:
+        """Return the name in data files, and the version, of the source of a code object."""
+        source = self._sources.get(code.co_filename)
+        return None if source is None else (source.name, source.version)
 
     @property
     def sources(self) -> int:
@@ -540,6 +557,11 @@ _MEMORY = memory_module.__file__
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
 # Packages that define the errors of our callbacks; those of an application's handler are elsewhere.
 _KINDS = sys.stdlib_module_names | {"wsgi_coverage", "coverage"}
+
+
+def is_installed(filename: str) -> bool:
+    """Tell whether a source belongs to an installed package, or to Python's library."""
+    return bool(_INSTALLED.search(filename)) or filename.startswith(_LIBRARY)
 
 
 def _is_ours(filename: str) -> bool:

@@ -1,0 +1,227 @@
+"""Label requests: by a header that they have, or by their route.
+
+Concurrency: functions without state, and an application whose requests are independent.
+"""
+
+from __future__ import annotations
+
+import logging
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from wsgi_coverage.collect.engines.labelling import Labelled, Labelling
+from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.settings import Environ
+
+log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+HEADER = "X-Coverage-Context"
+IN_ENVIRON, BAGGAGE = "HTTP_X_COVERAGE_CONTEXT", "HTTP_BAGGAGE"
+KEY = "coverage.context"  # in the header `baggage` of W3C
+MOST = 200  # characters of a label
+SEGMENTS = 2  # of a path, where a framework tells no route
+WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class Asked(NamedTuple):
+    """The label that a request asks for."""
+
+    label: str | None
+    why_not: str = ""  # what is wrong with the one that it has
+
+
+NONE = Asked(None)
+
+
+def asked(environ: Environ) -> Asked:
+    """Return the label that the headers of a request ask for."""
+    raw = environ.get(IN_ENVIRON)
+    if raw is None:
+        baggage = environ.get(BAGGAGE)
+        raw = None if baggage is None else _in_baggage(baggage)
+        if raw is None:
+            return NONE
+    try:
+        label = raw.encode("latin-1").decode()
+    except (UnicodeError, AttributeError):
+        return Asked(None, "it is not UTF-8")
+    label = label.strip()
+    if not label:
+        return Asked(None, "it is empty")
+    if len(label) > MOST:
+        return Asked(None, f"it has more than {MOST} characters")
+    if any(_is_control(each) for each in label):
+        return Asked(None, "it has control characters")
+    return Asked(label)
+
+
+def _in_baggage(baggage: str) -> str | None:
+    """Return the label in a header `baggage`, as the bytes of its UTF-8; None: it has none."""
+    for member in baggage.split(","):
+        name, is_there, value = member.partition(";")[0].partition("=")
+        if is_there and name.strip() == KEY:
+            return urllib.parse.unquote(value.strip(), encoding="latin-1")
+    return None
+
+
+def _is_control(character: str) -> bool:
+    return character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029"
+
+
+def route_of(environ: Environ) -> str:
+    """Return the method and the route of a request that has been answered."""
+    rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
+    if not isinstance(rule, str):
+        path = (
+            str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode(errors="replace")
+        )
+        rule = "/" + "/".join(path.strip("/").split("/")[:SEGMENTS])
+    label = f"{environ.get('REQUEST_METHOD', '')} {rule}"
+    return "".join("?" if _is_control(each) else each for each in label)[:MOST]
+
+
+class LabellingApplication:
+    """A WSGI application that records labelled requests of another one.
+
+    Args:
+        app: the application.
+        worker: returns the worker of this process; None: it is not measured.
+        by_route: whether every request is labelled by its route; else those that ask for a label.
+    """
+
+    def __init__(
+        self, app: WsgiApplication, worker: Callable[[], Worker | None], *, by_route: bool
+    ) -> None:
+        self._app = app
+        self._worker = worker
+        self._by_route = by_route
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Pass a request on; record what runs for it, if it has a label."""
+        label: str | None = ""  # of a route, it is known at the end
+        if not self._by_route:
+            if IN_ENVIRON not in environ and BAGGAGE not in environ:
+                return self._app(environ, start_response)
+            label, why_not = asked(environ)
+            if label is None:
+                if why_not:
+                    start_response = _saying(start_response, f"ignored: {why_not}")
+                return self._app(environ, start_response)
+        assert label is not None  # noqa: S101  for the type checkers
+        labelled = self._open(label)
+        if labelled is None:
+            if not self._by_route:
+                start_response = _saying(start_response, "unsupported")
+            return self._app(environ, start_response)
+        return self._run(labelled, environ, start_response)
+
+    def __repr__(self) -> str:
+        return repr(self._app)
+
+    def _open(self, label: str) -> Labelled | None:
+        worker = self._worker()
+        try:
+            return None if worker is None else worker.engine.open_labelled(label)
+        except Exception:
+            log.exception("a labelled request could not be begun; it is served without a label")
+            return None
+
+    def _run(
+        self, labelled: Labelled, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        token = Labelling.enter(labelled)
+        try:
+            result = self._app(environ, start_response)
+        except BaseException:
+            self._end(labelled, environ)
+            raise
+        finally:
+            Labelling.leave(token)
+        wrapper = environ.get("wsgi.file_wrapper")
+        is_file = isinstance(wrapper, type) and isinstance(result, wrapper)
+        kind = type(result)
+        is_iterable = hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
+        if kind in (list, tuple) or is_file or not is_iterable:  # to go on, it runs nothing
+            self._end(labelled, environ)
+            return result
+        made = _SizedResult if hasattr(kind, "__len__") else _Result
+        return made(result, labelled, lambda: self._end(labelled, environ))
+
+    def _end(self, labelled: Labelled, environ: Environ) -> None:
+        worker = self._worker()
+        try:
+            if self._by_route:
+                labelled.label = route_of(environ)
+            if worker is not None:
+                worker.engine.close_labelled(labelled)
+        except OSError as error:
+            log.warning("what ran for a labelled request could not be stored: %s", error)
+        except Exception:
+            log.exception("what ran for a labelled request could not be stored")
+
+
+class _Result:
+    """The result of an application, of which each step runs for a labelled request."""
+
+    def __init__(
+        self, result: Iterable[bytes], labelled: Labelled, end: Callable[[], None]
+    ) -> None:
+        self._result = result
+        self._labelled = labelled
+        self._end: Callable[[], None] | None = end
+        self._iterator: Iterator[bytes] | None = None
+
+    def __iter__(self) -> _Result:
+        self._iterator = self._labelled_call(lambda: iter(self._result))
+        return self
+
+    def __next__(self) -> bytes:
+        if self._iterator is None:
+            iter(self)
+        assert self._iterator is not None  # noqa: S101  for the type checkers
+        token = Labelling.enter(self._labelled)
+        try:
+            return next(self._iterator)
+        finally:
+            Labelling.leave(token)
+
+    def close(self) -> None:
+        """Close the application's result, and end the request."""
+        try:
+            close = getattr(self._result, "close", None)
+            if close is not None:
+                self._labelled_call(close)
+        finally:
+            self._finish()
+
+    def _labelled_call(self, call: Callable[[], Any]) -> Any:
+        token = Labelling.enter(self._labelled)
+        try:
+            return call()
+        finally:
+            Labelling.leave(token)
+
+    def _finish(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+    def __del__(self) -> None:
+        self._finish()  # the server has not closed it
+
+
+class _SizedResult(_Result):
+    """Such a result of known length, of which servers tell the content's length."""
+
+    def __len__(self) -> int:
+        return len(self._result)  # type: ignore[arg-type]
+
+
+def _saying(start_response: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """Return a `start_response` that adds the header."""
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        return start_response(status, [*headers, (HEADER, what)], *more)
+
+    return start
