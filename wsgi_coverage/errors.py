@@ -151,6 +151,12 @@ class UnknownSnapshotError(NotFoundError):
     slug = "unknown-snapshot"
 
 
+class UnknownContextError(NotFoundError):
+    """The report has no context of this label."""
+
+    slug = "unknown-context"
+
+
 class MethodNotAllowedError(RequestError):
     """The path exists; the method does not apply to it."""
 

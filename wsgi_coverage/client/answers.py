@@ -93,6 +93,28 @@ class Function(TypedDict):
     seen_reason: NotRequired[str]  # why one of these days is not known
 
 
+class Context(TypedDict):
+    """A label of requests, and the figures of what ran for it."""
+
+    label: str
+    requests: int | None  # that had it; null where what ran comes from data files alone
+    first: str | None  # ISO 8601, UTC: when the first of these ended
+    last: str | None
+    files: int  # of which some line ran
+    lines: int
+    own_lines: int  # of these, those that ran for no other label
+
+
+class LinesOfContext(TypedDict):
+    """What ran for one label."""
+
+    label: str
+    requests: int | None
+    first: str | None
+    last: str | None
+    files: list[dict[str, Any]]  # each with file and lines
+
+
 class Side(TypedDict):
     """The lines and branches of a file that only one of two reports has; or null, and a reason."""
 

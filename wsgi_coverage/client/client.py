@@ -17,11 +17,13 @@ from urllib.parse import quote
 from wsgi_coverage import bounds
 from wsgi_coverage.client import download
 from wsgi_coverage.client.answers import (
+    Context,
     Diff,
     File,
     Format,
     Function,
     Health,
+    LinesOfContext,
     Refreshed,
     Snapshot,
     Status,
@@ -39,6 +41,8 @@ REFRESHED = (*GATHERED, "summary", "warnings")
 SNAPSHOT = (*GATHERED, "id", "label")
 FILE = ("file", "statements", "percent")
 FUNCTION = ("file", "name", "line", "statements", "covered")
+CONTEXT = ("label", "lines", "own_lines")
+LINES = ("label", "files")
 DIFF = ("a", "b", "files")
 
 
@@ -177,6 +181,28 @@ class Client:
             query["unused_for"] = f"{unused_for}d"
         path = _below(snapshot, "/functions")
         return cast(list[Function], self._dashboard.json("GET", path, query, list, FUNCTION))
+
+    def contexts(self, *, snapshot: str | None = None) -> list[Context]:
+        """Return the labels of requests, and the figures of what ran for each.
+
+        Args:
+            snapshot: of which snapshot; None: of the published report.
+        """
+        path = _below(snapshot, "/contexts")
+        return cast(list[Context], self._dashboard.json("GET", path, {}, list, CONTEXT))
+
+    def context(self, label: str, *, snapshot: str | None = None) -> LinesOfContext:
+        """Return the lines that ran for one label.
+
+        Args:
+            label: the label.
+            snapshot: of which snapshot; None: of the published report.
+
+        Raises:
+            RefusedError: there is no such label (`unknown-context`).
+        """
+        path = _below(snapshot, f"/contexts/{quote(label, safe='')}")
+        return cast(LinesOfContext, self._dashboard.json("GET", path, {}, dict, LINES))
 
     def export(
         self,

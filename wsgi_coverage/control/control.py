@@ -39,8 +39,8 @@ from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import find_facts
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report, SerializedData
 from wsgi_coverage.offload.progress import BuildProgress
+from wsgi_coverage.report import contexts, formats, offloading, staleness
 from wsgi_coverage.report import detail as details
-from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.build import BuildInputs, build, build_detail
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
@@ -388,6 +388,26 @@ class Control:
         """
         read = partial(functions, unused=unused, unused_for=unused_for)
         return self._read_whole(identity, read)
+
+    def contexts(self, identity: str | None = None) -> list[JsonObject]:
+        """Return the labels of requests, each with its figures.
+
+        Args:
+            identity: a snapshot's id; None: the published report.
+        """
+        return self._read_whole(identity, contexts.contexts)
+
+    def context(self, label: str, identity: str | None = None) -> JsonObject:
+        """Return the lines that ran for one label, by file.
+
+        Args:
+            label: the label.
+            identity: a snapshot's id; None: the published report.
+
+        Raises:
+            UnknownContextError: the report does not have the label.
+        """
+        return self._read_whole(identity, partial(contexts.context, label=label))
 
     def diff(self, a: str | None, b: str | None) -> JsonObject:
         """Return the lines and branches that only one of two reports has executed.

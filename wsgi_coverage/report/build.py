@@ -20,7 +20,7 @@ from wsgi_coverage.data import imported, stamp, versions
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.report import detail, staleness
+from wsgi_coverage.report import contexts, detail, staleness
 from wsgi_coverage.report.combine import DaysRecorded, combine, failures_of
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
@@ -67,6 +67,7 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
             sources=cov.get_data().measured_files(),
         )
         summary = render(cov, folder, inputs.analysis_dir)
+        contexts.write_uses(folder, inputs.memory)
         if inputs.days is not None:
             _note_functions(inputs.days, cov)
         empty = not cov.get_data().measured_files()

@@ -17,6 +17,8 @@ URL_MAP = Map(
         Rule("/report", endpoint=views.report, methods=["GET"]),
         Rule("/files", endpoint=views.files, methods=["GET"]),
         Rule("/functions", endpoint=views.functions, methods=["GET"]),
+        Rule("/contexts", endpoint=views.contexts, methods=["GET"]),
+        Rule("/contexts/<path:label>", endpoint=views.context, methods=["GET"]),
         Rule("/diff", endpoint=views.diff, methods=["GET"]),
         Rule("/export", endpoint=views.export, methods=["GET"]),
         Rule("/html", endpoint=views.html_folder, methods=["GET"]),
@@ -34,6 +36,10 @@ URL_MAP = Map(
         Rule("/snapshots/<identity>/report", endpoint=views.report, methods=["GET"]),
         Rule("/snapshots/<identity>/files", endpoint=views.files, methods=["GET"]),
         Rule("/snapshots/<identity>/functions", endpoint=views.functions, methods=["GET"]),
+        Rule("/snapshots/<identity>/contexts", endpoint=views.contexts, methods=["GET"]),
+        Rule(
+            "/snapshots/<identity>/contexts/<path:label>", endpoint=views.context, methods=["GET"]
+        ),
         Rule("/snapshots/<identity>/export", endpoint=views.export, methods=["GET"]),
         Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
         Rule("/snapshots/<identity>/html/", endpoint=views.html, methods=["GET"]),

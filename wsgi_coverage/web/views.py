@@ -45,6 +45,21 @@ def functions(request: Request, control: Control, identity: str | None = None) -
     return as_json(control.functions(identity, unused=unused, unused_for=days))
 
 
+def contexts(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
+    """GET /contexts: the labels of requests, and what ran for each."""
+    return as_json(control.contexts(identity))
+
+
+def context(
+    request: Request,  # noqa: ARG001
+    control: Control,
+    label: str,
+    identity: str | None = None,
+) -> Response:
+    """GET /contexts/<label>: the lines that ran for one label."""
+    return as_json(control.context(label, identity))
+
+
 def diff(request: Request, control: Control) -> Response:
     """GET /diff: the lines and branches that only one of two reports has executed."""
     a, b = parameters.report_id(request, "a"), parameters.report_id(request, "b")

@@ -32,7 +32,7 @@ from wsgi_coverage.collect.engines.locking import synchronized
 TOOL_IDS = (3, 4, 5, 2, 1, 0)
 NAME = "wsgi-coverage: labels"
 TOOLS = 2
-OFTEN = 64  # runs of a line after which it is looked at whether its event is still of use
+OFTEN = 16  # runs of a line after which it is looked at whether its event is still of use
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 Key = tuple[int, int]  # id of a code object, and a line

@@ -34,6 +34,7 @@ TITLES = {  # by slug
     "no-report": "No report yet",
     "report-refused": "Published report refused",
     "report-damaged": "Report damaged",
+    "unknown-context": "Label not found",
     "unknown-snapshot": "Snapshot not found",
     "method-not-allowed": "Method not allowed",
     "bad-request": "Malformed request",
