@@ -102,12 +102,13 @@ PARTS = {
     # Reports are made alike on all: 3.14 tests what makes them, and so does `lowest`.
     "3.11": (*MEASURING, *REQUESTED, *TRACED, *ENDED),
     "3.13": ("tests/e2e", "tests/browser", *(f"--ignore={each}" for each in TRACED)),
-    # One of HTTP's tests needs gevent, which is here. Commands and pages are alike on all, too.
+    # One of HTTP's tests needs gevent, which is here. Commands, pages and data files are alike on
+    # all, too.
     "3.14": (
         *BELOW[:2],
         CHILD,
         *TRACED,
-        *(f"--ignore=tests/unit/{each}" for each in ("cli", "client", "checkout", "web")),
+        *(f"--ignore=tests/unit/{each}" for each in ("cli", "client", "checkout", "data", "web")),
     ),
 }
 PEER = "flask-coverage==0.2.1"

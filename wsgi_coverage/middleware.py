@@ -22,11 +22,11 @@ from wsgi_coverage import callables, upkeep
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.labels.requests import LabellingApplication
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
 from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonError, storage_errors
-from wsgi_coverage.labels import LabellingApplication
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 from wsgi_coverage.store.days import DaysKept
 

@@ -25,8 +25,8 @@ from coverage import Coverage
 
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import Attention
-from wsgi_coverage.collect.engines.labelling import Labelled
 from wsgi_coverage.collect.engines.locking import synchronized
+from wsgi_coverage.collect.labels.labelling import Labelled
 from wsgi_coverage.collect.sources import could_run, imported_before
 from wsgi_coverage.collect.sources.imported_before import Before
 from wsgi_coverage.compat import configuration, measurement

@@ -14,12 +14,12 @@ from fnmatch import fnmatch
 from types import CodeType, FrameType
 
 from wsgi_coverage.collect.engines.base import Engine
-from wsgi_coverage.collect.engines.label_log import LabelLog
-from wsgi_coverage.collect.engines.labelling import TOOLS, Labelled, Labelling, Ran, free_tools
 from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring, is_installed
 from wsgi_coverage.collect.engines.own_coverage import MarkedCoverage
 from wsgi_coverage.collect.engines.ownership import Ownership
+from wsgi_coverage.collect.labels.label_log import LabelLog
+from wsgi_coverage.collect.labels.labelling import TOOLS, Labelled, Labelling, Ran, free_tools
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names
 from wsgi_coverage.data.phases import Phase

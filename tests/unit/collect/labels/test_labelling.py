@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.collect.engines import labelling
-from wsgi_coverage.collect.engines.labelling import Labelled, Labelling, Ran
+from wsgi_coverage.collect.labels import labelling
+from wsgi_coverage.collect.labels.labelling import Labelled, Labelling, Ran
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
 

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from wsgi_coverage.collect.engines.labelling import Labelled, Labelling
+from wsgi_coverage.collect.labels.labelling import Labelled, Labelling
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.settings import Environ
 

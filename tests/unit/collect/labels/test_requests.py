@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.labels import MOST, asked, route_of
+from wsgi_coverage.collect.labels.requests import MOST, asked, route_of
 
 
 def latin(text: str) -> str:

@@ -49,8 +49,8 @@ class Labelled:
     __slots__ = ("codes", "counts", "former", "is_open", "label")
 
     def __init__(self, label: str) -> None:
-        self.label = label
-        self.is_open = True
+        self.label: str = label
+        self.is_open: bool = True
         self.counts: dict[Key, int] = {}  # how often each line has run
         self.codes: dict[int, CodeType] = {}  # by id, which so is not used again meanwhile
         # Lines from before each cut, and those of them that were taken then.
@@ -267,7 +267,7 @@ class Labelling:
         if all((key, number) in each.counts for each in others):
             return False
         # What is suspended may go on without an event that a tool can have for one function.
-        if code.co_flags & SUSPENDS or "greenlet" in sys.modules:
+        if code.co_flags & SUSPENDS or _uses_greenlets():
             return True
         if key not in self._quiet:
             monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
@@ -275,6 +275,15 @@ class Labelling:
             events = monitoring.events.LINE | monitoring.events.PY_START
             monitoring.set_local_events(self._tool_of[key], code, events)
         return _is_inside(code)
+
+
+def _uses_greenlets() -> bool:
+    """Tell whether any thread has used greenlets, which may be suspended in any function."""
+    module = sys.modules.get("greenlet._greenlet")
+    if module is None:
+        return False
+    threads: Callable[[], int] | None = getattr(module, "get_total_main_greenlets", None)
+    return threads is None or threads() > 0
 
 
 def _is_inside(code: CodeType) -> bool:

@@ -1,0 +1,1 @@
+"""Labelled requests: which lines run for each, and how they are stored."""
