@@ -63,6 +63,8 @@ CLIENTS = [
     "kubernetes",
     "trustme",
     "pytest-cov",
+    "requests",
+    "httpx",
 ]
 # What a fleet meets in, beside Debian's redis-server; and certificates for it.
 FLEET = ["gunicorn", "trustme"]

@@ -23,7 +23,15 @@ from wsgi_coverage.cli.asking import (
     argument,
     output_file,
 )
-from wsgi_coverage.client import Client, Health, Refreshed, Snapshot, Status
+from wsgi_coverage.client import (
+    Client,
+    Context,
+    Health,
+    LinesOfContext,
+    Refreshed,
+    Snapshot,
+    Status,
+)
 from wsgi_coverage.model import EXPORT_FORMATS
 from wsgi_coverage.settings import MAX_DAYS
 
@@ -159,6 +167,12 @@ def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | No
     return None if given.delete else client.snapshots()
 
 
+def _contexts(client: Client, given: argparse.Namespace) -> list[Context] | LinesOfContext:
+    if given.label is None:
+        return client.contexts(snapshot=given.snapshot)
+    return client.context(given.label, snapshot=given.snapshot)
+
+
 def _health(client: Client, given: argparse.Namespace) -> Health:
     health = client.health()
     if not given.json:  # client.url is the dashboard's own address only after the request
@@ -216,6 +230,19 @@ Print the published report, as `coverage report` would. `wsgi-coverage refresh` 
             unused=given.unused, unused_for=given.unused_for, snapshot=given.snapshot
         ),
         show=output.functions,
+    ),
+    Command(
+        name="contexts",
+        what="list the labels of requests, or the lines that ran for one",
+        arguments=(
+            argument("label", metavar="LABEL", nargs="?", help="the lines that ran for this label"),
+            add_snapshot,
+            add_json,
+        ),
+        # --pod makes the URL optional, and an optional URL could be mistaken for a label.
+        takes_pods=False,
+        ask=_contexts,
+        show=output.contexts,
     ),
     Command(
         name="export",

@@ -16,10 +16,12 @@ from typing import Any
 
 from wsgi_coverage import line_ranges
 from wsgi_coverage.client import (
+    Context,
     Diff,
     File,
     Function,
     Health,
+    LinesOfContext,
     Refreshed,
     Snapshot,
     Status,
@@ -50,6 +52,14 @@ FUNCTION_COLUMNS = {
     "covered": "covered",
     "runtime": "at runtime",
     "ran": "ran",
+}
+CONTEXT_COLUMNS = {
+    "label": "label",
+    "requests": "requests",
+    "last": "last",
+    "files": "files",
+    "lines": "lines",
+    "own_lines": "only here",
 }
 SNAPSHOT_COLUMNS = {"id": "id", "taken_at": "taken at", "size": "bytes", "label": "label"}
 
@@ -175,6 +185,14 @@ def functions(found: Sequence[Function]) -> None:
     table(found, FUNCTION_COLUMNS, left=["file", "name", "ran"])
     _say_what_is_not_exact(found)
     _say_what_is_unknown(found, "reason")
+
+
+def contexts(found: Sequence[Context] | LinesOfContext) -> None:
+    """Print a list of labels, or the lines that ran for one."""
+    if isinstance(found, dict):
+        show_lines(f"{each['file']}: {line_ranges.shown(each['lines'])}" for each in found["files"])
+    else:
+        table(found, CONTEXT_COLUMNS, left=["label", "last"])
 
 
 def snapshots(found: Sequence[Snapshot]) -> None:

@@ -12,11 +12,13 @@ gets (docs/reference/http.md). What goes wrong is a `ClientError`.
 """
 
 from wsgi_coverage.client.answers import (
+    Context,
     Diff,
     File,
     Format,
     Function,
     Health,
+    LinesOfContext,
     Refreshed,
     Snapshot,
     Status,
@@ -37,12 +39,14 @@ __all__ = [
     "BadAddressError",
     "Client",
     "ClientError",
+    "Context",
     "Diff",
     "FailedError",
     "File",
     "Format",
     "Function",
     "Health",
+    "LinesOfContext",
     "NotADashboardError",
     "Refreshed",
     "RefusedError",

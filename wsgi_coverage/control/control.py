@@ -581,12 +581,20 @@ class Control:
             "autosave_interval_seconds": self._worker.autosave_interval,
             "settings": self._settings.as_json(),
             **gathering.as_json(),
+            "contexts": self._about_labels(),
             "fleet": fleet,
             "report": report,
             "building": self._progress.read(),
             "problems": problems,
             "diagnoses": diagnoses,
         }
+
+    def _about_labels(self) -> JsonObject:
+        """Return which requests are labelled, why none can be, and how many were refused here."""
+        engine = self._worker.engine
+        mode = self._settings.labels
+        problem = None if mode == "off" else engine.why_no_labels
+        return {"labelled": mode, "problem": problem, "too_many": engine.labels_refused}
 
     def _about_the_report(self) -> JsonObject | None:
         try:

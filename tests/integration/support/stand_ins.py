@@ -105,6 +105,8 @@ class StandInWorker:
             coverage=object(),
             attention=Attention(),
             can_reset=True,
+            why_no_labels=None,
+            labels_refused=0,
             check_is_ours=lambda what: None,
             check_can_pause=lambda: None,
         )

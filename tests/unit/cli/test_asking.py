@@ -121,6 +121,25 @@ def test_functions_that_never_ran_are_asked_for_with_or_without_those_at_load_on
     assert dashboard.asked[-1] == f"GET /cov/functions?unused={asked}"
 
 
+def test_labels_are_a_table_and_one_is_its_lines(dashboard: StandIn, capsys: Output) -> None:
+    use = {"requests": 2, "first": "2026-11-27", "last": "2026-11-28"}
+    listed = {"label": "a b", **use, "files": 1, "lines": 3, "own_lines": 1}
+    unknown = {**listed, "label": "c", "requests": None, "first": None, "last": None}
+    lines = {"label": "a b", **use, "files": [{"file": "shop.py", "lines": [1, 2, 3, 7]}]}
+    dashboard.answers["GET /cov/contexts"] = (200, [listed, unknown])
+    dashboard.answers["GET /cov/contexts/a%20b"] = (200, lines)
+
+    assert cli.main(["contexts", dashboard.url]) == 0
+    assert cli.main(["contexts", dashboard.url, "a b"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "label  requests  last        files  lines  only here",
+        "a b           2  2026-11-28      1      3          1",
+        "c             -  -               1      3          1",
+        "shop.py: 1-3, 7",
+    ]
+
+
 def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(
     dashboard: StandIn, capsys: Output
 ) -> None:

@@ -418,6 +418,11 @@ class Engine(ABC):
         raise NotImplementedError  # there is none
 
     @property
+    def labels_refused(self) -> int:
+        """How many requests of this process had a label that was one too many."""
+        return 0
+
+    @property
     def why_no_labels(self) -> str | None:
         """Why requests cannot be told apart in this process; None: they can."""
         return NO_LABELS

@@ -128,6 +128,11 @@ class Marking(Engine):
         self._store_labelled(labelled.label, self._labelling.close(labelled))
 
     @property
+    def labels_refused(self) -> int:
+        """How many requests of this process had a label that was one too many."""
+        return 0 if self._label_log is None else self._label_log.dropped
+
+    @property
     def why_no_labels(self) -> str | None:
         """Why requests cannot be told apart in this process; None: they can."""
         if self._labelling is not None and self._labelling.has_begun:

@@ -1,0 +1,256 @@
+"""The plugin of pytest: `pytest --wsgi-coverage URL` labels the requests of each test by its id.
+
+Requests to the application's own address get the label, whichever client sends them: `http.client`,
+and so urllib, urllib3 and requests; httpx; and pages of Playwright. At the end it says what only
+single tests ran. Under xdist each worker labels its own tests, and the controller says it.
+
+pytest imports this module wherever wsgi-coverage is installed: it imports little, and changes
+nothing without the option.
+
+Concurrency: pytest runs one test at a time in a process; its threads send requests, which all have
+the label of that test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from wsgi_coverage.client import Client
+
+OPTION = "--wsgi-coverage"
+HEADER, BAGGAGE = "X-Coverage-Context", "baggage"
+MOST = 200  # characters of a label
+DIGEST = 4  # bytes of the hash at the end of a label that is too long
+SHOWN = 10  # tests, or files, in each list of the summary
+PORTS = {"http": 80, "https": 443}
+
+
+class CoverageLabel(str):
+    """The label of the current test, for clients that the plugin does not know."""
+
+    __slots__ = ()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a request that is to be recorded for this label; none without one."""
+        return _headers(self)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.getgroup("wsgi-coverage").addoption(
+        OPTION,
+        metavar="URL",
+        help="label the requests of each test to this running application, and say at the end "
+        "what only single tests ran",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Label requests, if the option is given."""
+    url = config.getoption(OPTION)
+    if url:
+        config.pluginmanager.register(Labels(url, config), "wsgi-coverage-labels")
+
+
+@pytest.fixture
+def coverage_label(request: pytest.FixtureRequest) -> CoverageLabel:
+    """The label of this test; `coverage_label.headers` are the headers that send it."""
+    labels = request.config.pluginmanager.get_plugin("wsgi-coverage-labels")
+    return CoverageLabel(labels.label if isinstance(labels, Labels) else "")
+
+
+class Labels:
+    """Labels the requests of tests to one application.
+
+    Args:
+        url: the address of the application, or of its dashboard.
+        config: pytest's.
+
+    Raises:
+        pytest.UsageError: `url` is no address of an HTTP server.
+    """
+
+    def __init__(self, url: str, config: pytest.Config) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port or PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            port = 0
+        if not parts.hostname or not port:
+            raise pytest.UsageError(f"{OPTION} {url}: it is no address such as http://host:8000")
+        self.label = ""  # of the current test; "": none runs
+        self._origin = (parts.hostname, port)
+        self._url = url
+        self._is_worker = hasattr(config, "workerinput")  # of xdist
+        self._labels: list[str] = []  # of all tests that have run
+        self._undo = contextlib.ExitStack()
+        self._change_clients()
+
+    # Tests
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Label the requests of a test that begins, or of its next try, fixtures included."""
+        self.label = label_of(item.nodeid, getattr(item, "execution_count", 1))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Iterator[None]:
+        """Label no requests between two tests."""
+        try:
+            return (yield)
+        finally:
+            self.label = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the label of a test that has run, in this process or in a worker of xdist."""
+        if report.when == "call":
+            self._labels.append(label_of(report.nodeid, getattr(report, "rerun", 0) + 1))
+
+    def pytest_unconfigure(self) -> None:
+        """Leave the clients as they were."""
+        self._undo.close()
+
+    # Clients
+
+    def _change_clients(self) -> None:
+        self._change(http.client.HTTPConnection, "endheaders", self._labelling_http_client)
+        if importlib.util.find_spec("httpx") is not None:
+            httpx = importlib.import_module("httpx")
+            self._change(httpx.Client, "send", self._labelling_httpx)
+            self._change(httpx.AsyncClient, "send", self._labelling_httpx)
+        if importlib.util.find_spec("playwright") is not None:
+            from playwright import async_api, sync_api
+
+            for name in ("new_context", "new_page"):
+                self._change(sync_api.Browser, name, self._labelling_pages)
+                self._change(async_api.Browser, name, self._labelling_async_pages)
+
+    def _change(self, owner: type, name: str, change: Callable[[Any], Any]) -> None:
+        before = getattr(owner, name)
+        setattr(owner, name, change(before))
+        self._undo.callback(setattr, owner, name, before)
+
+    def _labelling_http_client(self, endheaders: Callable[..., Any]) -> Callable[..., Any]:
+        def labelled(connection: Any, *args: Any, **keywords: Any) -> Any:
+            host, port = connection.host, connection.port
+            if self.label and (str(host).strip("[]").lower(), port) == self._origin:
+                for header, value in _headers(self.label).items():
+                    connection.putheader(header, value)
+            return endheaders(connection, *args, **keywords)
+
+        return labelled
+
+    def _labelling_httpx(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        def labelled(client: Any, request: Any, **keywords: Any) -> Any:
+            if self._is_to(str(request.url)):
+                request.headers.update(_headers(self.label))
+            return send(client, request, **keywords)
+
+        return labelled
+
+    def _labelling_pages(self, new: Callable[..., Any]) -> Callable[..., Any]:
+        def labelled(browser: Any, **keywords: Any) -> Any:
+            made = new(browser, **keywords)
+            made.route(self._is_to, self._continue)
+            return made
+
+        return labelled
+
+    def _labelling_async_pages(self, new: Callable[..., Any]) -> Callable[..., Any]:
+        async def go_on(route: Any) -> None:
+            await self._continue(route)
+
+        async def labelled(browser: Any, **keywords: Any) -> Any:
+            made = await new(browser, **keywords)
+            await made.route(self._is_to, go_on)
+            return made
+
+        return labelled
+
+    def _continue(self, route: Any) -> Any:
+        """Send a browser's request with the label; other routes of the test come first."""
+        return route.fallback(headers={**route.request.headers, **_headers(self.label)})
+
+    def _is_to(self, url: str) -> bool:
+        """Tell whether a request to an address has a label now."""
+        parts = urlsplit(url)
+        return bool(self.label) and self._origin == (
+            parts.hostname,
+            parts.port or PORTS.get(parts.scheme),
+        )
+
+    # The end
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which tests ran lines that no other did, and which ran nothing."""
+        if self._is_worker or not self._labels:
+            return
+        from wsgi_coverage.client import Client, ClientError
+
+        write = terminalreporter.write_line
+        terminalreporter.section("wsgi-coverage")
+        try:
+            for line in self._summary(Client(self._url)):
+                write(line)
+        except ClientError as error:
+            write(f"{self._url} did not say what the tests ran: {error}")
+
+    def _summary(self, client: Client) -> Iterator[str]:
+        complete = client.refresh()["complete"]
+        found = {each["label"]: each for each in client.contexts()}
+        labels = [*dict.fromkeys(self._labels)]
+        ran = [found[label] for label in labels if label in found]
+        yield f"{len(ran)} of {len(labels)} tests ran lines of the application"
+        if not complete:
+            yield "not all of its processes answered: some lines may be missing"
+        own = [each for each in ran if each["own_lines"]]
+        own.sort(key=lambda each: -each["own_lines"])
+        if own:
+            yield "lines that only one test ran, and all of its lines:"
+        yield from _first(
+            f"  {each['own_lines']:6} of {each['lines']:6}  {each['label']}" for each in own
+        )
+        nothing = [label for label in labels if label not in found]
+        if nothing:
+            yield "tests that ran nothing of the application:"
+        yield from _first(f"  {label}" for label in nothing)
+        files = [each["file"] for each in client.files() if each.get("runtime") == 0]
+        if files:
+            yield "files of which nothing ran since the first request:"
+        yield from _first(f"  {name}" for name in files)
+
+
+def label_of(nodeid: str, execution: int = 1) -> str:
+    """Return the label of a test: its id, or the beginning of it and a hash; and which try."""
+    again = f" (try {execution})" if execution > 1 else ""
+    if len(nodeid) + len(again) <= MOST:
+        return nodeid + again
+    raw = nodeid.encode("utf-8", "surrogatepass")
+    end = f"~{hashlib.blake2b(raw, digest_size=DIGEST).hexdigest()}{again}"
+    return nodeid[: MOST - len(end)] + end
+
+
+def _headers(label: str) -> dict[str, str]:
+    if not label:
+        return {}
+    if label.isascii() and label.isprintable():
+        return {HEADER: label}
+    return {BAGGAGE: f"coverage.context={quote(label, safe='', errors='replace')}"}
+
+
+def _first(lines: Iterator[str]) -> Iterator[str]:
+    found = list(lines)
+    yield from found[:SHOWN]
+    if len(found) > SHOWN:
+        yield f"  and {len(found) - SHOWN} more"
