@@ -103,7 +103,7 @@ class CoverageMiddleware:
                 )
             upkeep.set_up(worker, settings)
             worker.keep_days(DaysKept(settings.seen_days, settings.release or ""))
-            worker.engine.labelled_too = settings.contexts_include
+            worker.engine.labelled_too += settings.contexts_include
             worker.configure(settings.autosave_interval)  # may start the autosave process
             worker.begin_load()
             self._attention = worker.engine.attention

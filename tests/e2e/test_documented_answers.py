@@ -75,7 +75,11 @@ def test_the_documented_answers_are_those_of_a_server(project, until):
     project.write("hello.py", HELLO)
     project.write("served.py", SERVED)
     project.coveragerc("include = hello.py")
-    env = {"WSGI_COVERAGE_APP": "served:app", "WSGI_COVERAGE_PASSWORD": "secret"}
+    env = {
+        "WSGI_COVERAGE_APP": "served:app",
+        "WSGI_COVERAGE_PASSWORD": "secret",
+        "WSGI_COVERAGE_CONTEXTS": "header",
+    }
     server = project.gunicorn("-w", "2", "wsgi_coverage.wsgi:application", env=env)
     server.wait_for_workers(2)
 
@@ -91,6 +95,7 @@ def test_the_documented_answers_are_those_of_a_server(project, until):
         return all("server" in each for each in json.loads(ask("GET", "/workers"))["workers"])
 
     until(both_have_served, "both workers have served a request")
+    server.get("/", headers={"X-Coverage-Context": "test_plain"})
     for command, told in examples():
         path, *options = shlex.split(command)
         method = options[options.index("-X") + 1] if "-X" in options else "GET"

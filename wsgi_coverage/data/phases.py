@@ -72,13 +72,15 @@ def label_of(context: str, static: str | None) -> str | None:
 def phase_of(context: str) -> Phase | None:
     """Return the phase of lines in a context; None: unknown."""
     parts = context.split(JOIN)
-    if parts[-1] in tuple(Phase):
-        return Phase(parts[-1])
-    return Phase.RUNTIME if Phase.RUNTIME in parts else None
+    if Phase.RUNTIME in parts:  # the rest is a label, whatever it is
+        return Phase.RUNTIME
+    return Phase.LOAD if parts[-1] == Phase.LOAD else None
 
 
 def query(phase: Phase) -> list[str]:
     """Return the argument by which ``CoverageData.set_query_contexts`` selects one phase."""
     join = re.escape(JOIN)
-    label = rf"({join}.*)?" if phase is Phase.RUNTIME else ""
-    return [rf"^(.*{join})?{phase}{label}$"]
+    runtime = rf"^(.*{join})?{Phase.RUNTIME}({join}|$)"
+    if phase is Phase.RUNTIME:
+        return [runtime]
+    return [rf"(?!{runtime})^(.*{join})?{phase}$"]

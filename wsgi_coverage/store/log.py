@@ -58,6 +58,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._where = os.path.join(folder, "")  # noqa: PTH118  a Path takes as long as the rest
         self._planes: dict[str, _LogRead] = {}
 
     def append(self, plane: str, found: Known) -> bool:
@@ -105,7 +106,7 @@ class Log:
     @contextlib.contextmanager
     def _open(self, plane: str) -> Iterator[FileIO]:
         """Open the file of a plane, and keep `move_plane` from removing it in the block."""
-        path = self._folder / f"{plane}.log"
+        path = f"{self._where}{plane}.log"
         for _ in range(TRIES):
             with FileIO(path, "ab+", opener=_opener) as file:
                 if _is_shared(file) and _is_at(file, path):
@@ -233,9 +234,9 @@ def _try_lock(file: FileIO, kind: str) -> bool:
     return True
 
 
-def _is_at(file: FileIO, path: Path) -> bool:
+def _is_at(file: FileIO, path: str) -> bool:
     try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        return os.stat(path).st_ino == os.fstat(file.fileno()).st_ino  # noqa: PTH116
     except FileNotFoundError:
         return False
 

@@ -163,7 +163,8 @@ class Memory:
         if self._control[LAYOUT] not in (0, CONTROL_MAGIC):
             raise MemoryGoneError(errno.EINVAL, "the memory there has another layout", str(folder))
         self._control[LAYOUT] = CONTROL_MAGIC
-        self._inode = os.stat(folder / "control").st_ino  # noqa: PTH116
+        self._control_file = str(folder / "control")
+        self._inode = os.stat(self._control_file).st_ino  # noqa: PTH116
         if not self._page[IDENTITY.start]:
             made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
             self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
@@ -276,7 +277,7 @@ class Memory:
     def is_there(self) -> bool:
         """False once the memory was removed or replaced."""
         try:
-            return os.stat(self.folder / "control").st_ino == self._inode  # noqa: PTH116
+            return os.stat(self._control_file).st_ino == self._inode  # noqa: PTH116
         except OSError:
             return False
 

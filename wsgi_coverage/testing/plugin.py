@@ -89,7 +89,7 @@ class Labels:
             port = 0
         if not parts.hostname or not port:
             raise pytest.UsageError(f"{OPTION} {url}: it is no address such as http://host:8000")
-        self.label = ""  # of the current test; "": none runs
+        self.label: str = ""  # of the current test; "": none runs
         self._origin = (parts.hostname, port)
         self._url = url
         self._is_worker = hasattr(config, "workerinput")  # of xdist
@@ -130,11 +130,11 @@ class Labels:
             self._change(httpx.Client, "send", self._labelling_httpx)
             self._change(httpx.AsyncClient, "send", self._labelling_httpx)
         if importlib.util.find_spec("playwright") is not None:
-            from playwright import async_api, sync_api
-
+            browser = importlib.import_module("playwright.sync_api").Browser
+            async_browser = importlib.import_module("playwright.async_api").Browser
             for name in ("new_context", "new_page"):
-                self._change(sync_api.Browser, name, self._labelling_pages)
-                self._change(async_api.Browser, name, self._labelling_async_pages)
+                self._change(browser, name, self._labelling_pages)
+                self._change(async_browser, name, self._labelling_async_pages)
 
     def _change(self, owner: type, name: str, change: Callable[[Any], Any]) -> None:
         before = getattr(owner, name)

@@ -5,10 +5,18 @@ Concurrency: made at the import; read by any thread after that.
 
 from __future__ import annotations
 
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import BaseConverter, Map, Rule
 
 from wsgi_coverage.web import views
 from wsgi_coverage.web.dashboard.overview import overview
+
+
+class Label(BaseConverter):
+    """The rest of a path, whatever it is: a label may begin with a slash."""
+
+    regex = ".+"
+    part_isolating = False
+
 
 URL_MAP = Map(
     [
@@ -18,7 +26,7 @@ URL_MAP = Map(
         Rule("/files", endpoint=views.files, methods=["GET"]),
         Rule("/functions", endpoint=views.functions, methods=["GET"]),
         Rule("/contexts", endpoint=views.contexts, methods=["GET"]),
-        Rule("/contexts/<path:label>", endpoint=views.context, methods=["GET"]),
+        Rule("/contexts/<label:label>", endpoint=views.context, methods=["GET"]),
         Rule("/diff", endpoint=views.diff, methods=["GET"]),
         Rule("/export", endpoint=views.export, methods=["GET"]),
         Rule("/html", endpoint=views.html_folder, methods=["GET"]),
@@ -38,7 +46,7 @@ URL_MAP = Map(
         Rule("/snapshots/<identity>/functions", endpoint=views.functions, methods=["GET"]),
         Rule("/snapshots/<identity>/contexts", endpoint=views.contexts, methods=["GET"]),
         Rule(
-            "/snapshots/<identity>/contexts/<path:label>", endpoint=views.context, methods=["GET"]
+            "/snapshots/<identity>/contexts/<label:label>", endpoint=views.context, methods=["GET"]
         ),
         Rule("/snapshots/<identity>/export", endpoint=views.export, methods=["GET"]),
         Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
@@ -48,6 +56,7 @@ URL_MAP = Map(
         Rule("/building", endpoint=views.building, methods=["GET"]),
         Rule("/health", endpoint=views.health, methods=["GET"]),
     ],
+    converters={"label": Label},
     strict_slashes=False,
     merge_slashes=False,
     redirect_defaults=False,

@@ -406,15 +406,19 @@ class Engine(ABC):
     # Labelled requests
 
     def open_labelled(self, label: str) -> Labelled | None:  # noqa: ARG002
-        """Open a labelled request; None: `why_no_labels` says why it has no label."""
-        return None
-
-    def close_labelled(self, labelled: Labelled) -> None:
-        """Close a labelled request, and store what has run for it.
+        """Open a labelled request; None: there is no room for its label.
 
         Raises:
-            OSError: there is no room for it.
+            RuntimeError: `why_no_labels` says why there are no labels here.
         """
+        raise RuntimeError(self.why_no_labels)
+
+    def close_labelled(self, labelled: Labelled) -> None:
+        """Close a labelled request, and store what has run for it."""
+        raise NotImplementedError  # there is none
+
+    def abandon_labelled(self, labelled: Labelled) -> None:
+        """Close a labelled request without a lock; it is stored with the next one."""
         raise NotImplementedError  # there is none
 
     @property

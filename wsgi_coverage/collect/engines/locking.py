@@ -21,7 +21,8 @@ R = TypeVar("R")
 class HasLock(Protocol):
     """An object with `synchronized` methods."""
 
-    _lock: Any
+    @property
+    def _lock(self) -> Any: ...
 
 
 S = TypeVar("S", bound=HasLock)

@@ -9,17 +9,16 @@ Concurrency: see wsgi_coverage.collect.engines.base.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatch
-from types import CodeType, FrameType
+from collections.abc import Callable, Iterable
+from types import FrameType
 
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.locking import synchronized
-from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring, is_installed
+from wsgi_coverage.collect.engines.monitoring import Measured, Monitoring
 from wsgi_coverage.collect.engines.own_coverage import MarkedCoverage
 from wsgi_coverage.collect.engines.ownership import Ownership
-from wsgi_coverage.collect.labels.label_log import LabelLog
-from wsgi_coverage.collect.labels.labelling import TOOLS, Labelled, Labelling, Ran, free_tools
+from wsgi_coverage.collect.labels.labelling import TOOLS, Labelled, free_tools
+from wsgi_coverage.collect.labels.recording import TAKEN, Recording
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names
 from wsgi_coverage.data.phases import Phase
@@ -51,8 +50,7 @@ class Marking(Engine):
     def __init__(self, cov: MarkedCoverage, reason: str, open_memory: Callable[[], Memory]) -> None:
         super().__init__(cov, open_memory)
         self._reason = reason
-        self._labelling: Labelling | None = None  # made with the first labelled request
-        self._label_log: LabelLog | None = None
+        self._recording: Recording | None = None  # made with the first labelled request
         self._monitoring = Monitoring(self.memory, self._classify)
         self._monitoring.on_loss = lambda: self._raise(processes.LOSES)
         self.epoch = self._monitoring.epoch
@@ -105,81 +103,69 @@ class Marking(Engine):
 
     @synchronized
     def open_labelled(self, label: str) -> Labelled | None:
-        """Open a labelled request; None: `why_no_labels` says why it has no label."""
-        if self._label_log is None:
+        """Open a labelled request; None: there is no room for its label.
+
+        Raises:
+            RuntimeError: too many tools of sys.monitoring are taken.
+        """
+        if self._recording is None:
             static = self._cov.get_option("run:context")
-            self._label_log = LabelLog(str(static) if static else None)
-        if self._labelling is None:
-            self._labelling = Labelling(self._own_codes)
-        if self.why_no_labels is not None or not self._label_log.takes(label):
-            return None
-        self._monitoring.on_code = self._note_code
-        self._monitoring.on_gone = self._labelling.forget
-        return self._labelling.open(label)
+            self._recording = Recording(
+                self._monitoring, str(static) if static else None, self.labelled_too
+            )
+        return self._recording.open(self.memory, self.epoch, label)
 
     @synchronized
     def close_labelled(self, labelled: Labelled) -> None:
-        """Close a labelled request, and store what has run for it.
+        """Close a labelled request, and store what has run for it."""
+        if self._recording is not None:
+            self._recording.close(self.memory, self.epoch, labelled, paused=self.paused)
 
-        Raises:
-            OSError: there is no room for it.
-        """
-        assert self._labelling is not None  # noqa: S101  for the type checkers
-        self._store_labelled(labelled.label, self._labelling.close(labelled))
+    def abandon_labelled(self, labelled: Labelled) -> None:
+        """Close a labelled request without a lock; it is stored with the next one."""
+        if self._recording is not None:
+            self._recording.abandon(labelled)
 
     @property
     def labels_refused(self) -> int:
-        """How many requests of this process had a label that was one too many."""
-        return 0 if self._label_log is None else self._label_log.dropped
+        """How many requests of this process had a label that was one too many, in this epoch."""
+        return 0 if self._recording is None else self._recording.refused
 
     @property
     def why_no_labels(self) -> str | None:
-        """Why requests cannot be told apart in this process; None: they can."""
-        if self._labelling is not None and self._labelling.has_begun:
-            return None
-        return None if len(free_tools()) == TOOLS else "too many tools of sys.monitoring are taken"
+        """Why requests cannot be told apart in this process, or not be stored; None: they can."""
+        if self._recording is not None:
+            return self._recording.problem
+        return None if len(free_tools()) == TOOLS else TAKEN
 
-    def _own_codes(self) -> Iterator[CodeType]:
-        return (each for each in self._monitoring.codes() if self._is_own(each.co_filename))
-
-    def _is_own(self, filename: str) -> bool:
-        return not is_installed(filename) or any(
-            fnmatch(filename, each) for each in self.labelled_too
-        )
-
-    def _note_code(self, code: CodeType) -> None:
-        if self._labelling is not None and self._is_own(code.co_filename):
-            self._labelling.add(code)
-
-    def _store_labelled(self, label: str, ran: Ran) -> None:
-        if self.paused or self._label_log is None:
-            return
-        found: dict[tuple[str, str], set[int]] = {}
-        for code, lines in ran.items():
-            version = self._monitoring.version_of(code)
-            if version is not None:
-                found.setdefault(version, set()).update(lines - {0})
-        self._label_log.add(self.memory, self.epoch, label, found)
-
+    @synchronized
     def flush(self) -> bool:
         """Store what is held back of labelled requests; lines are in the memory at once."""
-        if self._label_log is not None:
-            self._label_log.flush(self.memory, self.epoch)
+        if self._recording is not None:
+            self._recording.flush(self.memory, self.epoch)
         return False
 
+    def close(self) -> bool:
+        """Store what open labelled requests have run; then free this process's entry.
+
+        Returns:
+            Whether it was the last of its memory.
+        """
+        if self._recording is not None:
+            self._recording.cut(self.memory, self.epoch, paused=self.paused)
+        return super().close()
+
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
-        if self._labelling is not None:
-            for label, ran in self._labelling.cut():
-                with contextlib.suppress(OSError):  # there is no room
-                    self._store_labelled(label, ran)
+        if self._recording is not None and (state.epoch, paused) != (self.epoch, self.paused):
+            self._recording.cut(self.memory, self.epoch, paused=self.paused)
         self._monitoring.switch(phase, state.epoch, paused=paused, day=state.day)
         self.phase, self.epoch, self.paused = phase, state.epoch, paused
         self.day = state.day
 
     def _go_on_in(self, new: Memory) -> None:
         self._monitoring.move(new)
-        if self._label_log is not None:
-            self._label_log.store_again(new, self.epoch)
+        if self._recording is not None:
+            self._recording.store_again(new, self.epoch)
 
     @property  # an attribute in `Engine`; here the value of `_monitoring`
     def is_lost(self) -> bool:
@@ -207,14 +193,14 @@ class Marking(Engine):
 
         def forget_all() -> None:
             forget()
-            if self._labelling is not None:
-                self._labelling.after_fork()
+            if self._recording is not None:
+                self._recording.after_fork()
 
         return self._monitoring.being_late(self.attention, begin, forget_all)
 
     def after_fork(self) -> None:
         """Make new locks in a forked child, and register it in the table of processes."""
         self._monitoring.after_fork()
-        if self._labelling is not None:
-            self._labelling.after_fork()
+        if self._recording is not None:
+            self._recording.after_fork()
         super().after_fork()

@@ -70,9 +70,10 @@ class _Source(NamedTuple):
 class _Code(weakref.ref[CodeType]):
     """A weak reference to a code object whose lines are marked: its id may be used again."""
 
-    __slots__ = ("filename", "key")
+    __slots__ = ("filename", "key", "source")
     key: int
     filename: str
+    source: tuple[str, str]  # name in data files, and version
 
 
 def why_not() -> str | None:
@@ -306,10 +307,12 @@ class Monitoring:
         # A C function: an error that a signal handler raises in a Python one would be lost there.
         ref = _Code(code, self._gone.append)
         ref.key, ref.filename = key, code.co_filename
+        ref.source = source.name, source.version
         self._codes[key] = ref
-        marks[key] = (number, place.at)
         if self.on_code is not None:
             self.on_code(code)
+        # Last: other threads that run the code do not wait from then on.
+        marks[key] = (number, place.at)
 
     def _drop(self) -> None:
         """Drop the marks of code objects that have been freed."""
@@ -357,6 +360,10 @@ class Monitoring:
         if len(self.unmeasured) < MAX_UNMEASURED:
             self.unmeasured[what] = why
 
+    def lock(self) -> Any:
+        """Return the lock that is held while a code object is found; a forked child has another."""
+        return self._lock
+
     def codes(self) -> Iterator[CodeType]:
         """Yield the code objects whose lines are marked."""
         for ref in self._codes.copy().values():
@@ -366,8 +373,8 @@ class Monitoring:
 
     def version_of(self, code: CodeType) -> tuple[str, str] | None:
         """Return the name in data files, and the version, of the source of a code object."""
-        source = self._sources.get(code.co_filename)
-        return None if source is None else (source.name, source.version)
+        known = self._codes.get(id(code))
+        return known.source if known is not None and known() is code else None
 
     @property
     def sources(self) -> int:

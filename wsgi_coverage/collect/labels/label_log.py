@@ -14,7 +14,8 @@ from wsgi_coverage.store.log import Known
 from wsgi_coverage.store.memory import Memory
 
 MOST_LABELS = 10_000  # in one process and epoch
-MOST_NUMBERS = 2_000_000  # lines that are remembered as stored; then they are stored again
+MOST_BYTES = 32 << 20  # of what is remembered as stored; above that, no further label is taken
+RECORD = 300  # bytes that a record takes, without its lines
 USE_INTERVAL = 1.0  # seconds between two counts of requests that are stored of one label
 
 Lines = Mapping[tuple[str, str], set[int]]  # by name in data files, and version
@@ -30,28 +31,34 @@ class LabelLog:
     def __init__(self, static: str | None) -> None:
         self._static = static
         self._epoch = 0
-        self._stored: Known = {}
-        self._numbers = 0  # number of lines in `_stored`
+        self._labels: set[str] = set()  # that were taken
+        self._stored: dict[Record, int] = {}  # bit n is line n
+        self._bytes = 0  # of `_stored`
         self._uses: dict[str, LabelUse] = {}  # by context: requests that are not stored yet
         self._stored_at: dict[str, float] = {}  # by context, when its requests were stored last
-        self.dropped: int = 0  # number of requests whose label was one too many
+        self.refused: int = 0  # number of requests whose label was one too many
+        self.problem: str | None = None  # why something was not stored; None: all was
 
-    def takes(self, label: str) -> bool:
+    def takes(self, epoch: int, label: str) -> bool:
         """Tell whether there is room for a label; count a request for which there is none."""
-        context = labelled_context(label, self._static)
-        if context in self._stored_at or len(self._stored_at) < MOST_LABELS:
+        self._begin(epoch)
+        if label in self._labels:
             return True
-        self.dropped += 1
-        return False
+        if len(self._labels) >= MOST_LABELS or self._bytes > MOST_BYTES:
+            self.refused += 1
+            return False
+        self._labels.add(label)
+        return True
 
-    def add(self, memory: Memory, epoch: int, label: str, ran: Lines) -> None:
+    def add(self, memory: Memory, epoch: int, label: str, ran: Lines, *, requests: int = 1) -> None:
         """Store what one request has run that is not stored for its label, or a part of it.
 
         Args:
             memory: the memory.
             epoch: in which it ran.
-            label: its label.
+            label: its label, which was taken.
             ran: its lines.
+            requests: 1, or 0 for a part of a request that goes on.
 
         Raises:
             OSError: there is no room; the next request of the label tries again.
@@ -61,14 +68,18 @@ class LabelLog:
         new: Known = {}
         for (name, version), lines in ran.items():
             record = Record(name, version, "", context, has_arcs=False)
-            if numbers := lines - self._stored.get(record, set()):
+            known = self._stored.get(record, 0)
+            if numbers := {line for line in lines if not known >> line & 1}:
                 new[record] = numbers
-        use = LabelUse(1, now, now)
-        use = self._uses[context].joined(use) if context in self._uses else use
-        self._uses[context] = use
-        if new or now - self._stored_at.get(context, 0.0) >= USE_INTERVAL:
-            memory.append_labelled(epoch, new, {context: use})
-            del self._uses[context]
+        if requests:
+            use = LabelUse(requests, now, now)
+            use = self._uses[context].joined(use) if context in self._uses else use
+            self._uses[context] = use
+        is_due = context in self._uses and now - self._stored_at.get(context, 0.0) >= USE_INTERVAL
+        if new or is_due:
+            uses = {each: self._uses[each] for each in (context,) if each in self._uses}
+            memory.append_labelled(epoch, new, uses)
+            self._uses.pop(context, None)
             self._stored_at[context] = now
             self._note(new)
 
@@ -89,15 +100,29 @@ class LabelLog:
             OSError: there is no room.
         """
         if self._stored and epoch == self._epoch:
-            memory.append_labelled(epoch, self._stored, {})
+            known = {record: set(_numbers(bits)) for record, bits in self._stored.items()}
+            memory.append_labelled(epoch, known, {})
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, the counts that its parent will store."""
+        self._uses = {}
 
     def _begin(self, epoch: int) -> None:
-        if epoch != self._epoch or self._numbers > MOST_NUMBERS:
-            self._stored, self._numbers = {}, 0
         if epoch != self._epoch:
-            self._epoch, self._uses, self._stored_at = epoch, {}, {}
+            self._epoch, self._labels, self._stored, self._bytes = epoch, set(), {}, 0
+            self._uses, self._stored_at, self.refused, self.problem = {}, {}, 0, None
 
     def _note(self, new: Known) -> None:
         for record, numbers in new.items():
-            self._stored.setdefault(record, set()).update(numbers)
-            self._numbers += len(numbers)
+            before = self._stored.get(record)
+            bits = before or 0
+            for number in numbers:
+                bits |= 1 << number
+            self._stored[record] = bits
+            self._bytes += bits.bit_length() // 8 - (before or 0).bit_length() // 8
+            if before is None:
+                self._bytes += RECORD
+
+
+def _numbers(bits: int) -> list[int]:
+    return [number for number, digit in enumerate(f"{bits:b}"[::-1]) if digit == "1"]

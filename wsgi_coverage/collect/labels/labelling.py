@@ -12,8 +12,9 @@ As in wsgi_coverage.collect.engines.monitoring, callbacks raise nothing of ours 
 application, and from the last look at what is open to the return that disables a line there is no
 call and no backward jump: no other thread runs in between, so no line is missed.
 
-Concurrency: callbacks run in all threads. `_lock` guards the hand-over of functions, and the list
-of open requests where it changes; a forked child gets a new one.
+Concurrency: callbacks run in all threads. The engine's lock of code objects guards the hand-over of
+functions, and the open requests where they change: one lock, because a signal handler of the
+application may run new code while a thread holds it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
-from _thread import RLock, get_ident
+from _thread import get_ident
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from types import CodeType, FrameType
@@ -35,7 +37,11 @@ TOOLS = 2
 OFTEN = 16  # runs of a line after which it is looked at whether its event is still of use
 SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
+SOME = 1_000  # code objects
+MOST_IDLE = 200_000  # lines that are counted for no request
+
 Key = tuple[int, int]  # id of a code object, and a line
+Codes = dict[int, weakref.ref[CodeType]]  # by id
 Ran = dict[CodeType, set[int]]  # lines by code object
 
 
@@ -43,35 +49,36 @@ class Labelled:
     """One request, or anything else that has a label, and what has run for it.
 
     Args:
-        label: its label.
+        label: its label; of a route it is known at the end.
     """
 
-    __slots__ = ("codes", "counts", "former", "is_open", "label")
+    __slots__ = ("codes", "counts", "former", "is_open", "kept", "label", "taken")
 
     def __init__(self, label: str) -> None:
         self.label: str = label
         self.is_open: bool = True
         self.counts: dict[Key, int] = {}  # how often each line has run
         self.codes: dict[int, CodeType] = {}  # by id, which so is not used again meanwhile
-        # Lines from before each cut, and those of them that were taken then.
-        self.former: list[tuple[dict[Key, int], frozenset[Key]]] = []
+        # Lines from before the last cut, and those of them that were taken then.
+        self.former: dict[Key, int] = {}
+        self.taken: frozenset[Key] = frozenset()
+        self.kept: list[tuple[int, Ran]] = []  # cut before the label was known, by epoch
 
     def cut(self) -> Ran:
         """Return what has run since the last cut; what runs from now on is told apart from it."""
-        counts, self.counts = self.counts, {}
-        found = {*counts} | self._left()
-        self.former = [(counts, frozenset(counts))]
-        return self._by_code(found)
-
-    def _left(self) -> set[Key]:
-        """Return the lines that a callback has added to what was being cut."""
-        return {key for counts, taken in self.former for key in counts.copy() if key not in taken}
-
-    def _by_code(self, found: set[Key]) -> Ran:
+        before, self.counts = self.counts, {}
+        taken = frozenset(before)
+        # A callback may have added to what was being cut the last time.
+        found = taken | (frozenset(self.former) - self.taken)
+        self.former, self.taken = before, taken
         ran: Ran = {}
         for key, line in found:
             ran.setdefault(self.codes[key], set()).add(line)
         return ran
+
+    def forget(self) -> None:
+        """Drop all: a context that somebody keeps may refer to this for long."""
+        self.codes, self.counts, self.former, self.taken = {}, {}, {}, frozenset()
 
 
 _CURRENT: ContextVar[Labelled | None] = ContextVar("wsgi_coverage_labelled", default=None)
@@ -83,28 +90,42 @@ def free_tools() -> list[int]:
     return [each for each in TOOL_IDS if monitoring.get_tool(each) is None][:TOOLS]
 
 
+def is_labelled() -> bool:
+    """Tell whether what runs now has a label."""
+    labelled = _CURRENT.get()
+    return labelled is not None and labelled.is_open
+
+
 class Labelling:
     """Records lines for labelled requests in this process.
 
     Args:
         own_codes: yields the code objects of the application's own sources that have run.
-
-    Raises:
-        RuntimeError: too many tools of sys.monitoring are taken.
+        lock: returns the lock of what finds code objects, which is this one's, too.
     """
 
-    def __init__(self, own_codes: Callable[[], Iterator[CodeType]]) -> None:
+    def __init__(
+        self, own_codes: Callable[[], Iterator[CodeType]], lock: Callable[[], Any]
+    ) -> None:
         self._own_codes = own_codes
-        self._lock = RLock()
+        self._lock_of = lock
         self._open: dict[int, Labelled] = {}  # by id
-        self._opened = 0  # number of requests that have been opened
+        self._opened = 0  # number of requests that have been opened, and of cuts
         self._tool_of: dict[int, int] = {}  # by id of a code object, the tool that has its events
-        self._disabled: dict[int, CodeType] = {}  # with disabled events; armed when one opens
+        self._disabled: Codes = {}  # with disabled events; armed when a request opens
         # With disabled events of lines that some have not run; armed when one of these calls it.
-        self._quiet: dict[int, CodeType] = {}
+        self._quiet: Codes = {}
         self._idle: dict[Key, int] = {}  # how often lines ran for no open request
         self._new: list[weakref.ref[CodeType]] = []  # have no events yet
+        self._most_new = SOME  # above which freed ones are dropped from there
         self._tools: list[int] = []
+        self._is_child = False  # a fork may have come in the middle of a hand-over
+        # Closed by who may take no lock; a deque, which is safe in any thread.
+        self.abandoned: deque[Labelled] = deque()
+
+    @property
+    def _lock(self) -> Any:
+        return self._lock_of()
 
     @property
     def has_begun(self) -> bool:
@@ -115,13 +136,21 @@ class Labelling:
 
     @synchronized
     def open(self, label: str) -> Labelled:
-        """Open a labelled request; it runs where `enter` is called."""
+        """Open a labelled request; it runs where `enter` is called.
+
+        Raises:
+            RuntimeError: too many tools of sys.monitoring are taken.
+        """
         if not self._tools:
             self._start()
         labelled = Labelled(label)
-        self._open[id(labelled)] = labelled
-        self._opened += 1
-        self._arm()
+        try:
+            self._open[id(labelled)] = labelled
+            self._opened += 1
+            self._arm()
+        except BaseException:  # of the application's signal handler
+            self._open.pop(id(labelled), None)
+            raise
         return labelled
 
     @staticmethod
@@ -144,41 +173,48 @@ class Labelling:
         self._open.pop(id(labelled), None)
         if not self._open:
             self._idle.clear()
-        return labelled.cut()
+        ran = labelled.cut()
+        labelled.forget()
+        return ran
 
     @synchronized
-    def cut(self) -> list[tuple[str, Ran]]:
+    def cut(self) -> list[tuple[Labelled, Ran]]:
         """Return what has run for each open request; its later lines are told apart from these.
 
         To be followed by `sys.monitoring.restart_events`: what has run before may run again.
         """
-        return [(each.label, each.cut()) for each in self._open.values()]
+        self._opened += 1  # no line is disabled for what ran before
+        return [(each, each.cut()) for each in self._open.values()]
 
     def after_fork(self) -> None:
-        """Close all requests in a forked child: they go on in its parent."""
-        self._lock = RLock()
+        """Close all requests in a forked child: they go on in its parent. Takes no lock."""
         for each in self._open.values():
             each.is_open = False
         self._open.clear()
+        self.abandoned.clear()
+        self._is_child = True
 
     # Events
 
     def add(self, code: CodeType) -> None:
         """Record a code object of the application's own sources that starts to run."""
+        if not self._tools:
+            return
+        self._new.append(weakref.ref(code))
         if self._open:
-            self._add(code)
-        elif self._tools:
-            self._new.append(weakref.ref(code))
+            self._arm_new()
+        elif len(self._new) > self._most_new:
+            self._drop_freed()
+
+    @synchronized
+    def _drop_freed(self) -> None:
+        self._new = [ref for ref in self._new if ref() is not None]
+        self._most_new = max(SOME, 2 * len(self._new))
 
     def forget(self, key: int) -> None:
         """Drop what is known of a code object that was freed, by its id."""
         for known in (self._tool_of, self._disabled, self._quiet):
             known.pop(key, None)
-
-    @synchronized
-    def _add(self, code: CodeType) -> None:
-        if id(code) not in self._tool_of:
-            self._hand_over(code, None, self._tools[0])
 
     def _start(self) -> None:
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
@@ -191,44 +227,61 @@ class Labelling:
             monitoring.register_callback(tool, monitoring.events.LINE, line)
             monitoring.register_callback(tool, monitoring.events.PY_START, start)
         self._tools = tools
-        self._new = [weakref.ref(code) for code in self._own_codes()]
+        self._new.extend(map(weakref.ref, self._own_codes()))
 
     def _arm(self) -> None:
         """Enable the events of all functions that had no need of them."""
+        if self._is_child:
+            self._is_child = False
+            self._disabled.update((id(each), weakref.ref(each)) for each in self._own_codes())
+        self._arm_new()
+        while self._disabled:
+            key, ref = self._disabled.popitem()
+            code = ref()
+            if code is not None:
+                try:
+                    self._arm_one(code)
+                except BaseException:
+                    self._disabled[key] = ref
+                    raise
+
+    @synchronized
+    def _arm_new(self) -> None:
         while self._new:
             code = self._new.pop()()
-            if code is not None:
-                self._add(code)
-        while self._disabled:
-            _, code = self._disabled.popitem()
-            self._arm_one(code)
+            if code is not None and id(code) not in self._tool_of:
+                self._hand_over(code, None, self._tools[0])
 
     @synchronized
     def _arm_one(self, code: CodeType) -> None:
         """Hand a function over to the other tool, which enables all its events."""
-        self._quiet.pop(id(code), None)
         first, second = self._tools
         before = self._tool_of.get(id(code))
         self._hand_over(code, before, second if before == first else first)
+        self._quiet.pop(id(code), None)
 
     def _hand_over(self, code: CodeType, before: int | None, tool: int) -> None:
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-        monitoring.set_local_events(tool, code, monitoring.events.LINE)
         self._tool_of[id(code)] = tool
+        monitoring.set_local_events(tool, code, 0)  # left from a hand-over that was interrupted
+        monitoring.set_local_events(tool, code, monitoring.events.LINE)
         if before is not None:
             monitoring.set_local_events(before, code, 0)
 
     def _callbacks(self, disable: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         current, opened, disabled = _CURRENT.get, self._open, self._disabled
         idle, quiet, is_of_use, arm = self._idle, self._quiet, self._is_of_use, self._arm_one
+        ref_of = weakref.ref
 
         def line(code: CodeType, number: int) -> Any:
             key = id(code)
             labelled = current()
             if labelled is None or not labelled.is_open:
                 if not opened:
-                    disabled[key] = code
-                    return disable
+                    ref = ref_of(code)
+                    if not opened:
+                        disabled[key] = ref
+                        return disable
                 labelled, counts = None, idle
             else:
                 counts = labelled.counts
@@ -239,9 +292,12 @@ class Labelling:
             if count % OFTEN:
                 return None
             before = self._opened
-            if is_of_use(code, number, labelled) or self._opened != before:
+            if is_of_use(code, number, labelled):
                 return None
-            disabled[key] = code
+            ref = ref_of(code)
+            if self._opened != before or (labelled is not None and labelled.counts is not counts):
+                return None
+            disabled[key] = ref
             return disable
 
         def start(code: CodeType, offset: int) -> Any:  # noqa: ARG001
@@ -263,17 +319,20 @@ class Labelling:
             labelled: the request that it has run for; None: for none.
         """
         key = id(code)
+        if len(self._idle) > MOST_IDLE:
+            self._idle.clear()
         others = [each for each in self._open.values() if each is not labelled]
         if all((key, number) in each.counts for each in others):
             return False
         # What is suspended may go on without an event that a tool can have for one function.
-        if code.co_flags & SUSPENDS or _uses_greenlets():
+        tool = self._tool_of.get(key)
+        if code.co_flags & SUSPENDS or _uses_greenlets() or tool is None:
             return True
         if key not in self._quiet:
             monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-            self._quiet[key] = code
+            self._quiet[key] = weakref.ref(code)
             events = monitoring.events.LINE | monitoring.events.PY_START
-            monitoring.set_local_events(self._tool_of[key], code, events)
+            monitoring.set_local_events(tool, code, events)
         return _is_inside(code)
 
 

@@ -5,12 +5,14 @@ Concurrency: functions without state, and an application whose requests are inde
 
 from __future__ import annotations
 
+import io
 import logging
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from wsgi_coverage.collect.labels.labelling import Labelled, Labelling
+from wsgi_coverage.collect.engines.base import NO_LABELS
+from wsgi_coverage.collect.labels.labelling import Labelled, Labelling, is_labelled
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.settings import Environ
 
@@ -20,6 +22,9 @@ HEADER = "X-Coverage-Context"
 IN_ENVIRON, BAGGAGE = "HTTP_X_COVERAGE_CONTEXT", "HTTP_BAGGAGE"
 KEY = "coverage.context"  # in the header `baggage` of W3C
 MOST = 200  # characters of a label
+# coverage.py's HTML report, up to 7.17.4, puts contexts into a script as they are.
+UNSAFE = ("</", "<!")
+UNSUPPORTED = "unsupported"
 SEGMENTS = 2  # of a path, where a framework tells no route
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -53,6 +58,8 @@ def asked(environ: Environ) -> Asked:
         return Asked(None, f"it has more than {MOST} characters")
     if any(_is_control(each) for each in label):
         return Asked(None, "it has control characters")
+    if any(each in label for each in UNSAFE):
+        return Asked(None, f"it has {' or '.join(UNSAFE)}")
     return Asked(label)
 
 
@@ -78,6 +85,8 @@ def route_of(environ: Environ) -> str:
         )
         rule = "/" + "/".join(path.strip("/").split("/")[:SEGMENTS])
     label = f"{environ.get('REQUEST_METHOD', '')} {rule}"
+    for each in UNSAFE:
+        label = label.replace(each, "?")
     return "".join("?" if _is_control(each) else each for each in label)[:MOST]
 
 
@@ -108,24 +117,31 @@ class LabellingApplication:
                 if why_not:
                     start_response = _saying(start_response, f"ignored: {why_not}")
                 return self._app(environ, start_response)
+        if is_labelled():  # by an application around this one
+            return self._app(environ, start_response)
         assert label is not None  # noqa: S101  for the type checkers
-        labelled = self._open(label)
+        labelled, why_not = self._open(label)
         if labelled is None:
             if not self._by_route:
-                start_response = _saying(start_response, "unsupported")
+                start_response = _saying(start_response, why_not)
             return self._app(environ, start_response)
         return self._run(labelled, environ, start_response)
 
     def __repr__(self) -> str:
         return repr(self._app)
 
-    def _open(self, label: str) -> Labelled | None:
+    def _open(self, label: str) -> tuple[Labelled | None, str]:
+        """Return an open request; or None, and what to say of the label."""
         worker = self._worker()
+        if worker is None or worker.engine.why_no_labels == NO_LABELS:
+            return None, UNSUPPORTED
         try:
-            return None if worker is None else worker.engine.open_labelled(label)
+            return worker.engine.open_labelled(label), "ignored: there are too many labels"
+        except RuntimeError:
+            return None, UNSUPPORTED
         except Exception:
             log.exception("a labelled request could not be begun; it is served without a label")
-            return None
+            return None, UNSUPPORTED
 
     def _run(
         self, labelled: Labelled, environ: Environ, start_response: Callable[..., Any]
@@ -138,38 +154,60 @@ class LabellingApplication:
             raise
         finally:
             Labelling.leave(token)
-        wrapper = environ.get("wsgi.file_wrapper")
-        is_file = isinstance(wrapper, type) and isinstance(result, wrapper)
         kind = type(result)
-        is_iterable = hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
-        if kind in (list, tuple) or is_file or not is_iterable:  # to go on, it runs nothing
+        if kind in (list, tuple) or _is_for_the_server(result, environ):
             self._end(labelled, environ)
             return result
         made = _SizedResult if hasattr(kind, "__len__") else _Result
-        return made(result, labelled, lambda: self._end(labelled, environ))
+        return made(
+            result, labelled, lambda: self._end(labelled, environ), lambda: self._abandon(labelled)
+        )
 
     def _end(self, labelled: Labelled, environ: Environ) -> None:
+        if not labelled.is_open:  # in a forked child: the request goes on in its parent
+            return
         worker = self._worker()
         try:
             if self._by_route:
                 labelled.label = route_of(environ)
             if worker is not None:
                 worker.engine.close_labelled(labelled)
-        except OSError as error:
-            log.warning("what ran for a labelled request could not be stored: %s", error)
         except Exception:
             log.exception("what ran for a labelled request could not be stored")
+            self._abandon(labelled)
+
+    def _abandon(self, labelled: Labelled) -> None:
+        worker = self._worker()
+        if labelled.is_open and worker is not None:
+            worker.engine.abandon_labelled(labelled)
+
+
+def _is_for_the_server(result: Any, environ: Environ) -> bool:
+    """Tell whether a server sends a result in a way of its own, or refuses it.
+
+    That is what its `wsgi.file_wrapper` has returned: uWSGI's is the file itself.
+    """
+    kind = type(result)
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(result, io.IOBase) or (isinstance(wrapper, type) and isinstance(result, wrapper)):
+        return True
+    return not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"))
 
 
 class _Result:
     """The result of an application, of which each step runs for a labelled request."""
 
     def __init__(
-        self, result: Iterable[bytes], labelled: Labelled, end: Callable[[], None]
+        self,
+        result: Iterable[bytes],
+        labelled: Labelled,
+        end: Callable[[], None],
+        abandon: Callable[[], None],
     ) -> None:
         self._result = result
         self._labelled = labelled
         self._end: Callable[[], None] | None = end
+        self._abandon = abandon
         self._iterator: Iterator[bytes] | None = None
 
     def __iter__(self) -> _Result:
@@ -193,7 +231,9 @@ class _Result:
             if close is not None:
                 self._labelled_call(close)
         finally:
-            self._finish()
+            end, self._end = self._end, None
+            if end is not None:
+                end()
 
     def _labelled_call(self, call: Callable[[], Any]) -> Any:
         token = Labelling.enter(self._labelled)
@@ -202,13 +242,9 @@ class _Result:
         finally:
             Labelling.leave(token)
 
-    def _finish(self) -> None:
-        end, self._end = self._end, None
-        if end is not None:
-            end()
-
     def __del__(self) -> None:
-        self._finish()  # the server has not closed it
+        if self._end is not None:  # the server has not closed it
+            self._abandon()
 
 
 class _SizedResult(_Result):
@@ -221,7 +257,7 @@ class _SizedResult(_Result):
 def _saying(start_response: Callable[..., Any], what: str) -> Callable[..., Any]:
     """Return a `start_response` that adds the header."""
 
-    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, (HEADER, what)], *more)
+    def start(status: str, headers: list[tuple[str, str]], *more: Any, **named: Any) -> Any:
+        return start_response(status, [*headers, (HEADER, what)], *more, **named)
 
     return start

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import importlib.util
 import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,7 +72,8 @@ def labels(app: ModuleType) -> Iterator[Labelling]:
     def codes() -> Iterator[CodeType]:
         return (each.__code__ for each in vars(app).values() if hasattr(each, "__code__"))
 
-    made = Labelling(codes)
+    lock = threading.RLock()
+    made = Labelling(codes, lambda: lock)
     yield made
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
     for tool in made._tools:
@@ -226,11 +229,11 @@ def test_what_runs_after_a_cut_is_told_from_what_ran_before(
     run(labels, labelled, lambda: app.f0(200))
     run(labels, labelled, lambda: app.f1(1))
 
-    [(label, before)] = labels.cut()
+    [(cut, before)] = labels.cut()
     monitoring.restart_events()
     run(labels, labelled, lambda: app.f1(1))
 
-    assert label == "one"
+    assert cut is labelled
     assert lines(before) == {"f0": {1, 2, 3, 4}, "f1": {1, 2, 3, 4}}
     assert lines(labels.close(labelled)) == {"f1": {1, 2, 3, 4}}
 
@@ -246,3 +249,53 @@ def test_without_two_tools_there_are_no_labels(labels: Labelling) -> None:
     finally:
         for tool in taken:
             monitoring.free_tool_id(tool)
+
+
+def test_code_that_is_freed_is_not_kept_by_labels(app: ModuleType, labels: Labelling) -> None:
+    def define(number: int) -> Callable[[], object]:
+        space: dict[str, Any] = {}
+        exec(compile(f"def g():\n    return {number}\n", f"g{number}.py", "exec"), space)
+        made: Callable[[], object] = space["g"]
+        labels.add(made.__code__)
+        return made
+
+    stream = labels.open("an open stream")
+    refs = []
+    for number in range(50):
+        made = define(number)
+        made()
+        if number % 2:
+            run(labels, stream, made)
+        refs.append(weakref.ref(made.__code__))
+        del made
+    labels.close(stream)
+    gc.collect()
+
+    assert [ref() for ref in refs] == [None] * 50
+
+
+def test_a_forked_child_has_no_open_request(app: ModuleType, labels: Labelling) -> None:
+    labelled = labels.open("parent")
+    run(labels, labelled, lambda: app.f0(1))
+
+    labels.after_fork()
+
+    assert not labelled.is_open
+    run(labels, labelled, lambda: app.f1(1))
+    child = labels.open("child")
+    run(labels, child, lambda: app.f0(1))
+    assert lines(labels.close(child)) == {"f0": {1, 2, 3, 4}}
+
+
+def test_a_request_that_cannot_be_opened_is_not_open(
+    app: ModuleType, labels: Labelling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(labels, "_arm", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            labels.open("one")
+
+    assert not labels._open

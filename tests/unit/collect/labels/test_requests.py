@@ -51,6 +51,8 @@ def test_a_label_is_in_its_header_or_in_the_baggage(
         (latin("a\x85b"), "control"),
         (latin("a\u2028b"), "control"),
         ("\xff", "UTF-8"),
+        ("a</script>", "</"),
+        ("<!--", "<!"),
     ],
 )
 def test_a_label_that_cannot_be_one_is_ignored_and_it_is_said_why(raw: str, why: str) -> None:
