@@ -508,6 +508,26 @@ class TestReports:
         assert published_on(one) == published_on(other) == report["refreshed_at"]
         assert executed(other, f"/snapshots/{kept['id']}") == lines.of(lines.paths[:6])
 
+    def test_a_published_report_that_has_vanished_is_sent_again_by_who_has_it(
+        self, make_fleet, make_host, store, lines
+    ):
+        fleet = make_fleet(store, 2)
+        fleet.hosts[0].run_lines(lines.paths[:6])
+        report = posted(fleet.hosts[0], "refresh")
+        client = store.client()
+        assert client.delete(*client.keys("*:report:*")) == 1
+
+        joins = make_host(NAMES[2], at=fleet.hosts[0].at, store=store.url(), namespace=NAMESPACE)
+        joins.begin()
+        joins.server.get(lines.paths[0])
+
+        until(lambda: client.keys("*:report:*"), "it is in the store again")
+        until(
+            lambda: joins.server.get(f"{DASHBOARD}/files", headers=JSON).status == 200,
+            "the new host serves it",
+        )
+        assert published_on(joins) == report["refreshed_at"]
+
     def test_a_snapshot_whose_data_has_vanished_is_said_to(self, fleet, lines):
         first, second, _ = fleet.hosts
         first.run_lines(lines.paths[:6])

@@ -33,6 +33,7 @@ from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
 from wsgi_coverage.store.redis import FleetState, FleetStore
 
 RETRY_INTERVAL = 30.0  # seconds until a failed exchange is tried again
+LOST_TRIES = 20  # exchanges, about one a second
 NOT_ALIKE = "other hosts of the fleet may serve another report, or other snapshots: {}"
 # Raised for a value that is no report, or of another version, or damaged.
 UNUSABLE = (ValueError, TypeError, KeyError, DamagedReportError)
@@ -62,6 +63,7 @@ class FleetReports:
         # The id of the published report in the store, when it was last read. If this host serves
         # another one, it was made here since, and is about to be sent.
         self._heard: str | None = None
+        self._lost = "", 0  # a published report that the store has lost, and tries to have it
         self._refused: set[str] = set()  # ids of reports that can neither be sent nor used
 
     def exchange(self, state: FleetState) -> None:
@@ -103,6 +105,8 @@ class FleetReports:
 
     def _exchange_published(self, state: FleetState) -> bool:
         here = self._publisher.identity()
+        if here is not None and here == state.published and not self._store.has_report(here):
+            self.publish(state, here)  # its key has vanished, and this host has it
         if state.published and state.published != self._heard:
             if state.published != here and not self._fetch_published(state.published):
                 return False
@@ -149,7 +153,7 @@ class FleetReports:
             return True
         content = self._store.report(identity)
         if content is None:
-            return True  # the store has lost it; a refresh makes another one
+            return not self._has_others_look_for(identity)
         try:
             with self._publisher.lock(timeout=0.0):
                 report = self._publisher.install(identity, partial(self._unpack, content))
@@ -160,6 +164,15 @@ class FleetReports:
         except UNUSABLE:  # of another version
             self._refused.add(identity)
         return True
+
+    def _has_others_look_for(self, identity: str) -> bool:
+        """Have a host that has a report send it again; return False once none has for a while."""
+        lost, tries = self._lost
+        tries = tries + 1 if lost == identity else 1
+        self._lost = identity, tries
+        if tries == 1:
+            self._store.note_lost_report()
+        return tries <= LOST_TRIES
 
     # Snapshots
 

@@ -508,6 +508,24 @@ class FleetStore:
         whole = b"".join(pieces)
         return whole if size and len(whole) == size else None
 
+    def has_report(self, identity: str) -> bool:
+        """Tell whether a report is there.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            return bool(self._client.exists(self._key(f"report:{identity}")))
+
+    def note_lost_report(self) -> None:
+        """Have all hosts look whether they have a report that is not there any more.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        with _errors(self.url):
+            self._client.hincrby(self._key("standing"), "changes", 1)
+
     def snapshots(self) -> list[str]:
         """Return the ids of all snapshots.
 

@@ -105,6 +105,7 @@ class StandInWorker:
             coverage=object(),
             attention=Attention(),
             can_reset=True,
+            labelled_too=(),
             why_no_labels=None,
             labels_refused=0,
             check_is_ours=lambda what: None,
