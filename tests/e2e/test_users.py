@@ -38,7 +38,14 @@ def open_to_nobody(project):
 def test_workers_that_change_their_user_go_on(project, routes, password, options, run):
     routes.write(project, *run)
     user = ("--user", "nobody", "--group", "nogroup")
-    server = project.gunicorn("-w", "2", *user, *options, "served:application", env=password)
+    server = project.gunicorn(
+        "-w",
+        "2",
+        *user,
+        *options,
+        "served:application",
+        env={**password, "WSGI_COVERAGE_RELEASE": "r1"},
+    )
     server.get("/r0")
 
     report = server.refresh()

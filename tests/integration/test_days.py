@@ -271,6 +271,8 @@ def test_the_first_request_after_idle_days_is_of_its_own_day(
     on_day(40)
     served(autosave_interval={interval})
     call(app, "GET", "/")
+    assert call(app, "POST", PREFIX + "/reset", JSON).status == 200
+    call(app, "GET", "/")
     on_day(0)
     app._worker.memory.begin_turn() if {interval} else None  # as the end of an autosave
     call(app, "GET", "/")

@@ -57,6 +57,10 @@ class Memories(ABC):
             if self.marks_days:
                 memory.announce_day(today())
 
+    def is_new_day(self, day: int) -> bool:
+        """Tell whether days are marked, and another one than this has begun."""
+        return self.marks_days and today() != day
+
     def _all(self) -> list[Memory]:
         return [*self.own(), *self.distant()]
 

@@ -73,6 +73,7 @@ class Worker:
         self._forkers: set[int] = set()  # ids of threads that are about to fork
         self._noticing = threading.Lock()
         self._checking = threading.Lock()
+        self._checked = -1  # the turn number at the last check of the memory
         self._configured = False
         self._closed = False
         self._has_forked = False
@@ -193,7 +194,12 @@ class Worker:
             autosave_interval = min(given, default=0.0)
         self._configured = not provisional
         self._service.interval = autosave_interval
+        self._set_pace()
         self._check_soon()
+
+    def _set_pace(self) -> None:
+        """Have every request check where nothing else would tell of a new day."""
+        self.engine.always_checks = not self.autosave_interval and self.memories.marks_days
 
     def keep_days(self, kept: DaysKept) -> None:
         """Record on which days lines run, from now on.
@@ -209,6 +215,7 @@ class Worker:
         self.engine.memory.release = self.engine.memory.release or kept.release
         if self.data_file_writer.days:
             self.memories.marks_days = True
+            self._set_pace()
             self.memories.announce_epoch()
             self.engine.apply_announced()
 
@@ -244,11 +251,15 @@ class Worker:
         """Apply resets and pauses before a request; check the memory if no thread does."""
         self.engine.register_late()
         if self.engine.before_request():
+            turn = self.engine.attention.turn
+            if self.engine.always_checks and turn[0] == self._checked and not self._is_new_day():
+                return
             self._problems.attempt("checking the shared memory", self._check)
             self.engine.apply_announced()  # a new day, which this request belongs to
-            if not self.autosave_interval and self.data_file_writer.days:
-                # Nothing else tells of the next day.
-                self.engine.attention.applied = ALWAYS
+            self._checked = turn[0]
+
+    def _is_new_day(self) -> bool:
+        return self.memories.is_new_day(self.engine.day)
 
     def _check_soon(self) -> None:
         """Have the next request check the memory; check now if our thread runs."""
@@ -269,11 +280,15 @@ class Worker:
         self.memories.announce_epoch()  # another host may have reset
         if self._see_to_agent is not None:
             self._problems.attempt("starting the agent of this host", self._see_to_agent)
+        if self._service.has_thread:
+            self.engine.apply_announced()  # a new day: there may be no request to do so
         self.data_file_writer.check_autosave(self.autosave_interval, stays=self._service.has_thread)
 
     def _try_to_flush(self) -> bool:
         """Flush what the engine holds back; tell whether anything was new. Log failures."""
         try:
+            if not self.autosave_interval and self._is_new_day():
+                self._check()  # nothing else does
             new = self.engine.flush()
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
             failure = f"{type(error).__name__}: {error}"

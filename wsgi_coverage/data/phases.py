@@ -58,6 +58,11 @@ def context_of(phase: Phase, static: str | None) -> str:
     return f"{static}{JOIN}{phase}" if static else str(phase)
 
 
+def can_be_label(label: str) -> bool:
+    """Tell whether the context of a label cannot be mistaken for that of a phase."""
+    return label.rpartition(JOIN)[2] not in tuple(Phase)
+
+
 def labelled_context(label: str, static: str | None) -> str:
     """Return the context of lines that run for a labelled request."""
     return f"{context_of(Phase.RUNTIME, static)}{JOIN}{label}"
@@ -72,15 +77,13 @@ def label_of(context: str, static: str | None) -> str | None:
 def phase_of(context: str) -> Phase | None:
     """Return the phase of lines in a context; None: unknown."""
     parts = context.split(JOIN)
-    if Phase.RUNTIME in parts:  # the rest is a label, whatever it is
-        return Phase.RUNTIME
-    return Phase.LOAD if parts[-1] == Phase.LOAD else None
+    if parts[-1] in tuple(Phase):
+        return Phase(parts[-1])
+    return Phase.RUNTIME if Phase.RUNTIME in parts else None  # and a label
 
 
 def query(phase: Phase) -> list[str]:
     """Return the argument by which ``CoverageData.set_query_contexts`` selects one phase."""
     join = re.escape(JOIN)
-    runtime = rf"^(.*{join})?{Phase.RUNTIME}({join}|$)"
-    if phase is Phase.RUNTIME:
-        return [runtime]
-    return [rf"(?!{runtime})^(.*{join})?{phase}$"]
+    label = rf"|(^|{join}){Phase.RUNTIME}{join}(?!(.*{join})?{Phase.LOAD}$)"
+    return [rf"^(.*{join})?{phase}$" + (label if phase is Phase.RUNTIME else "")]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from wsgi_coverage.data import database
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
-from wsgi_coverage.data.phases import JOIN, Phase
+from wsgi_coverage.data.phases import JOIN, Phase, can_be_label
 from wsgi_coverage.data.reading import LabelUse, Reading
 from wsgi_coverage.errors import UnknownContextError
 from wsgi_coverage.model import JsonObject
@@ -105,7 +105,7 @@ def context(folder: Path, label: str) -> JsonObject:
 def label_of(context: str) -> str | None:
     """Return the label of a context; None: it has none."""
     match = LABELLED.fullmatch(context)
-    return match[1] if match else None
+    return match[1] if match and can_be_label(match[1]) else None
 
 
 def _rows(folder: Path) -> Iterable[_Lines]:

@@ -106,6 +106,7 @@ class DaysStore:
         own_files.make_folder(self.folder)
         with locked(self.folder / LOCK, LOCK_TIMEOUT):
             self._raise(BEGAN, 0 if self._noted(BEGAN) else today() + 1)
+            self._repair(BEGAN, GAP)
             for day, new in found.items():
                 path = self._path(day)
                 known = _read(path)
@@ -266,9 +267,20 @@ class DaysStore:
         except ValueError:  # it is damaged
             return today() + 1
 
+    def _repair(self, *names: str) -> None:
+        """Write damaged files anew, so that days are known again from tomorrow on."""
+        for name in names:
+            path, day = self.folder / name, self._noted(name)
+            if day > today() and path.exists() and path.read_bytes() != _as_text(day):
+                own_files.replace(path, _as_text(day))
+
     def _raise(self, name: str, day: int) -> None:
         if self._noted(name) < day:
-            own_files.replace(self.folder / name, date.fromordinal(day).isoformat())
+            own_files.replace(self.folder / name, _as_text(day))
+
+
+def _as_text(day: int) -> bytes:
+    return date.fromordinal(day).isoformat().encode()
 
 
 def today() -> int:

@@ -94,7 +94,7 @@ RELEASE = "release-"
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
     range(12)
 )
-DAY_TURN, LAST_DAY_TURN, LOST_DAY = range(12, 15)
+LOST_DAY = 12
 IDENTITY = slice(1024, 1280)
 
 
@@ -210,22 +210,16 @@ class Memory:
         Args:
             day: as `date.toordinal` counts; 0: no days are marked any more.
         """
-        control = self._control
-        if control[DAY] != day:
-            control[DAY] = day
+        known = self._control[DAY]
+        # The day before may be announced at midnight by who has looked at the clock just before.
+        if day not in (known, known - 1):
+            self._control[DAY] = day
             self.begin_turn()
-            control[LAST_DAY_TURN], control[DAY_TURN] = control[DAY_TURN], control[TURN]
 
     @property
     def lost_day(self) -> int:
-        """The last day of which some lines could not be marked, or were for another day; 0: none.
-
-        A process that has not checked since the day before the current one was announced still
-        marks what it runs for a day before that.
-        """
-        turns = (entry.turn for entry in self.table.living())
-        is_behind = min(turns, default=self._control[TURN]) < self._control[LAST_DAY_TURN]
-        return max(self._control[LOST_DAY], self._control[DAY] - 1 if is_behind else 0)
+        """The last day of which some lines could not be marked, for want of room; 0: none."""
+        return self._control[LOST_DAY]
 
     def begin_turn(self) -> None:
         """Set a new turn number, so that all processes check; a time, so that each is unique."""
@@ -532,6 +526,7 @@ class Memory:
             claims = self.claims()
             raw = self._read_files(problems)
             records = self._read_records(problems)
+            labels = self._read_labels(state, before, since)
         except OSError as error:
             if is_shortage(error):
                 raise  # the memory itself is intact
@@ -548,6 +543,7 @@ class Memory:
                 for number, view in chunks.items()
             }
             records = {plane: with_numbers(known) for plane, known in self.known_records().items()}
+            labels = {}
         early, days = self._read_early(problems), self._read_days(problems)
         return Reading(
             id=self.id,
@@ -561,7 +557,7 @@ class Memory:
             early=early,
             days=days,
             lost_day=self.lost_day,
-            labels=self._read_labels(state, before, since),
+            labels=labels,
         )
 
     def note_early(self, modules: frozenset[EarlyModule]) -> None:
@@ -632,10 +628,15 @@ class Memory:
         return self._releases[key]
 
     def _day_files(self) -> Iterator[tuple[Path, int, str, int]]:
-        with contextlib.suppress(FileNotFoundError):  # the memory was removed
-            for name in sorted(os.listdir(self.folder)):  # noqa: PTH208
-                if match := DAY_FILE.fullmatch(name):
-                    yield self.folder / name, int(match[1]), match[2] or "", int(match[3])
+        try:
+            names = sorted(os.listdir(self.folder))  # noqa: PTH208
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            return  # the memory was removed, or is another user's
+        for name in names:
+            if match := DAY_FILE.fullmatch(name):
+                yield self.folder / name, int(match[1]), match[2] or "", int(match[3])
 
     def _read_files(self, problems: list[str]) -> dict[tuple[str, int, str], bytes]:
         found = {}

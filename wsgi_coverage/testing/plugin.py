@@ -104,13 +104,11 @@ class Labels:
         """Label the requests of a test that begins, or of its next try, fixtures included."""
         self.label = label_of(item.nodeid, getattr(item, "execution_count", 1))
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(hookwrapper=True)  # as every pluggy knows it
     def pytest_runtest_protocol(self) -> Iterator[None]:
         """Label no requests between two tests."""
-        try:
-            return (yield)
-        finally:
-            self.label = ""
+        yield
+        self.label = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the label of a test that has run, in this process or in a worker of xdist."""

@@ -129,3 +129,27 @@ tell(days=days(), lines=published()["app.py"])
 
     assert told["days"] == {}
     assert told["lines"]
+
+
+def test_a_process_with_a_thread_follows_the_day_without_a_request(measure: Measure) -> None:
+    told = measure(
+        DAYS
+        + """
+import time
+from wsgi_coverage.collect import children
+worker = children.begin({}, config_file=None, branch=None, interval=0.2, days=DaysKept(90))
+import app
+app.first()
+memories.today = lambda: first + 1
+deadline = time.monotonic() + 20
+while worker.engine.day != first + 1 and time.monotonic() < deadline:
+    time.sleep(0.01)
+app.second()
+tell(days=days(), thread=worker._service.has_thread)
+""",
+        core=None,
+    )
+
+    assert told["thread"]
+    assert {*told["days"]} == {"0", "1"}
+    assert not {*told["days"]["0"]} & {*told["days"]["1"]}

@@ -1068,12 +1068,22 @@ def test_a_day_without_room_is_known_to_lack_lines(
     assert memory.read().lost_day == 9
 
 
-def test_a_process_that_still_marks_an_earlier_day_is_noticed(memory: Memory) -> None:
-    memory.announce_day(5)
-    memory.table.claim(flags=0, turn=memory.turn[0], epoch=0, token=1)
+def test_the_day_before_is_not_announced_again_at_midnight(memory: Memory) -> None:
+    memory.announce_day(7)
+    turn = memory.turn[0]
 
     memory.announce_day(6)
-    assert memory.lost_day == 0  # it will check with its next request
+    assert (memory.state().day, memory.turn[0]) == (7, turn)
 
-    memory.announce_day(7)
-    assert memory.lost_day == 6
+    memory.announce_day(3)  # the clock was wrong
+    assert memory.state().day == 3
+
+
+def test_reading_frees_no_entry_of_the_table(memory: Memory) -> None:
+    slot = memory.table.claim(flags=0, turn=memory.turn[0], epoch=0, token=1)
+    [before] = memory.table.entries()
+
+    memory.read()
+
+    assert list(memory.table.entries()) == [before]
+    slot.free()

@@ -24,7 +24,7 @@ from typing import Any
 from coverage import Coverage
 
 from wsgi_coverage.collect.engines import own_coverage
-from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.engines.attention import ALWAYS, Attention
 from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.labels.labelling import Labelled
 from wsgi_coverage.collect.sources import could_run, imported_before
@@ -65,6 +65,7 @@ class Engine(ABC):
     is_lost: bool = False  # the memory was found to be removed, or full
     sees_running = False  # whether modules that were being imported then are measured from there on
     early_modules: frozenset[EarlyModule] = frozenset()  # modules that had run at the start
+    always_checks = False  # whether each request checks, whatever the turn number is
     labelled_too: tuple[str, ...] = ()  # patterns of installed sources that labels are for, too
     threads_lost = 0  # number of threads whose trace function was replaced
 
@@ -262,7 +263,7 @@ class Engine(ABC):
 
     def _rest(self) -> None:
         """Have requests skip the check until the turn number changes."""
-        self.attention.applied = self._applied
+        self.attention.applied = ALWAYS if self.always_checks else self._applied
 
     def _follow(self, state: State) -> None:
         self._began_in_pause &= state.paused

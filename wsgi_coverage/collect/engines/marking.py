@@ -113,7 +113,7 @@ class Marking(Engine):
             self._recording = Recording(
                 self._monitoring, str(static) if static else None, self.labelled_too
             )
-        return self._recording.open(self.memory, self.epoch, label)
+        return self._recording.open(self.memory, self.epoch, label, paused=self.paused)
 
     @synchronized
     def close_labelled(self, labelled: Labelled) -> None:
@@ -151,9 +151,12 @@ class Marking(Engine):
         Returns:
             Whether it was the last of its memory.
         """
-        if self._recording is not None:
-            self._recording.cut(self.memory, self.epoch, paused=self.paused)
-        return super().close()
+        try:
+            if self._recording is not None:
+                self._recording.cut(self.memory, self.epoch, paused=self.paused)
+        finally:
+            is_last = super().close()
+        return is_last
 
     def _switch(self, phase: Phase | None, state: State, *, paused: bool) -> None:
         if self._recording is not None and (state.epoch, paused) != (self.epoch, self.paused):

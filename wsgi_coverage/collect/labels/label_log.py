@@ -42,7 +42,7 @@ class LabelLog:
     def takes(self, epoch: int, label: str) -> bool:
         """Tell whether there is room for a label; count a request for which there is none."""
         self._begin(epoch)
-        if label in self._labels:
+        if label in self._labels or epoch < self._epoch:
             return True
         if len(self._labels) >= MOST_LABELS or self._bytes > MOST_BYTES:
             self.refused += 1
@@ -68,9 +68,13 @@ class LabelLog:
         new: Known = {}
         for (name, version), lines in ran.items():
             record = Record(name, version, "", context, has_arcs=False)
-            known = self._stored.get(record, 0)
+            known = self._stored.get(record, 0) if epoch == self._epoch else 0
             if numbers := {line for line in lines if not known >> line & 1}:
                 new[record] = numbers
+        if epoch < self._epoch:  # which a collection has ended just now
+            late = {context: LabelUse(requests, now, now)} if requests else {}
+            memory.append_labelled(epoch, new, late)
+            return
         if requests:
             use = LabelUse(requests, now, now)
             use = self._uses[context].joined(use) if context in self._uses else use
@@ -108,7 +112,7 @@ class LabelLog:
         self._uses = {}
 
     def _begin(self, epoch: int) -> None:
-        if epoch != self._epoch:
+        if epoch > self._epoch:
             self._epoch, self._labels, self._stored, self._bytes = epoch, set(), {}, 0
             self._uses, self._stored_at, self.refused, self.problem = {}, {}, 0, None
 

@@ -56,19 +56,20 @@ class Recording:
             return TAKEN
         return self._log.problem
 
-    def open(self, memory: Memory, epoch: int, label: str) -> Labelled | None:
+    def open(self, memory: Memory, epoch: int, label: str, *, paused: bool) -> Labelled | None:
         """Open a labelled request; None: there is no room for its label.
 
         Args:
             memory: in which others are stored that were abandoned.
             epoch: the current one.
             label: its label; "": it is known at the end.
+            paused: whether measuring is paused.
 
         Raises:
             RuntimeError: too many tools of sys.monitoring are taken.
         """
-        self._close_abandoned(memory, epoch)
-        if label and not self._log.takes(epoch, label):
+        self._close_abandoned(memory, epoch, paused=paused)
+        if label and not self._log.takes(_counting(memory, epoch), label):
             return None
         return self._labelling.open(label)
 
@@ -81,13 +82,8 @@ class Recording:
             labelled: the request.
             paused: whether measuring is paused.
         """
-        self._close_abandoned(memory, epoch)
-        kept, labelled.kept = labelled.kept, []
-        ran = self._labelling.close(labelled)
-        for before, part in kept:
-            self._store(memory, before, labelled.label, part, requests=0)
-        if not paused:
-            self._store(memory, epoch, labelled.label, ran)
+        self._close_abandoned(memory, epoch, paused=paused)
+        self._close(memory, epoch, labelled, paused=paused)
 
     def abandon(self, labelled: Labelled) -> None:
         """Close a request without a lock, from a destructor; it is stored with the next one."""
@@ -130,18 +126,22 @@ class Recording:
         self._labelling.after_fork()
         self._log.after_fork()
 
-    def _close_abandoned(self, memory: Memory, epoch: int) -> None:
-        while self._labelling.abandoned:
-            labelled = self._labelling.abandoned.popleft()
-            ran = self._labelling.close(labelled)
+    def _close(self, memory: Memory, epoch: int, labelled: Labelled, *, paused: bool) -> None:
+        kept, labelled.kept = labelled.kept, []
+        ran = self._labelling.close(labelled)
+        for before, part in kept:
+            self._store(memory, before, labelled.label, part, requests=0)
+        if not paused:
             self._store(memory, epoch, labelled.label, ran)
+
+    def _close_abandoned(self, memory: Memory, epoch: int, *, paused: bool) -> None:
+        while self._labelling.abandoned:
+            self._close(memory, epoch, self._labelling.abandoned.popleft(), paused=paused)
 
     def _store(
         self, memory: Memory, epoch: int, label: str, ran: Ran, *, requests: int = 1
     ) -> None:
-        state = memory.state()
-        if epoch < state.oldest:
-            epoch = state.epoch  # reset meanwhile, which this process has not followed yet
+        epoch = _counting(memory, epoch)
         if not label or not self._log.takes(epoch, label):
             return
         found: dict[tuple[str, str], set[int]] = {}
@@ -170,3 +170,9 @@ class Recording:
         from wsgi_coverage.collect.engines.monitoring import is_installed
 
         return not is_installed(filename) or any(fnmatch(filename, each) for each in self._patterns)
+
+
+def _counting(memory: Memory, epoch: int) -> int:
+    """Return an epoch that counts: the current one, if there was a reset meanwhile."""
+    state = memory.state()
+    return state.epoch if epoch < state.oldest else epoch

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from wsgi_coverage.collect.engines.base import NO_LABELS
 from wsgi_coverage.collect.labels.labelling import Labelled, Labelling, is_labelled
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.data.phases import can_be_label
 from wsgi_coverage.settings import Environ
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -58,6 +59,8 @@ def asked(environ: Environ) -> Asked:
         return Asked(None, f"it has more than {MOST} characters")
     if any(_is_control(each) for each in label):
         return Asked(None, "it has control characters")
+    if not can_be_label(label):
+        return Asked(None, "it ends with the name of a phase, load or runtime")
     if any(each in label for each in UNSAFE):
         return Asked(None, f"it has {' or '.join(UNSAFE)}")
     return Asked(label)

@@ -150,7 +150,8 @@ def save_days(
         log.exception("the days on which lines ran could not be recorded yet")
         before = today() - UNSAVED_DAYS
     for memory in memories:
-        memory.drop_days(before)
+        with contextlib.suppress(OSError):  # of another user, or there is no descriptor
+            memory.drop_days(before)
     return [_since(reading, before) for reading in readings]
 
 

@@ -52,6 +52,9 @@ def test_a_label_is_in_its_header_or_in_the_baggage(
         (latin("a\u2028b"), "control"),
         ("\xff", "UTF-8"),
         ("a</script>", "</"),
+        ("load", "phase"),
+        ("a|load", "phase"),
+        ("runtime", "phase"),
         ("<!--", "<!"),
     ],
 )
