@@ -24,6 +24,7 @@ from wsgi_coverage.settings import AUTOSAVE_INTERVAL
 from wsgi_coverage.store.channel import HAS_SOCKETS, Listener
 
 SHORTEST_WAIT = 0.001  # seconds; a socket with a timeout of 0 would not wait at all
+CHECK_INTERVAL = 60.0  # seconds between two checks where there are no autosaves
 RETRY_INTERVAL = 1.0  # seconds until the channel is tried again after an error
 LISTEN_TRIES = 5
 # Signals that a thread itself causes, and those of profilers' timers.
@@ -94,7 +95,8 @@ class Service:
     Args:
         folder: returns the private folder, made again if it was removed.
         answer: called with the verb of a call; returns the answer.
-        autosave: called every `interval` seconds; raises nothing.
+        autosave: called every `interval` seconds, or once a minute if there are no autosaves: it
+            begins a new day, too; raises nothing.
         flush: called often; returns whether anything was new; raises nothing. None: the engine
             holds nothing back.
         note: called with a message when something goes wrong.
@@ -239,15 +241,11 @@ class Service:
         leave_signals_alone()
         problem = None  # the last one that was reported
         while not stopping.is_set():
-            interval = self._interval
-            left = (
-                max(self._autosaved + interval - time.monotonic(), SHORTEST_WAIT)
-                if interval
-                else None
-            )
+            interval = self._interval or CHECK_INTERVAL
+            left = max(self._autosaved + interval - time.monotonic(), SHORTEST_WAIT)
             if self._flush is not None:
                 until = max(self._flushed + self._pause - time.monotonic(), SHORTEST_WAIT)
-                left = until if left is None else min(left, until)
+                left = min(left, until)
             try:
                 if listener is None:
                     stopping.wait(left)
@@ -269,7 +267,7 @@ class Service:
                     FLUSH_INTERVAL if was_new else min(2 * self._pause, MAX_FLUSH_INTERVAL)
                 )
                 self._flushed = time.monotonic()
-            if interval and time.monotonic() >= self._autosaved + interval:
+            if time.monotonic() >= self._autosaved + interval:
                 self._autosave()
                 self._autosaved = time.monotonic()
 

@@ -55,7 +55,7 @@ class Memories(ABC):
                 memory.end_epochs(epoch)
                 memory.miss(epoch)
             if self.marks_days:
-                memory.announce_day(today())
+                memory.announce_day(today)
 
     def is_new_day(self, day: int) -> bool:
         """Tell whether days are marked, and another one than this has begun."""

@@ -17,6 +17,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from wsgi_coverage.collect import engine, exits, gathering, restarting
 from wsgi_coverage.collect.engines import own_coverage
 from wsgi_coverage.collect.engines.attention import ALWAYS
 from wsgi_coverage.collect.engines.base import Engine
-from wsgi_coverage.collect.listener import Service
+from wsgi_coverage.collect.listener import CHECK_INTERVAL, Service
 from wsgi_coverage.collect.memories import HostMemories
 from wsgi_coverage.collect.peers import worker_id
 from wsgi_coverage.collect.problems import Problems
@@ -73,7 +74,8 @@ class Worker:
         self._forkers: set[int] = set()  # ids of threads that are about to fork
         self._noticing = threading.Lock()
         self._checking = threading.Lock()
-        self._checked = -1  # the turn number at the last check of the memory
+        # The turn number at the last check of the memory, and when that was (monotonic clock).
+        self._checked, self._checked_at = -1, 0.0
         self._configured = False
         self._closed = False
         self._has_forked = False
@@ -252,14 +254,17 @@ class Worker:
         self.engine.register_late()
         if self.engine.before_request():
             turn = self.engine.attention.turn
-            if self.engine.always_checks and turn[0] == self._checked and not self._is_new_day():
+            if self.engine.always_checks and not self._is_check_due(turn[0]):
                 return
             self._problems.attempt("checking the shared memory", self._check)
             self.engine.apply_announced()  # a new day, which this request belongs to
-            self._checked = turn[0]
+            self._checked, self._checked_at = turn[0], time.monotonic()
 
-    def _is_new_day(self) -> bool:
-        return self.memories.is_new_day(self.engine.day)
+    def _is_check_due(self, turn: int) -> bool:
+        """Tell whether there is news, or the last check is long ago."""
+        if turn != self._checked or self.memories.is_new_day(self.engine.day):
+            return True
+        return time.monotonic() > self._checked_at + CHECK_INTERVAL
 
     def _check_soon(self) -> None:
         """Have the next request check the memory; check now if our thread runs."""
@@ -280,15 +285,13 @@ class Worker:
         self.memories.announce_epoch()  # another host may have reset
         if self._see_to_agent is not None:
             self._problems.attempt("starting the agent of this host", self._see_to_agent)
-        if self._service.has_thread:
-            self.engine.apply_announced()  # a new day: there may be no request to do so
+        if self._service.has_thread:  # there may be no request to do so
+            self._problems.attempt("beginning a new day", self.engine.apply_announced)
         self.data_file_writer.check_autosave(self.autosave_interval, stays=self._service.has_thread)
 
     def _try_to_flush(self) -> bool:
         """Flush what the engine holds back; tell whether anything was new. Log failures."""
         try:
-            if not self.autosave_interval and self._is_new_day():
-                self._check()  # nothing else does
             new = self.engine.flush()
         except Exception as error:  # noqa: BLE001  the thread goes on, and tries again
             failure = f"{type(error).__name__}: {error}"

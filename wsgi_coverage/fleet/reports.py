@@ -30,7 +30,7 @@ from wsgi_coverage.fleet.messages import FleetHost
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import ID, META, Publisher, read_meta
 from wsgi_coverage.report.snapshots import MAX_SNAPSHOTS, Snapshots
-from wsgi_coverage.store.redis import FleetState, FleetStore
+from wsgi_coverage.store.redis import EpochGoneError, FleetState, FleetStore
 
 RETRY_INTERVAL = 30.0  # seconds until a failed exchange is tried again
 LOST_TRIES = 20  # exchanges, about one a second
@@ -105,8 +105,8 @@ class FleetReports:
 
     def _exchange_published(self, state: FleetState) -> bool:
         here = self._publisher.identity()
-        if here is not None and here == state.published and not self._store.has_report(here):
-            self.publish(state, here)  # its key has vanished, and this host has it
+        if here is not None and here == state.published and here not in self._refused:
+            self._publish_again(state, here)
         if state.published and state.published != self._heard:
             if state.published != here and not self._fetch_published(state.published):
                 return False
@@ -116,12 +116,19 @@ class FleetReports:
             self.publish(state, here)
         return True
 
-    def publish(self, state: FleetState, identity: str) -> None:
+    def _publish_again(self, state: FleetState, identity: str) -> None:
+        """Send the published report, which this host has, if its key has vanished."""
+        with contextlib.suppress(StorageError, EpochGoneError):
+            if not self._store.has_report(identity):
+                self.publish(state, identity, again=True)
+
+    def publish(self, state: FleetState, identity: str, *, again: bool = False) -> None:
         """Send the report that this host has published, for all hosts to serve it.
 
         Args:
             state: the fleet's current state.
             identity: the id of the report.
+            again: send it only if it is the published one still.
 
         Raises:
             StoreUnavailableError, redis.EpochGoneError: it was not sent.
@@ -132,7 +139,7 @@ class FleetReports:
                 content = self._pack(self._publisher.folder(identity))
         except (NoReportError, FileNotFoundError):
             return  # it was withdrawn, or replaced
-        self._store.publish(state, identity, content)
+        self._store.publish(state, identity, content, again=again)
 
     @contextlib.contextmanager
     def _refusing(self, identity: str) -> Iterator[None]:

@@ -78,6 +78,7 @@ MAGIC = b"wsgi-coverage lines 1\n".ljust(HEADER, b"\0")
 RESERVE = CHUNK + (1 << 16)  # bytes: for one more chunk, and for some hundreds of claims
 MOST_CHUNKS = 128  # of a plane, 32 MB; a memory cgroup kills processes that use too much
 MOST_LINES = 1 << 24  # of one source
+MOST_DAYS = 30  # that stay in memory for a process that marks lines there and does not check
 PAGE = 4096
 CONTROL_MAGIC = 0x0001_6F63_6773_7721  # identifies this layout; a memory of another is not used
 DAY_FILE = re.compile(r"day-(\d+)-(?:([0-9a-f]{16})-)?(\d+)\.lines")
@@ -94,7 +95,7 @@ RELEASE = "release-"
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
     range(12)
 )
-LOST_DAY = 12
+LOST_DAY, DAY_TURN = range(12, 14)
 IDENTITY = slice(1024, 1280)
 
 
@@ -204,17 +205,19 @@ class Memory:
         control[EPOCH], control[OLDEST], control[PAUSED] = epoch, oldest, paused
         self.begin_turn()
 
-    def announce_day(self, day: int) -> None:
+    def announce_day(self, look: Callable[[], int]) -> None:
         """Announce a new day to all processes, by a new turn; nothing happens if it goes on.
 
         Args:
-            day: as `date.toordinal` counts; 0: no days are marked any more.
+            look: returns the day, as `date.toordinal` counts.
         """
         known = self._control[DAY]
-        # The day before may be announced at midnight by who has looked at the clock just before.
-        if day not in (known, known - 1):
+        # Looked at after that: who looks just before midnight does not undo what others announce.
+        day = look()
+        if day != known:
             self._control[DAY] = day
             self.begin_turn()
+            self._control[DAY_TURN] = self._control[TURN]
 
     @property
     def lost_day(self) -> int:
@@ -444,9 +447,17 @@ class Memory:
     def drop_days(self, before: int) -> None:
         """Remove the lines of days that are over and stored elsewhere.
 
+        Not while a process may still mark some there, which has not checked since today began; but
+        for days that are long over, whose loss is recorded.
+
         Args:
             before: the first day that is left.
         """
+        turns = [entry.turn for entry in self.table.entries()]
+        if min(turns, default=self._control[TURN]) < self._control[DAY_TURN]:
+            before = min(before, self._control[DAY] - MOST_DAYS)
+            if any(day < before for _, day, *_ in self._day_files()):
+                self._control[LOST_DAY] = self._control[DAY]
         for path, day, *_ in list(self._day_files()):
             if day < before:
                 path.unlink(missing_ok=True)

@@ -407,22 +407,28 @@ class FleetStore:
 
     # Reports
 
-    def publish(self, known: FleetState, identity: str, content: bytes) -> None:
+    def publish(
+        self, known: FleetState, identity: str, content: bytes, *, again: bool = False
+    ) -> None:
         """Store the published report, and remove the one before.
 
         Args:
             known: the fleet's state when the report was built.
             identity: the report's id.
             content: the report, as wsgi_coverage.fleet.bundle serializes it.
+            again: store it only if it is the published one still.
 
         Raises:
-            EpochGoneError: the epoch is over.
+            EpochGoneError: the epoch is over, or another report is published.
             StoreUnavailableError: the store cannot be used; the old report is still published.
         """
         report = self._key(f"report:{identity}")
         keys = [self._key("standing"), report, self._put(report, content)]
         with _errors(self.url):
-            before = self._publish(keys=keys, args=[known.id, known.epoch, identity, len(content)])
+            only = identity if again else ""
+            before = self._publish(
+                keys=keys, args=[known.id, known.epoch, identity, len(content), only]
+            )
             if before == 0:
                 raise EpochGoneError
             if before and before.decode() != identity:

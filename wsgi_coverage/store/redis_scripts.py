@@ -187,12 +187,14 @@ local function keep(report, sent, size)
 end
 """
 
-# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id, its length.
+# KEYS: standing, the report, what was sent of it. ARGV: id, epoch, the report's id, its length, and
+# the id of the report that has to be published now, or '' if any may.
 # Returns the id of the report that was published before, or ''; 0 if the epoch is over, or the
 # report is not there.
 PUBLISH = f"""{KEEP}
 local now = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'published')
-if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] or not keep(KEYS[2], KEYS[3], ARGV[4]) then
+if now[1] ~= ARGV[1] or now[2] ~= ARGV[2]
+    or (ARGV[5] ~= '' and now[3] ~= ARGV[5]) or not keep(KEYS[2], KEYS[3], ARGV[4]) then
   redis.call('UNLINK', KEYS[3])
   return 0
 end

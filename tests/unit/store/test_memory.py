@@ -1011,9 +1011,9 @@ def test_a_new_day_is_a_new_turn_for_every_view(memory: Memory) -> None:
     other = Memory(memory.folder)
     before = other.turn[0]
 
-    memory.announce_day(7)
+    memory.announce_day(lambda: 7)
     turn = other.turn[0]
-    memory.announce_day(7)
+    memory.announce_day(lambda: 7)
 
     assert other.state().day == 7
     assert turn > before
@@ -1069,14 +1069,47 @@ def test_a_day_without_room_is_known_to_lack_lines(
 
 
 def test_the_day_before_is_not_announced_again_at_midnight(memory: Memory) -> None:
-    memory.announce_day(7)
-    turn = memory.turn[0]
+    memory.announce_day(lambda: 6)
 
-    memory.announce_day(6)
-    assert (memory.state().day, memory.turn[0]) == (7, turn)
+    def just_before_midnight() -> int:
+        Memory(memory.folder).announce_day(lambda: 7)  # another process, meanwhile
+        return 6
 
-    memory.announce_day(3)  # the clock was wrong
-    assert memory.state().day == 3
+    memory.announce_day(just_before_midnight)
+    assert memory.state().day == 7
+
+    memory.announce_day(lambda: 6)  # the clock was wrong
+    assert memory.state().day == 6
+
+
+def test_days_stay_while_a_process_may_mark_lines_there(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", 100)
+    memory.announce_day(lambda: 100)
+    slot = memory.table.claim(flags=0, turn=memory.turn[0], epoch=0, token=1)
+    memory.day_chunk(100, place.chunk)[place.at + 1] = 1
+
+    memory.announce_day(lambda: 102)
+    memory.drop_days(101)
+    assert [day for _, days in memory.read().seen() for day in days] == [(100, "")]
+    assert memory.lost_day == 0
+
+    slot.note_applied(memory.turn[0], 0)
+    memory.drop_days(101)
+    assert [days for _, days in memory.read().seen()] == [{}]
+    assert memory.lost_day == 0
+
+
+def test_days_that_are_long_over_are_dropped_and_lost(memory: Memory) -> None:
+    place = memory.place("app.py", "v1", 100)
+    memory.announce_day(lambda: 100)
+    memory.table.claim(flags=0, turn=memory.turn[0], epoch=0, token=1)
+    memory.day_chunk(100, place.chunk)[place.at + 1] = 1
+
+    memory.announce_day(lambda: 200)
+    memory.drop_days(199)
+
+    assert [days for _, days in memory.read().seen()] == [{}]
+    assert memory.lost_day == 200
 
 
 def test_reading_frees_no_entry_of_the_table(memory: Memory) -> None:

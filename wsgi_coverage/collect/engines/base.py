@@ -313,7 +313,7 @@ class Engine(ABC):
         with contextlib.suppress(OSError):  # there is no room: what ran is more than when
             new.note_release()
         if new.state().day < state.day:
-            new.announce_day(state.day)
+            new.announce_day(lambda: state.day)
         if old.has_late_children:
             new.note_late_children()
         self._claim(new)

@@ -199,7 +199,7 @@ class Marking(Engine):
             if self._recording is not None:
                 self._recording.after_fork()
 
-        return self._monitoring.being_late(self.attention, begin, forget_all)
+        return self._monitoring.being_late(self.attention, lambda: self._applied, begin, forget_all)
 
     def after_fork(self) -> None:
         """Make new locks in a forked child, and register it in the table of processes."""

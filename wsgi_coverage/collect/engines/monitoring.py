@@ -502,6 +502,7 @@ class Monitoring:
     def being_late(
         self,
         attention: Attention,
+        applied: Callable[[], int],
         begin: Callable[[], object],
         forget: Callable[[], object],
     ) -> Callable[[], None]:
@@ -512,6 +513,7 @@ class Monitoring:
 
         Args:
             attention: of this process; is set so that the first request checks for changes.
+            applied: returns the turn number that the parent has applied.
             begin: registers the child; called before the child marks a new line.
             forget: closes the child's copies of the parent's sockets; called right after the fork.
         """
@@ -520,7 +522,7 @@ class Monitoring:
 
         def be_late() -> None:
             if cell[0] is not late:
-                self._applied, attention.applied = attention.applied, always
+                self._applied, attention.applied = applied(), always
                 cell[1] = cell[0]
                 cell[0] = late
                 forget()

@@ -40,9 +40,14 @@ class LabelLog:
         self.problem: str | None = None  # why something was not stored; None: all was
 
     def takes(self, epoch: int, label: str) -> bool:
-        """Tell whether there is room for a label; count a request for which there is none."""
+        """Tell whether there is room for a label; count a request for which there is none.
+
+        Args:
+            epoch: the memory's current one.
+            label: the label.
+        """
         self._begin(epoch)
-        if label in self._labels or epoch < self._epoch:
+        if label in self._labels:
             return True
         if len(self._labels) >= MOST_LABELS or self._bytes > MOST_BYTES:
             self.refused += 1
@@ -55,7 +60,7 @@ class LabelLog:
 
         Args:
             memory: the memory.
-            epoch: in which it ran.
+            epoch: in which it ran: the memory's current one, or one that a collection ends.
             label: its label, which was taken.
             ran: its lines.
             requests: 1, or 0 for a part of a request that goes on.
@@ -63,15 +68,15 @@ class LabelLog:
         Raises:
             OSError: there is no room; the next request of the label tries again.
         """
-        self._begin(epoch)
+        is_late = epoch != self._epoch
         context, now = labelled_context(label, self._static), time.time()
         new: Known = {}
         for (name, version), lines in ran.items():
             record = Record(name, version, "", context, has_arcs=False)
-            known = self._stored.get(record, 0) if epoch == self._epoch else 0
+            known = 0 if is_late else self._stored.get(record, 0)
             if numbers := {line for line in lines if not known >> line & 1}:
                 new[record] = numbers
-        if epoch < self._epoch:  # which a collection has ended just now
+        if is_late:
             late = {context: LabelUse(requests, now, now)} if requests else {}
             memory.append_labelled(epoch, new, late)
             return
@@ -112,7 +117,7 @@ class LabelLog:
         self._uses = {}
 
     def _begin(self, epoch: int) -> None:
-        if epoch > self._epoch:
+        if epoch != self._epoch:
             self._epoch, self._labels, self._stored, self._bytes = epoch, set(), {}, 0
             self._uses, self._stored_at, self.refused, self.problem = {}, {}, 0, None
 

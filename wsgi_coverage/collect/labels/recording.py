@@ -69,7 +69,7 @@ class Recording:
             RuntimeError: too many tools of sys.monitoring are taken.
         """
         self._close_abandoned(memory, epoch, paused=paused)
-        if label and not self._log.takes(_counting(memory, epoch), label):
+        if label and not self._log.takes(memory.state().epoch, label):
             return None
         return self._labelling.open(label)
 
@@ -141,8 +141,10 @@ class Recording:
     def _store(
         self, memory: Memory, epoch: int, label: str, ran: Ran, *, requests: int = 1
     ) -> None:
-        epoch = _counting(memory, epoch)
-        if not label or not self._log.takes(epoch, label):
+        state = memory.state()
+        if epoch < state.oldest or epoch > state.epoch:
+            epoch = state.epoch  # reset meanwhile, which this process has not followed yet
+        if not label or not self._log.takes(state.epoch, label):
             return
         found: dict[tuple[str, str], set[int]] = {}
         for code, lines in ran.items():
@@ -170,9 +172,3 @@ class Recording:
         from wsgi_coverage.collect.engines.monitoring import is_installed
 
         return not is_installed(filename) or any(fnmatch(filename, each) for each in self._patterns)
-
-
-def _counting(memory: Memory, epoch: int) -> int:
-    """Return an epoch that counts: the current one, if there was a reset meanwhile."""
-    state = memory.state()
-    return state.epoch if epoch < state.oldest else epoch

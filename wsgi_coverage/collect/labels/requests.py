@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from wsgi_coverage.collect.engines.base import NO_LABELS
 from wsgi_coverage.collect.labels.labelling import Labelled, Labelling, is_labelled
 from wsgi_coverage.collect.worker import Worker
-from wsgi_coverage.data.phases import can_be_label
+from wsgi_coverage.data.phases import JOIN, can_be_label
 from wsgi_coverage.settings import Environ
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -88,7 +88,7 @@ def route_of(environ: Environ) -> str:
         )
         rule = "/" + "/".join(path.strip("/").split("/")[:SEGMENTS])
     label = f"{environ.get('REQUEST_METHOD', '')} {rule}"
-    for each in UNSAFE:
+    for each in (*UNSAFE, JOIN):
         label = label.replace(each, "?")
     return "".join("?" if _is_control(each) else each for each in label)[:MOST]
 
