@@ -44,6 +44,7 @@ class Host:
             url=url,
             namespace="a",
             release=None,
+            days=0,
             data_file=folder / ".coverage",
             private=folder,
             cache_dir=folder / "cache",
