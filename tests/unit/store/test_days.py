@@ -96,12 +96,16 @@ def test_only_so_many_days_are_kept(store: DaysStore, on_day: Callable[[int], No
     "content", [b"", b"no day", days.pack([1]), days.pack({"r": {"n": {"v": 1}}})]
 )
 def test_a_damaged_day_is_left_out_and_made_anew(
-    store: DaysStore, tmp_path: Path, content: bytes
+    store: DaysStore, on_day: Callable[[int], None], content: bytes
 ) -> None:
+    on_day(MONDAY - 9)
+    add(store, [reading(**{"day_-9": {1}})])
+    on_day(MONDAY)
     add(store, [reading(day_0={1}, day_1={2})])
-    (tmp_path / FOLDER / "2026-11-23").write_bytes(content)
+    assert store.known(90).since == MONDAY - 8
+    (store.folder / "2026-11-23").write_bytes(content)
 
-    assert [*read(store)] == [MONDAY + 1]
+    assert [*read(store)] == [MONDAY - 9, MONDAY + 1]
     assert store.known(90).since == MONDAY + 1  # not all that ran before is known any more
 
     add(store, [reading(day_0={3})])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from wsgi_coverage.collect.labels.requests import MOST, asked, route_of
+from wsgi_coverage.collect.labels.labelling import _CURRENT, Labelled
+from wsgi_coverage.collect.labels.requests import MOST, LabellingApplication, asked, route_of
 
 
 def latin(text: str) -> str:
@@ -96,3 +97,42 @@ def test_a_route_is_that_of_the_framework_or_the_beginning_of_the_path(
     environ: dict[str, Any], route: str
 ) -> None:
     assert route_of(environ) == route
+
+
+def labelling(app: Any, closed: list[Labelled]) -> LabellingApplication:
+    engine = SimpleNamespace(
+        why_no_labels=None, open_labelled=Labelled, close_labelled=closed.append
+    )
+    worker: Any = SimpleNamespace(engine=engine)
+    return LabellingApplication(app, lambda: worker, by_route=False)
+
+
+def test_a_child_that_a_request_forks_ends_without_closing_it() -> None:
+    closed: list[Labelled] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> NoReturn:
+        current = _CURRENT.get()
+        assert current is not None
+        current.is_open = False  # as after a fork
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        labelling(app, closed)({"HTTP_X_COVERAGE_CONTEXT": "a"}, None)
+
+    assert closed == []
+
+
+def test_what_says_no_label_leaves_start_response_as_it_was() -> None:
+    told: list[Any] = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
+        told.append((status, headers, exc_info))
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("A", "b")], exc_info=None)
+        return [b"x"]
+
+    labelling(app, [])({"HTTP_X_COVERAGE_CONTEXT": ""}, start_response)
+
+    why = ("X-Coverage-Context", "ignored: it is empty")
+    assert told == [("200 OK", [("A", "b"), why], None)]
