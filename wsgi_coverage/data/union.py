@@ -22,6 +22,7 @@ from typing import Any
 from coverage import CoverageData
 
 from wsgi_coverage.data import database, forksafe, stamp
+from wsgi_coverage.data.bits import as_numbits
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 from wsgi_coverage.system import own_files
@@ -326,8 +327,7 @@ class DataUnion:
     def _as_written(self, value: Any) -> bytes | str:
         if self._branch:
             return f"[{','.join(value)}]"
-        bits = int(value)
-        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+        return as_numbits(int(value))
 
 
 def has_branches(connection: sqlite3.Connection) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from wsgi_coverage.data import database, stamp
+from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import open_data_file
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import (
@@ -177,7 +178,7 @@ def as_reading(
             if bits:
                 lines[phases[source.context]] = bits
         else:
-            records.setdefault(None, []).append(_record(source, begin, _numbers(bits)))
+            records.setdefault(None, []).append(_record(source, begin, numbers_of(bits)))
     for source, arcs in content.arcs.items():
         records.setdefault(None, []).append(_record(source, begin, arcs))
     claims, planes = _placed(plain)
@@ -218,10 +219,6 @@ def _record(source: StoredSource, begin: str, numbers: Iterable[int]) -> Record:
         has_arcs=source.has_arcs,
         numbers=tuple(sorted(numbers)),
     )
-
-
-def _numbers(bits: int) -> list[int]:
-    return [number for number, digit in enumerate(f"{bits:b}"[::-1]) if digit == "1"]
 
 
 def _bits(numbers: Collection[int]) -> int:

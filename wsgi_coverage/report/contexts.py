@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsgi_coverage.data import database
+from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.phases import JOIN, Phase, can_be_label
 from wsgi_coverage.data.reading import LabelUse, Reading
@@ -98,7 +99,7 @@ def context(folder: Path, label: str) -> JsonObject:
     rows = [row for row in _rows(folder) if row.label == label]
     if not rows and label not in uses:
         raise UnknownContextError(f"the report has no label {label!r}")
-    files = [{"file": row.file, "lines": _numbers(row.bits)} for row in rows]
+    files = [{"file": row.file, "lines": numbers_of(row.bits)} for row in rows]
     return {"label": label, **_use(uses.get(label)), "files": files}
 
 
@@ -136,7 +137,3 @@ def _use(use: LabelUse | None) -> JsonObject:
         return {"requests": None, "first": None, "last": None}
     first, last = (datetime.fromtimestamp(at, UTC).isoformat() for at in (use.first, use.last))
     return {"requests": use.requests, "first": first, "last": last}
-
-
-def _numbers(bits: int) -> list[int]:
-    return [number for number, digit in enumerate(f"{bits:b}"[::-1]) if digit == "1"]

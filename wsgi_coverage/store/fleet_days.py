@@ -27,6 +27,7 @@ from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any, NamedTuple
 
+from wsgi_coverage.data.bits import as_numbits
 from wsgi_coverage.store import redis_scripts as scripts
 from wsgi_coverage.store.days import Bitmaps, Ranges, add_to
 
@@ -125,7 +126,7 @@ class FleetDays:
             arguments: list[bytes] = []
             for (source, _, bits), field, raw in zip(some, fields, known, strict=True):
                 if raw is None or bits & ~int.from_bytes(raw, "little"):
-                    arguments += [_encoded(json.dumps(source)), field, _bytes_of(bits)]
+                    arguments += [_encoded(json.dumps(source)), field, as_numbits(bits)]
             if not arguments:
                 continue
             with self._errors():
@@ -224,7 +225,3 @@ def _source(raw: bytes) -> SourceVersion | None:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _bytes_of(bits: int) -> bytes:
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")

@@ -44,6 +44,7 @@ from redis import Redis, RedisCluster, RedisError, Sentinel
 from redis.cluster import ClusterNode
 from redis.exceptions import ResponseError
 
+from wsgi_coverage.data.bits import as_numbits
 from wsgi_coverage.errors import StoreUnavailableError
 from wsgi_coverage.model import JsonObject, Pause, is_going_on
 from wsgi_coverage.settings import StoreUrl
@@ -341,7 +342,7 @@ class FleetStore:
             EpochGoneError: the epoch does not count any more; nothing, or only a part, was added.
             StoreUnavailableError: the store cannot be used; a part may have been added.
         """
-        lines = [(source, _as_bytes(bits)) for source, bits in news.lines.items()]
+        lines = [(source, as_numbits(bits)) for source, bits in news.lines.items()]
         for some in scripts.batches(lines, lambda each: len(each[1]) + len(each[0].name)):
             self._send(known, epoch, [source for source, _ in some], some, ())
         arcs = [
@@ -730,7 +731,3 @@ def _source(raw: bytes) -> StoredSource | None:
             case [str(name), str() | None as version, str(tracer), str(context), bool(has_arcs)]:
                 return StoredSource(name, version, tracer, context, has_arcs)
     return None
-
-
-def _as_bytes(bits: int) -> bytes:
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.phases import labelled_context
 from wsgi_coverage.data.reading import LabelUse, Record
 from wsgi_coverage.store.log import Known
@@ -109,7 +110,7 @@ class LabelLog:
             OSError: there is no room.
         """
         if self._stored and epoch == self._epoch:
-            known = {record: set(_numbers(bits)) for record, bits in self._stored.items()}
+            known = {record: set(numbers_of(bits)) for record, bits in self._stored.items()}
             memory.append_labelled(epoch, known, {})
 
     def after_fork(self) -> None:
@@ -131,7 +132,3 @@ class LabelLog:
             self._bytes += bits.bit_length() // 8 - (before or 0).bit_length() // 8
             if before is None:
                 self._bytes += RECORD
-
-
-def _numbers(bits: int) -> list[int]:
-    return [number for number, digit in enumerate(f"{bits:b}"[::-1]) if digit == "1"]
