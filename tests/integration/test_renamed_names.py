@@ -88,7 +88,10 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renamed]:
                 "config": config,
             }
             print(json.dumps(request), file=process.stdin, flush=True)
-            return json.loads(process.stdout.readline())
+            told = json.loads(process.stdout.readline())
+            if told is not True and "error" in told:  # of what asks, not of the application
+                raise RuntimeError(told["error"])
+            return told
 
         yield ask
         process.stdin.close()

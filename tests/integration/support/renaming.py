@@ -4,6 +4,8 @@ A line of standard input is a request, a line of standard output its answer, bot
 request is run in a fork, which begins with all imported that has nothing to do with coverage.py.
 """
 
+import contextlib
+import ctypes
 import importlib.util
 import json
 import logging
@@ -21,6 +23,8 @@ from werkzeug.test import Client
 
 COVERAGE = Path(importlib.util.find_spec("coverage").origin).parent
 TIMEOUT = 60  # seconds
+PR_SET_CHILD_SUBREAPER = 36
+CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 SOURCE = "def f(x):\n    return x + 1\n"
 PAGES = ("/html/", "/html/mod_py.html", "/export?format=json")
 READ = ("/", "/files", "/report", "/functions", *PAGES)
@@ -109,6 +113,15 @@ def in_a_fork(request, folder):
     (folder / "answer.json").write_text(json.dumps(work))
 
 
+def end_its_children():
+    """End those that it has left, now children of this process: they may write into the folder."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for child in CHILDREN.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            os.wait()
+
+
 def answered(request):
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -122,11 +135,20 @@ def answered(request):
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
+        end_its_children()
         try:
             return json.loads((folder / "answer.json").read_text())
         except OSError:
             return {"failed": "it ended before it was done"}
 
 
+def answer_or_error(request):
+    try:
+        return answered(request)
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 for line in sys.stdin:
-    print(json.dumps(answered(json.loads(line))), flush=True)
+    print(json.dumps(answer_or_error(json.loads(line))), flush=True)
