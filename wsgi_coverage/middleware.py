@@ -22,6 +22,7 @@ from wsgi_coverage import callables, upkeep
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines.attention import Attention
+from wsgi_coverage.collect.labels import serving
 from wsgi_coverage.collect.labels.requests import LabellingApplication
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
@@ -79,6 +80,7 @@ class CoverageMiddleware:
             return
         check_is_wsgi(app)
         settings.require_auth()
+        settings = _labelling_as_the_program(settings)
         # environ holds the path's bytes as latin-1 (PEP 3333).
         self._prefix = settings.url_prefix.encode().decode("latin-1")
         self._below = f"{self._prefix}/"
@@ -254,6 +256,17 @@ class CoverageMiddleware:
             return app(environ, start_response)
 
         return application
+
+
+def _labelling_as_the_program(settings: Settings) -> Settings:
+    """Return settings that label the requests which `run` or `test` has had labelled, if any.
+
+    The application's own `contexts` goes before.
+    """
+    labels = serving.labels()
+    if labels is None or settings.contexts is not None:
+        return settings
+    return settings.having("wsgi-coverage run or test", contexts=labels.which)
 
 
 def check_is_wsgi(app: object) -> None:

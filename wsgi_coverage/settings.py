@@ -44,6 +44,8 @@ CONTEXTS = ("off", "header", "route")
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 BUILT_IN = "default"  # the origin of a setting that is not set
+# Defaults of `wsgi-coverage run` and `test`, whose users have asked for measuring anyway.
+OF_PROGRAMS: Mapping[str, Default] = {"contexts": ("header", "default of run and test")}
 SECRET = ("auth", "password")  # shown as "set", never by their values
 FILES = "files"
 # URL schemes of a store: the kind of the store, and the default port.
@@ -101,7 +103,7 @@ class Settings:
     store_sources: bool = False  # whether source text may be sent to the store of a fleet
     release: str | None = None  # the name of the deploy
     seen_days: int = 90  # for which it is known on which of them lines ran; 0: for none
-    # Which requests are labelled: off, header or route; None: decided by debug.
+    # Which requests are labelled: off, header or route; None: decided by debug, run and test.
     contexts: str | None = None
     contexts_include: tuple[str, ...] = ()  # patterns of installed sources that labels are for, too
     disabled: bool = False  # measure nothing, serve nothing, check no other setting
@@ -566,7 +568,7 @@ RULES: Mapping[str, Rule] = {
         _contexts,
         "which requests are [labelled](#labels): `off` for none, `header` for those that have "
         "`X-Coverage-Context`, `route` for all, each by its route",
-        "`header` with `debug`, else `off`",
+        "`header` with `debug`, and in `run` and `test`; else `off`",
     ),
     "contexts_include": Rule(
         _patterns,

@@ -29,6 +29,7 @@ def _load(name: str) -> Any:
 
 servers = _load("servers")
 mounts_module = _load("mounts")
+_load("server_table")
 
 
 @pytest.fixture(scope="session", name="until")

@@ -1,4 +1,4 @@
-"""The servers that tests/e2e/test_servers.py runs: how each is started, what it needs, what holds.
+"""The servers that test_servers.py and others run: how each is started, what it needs, what holds.
 
 A way that cannot run here is skipped, and the skip says what is missing.
 """
@@ -15,11 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CTRACE = sys.version_info < (3, 12)  # statements; coverage.py 7.14 and later
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -357,6 +359,32 @@ settings.configure(
 )
 execute_from_command_line(sys.argv)
 """
+
+
+def ways(*, only: Callable[[Way], bool] = lambda way: True) -> list[Any]:
+    """The servers of the table as parameters; what is missing is a skip that says why."""
+    return [
+        pytest.param(way, id=name, marks=pytest.mark.skipif(bool(why), reason=f"{name}: {why}"))
+        for name, way in SERVERS.items()
+        if only(way)
+        for why in [way.missing()]
+    ]
+
+
+def write(project: Any, routes: Any, way: Way) -> dict[str, int]:
+    """Put the application that a server runs into a project; the line number by path."""
+    routes.write(project)
+    omitted = "omit = served.py, sitecustomize.py, run_werkzeug.py, manage.py"
+    project.coveragerc("source = .", omitted, *way.run)
+    project.write("served.py", way.extra + SERVED)
+    project.write("run_werkzeug.py", RUN_WERKZEUG)
+    project.write("manage.py", MANAGE)
+    if way.needs != "django":
+        bodies: dict[str, int] = routes.bodies
+        return bodies
+    text, bodies = django_lines(routes.COUNT)
+    project.write(routes.FILE, text)
+    return bodies
 
 
 def django_lines(count: int) -> tuple[str, dict[str, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import os
 import signal
@@ -13,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import e2e_server_table as table
 import pytest
 
 pytestmark = pytest.mark.every_server
@@ -20,32 +20,8 @@ pytestmark = pytest.mark.every_server
 FILE = "lines.py"
 
 
-def _table() -> Any:
-    """The module beside this one: the tests are no package, so it cannot be imported by name."""
-    path = Path(__file__).with_name("server_table.py")
-    spec = importlib.util.spec_from_file_location("e2e_server_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-table = _table()
-
-
-def ways(*, only: Any = lambda way: True) -> list[Any]:
-    """The servers of the table as parameters; what is missing is a skip that says why."""
-    return [
-        pytest.param(way, id=name, marks=pytest.mark.skipif(bool(why), reason=f"{name}: {why}"))
-        for name, way in table.SERVERS.items()
-        if only(way)
-        for why in [way.missing()]
-    ]
-
-
 def ways_with(test: str) -> list[Any]:
-    return ways(only=lambda way: test in way.tests)
+    return table.ways(only=lambda way: test in way.tests)
 
 
 def ways_and_signals() -> list[Any]:
@@ -57,7 +33,7 @@ def ways_and_signals() -> list[Any]:
 
 
 def named(*names: str) -> list[Any]:
-    return ways(only=lambda way: way in [table.SERVERS[name] for name in names])
+    return table.ways(only=lambda way: way in [table.SERVERS[name] for name in names])
 
 
 class Site:
@@ -68,16 +44,7 @@ class Site:
         self._until = until
         self.lines_in = lines_in
         self.project = project
-        self.bodies = routes.bodies
-        routes.write(project)
-        omitted = "omit = served.py, sitecustomize.py, run_werkzeug.py, manage.py"
-        project.coveragerc("source = .", omitted, *way.run)
-        project.write("served.py", way.extra + table.SERVED)
-        project.write("run_werkzeug.py", table.RUN_WERKZEUG)
-        project.write("manage.py", table.MANAGE)
-        if way.needs == "django":
-            text, self.bodies = table.django_lines(routes.COUNT)
-            project.write(FILE, text)
+        self.bodies = table.write(project, routes, way)
         self._paths = itertools.cycle(self.bodies)
         self._meetings = 0
         self.server: Any = None
@@ -210,7 +177,7 @@ def test_a_signal_that_ends_the_server_leaves_all_its_lines(site, way, number, p
     assert site.project.saved(FILE) == lines
 
 
-@pytest.mark.parametrize("way", ways(only=lambda way: way.reloads))
+@pytest.mark.parametrize("way", table.ways(only=lambda way: way.reloads))
 def test_a_reload_by_sighup_loses_no_line(site, way, password, until):
     with way.running(site.project, password) as site.server:
         lines = site.load() | site.hit(until)

@@ -12,8 +12,9 @@ from wsgi_coverage import bounds
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
+from wsgi_coverage.collect.labels.serving import Labels
 from wsgi_coverage.errors import NotMeasuringError, SettingsError
-from wsgi_coverage.settings import SIDE_PORT, URL_PREFIX, Settings
+from wsgi_coverage.settings import OF_PROGRAMS, SIDE_PORT, URL_PREFIX, Settings
 from wsgi_coverage.sideport import program as beside
 from wsgi_coverage.sideport import server as sideport
 from wsgi_coverage.store.days import DaysKept
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> NoReturn:
         arguments.usage_error("name a script, or a module by -m")
     port = _port(arguments.port)
     program = Program(command, is_module=arguments.module is not None)
-    settings = settings_module.load({}, env=os.environ)
+    settings = settings_module.load({}, env=os.environ, defaults=OF_PROGRAMS)
     if not settings.disabled:
         _measure(settings, arguments.host, port, is_insecure=arguments.insecure)
     program.run(ctrl_c)
@@ -107,6 +108,7 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
                 branch=settings.branch,
                 interval=settings.autosave_interval,
                 days=DaysKept(settings.seen_days, settings.release or ""),
+                labels=Labels(settings.labels, settings.contexts_include),
             )
     except OSError as error:
         listening.close()

@@ -28,6 +28,7 @@ from wsgi_coverage import settings as settings_module
 from wsgi_coverage.cli.asking import number
 from wsgi_coverage.cli.server import CHECK_INTERVAL, Server, ServerError, is_listened_at
 from wsgi_coverage.collect import children
+from wsgi_coverage.collect.labels.serving import Labels
 from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.compat import configuration
 from wsgi_coverage.data import stamp
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     server_command = _server_command(arguments)
     if not command:
         arguments.usage_error("name the command that tests the server, after --")
-    settings = settings_module.load({}, env=os.environ)
+    settings = settings_module.load({}, env=os.environ, defaults=settings_module.OF_PROGRAMS)
     with _signals() as stop, _work_folder() as made:
         folder = Path(made).resolve()
         data_file = folder / ".coverage"
@@ -125,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
                 branch=settings.branch,
                 data_file=data_file,
                 interval=settings.autosave_interval,
+                labels=Labels(settings.labels, settings.contexts_include),
             )
         private = private_folder(data_file)
         try:

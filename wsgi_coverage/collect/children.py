@@ -23,6 +23,8 @@ from coverage import Coverage
 
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.engines import core, own_coverage
+from wsgi_coverage.collect.labels import serving
+from wsgi_coverage.collect.labels.serving import Labels
 from wsgi_coverage.collect.sources.could_run import find
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import measurement, names, needs
@@ -36,6 +38,8 @@ log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 VARIABLE = "WSGI_COVERAGE_CHILDREN"
 
+UNLABELLED = Labels()
+
 _exec_is_ours = False
 
 
@@ -46,6 +50,7 @@ def begin(
     branch: bool | None,
     interval: float,
     days: DaysKept = NO_DAYS,
+    labels: Labels = UNLABELLED,
 ) -> Worker:
     """Start to measure this process, and announce it to processes that inherit the environment.
 
@@ -58,6 +63,7 @@ def begin(
         branch: whether branches are measured; None: as the configuration says.
         interval: seconds between autosaves.
         days: which days are recorded.
+        labels: which requests are labelled, in all these processes.
 
     Raises:
         SettingsError: the configuration cannot be read.
@@ -70,8 +76,9 @@ def begin(
     if config is None:
         log.warning("processes that this one starts are not measured, for the same reason")
     else:
-        _announce(env, config, worker.autosave_interval, days)
+        _announce(env, config, worker.autosave_interval, days, labels)
     _save_before_exec()
+    serving.begin(worker, labels)
     return worker
 
 
@@ -82,6 +89,7 @@ def announce_only(
     branch: bool | None,
     data_file: Path,
     interval: float,
+    labels: Labels = UNLABELLED,
 ) -> Coverage:
     """Have Python processes with this environment measured, but not this process.
 
@@ -91,6 +99,7 @@ def announce_only(
         branch: whether branches are measured; None: as the configuration says.
         data_file: the data file beside which they write theirs, instead of the configured one.
         interval: seconds between autosaves.
+        labels: which requests are labelled.
 
     Returns:
         A Coverage with their configuration, to report by; it does not measure.
@@ -106,7 +115,8 @@ def announce_only(
     for need in (needs.RULES, needs.REPORTS, needs.REQUIRED):
         names.require(need)  # now, not once all has run
     measurement.finds_never_run(cov)
-    _announce(env, own_coverage.for_children(cov, data_file=data_file), interval)
+    config = own_coverage.for_children(cov, data_file=data_file)
+    _announce(env, config, interval, labels=labels)
     return cov
 
 
@@ -125,7 +135,11 @@ def could_run(cov: Coverage, executed: Iterable[str]) -> list[tuple[str, str | N
 
 
 def _announce(
-    env: MutableMapping[str, str], config: str, interval: float, days: DaysKept = NO_DAYS
+    env: MutableMapping[str, str],
+    config: str,
+    interval: float,
+    days: DaysKept = NO_DAYS,
+    labels: Labels = UNLABELLED,
 ) -> None:
     _tell(
         env,
@@ -135,6 +149,7 @@ def _announce(
         config=config,
         interval=interval,
         days=list(days),
+        labels=list(labels),
     )
 
 
@@ -189,6 +204,7 @@ def start() -> Worker | None:
         worker.keep_days(told["days"])
         worker.configure(told["interval"], provisional=True)
         _save_before_exec()
+        serving.begin(worker, told["labels"])
     except UnsupportedPythonError as error:
         log.warning("this process is not measured: %s", error)
         return None
@@ -222,6 +238,7 @@ def _told(env: MutableMapping[str, str]) -> dict[str, Any] | None:
             "config": str(told["config"]),
             "interval": float(told["interval"]),
             "days": DaysKept(int(told["days"][0]), str(told["days"][1])),
+            "labels": Labels(str(told["labels"][0]), tuple(map(str, told["labels"][1]))),
             "port": None if told.get("port") is None else dict(told["port"]),
         }
     except (ValueError, KeyError, TypeError, IndexError):

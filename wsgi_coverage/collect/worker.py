@@ -371,6 +371,10 @@ class Worker:
         """The last problems of this process, for /health."""
         return self._problems.recent
 
+    def note_problem(self, problem: str) -> None:
+        """Log a problem of this process, and keep it for /health, unless it was the last one."""
+        self._problems.note_once(problem)
+
     def store_is_paused(self) -> bool:
         """Tell whether the store says that measuring is paused."""
         return is_going_on(self.store.pauses())

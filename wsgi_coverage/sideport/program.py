@@ -101,7 +101,9 @@ def serve_again(worker: Worker) -> None:
 
 def _settings_again(port: JsonObject) -> Settings:
     env = {name: value for name, value in os.environ.items() if name != AUTH}
-    settings = settings_module.load({}, env={**env, **port["folders"]})
+    settings = settings_module.load(
+        {}, env={**env, **port["folders"]}, defaults=settings_module.OF_PROGRAMS
+    )
     if os.environ.get(AUTH, "").strip():
         # Import the callback when it is needed: sys.path is not yet the program's.
         origin = f"environment variable {AUTH}"

@@ -418,6 +418,10 @@ class Engine(ABC):
         """Close a labelled request, and store what has run for it."""
         raise NotImplementedError  # there is none
 
+    def store_labelled(self, labelled: Labelled) -> None:
+        """Store what has run for a labelled request up to now; it stays open."""
+        raise NotImplementedError  # there is none
+
     def abandon_labelled(self, labelled: Labelled) -> None:
         """Close a labelled request without a lock; it is stored with the next one."""
         raise NotImplementedError  # there is none

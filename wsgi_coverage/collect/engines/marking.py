@@ -121,6 +121,12 @@ class Marking(Engine):
         if self._recording is not None:
             self._recording.close(self.memory, self.epoch, labelled, paused=self.paused)
 
+    @synchronized
+    def store_labelled(self, labelled: Labelled) -> None:
+        """Store what has run for a labelled request up to now."""
+        if self._recording is not None:
+            self._recording.store(self.memory, self.epoch, labelled, paused=self.paused)
+
     def abandon_labelled(self, labelled: Labelled) -> None:
         """Close a labelled request without a lock; it is stored with the next one."""
         if self._recording is not None:
@@ -142,7 +148,7 @@ class Marking(Engine):
     def flush(self) -> bool:
         """Store what is held back of labelled requests; lines are in the memory at once."""
         if self._recording is not None:
-            self._recording.flush(self.memory, self.epoch)
+            self._recording.flush(self.memory, self.epoch, paused=self.paused)
         return False
 
     def close(self) -> bool:

@@ -52,11 +52,12 @@ class Labelled:
         label: its label; of a route it is known at the end.
     """
 
-    __slots__ = ("codes", "counts", "former", "is_open", "kept", "label", "taken")
+    __slots__ = ("codes", "counts", "former", "is_counted", "is_open", "kept", "label", "taken")
 
     def __init__(self, label: str) -> None:
         self.label: str = label
         self.is_open: bool = True
+        self.is_counted: bool = False  # it is stored that there was this request
         self.counts: dict[Key, int] = {}  # how often each line has run
         self.codes: dict[int, CodeType] = {}  # by id, which so is not used again meanwhile
         # Lines from before the last cut, and those of them that were taken then.
@@ -176,6 +177,12 @@ class Labelling:
         ran = labelled.cut()
         labelled.forget()
         return ran
+
+    @synchronized
+    def cut_one(self, labelled: Labelled) -> Ran:
+        """Return what has run for a request since it was cut; it stays open."""
+        self._opened += 1
+        return labelled.cut()
 
     @synchronized
     def cut(self) -> list[tuple[Labelled, Ran]]:

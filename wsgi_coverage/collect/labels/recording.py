@@ -85,6 +85,15 @@ class Recording:
         self._close_abandoned(memory, epoch, paused=paused)
         self._close(memory, epoch, labelled, paused=paused)
 
+    def store(self, memory: Memory, epoch: int, labelled: Labelled, *, paused: bool) -> None:
+        """Store what has run for a request up to now; it stays open, and may never be closed.
+
+        Args:
+            memory, epoch, labelled, paused: as for `close`.
+        """
+        ran = self._labelling.cut_one(labelled)
+        self._store_all(memory, epoch, labelled, ran, paused=paused)
+
     def abandon(self, labelled: Labelled) -> None:
         """Close a request without a lock, from a destructor; it is stored with the next one."""
         labelled.is_open = False
@@ -98,7 +107,7 @@ class Recording:
             epoch: the one in which it has run.
             paused: whether measuring was paused, so that it does not count.
         """
-        self.flush(memory, epoch)
+        self.flush(memory, epoch, paused=paused)
         for labelled, ran in self._labelling.cut():
             if paused:
                 continue
@@ -107,8 +116,13 @@ class Recording:
             else:
                 labelled.kept.append((epoch, ran))
 
-    def flush(self, memory: Memory, epoch: int) -> None:
-        """Store the counts of requests that are held back."""
+    def flush(self, memory: Memory, epoch: int, *, paused: bool) -> None:
+        """Store the requests that were abandoned, and the counts of those that are held back.
+
+        Args:
+            memory, epoch, paused: as for `close`.
+        """
+        self._close_abandoned(memory, epoch, paused=paused)
         try:
             self._log.flush(memory, epoch)
         except OSError as error:
@@ -127,12 +141,18 @@ class Recording:
         self._log.after_fork()
 
     def _close(self, memory: Memory, epoch: int, labelled: Labelled, *, paused: bool) -> None:
-        kept, labelled.kept = labelled.kept, []
         ran = self._labelling.close(labelled)
+        self._store_all(memory, epoch, labelled, ran, paused=paused)
+
+    def _store_all(
+        self, memory: Memory, epoch: int, labelled: Labelled, ran: Ran, *, paused: bool
+    ) -> None:
+        kept, labelled.kept = labelled.kept, []
         for before, part in kept:
             self._store(memory, before, labelled.label, part, requests=0)
         if not paused:
-            self._store(memory, epoch, labelled.label, ran)
+            requests, labelled.is_counted = 0 if labelled.is_counted else 1, True
+            self._store(memory, epoch, labelled.label, ran, requests=requests)
 
     def _close_abandoned(self, memory: Memory, epoch: int, *, paused: bool) -> None:
         while self._labelling.abandoned:

@@ -9,6 +9,7 @@ import io
 import logging
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from wsgi_coverage.collect.engines.base import NO_LABELS
@@ -110,11 +111,21 @@ class LabellingApplication:
         self._by_route = by_route
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Pass a request on; record what runs for it, if it has a label."""
+        """Pass a request on; record what runs for it, if it has a label.
+
+        An error of the application is raised as without: its traceback shows no line of this file.
+        """
+        try:
+            if not self._by_route and IN_ENVIRON not in environ and BAGGAGE not in environ:
+                return self._app(environ, start_response)
+            return self._respond(environ, start_response)
+        except BaseException as error:
+            error.__traceback__ = _of_the_application(error.__traceback__)
+            raise  # which adds no line for this function again
+
+    def _respond(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         label: str | None = ""  # of a route, it is known at the end
         if not self._by_route:
-            if IN_ENVIRON not in environ and BAGGAGE not in environ:
-                return self._app(environ, start_response)
             label, why_not = asked(environ)
             if label is None:
                 if why_not:
@@ -132,6 +143,12 @@ class LabellingApplication:
 
     def __repr__(self) -> str:
         return repr(self._app)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the application, for whoever looks at what a server serves."""
+        if name == "_app":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._app, name)
 
     def _open(self, label: str) -> tuple[Labelled | None, str]:
         """Return an open request; or None, and what to say of the label."""
@@ -163,18 +180,24 @@ class LabellingApplication:
             return result
         made = _SizedResult if hasattr(kind, "__len__") else _Result
         return made(
-            result, labelled, lambda: self._end(labelled, environ), lambda: self._abandon(labelled)
+            result,
+            labelled,
+            lambda: self._end(labelled, environ, is_over=False),
+            lambda: self._end(labelled, environ),
+            lambda: self._abandon(labelled),
         )
 
-    def _end(self, labelled: Labelled, environ: Environ) -> None:
+    def _end(self, labelled: Labelled, environ: Environ, *, is_over: bool = True) -> None:
         if not labelled.is_open:  # in a forked child: the request goes on in its parent
             return
         worker = self._worker()
         try:
             if self._by_route:
                 labelled.label = route_of(environ)
-            if worker is not None:
+            if worker is not None and is_over:
                 worker.engine.close_labelled(labelled)
+            elif worker is not None:
+                worker.engine.store_labelled(labelled)
         except Exception:
             log.exception("what ran for a labelled request could not be stored")
             self._abandon(labelled)
@@ -183,6 +206,14 @@ class LabellingApplication:
         worker = self._worker()
         if labelled.is_open and worker is not None:
             worker.engine.abandon_labelled(labelled)
+
+
+def _of_the_application(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the lines of this file that it begins with."""
+    at = trace
+    while at is not None and at.tb_frame.f_code.co_filename == __file__:
+        at = at.tb_next
+    return at or trace
 
 
 def _is_for_the_server(result: Any, environ: Environ) -> bool:
@@ -198,17 +229,27 @@ def _is_for_the_server(result: Any, environ: Environ) -> bool:
 
 
 class _Result:
-    """The result of an application, of which each step runs for a labelled request."""
+    """The result of an application, of which each step runs for a labelled request.
+
+    Args:
+        result: the result.
+        labelled: the request.
+        store: called when the result has ended, for servers that do not close it.
+        end: called when it was closed.
+        abandon: called when it was freed without that.
+    """
 
     def __init__(
         self,
         result: Iterable[bytes],
         labelled: Labelled,
+        store: Callable[[], None],
         end: Callable[[], None],
         abandon: Callable[[], None],
     ) -> None:
         self._result = result
         self._labelled = labelled
+        self._store = store
         self._end: Callable[[], None] | None = end
         self._abandon = abandon
         self._iterator: Iterator[bytes] | None = None
@@ -224,6 +265,9 @@ class _Result:
         token = Labelling.enter(self._labelled)
         try:
             return next(self._iterator)
+        except StopIteration:
+            self._store()
+            raise
         finally:
             Labelling.leave(token)
 

@@ -136,3 +136,21 @@ def test_what_says_no_label_leaves_start_response_as_it_was() -> None:
 
     why = ("X-Coverage-Context", "ignored: it is empty")
     assert told == [("200 OK", [("A", "b"), why], None)]
+
+
+@pytest.mark.parametrize("environ", [{}, {"HTTP_X_COVERAGE_CONTEXT": "a"}], ids=["none", "label"])
+def test_the_traceback_of_an_error_is_the_application_s(environ: dict[str, Any]) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> NoReturn:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError) as raised:
+        labelling(app, [])(environ, None)
+
+    assert [each.name for each in raised.traceback][1:] == ["app"]
+
+
+def test_an_error_of_ours_has_its_whole_traceback() -> None:
+    with pytest.raises(TypeError, match="not callable") as raised:
+        labelling(None, [])({"HTTP_X_COVERAGE_CONTEXT": "a"}, lambda *_: None)
+
+    assert [each.name for each in raised.traceback][1:] == ["__call__", "_respond", "_run"]
