@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 import wsgi_coverage
-from wsgi_coverage.cli import collect, dashboard, demo, gate, pods, run, test
+from wsgi_coverage.cli import affected, collect, dashboard, demo, gate, pods, run, test
 from wsgi_coverage.cli.output import say
 from wsgi_coverage.client import ClientError
 from wsgi_coverage.errors import WsgiCoverageError, is_disk_full
@@ -29,6 +29,7 @@ COMMANDS = (
     *(command.add for command in dashboard.COMMANDS),
     collect.add,
     gate.add,
+    affected.add,
 )
 
 

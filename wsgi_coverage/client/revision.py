@@ -1,4 +1,4 @@
-"""Find the lines of a checkout that have changed since a revision, by `git diff`.
+"""Find the files and lines of a checkout that have changed since a revision, by `git diff`.
 
 Options override the user's configuration of Git: no external diff runs, and the output format is
 fixed.
@@ -14,15 +14,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgi_coverage.checkout.affected import Change, Hunk
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.data import regular_files
 
 TIMEOUT = 120.0  # seconds
-HUNK = re.compile(rb"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
+OF_MEASURING = re.compile(rb"(?:^|/)\.(?:wsgi-|flask-)?coverage(?:[-.][^/]*)?(?:/|$)")
+HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 ESCAPE = re.compile(rb'\\([0-7]{3}|[abtnvfr"\\])')
 LETTERS = dict(zip(b'abtnvfr"\\', b'\a\b\t\n\v\f\r"\\', strict=True))
 
-SOURCES = (b".py", b".pyw")
+SOURCES = (".py", ".pyw")
 
 Changed = dict[
     str, set[int]
@@ -47,18 +49,78 @@ def changed_lines(folder: Path, base: str) -> Changed:
         RevisionError: there is no Git, no repository, or no such revision.
     """
     commit = _commit(folder, base)
-    patch = _git(
-        folder,
-        *("diff", "--unified=0", "--relative", "--find-renames", "--no-color", "--no-ext-diff"),
-        *("--no-textconv", "--ignore-submodules", "--diff-filter=d"),
-        *("--dst-prefix=b/", "--no-indent-heuristic", "--inter-hunk-context=0", commit, "--", "."),
-    )
-    found = dict(_parsed(patch))
-    for name in _git(folder, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0"):
-        if name.endswith(SOURCES):
-            file = os.fsdecode(name)
+    patch = _patch(folder, commit, "--find-renames", "--diff-filter=d")
+    found = {
+        file: {line for _, _, start, length in hunks for line in range(start, start + length)}
+        for file, hunks in _parsed(patch)
+    }
+    for file in _untracked(folder):
+        if file.endswith(SOURCES):
             found[file] = set(range(1, _lines_in(folder / file) + 1))
     return {file: lines for file, lines in found.items() if lines}
+
+
+def top_of(folder: Path) -> Path:
+    """Return the top folder of a checkout.
+
+    Raises:
+        RevisionError: there is no Git, or no repository.
+    """
+    top = _git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")
+    return Path(os.fsdecode(top))
+
+
+def changes(folder: Path, base: str) -> list[Change]:
+    """Return the files that differ from the merge base of the checkout and a revision.
+
+    Files that are not tracked count as new, unless Git ignores them; one that was moved counts as
+    removed, and as new.
+
+    Args:
+        folder: a folder of the checkout; only files below it count.
+        base: as for `changed_lines`.
+
+    Raises:
+        RevisionError: there is no Git, no repository, or no such revision.
+    """
+    commit = _commit(folder, base)
+    options = ("--relative", "--no-renames", "--ignore-submodules", "--no-ext-diff")
+    listed = _git(folder, "diff", "--name-status", "-z", *options, commit, "--", ".").split(b"\0")
+    hunks = dict(_parsed(_patch(folder, commit, "--no-renames", "--diff-filter=M")))
+    found = []
+    for status, name in zip(listed[::2], listed[1::2], strict=False):
+        file = os.fsdecode(name)
+        is_source = file.endswith(SOURCES)
+        old, new = (None if status == b"A" else b""), (b"" if status in (b"A", b"M") else None)
+        if is_source and old is not None:
+            old = _git(folder, "cat-file", "blob", f"{commit}:./{file}")
+        if is_source and new is not None:
+            new = _content(folder / file)
+        found.append(Change(file=file, old=old, new=new, hunks=hunks.get(file, ())))
+    found += (Change(file=file, old=None, new=b"") for file in _untracked(folder))
+    return sorted(found, key=lambda change: change.file)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return regular_files.read(path)
+    except OSError:
+        return None
+
+
+def _untracked(folder: Path) -> list[str]:
+    """Return the files that are not tracked and not ignored, without those of measuring."""
+    names = _git(folder, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
+    return [os.fsdecode(name) for name in names if name and not OF_MEASURING.search(name)]
+
+
+def _patch(folder: Path, commit: str, *options: str) -> bytes:
+    return _git(
+        folder,
+        *("diff", "--unified=0", "--relative", "--no-color", "--no-ext-diff", "--no-textconv"),
+        *("--ignore-submodules", "--dst-prefix=b/", "--no-indent-heuristic"),
+        *("--inter-hunk-context=0", *options, commit, "--", "."),
+    )
 
 
 def _commit(folder: Path, base: str) -> str:
@@ -110,10 +172,10 @@ def _git(folder: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _parsed(patch: bytes) -> Iterator[tuple[str, set[int]]]:
-    """Yield files and their new lines, from a patch without context lines."""
+def _parsed(patch: bytes) -> Iterator[tuple[str, list[Hunk]]]:
+    """Yield files and what has changed in them, from a patch without context lines."""
     file: str | None = None
-    lines: set[int] = set()
+    hunks: list[Hunk] = []
     left = 0  # lines of the hunk that are still to come, whatever they look like
     for line in patch.split(b"\n"):
         if left:
@@ -121,22 +183,18 @@ def _parsed(patch: bytes) -> Iterator[tuple[str, set[int]]]:
             continue
         if line.startswith(b"diff --git "):
             if file is not None:
-                yield file, lines
-            file, lines = None, set()
+                yield file, hunks
+            file, hunks = None, []
         elif line.startswith(b"+++ "):
             file = _name(line[4:])
-        elif hunk := HUNK.match(line):
-            first, count = int(hunk[1]), int(hunk[2] or 1)
-            lines |= set(range(first, first + count))
-            left = _length(line) + count
+        elif found := HUNK.match(line):
+            start, length, new_start, new_length = (
+                1 if number is None else int(number) for number in found.groups()
+            )
+            hunks.append(Hunk(start, length, new_start, new_length))
+            left = length + new_length
     if file is not None:
-        yield file, lines
-
-
-def _length(hunk: bytes) -> int:
-    """Return the number of lines that a hunk removes."""
-    old = hunk.split(b" ", 2)[1]
-    return int(old.partition(b",")[2] or 1)
+        yield file, hunks
 
 
 def _name(raw: bytes) -> str:

@@ -18,7 +18,9 @@ import hashlib
 import http.client
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
     from wsgi_coverage.client import Client
 
 OPTION = "--wsgi-coverage"
+AFFECTED, DATA, IGNORE = f"{OPTION}-affected", f"{OPTION}-data", f"{OPTION}-ignore"
+OF_WORKER = "wsgi_coverage_affected"  # what the controller of xdist passes to its workers
 HEADER, BAGGAGE = "X-Coverage-Context", "baggage"
 MOST = 200  # characters of a label
 DIGEST = 4  # bytes of the hash at the end of a label that is too long
 SHOWN = 10  # tests, or files, in each list of the summary
 PORTS = {"http": 80, "https": 443}
+TRY = re.compile(r" \(try \d+\)$")
 
 
 class CoverageLabel(str):
@@ -47,20 +52,44 @@ class CoverageLabel(str):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option."""
-    parser.getgroup("wsgi-coverage").addoption(
+    """Add the options."""
+    group = parser.getgroup("wsgi-coverage")
+    group.addoption(
         OPTION,
         metavar="URL",
         help="label the requests of each test to this running application, and say at the end "
         "what only single tests ran",
     )
+    group.addoption(
+        AFFECTED,
+        metavar="REVISION",
+        help="run only tests that ran lines which have changed since a revision of Git, and those "
+        "of which that is not known",
+    )
+    group.addoption(
+        DATA,
+        metavar="FILE",
+        help=f"with {AFFECTED}: a data file that was exported when they ran, instead of the "
+        "running application",
+    )
+    group.addoption(
+        IGNORE,
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help=f"with {AFFECTED}: files that concern no test, docs/* for instance",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Label requests, if the option is given."""
-    url = config.getoption(OPTION)
+    """Label requests, and select tests, if the options are given."""
+    url, data = config.getoption(OPTION), config.getoption(DATA)
     if url:
         config.pluginmanager.register(Labels(url, config), "wsgi-coverage-labels")
+    if base := config.getoption(AFFECTED):
+        if not (url or data):
+            raise pytest.UsageError(f"{AFFECTED} needs {OPTION} or {DATA}")
+        config.pluginmanager.register(Selection(config, base), "wsgi-coverage-selection")
 
 
 @pytest.fixture
@@ -206,7 +235,7 @@ class Labels:
 
     def _summary(self, client: Client) -> Iterator[str]:
         complete = client.refresh()["complete"]
-        found = {each["label"]: each for each in client.contexts()}
+        found = {each["label"]: each for each in client.contexts() if each["lines"]}
         labels = [*dict.fromkeys(self._labels)]
         ran = [found[label] for label in labels if label in found]
         yield f"{len(ran)} of {len(labels)} tests ran lines of the application"
@@ -227,6 +256,107 @@ class Labels:
         if files:
             yield "files of which nothing ran since the first request:"
         yield from _first(f"  {name}" for name in files)
+
+
+class Selection:
+    """Deselects tests that a change does not concern.
+
+    Args:
+        config: pytest's.
+        base: the revision that the checkout is compared with.
+    """
+
+    def __init__(self, config: pytest.Config, base: str) -> None:
+        self._config = config
+        self._base = base
+        self._found: dict[str, Any] | None = None
+        self._said: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Pass to a worker of xdist what has changed, so that all select the same."""
+        node.workerinput[OF_WORKER] = self._affected()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Deselect the tests that ran, and ran nothing that has changed."""
+        found = self._affected()
+        top = Path(found["top"])
+        modules = {item: _below(item.path, top) for item in items}
+        tests = {*modules.values()}
+        reasons = [
+            *found["every"],
+            *(f"{file}: {why}" for file, why in found["unmapped"].items() if file not in tests),
+        ]
+        if reasons:
+            self._said = ["all tests were run:", *(f"  {reason}" for reason in reasons)]
+            return
+        labels, known = {*found["labels"]}, {*found["known"]}
+        wanted: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        for item in items:
+            label = label_of(item.nodeid)
+            is_wanted = label in labels or label not in known or modules[item] in found["unmapped"]
+            (wanted if is_wanted else others).append(item)
+        self._said = [f"{len(wanted)} of {len(items)} tests were run by what has changed"]
+        if others:
+            items[:] = wanted
+            self._config.hook.pytest_deselected(items=others)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Succeed where the change concerns no test."""
+        is_none = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+        if is_none and self._found is not None and not self._found["every"]:
+            session.exitstatus = pytest.ExitCode.OK
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say which tests were selected."""
+        return [f"since {self._base}: {line}" for line in self._said]
+
+    def _affected(self) -> dict[str, Any]:
+        if self._found is None:
+            given = getattr(self._config, "workerinput", {}).get(OF_WORKER)
+            self._found = given or self._ask()
+        return self._found
+
+    def _ask(self) -> dict[str, Any]:
+        from wsgi_coverage.client import Client, ClientError
+        from wsgi_coverage.client.affected import affected_by_change
+        from wsgi_coverage.client.revision import top_of
+
+        option = self._config.getoption
+        data, here = option(DATA), self._config.invocation_params.dir
+        try:
+            found = affected_by_change(
+                here / data if data else Client(option(OPTION)),
+                here,
+                self._base,
+                ignored=option(IGNORE),
+            )
+            top = top_of(here)
+        except ClientError as error:
+            raise pytest.UsageError(f"{AFFECTED} {self._base}: {error}") from error
+        return {
+            "top": str(top),
+            "labels": [*map(without_try, found.labels)],
+            "known": [*map(without_try, found.known)],
+            "every": [*found.all_of_them],
+            "unmapped": dict(found.unmapped),
+        }
+
+
+def _below(path: Path, top: Path) -> str:
+    """Return a path relative to the top of the checkout, with slashes; "": it is not below."""
+    try:
+        return path.resolve().relative_to(top.resolve()).as_posix()
+    except ValueError:
+        return ""
+
+
+def without_try(label: str) -> str:
+    """Return the label of a test's first try."""
+    return TRY.sub("", label)
 
 
 def label_of(nodeid: str, execution: int = 1) -> str:
