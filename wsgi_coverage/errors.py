@@ -21,6 +21,7 @@
     ├── NoSourceError                  409 no-source
     ├── NotOursError                   409 not-ours
     ├── CannotPauseError               409 cannot-pause
+    ├── LabelOfFleetError              409 label-of-fleet
     ├── ConfigurationError             409 configuration
     ├── SnapshotLimitError             409 snapshot-limit
     ├── BuildFailedError               500 build-failed
@@ -200,6 +201,13 @@ class CannotPauseError(WsgiCoverageError):
     """Measuring could not be resumed as it was before the pause."""
 
     slug = "cannot-pause"
+    status = 409
+
+
+class LabelOfFleetError(WsgiCoverageError):
+    """What ran for one label cannot be forgotten in a fleet, on hosts that may have sent it on."""
+
+    slug = "label-of-fleet"
     status = 409
 
 

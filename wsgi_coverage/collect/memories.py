@@ -116,6 +116,34 @@ class Memories(ABC):
         self.announce_epoch()
         self.end_epochs(epoch)
 
+    def forget_label(self, context: str, is_forgotten: Callable[[str], bool]) -> bool:
+        """Forget what ran for requests with a label, in all memories and data files.
+
+        To be called under the build lock.
+
+        Args:
+            context: of what is in memory.
+            is_forgotten: whether a context of a data file is the label's.
+
+        Returns:
+            Whether there was anything.
+
+        Raises:
+            StorageError: there is no room, or a data file is being written for too long.
+        """
+        with contextlib.ExitStack() as held, storage_errors("the label is not forgotten"):
+            for memory in self.own():  # else a data file could be written of what was there before
+                with contextlib.suppress(saving.AlreadySavedError):
+                    held.enter_context(saving.saving(memory))
+            found = False
+            for memory in self._all():
+                reading = memory.read()
+                records = (record for each in reading.records.values() for record in each)
+                if context in reading.labels or any(each.context == context for each in records):
+                    found = True
+                    memory.forget_label(context)
+            return self._store().forget_contexts(is_forgotten) or found
+
     def begin_collecting(self) -> int:
         """Begin an epoch, and return it; older epochs still count.
 

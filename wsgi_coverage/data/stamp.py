@@ -16,7 +16,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -160,6 +160,35 @@ def measured_files(path: Path) -> list[str]:
     """
     with reading(path) as connection:
         return [name for (name,) in database.fetch(connection, "select path from file", kind=str)]
+
+
+def contexts(path: Path) -> list[str]:
+    """Read the names of the contexts of a data file; none where it is damaged, or no data file."""
+    with contextlib.suppress(sqlite3.Error), reading(path) as connection:
+        query = "select context from context"
+        return [name for (name,) in database.fetch(connection, query, kind=str)]
+    return []
+
+
+def remove_contexts(path: Path, names: Sequence[str]) -> None:
+    """Remove contexts, and what ran in them, from a data file that no other process has open.
+
+    Raises:
+        OSError: there is no room, or the file is no data file.
+    """
+    was_sealed = is_sealed(path.read_bytes())
+    with changing(path) as connection:
+        for table in ("line_bits", "arc"):
+            connection.executemany(
+                f"delete from {table} where context_id in "  # noqa: S608
+                "(select id from context where context = ?)",
+                [(name,) for name in names],
+            ).close()
+        connection.executemany(
+            "delete from context where context = ?", [(name,) for name in names]
+        ).close()
+    if was_sealed:
+        _seal(path)
 
 
 def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:

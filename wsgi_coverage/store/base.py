@@ -146,6 +146,14 @@ class DataFileStore(Protocol):
         """Remove data files that `published` returned and that no process is going to replace."""
         ...
 
+    def forget_contexts(self, is_forgotten: Callable[[str], bool]) -> bool:
+        """Remove contexts from all data files; tell whether any had one of them.
+
+        Raises:
+            StorageError: one cannot be written; it is as it was.
+        """
+        ...
+
     def used_paths(self) -> Mapping[Path, PathUse]:
         """Return the files that the store writes besides data files, for checks on /health."""
         ...

@@ -13,9 +13,10 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -273,6 +274,24 @@ class FilesStore:
         """
         for path in published:
             path.unlink(missing_ok=True)
+
+    def forget_contexts(self, is_forgotten: Callable[[str], bool]) -> bool:
+        """Remove contexts from all data files; tell whether any had one of them.
+
+        Each file is replaced as a whole. One that is no data file is left as it is.
+
+        Raises:
+            StorageError: one cannot be written; it is as it was.
+        """
+        found = False
+        for path in self._all():
+            forgotten = [*filter(is_forgotten, stamp.contexts(path))]
+            if forgotten:
+                found = True
+                with self._replacing(path) as temporary:
+                    shutil.copyfile(path, temporary)
+                    stamp.remove_contexts(temporary, forgotten)
+        return found
 
     def used_paths(self) -> dict[Path, PathUse]:
         """Return the epoch file, for checks on /health."""

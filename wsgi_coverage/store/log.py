@@ -2,7 +2,8 @@
 
 There is one file for each plane, beside the chunks of the memory (wsgi_coverage.store.memory).
 Records are appended to it, a JSON line each: [name, version, tracer, context, has_arcs,
-"number,number,..."].
+"number,number,..."]. A line {"forget": context} says that the records before it of that context do
+not count any more.
 
 A process reads the records of others before it appends new ones, so that arcs that many workers run
 are stored about once. All readers skip an incomplete line.
@@ -30,6 +31,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.system import own_files
 
 LOG_FILE = re.compile(r"(load|(?:flushed|untold|labels)-\d+)(?:\.[0-9a-f]{8})?\.log")
+FORGETTING = b'{"forget":'  # begins a line that has a context to forget
 HEAD = 19  # bytes of a file's first line, which is random
 TRIES = 100  # tries to open a file that others move away
 MOST_BYTES = 1 << 26  # of one plane; a memory cgroup kills processes that use too much
@@ -85,6 +87,16 @@ class Log:
             _append(plane, file, lines)
             self._read_appended(plane, file)
             return True
+
+    def forget_context(self, plane: str, context: str) -> None:
+        """Have the records of a context no longer count that a plane has up to now.
+
+        Raises:
+            LogFullError: the file would become larger than allowed.
+            OSError: there is no room.
+        """
+        with self._open(plane) as file:
+            _append(plane, file, [FORGETTING + json.dumps(context).encode() + b"}\n"])
 
     def append_unread(self, plane: str, found: Known, more: Iterable[JsonObject]) -> None:
         """Append records without a look at what the plane has, and objects that are no records.
@@ -178,7 +190,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def read_objects(path: Path) -> Iterator[JsonObject]:
-    """Yield the objects of one file that are no records.
+    """Yield the objects of one file that are no records; `forget` is a context to be forgotten.
 
     Raises:
         OSError: it cannot be read.
@@ -258,19 +270,26 @@ def _as_line(record: Record, numbers: Iterable[int]) -> bytes:
 
 
 def _learn(known: Known, raw: bytes) -> Known:
-    """Parse lines, add their records to `known`, and return it."""
-    for record, numbers in _parsed(raw):
-        known.setdefault(record, set()).update(numbers)
+    """Parse lines, add their records to `known`, drop those to be forgotten, and return it."""
+    for found in _parsed(raw):
+        if isinstance(found, str):
+            for record in [each for each in known if each.context == found]:
+                del known[record]
+        else:
+            record, numbers = found
+            known.setdefault(record, set()).update(numbers)
     return known
 
 
-def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]]]:
-    """Yield the valid records, each with its numbers; skip other lines."""
+def _parsed(raw: bytes) -> Iterator[tuple[Record, Iterable[int]] | str]:
+    """Yield the valid records, each with its numbers, and contexts to forget; skip other lines."""
     for line in raw.splitlines():
-        if not line.startswith(b"["):
+        if not line.startswith((b"[", FORGETTING)):
             continue
         with contextlib.suppress(ValueError, RecursionError):
             match json.loads(line):
+                case {"forget": str(context)}:
+                    yield context
                 case [
                     str(name),
                     str() | None as version,

@@ -95,7 +95,7 @@ RELEASE = "release-"
 LAYOUT, TURN, EPOCH, OLDEST, PAUSED, MOVED, KEPT_UNTIL, SAVED_SUM, MISSED, LATE, LEASED, DAY = (
     range(12)
 )
-LOST_DAY, DAY_TURN = range(12, 14)
+LOST_DAY, DAY_TURN, FORGOTTEN = range(12, 15)
 IDENTITY = slice(1024, 1280)
 
 
@@ -511,6 +511,35 @@ class Memory:
         except LogFullError as error:
             raise MemoryFullError(errno.ENOSPC, error.strerror) from error
 
+    @property
+    def forgotten(self) -> int:
+        """A number that changes whenever labelled lines are forgotten, before and after that."""
+        return self._control[FORGOTTEN]
+
+    def forget_label(self, context: str) -> None:
+        """Have what ran up to now for requests with a label no longer count.
+
+        Args:
+            context: the label's context in data files.
+
+        Raises:
+            OSError: there is no room.
+        """
+        self._control[FORGOTTEN] += 1
+        try:
+            for plane, _ in list(self._log.planes()):
+                if plane.startswith(LABELS):
+                    self._log.forget_context(plane, context)
+        finally:
+            self._control[FORGOTTEN] += 1
+
+    def forgotten_labels(self, epoch: int) -> set[str]:
+        """Return the contexts of which something was forgotten in an epoch."""
+        path = self.folder / f"{LABELS}{epoch}.log"
+        with contextlib.suppress(OSError):
+            return {str(each["forget"]) for each in read_objects(path) if "forget" in each}
+        return set()
+
     def read_appended(self, plane: str) -> None:
         """Read the records that other processes have appended to a plane."""
         self._log.read_appended(plane)
@@ -870,6 +899,8 @@ def _parts_of(plane: str) -> tuple[int, str]:
 
 
 def _note_use(found: dict[str, LabelUse], each: Mapping[str, Any]) -> None:
+    if "forget" in each:
+        found.pop(str(each["forget"]), None)
     with contextlib.suppress(KeyError, TypeError, ValueError):
         context = str(each["context"])
         use = LabelUse(int(each["requests"]), float(each["first"]), float(each["last"]))

@@ -37,6 +37,7 @@ class LabelLog:
         self._bytes = 0  # of `_stored`
         self._uses: dict[str, LabelUse] = {}  # by context: requests that are not stored yet
         self._stored_at: dict[str, float] = {}  # by context, when its requests were stored last
+        self._forgotten = 0  # `Memory.forgotten` when all that is remembered as stored counted
         self.refused: int = 0  # number of requests whose label was one too many
         self.problem: str | None = None  # why something was not stored; None: all was
 
@@ -69,22 +70,34 @@ class LabelLog:
         Raises:
             OSError: there is no room; the next request of the label tries again.
         """
-        is_late = epoch != self._epoch
         context, now = labelled_context(label, self._static), time.time()
-        new: Known = {}
-        for (name, version), lines in ran.items():
-            record = Record(name, version, "", context, has_arcs=False)
-            known = 0 if is_late else self._stored.get(record, 0)
-            if numbers := {line for line in lines if not known >> line & 1}:
-                new[record] = numbers
-        if is_late:
+        if epoch != self._epoch:
             late = {context: LabelUse(requests, now, now)} if requests else {}
-            memory.append_labelled(epoch, new, late)
+            memory.append_labelled(epoch, self._new(context, ran, {}), late)
             return
+        for each in self._forget(memory, epoch):
+            self._uses.pop(each, None)
         if requests:
             use = LabelUse(requests, now, now)
             use = self._uses[context].joined(use) if context in self._uses else use
             self._uses[context] = use
+        is_first = True
+        while is_first or self._forget(memory, epoch):
+            is_first = False
+            self._store(memory, epoch, context, self._new(context, ran, self._stored), now)
+
+    @staticmethod
+    def _new(context: str, ran: Lines, stored: Mapping[Record, int]) -> Known:
+        """Return the lines that are not stored yet."""
+        new: Known = {}
+        for (name, version), lines in ran.items():
+            record = Record(name, version, "", context, has_arcs=False)
+            known = stored.get(record, 0)
+            if numbers := {line for line in lines if not known >> line & 1}:
+                new[record] = numbers
+        return new
+
+    def _store(self, memory: Memory, epoch: int, context: str, new: Known, now: float) -> None:
         is_due = context in self._uses and now - self._stored_at.get(context, 0.0) >= USE_INTERVAL
         if new or is_due:
             uses = {each: self._uses[each] for each in (context,) if each in self._uses}
@@ -93,6 +106,21 @@ class LabelLog:
             self._stored_at[context] = now
             self._note(new)
 
+    def _forget(self, memory: Memory, epoch: int) -> set[str]:
+        """Drop what does not count any more, so that it is stored when it runs again.
+
+        Returns:
+            The contexts of which something may have been forgotten since the last call.
+        """
+        forgotten = memory.forgotten
+        if forgotten == self._forgotten:
+            return set()
+        self._forgotten = forgotten
+        contexts = memory.forgotten_labels(epoch)
+        for record in [each for each in self._stored if each.context in contexts]:
+            del self._stored[record]
+        return contexts
+
     def flush(self, memory: Memory, epoch: int) -> None:
         """Store the counts of requests that are not stored yet.
 
@@ -100,6 +128,8 @@ class LabelLog:
             OSError: there is no room.
         """
         if self._uses and epoch == self._epoch:
+            for each in self._forget(memory, epoch):
+                self._uses.pop(each, None)
             memory.append_labelled(epoch, {}, self._uses)
             self._uses = {}
 

@@ -1,0 +1,131 @@
+"""What one process has stored of labelled requests, where others forget labels meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from wsgi_coverage.collect.labels.label_log import LabelLog
+from wsgi_coverage.store.memory import Memory
+
+SOURCE = ("shop.py", "version")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    return Memory(tmp_path)
+
+
+def log_of(memory: Memory, *labels: str) -> LabelLog:
+    log = LabelLog(None)
+    assert all(log.takes(memory.state().epoch, label) for label in labels)
+    return log
+
+
+def ran(*lines: int) -> dict[tuple[str, str], set[int]]:
+    return {SOURCE: set(lines)}
+
+
+def stored(memory: Memory) -> dict[str, set[int]]:
+    """Lines by label."""
+    found: dict[str, set[int]] = {}
+    for record in itertools.chain(*Memory(memory.folder).read().records.values()):
+        label = str(record.context).rpartition("|")[2]
+        found.setdefault(label, set()).update(record.numbers)
+    return found
+
+
+def requests(memory: Memory) -> dict[str, int]:
+    labels = Memory(memory.folder).read().labels
+    return {label.rpartition("|")[2]: use.requests for label, use in labels.items()}
+
+
+def test_what_is_forgotten_is_stored_again_as_a_whole_by_every_process(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    first, second = (log_of(memory, "one", "other") for _ in range(2))
+    for log in (first, second):
+        log.add(memory, epoch, "one", ran(1, 2))
+        log.add(memory, epoch, "other", ran(1))
+
+    Memory(memory.folder).forget_label("runtime|one")
+    assert stored(memory) == {"other": {1}}
+    assert requests(memory) == {"other": 2}
+
+    first.add(memory, epoch, "one", ran(2))
+    second.add(memory, epoch, "one", ran(3))
+    second.add(memory, epoch, "one", ran(2))
+    assert stored(memory) == {"one": {2, 3}, "other": {1}}
+
+
+def test_requests_that_are_held_back_are_forgotten(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    log = log_of(memory, "one", "other")
+    for label in ("one", "other"):
+        for _ in range(3):
+            log.add(memory, epoch, label, ran(1))
+
+    Memory(memory.folder).forget_label("runtime|one")
+    log.flush(memory, epoch)
+
+    assert requests(memory) == {"other": 3}
+
+
+class Forgetting(Memory):
+    """A memory in which a label is forgotten when it is asked for the `at`-th time whether any was.
+
+    Between two of its own steps another process may have done so.
+    """
+
+    at = 0
+
+    @property
+    def forgotten(self) -> int:
+        self.at -= 1
+        if self.at == 0:
+            Memory(self.folder).forget_label("runtime|one")
+        return super().forgotten
+
+    def append_labelled(self, *found: object) -> None:  # type: ignore[override]
+        self.at -= 1
+        if self.at == 0:
+            Memory(self.folder).forget_label("runtime|one")
+        super().append_labelled(*found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_no_line_of_a_request_is_lost_whenever_its_label_is_forgotten(
+    tmp_path: Path, at: int
+) -> None:
+    memory = Forgetting(tmp_path)
+    epoch = memory.state().epoch
+    log = log_of(memory, "one")
+    log.add(memory, epoch, "one", ran(1, 2))
+
+    memory.at = at
+    log.add(memory, epoch, "one", ran(2, 3))
+    was_forgotten = memory.at <= 0
+    log.add(memory, epoch, "one", ran(4))
+
+    found = stored(memory)["one"]
+    if was_forgotten and at < 4:
+        assert found == {2, 3, 4}
+    else:
+        assert found >= {4}
+    assert found <= {1, 2, 3, 4}
+    # Whatever is forgotten at last, all of a later request is there.
+    log.add(memory, epoch, "one", ran(1, 2, 3, 4))
+    assert stored(memory)["one"] == {1, 2, 3, 4}
+
+
+def test_other_records_than_those_of_the_label_stay(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    log = log_of(memory, "one", "one more")
+    log.add(memory, epoch, "one", ran(1))
+    log.add(memory, epoch, "one more", ran(1))
+
+    memory.forget_label("runtime|one")
+
+    assert stored(memory) == {"one more": {1}}
+    assert memory.forgotten_labels(epoch) == {"runtime|one"}
