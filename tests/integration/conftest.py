@@ -42,7 +42,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr("wsgi_coverage.collect.forks.start", lambda **_: stand_in)
     monkeypatch.setattr("wsgi_coverage.control.control.build", build)
     monkeypatch.setattr("wsgi_coverage.control.control.build_detail", build)
-    monkeypatch.setattr("wsgi_coverage.control.control.diff", lambda *_: SAME)
+    monkeypatch.setattr("wsgi_coverage.control.control.diff", lambda *_, **__: SAME)
     return stand_in
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -269,3 +270,232 @@ def test_results_reach_the_server_as_they_are_or_behave_alike(
     assert is_same is (result in ("[b'x']", "FileWrapper(f)") or UNSUPPORTED)
     assert has_length is (result in ("[b'x']", "Sized([b'x'])"))
     assert closed == ([1] if result.startswith("Sized") else [])
+
+
+@needs_labels
+def test_files_functions_and_differences_are_asked_for_one_label(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    serve()
+    get("/price", "a")
+    get("/stock", "b")
+    get("/stream")
+    refresh()
+    asked = ["/files?context=a", "/functions?context=a", "/functions?context=a&unused=1",
+             "/functions?context=a&unused=runtime", "/diff?a=context:a&b=context:b",
+             "/diff?a=current&b=context:a"]
+    print(json.dumps([ask(path).json() for path in asked]))
+""",
+        {"shop.py": SHOP, ".coveragerc": "[run]\ninclude =\n    */shop.py\n    */unused.py\n"},
+    )
+
+    files, functions, unused, not_at_runtime, between, beyond = found
+    [shop] = files
+    assert shop["file"].endswith("shop.py")
+    assert {key: shop[key] for key in shop if key not in ("file", "html")} == {
+        "statements": 18,
+        "covered": 6,
+        "missing": 12,
+        "percent": 33.33,
+        "load": 0,
+        "load_only": 0,
+        "runtime": 6,
+        "runtime_percent": 33.33,
+        "ran": "at runtime",
+    }
+    ran = {each["name"]: [each["covered"], each["runtime"], each["ran"]] for each in functions}
+    assert ran == {
+        "app": [5, 5, "at runtime"],
+        "price": [1, 1, "at runtime"],
+        "stock": [0, 0, "never"],
+        "stream": [0, 0, "never"],
+    }
+    assert [each["name"] for each in unused] == ["stream", "stock"]
+    assert unused == not_at_runtime
+    assert [between["a"]["context"], between["b"]["context"]] == ["a", "b"]
+    assert [(each["only_a"]["lines"], each["only_b"]["lines"]) for each in between["files"]] == [
+        ([2], [5])
+    ]
+    assert [beyond["a"]["context"], beyond["b"]["context"]] == [None, "a"]
+    assert [(each["only_a"]["lines"], each["only_b"]["lines"]) for each in beyond["files"]] == [
+        ([1, 4, 5, 7, 8, 9, 10, 11, 13, 15, 19], [])
+    ]
+
+
+@needs_labels
+def test_of_files_that_a_label_did_not_run_all_is_at_0(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    import other
+    serve()
+    get("/price", "a")
+    other.f()
+    refresh()
+    before = ask("/files").json()
+    print(json.dumps([before, ask("/files?context=a").json(), ask("/functions?context=a").json()]))
+""",
+        {
+            "shop.py": SHOP,
+            "other.py": "def f():\n    return 1\n",
+            ".coveragerc": "[run]\ninclude =\n    */shop.py\n    */other.py\n",
+        },
+    )
+
+    _, files, functions = found
+    [other] = (each for each in files if each["file"].endswith("other.py"))
+    assert [other[key] for key in ("statements", "covered", "percent", "ran")] == [2, 0, 0, "never"]
+    [f] = (each for each in functions if each["name"] == "f")
+    assert [f["statements"], f["covered"], f["ran"]] == [1, 0, "never"]
+    assert "imported_early" not in other
+
+
+@needs_labels
+@pytest.mark.parametrize(
+    ("path", "status", "slug"),
+    [
+        ("/files?context=x", 404, "unknown-context"),
+        ("/functions?context=x", 404, "unknown-context"),
+        ("/diff?a=context:x&b=current", 404, "unknown-context"),
+        ("/diff?a=context:&b=current", 400, "bad-parameter"),
+        ("/functions?context=a&unused_for=1d", 400, "bad-parameter"),
+        ("/source/nothing.py", 404, "not-found"),
+    ],
+)
+def test_what_there_is_not_of_a_label_is_refused(
+    run_script: RunScript, path: str, status: int, slug: str
+) -> None:
+    found = run_script(
+        SERVED
+        + f"""
+    serve()
+    get("/price", "a")
+    refresh()
+    answer = ask({path!r})
+    print(json.dumps([answer.status, answer.json()["error"]]))
+""",
+        {"shop.py": SHOP},
+    )
+
+    assert found == [status, slug]
+
+
+@needs_labels
+def test_the_source_says_of_each_line_when_it_ran_and_for_whom(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    serve()
+    get("/price", "a")
+    get("/price", "b")
+    get("/stock")
+    refresh()
+    [name] = [each["file"] for each in ask("/files").json()]
+    print(json.dumps([ask("/source/" + path).json() for path in (name, name[1:], "shop.py")]))
+""",
+        {"shop.py": SHOP},
+    )
+
+    source = found[0]
+    assert found == [source, source, source]
+    assert source["text"] == textwrap.dedent(SHOP)
+    lines = {each.pop("line"): each for each in source["lines"]}
+    both = {"ran": "at runtime", "contexts": ["a", "b"]}
+    assert lines[1] == {"ran": "at load only"}
+    assert lines[2] == lines[22] == both
+    assert lines[5] == {"ran": "at runtime"}
+    assert lines[8] == lines[21] == {"ran": "never"}
+    assert len(lines) == 18
+
+
+@needs_labels
+def test_a_label_is_forgotten_and_what_it_runs_later_counts_as_a_whole(
+    run_script: RunScript,
+) -> None:
+    found = run_script(
+        SERVED
+        + """
+    serve()
+    get("/price", "a")
+    get("/stock", "a")
+    get("/stock", "b")
+    refresh()
+    first = call(app, "DELETE", PREFIX + "/contexts/a", JSON)
+    kept = ask("/contexts").json()  # in the report that is published
+    get("/price", "a")
+    refresh()
+    after = {each["label"]: each["requests"] for each in ask("/contexts").json()}
+    forgotten = [lines("a"), lines("b")]
+    assert call(app, "POST", PREFIX + "/contexts/b/delete", JSON).status == 200
+    again = call(app, "DELETE", PREFIX + "/contexts/b", JSON)
+    never = call(app, "DELETE", PREFIX + "/contexts/never", JSON)
+    refresh()
+    print(json.dumps([
+        [first.status, first.json()["status"], first.json()["label"]],
+        [each["label"] for each in kept], after, forgotten,
+        [again.status, never.status, never.json()["error"]],
+        [each["label"] for each in ask("/contexts").json()],
+        {each["file"][-7:]: each["covered"] for each in ask("/files").json()},
+    ]))
+""",
+        {"shop.py": SHOP},
+    )
+
+    first, kept, after, forgotten, refused, rest, covered = found
+    request = [16, 17, 18, 20, 22]
+    assert first == [200, "forgotten", "a"]
+    assert kept == ["a", "b"]
+    assert after == {"a": 1, "b": 1}
+    assert forgotten == [[2, *request], [5, *request]]
+    assert refused == [404, 404, "unknown-context"]
+    assert rest == ["a"]
+    assert covered == {"shop.py": 11}  # the lines themselves are not forgotten
+
+
+@needs_labels
+def test_a_label_is_forgotten_in_data_files_too(run_script: RunScript) -> None:
+    files = {"shop.py": SHOP}
+    run_script(
+        SERVED
+        + """
+    serve()
+    get("/price", "a")
+    get("/stock", "b")
+    print("null")
+""",
+        files,
+    )
+
+    found = run_script(
+        SERVED
+        + """
+    import glob
+    import coverage
+    serve()
+    refresh()
+    before = [[each["label"], each["requests"], each["reason"]] for each in ask("/contexts").json()]
+    answer = call(app, "DELETE", PREFIX + "/contexts/a", JSON)
+    refresh()
+    contexts = set()
+    for name in glob.glob(".coverage.*"):
+        data = coverage.CoverageData(name)
+        data.read()
+        contexts |= data.measured_contexts()
+    print(json.dumps([
+        before, answer.status, [each["label"] for each in ask("/contexts").json()],
+        sorted(contexts), ask("/health").json()["problems"],
+        call(app, "POST", PREFIX + "/refresh", JSON).json()["warnings"],
+    ]))
+""",
+        files,
+    )
+
+    before, status, after, contexts, problems, warnings = found
+    assert [each[0] for each in before] == ["a", "b"]
+    assert before[0][1] is None
+    assert "which have no requests" in before[0][2]
+    assert status == 200
+    assert after == ["b"]
+    assert contexts == ["load", "runtime", "runtime|b"]
+    assert problems == warnings == []

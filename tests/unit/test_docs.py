@@ -101,7 +101,7 @@ def named_in(rows: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 def endpoints() -> Iterator[tuple[str, str]]:
     for rule in URL_MAP.iter_rules():
         path = rule.rule.replace("<identity>", "<id>").replace("<path:path>", "<path>")
-        path = path.replace("<label:label>", "<label>")
+        path = path.replace("<rest:label>", "<label>").replace("<rest:name>", "<file>")
         # What is left out is for links and forms: the same without a slash, or without DELETE.
         if not path.endswith(("/html", "/delete")):
             yield from ((method, path) for method in rule.methods - {"HEAD", "OPTIONS"})

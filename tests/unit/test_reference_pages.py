@@ -70,6 +70,7 @@ def endpoint_rows() -> Iterator[Row]:
         if rule.endpoint is html_folder:
             continue  # the same without a slash at the end
         path = rule.rule.replace("<path:path>", "<path>").replace("<identity>", "<id>")
+        path = path.replace("<rest:label>", "<label>").replace("<rest:name>", "<file>")
         sentence = " ".join((rule.endpoint.__doc__ or "").partition("\n\n")[0].split())
         answer = re.sub(r"^(GET|POST|DELETE) .*?: ", "", sentence).rstrip(".")
         yield ", ".join(sorted(rule.methods - {"HEAD", "OPTIONS"})), f"`{path}`", answer

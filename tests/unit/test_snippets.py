@@ -121,7 +121,7 @@ def of(*languages: str) -> Any:
 
 
 def test_every_block_is_in_a_language_that_is_checked() -> None:
-    checked = {"sh", "console", "python", "toml", "ini", "yaml", "json", "dockerfile"}
+    checked = {"sh", "console", "python", "toml", "ini", "yaml", "json", "dockerfile", "js"}
     unknown = [str(each) for each in blocks() if each.language not in {*checked, ""}]
 
     assert unknown == []

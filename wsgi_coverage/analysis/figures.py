@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from coverage.numbits import numbits_to_nums
 from coverage.plugin import FileReporter
@@ -85,6 +85,16 @@ class Figures:
             precision: digits after the point of percentages.
         """
         return KnownAnalysis(self.counts, self.missing, precision)
+
+
+class WithPhases(Protocol):
+    """Tells when the lines of files ran."""
+
+    def phases(self, name: str) -> tuple[set[int], set[int], str | None]:
+        """Return a file's lines that ran at load and at runtime, and the first context of neither.
+
+        None for the latter: it is known of all lines.
+        """
 
 
 class Executed:
@@ -165,7 +175,7 @@ def _lines(content: bytes | str) -> set[int]:
     return {line for line in map(int, content.split()) if line > 0}
 
 
-def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: str) -> Figures:
+def figures_of(analysis: Any, reporter: FileReporter, executed: WithPhases, name: str) -> Figures:
     """Compute the figures of one file from coverage.py's analysis."""
     load, runtime, other = executed.phases(name)
     found = analysed(analysis)
@@ -182,6 +192,25 @@ def figures_of(analysis: Any, reporter: FileReporter, executed: Executed, name: 
         context = f"the context {other!r}" if other else "a context without a name"
         return Figures(**known, runtime_reason=f"{context} does not tell load from runtime")
     return Figures(**known, load=len(load), load_only=len(load - runtime), runtime=len(runtime))
+
+
+def if_nothing_ran(figures: Figures) -> Figures:
+    """Return the figures of a file as they were if nothing of it had run."""
+
+    def counts(of: Counts) -> Counts:
+        statements, excluded, _, branches, _, _ = of
+        return statements, excluded, statements, branches, 0, branches
+
+    regions = [Region(*each) for each in figures.regions]
+    return Figures(
+        counts=counts(figures.counts),
+        missing="",  # not known, and not needed for counts
+        load=0,
+        load_only=0,
+        runtime=0,
+        regions=[each._replace(counts=counts(each.counts), runtime=0) for each in regions],
+        function_lines=figures.function_lines,
+    )
 
 
 def regions_of(figures: Figures, kind: str) -> Iterable[Region]:

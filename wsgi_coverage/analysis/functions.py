@@ -62,6 +62,17 @@ def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) ->
     return out
 
 
+def of_figures(files: Iterable[tuple[str, Figures]], *, unused: Unused) -> list[JsonObject]:
+    """Return functions and methods as `functions` does, from the figures of files; without days.
+
+    Args:
+        files: names and figures, which are exact.
+        unused: which of them.
+    """
+    found = sorted(_functions(files, {}, {}), key=_Function.rank)
+    return [each.as_json() for each in found if each.is_wanted(unused)]
+
+
 def _seen(days: Mapping[str, Any], function: _Function) -> Seen:
     if "reason" in days:
         return Seen(None, None, (), days["reason"])

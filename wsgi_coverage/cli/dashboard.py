@@ -124,6 +124,12 @@ def _add_which_functions(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_context(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--context", metavar="LABEL", help="as if only requests with this label had run"
+    )
+
+
 def _days(raw: str) -> int:
     try:
         return bounds.whole_number(raw.removesuffix("d"), 1, MAX_DAYS)
@@ -167,7 +173,11 @@ def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | No
     return None if given.delete else client.snapshots()
 
 
-def _contexts(client: Client, given: argparse.Namespace) -> list[Context] | LinesOfContext:
+def _contexts(client: Client, given: argparse.Namespace) -> list[Context] | LinesOfContext | None:
+    if given.delete:
+        for label in given.delete:
+            client.delete_context(label)
+        return None
     if given.label is None:
         return client.contexts(snapshot=given.snapshot)
     return client.context(given.label, snapshot=given.snapshot)
@@ -218,24 +228,34 @@ Print the published report, as `coverage report` would. `wsgi-coverage refresh` 
     Command(
         name="files",
         what="list the published report's figures, file by file",
-        arguments=(add_snapshot, add_json),
-        ask=lambda client, given: client.files(snapshot=given.snapshot),
+        arguments=(_add_context, add_snapshot, add_json),
+        ask=lambda client, given: client.files(context=given.context, snapshot=given.snapshot),
         show=output.files,
     ),
     Command(
         name="functions",
         what="list the published report's figures, function by function",
-        arguments=(_add_which_functions, add_snapshot, add_json),
+        arguments=(_add_which_functions, _add_context, add_snapshot, add_json),
         ask=lambda client, given: client.functions(
-            unused=given.unused, unused_for=given.unused_for, snapshot=given.snapshot
+            unused=given.unused,
+            unused_for=given.unused_for,
+            context=given.context,
+            snapshot=given.snapshot,
         ),
         show=output.functions,
     ),
     Command(
         name="contexts",
-        what="list the labels of requests, or the lines that ran for one",
+        what="list the labels of requests, or the lines that ran for one, or forget some",
         arguments=(
             argument("label", metavar="LABEL", nargs="?", help="the lines that ran for this label"),
+            argument(
+                "--delete",
+                action="append",
+                default=[],
+                metavar="LABEL",
+                help="forget what ran for this label instead; may be given again",
+            ),
             add_snapshot,
             add_json,
         ),
@@ -310,12 +330,12 @@ is.
         what="show the lines that only one of two reports has executed",
         about="""\
 Show the lines, and branches, that only one of two reports has executed, per file. A and B are ids
-of snapshots, or `current` for the published report.
+of snapshots, `current` for the published report, or `context:LABEL` for what ran for a label of it.
 """,
         # --pod makes the URL optional, and an optional URL could be mistaken for A.
         takes_pods=False,
         arguments=(
-            argument("a", metavar="A", help="a snapshot's id, or current"),
+            argument("a", metavar="A", help="a snapshot's id, current, or context:LABEL"),
             argument("b", metavar="B", nargs="?", default="current", help="default: current"),
             add_json,
         ),

@@ -251,6 +251,8 @@ def _diff_lines(answer: Diff) -> Iterator[str]:
 
 
 def _report_name(report: dict[str, Any]) -> str:
+    if report.get("context"):
+        return f"context:{report['context']}"
     return str(report["id"]) if report["label"] is None else f"{report['id']} ({report['label']})"
 
 

@@ -21,6 +21,7 @@ from wsgi_coverage.client.answers import (
     LinesOfContext,
     Refreshed,
     Snapshot,
+    Source,
     Status,
     WorkerAnswer,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Refreshed",
     "RefusedError",
     "Snapshot",
+    "Source",
     "Status",
     "UnreachableError",
     "VersionMismatchError",

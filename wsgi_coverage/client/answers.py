@@ -93,26 +93,44 @@ class Function(TypedDict):
     seen_reason: NotRequired[str]  # why one of these days is not known
 
 
-class Context(TypedDict):
-    """A label of requests, and the figures of what ran for it."""
+class LabelUse(TypedDict):
+    """A label, and the requests that had it."""
 
     label: str
-    requests: int | None  # that had it; null where what ran comes from data files alone
+    requests: int | None  # null, and a reason, where what ran comes from data files alone
     first: str | None  # ISO 8601, UTC: when the first of these ended
     last: str | None
+    reason: NotRequired[str]
+
+
+class Context(LabelUse):
+    """A label of requests, and the figures of what ran for it."""
+
     files: int  # of which some line ran
     lines: int
     own_lines: int  # of these, those that ran for no other label
 
 
-class LinesOfContext(TypedDict):
+class LinesOfContext(LabelUse):
     """What ran for one label."""
 
-    label: str
-    requests: int | None
-    first: str | None
-    last: str | None
     files: list[dict[str, Any]]  # each with file and lines
+
+
+class SourceLine(TypedDict):
+    """A statement of a source, or an excluded line."""
+
+    line: int
+    ran: str | None  # never, at load only, at runtime, excluded; null: it is not known when
+    contexts: NotRequired[list[str]]  # the labels that it ran for
+
+
+class Source(TypedDict):
+    """The source of one file, as it was when the report was made."""
+
+    file: str
+    text: str
+    lines: list[SourceLine]
 
 
 class Side(TypedDict):
@@ -152,6 +170,7 @@ class Health(Gathered):
     branch: bool
     data_folder: str
     settings: NotRequired[dict[str, dict[str, Any]]]  # value and origin of each, by name
+    contexts: NotRequired[dict[str, Any]]  # which requests are labelled, and how many are not
     problems: list[str]
     diagnoses: list[dict[str, str]]
     building: NotRequired[dict[str, Any] | None]

@@ -26,6 +26,7 @@ from wsgi_coverage.client.answers import (
     LinesOfContext,
     Refreshed,
     Snapshot,
+    Source,
     Status,
 )
 from wsgi_coverage.client.dashboard import Dashboard, Query
@@ -43,6 +44,7 @@ FILE = ("file", "statements", "percent")
 FUNCTION = ("file", "name", "line", "statements", "covered")
 CONTEXT = ("label", "lines", "own_lines")
 LINES = ("label", "files")
+SOURCE = ("file", "text", "lines")
 DIFF = ("a", "b", "files")
 
 
@@ -152,20 +154,23 @@ class Client:
         raw: bytes = self._dashboard.ask("GET", path, {}, download.body)
         return raw.decode("utf-8", "replace")
 
-    def files(self, *, snapshot: str | None = None) -> list[File]:
+    def files(self, *, context: str | None = None, snapshot: str | None = None) -> list[File]:
         """Return the figures of every file.
 
         Args:
+            context: as if only requests with this label had run; None: of all that ran.
             snapshot: of which snapshot; None: of the published report.
         """
         path = _below(snapshot, "/files")
-        return cast(list[File], self._dashboard.json("GET", path, {}, list, FILE))
+        query: Query = {} if context is None else {"context": context}
+        return cast(list[File], self._dashboard.json("GET", path, query, list, FILE))
 
     def functions(
         self,
         *,
         unused: bool | Literal["runtime"] = False,
         unused_for: int | None = None,
+        context: str | None = None,
         snapshot: str | None = None,
     ) -> list[Function]:
         """Return the figures of every function.
@@ -174,11 +179,14 @@ class Client:
             unused: True: only those that never ran; ``"runtime"``: those, and those that ran at
                 load only.
             unused_for: only those that certainly ran on none of so many days.
+            context: as if only requests with this label had run; None: of all that ran.
             snapshot: of which snapshot; None: of the published report.
         """
         query: dict[str, str] = {"unused": "1" if unused is True else unused} if unused else {}
         if unused_for is not None:
             query["unused_for"] = f"{unused_for}d"
+        if context is not None:
+            query["context"] = context
         path = _below(snapshot, "/functions")
         return cast(list[Function], self._dashboard.json("GET", path, query, list, FUNCTION))
 
@@ -203,6 +211,33 @@ class Client:
         """
         path = _below(snapshot, f"/contexts/{quote(label, safe='')}")
         return cast(LinesOfContext, self._dashboard.json("GET", path, {}, dict, LINES))
+
+    def delete_context(self, label: str, *, wait: float | None = None) -> Status:
+        """Forget what ran for one label; finished reports and snapshots keep it.
+
+        Args:
+            label: the label.
+            wait: as for `refresh`.
+
+        Raises:
+            FailedError: nothing ran for it (`unknown-context`), or the host is one of a fleet.
+        """
+        path = f"/contexts/{quote(label, safe='')}"
+        return cast(Status, self._change("DELETE", path, GATHERED, wait=wait))
+
+    def source(self, file: str, *, snapshot: str | None = None) -> Source:
+        """Return the source of a file: of each line when it ran, and for which labels.
+
+        Args:
+            file: its name, as `files` returns it.
+            snapshot: of which snapshot; None: of the published report.
+
+        Raises:
+            RefusedError: the report has no such file (`not-found`), or its source is on another
+                host (`no-source`).
+        """
+        path = _below(snapshot, f"/source/{quote(file)}")
+        return cast(Source, self._dashboard.json("GET", path, {}, dict, SOURCE))
 
     def export(
         self,
@@ -254,7 +289,8 @@ class Client:
         """Return the lines and branches that only one of two reports has executed, per file.
 
         Args:
-            a: a snapshot's id, or ``current`` for the published report.
+            a: a snapshot's id, ``current`` for the published report, or ``context:`` and a label
+                for what ran for that label.
             b: likewise.
         """
         return cast(Diff, self._dashboard.json("GET", "/diff", {"a": a, "b": b}, dict, DIFF))

@@ -1,5 +1,5 @@
 """`Control`: what can be asked of one application's coverage, by every entry point."""
 
-from wsgi_coverage.control.control import Control
+from wsgi_coverage.control.control import Compared, Control
 
-__all__ = ["Control"]
+__all__ = ["Compared", "Control"]

@@ -8,11 +8,12 @@ Concurrency: no state of its own; the worker, the publisher and the snapshots ea
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import ANALYSIS
@@ -21,14 +22,17 @@ from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control.inputs import ReportInputs
 from wsgi_coverage.data.fold import write_union
+from wsgi_coverage.data.phases import label_of, labelled_context
 from wsgi_coverage.errors import (
     BadParameterError,
     DamagedReportError,
+    LabelOfFleetError,
     NoDataError,
     NoReportError,
     NotFoundError,
     RefreshBusyError,
     RefusedReportError,
+    UnknownContextError,
     is_shortage,
     storage_errors,
 )
@@ -74,6 +78,13 @@ T = TypeVar("T")
 
 class _ResetError(Exception):
     """A reset came after the workers' lines were read, so that these do not count any more."""
+
+
+class Compared(NamedTuple):
+    """A report, or what ran for one of its labels."""
+
+    identity: str | None  # a snapshot's id; None: the published report
+    context: str | None = None  # the label; None: all that ran
 
 
 class Control:
@@ -303,6 +314,34 @@ class Control:
             self._inputs.note_gap_of_days()
         return self._worker.ask_all(Verb.RESUME, wait=deadline.left(wait))
 
+    def forget_label(self, label: str, *, wait: float, within: float | None = None) -> Gathering:
+        """Forget what ran for requests with a label; finished reports and snapshots keep it.
+
+        A request that is open meanwhile counts afterwards.
+
+        Args:
+            label: the label.
+            wait, within: as for `reset`.
+
+        Raises:
+            UnknownContextError: nothing ran for the label.
+            LabelOfFleetError: this host is one of a fleet.
+            RefreshBusyError, StorageError: not all of it is forgotten.
+        """
+        if self._fleet is not None:
+            raise LabelOfFleetError(
+                "in a fleet, labels are forgotten by a reset: hosts may have sent on what ran"
+            )
+        static = self._worker.engine.coverage.get_option("run:context")
+        context = labelled_context(label, str(static) if static else None)
+        deadline = Deadline(within)
+        gathering = self._worker.ask_all(Verb.FLUSH, wait=deadline.left(wait))
+        with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
+            memories = self._worker.memories
+            if not memories.forget_label(context, lambda each: label_of(each) == label):
+                raise UnknownContextError(f"nothing ran for the label {label!r}")
+        return gathering
+
     # Handing out data: py-coverage-http's requests
 
     def serialize(self, *, wait: float) -> SerializedData:
@@ -365,8 +404,20 @@ class Control:
         """Return the text report."""
         return self._read_whole(identity, lambda folder: read_file(folder / TEXT).decode())
 
-    def files(self, identity: str | None = None) -> bytes:
-        """Return the list of files, as JSON."""
+    def files(self, identity: str | None = None, *, label: str | None = None) -> bytes:
+        """Return the list of files, as JSON.
+
+        Args:
+            identity: a snapshot's id; None: the published report.
+            label: with the figures for this label; None: for all that ran.
+
+        Raises:
+            UnknownContextError: the report does not have the label.
+            BuildFailedError: the child process failed, in which a large report is read for a label.
+        """
+        if label is not None:
+            found = self._read_whole(identity, partial(contexts.files, label=label))
+            return json.dumps(found).encode()
         return self._read_whole(identity, lambda folder: read_file(folder / FILES))
 
     def functions(
@@ -375,6 +426,7 @@ class Control:
         *,
         unused: Unused = False,
         unused_for: int | None = None,
+        label: str | None = None,
     ) -> list[JsonObject]:
         """Return functions and methods, the largest first.
 
@@ -382,10 +434,21 @@ class Control:
             identity: a snapshot's id; None: the published report.
             unused: True: those that never ran; "runtime": those that did not run at runtime.
             unused_for: only those that certainly ran on none of so many days.
+            label: with the figures for this label; None: for all that ran.
 
         Raises:
+            BadParameterError: both a label and days are given.
             HistoryTooShortError: so many days are not known.
+            UnknownContextError, BuildFailedError: as `files`.
         """
+        if label is not None:
+            if unused_for is not None:
+                raise BadParameterError(
+                    "on which days code ran is not known of a label: ask with unused_for or with "
+                    "context, not with both"
+                )
+            ask = partial(contexts.functions, label=label, unused=unused)
+            return self._read_whole(identity, ask)
         read = partial(functions, unused=unused, unused_for=unused_for)
         return self._read_whole(identity, read)
 
@@ -409,13 +472,27 @@ class Control:
         """
         return self._read_whole(identity, partial(contexts.context, label=label))
 
-    def diff(self, a: str | None, b: str | None) -> JsonObject:
+    def source(self, name: str, identity: str | None = None) -> JsonObject:
+        """Return the source of one file, and of each line when it ran, and for which labels.
+
+        Args:
+            name: the file, as in the list of files, or its path below the folder that has all.
+            identity: a snapshot's id; None: the published report.
+
+        Raises:
+            NotFoundError: the report has no such file.
+            NoSourceError: the source is not on this host.
+        """
+        return self._read_whole(identity, partial(contexts.source, name=name))
+
+    def diff(self, a: Compared, b: Compared) -> JsonObject:
         """Return the lines and branches that only one of two reports has executed.
 
         Args:
-            a, b: ids of snapshots; None: the published report.
+            a, b: reports, or labels of the published one.
 
         Raises:
+            UnknownContextError: there is no such label.
             BuildFailedError: the child process that compared them failed.
         """
 
@@ -423,11 +500,12 @@ class Control:
             return {
                 "a": _about(a, read_meta(first)),
                 "b": _about(b, read_meta(second)),
-                **diff(first, second),
+                **diff(first, second, label_a=a.context, label_b=b.context),
             }
 
         return self._read_whole(
-            a, lambda first: self._read_whole(b, lambda second: compare(first, second))
+            a.identity,
+            lambda first: self._read_whole(b.identity, lambda second: compare(first, second)),
         )
 
     def export(self, wanted: str, identity: str | None = None) -> bytes:
@@ -592,7 +670,7 @@ class Control:
     def _about_labels(self) -> JsonObject:
         """Return which requests are labelled, why none can be, and how many were refused here."""
         engine = self._worker.engine
-        mode = self._settings.labels
+        mode = self.label_mode
         problem = None if mode == "off" else engine.why_no_labels
         return {"labelled": mode, "problem": problem, "too_many": engine.labels_refused}
 
@@ -643,14 +721,20 @@ class Control:
         return self._worker.engine.can_reset
 
     @property
+    def label_mode(self) -> str:
+        """Which requests are labelled: off, header or route."""
+        return self._settings.labels
+
+    @property
     def is_fleet(self) -> bool:
         """Tell whether what is asked here is done on all hosts that share a store."""
         return self._fleet is not None
 
 
-def _about(identity: str | None, report: Report) -> JsonObject:
+def _about(of: Compared, report: Report) -> JsonObject:
     return {
-        "id": identity or "current",
+        "id": of.identity or "current",
+        "context": of.context,
         "label": report.label,
         "taken_at": report.refreshed_at,
         "complete": report.complete,

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
+NONE = "(?!)"  # a regular expression that no context matches
 JOIN = "|"  # between a static and a dynamic context, as in coverage.py
 
 
@@ -23,6 +24,9 @@ class Phase(StrEnum):
 
     LOAD = "load"
     RUNTIME = "runtime"
+
+
+LABELLED = re.compile(rf"(?s)(?:.*?{re.escape(JOIN)})??{Phase.RUNTIME}{re.escape(JOIN)}(.+)")
 
 
 class Ran(StrEnum):
@@ -68,10 +72,10 @@ def labelled_context(label: str, static: str | None) -> str:
     return f"{context_of(Phase.RUNTIME, static)}{JOIN}{label}"
 
 
-def label_of(context: str, static: str | None) -> str | None:
+def label_of(context: str) -> str | None:
     """Return the label of a context; None: it has none."""
-    before = labelled_context("", static)
-    return context.removeprefix(before) if context.startswith(before) else None
+    match = LABELLED.fullmatch(context)
+    return match[1] if match and can_be_label(match[1]) else None
 
 
 def phase_of(context: str) -> Phase | None:
@@ -80,6 +84,11 @@ def phase_of(context: str) -> Phase | None:
     if parts[-1] in tuple(Phase):
         return Phase(parts[-1])
     return Phase.RUNTIME if Phase.RUNTIME in parts else None  # and a label
+
+
+def query_of(contexts: Iterable[str]) -> list[str]:
+    """Return the argument by which ``CoverageData.set_query_contexts`` selects some contexts."""
+    return [f"^{re.escape(context)}$" for context in contexts] or [NONE]
 
 
 def query(phase: Phase) -> list[str]:

@@ -22,8 +22,7 @@ from typing import Any
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.packed import pack, read_packed
-from wsgi_coverage.report.contexts import USES
-from wsgi_coverage.report.publish import DATA, META
+from wsgi_coverage.report.publish import DATA, META, USES
 from wsgi_coverage.report.render import FILES, SOURCES, TEXT
 from wsgi_coverage.report.staleness import ORIGIN
 from wsgi_coverage.system import own_files

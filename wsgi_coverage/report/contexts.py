@@ -1,8 +1,9 @@
-"""The labels of a finished report: what ran for the requests that had each of them.
+"""The labels of a finished report: what ran for requests that had each, and for whom a line ran.
 
 Lines come from the report's data file, where a label follows the phase in the name of a context
 (wsgi_coverage.data.phases). The numbers of requests come from the memories that the report was made
-of; a data file has none.
+of; a data file has none. Figures for one label are coverage.py's own for its contexts, as
+`coverage report --contexts` makes them: what the label did not run is at 0.
 
 Concurrency: reads a report's folder, in which nothing changes.
 """
@@ -10,51 +11,55 @@ Concurrency: reads a report's folder, in which nothing changes.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from coverage import CoverageData
+from coverage.exceptions import CoverageException
+
+from wsgi_coverage.analysis import functions as all_functions
+from wsgi_coverage.analysis.figures import Figures, figures_of, if_nothing_ran
+from wsgi_coverage.analysis.functions import Unused
+from wsgi_coverage.analysis.reporting import ReportingCoverage
+from wsgi_coverage.compat.configuration import option
+from wsgi_coverage.compat.reporting import analysed
 from wsgi_coverage.data import database
 from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
-from wsgi_coverage.data.phases import JOIN, Phase, can_be_label
-from wsgi_coverage.data.reading import LabelUse, Reading
-from wsgi_coverage.errors import UnknownContextError
+from wsgi_coverage.data.phases import Phase, Ran, label_of, query_of
+from wsgi_coverage.data.phases import query as of_phase
+from wsgi_coverage.data.reading import LabelUse
+from wsgi_coverage.errors import NoSourceError, NotFoundError, UnknownContextError
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.report.publish import DATA, read_file
-from wsgi_coverage.system import own_files
+from wsgi_coverage.offload import progress
+from wsgi_coverage.report.formats import call_for
+from wsgi_coverage.report.publish import DATA, USES, read_file
+from wsgi_coverage.report.render import FILES, percentage
+from wsgi_coverage.report.reported import open_report
+from wsgi_coverage.system.common_folder import common_folder
 
-USES = "labels.json"  # in the folder of a report
-LABELLED = re.compile(rf"(?s)(?:.*?{re.escape(JOIN)})??{Phase.RUNTIME}{re.escape(JOIN)}(.+)")
+EXCLUDED = "excluded"  # of a line, instead of when it ran
+# Of a file in the list of files, what is not about one label.
+OF_ALL = ("imported_early", "runtime_reason", "first_seen", "last_seen", "seen_in", "seen_reason")
+NO_REQUESTS = "what ran for it is from data files, or other hosts, which have no requests"
 LINES = """
     select context.context, file.path, line_bits.numbits from line_bits
     join file on file.id = line_bits.file_id join context on context.id = line_bits.context_id
     order by file.path
 """
+CONTEXTS = "select context from context"
 
 
-class _Lines(NamedTuple):
+class Row(NamedTuple):
+    """The lines of one file that ran for one label."""
+
     label: str
     file: str
-    bits: int
-
-
-def write_uses(folder: Path, readings: Iterable[Reading]) -> None:
-    """Write how many requests each label had into the folder of a report.
-
-    Raises:
-        OSError: there is no room.
-    """
-    found: dict[str, LabelUse] = {}
-    for reading in readings:
-        for context, use in reading.labels.items():
-            label = label_of(context)
-            if label is not None:
-                found[label] = found[label].joined(use) if label in found else use
-    if found:
-        own_files.write(folder / USES, json.dumps(found))
+    bits: int  # bit n is line n
 
 
 def contexts(folder: Path) -> list[JsonObject]:
@@ -64,7 +69,7 @@ def contexts(folder: Path) -> list[JsonObject]:
         FileNotFoundError: there is no report.
     """
     uses = _uses(folder)
-    rows = list(_rows(folder))
+    rows = list(rows_of(folder))
     several: dict[str, int] = {}  # by file: lines that more than one label has run
     seen: dict[str, int] = {}
     for row in rows:
@@ -96,32 +101,51 @@ def context(folder: Path, label: str) -> JsonObject:
         UnknownContextError: the report does not have the label.
     """
     uses = _uses(folder)
-    rows = [row for row in _rows(folder) if row.label == label]
+    rows = [row for row in rows_of(folder) if row.label == label]
     if not rows and label not in uses:
         raise UnknownContextError(f"the report has no label {label!r}")
     files = [{"file": row.file, "lines": numbers_of(row.bits)} for row in rows]
     return {"label": label, **_use(uses.get(label)), "files": files}
 
 
-def label_of(context: str) -> str | None:
-    """Return the label of a context; None: it has none."""
-    match = LABELLED.fullmatch(context)
-    return match[1] if match and can_be_label(match[1]) else None
+def query(folder: Path, label: str) -> list[str]:
+    """Return the argument by which ``CoverageData.set_query_contexts`` selects one label.
+
+    Raises:
+        FileNotFoundError: there is no report.
+        UnknownContextError: the report does not have the label.
+    """
+    contexts = (name for (name,) in _fetch(folder, CONTEXTS, str))
+    found = [context for context in contexts if label_of(context) == label]
+    if not found and label not in _uses(folder):
+        raise UnknownContextError(f"the report has no label {label!r}")
+    return query_of(found)
 
 
-def _rows(folder: Path) -> Iterable[_Lines]:
+def rows_of(folder: Path) -> list[Row]:
+    """Return what ran for each label in each file, of the report's data.
+
+    Raises:
+        UnusableError: the data file is damaged.
+    """
     found: dict[tuple[str, str], int] = {}
+    for name, file, numbits in _fetch(folder, LINES, bytes):
+        label = label_of(name)
+        if label is not None:
+            key = label, file
+            found[key] = found.get(key, 0) | int.from_bytes(numbits, "little")
+    return [Row(label, file, bits) for (label, file), bits in found.items() if bits]
+
+
+def _fetch(folder: Path, rows: str, kind: type) -> list[Any]:
+    """Return the rows that a query finds in the data file; none where there is no file."""
     try:
         with open_data_file(folder / DATA) as connection:
-            for name, file, numbits in database.fetch(connection, LINES, kind=bytes):
-                label = label_of(name)
-                if label is not None:
-                    key = label, file
-                    found[key] = found.get(key, 0) | int.from_bytes(numbits, "little")
+            return database.fetch(connection, rows, kind=kind)
     except UnusableError:
         if (folder / DATA).exists():
             raise
-    return [_Lines(label, file, bits) for (label, file), bits in found.items() if bits]
+    return []
 
 
 def _uses(folder: Path) -> Mapping[str, LabelUse]:
@@ -134,6 +158,160 @@ def _uses(folder: Path) -> Mapping[str, LabelUse]:
 
 def _use(use: LabelUse | None) -> JsonObject:
     if use is None:
-        return {"requests": None, "first": None, "last": None}
+        return {"requests": None, "first": None, "last": None, "reason": NO_REQUESTS}
     first, last = (datetime.fromtimestamp(at, UTC).isoformat() for at in (use.first, use.last))
     return {"requests": use.requests, "first": first, "last": last}
+
+
+def files(folder: Path, label: str) -> list[JsonObject]:
+    """Return the figures of every file for one label, in the form of the list of files.
+
+    Raises:
+        FileNotFoundError: there is no report.
+        UnknownContextError: the report does not have the label.
+        BuildFailedError: the child process failed, in which a large report is read.
+    """
+    figures = call_for(folder, partial(figures_for, folder, query(folder, label)))
+    return [
+        _file(each, figures.get(each["file"])) for each in json.loads(read_file(folder / FILES))
+    ]
+
+
+def functions(folder: Path, label: str, *, unused: Unused) -> list[JsonObject]:
+    """Return functions and methods with their figures for one label, the largest first.
+
+    Args:
+        folder: the report's folder.
+        label: the label.
+        unused: which of them, as of a whole report; at load nothing runs for a label.
+
+    Raises:
+        FileNotFoundError, UnknownContextError, BuildFailedError: as `files`.
+    """
+    figures = call_for(folder, partial(figures_for, folder, query(folder, label), of_all=True))
+    return all_functions.of_figures(figures.items(), unused=unused)
+
+
+def figures_for(folder: Path, query: Sequence[str], *, of_all: bool = False) -> dict[str, Figures]:
+    """Return the figures of files for the contexts that a query selects, in this process.
+
+    Args:
+        folder: the report's folder.
+        query: regular expressions for contexts.
+        of_all: return those of files of which nothing ran in them, too.
+    """
+    with open_report(folder) as (cov, reported):
+        data = cov.get_data()
+        data.set_query_contexts(query)
+        ran = _RanForLabel(data)
+        found = {}
+        for done, (name, entry) in enumerate(reported.files.items(), 1):
+            if data.lines(name):
+                reporter = cov.reporter_of(name)
+                found[name] = figures_of(cov.analyse(name, reporter), reporter, ran, name)
+            elif of_all:
+                found[name] = if_nothing_ran(Figures.from_plain(entry["figures"]))
+            progress.note(done, len(reported.files))
+    return found
+
+
+class _RanForLabel:
+    """Tells when lines of a label ran: at runtime.
+
+    Args:
+        data: the report's data, of which the label's contexts are selected.
+    """
+
+    def __init__(self, data: CoverageData) -> None:
+        self._data = data
+
+    def phases(self, name: str) -> tuple[set[int], set[int], None]:
+        """Return a file's lines that ran at load, and at runtime."""
+        return set(), set(self._data.lines(name) or ()), None
+
+
+def _file(entry: JsonObject, figures: Figures | None) -> JsonObject:
+    statements = entry["statements"]
+    if not statements:  # there are none, or they are not known
+        return entry
+    covered = figures.totals().executed if figures is not None else 0
+    return {
+        **{name: value for name, value in entry.items() if name not in OF_ALL},
+        "missing": statements - covered,
+        "covered": covered,
+        "percent": percentage(100.0 * covered / statements),
+        "load": 0,
+        "load_only": 0,
+        "runtime": covered,
+        "runtime_percent": percentage(100.0 * covered / statements),
+        "ran": Ran.AT_RUNTIME if covered else Ran.NEVER,
+    }
+
+
+def source(folder: Path, name: str) -> JsonObject:
+    """Return the source of one file, and its statements.
+
+    Args:
+        folder: the report's folder.
+        name: the file's name in the list of files, or its path below the folder that has all.
+
+    Returns:
+        `file`; `text`; and `lines`: for each statement and each excluded line `line`, `ran` (never,
+        at load only, at runtime, excluded; None: it ran, and it is not known when) and, where
+        labels ran it, `contexts`.
+
+    Raises:
+        FileNotFoundError: there is no report.
+        NotFoundError: the report has no such file.
+        NoSourceError: the source, or its analysis, cannot be had.
+    """
+    with open_report(folder) as (cov, reported):
+        cov.get_data().set_query_contexts(option(cov.config, "report:contexts"))
+        file = _find(name, {*reported.files, *reported.failures})
+        try:
+            analysis, text = cov.analysis_and_source(file)
+        except CoverageException as error:
+            raise NoSourceError(f"{file}: {error}") from error
+        found = analysed(analysis)
+        reporter = cov.reporter_of(file)
+        load, runtime = (reporter.translate_lines(_ran(cov, file, each)) for each in Phase)
+        executed = found.statements - found.missing
+        labels: dict[int, list[str]] = {}
+        for row in rows_of(folder):
+            if cov.local_name(row.file) == file:
+                for line in reporter.translate_lines(numbers_of(row.bits)):
+                    labels.setdefault(line, []).append(row.label)
+        lines = []
+        for line in sorted(found.statements | set(analysis.excluded)):
+            entry: JsonObject = {"line": line}
+            if line not in found.statements:
+                entry["ran"] = EXCLUDED
+            elif line not in executed:
+                entry["ran"] = Ran.NEVER
+            elif line in runtime:
+                entry["ran"] = Ran.AT_RUNTIME
+            else:
+                entry["ran"] = Ran.AT_LOAD_ONLY if line in load else None
+            if line in labels:
+                entry["contexts"] = sorted(labels[line])
+            lines.append(entry)
+    return {"file": file, "text": text, "lines": lines}
+
+
+def _ran(cov: ReportingCoverage, file: str, phase: Phase) -> Iterable[int]:
+    cov.get_data().set_query_contexts(of_phase(phase))
+    return cov.get_data().lines(file) or ()
+
+
+def _find(name: str, files: Collection[str]) -> str:
+    """Return the file that a name means.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    common = common_folder(files)
+    # Some servers and proxies merge the two slashes before an absolute path.
+    for each in (name, f"/{name}", f"{common}{name}", f"{common}{name}".replace("/", os.sep)):
+        if each in files:
+            return each
+    raise NotFoundError("the report has no file of this name")

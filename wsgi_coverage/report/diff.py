@@ -1,13 +1,15 @@
 """Compare two finished reports file by file: lines and branches that only one of them executed.
 
 Lines and branches are those of coverage.py's JSON report (`executed_lines`, `executed_branches`),
-so a difference is set arithmetic on two exported files.
+so a difference is set arithmetic on two exported files. Of a report the lines of one label may be
+taken alone, which then are those for its contexts.
 
 Concurrency: reads reports' folders, in which nothing changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat.reporting import executed_in
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import progress
+from wsgi_coverage.report.contexts import query
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, open_report
@@ -31,8 +34,12 @@ class ExecutedInFile(NamedTuple):
     source: str | None = None  # its text; None: the report does not have the file
 
 
-def diff(a: Path, b: Path) -> JsonObject:
+def diff(a: Path, b: Path, *, label_a: str | None = None, label_b: str | None = None) -> JsonObject:
     """Compare two finished reports, in a child process if they are large.
+
+    Args:
+        a, b: folders of reports.
+        label_a, label_b: of which label; None: of all that ran.
 
     Returns:
         `branch` (whether both measured branches), `files`: for each file of which one has executed
@@ -41,16 +48,21 @@ def diff(a: Path, b: Path) -> JsonObject:
 
     Raises:
         FileNotFoundError: one of them is not there (any more).
+        UnknownContextError: one of them does not have the label.
         BuildFailedError: the child process failed.
     """
-    larger = max((a, b), key=lambda folder: read_meta(folder).summary["statements"] or 0)
-    return call_for(larger, partial(compare, a, b))
+    larger = max(a, b, key=lambda folder: read_meta(folder).summary["statements"] or 0)
+    of_a = None if label_a is None else query(a, label_a)
+    of_b = None if label_b is None else query(b, label_b)
+    return call_for(larger, partial(compare, a, b, of_a, of_b))
 
 
-def compare(a: Path, b: Path) -> JsonObject:
-    """Do what `diff` does, in this process."""
+def compare(
+    a: Path, b: Path, of_a: Sequence[str] | None = None, of_b: Sequence[str] | None = None
+) -> JsonObject:
+    """Do what `diff` does, in this process, for the contexts that two queries select."""
     with open_report(a) as first, open_report(b) as second:
-        sides = [_Side(*first), _Side(*second)]
+        sides = [_Executed(*first, of_a), _Executed(*second, of_b)]
         branch = all(side.branch for side in sides)
         names = sorted({name for side in sides for name in side.names})
         files = []
@@ -61,18 +73,23 @@ def compare(a: Path, b: Path) -> JsonObject:
     return {"branch": branch, "files": files}
 
 
-class _Side:
-    """One of the two reports."""
+class _Executed:
+    """What one of the two reports has executed, in all contexts or in some."""
 
-    def __init__(self, cov: ReportingCoverage, reported: Reported) -> None:
+    def __init__(
+        self, cov: ReportingCoverage, reported: Reported, contexts: Sequence[str] | None
+    ) -> None:
         self._cov = cov
         self._reported = reported
+        self._has_all = contexts is None
+        if contexts is not None:
+            cov.get_data().set_query_contexts(contexts)
         self.branch: bool = cov.get_data().has_arcs()
         self.names = {*reported.files, *reported.failures}
 
     def known_as(self, name: str) -> str | None:
         """Return the hash of what a file's figures were computed from; None: not known."""
-        entry = self._reported.files.get(name)
+        entry = self._reported.files.get(name) if self._has_all else None
         return None if entry is None else entry["known_as"]
 
     def executed(self, name: str) -> ExecutedInFile:
@@ -81,14 +98,14 @@ class _Side:
         Raises:
             CoverageException: the report has no figures of the file.
         """
-        if name not in self.names:
+        if name not in self.names or not (self._has_all or self._cov.get_data().lines(name)):
             return ExecutedInFile()
         analysis, text = self._cov.analysis_and_source(name)
         lines, branches = executed_in(analysis)
         return ExecutedInFile(lines, branches if self.branch else frozenset(), text)
 
 
-def _compare_file(name: str, a: _Side, b: _Side, *, branch: bool) -> JsonObject | None:
+def _compare_file(name: str, a: _Executed, b: _Executed, *, branch: bool) -> JsonObject | None:
     """Return an entry of `files` of `diff`; None if both reports have executed the same."""
     if a.known_as(name) is not None and a.known_as(name) == b.known_as(name):
         return None

@@ -208,7 +208,7 @@ def _file(
         statements=totals.statements,
         missing=totals.missing,
         covered=totals.executed,
-        percent=None if empty else _percent(totals.percent),
+        percent=None if empty else percentage(totals.percent),
         reason="no statements" if empty else None,
         imported_early=why_inexact,
         ran=None if empty else _ran(totals, figures, is_exact=why_inexact is None),
@@ -257,7 +257,7 @@ def _phases(files: Iterable[tuple[str, Figures]]) -> dict[str, Any]:
         "runtime_percent": None,
     }
     if could:
-        out["runtime_percent"] = _percent(100.0 * runtime / could)
+        out["runtime_percent"] = percentage(100.0 * runtime / could)
     else:
         out["runtime_reason"] = "there is nothing that could run at runtime"
     return out
@@ -269,7 +269,7 @@ def _is_unrun(file: tuple[str, Figures]) -> bool:
     return statements == missing
 
 
-def _percent(exact: float) -> float:
+def percentage(exact: float) -> float:
     """Round a percentage to two digits, but to 0 and 100 only where they are exact."""
     if exact in (0.0, 100.0):
         return exact
@@ -312,7 +312,7 @@ def _summary(
         key=lambda file: (file.percent, -(file.statements or 0), file.file),
     )
     return {
-        "percent": _percent(totals.percent),
+        "percent": percentage(totals.percent),
         "files": len(files),
         "statements": totals.statements,
         "covered": totals.executed,

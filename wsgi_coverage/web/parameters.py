@@ -9,9 +9,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from wsgi_coverage import bounds
+from wsgi_coverage.control import Compared
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 from wsgi_coverage.settings import MAX_DAYS
 
+LABEL = "context:"
 MAX_NUMBER = 999_999_999
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
@@ -42,16 +44,22 @@ def within(request: Request) -> float | None:
     return wait(request) if "wait" in request.args else None
 
 
-def report_id(request: Request, name: str) -> str | None:
-    """Return the id of a snapshot from a parameter; None for the published report (`current`).
+def compared(request: Request, name: str) -> Compared:
+    """Return what a parameter names: a snapshot by its id, the published report, or a label.
+
+    `current` is the published report, `context:<label>` what ran for one of its labels.
 
     Raises:
         BadParameterError: the parameter is missing.
     """
     raw = request.args.get(name)
-    if not raw:
-        raise BadParameterError(f"{name} must be a snapshot's id, or current: it is missing")
-    return None if raw == "current" else raw
+    if not raw or raw == LABEL:
+        raise BadParameterError(
+            f"{name} must be a snapshot's id, current, or {LABEL}<label>: it is missing"
+        )
+    if raw.startswith(LABEL):
+        return Compared(None, raw.removeprefix(LABEL))
+    return Compared(None if raw == "current" else raw)
 
 
 def wants_lines(request: Request) -> bool:

@@ -11,8 +11,8 @@ from wsgi_coverage.web import views
 from wsgi_coverage.web.dashboard.overview import overview
 
 
-class Label(BaseConverter):
-    """The rest of a path, whatever it is: a label may begin with a slash."""
+class Rest(BaseConverter):
+    """The rest of a path, whatever it is: a label or a file may begin with a slash."""
 
     regex = ".+"
     part_isolating = False
@@ -26,7 +26,10 @@ URL_MAP = Map(
         Rule("/files", endpoint=views.files, methods=["GET"]),
         Rule("/functions", endpoint=views.functions, methods=["GET"]),
         Rule("/contexts", endpoint=views.contexts, methods=["GET"]),
-        Rule("/contexts/<label:label>", endpoint=views.context, methods=["GET"]),
+        Rule("/contexts/<rest:label>", endpoint=views.context, methods=["GET"]),
+        Rule("/contexts/<rest:label>", endpoint=views.forget_context, methods=["DELETE"]),
+        Rule("/contexts/<rest:label>/delete", endpoint=views.forget_context, methods=["POST"]),
+        Rule("/source/<rest:name>", endpoint=views.source, methods=["GET"]),
         Rule("/diff", endpoint=views.diff, methods=["GET"]),
         Rule("/export", endpoint=views.export, methods=["GET"]),
         Rule("/html", endpoint=views.html_folder, methods=["GET"]),
@@ -46,8 +49,9 @@ URL_MAP = Map(
         Rule("/snapshots/<identity>/functions", endpoint=views.functions, methods=["GET"]),
         Rule("/snapshots/<identity>/contexts", endpoint=views.contexts, methods=["GET"]),
         Rule(
-            "/snapshots/<identity>/contexts/<label:label>", endpoint=views.context, methods=["GET"]
+            "/snapshots/<identity>/contexts/<rest:label>", endpoint=views.context, methods=["GET"]
         ),
+        Rule("/snapshots/<identity>/source/<rest:name>", endpoint=views.source, methods=["GET"]),
         Rule("/snapshots/<identity>/export", endpoint=views.export, methods=["GET"]),
         Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
         Rule("/snapshots/<identity>/html/", endpoint=views.html, methods=["GET"]),
@@ -56,7 +60,7 @@ URL_MAP = Map(
         Rule("/building", endpoint=views.building, methods=["GET"]),
         Rule("/health", endpoint=views.health, methods=["GET"]),
     ],
-    converters={"label": Label},
+    converters={"rest": Rest},
     strict_slashes=False,
     merge_slashes=False,
     redirect_defaults=False,

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError
 from wsgi_coverage.web import parameters
-from wsgi_coverage.web.dashboard import comparison, listing, state
+from wsgi_coverage.web.dashboard import comparison, labels, listing, state
 from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
@@ -30,7 +30,7 @@ def files(request: Request, control: Control, identity: str | None = None) -> Re
     """GET /files: the figures of every file, as JSON or a page."""
     if wants_page(request):
         return listing.files(request, control, identity)
-    return as_json(control.files(identity))
+    return as_json(control.files(identity, label=request.args.get("context") or None))
 
 
 def functions(request: Request, control: Control, identity: str | None = None) -> Response:
@@ -42,27 +42,49 @@ def functions(request: Request, control: Control, identity: str | None = None) -
     if wants_page(request):
         return listing.functions(request, control, identity)
     unused, days = parameters.unused(request), parameters.unused_for(request)
-    return as_json(control.functions(identity, unused=unused, unused_for=days))
+    label = request.args.get("context") or None
+    found = control.functions(identity, unused=unused, unused_for=days, label=label)
+    return as_json(found)
 
 
-def contexts(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
-    """GET /contexts: the labels of requests, and what ran for each."""
+def contexts(request: Request, control: Control, identity: str | None = None) -> Response:
+    """GET /contexts: the labels of requests, and what ran for each, as JSON or a page."""
+    if wants_page(request):
+        return labels.contexts(request, control, identity)
     return as_json(control.contexts(identity))
 
 
 def context(
+    request: Request, control: Control, label: str, identity: str | None = None
+) -> Response:
+    """GET /contexts/<label>: the lines that ran for one label, as JSON or a page."""
+    if wants_page(request):
+        return labels.context(request, control, label, identity)
+    return as_json(control.context(label, identity))
+
+
+def forget_context(request: Request, control: Control, label: str) -> Response:
+    """DELETE /contexts/<label>, and POST …/delete: forget what ran for one label."""
+    gathering = control.forget_label(
+        label, wait=parameters.wait(request), within=parameters.within(request)
+    )
+    body = {"status": "forgotten", "label": label, **gathering.as_json()}
+    return done(request, body, notice="forgotten")
+
+
+def source(
     request: Request,  # noqa: ARG001
     control: Control,
-    label: str,
+    name: str,
     identity: str | None = None,
 ) -> Response:
-    """GET /contexts/<label>: the lines that ran for one label."""
-    return as_json(control.context(label, identity))
+    """GET /source/<file>: a file's source; of each line, when it ran and for which labels."""
+    return as_json(control.source(name, identity))
 
 
 def diff(request: Request, control: Control) -> Response:
     """GET /diff: the lines and branches that only one of two reports has executed."""
-    a, b = parameters.report_id(request, "a"), parameters.report_id(request, "b")
+    a, b = parameters.compared(request, "a"), parameters.compared(request, "b")
     found = control.diff(a, b)
     return comparison.diff(request, control, found) if wants_page(request) else as_json(found)
 

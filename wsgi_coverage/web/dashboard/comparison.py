@@ -12,7 +12,8 @@ from werkzeug.wrappers import Request, Response
 from wsgi_coverage.control import Control
 from wsgi_coverage.line_ranges import shown
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.web.dashboard import layout, tree
+from wsgi_coverage.system.common_folder import common_folder
+from wsgi_coverage.web.dashboard import layout
 from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.exports import FORMATS
 
@@ -40,7 +41,7 @@ def diff(request: Request, control: Control, found: JsonObject) -> Response:
         control: for the page layout.
         found: the result of `Control.diff`.
     """
-    common = tree.common_folder(each["file"] for each in found["files"])
+    common = common_folder(each["file"] for each in found["files"])
     return page(
         request,
         control,

@@ -33,6 +33,12 @@ GLOSSARY = {
         "The last day, in UTC, on which some statement of it ran, whatever was reset since. Days "
         "are kept for as long as seen_days says."
     ),
+    "Requests with it": "Requests that were recorded for this label.",
+    "Lines of a label": (
+        "Lines of the application's own sources that ran for requests with this label, after the "
+        "load."
+    ),
+    "Lines of it alone": "Of these, the lines that ran for no other label.",
     "Unused": "Statements that ran neither at load nor at runtime.",
     "Load only": "Statements that ran at load, and not at runtime.",
     "Load": "Statements that ran while the application was loaded.",

@@ -20,6 +20,7 @@ TABS = {
     "": "Overview",
     "files": "Files",
     "functions": "Functions",
+    "contexts": "Labels",
     "snapshots": "Snapshots",
     "workers": "Workers",
     "health": "Health",

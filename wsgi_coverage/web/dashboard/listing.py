@@ -78,16 +78,18 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
 
     Raises:
         NoReportError, UnknownSnapshotError: there is no such report.
+        UnknownContextError: the report does not have the label that `context` names.
         BadParameterError: `view`, `sort`, `order` or `page` has another value than it may.
     """
-    listed = tree.listed(control.files(identity))
+    label = request.args.get("context") or None
+    listed = tree.listed(control.files(identity, label=label))
     columns = (FILE, *PLAIN, *(BRANCHES if listed.has_branches else ()))
     view = parameters.choice(request, "view", ("tree", "list"))
     sort = parameters.choice(request, "sort", ("missing", *(each.key for each in columns)))
     order = parameters.choice(request, "order", ("asc", "desc") if sort == "file" else ORDERS)
     wanted, folder = request.args.get("q", ""), request.args.get("in", "")
     below = f"{folder}/" if folder else ""
-    matches = _matcher(wanted)
+    matches = matcher(wanted)
     parts = [
         part for part in listed.parts if part.path.startswith(below) and matches(part.path.lower())
     ]
@@ -104,6 +106,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
         sort=sort,
         order=order,
         wanted=wanted,
+        label=label,
         folder=folder,
         count=len(parts),
         early=imported.warning({part.path for part in parts if part.imported_early}),
@@ -114,7 +117,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
             lambda some: ordered(some, sort, order),
             is_open=bool(wanted),
         ),
-        link=_linker(request),
+        link=linker(request),
     )
 
 
@@ -151,18 +154,18 @@ class Pages(NamedTuple):
         )
 
 
-def _matcher(wanted: str) -> Callable[[str], bool]:
+def matcher(wanted: str) -> Callable[[str], bool]:
     """Return a function that tells whether a text contains all words of `wanted`."""
     words = wanted.lower().split()
     return lambda text: all(word in text for word in words)
 
 
-def _linker(request: Request) -> Callable[..., str]:
+def linker(request: Request) -> Callable[..., str]:
     """Return a function that makes links to this page with other parameters; None removes one."""
     given = {
         name: value
         for name, value in request.args.items()
-        if name in ("view", "sort", "order", "q", "in", "unused", "unused_for") and value
+        if name in ("view", "sort", "order", "q", "in", "unused", "unused_for", "context") and value
     }
 
     def link(**changes: str | None) -> str:
@@ -189,6 +192,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
 
     Raises:
         NoReportError, UnknownSnapshotError: there is no such report.
+        UnknownContextError: the report does not have the label that `context` names.
         BadParameterError: `unused` or `page` has another value than it may.
     """
     unused = parameters.unused(request)
@@ -205,6 +209,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         unused=unused,
         unused_for=parameters.unused_for(request),
         wanted=request.args.get("q", ""),
+        label=request.args.get("context") or None,
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
@@ -221,7 +226,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
             for name, group in groupby(pages.rows, lambda each: each["file"])
         ],
         csv=as_csv(found) if len(found) <= COPIED else None,
-        link=_linker(request),
+        link=linker(request),
     )
 
 
@@ -242,9 +247,10 @@ def wanted_functions(request: Request, control: Control, identity: str | None) -
         identity,
         unused=parameters.unused(request),
         unused_for=parameters.unused_for(request),
+        label=request.args.get("context") or None,
     )
     if wanted := request.args.get("q", ""):
-        matches = _matcher(wanted)
+        matches = matcher(wanted)
         found = [each for each in found if matches(f"{each['file']} {each['name']}".lower())]
     return _by_file(found)
 

@@ -25,6 +25,7 @@ NOTICES = {
     "collected": "A report was made for the answer; no snapshot is stored.",
     "snapshot": "The snapshot is taken.",
     "deleted": "The snapshot is deleted.",
+    "forgotten": "The label is forgotten: the next report does not have it.",
 }
 TITLES = {  # by slug
     "unauthorized": "Authentication required",
@@ -44,6 +45,7 @@ TITLES = {  # by slug
     "no-source": "The source is not on this host",
     "not-ours": "Coverage not started by wsgi-coverage",
     "cannot-pause": "Measuring cannot be paused",
+    "label-of-fleet": "A label of a fleet cannot be forgotten",
     "configuration": "Invalid coverage.py configuration",
     "snapshot-limit": "Too many snapshots",
     "build-failed": "Report could not be made",

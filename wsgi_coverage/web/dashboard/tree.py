@@ -6,7 +6,6 @@ Concurrency: cached lists are only read; folders are made for one answer.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from wsgi_coverage.data.stored import DamagedError, parsed
 from wsgi_coverage.errors import DamagedReportError
+from wsgi_coverage.system.common_folder import common_folder
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,17 +85,6 @@ COUNTS = (
 )
 TEXTS = ("html", "reason", "runtime_reason", "imported_early", "ran")
 NO_LIST = "the list of files in this report is damaged; make a new one"
-
-
-def common_folder(names: Iterable[str]) -> str:
-    """Return the folder that all files are in, with a slash at its end; empty: there is none."""
-    folders = {name.replace("\\", "/").rpartition("/")[0] for name in names}
-    try:
-        common = os.path.commonpath(folders) if folders else ""
-    except ValueError:  # some are relative, some are not; or on several drives
-        return ""
-    common = common.replace("\\", "/")
-    return f"{common}/" if common.strip("/") else common
 
 
 class Listed(NamedTuple):
