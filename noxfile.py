@@ -65,6 +65,7 @@ CLIENTS = [
     "pytest-cov",
     "requests",
     "httpx",
+    "celery",
 ]
 # What a fleet meets in, beside Debian's redis-server; and certificates for it.
 FLEET = ["gunicorn", "trustme"]

@@ -3,6 +3,7 @@
 TYPE_CHECKING = False  # typing is slow to import, and so is all else that is named here
 if TYPE_CHECKING:
     from wsgi_coverage.collect.early import start_early
+    from wsgi_coverage.collect.labels.blocks import current_label, labelled
     from wsgi_coverage.errors import (
         AuthNotConfiguredError,
         SettingsError,
@@ -19,10 +20,17 @@ __all__ = [
     "SettingsError",
     "UnsupportedPythonError",
     "WsgiCoverageError",
+    "current_label",
+    "labelled",
     "start_early",
 ]
 
-_HOMES = {"CoverageMiddleware": "middleware", "start_early": "collect.early"}
+_HOMES = {
+    "CoverageMiddleware": "middleware",
+    "current_label": "collect.labels.blocks",
+    "labelled": "collect.labels.blocks",
+    "start_early": "collect.early",
+}
 
 
 def __getattr__(name: str) -> object:

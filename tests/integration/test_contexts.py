@@ -499,3 +499,71 @@ def test_a_label_is_forgotten_in_data_files_too(run_script: RunScript) -> None:
     assert after == ["b"]
     assert contexts == ["load", "runtime", "runtime|b"]
     assert problems == warnings == []
+
+
+@needs_labels
+def test_a_block_is_labelled_like_a_request(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    import asyncio
+    from wsgi_coverage import current_label, labelled
+    serve()
+    said = []
+
+    def block(label, of):
+        with labelled(label) as why_not:
+            said.append([label, why_not, current_label()])
+            of()
+
+    block("price", shop.price)
+    block(None, shop.stock)
+    block("", shop.stock)
+    block("x" * 201, shop.stock)
+    with labelled("outer"):
+        block("inner", shop.price)
+    try:
+        block("raises", {}["no"].x)
+    except KeyError:
+        pass
+
+    async def task(label, of):
+        with labelled(label):
+            await asyncio.sleep(0)
+            of()
+
+    async def both():
+        await asyncio.gather(task("one", shop.price), task("two", shop.stock))
+
+    asyncio.run(both())
+    refresh()
+    labels = [each["label"] for each in ask("/contexts").json()]
+    print(json.dumps([said, {each: lines(each) for each in labels}, current_label()]))
+""".replace("import asyncio\n", "import asyncio\n    import shop\n"),
+        {"shop.py": SHOP},
+    )
+
+    said, ran, last = found
+    assert said == [
+        ["price", None, "price"],
+        [None, "there is no label", None],
+        ["", "it is empty", None],
+        ["x" * 201, "it has more than 200 characters", None],
+        ["inner", "it has a label already", "outer"],
+    ]
+    assert ran == {"price": [2], "outer": [2], "one": [2], "two": [5]}
+    assert last is None
+
+
+def test_where_there_are_no_labels_a_block_runs_without(run_script: RunScript) -> None:
+    found = run_script(
+        """
+    import json
+    from wsgi_coverage import current_label, labelled
+
+    with labelled("a") as why_not:
+        print(json.dumps([why_not, current_label()]))
+"""
+    )
+
+    assert found == ["unsupported", None]

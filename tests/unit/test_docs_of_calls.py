@@ -52,7 +52,7 @@ def test_a_signature_that_is_documented_is_the_signature(call: str) -> None:
     parameters = inspect.signature(found).parameters
 
     for each in re.split(r", (?![^()]*\))", told):
-        if each == "*":
+        if each in ("", "*"):
             continue
         key, _, default = each.partition("=")
         if key.startswith("**"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wsgi_coverage.client import Client
 
 OPTION = "--wsgi-coverage"
+DASHBOARD = f"{OPTION}-dashboard"
 AFFECTED, DATA, IGNORE = f"{OPTION}-affected", f"{OPTION}-data", f"{OPTION}-ignore"
 OF_WORKER = "wsgi_coverage_affected"  # what the controller of xdist passes to its workers
 HEADER, BAGGAGE = "X-Coverage-Context", "baggage"
@@ -61,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "what only single tests ran",
     )
     group.addoption(
+        DASHBOARD,
+        metavar="URL",
+        help="where the dashboard is, if not at that address: under 'wsgi-coverage run' it has a "
+        "port of its own",
+    )
+    group.addoption(
         AFFECTED,
         metavar="REVISION",
         help="run only tests that ran lines which have changed since a revision of Git, and those "
@@ -87,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if url:
         config.pluginmanager.register(Labels(url, config), "wsgi-coverage-labels")
     if base := config.getoption(AFFECTED):
-        if not (url or data):
+        if not (url or data or config.getoption(DASHBOARD)):
             raise pytest.UsageError(f"{AFFECTED} needs {OPTION} or {DATA}")
         config.pluginmanager.register(Selection(config, base), "wsgi-coverage-selection")
 
@@ -120,7 +127,7 @@ class Labels:
             raise pytest.UsageError(f"{OPTION} {url}: it is no address such as http://host:8000")
         self.label: str = ""  # of the current test; "": none runs
         self._origin = (parts.hostname, port)
-        self._url = url
+        self._dashboard: str = config.getoption(DASHBOARD) or url
         self._is_worker = hasattr(config, "workerinput")  # of xdist
         self._labels: list[str] = []  # of all tests that have run
         self._undo = contextlib.ExitStack()
@@ -228,10 +235,10 @@ class Labels:
         write = terminalreporter.write_line
         terminalreporter.section("wsgi-coverage")
         try:
-            for line in self._summary(Client(self._url)):
+            for line in self._summary(Client(self._dashboard)):
                 write(line)
         except ClientError as error:
-            write(f"{self._url} did not say what the tests ran: {error}")
+            write(f"{self._dashboard} did not say what the tests ran: {error}")
 
     def _summary(self, client: Client) -> Iterator[str]:
         complete = client.refresh()["complete"]
@@ -329,7 +336,7 @@ class Selection:
         data, here = option(DATA), self._config.invocation_params.dir
         try:
             found = affected_by_change(
-                here / data if data else Client(option(OPTION)),
+                here / data if data else Client(option(DASHBOARD) or option(OPTION)),
                 here,
                 self._base,
                 ignored=option(IGNORE),

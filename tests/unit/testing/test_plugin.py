@@ -58,7 +58,7 @@ def test_the_headers_of_a_label(label: str, headers: dict[str, str]) -> None:
 )
 def test_only_requests_to_the_application_are_labelled(url: str, asked: str, is_to: bool) -> None:
     before = http.client.HTTPConnection.endheaders
-    config: Any = SimpleNamespace()
+    config: Any = SimpleNamespace(getoption=lambda _: None)
     labels = Labels(url, config)
     try:
         assert not labels._is_to(asked)

@@ -97,6 +97,12 @@ def is_labelled() -> bool:
     return labelled is not None and labelled.is_open
 
 
+def current_label() -> str | None:
+    """Return the label of what runs now; None: it has none, or it is not known yet."""
+    labelled = _CURRENT.get()
+    return labelled.label or None if labelled is not None and labelled.is_open else None
+
+
 class Labelling:
     """Records lines for labelled requests in this process.
 

@@ -54,17 +54,36 @@ def asked(environ: Environ) -> Asked:
     except (UnicodeError, AttributeError):
         return Asked(None, "it is not UTF-8")
     label = label.strip()
+    why_not = why_no_label(label)
+    return Asked(label) if why_not is None else Asked(None, why_not)
+
+
+def why_no_label(label: str) -> str | None:
+    """Return why a text cannot be a label; None: it can."""
     if not label:
-        return Asked(None, "it is empty")
+        return "it is empty"
     if len(label) > MOST:
-        return Asked(None, f"it has more than {MOST} characters")
+        return f"it has more than {MOST} characters"
     if any(_is_control(each) for each in label):
-        return Asked(None, "it has control characters")
+        return "it has control characters"
     if not can_be_label(label):
-        return Asked(None, "it ends with the name of a phase, load or runtime")
+        return "it ends with the name of a phase, load or runtime"
     if any(each in label for each in UNSAFE):
-        return Asked(None, f"it has {' or '.join(UNSAFE)}")
-    return Asked(label)
+        return f"it has {' or '.join(UNSAFE)}"
+    return None
+
+
+def opened(worker: Worker | None, label: str) -> tuple[Labelled | None, str]:
+    """Return an open request of this process; or None, and what to say of the label."""
+    if worker is None or worker.engine.why_no_labels == NO_LABELS:
+        return None, UNSUPPORTED
+    try:
+        return worker.engine.open_labelled(label), "ignored: there are too many labels"
+    except RuntimeError:
+        return None, UNSUPPORTED
+    except Exception:
+        log.exception("what runs for a label cannot be recorded; it runs without one")
+        return None, UNSUPPORTED
 
 
 def _in_baggage(baggage: str) -> str | None:
@@ -134,7 +153,7 @@ class LabellingApplication:
         if is_labelled():  # by an application around this one
             return self._app(environ, start_response)
         assert label is not None  # noqa: S101  for the type checkers
-        labelled, why_not = self._open(label)
+        labelled, why_not = opened(self._worker(), label)
         if labelled is None:
             if not self._by_route:
                 start_response = _saying(start_response, why_not)
@@ -149,19 +168,6 @@ class LabellingApplication:
         if name == "_app":  # of a copy that is being made
             raise AttributeError(name)
         return getattr(self._app, name)
-
-    def _open(self, label: str) -> tuple[Labelled | None, str]:
-        """Return an open request; or None, and what to say of the label."""
-        worker = self._worker()
-        if worker is None or worker.engine.why_no_labels == NO_LABELS:
-            return None, UNSUPPORTED
-        try:
-            return worker.engine.open_labelled(label), "ignored: there are too many labels"
-        except RuntimeError:
-            return None, UNSUPPORTED
-        except Exception:
-            log.exception("a labelled request could not be begun; it is served without a label")
-            return None, UNSUPPORTED
 
     def _run(
         self, labelled: Labelled, environ: Environ, start_response: Callable[..., Any]
