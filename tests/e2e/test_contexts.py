@@ -16,6 +16,7 @@ import pytest
 
 DASHBOARD = "/debug/coverage"
 HEADER = "X-Coverage-Context"
+JSON = {"Accept": "application/json"}
 LABELLED = {"WSGI_COVERAGE_CONTEXTS": "header"}
 ROUNDS = 5  # in which each of the 120 handlers is called once
 
@@ -260,6 +261,15 @@ def load(server: Any, paths: list[str], rounds: int) -> None:
         while not over.is_set():
             server.refresh()
 
+    def forgets() -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            label = f"forgotten-{number}"
+            server.get(paths[number % len(paths)], headers={HEADER: label})
+            gone = server.request("DELETE", f"{DASHBOARD}/contexts/{label}", headers=JSON)
+            assert gone.status == 200, gone.text
+
     def labelled(number: int) -> None:
         path = paths[number % len(paths)]
         answer = server.get(path, headers={HEADER: f"{number // len(paths)}-{path[1:]}"})
@@ -267,7 +277,7 @@ def load(server: Any, paths: list[str], rounds: int) -> None:
         assert HEADER.lower() not in answer.headers
 
     with ThreadPoolExecutor(12) as pool:
-        beside = [pool.submit(unlabelled), pool.submit(unlabelled), pool.submit(refreshes)]
+        beside = [pool.submit(each) for each in (unlabelled, unlabelled, refreshes, forgets)]
         try:
             list(pool.map(labelled, range(rounds * len(paths))))
         finally:
