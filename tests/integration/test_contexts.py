@@ -567,3 +567,42 @@ def test_where_there_are_no_labels_a_block_runs_without(run_script: RunScript) -
     )
 
     assert found == ["unsupported", None]
+
+
+@needs_labels
+@pytest.mark.parametrize(
+    ("config", "settings", "files"),
+    [
+        ("include =\n    */shop.py\n    */jinja2/filters.py", "", {"shop.py"}),
+        (
+            "include =\n    */shop.py\n    */jinja2/filters.py",
+            "contexts_include='*/jinja2/*'",
+            {"shop.py", "filters.py"},
+        ),
+        ("source_pkgs =\n    shop\n    jinja2.filters", "", {"shop.py", "filters.py"}),
+        ("source = shop, jinja2", "", {"shop.py", "filters.py"}),
+        ("source = .", "", {"shop.py"}),
+    ],
+)
+def test_lines_of_installed_packages_count_where_they_are_named(
+    run_script: RunScript, config: str, settings: str, files: set[str]
+) -> None:
+    found = run_script(
+        SERVED
+        + f"""
+    from jinja2 import filters
+    def also(environ, start_response):
+        filters.do_upper("a")
+        return shop.app(environ, start_response)
+
+    start_early()
+    import shop
+    app = CoverageMiddleware(also, debug=True, {settings})
+    get("/price", "a")
+    refresh()
+    print(json.dumps([each["file"] for each in ask("/contexts/a").json()["files"]]))
+""",
+        {"shop.py": SHOP, ".coveragerc": f"[run]\n{config}\nomit = script.py\n"},
+    )
+
+    assert {each.rpartition("/")[2] for each in found} == files

@@ -25,18 +25,40 @@ def _into_basket(*slugs: str) -> list[Step]:
     return [(f"/basket/add/{slug}", {}) for slug in slugs]
 
 
-CUSTOMERS: tuple[list[Step], ...] = (
-    [("/", None), ("/kind/desk", None), ("/product/lamp", None), *_into_basket("lamp"), BUY],
-    [("/search?q=tea", None), *_into_basket("teapot", "mug", "mug"), ("/basket", None), BUY],
-    [("/product/notebook", None), *_into_basket(*["notebook"] * 5), ("/basket", None), BUY],
-    [*_into_basket("pen"), ("/basket?code=SPRING10", None), ("/checkout", {"code": "SPRING10"})],
-    [*_into_basket("pen"), ("/basket?code=PLEASE", None), ("/basket/take-out/pen", {}), BUY],
-    [("/product/clock", None), *_into_basket("clock"), BUY],
-    [("/search?q=burr+beech", None), ("/search?q=a", None), ("/search?q=sofa", None)],
-    [("/kind/garden", None), ("/product/sofa", None), ("/basket", None), ("/cellar", None)],
-)  # fmt: skip
+# By what they do, which is the label of their requests.
+CUSTOMERS: dict[str, list[Step]] = {
+    "buys a lamp": [
+        *(("/", None), ("/kind/desk", None), ("/product/lamp", None)),
+        *(*_into_basket("lamp"), BUY),
+    ],
+    "looks for tea": [
+        *(("/search?q=tea", None), *_into_basket("teapot", "mug", "mug")),
+        *(("/basket", None), BUY),
+    ],
+    "buys many": [
+        *(("/product/notebook", None), *_into_basket(*["notebook"] * 5)),
+        *(("/basket", None), BUY),
+    ],
+    "has a code": [
+        *(*_into_basket("pen"), ("/basket?code=SPRING10", None)),
+        ("/checkout", {"code": "SPRING10"}),
+    ],
+    "has a wrong code": [
+        *(*_into_basket("pen"), ("/basket?code=PLEASE", None)),
+        *(("/basket/take-out/pen", {}), BUY),
+    ],
+    "buys the last one": [("/product/clock", None), *_into_basket("clock"), BUY],
+    "only looks": [
+        *(("/search?q=burr+beech", None), ("/search?q=a", None)),
+        ("/search?q=sofa", None),
+    ],
+    "gets lost": [
+        *(("/kind/garden", None), ("/product/sofa", None)),
+        *(("/basket", None), ("/cellar", None)),
+    ],
+}
 
-TOTAL = ROUNDS * sum(map(len, CUSTOMERS))  # requests
+TOTAL = ROUNDS * sum(map(len, CUSTOMERS.values()))  # requests
 
 
 class Browser:
@@ -44,10 +66,12 @@ class Browser:
 
     Args:
         address: the site's, without a slash at the end.
+        label: of the requests for pages; None: they have none.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, label: str | None = None) -> None:
         self._address = address
+        self._headers = {} if label is None else {"X-Coverage-Context": label}
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),  # the site is on this machine
             urllib.request.HTTPCookieProcessor(CookieJar()),
@@ -60,7 +84,7 @@ class Browser:
             OSError: there is no answer (urllib's URLError is an OSError).
         """
         data = None if form is None else urllib.parse.urlencode(form).encode()
-        request = urllib.request.Request(self._address + path, data=data)
+        request = urllib.request.Request(self._address + path, data=data, headers=self._headers)
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
                 response.read()
@@ -92,9 +116,9 @@ def drive(address: str) -> Iterator[int]:
     """
     made = 0
     for _ in range(ROUNDS):
-        for customer in CUSTOMERS:
-            browser = Browser(address)
-            for path, form in customer:
+        for label, steps in CUSTOMERS.items():
+            browser = Browser(address, label)
+            for path, form in steps:
                 status = browser.open(path, form)
                 if status >= 500:
                     raise RuntimeError(f"the shop answered {path} with {status}")

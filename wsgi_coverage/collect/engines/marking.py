@@ -9,8 +9,10 @@ Concurrency: see wsgi_coverage.collect.engines.base.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.locking import synchronized
@@ -21,6 +23,7 @@ from wsgi_coverage.collect.labels.labelling import TOOLS, Labelled, free_tools
 from wsgi_coverage.collect.labels.recording import TAKEN, Recording
 from wsgi_coverage.collect.sources.ourselves import is_ours
 from wsgi_coverage.compat import measurement, names
+from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.model import MONITORING, Measuring
 from wsgi_coverage.store import processes
@@ -111,7 +114,9 @@ class Marking(Engine):
         if self._recording is None:
             static = self._cov.get_option("run:context")
             self._recording = Recording(
-                self._monitoring, str(static) if static else None, self.labelled_too
+                self._monitoring,
+                str(static) if static else None,
+                (*self.labelled_too, *_packages_named(self._cov.config)),
             )
         return self._recording.open(self.memory, self.epoch, label, paused=self.paused)
 
@@ -213,3 +218,19 @@ class Marking(Engine):
         if self._recording is not None:
             self._recording.after_fork()
         super().after_fork()
+
+
+def _packages_named(config: Any) -> Iterator[str]:
+    """Yield patterns of the sources of packages that are to be measured by name.
+
+    They are the application's own, though it may be installed.
+
+    Args:
+        config: coverage.py's configuration.
+    """
+    sources = option(config, "run:source") or ()
+    packages = [*(option(config, "run:source_pkgs") or ())]
+    packages += (each for each in sources if not Path(each).is_dir())
+    for name in packages:
+        path = name.replace(".", "/")
+        yield from (f"*/{path}/*", f"*/{path}.py")

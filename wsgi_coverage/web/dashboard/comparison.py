@@ -46,7 +46,7 @@ def diff(request: Request, control: Control, found: JsonObject) -> Response:
         request,
         control,
         "diff.html",
-        tab="snapshots",
+        tab="contexts" if found["a"]["context"] and found["b"]["context"] else "snapshots",
         a=found["a"],
         b=found["b"],
         branch=found["branch"],
