@@ -25,6 +25,7 @@ from wsgi_coverage.compat.parsing import joined
 from wsgi_coverage.compat.reporting import HookedCoverage
 from wsgi_coverage.data import forksafe, regular_files
 from wsgi_coverage.data.imported import Unseen
+from wsgi_coverage.data.reading import LabelUse
 from wsgi_coverage.errors import ConfigurationError, is_shortage
 from wsgi_coverage.offload import progress
 from wsgi_coverage.store.days import Ranges
@@ -94,6 +95,7 @@ class ReportingCoverage(HookedCoverage):
         self.imported_early: Mapping[str, Unseen] = {}
         self.seen_days: SeenDays | None = None  # None: `no_days` says why days are not known
         self.no_days: str = ""
+        self.label_uses: dict[str, LabelUse] = {}  # how many requests each label had, by context
         # Where functions are in versions that the days know, by name in data files and version.
         self.new_functions: dict[str, dict[str, dict[str, Ranges]]] = {}
         self.inexact: dict[str, str] = {}  # file of these: why its figures are not exact

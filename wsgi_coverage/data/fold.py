@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
+from wsgi_coverage.data.reading import LabelUse, join_uses
 from wsgi_coverage.data.union import DataUnion, has_branches
 
 
@@ -31,6 +32,7 @@ def write_union(data_files: Sequence[Path], target: Path) -> list[Path]:
     out: DataUnion | None = None
     used = []
     versions: dict[str, str] = {}
+    labels: dict[str, LabelUse] = {}
     for path in data_files:
         try:
             with open_data_file(path) as connection:
@@ -40,6 +42,7 @@ def write_union(data_files: Sequence[Path], target: Path) -> list[Path]:
                 if out is None:
                     out = DataUnion(target, branch=has_branches(connection))
                 out.add(out.read(connection))
+                join_uses(labels, stamp.labels_in(connection).items())
         except UnusableError:
             continue  # the next report names it
         used.append(path)
@@ -47,4 +50,5 @@ def write_union(data_files: Sequence[Path], target: Path) -> list[Path]:
     if out is not None and used:
         out.write()
         stamp.put_fingerprints(target, versions)
+        stamp.put_labels(target, labels)
     return used

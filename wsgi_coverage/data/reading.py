@@ -6,7 +6,7 @@ Concurrency: values, made once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -90,6 +90,12 @@ class LabelUse(NamedTuple):
         )
 
 
+def join_uses(found: dict[str, LabelUse], more: Iterable[tuple[str, LabelUse]]) -> None:
+    """Add the uses of labels, by context, to those that were found before."""
+    for context, use in more:
+        found[context] = found[context].joined(use) if context in found else use
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """The content of a memory at one moment."""
@@ -147,6 +153,8 @@ class Reading:
         for day in sorted(self.days):
             for number, chunk in sorted(self.days[day].items()):
                 out = zlib.crc32(chunk, zlib.crc32(repr((day, number)).encode(), out))
+        for context, use in sorted(self.labels.items()):
+            out = zlib.crc32(repr((context, use)).encode(errors="surrogatepass"), out)
         return out or 1
 
 

@@ -21,10 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsgi_coverage.data import database, forksafe, regular_files
+from wsgi_coverage.data.reading import LabelUse
 from wsgi_coverage.errors import is_shortage
 
 TABLE = "wsgi_coverage"
 SOURCES = "wsgi_coverage_source"
+LABELS = "wsgi_coverage_label"
 MAGIC = b"SQLite format 3\0"
 SEAL = slice(60, 64)  # the place of user_version, four bytes that SQLite leaves to applications
 NAME = 1_000  # characters of a suffix or a host
@@ -152,6 +154,67 @@ def put_fingerprints(path: Path, fingerprints: Mapping[str, str]) -> None:
         ).close()
 
 
+def put_labels(path: Path, uses: Mapping[str, LabelUse]) -> None:
+    """Write how many requests each label had to a data file that no other process has open.
+
+    Args:
+        path: the data file.
+        uses: by context.
+
+    Raises:
+        OSError: there is no room, or the file is no data file.
+    """
+    storable = {context: use for context, use in uses.items() if _is_utf_8(context)}
+    if not storable:
+        return
+    with changing(path) as connection:
+        database.run(
+            connection,
+            f"create table if not exists {LABELS}"
+            " (context text primary key, requests integer, first real, last real) without rowid",
+        )
+        connection.executemany(
+            f"insert or replace into {LABELS} values (?, ?, ?, ?)",  # noqa: S608
+            [(context, *use) for context, use in storable.items()],
+        ).close()
+
+
+def labels_in(connection: sqlite3.Connection) -> dict[str, LabelUse]:
+    """Read how many requests each label had, by context, in an open data file.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    if not _has_table(connection, LABELS):
+        return {}
+    rows = database.fetch(
+        connection,
+        f"select requests, first, last, context from {LABELS}",  # noqa: S608
+        kind=str,
+    )
+    check_number(len(rows))
+    try:
+        return {
+            context: LabelUse(int(requests), float(first), float(last))
+            for requests, first, last, context in rows
+        }
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DataError(f"it holds labels that are none: {error}") from error
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    known = "select 1 from sqlite_master where name = ?"
+    return database.first(connection, known, [name]) is not None
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def measured_files(path: Path) -> list[str]:
     """Read the names of measured files in a data file, from a table that coverage.py documents.
 
@@ -184,9 +247,11 @@ def remove_contexts(path: Path, names: Sequence[str]) -> None:
                 "(select id from context where context = ?)",
                 [(name,) for name in names],
             ).close()
-        connection.executemany(
-            "delete from context where context = ?", [(name,) for name in names]
-        ).close()
+        for table in ("context", LABELS) if _has_table(connection, LABELS) else ("context",):
+            connection.executemany(
+                f"delete from {table} where context = ?",  # noqa: S608
+                [(name,) for name in names],
+            ).close()
     if was_sealed:
         _seal(path)
 
@@ -197,8 +262,7 @@ def fingerprints_in(connection: sqlite3.Connection) -> Fingerprints:
     Raises:
         sqlite3.Error: it cannot be read.
     """
-    known = "select 1 from sqlite_master where name = ?"
-    if database.first(connection, known, [SOURCES]) is None:
+    if not _has_table(connection, SOURCES):
         return "", ""
     number, paths, versions = database.first(
         connection,

@@ -22,13 +22,13 @@ from typing import Any
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.packed import pack, read_packed
-from wsgi_coverage.report.publish import DATA, META, USES
+from wsgi_coverage.report.publish import DATA, META
 from wsgi_coverage.report.render import FILES, SOURCES, TEXT
 from wsgi_coverage.report.staleness import ORIGIN
 from wsgi_coverage.system import own_files
 
 ABOUT = "about.json"
-CONTENT = (META, ORIGIN, TEXT, FILES, FIGURES, USES, DATA)
+CONTENT = (META, ORIGIN, TEXT, FILES, FIGURES, DATA)
 ANALYSIS = re.compile(rf"{SOURCES}/[0-9a-f]{{8,64}}")
 # What reading raises if a value is no report, or a damaged one.
 DAMAGED = (

@@ -6,7 +6,6 @@ Concurrency: works in a folder of its own.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,15 +18,14 @@ from wsgi_coverage.analysis.cache import VERSIONS, AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.data import imported, stamp, versions
 from wsgi_coverage.data.imported import Unseen
-from wsgi_coverage.data.phases import label_of
-from wsgi_coverage.data.reading import LabelUse, Reading
+from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
 from wsgi_coverage.report import detail, staleness
 from wsgi_coverage.report.combine import DaysRecorded, combine, failures_of
-from wsgi_coverage.report.publish import DATA, USES, new_id
+from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.store.days import DaysStore
-from wsgi_coverage.system import own_files, workdir
+from wsgi_coverage.system import workdir
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -69,7 +67,6 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
             sources=cov.get_data().measured_files(),
         )
         summary = render(cov, folder, inputs.analysis_dir)
-        _write_uses(folder, inputs.memory)
         if inputs.days is not None:
             _note_functions(inputs.days, cov)
         empty = not cov.get_data().measured_files()
@@ -80,6 +77,7 @@ def build(inputs: BuildInputs, folder: Path) -> Report:
         stamp.put_fingerprints(
             data_file, {**fingerprints, **dict.fromkeys(left_out, stamp.CHANGED)}
         )
+        stamp.put_labels(data_file, cov.label_uses)
     here = {workdir.here(name): version for name, version in noted.items()}
     AnalysisCache(inputs.analysis_dir).put(VERSIONS, here)
     return _described(inputs, folder, cov, warnings, summary, started=started)
@@ -100,22 +98,6 @@ def build_detail(inputs: BuildInputs, folder: Path) -> Report:
     with _combined(inputs, folder) as (cov, warnings):
         detail.write(cov, folder, inputs.analysis_dir)
     return _described(inputs, folder, cov, warnings, {}, started=started)
-
-
-def _write_uses(folder: Path, readings: Iterable[Reading]) -> None:
-    """Write how many requests each label had into the folder of a report.
-
-    Raises:
-        OSError: there is no room.
-    """
-    found: dict[str, LabelUse] = {}
-    for reading in readings:
-        for context, use in reading.labels.items():
-            label = label_of(context)
-            if label is not None:
-                found[label] = found[label].joined(use) if label in found else use
-    if found:
-        own_files.write(folder / USES, json.dumps(found))
 
 
 @contextlib.contextmanager

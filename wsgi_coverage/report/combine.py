@@ -18,7 +18,7 @@ from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.imported import Unseen
-from wsgi_coverage.data.reading import Reading, by_context
+from wsgi_coverage.data.reading import Reading, by_context, join_uses
 from wsgi_coverage.data.releases import find_releases
 from wsgi_coverage.data.union import KINDS, NO_UTF_8, DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
@@ -74,6 +74,7 @@ def combine(
         target, branch=branch, path_map=names.here, before_mapping=names.find_releases_of
     )
     versions = VersionsOnDisk(union.name)
+    live = {reading.id for reading in memory}  # whose data files hold what they hold, too
     for path in data_files:
         try:
             with open_data_file(path) as connection:
@@ -81,6 +82,9 @@ def combine(
                 loaded = stamp.fingerprints_in(connection)
                 old = versions.changed(loaded)
                 union.add(content, without=[*old, *filter(names.is_gone, content.paths)])
+                found = stamp.stamp_in(connection)
+                if found is None or found.worker_id not in live:
+                    join_uses(cov.label_uses, stamp.labels_in(connection).items())
         except UnusableError as why_not:
             warnings.append(f"data file {path} is set aside: {why_not}")
             continue
@@ -92,8 +96,9 @@ def combine(
             for name in here
         ]
     for reading in memory:
-        found, old = _add(union, reading, versions, names, option(cov.config, "run:context"))
-        warnings += found
+        join_uses(cov.label_uses, reading.labels.items())
+        more, old = _add(union, reading, versions, names, option(cov.config, "run:context"))
+        warnings += more
         stale.update(old)
     left_out = stale - set(union.files)
     for name in left_out:

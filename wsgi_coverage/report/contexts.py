@@ -1,8 +1,8 @@
 """The labels of a finished report: what ran for requests that had each, and for whom a line ran.
 
 Lines come from the report's data file, where a label follows the phase in the name of a context
-(wsgi_coverage.data.phases). The numbers of requests come from the memories that the report was made
-of; a data file has none. Figures for one label are coverage.py's own for its contexts, as
+(wsgi_coverage.data.phases), and the numbers of requests from a table of our own in it, which other
+tools do not keep. Figures for one label are coverage.py's own for its contexts, as
 `coverage report --contexts` makes them: what the label did not run is at 0.
 
 Concurrency: reads a report's folder, in which nothing changes.
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from coverage import CoverageData
 from coverage.exceptions import CoverageException
@@ -27,25 +28,27 @@ from wsgi_coverage.analysis.functions import Unused
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat.configuration import option
 from wsgi_coverage.compat.reporting import analysed
-from wsgi_coverage.data import database
+from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.phases import Phase, Ran, label_of, query_of
 from wsgi_coverage.data.phases import query as of_phase
-from wsgi_coverage.data.reading import LabelUse
+from wsgi_coverage.data.reading import LabelUse, join_uses
 from wsgi_coverage.errors import NoSourceError, NotFoundError, UnknownContextError
 from wsgi_coverage.model import JsonObject
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.formats import call_for
-from wsgi_coverage.report.publish import DATA, USES, read_file
+from wsgi_coverage.report.publish import DATA, read_file
 from wsgi_coverage.report.render import FILES, percentage
 from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.system.common_folder import common_folder
 
+T = TypeVar("T")
+
 EXCLUDED = "excluded"  # of a line, instead of when it ran
 # Of a file in the list of files, what is not about one label.
 OF_ALL = ("imported_early", "runtime_reason", "first_seen", "last_seen", "seen_in", "seen_reason")
-NO_REQUESTS = "what ran for it is from data files, or other hosts, which have no requests"
+NO_REQUESTS = "what ran for it is from data that does not tell requests"
 LINES = """
     select context.context, file.path, line_bits.numbits from line_bits
     join file on file.id = line_bits.file_id join context on context.id = line_bits.context_id
@@ -139,21 +142,26 @@ def rows_of(folder: Path) -> list[Row]:
 
 def _fetch(folder: Path, rows: str, kind: type) -> list[Any]:
     """Return the rows that a query finds in the data file; none where there is no file."""
+    return _read(folder, lambda connection: database.fetch(connection, rows, kind=kind), [])
+
+
+def _read(folder: Path, read: Callable[[sqlite3.Connection], T], nothing: T) -> T:
     try:
         with open_data_file(folder / DATA) as connection:
-            return database.fetch(connection, rows, kind=kind)
+            return read(connection)
     except UnusableError:
         if (folder / DATA).exists():
             raise
-    return []
+    return nothing
 
 
 def _uses(folder: Path) -> Mapping[str, LabelUse]:
-    try:
-        found = json.loads(read_file(folder / USES))
-    except FileNotFoundError:
-        return {}
-    return {label: LabelUse(*use) for label, use in found.items()}
+    found: dict[str, LabelUse] = {}
+    nothing: dict[str, LabelUse] = {}
+    for context, use in _read(folder, stamp.labels_in, nothing).items():
+        if (label := label_of(context)) is not None:
+            join_uses(found, [(label, use)])
+    return found
 
 
 def _use(use: LabelUse | None) -> JsonObject:

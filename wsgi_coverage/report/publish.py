@@ -56,7 +56,6 @@ from wsgi_coverage.system import own_files
 
 DATA = "data.coverage"
 META = "meta.json"
-USES = "labels.json"  # how many requests each label had
 ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
 LOCKS = BUILD_LOCK, COLLECT_LOCK = "build.lock", "collect.lock"
 LOCK_TIMEOUT = 120.0  # seconds to wait for another build

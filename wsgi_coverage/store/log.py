@@ -98,6 +98,26 @@ class Log:
         with self._open(plane) as file:
             _append(plane, file, [FORGETTING + json.dumps(context).encode() + b"}\n"])
 
+    def forgotten(self, plane: str, start: int) -> tuple[set[str], int]:
+        """Return the contexts of which records of a plane do not count any more.
+
+        Args:
+            plane: the plane's name.
+            start: bytes of the file that were searched before.
+
+        Returns:
+            The contexts; and how many bytes have been searched now.
+        """
+        try:
+            with FileIO(f"{self._where}{plane}.log") as file:
+                file.seek(start)
+                raw = file.readall()
+        except OSError:
+            return set(), start
+        whole = raw[: raw.rfind(b"\n") + 1]
+        found = {each for each in _parsed(whole) if isinstance(each, str)}
+        return found, start + len(whole)
+
     def append_unread(self, plane: str, found: Known, more: Iterable[JsonObject]) -> None:
         """Append records without a look at what the plane has, and objects that are no records.
 

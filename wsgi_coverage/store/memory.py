@@ -13,7 +13,8 @@ In the private folder (wsgi_coverage.store.private):
     flushed-…, untold-…     the same two, of processes that hold lines back and flush them
     ….counted               the lines of an ended epoch that were counted, or reset, when it ended
     load.log, …             what is no plain line: arcs, contexts (wsgi_coverage.store.log)
-    labels-<epoch>.log      lines of labelled requests, and how many requests each label had
+    labels-<epoch>.log      lines of labelled requests
+    uses-<epoch>-….counts   how many requests each label had (wsgi_coverage.store.label_uses)
     day-<ordinal>-<chunk>.lines, day-<ordinal>-<hash>-<chunk>.lines
                             lines that ran on one day, in whatever phase, without and in a release
     release-<hash>          the name of a release
@@ -53,9 +54,10 @@ from typing import Any, NamedTuple, TypeVar
 from wsgi_coverage.data import regular_files
 from wsgi_coverage.data.imported import EarlyModule, as_plain, from_plain
 from wsgi_coverage.data.phases import Phase
-from wsgi_coverage.data.reading import Claim, Day, LabelUse, Place, Reading, Record
+from wsgi_coverage.data.reading import Claim, Day, LabelUse, Place, Reading, Record, join_uses
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import is_shortage
+from wsgi_coverage.store import label_uses
 from wsgi_coverage.store.log import (
     Known,
     Log,
@@ -530,15 +532,22 @@ class Memory:
             for plane, _ in list(self._log.planes()):
                 if plane.startswith(LABELS):
                     self._log.forget_context(plane, context)
+            for _, path in list(label_uses.files(self.folder)):
+                label_uses.forget(path, context)
         finally:
             self._control[FORGOTTEN] += 1
 
-    def forgotten_labels(self, epoch: int) -> set[str]:
-        """Return the contexts of which something was forgotten in an epoch."""
-        path = self.folder / f"{LABELS}{epoch}.log"
-        with contextlib.suppress(OSError):
-            return {str(each["forget"]) for each in read_objects(path) if "forget" in each}
-        return set()
+    def forgotten_labels(self, epoch: int, start: int) -> tuple[set[str], int]:
+        """Return the contexts of which something was forgotten in an epoch.
+
+        Args:
+            epoch: the epoch.
+            start: bytes of the log that were searched before.
+
+        Returns:
+            The contexts; and how many bytes have been searched now.
+        """
+        return self._log.forgotten(f"{LABELS}{epoch}", start)
 
     def read_appended(self, plane: str) -> None:
         """Read the records that other processes have appended to a plane."""
@@ -700,6 +709,10 @@ class Memory:
             with contextlib.suppress(OSError):  # its records are read, too, and tell
                 for each in read_objects(path):
                     _note_use(found, each)
+        for epoch, path in label_uses.files(self.folder):
+            if epoch >= state.oldest and _belongs(epoch, state, before, since):
+                with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                    join_uses(found, label_uses.read(path))
         return found
 
     def _read_records(self, problems: list[str]) -> dict[str, list[Record]]:
@@ -774,6 +787,9 @@ class Memory:
             epoch = epoch_of(plane)
             if epoch is not None and epoch < least:
                 path.unlink(missing_ok=True)
+        for epoch, path in list(label_uses.files(self.folder)):
+            if epoch < least:
+                path.unlink(missing_ok=True)
 
     def count_as_load(self, epoch: int, *, flushed: bool = False) -> None:
         """Move the lines and records of unknown phase that an epoch holds now to the load."""
@@ -834,6 +850,7 @@ class Memory:
                 ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
+                *(path.name for _, path in label_uses.files(self.folder)),
                 *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 *self._early_files(),
                 *(path.name for path, *_ in self._day_files()),
@@ -904,7 +921,7 @@ def _note_use(found: dict[str, LabelUse], each: Mapping[str, Any]) -> None:
     with contextlib.suppress(KeyError, TypeError, ValueError):
         context = str(each["context"])
         use = LabelUse(int(each["requests"]), float(each["first"]), float(each["last"]))
-        found[context] = found[context].joined(use) if context in found else use
+        join_uses(found, [(context, use)])
 
 
 def plane_of(phase: Phase | None, epoch: int, *, flushed: bool = False) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.phases import labelled_context
 from wsgi_coverage.data.reading import LabelUse, Record
+from wsgi_coverage.store.label_uses import UseCounter
 from wsgi_coverage.store.log import Known
 from wsgi_coverage.store.memory import Memory
 
 MOST_LABELS = 10_000  # in one process and epoch
 MOST_BYTES = 32 << 20  # of what is remembered as stored; above that, no further label is taken
 RECORD = 300  # bytes that a record takes, without its lines
-USE_INTERVAL = 1.0  # seconds between two counts of requests that are stored of one label
 
 Lines = Mapping[tuple[str, str], set[int]]  # by name in data files, and version
 
@@ -35,9 +35,9 @@ class LabelLog:
         self._labels: set[str] = set()  # that were taken
         self._stored: dict[Record, int] = {}  # bit n is line n
         self._bytes = 0  # of `_stored`
-        self._uses: dict[str, LabelUse] = {}  # by context: requests that are not stored yet
-        self._stored_at: dict[str, float] = {}  # by context, when its requests were stored last
+        self._uses: UseCounter | None = None
         self._forgotten = 0  # `Memory.forgotten` when all that is remembered as stored counted
+        self._forgotten_up_to = 0  # bytes of the log that were searched for forgotten labels
         self.refused: int = 0  # number of requests whose label was one too many
         self.problem: str | None = None  # why something was not stored; None: all was
 
@@ -75,16 +75,22 @@ class LabelLog:
             late = {context: LabelUse(requests, now, now)} if requests else {}
             memory.append_labelled(epoch, self._new(context, ran, {}), late)
             return
-        for each in self._forget(memory, epoch):
-            self._uses.pop(each, None)
-        if requests:
-            use = LabelUse(requests, now, now)
-            use = self._uses[context].joined(use) if context in self._uses else use
-            self._uses[context] = use
-        is_first = True
-        while is_first or self._forget(memory, epoch):
-            is_first = False
-            self._store(memory, epoch, context, self._new(context, ran, self._stored), now)
+        self._forget(memory, now)
+        is_to_store = True
+        while is_to_store:
+            if new := self._new(context, ran, self._stored):
+                memory.append_labelled(epoch, new, {})
+                self._note(new)
+            if requests:
+                self._count(memory, context, now)
+                requests = 0
+            # What was not stored, because it had been, may not count any more.
+            is_to_store = context in self._forget(memory, now, context)
+
+    def _count(self, memory: Memory, context: str, now: float) -> None:
+        if self._uses is None:
+            self._uses = UseCounter(memory.folder, self._epoch)
+        self._uses.add(context, now)
 
     @staticmethod
     def _new(context: str, ran: Lines, stored: Mapping[Record, int]) -> Known:
@@ -97,41 +103,30 @@ class LabelLog:
                 new[record] = numbers
         return new
 
-    def _store(self, memory: Memory, epoch: int, context: str, new: Known, now: float) -> None:
-        is_due = context in self._uses and now - self._stored_at.get(context, 0.0) >= USE_INTERVAL
-        if new or is_due:
-            uses = {each: self._uses[each] for each in (context,) if each in self._uses}
-            memory.append_labelled(epoch, new, uses)
-            self._uses.pop(context, None)
-            self._stored_at[context] = now
-            self._note(new)
-
-    def _forget(self, memory: Memory, epoch: int) -> set[str]:
+    def _forget(self, memory: Memory, now: float, current: str | None = None) -> set[str]:
         """Drop what does not count any more, so that it is stored when it runs again.
 
+        Args:
+            memory: the memory.
+            now: seconds of Unix time.
+            current: the context of a request that has just been counted, and counts on.
+
         Returns:
-            The contexts of which something may have been forgotten since the last call.
+            The contexts that were forgotten since the last call.
         """
         forgotten = memory.forgotten
         if forgotten == self._forgotten:
             return set()
         self._forgotten = forgotten
-        contexts = memory.forgotten_labels(epoch)
+        contexts, self._forgotten_up_to = memory.forgotten_labels(
+            self._epoch, self._forgotten_up_to
+        )
         for record in [each for each in self._stored if each.context in contexts]:
             del self._stored[record]
+        if self._uses is not None:
+            for each in contexts:
+                self._uses.set(each, int(each == current), now)
         return contexts
-
-    def flush(self, memory: Memory, epoch: int) -> None:
-        """Store the counts of requests that are not stored yet.
-
-        Raises:
-            OSError: there is no room.
-        """
-        if self._uses and epoch == self._epoch:
-            for each in self._forget(memory, epoch):
-                self._uses.pop(each, None)
-            memory.append_labelled(epoch, {}, self._uses)
-            self._uses = {}
 
     def store_again(self, memory: Memory, epoch: int) -> None:
         """Store all that is remembered in another memory.
@@ -144,13 +139,13 @@ class LabelLog:
             memory.append_labelled(epoch, known, {})
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, the counts that its parent will store."""
-        self._uses = {}
+        """Leave, in a forked child, the files of counts to its parent."""
+        self._uses = None
 
     def _begin(self, epoch: int) -> None:
         if epoch != self._epoch:
             self._epoch, self._labels, self._stored, self._bytes = epoch, set(), {}, 0
-            self._uses, self._stored_at, self.refused, self.problem = {}, {}, 0, None
+            self._uses, self._forgotten_up_to, self.refused, self.problem = None, 0, 0, None
 
     def _note(self, new: Known) -> None:
         for record, numbers in new.items():

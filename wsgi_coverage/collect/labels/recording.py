@@ -117,16 +117,12 @@ class Recording:
                 labelled.kept.append((epoch, ran))
 
     def flush(self, memory: Memory, epoch: int, *, paused: bool) -> None:
-        """Store the requests that were abandoned, and the counts of those that are held back.
+        """Store the requests that were abandoned.
 
         Args:
             memory, epoch, paused: as for `close`.
         """
         self._close_abandoned(memory, epoch, paused=paused)
-        try:
-            self._log.flush(memory, epoch)
-        except OSError as error:
-            self._failed(error)
 
     def store_again(self, memory: Memory, epoch: int) -> None:
         """Store in another memory what has been stored in the one before."""

@@ -276,3 +276,5 @@ def _write(
     union.write()
     storable = {name: versions[name] for name in versions if is_storable(name)}
     stamp.put_fingerprints(target, storable)
+    if not branch:
+        stamp.put_labels(target, reading.labels)

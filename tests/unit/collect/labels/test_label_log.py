@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -59,17 +60,50 @@ def test_what_is_forgotten_is_stored_again_as_a_whole_by_every_process(memory: M
     assert stored(memory) == {"one": {2, 3}, "other": {1}}
 
 
-def test_requests_that_are_held_back_are_forgotten(memory: Memory) -> None:
+def test_requests_are_counted_one_by_one_and_forgotten(memory: Memory) -> None:
     epoch = memory.state().epoch
-    log = log_of(memory, "one", "other")
-    for label in ("one", "other"):
-        for _ in range(3):
-            log.add(memory, epoch, label, ran(1))
+    logs = [log_of(memory, "one", "other") for _ in range(2)]
+    for log in logs:
+        for label in ("one", "other"):
+            for _ in range(3):
+                log.add(memory, epoch, label, ran(1))
+    assert requests(memory) == {"one": 6, "other": 6}
 
     Memory(memory.folder).forget_label("runtime|one")
-    log.flush(memory, epoch)
+    assert requests(memory) == {"other": 6}
 
-    assert requests(memory) == {"other": 3}
+    logs[0].add(memory, epoch, "one", ran(1))
+    logs[1].add(memory, epoch, "other", ran(1))
+    assert requests(memory) == {"one": 1, "other": 7}
+    Memory(memory.folder).forget_label("runtime|other")
+    logs[0].add(memory, epoch, "one", ran(1))
+    assert requests(memory) == {"one": 2}
+
+
+def test_a_forked_child_counts_in_files_of_its_own(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    log = log_of(memory, "one")
+    log.add(memory, epoch, "one", ran(1))
+
+    if not (child := os.fork()):
+        log.after_fork()
+        log.add(memory, epoch, "one", ran(1))
+        log.add(memory, epoch, "one", ran(1))
+        os._exit(0)
+    os.waitpid(child, 0)
+    log.add(memory, epoch, "one", ran(1))
+
+    assert requests(memory) == {"one": 4}
+
+
+def test_many_labels_are_counted(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    labels = [f"{number}{'é' * (number % 180)}" for number in range(2_000)]
+    log = log_of(memory, *labels)
+    for label in labels:
+        log.add(memory, epoch, label, {})
+
+    assert requests(memory) == dict.fromkeys(labels, 1)
 
 
 class Forgetting(Memory):
@@ -114,6 +148,7 @@ def test_no_line_of_a_request_is_lost_whenever_its_label_is_forgotten(
     else:
         assert found >= {4}
     assert found <= {1, 2, 3, 4}
+    assert requests(memory)["one"] in ({1: {2}, 2: {2}, 3: {2}}.get(at, {1}))
     # Whatever is forgotten at last, all of a later request is there.
     log.add(memory, epoch, "one", ran(1, 2, 3, 4))
     assert stored(memory)["one"] == {1, 2, 3, 4}
@@ -128,4 +163,6 @@ def test_other_records_than_those_of_the_label_stay(memory: Memory) -> None:
     memory.forget_label("runtime|one")
 
     assert stored(memory) == {"one more": {1}}
-    assert memory.forgotten_labels(epoch) == {"runtime|one"}
+    found, end = memory.forgotten_labels(epoch, 0)
+    assert found == {"runtime|one"}
+    assert memory.forgotten_labels(epoch, end) == (set(), end)
