@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -21,8 +22,10 @@ from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control.inputs import ReportInputs
+from wsgi_coverage.data import stamp
 from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.data.phases import label_of, labelled_context
+from wsgi_coverage.data.union import has_branches
 from wsgi_coverage.errors import (
     BadParameterError,
     DamagedReportError,
@@ -45,7 +48,7 @@ from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report,
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import contexts, formats, offloading, staleness
 from wsgi_coverage.report import detail as details
-from wsgi_coverage.report.build import BuildInputs, build, build_detail
+from wsgi_coverage.report.build import BuildInputs, build, build_detail, serialize
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.publish import (
@@ -58,7 +61,6 @@ from wsgi_coverage.report.publish import (
     read_meta,
 )
 from wsgi_coverage.report.render import FILES, TEXT
-from wsgi_coverage.report.serialize import serialize
 from wsgi_coverage.report.snapshots import Snapshots
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
@@ -397,7 +399,7 @@ class Control:
                 report raise these.
         """
         if identity is not None:
-            return self._snapshots.read(identity, read_meta)
+            return self._read(identity, read_meta)
         return self._publisher.current()
 
     def text(self, identity: str | None = None) -> str:
@@ -546,9 +548,36 @@ class Control:
     def _read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
         if identity is None:
             return self._publisher.read(reader)
+        if (old := self._snapshots.old(identity)) is not None:
+            self._open_old_snapshot(identity, old)
         if self._fleet is not None and not self._snapshots.is_whole(identity):
             self._fleet.fetch_snapshot(identity)
         return self._snapshots.read(identity, reader)
+
+    def _open_old_snapshot(self, identity: str, data_file: Path) -> None:
+        """Make a report of a snapshot of flask-coverage, from its data file alone.
+
+        Raises:
+            BuildFailedError, StorageError: it cannot be made; the data file stays.
+        """
+        engine = self._worker.engine
+        try:
+            with stamp.reading(data_file) as connection:
+                branch = has_branches(connection)
+        except sqlite3.Error as error:
+            raise DamagedReportError(f"{data_file.name} is no data file: {error}") from error
+        inputs = BuildInputs(
+            collected=clock.now(),
+            config=engine.config,
+            branch=branch,
+            data_files=[data_file],
+            could_run=(),
+            gathering=Gathering(workers=(), ended_at=clock.now()),
+            autosave_interval=self._worker.autosave_interval,
+            analysis_dir=self.cache_dir / ANALYSIS,
+            no_days="a snapshot of flask-coverage has none",
+        )
+        self._snapshots.open_old(identity, partial(self._build, build, inputs))
 
     def _read_whole(self, identity: str | None, reader: Callable[[Path], T]) -> T:
         """Do as `_read`, for files that every report has: a missing one is damage."""

@@ -1,4 +1,4 @@
-"""Build one report: combine, render, describe.
+"""Build one report: combine, render, describe; or serialize the union of all data alone.
 
 Concurrency: works in a folder of its own.
 """
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coverage import CoverageData
+
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import VERSIONS, AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.data import imported, stamp, versions
+from wsgi_coverage.data import forksafe, imported, stamp, versions
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
@@ -98,6 +100,37 @@ def build_detail(inputs: BuildInputs, folder: Path) -> Report:
     with _combined(inputs, folder) as (cov, warnings):
         detail.write(cov, folder, inputs.analysis_dir)
     return _described(inputs, folder, cov, warnings, {}, started=started)
+
+
+def serialize(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
+    """Combine all data, and serialize it for `CoverageData.loads`.
+
+    Args:
+        inputs: the data to combine.
+        workspace: a folder to work in.
+
+    Returns:
+        The bytes (of empty data, where nothing has been measured), and the warnings.
+
+    Raises:
+        ConfigurationError: coverage.py refuses `[paths]`.
+    """
+    combined = workspace / DATA
+    with contextlib.closing(ReportingCoverage(inputs.config, combined)) as cov, cov.whole():
+        warnings = combine(
+            cov,
+            inputs.data_files,
+            branch=inputs.branch,
+            could_run=inputs.could_run,
+            memory=inputs.memory,
+        )
+    data = CoverageData(basename=str(combined))
+    with forksafe.no_fork():
+        try:
+            data.read()
+            return data.dumps(), [*warnings, *inputs.remarks]
+        finally:
+            data.close(force=True)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Snapshots: reports that are stored until they are deleted.
 
 A snapshot is a folder like a published report, with a label in its metadata. Its id is made by the
-server, never taken from a request. In a fleet, a snapshot that another host has made consists of
-its metadata alone until its content is asked for.
+server, never taken from a request. Those of flask-coverage are listed, too (old_snapshots.py). In a
+fleet, a snapshot that another host has made consists of its metadata alone until its content is
+asked for.
 
 Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
 """
@@ -25,6 +26,7 @@ from wsgi_coverage.errors import (
     is_shortage,
 )
 from wsgi_coverage.model import Report
+from wsgi_coverage.report import old_snapshots
 from wsgi_coverage.report.publish import (
     ID,
     LACKS,
@@ -89,8 +91,8 @@ class Snapshots:
                 folder.rename(self._folder / report.id)
 
     def ids(self) -> list[str]:
-        """Return the ids of all snapshots, unordered."""
-        return list(self._names())
+        """Return the ids of all snapshots but old ones, unordered."""
+        return [name for name in self._names() if ID.fullmatch(name)]
 
     def state(self) -> int:
         """Return the folder's mtime in ns, which changes with each snapshot added or removed."""
@@ -150,24 +152,70 @@ class Snapshots:
         Args:
             count: how many at most; None: all.
         """
-        return list(itertools.islice(self._whole(sorted(self._names(), reverse=True)), count))
+        names = {*self._names(), *old_snapshots.ids(self._folder)}
+        return list(itertools.islice(self._whole(sorted(names, reverse=True)), count))
 
     def _names(self) -> Iterator[str]:
         """Yield the names of folders that have the form of an id; links are left out."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
-                if ID.fullmatch(entry.name) and not entry.is_symlink():
+                is_id = ID.fullmatch(entry.name) or old_snapshots.ID.fullmatch(entry.name)
+                if is_id and not entry.is_symlink():
                     yield entry.name
 
     def _whole(self, names: Iterable[str]) -> Iterator[Report]:
         for name in names:
             try:
-                meta = read_meta(self._folder / name)
+                meta = self._meta(name)
             except (OSError, ValueError) as error:
                 if is_shortage(error):
                     raise
                 continue
             yield meta
+
+    def _meta(self, name: str) -> Report:
+        try:
+            return read_meta(self._folder / name)
+        except FileNotFoundError:
+            if not old_snapshots.ID.fullmatch(name):
+                raise
+            return old_snapshots.report_of(self._folder, name)
+
+    def old(self, identity: str) -> Path | None:
+        """Return the data file of an old snapshot that was never opened; None: it is no such one.
+
+        Args:
+            identity: its id, which may have the suffix of the file.
+        """
+        name = identity.removesuffix(old_snapshots.SUFFIX)
+        found = old_snapshots.find(self._folder, name)
+        return None if found is None or (self._folder / name).is_dir() else found
+
+    def open_old(self, identity: str, build: Callable[[Path], Report]) -> None:
+        """Make a report of an old snapshot.
+
+        Args:
+            identity: its id, which may have the suffix of the file.
+            build: writes the report into a folder, and returns the metadata.
+
+        Raises:
+            StorageError: the report cannot be written.
+        """
+        name = identity.removesuffix(old_snapshots.SUFFIX)
+        with build_folder(self._folder, self._described) as folder:
+            made = build(folder)
+            report = replace(
+                made,
+                id=name,
+                refreshed_at=old_snapshots.taken_at(name),
+                complete=False,
+                warnings=(old_snapshots.TAKEN_BY, *made.warnings),
+                label=old_snapshots.label_of(name),
+                summary={**made.summary, "since": None},
+            )
+            write_meta(folder, report)
+            with contextlib.suppress(OSError):  # another request has opened it
+                folder.rename(self._folder / name)
 
     def find(self, identity: str) -> Path:
         """Return a snapshot's folder.
@@ -175,7 +223,9 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        folder = self._folder / identity if ID.fullmatch(identity) else None
+        name = identity.removesuffix(old_snapshots.SUFFIX)
+        is_id = ID.fullmatch(identity) or old_snapshots.ID.fullmatch(name)
+        folder = self._folder / name if is_id else None
         if folder is None or folder.is_symlink() or not folder.is_dir():
             raise UnknownSnapshotError("there is no snapshot with this id")
         return folder
@@ -204,6 +254,12 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
+        name = identity.removesuffix(old_snapshots.SUFFIX)
+        old = old_snapshots.find(self._folder, name)
+        if old is not None:
+            old.unlink(missing_ok=True)
+            if not (self._folder / name).is_dir():
+                return
         try:
             remove(self.find(identity))
         except FileNotFoundError:
