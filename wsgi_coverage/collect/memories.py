@@ -17,7 +17,7 @@ from pathlib import Path
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.saves import saving
 from wsgi_coverage.data.reading import Reading
-from wsgi_coverage.errors import storage_errors
+from wsgi_coverage.errors import RefreshBusyError, storage_errors
 from wsgi_coverage.store.base import DataFileStore
 from wsgi_coverage.store.days import today
 from wsgi_coverage.store.memory import Memory, open_if_there
@@ -129,12 +129,19 @@ class Memories(ABC):
             Whether there was anything.
 
         Raises:
-            StorageError: there is no room, or a data file is being written for too long.
+            StorageError: there is no room.
+            RefreshBusyError: a data file is being written for too long; nothing is forgotten.
         """
         with contextlib.ExitStack() as held, storage_errors("the label is not forgotten"):
             for memory in self.own():  # else a data file could be written of what was there before
-                with contextlib.suppress(saving.AlreadySavedError):
+                try:
                     held.enter_context(saving.saving(memory))
+                except saving.AlreadySavedError:
+                    pass
+                except TimeoutError:
+                    raise RefreshBusyError(
+                        "a data file is being written for too long; try again later"
+                    ) from None
             found = False
             for memory in self._all():
                 reading = memory.read()

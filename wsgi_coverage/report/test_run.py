@@ -17,6 +17,7 @@ from coverage.exceptions import CoverageException
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import reporting
 from wsgi_coverage.compat.configuration import option
+from wsgi_coverage.data import stamp
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.report.combine import combine, failures_of
 from wsgi_coverage.report.publish import DATA
@@ -72,6 +73,8 @@ def conclude(
         if not cov.get_data().measured_files():
             return Outcome(percent=None, warnings=warnings)
         try:
+            stamp.put_fingerprints(combined, _versions(cov))
+            stamp.put_labels(combined, cov.label_uses)
             _put(combined, target)
         except OSError as error:
             warnings.append(f"{target} cannot be written: {error.strerror or error}")
@@ -96,6 +99,12 @@ def conclude(
         shortage=f"{shown} was executed, and {least:g} % is required",
         warnings=warnings,
     )
+
+
+def _versions(cov: ReportingCoverage) -> dict[str, str]:
+    """Return the versions of the sources, for readers that have others."""
+    found = ((name, stamp.fingerprint(name)) for name in cov.get_data().measured_files())
+    return {name: version for name, version in found if version is not None}
 
 
 def _put(source: Path, target: Path) -> None:

@@ -199,7 +199,9 @@ from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.store.memory import Memory, plane_of
 start_early()
 worker = forks.current()
+worker.configure(0)  # no autosave of its own
 memory, data_file = worker.memory, worker.engine.data_file
+memory.set_autosave_until(0.0)
 place = memory.place("app.py", "v1", 100)
 plane = plane_of(Phase.RUNTIME, 0, flushed=True)
 
@@ -235,8 +237,9 @@ def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request
         KEPT
         + """
 run(3)
-memory.set_autosave_until(time.monotonic() + 60)
-autosave.run(memory.folder, data_file, None, os.getpid(), 0.01)
+until = time.monotonic() + 60
+memory.set_autosave_until(until)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=until)
 tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.autosave_until)
 """,
     )
@@ -245,6 +248,49 @@ tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.au
     assert set(told["kept"]) == {True}
     assert told["saved"] == [3, 4, 5]
     assert told["left"] == 0
+
+
+def test_of_two_that_were_started_at_once_one_goes_on(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        KEPT
+        + """
+run(3)
+memory.set_autosave_until(time.monotonic() + 60)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=time.monotonic() + 50)
+tell(times=len(waited), left=memory.autosave_until)
+""",
+    )
+
+    assert told["times"] == 0
+    assert told["left"] > 0
+
+
+def test_one_that_waits_again_gives_way_to_one_that_a_request_has_started(
+    measure: Callable[..., dict[str, Any]],
+) -> None:
+    told = measure(
+        KEPT
+        + """
+has_news, others = autosave._has_news, []
+def started_meanwhile(memory):
+    found = has_news(memory)
+    if waited:  # the memory is read again, and a request sees that nobody waits
+        others.append(time.monotonic() + 60)
+        memory.set_autosave_until(others[-1])
+    return found
+autosave._has_news = started_meanwhile
+run(3)
+until = time.monotonic() + 60
+memory.set_autosave_until(until)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=until)
+tell(times=len(waited), other=memory.autosave_until in others)
+""",
+    )
+
+    assert told["times"] == 1
+    assert told["other"]
 
 
 def test_one_that_stays_waits_until_it_is_dismissed(measure: Callable[..., dict[str, Any]]) -> None:
@@ -259,8 +305,9 @@ def dismiss_then(self, meanwhile):
     return until_over(self, meanwhile)
 autosave._Wait.until_over = dismiss_then
 saving.save = save
-memory.set_autosave_until(time.monotonic() + 60)
-autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, stays=True)
+until = time.monotonic() + 60
+memory.set_autosave_until(until)
+autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, stays=True, until=until)
 tell(waits=waits, left=memory.autosave_until, there=memory.is_there)
 """,
         config="omit = script.py\n",  # its own lines, flushed at some moment, would be news

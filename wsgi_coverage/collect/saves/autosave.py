@@ -53,6 +53,9 @@ class Meanwhile(Protocol):
         ...
 
 
+ROUNDED = 1e-6  # seconds; the memory has whole nanoseconds
+
+
 class _OverError(Exception):
     """The wait is over, so other work ends."""
 
@@ -67,6 +70,7 @@ def run(
     stays: bool = False,
     config: str | None = None,
     days: int = 0,
+    until: float = 0.0,
 ) -> None:
     """Wait, then write what is new to a data file; repeat that where lines ran meanwhile.
 
@@ -81,6 +85,7 @@ def run(
         config: coverage.py's configuration, from `own_coverage.for_children`, to find files that
             could have run; None: they are left out.
         days: as for `saving.save`.
+        until: what the memory says of this process: until when it will have written.
 
     Raises:
         DiskFullError, OSError: there is no room; nothing is lost.
@@ -96,6 +101,8 @@ def run(
             # Processes that still map it, where somebody has removed it, make a new one.
             memory.leave()
             return
+        if not all_ended and _is_awaited(memory, but=until):
+            return  # two were started at once
         try:
             if _has_news(memory):
                 _save(memory, data_file, static, config, days)
@@ -109,15 +116,27 @@ def run(
         if not memory.is_there or memory.autosave_until:
             return
         stays = stays and not _has_hung_up([START], 0)
-        if not (all_ended or stays or _has_news(memory)):
+        if not (all_ended or stays or _has_news(memory)) or memory.autosave_until:
             return
         if all_ended:  # not removed: there is a new process, or new lines, or the table was in use
             if not tries:
                 return
             tries -= 1
             time.sleep(REMOVE_INTERVAL)
-        memory.set_autosave_until(time.monotonic() + seconds + WRITE_TIMEOUT)
+        until = time.monotonic() + seconds + WRITE_TIMEOUT
+        memory.set_autosave_until(until)
         wait = _Wait(memory, seconds)
+
+
+def _is_awaited(memory: Memory, *, but: float) -> bool:
+    """Tell whether another process waits to write a memory, and is not late.
+
+    Args:
+        memory: the memory.
+        but: what the memory says of this process.
+    """
+    until = memory.autosave_until
+    return abs(until - but) > ROUNDED and until > time.monotonic()
 
 
 def save_in(

@@ -101,10 +101,12 @@ class DataFileWriter:
         if now < memory.autosave_until <= until:
             return
         self.forget_autosave()
-        self._autosave = self._begin_autosave(interval, stays=stays)
+        self._autosave = self._begin_autosave(interval, until, stays=stays)
         memory.set_autosave_until(until)
 
-    def _begin_autosave(self, interval: float, *, stays: bool) -> child.BegunCall | None:
+    def _begin_autosave(
+        self, interval: float, until: float, *, stays: bool
+    ) -> child.BegunCall | None:
         try:
             return child.begin(
                 autosave.run,
@@ -117,6 +119,7 @@ class DataFileWriter:
                 stays,
                 self.config,
                 self.days,
+                until,
                 plugins=self._has_plugins,
             )
         except child.NoInterpreterError:
