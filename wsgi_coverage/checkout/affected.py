@@ -11,7 +11,10 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import ast
+import inspect
+import io
 import re
+import tokenize
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -20,7 +23,7 @@ from types import CodeType
 from typing import NamedTuple
 
 from wsgi_coverage.checkout.remap import files_of, remap
-from wsgi_coverage.data import database, stamp
+from wsgi_coverage.data import database, regular_files, stamp
 from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import open_data_file
 from wsgi_coverage.data.phases import Phase, label_of, phase_of
@@ -35,6 +38,8 @@ BLOCKS = (
     *(ast.Match, ast.match_case, ast.ExceptHandler),
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
 )
+LONE_RETURN = re.compile(rb"\r(?!\n)")
+SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 CONTINUE = (b"elif", b"else", b"except", b"finally", b"case")
 
 
@@ -102,9 +107,9 @@ def affected(
         return Affected(all_of_them=("nothing has run for any label",))
     if ran.has_branches:
         return Affected(all_of_them=("the data has branches, of which labels are not known",))
-    measured = _measured(ran, wanted, folder)
+    measured, others = _measured(ran, wanted, folder)
     labels: set[str] = set()
-    whole: list[str] = []
+    whole = [*_of_other_versions(ran, others, folder)]
     unmapped: dict[str, str] = {}
     for change in wanted:
         name = measured.get(change.file)
@@ -168,20 +173,57 @@ class _Ran:
         return bool(self.load.get(name) or self.runtime.get(name) or self.by_label.get(name))
 
 
-def _measured(ran: _Ran, changes: Collection[Change], folder: Path) -> dict[str, str]:
-    """Return the name in the data of each file of the checkout that was measured."""
+def _measured(
+    ran: _Ran, changes: Collection[Change], folder: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the name in the data of each file of the checkout that was measured.
+
+    Returns:
+        Of those that have changed; and of the others.
+    """
     sources = {each.file: each for each in changes if each.file.endswith(PYTHON)}
 
     def alike(path: str) -> Collection[str]:
         name = path.replace("\\", "/").rpartition("/")[2]
-        return [
+        version = ran.versions.get(path)
+        changed = [
             file
             for file, change in sources.items()
-            if file.rpartition("/")[2] == name and ran.versions.get(path) in _versions(change)
+            if file.rpartition("/")[2] == name and version in _versions(change)
+        ]
+        return changed or [
+            file for file in by_name.get(name, ()) if version in _fingerprints_of(folder / file)
         ]
 
-    found = remap(ran.files, {*files_of(folder), *sources}, alike)
-    return {file: name for name, file in found.files.items() if file in sources}
+    by_name: dict[str, list[str]] = {}
+    files = {*files_of(folder), *sources}
+    for file in files - sources.keys():
+        by_name.setdefault(file.rpartition("/")[2], []).append(file)
+    found = {file: name for name, file in remap(ran.files, files, alike).files.items()}
+    changed = {file: name for file, name in found.items() if file in sources}
+    return changed, {file: name for file, name in found.items() if file not in sources}
+
+
+def _of_other_versions(ran: _Ran, measured: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """Yield why the data may not be about this checkout: sources that have not changed."""
+    for file, name in sorted(measured.items()):
+        if ran.any_of(name) and (why := _why_another(ran, name, _fingerprints_of(folder / file))):
+            yield f"{file}: {why}"
+
+
+def _why_another(ran: _Ran, name: str, known: Collection[str]) -> str | None:
+    """Return why a version of a source is not the one that was measured; None: it is."""
+    version = ran.versions.get(name)
+    if version is None:
+        return "the data does not tell which version of it was measured"
+    return None if version in known else "another version of it was measured"
+
+
+def _fingerprints_of(path: Path) -> set[str]:
+    try:
+        return _fingerprints(regular_files.read(path))
+    except (OSError, ValueError):
+        return set()
 
 
 def _versions(change: Change) -> set[str]:
@@ -203,18 +245,22 @@ def _concerned(change: Change, ran: _Ran, name: str) -> set[str]:
         _AllError: the change may concern every label.
     """
     version, hunks = ran.versions.get(name), change.hunks
+    if (why_not := _why_another(ran, name, _versions(change))) is not None:
+        raise _AllError(why_not)
     if version in _fingerprints(change.old):
         here, there = change.old, change.new
-    elif version in _fingerprints(change.new):
+    else:
         here, there = change.new, change.old
         hunks = [each.turned() for each in hunks]
-    else:
-        raise _AllError("neither its old nor its new version is the one that was measured")
     if here is None or there is None:
         raise _AllError("it was added or removed")
     measured, other = _Source(here), _Source(there)
+    if measured.encoding != other.encoding:
+        raise _AllError(f"its encoding was {measured.encoding} or {other.encoding}")
     if measured.means_the_same_as(other):
         return set()
+    if not hunks:
+        raise _AllError("Git does not tell what has changed in it")
     labels: set[str] = set()
     for lines in _lines_of(hunks, measured, other):
         labels |= _labels_of(sum(1 << line for line in lines), ran, name)
@@ -241,6 +287,8 @@ def _lines_of(hunks: Iterable[Hunk], measured: _Source, other: _Source) -> Itera
         new = other.in_statements(range(hunk.new_start, hunk.new_start + hunk.new_length))
         functions = {measured.function(line).name for line in old}
         functions |= {other.function(line).name for line in new}
+        for each in functions:
+            measured.check_is_called_as(other, each)
         statements = [measured.statement(line) for line in old]
         is_alike = measured.is_laid_out_as(other, hunk) if new else measured.are_simple(old)
         is_by_line = is_alike and all(
@@ -250,6 +298,15 @@ def _lines_of(hunks: Iterable[Hunk], measured: _Source, other: _Source) -> Itera
             yield from (each for each in statements if each is not None)
         else:
             yield from (each.body for each in measured.functions if each.name in functions)
+
+
+class Scope(NamedTuple):
+    """What the lines of a function decide, whether they run or not."""
+
+    kind: int  # flags of generators and coroutines
+    local: frozenset[str]
+    cells: frozenset[str]
+    free: frozenset[str]
 
 
 class _Function(NamedTuple):
@@ -266,6 +323,8 @@ class _Source:
     """
 
     def __init__(self, content: bytes) -> None:
+        if LONE_RETURN.search(content):
+            raise _AllError("it has line ends that Git does not count")
         self._lines = [line.rstrip(b"\r") for line in content.split(b"\n")]
         self.functions: list[_Function] = []  # outer ones before inner ones
         # The lines of each statement without those of statements in it, by each of its lines.
@@ -274,7 +333,11 @@ class _Source:
         self._in: dict[int, _Function | None] = {}  # the function that runs a statement, by line
         try:
             self._tree = ast.parse(content)
-            self.scopes: Mapping[str, object] = dict(_scopes(compile(content, "source", "exec")))
+            self.encoding: str = tokenize.detect_encoding(io.BytesIO(content).readline)[0]
+            # Of each function what a line of it decides that need not run: its kind and names.
+            self.scopes: dict[str, list[Scope]] = {}
+            for name, scope in _scopes(compile(content, "source", "exec")):
+                self.scopes.setdefault(name, []).append(scope)
             self._collect(self._tree, "", None)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise _AllError(f"it cannot be parsed: {error}") from error
@@ -298,6 +361,19 @@ class _Source:
                 self.functions.append(inner)
                 inner_prefix = f"{inner.name}.<locals>."
             self._collect(child, inner_prefix, inner)
+
+    def check_is_called_as(self, other: _Source, name: str) -> None:
+        """Check that those who call a function are among those who run a line of its body.
+
+        Raises:
+            _AllError: they need not be.
+        """
+        if any(not each.body for each in self.functions if each.name == name):
+            raise _AllError(f"{name} had no line that would tell who calls it")
+        if name in other.scopes and name in self.scopes:
+            kinds = [[each.kind for each in of.scopes[name]] for of in (self, other)]
+            if kinds[0] != kinds[1]:
+                raise _AllError(f"{name} is a generator, or a coroutine, in one version alone")
 
     def means_the_same_as(self, other: _Source) -> bool:
         """Tell whether two versions differ in comments and layout alone."""
@@ -381,10 +457,10 @@ def _first_line(node: ast.AST) -> int:
     return min((each.lineno for each in (*decorators, node)), default=0)
 
 
-def _scopes(code: CodeType) -> Iterator[tuple[str, object]]:
-    """Yield for each function what a line of it decides that need not run: its kind and names."""
+def _scopes(code: CodeType) -> Iterator[tuple[str, Scope]]:
+    """Yield the name and the scope of each function and class."""
     for each in code.co_consts:
         if isinstance(each, CodeType):
             names = (each.co_varnames, each.co_cellvars, each.co_freevars)
-            yield each.co_qualname, (each.co_flags, *map(frozenset, names))
+            yield each.co_qualname, Scope(each.co_flags & SUSPENDS, *map(frozenset, names))
             yield from _scopes(each)

@@ -84,7 +84,8 @@ def changes(folder: Path, base: str) -> list[Change]:
         RevisionError: there is no Git, no repository, or no such revision.
     """
     commit = _commit(folder, base)
-    options = ("--relative", "--no-renames", "--ignore-submodules", "--no-ext-diff")
+    # A submodule that has changed is listed by its folder, and so is no measured source.
+    options = ("--relative", "--no-renames", "--ignore-submodules=none", "--no-ext-diff")
     listed = _git(folder, "diff", "--name-status", "-z", *options, commit, "--", ".").split(b"\0")
     hunks = dict(_parsed(_patch(folder, commit, "--no-renames", "--diff-filter=M")))
     found = []
@@ -118,7 +119,7 @@ def _patch(folder: Path, commit: str, *options: str) -> bytes:
     return _git(
         folder,
         *("diff", "--unified=0", "--relative", "--no-color", "--no-ext-diff", "--no-textconv"),
-        *("--ignore-submodules", "--dst-prefix=b/", "--no-indent-heuristic"),
+        *("--text", "--ignore-submodules", "--dst-prefix=b/", "--no-indent-heuristic"),
         *("--inter-hunk-context=0", *options, commit, "--", "."),
     )
 

@@ -338,9 +338,89 @@ def test_another_version_than_both_concerns_every_label(data_file: Path) -> None
 
     found = judged(data_file, change(old.replace("rate = 2", "rate = 5"), old))
 
-    assert found.reasons() == [
-        f"{FILE}: neither its old nor its new version is the one that was measured"
+    assert found.reasons() == [f"{FILE}: another version of it was measured"]
+
+
+def test_another_version_of_a_source_that_has_not_changed_concerns_every_label(
+    data_file: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / FILE
+    here.parent.mkdir()
+    here.write_text(SOURCE)
+    css = Change(file="style.css", old=b"", new=b"")
+    options = {"ignored": ["*.css"]}
+
+    assert affected(data_file, [css], tmp_path, **options).reasons() == []
+    here.write_text(SOURCE + "\n")
+    assert affected(data_file, [css], tmp_path, **options).reasons() == [
+        f"{FILE}: another version of it was measured"
     ]
+
+
+def test_data_that_does_not_tell_versions_concerns_every_label(tmp_path: Path) -> None:
+    path = tmp_path / ".coverage"
+    write(path, {"runtime|a": {5}, "runtime": {5}})
+
+    [why] = judged(path, change(SOURCE.replace("rate = 2", "rate = 3"))).reasons()
+
+    assert why == f"{FILE}: the data does not tell which version of it was measured"
+
+
+# Of each: the source, what is changed, and lines that a label which is concerned has run.
+UNSEEN = {
+    "a stub gets a body": (
+        'def saved():\n    """Called."""\n\ndef f():\n    return saved()\n',
+        ('"""Called."""\n', '"""Called."""\n    return 1\n'),
+        {5},
+    ),
+    "a generator is none any more": (
+        "def numbers(n):\n    if n:\n        yield n\n\ndef f():\n    return numbers(0)\n",
+        ("        yield n\n", "        return [n]\n"),
+        {6},
+    ),
+    "a coroutine becomes a generator": (
+        "async def g():\n    return 5\n\ndef f():\n    return g()\n",
+        ("return 5", "yield 5"),
+        {5},
+    ),
+    "a function of two has another local variable": (
+        "class C:\n    @property\n    def total(self):\n        if self is None:\n"
+        "            print(1)\n        return total\n    @total.setter\n"
+        "    def total(self, value):\n        pass\n\ntotal = 1\n",
+        ("print(1)", "total = 3"),
+        {4, 6},
+    ),
+    "another encoding": (
+        "# -*- coding: latin-1 -*-\ndef f():\n    return '\\xc3'\n",
+        ("latin-1", "utf-8"),
+        {3},
+    ),
+    "line ends that only Python counts": (
+        "# a\r# b\ndef f():\n    return 1\n\ndef g():\n    return 2\n",
+        ("return 2", "return 3"),
+        {7},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_what_concerns_labels_that_ran_no_line_near_it_is_seen(tmp_path: Path, case: str) -> None:
+    source, (before, after), lines = UNSEEN[case]
+    path = tmp_path / ".coverage"
+    write(path, {"load": {1}, "runtime|a": lines, "runtime|b": {99}, "runtime": {*lines, 99}})
+    stamp.put_fingerprints(path, {f"/srv/{FILE}": stamp.fingerprint_of(source.encode())})
+
+    found = judged(path, change(source.replace(before, after), source))
+
+    assert found.reasons() or "a" in found.labels
+
+
+def test_a_change_that_git_does_not_show_concerns_every_label(data_file: Path) -> None:
+    new = SOURCE.replace("rate = 2", "rate = 3").encode()
+
+    found = judged(data_file, Change(file=FILE, old=SOURCE.encode(), new=new))
+
+    assert found.reasons() == [f"{FILE}: Git does not tell what has changed in it"]
 
 
 @pytest.mark.parametrize(

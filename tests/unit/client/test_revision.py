@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsgi_coverage.client import revision
-from wsgi_coverage.client.revision import RevisionError, changed_lines
+from wsgi_coverage.client.revision import RevisionError, changed_lines, changes, top_of
 
 Git = Callable[..., str]
 
@@ -193,3 +193,42 @@ def test_git_that_hangs_is_not_waited_for_for_ever(
 
     with pytest.raises(RevisionError, match="cannot tell which lines have changed"):
         changed_lines(checkout, "main")
+
+
+def test_changes_are_told_with_both_versions(git: Git, checkout: Path) -> None:
+    (checkout / ".gitattributes").write_text("*.py -diff\n")
+    (checkout / "gone.txt").write_text("x")
+    git("add", ".")
+    git("commit", "-qm", "two")
+    (checkout / "a.py").write_text(numbered(10, _3="y = 3").replace("x5 = 5\n", ""))
+    (checkout / "gone.txt").unlink()
+    (checkout / "new é.py").write_text("z = 1\n")
+    for name in (
+        ".coverage",
+        ".coverage.host.1",
+        ".wsgi-coverage-cache/x",
+        ".flask-coverage-cache/y",
+    ):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("ours")
+    git("add", "a.py")
+
+    found = {each.file: each for each in changes(checkout, "main")}
+
+    assert found.keys() == {"a.py", "gone.txt", "new é.py"}
+    assert found["a.py"].old == numbered(10).encode()
+    assert found["a.py"].new == (checkout / "a.py").read_bytes()
+    assert found["a.py"].hunks == [(3, 1, 3, 1), (5, 1, 4, 0)]
+    assert (found["gone.txt"].new, found["new é.py"].old) == (None, None)
+    assert top_of(checkout) == checkout.resolve()
+
+
+def test_a_submodule_that_has_changed_is_named(git: Git, checkout: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    git("clone", "-q", str(checkout), str(other))
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), "sub")
+    git("commit", "-qm", "two")
+    assert changes(checkout, "main") == []
+
+    (checkout / "sub" / "a.py").write_text("y = 1\n")
+    assert [each.file for each in changes(checkout, "main")] == ["sub"]
