@@ -176,7 +176,53 @@ def test_wrong_usage_is_said(suite):
     assert suite.affected()[2] == 2
     nowhere = suite.affected("--data", suite.data.with_name("nowhere"))
     assert nowhere[2] == 1
-    assert "nowhere cannot be read" in nowhere[1]
+    assert "there is no data file" in nowhere[1]
     _, text, code = suite.pytest(suite.server, "--wsgi-coverage-affected", "none-such")
     assert code == 4
     assert "Git knows no revision 'none-such'" in text
+
+
+def test_tests_that_have_something_from_a_changed_module_are_run(suite):
+    suite.project.write("test_base.py", BASE)
+    suite.project.write("test_derived.py", DERIVED)
+    suite.project.write("test_other.py", OTHER)
+    suite.git("add", "test_base.py", "test_derived.py", "test_other.py")
+    suite.git("commit", "-qm", "two")
+    suite.pytest(suite.server)
+    suite.server.refresh()
+    suite.change("assert self.path", "assert 1 and self.path", "test_base.py")
+
+    outcomes, text, _ = suite.pytest(suite.server, "--wsgi-coverage-affected", "main")
+    assert {*outcomes} == {
+        "test_base.py::TestBase::test_it",
+        "test_derived.py::TestDerived::test_it",
+        "test_shop.py::test_without_the_application",
+    }, text
+
+
+BASE = """
+from test_shop import get
+
+
+class TestBase:
+    path = "/r3"
+
+    def test_it(self):
+        assert self.path
+        assert get(self.path)
+
+"""
+DERIVED = """
+import test_base
+
+
+class TestDerived(test_base.TestBase):
+    path = "/r4"
+"""
+OTHER = """
+import test_shop
+
+
+def test_other():
+    assert test_shop.get("/r5")
+"""

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import pytest
 from coverage import CoverageData
 
+from wsgi_coverage.data import stamp
+
 DASHBOARD = "/debug/coverage"
 HEADER = "X-Coverage-Context"
 HANDLERS = 12
@@ -363,6 +365,10 @@ def test_the_data_file_of_test_has_the_lines_of_each_label(project, held_port, o
     assert found.pop("") == without[""]
     labels = {} if NO_LABELS else {f"runtime|tests{path}": ran[path] for path in ran}
     assert found == labels
+    with stamp.reading(project.folder / ".coverage") as connection:
+        assert stamp.read_fingerprints(connection) == {
+            str(project.folder / "app.py"): stamp.fingerprint(project.folder / "app.py")
+        }
 
 
 STARTS = """

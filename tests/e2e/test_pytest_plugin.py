@@ -80,6 +80,11 @@ def test_by_hand(coverage_label):
     connection.close()
 
 
+def test_by_hand_and_by_itself(coverage_label):
+    request = urllib.request.Request(f"{ROOT}/r8", headers=coverage_label.headers)
+    urllib.request.urlopen(request).close()
+
+
 def test_nothing():
     pass
 """
@@ -173,6 +178,7 @@ def test_each_test_has_its_own_lines_by_any_client(server, routes, run_pytest, o
         "test_urllib": {"/r0", "/r5"},
         "test_http_client_in_a_thread": {"/r2"},
         "test_by_hand": {"/r7"},
+        "test_by_hand_and_by_itself": {"/r8"},
     }
     if importlib.util.find_spec("requests"):
         wanted["test_requests"] = {"/r3"}
@@ -181,11 +187,12 @@ def test_each_test_has_its_own_lines_by_any_client(server, routes, run_pytest, o
     got = {label.removeprefix("test_shop.py::"): paths for label, paths in found.items()}
     parameters = {label for label in got if label.startswith("test_parameters[")}
     assert {got.pop(label) == {"/r1"} for label in parameters} == {True}
-    assert sorted(map(len, parameters))[1] == 200 - len("test_shop.py::")
+    assert sorted(map(len, parameters))[1] == 188 - len("test_shop.py::")
     assert got == wanted
     assert re.search(r"^\d+ of \d+ tests ran lines of the application$", text, re.M), text
     assert re.search(
-        r"tests that ran nothing of the application:\n +test_shop.py::test_nothing", text
+        r"tests for which nothing was recorded, by requests to \S+:\n +test_shop.py::test_nothing",
+        text,
     )
     assert re.search(r"^ +\d+ of +\d+ +test_shop.py::test_urllib$", text, re.M), text
 

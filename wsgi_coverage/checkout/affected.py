@@ -148,7 +148,8 @@ class _Ran:
     def __init__(self, data_file: Path) -> None:
         self.labels: set[str] = set()
         self.by_label: dict[str, dict[str, int]] = {}  # by file; bit n is line n
-        self.load: dict[str, int] = {}  # also what ran in an unknown phase
+        self.load: dict[str, int] = {}
+        self.untold: dict[str, int] = {}  # in an unknown phase
         self.runtime: dict[str, int] = {}
         with open_data_file(data_file) as connection:
             self.has_branches: bool = has_branches(connection)
@@ -163,14 +164,15 @@ class _Ran:
                 self.labels.add(label)
                 of = self.by_label.setdefault(file, {})
                 of[label] = of.get(label, 0) | bits
-            elif phase_of(context) is Phase.RUNTIME:
-                self.runtime[file] = self.runtime.get(file, 0) | bits
             else:
-                self.load[file] = self.load.get(file, 0) | bits
+                phases = {Phase.LOAD: self.load, Phase.RUNTIME: self.runtime, None: self.untold}
+                ran = phases[phase_of(context)]
+                ran[file] = ran.get(file, 0) | bits
 
     def any_of(self, name: str) -> bool:
         """Tell whether any line of a measured file has run."""
-        return bool(self.load.get(name) or self.runtime.get(name) or self.by_label.get(name))
+        phases = self.load, self.runtime, self.untold
+        return any(of.get(name) for of in phases) or name in self.by_label
 
 
 def _measured(
@@ -270,6 +272,8 @@ def _concerned(change: Change, ran: _Ran, name: str) -> set[str]:
 def _labels_of(lines: int, ran: _Ran, name: str) -> set[str]:
     if at_load := ran.load.get(name, 0) & lines:
         raise _AllError(f"line {shown(numbers_of(at_load))} ran while it was loaded")
+    if untold := ran.untold.get(name, 0) & lines:
+        raise _AllError(f"line {shown(numbers_of(untold))} ran, maybe while it was loaded")
     labels = {label for label, bits in ran.by_label.get(name, {}).items() if bits & lines}
     if not labels and (of_none := ran.runtime.get(name, 0) & lines):
         raise _AllError(f"line {shown(numbers_of(of_none))} ran for requests without a label")

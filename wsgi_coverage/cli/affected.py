@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
         help="files that concern no label, docs/* for instance; may be given again",
     )
     asking.add_snapshot(parser)
-    asking.add_json(parser)
+    parser.add_argument("--json", action="store_true", help="print the labels and reasons as JSON")
     parser.set_defaults(run=run)
 
 
@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     from wsgi_coverage.client.affected import affected_by_change  # coverage.py is slow to import
 
     if (arguments.url is None) == (arguments.data is None):
-        raise asking.WrongUsageError("name a dashboard by its URL, or a data file by --data")
+        raise asking.WrongUsageError(
+            "name either a dashboard by its URL, or a data file by --data, and not both"
+        )
     found = affected_by_change(
         arguments.data or asking.client(arguments),
         Path(),

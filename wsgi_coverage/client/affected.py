@@ -60,6 +60,8 @@ def affected_by_change(
 def _judged(
     data_file: Path, found: Collection[Change], top: Path, ignored: Collection[str]
 ) -> Affected:
+    if not data_file.exists():
+        raise ClientError(f"there is no data file {data_file}")
     try:
         return affected(data_file, found, top, ignored)
     except UnusableError as error:

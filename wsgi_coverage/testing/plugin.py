@@ -21,6 +21,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -35,6 +36,7 @@ AFFECTED, DATA, IGNORE = f"{OPTION}-affected", f"{OPTION}-data", f"{OPTION}-igno
 OF_WORKER = "wsgi_coverage_affected"  # what the controller of xdist passes to its workers
 HEADER, BAGGAGE = "X-Coverage-Context", "baggage"
 MOST = 200  # characters of a label
+TRIES = 12  # characters of it that are left to tell the tries of a test apart
 DIGEST = 4  # bytes of the hash at the end of a label that is too long
 SHOWN = 10  # tests, or files, in each list of the summary
 PORTS = {"http": 80, "https": 443}
@@ -127,6 +129,7 @@ class Labels:
             raise pytest.UsageError(f"{OPTION} {url}: it is no address such as http://host:8000")
         self.label: str = ""  # of the current test; "": none runs
         self._origin = (parts.hostname, port)
+        self._url = url
         self._dashboard: str = config.getoption(DASHBOARD) or url
         self._is_worker = hasattr(config, "workerinput")  # of xdist
         self._labels: list[str] = []  # of all tests that have run
@@ -148,7 +151,7 @@ class Labels:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the label of a test that has run, in this process or in a worker of xdist."""
-        if report.when == "call":
+        if report.when == "call" and not report.skipped:
             self._labels.append(label_of(report.nodeid, getattr(report, "rerun", 0) + 1))
 
     def pytest_unconfigure(self) -> None:
@@ -158,11 +161,14 @@ class Labels:
     # Clients
 
     def _change_clients(self) -> None:
-        self._change(http.client.HTTPConnection, "endheaders", self._labelling_http_client)
+        connection = http.client.HTTPConnection
+        self._change(connection, "putheader", self._noting_labels)
+        self._change(connection, "endheaders", self._labelling_http_client)
         if importlib.util.find_spec("httpx") is not None:
             httpx = importlib.import_module("httpx")
-            self._change(httpx.Client, "send", self._labelling_httpx)
-            self._change(httpx.AsyncClient, "send", self._labelling_httpx)
+            # Each request that a redirect leads to, too, which may be to another host.
+            self._change(httpx.HTTPTransport, "handle_request", self._labelling_httpx)
+            self._change(httpx.AsyncHTTPTransport, "handle_async_request", self._labelling_httpx)
         if importlib.util.find_spec("playwright") is not None:
             browser = importlib.import_module("playwright.sync_api").Browser
             async_browser = importlib.import_module("playwright.async_api").Browser
@@ -175,10 +181,23 @@ class Labels:
         setattr(owner, name, change(before))
         self._undo.callback(setattr, owner, name, before)
 
+    @staticmethod
+    def _noting_labels(putheader: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(connection: Any, header: Any, *values: Any) -> Any:
+            name = header.decode("latin-1") if isinstance(header, bytes) else str(header)
+            if name.lower() in (HEADER.lower(), BAGGAGE):
+                connection.has_coverage_label = True  # by the test itself
+            return putheader(connection, header, *values)
+
+        return noting
+
     def _labelling_http_client(self, endheaders: Callable[..., Any]) -> Callable[..., Any]:
         def labelled(connection: Any, *args: Any, **keywords: Any) -> Any:
             host, port = connection.host, connection.port
-            if self.label and (str(host).strip("[]").lower(), port) == self._origin:
+            is_to_it = (str(host).strip("[]").lower(), port) == self._origin
+            has_label = getattr(connection, "has_coverage_label", False)
+            connection.has_coverage_label = False
+            if self.label and is_to_it and not has_label:
                 for header, value in _headers(self.label).items():
                     connection.putheader(header, value)
             return endheaders(connection, *args, **keywords)
@@ -186,10 +205,10 @@ class Labels:
         return labelled
 
     def _labelling_httpx(self, send: Callable[..., Any]) -> Callable[..., Any]:
-        def labelled(client: Any, request: Any, **keywords: Any) -> Any:
+        def labelled(transport: Any, request: Any) -> Any:
             if self._is_to(str(request.url)):
                 request.headers.update(_headers(self.label))
-            return send(client, request, **keywords)
+            return send(transport, request)
 
         return labelled
 
@@ -227,7 +246,7 @@ class Labels:
     # The end
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say which tests ran lines that no other did, and which ran nothing."""
+        """Say which tests ran lines that no other did, and for which nothing was recorded."""
         if self._is_worker or not self._labels:
             return
         from wsgi_coverage.client import Client, ClientError
@@ -257,7 +276,7 @@ class Labels:
         )
         nothing = [label for label in labels if label not in found]
         if nothing:
-            yield "tests that ran nothing of the application:"
+            yield f"tests for which nothing was recorded, by requests to {self._url}:"
         yield from _first(f"  {label}" for label in nothing)
         files = [each["file"] for each in client.files() if each.get("runtime") == 0]
         if files:
@@ -290,7 +309,7 @@ class Selection:
         found = self._affected()
         top = Path(found["top"])
         modules = {item: _below(item.path, top) for item in items}
-        tests = {*modules.values()}
+        tests = {modules[item] for item in items if isinstance(item, pytest.Function)}
         reasons = [
             *found["every"],
             *(f"{file}: {why}" for file, why in found["unmapped"].items() if file not in tests),
@@ -299,13 +318,16 @@ class Selection:
             self._said = ["all tests were run:", *(f"  {reason}" for reason in reasons)]
             return
         labels, known = {*found["labels"]}, {*found["known"]}
+        changed = _using({item for item in items if modules[item] in found["unmapped"]}, items)
         wanted: list[pytest.Item] = []
         others: list[pytest.Item] = []
         for item in items:
             label = label_of(item.nodeid)
-            is_wanted = label in labels or label not in known or modules[item] in found["unmapped"]
+            is_wanted = label in labels or label not in known or item in changed
             (wanted if is_wanted else others).append(item)
-        self._said = [f"{len(wanted)} of {len(items)} tests were run by what has changed"]
+        self._said = [
+            f"{len(wanted)} of {len(items)} tests were run: what has changed concerns no others"
+        ]
         if others:
             items[:] = wanted
             self._config.hook.pytest_deselected(items=others)
@@ -353,6 +375,32 @@ class Selection:
         }
 
 
+def _using(changed: set[pytest.Item], items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return tests of modules that have changed, or that have something from these modules."""
+    by_module: dict[ModuleType, set[pytest.Item]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            by_module.setdefault(item.module, set()).add(item)
+    names = {item.module.__name__ for item in changed if isinstance(item, pytest.Function)}
+    while more := {
+        module.__name__
+        for module in by_module
+        if module.__name__ not in names
+        and any(_home(value) in names for value in list(vars(module).values()))
+    }:
+        names |= more
+    found = (tests for module, tests in by_module.items() if module.__name__ in names)
+    return changed.union(*found)
+
+
+def _home(value: object) -> str:
+    """Return the name of the module that something is from."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    of = value if isinstance(value, type | FunctionType) else type(value)
+    return str(of.__module__)
+
+
 def _below(path: Path, top: Path) -> str:
     """Return a path relative to the top of the checkout, with slashes; "": it is not below."""
     try:
@@ -369,11 +417,11 @@ def without_try(label: str) -> str:
 def label_of(nodeid: str, execution: int = 1) -> str:
     """Return the label of a test: its id, or the beginning of it and a hash; and which try."""
     again = f" (try {execution})" if execution > 1 else ""
-    if len(nodeid) + len(again) <= MOST:
-        return nodeid + again
-    raw = nodeid.encode("utf-8", "surrogatepass")
-    end = f"~{hashlib.blake2b(raw, digest_size=DIGEST).hexdigest()}{again}"
-    return nodeid[: MOST - len(end)] + end
+    if len(nodeid) > MOST - TRIES:
+        raw = nodeid.encode("utf-8", "surrogatepass")
+        end = f"~{hashlib.blake2b(raw, digest_size=DIGEST).hexdigest()}"
+        nodeid = nodeid[: MOST - TRIES - len(end)] + end
+    return nodeid + again
 
 
 def _headers(label: str) -> dict[str, str]:

@@ -471,5 +471,10 @@ def test_a_line_that_ran_without_a_label_concerns_every_label(tmp_path: Path) ->
     of_a = judged(path, change(source.replace("return 1", "return 3"), source))
     of_none = judged(path, change(source.replace("return 2", "return 3"), source))
 
+    write(path, {"": {5}})
+    stamp.put_fingerprints(path, {f"/srv/{FILE}": stamp.fingerprint_of(source.encode())})
+    untold = judged(path, change(source.replace("return 2", "return 3"), source))
+
+    assert untold.reasons() == [f"{FILE}: line 5 ran, maybe while it was loaded"]
     assert (of_a.labels, of_a.reasons()) == ({"a"}, [])
     assert of_none.reasons() == [f"{FILE}: line 5 ran for requests without a label"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_coverage.testing.plugin import MOST, CoverageLabel, Labels, label_of
+from wsgi_coverage.testing.plugin import MOST, CoverageLabel, Labels, label_of, without_try
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ def test_labels_of_long_ids_differ() -> None:
     )
 
     assert len({first, second, again}) == 3
-    assert {len(first), len(second), len(again)} == {MOST}
+    assert max(map(len, (first, second, again))) <= MOST
+    assert without_try(again) == without_try(first) == first
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def asked(environ: Environ) -> Asked:
         label = raw.encode("latin-1").decode()
     except (UnicodeError, AttributeError):
         return Asked(None, "it is not UTF-8")
-    label = label.strip()
+    label = label.strip(" \t")
     why_not = why_no_label(label)
     return Asked(label) if why_not is None else Asked(None, why_not)
 
