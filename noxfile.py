@@ -180,8 +180,10 @@ def tests(session: nox.Session) -> None:
         session.install(*CLIENTS)
     if session.python == "3.14":
         session.install(*BESIDE)
+    # Tests with servers wait for them half of the time.
+    more = ("-n", "3") if "tests/e2e" in chosen else ()
     with tempfile.TemporaryDirectory() as folder:
-        session.run(*RUN, *QUIET, *chosen, env={"TMPDIR": folder})
+        session.run(*RUN, *more, *QUIET, *chosen, env={"TMPDIR": folder})
 
 
 @nox.session(python="3.12")

@@ -95,6 +95,7 @@ class WithPhases(Protocol):
 
         None for the latter: it is known of all lines.
         """
+        ...
 
 
 class Executed:

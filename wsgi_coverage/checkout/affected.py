@@ -456,9 +456,9 @@ def _own_lines(node: ast.stmt | ast.ExceptHandler | ast.match_case) -> range:
     return range(first, last + 1)
 
 
-def _first_line(node: ast.AST) -> int:
-    decorators = getattr(node, "decorator_list", ())
-    return min((each.lineno for each in (*decorators, node)), default=0)
+def _first_line(node: ast.stmt | ast.ExceptHandler) -> int:
+    decorators: Sequence[ast.expr] = getattr(node, "decorator_list", ())
+    return min(each.lineno for each in (*decorators, node))
 
 
 def _scopes(code: CodeType) -> Iterator[tuple[str, Scope]]:

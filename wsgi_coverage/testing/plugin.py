@@ -344,17 +344,18 @@ class Selection:
         return [f"since {self._base}: {line}" for line in self._said]
 
     def _affected(self) -> dict[str, Any]:
-        if self._found is None:
-            given = getattr(self._config, "workerinput", {}).get(OF_WORKER)
-            self._found = given or self._ask()
-        return self._found
+        found = self._found
+        if found is None:
+            given: dict[str, Any] | None = getattr(self._config, "workerinput", {}).get(OF_WORKER)
+            found = self._found = given or self._ask()
+        return found
 
     def _ask(self) -> dict[str, Any]:
         from wsgi_coverage.client import Client, ClientError
         from wsgi_coverage.client.affected import affected_by_change
         from wsgi_coverage.client.revision import top_of
 
-        option = self._config.getoption
+        option: Any = self._config.getoption
         data, here = option(DATA), self._config.invocation_params.dir
         try:
             found = affected_by_change(
@@ -379,9 +380,10 @@ def _using(changed: set[pytest.Item], items: list[pytest.Item]) -> set[pytest.It
     """Return tests of modules that have changed, or that have something from these modules."""
     by_module: dict[ModuleType, set[pytest.Item]] = {}
     for item in items:
-        if isinstance(item, pytest.Function):
-            by_module.setdefault(item.module, set()).add(item)
-    names = {item.module.__name__ for item in changed if isinstance(item, pytest.Function)}
+        module = getattr(item, "module", None)
+        if isinstance(item, pytest.Function) and isinstance(module, ModuleType):
+            by_module.setdefault(module, set()).add(item)
+    names = {module.__name__ for module, tests in by_module.items() if tests & changed}
     while more := {
         module.__name__
         for module in by_module

@@ -17,7 +17,7 @@ from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.listing import ORDERS, Pages, linker, matcher
 
 LABELS = 200  # on one page
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, str | None]] = {  # title, and its key in the glossary, by key
     "label": ("Label", None),
     "requests": ("Requests", "Requests with it"),
     "files": ("Files", None),
