@@ -604,3 +604,20 @@ def test_lines_of_installed_packages_count_where_they_are_named(
     )
 
     assert {each.rpartition("/")[2] for each in found} == files
+
+
+@needs_labels
+def test_the_source_says_where_lines_may_have_run_before(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    import shop
+    serve()
+    get("/price")
+    refresh()
+    print(json.dumps(ask("/source/shop.py").json()))
+""",
+        {"shop.py": SHOP},
+    )
+
+    assert found["imported_early"].startswith("it was imported before measuring began")

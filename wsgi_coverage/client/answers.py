@@ -131,6 +131,7 @@ class Source(TypedDict):
     file: str
     text: str
     lines: list[SourceLine]
+    imported_early: NotRequired[str]  # why lines that never ran may have run
 
 
 class Side(TypedDict):

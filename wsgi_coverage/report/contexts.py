@@ -266,7 +266,7 @@ def source(folder: Path, name: str) -> JsonObject:
     Returns:
         `file`; `text`; and `lines`: for each statement and each excluded line `line`, `ran` (never,
         at load only, at runtime, excluded; None: it ran, and it is not known when) and, where
-        labels ran it, `contexts`.
+        labels ran it, `contexts`. `imported_early`: why lines that never ran may have run.
 
     Raises:
         FileNotFoundError: there is no report.
@@ -303,7 +303,9 @@ def source(folder: Path, name: str) -> JsonObject:
             if line in labels:
                 entry["contexts"] = sorted(labels[line])
             lines.append(entry)
-    return {"file": file, "text": text, "lines": lines}
+        why_inexact = reported.why_inexact(reporter)
+    inexact = {} if why_inexact is None else {"imported_early": why_inexact}
+    return {"file": file, "text": text, "lines": lines, **inexact}
 
 
 def _ran(cov: ReportingCoverage, file: str, phase: Phase) -> Iterable[int]:
