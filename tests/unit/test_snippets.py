@@ -60,6 +60,7 @@ RUN_ELSEWHERE = {
     ("run-any-program.md", "/coverage?name="): CLIENTS,
     ("start-early.md", "from myapp import app"): ENTRIES,
     ("test-command.md", "def run_test_server"): TEST_COMMAND,
+    ("who-ran-it.md", "from celery import"): "tests/e2e/test_documented_tasks.py",
     ("test-command.md", "def test_fractions"): TEST_COMMAND,
 }
 NOT_RUN = {
