@@ -18,7 +18,6 @@ DASHBOARD = "/debug/coverage"
 HEADER = "X-Coverage-Context"
 JSON = {"Accept": "application/json"}
 LABELLED = {"WSGI_COVERAGE_CONTEXTS": "header"}
-ROUNDS = 5  # in which each of the 120 handlers is called once
 
 TWO = """
 from blog import app as blog
@@ -144,22 +143,23 @@ def lines_of(server: Any, name: str) -> dict[str, set[int]]:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [("-w", "2", "--threads", "8"), ("-w", "2")],
+    # Rounds in which each of the 120 handlers is called once.
+    ("options", "rounds"),
+    [(("-w", "2", "--threads", "8"), 5), (("-w", "2"), 2)],
     ids=["gthread", "sync"],
 )
 def test_600_labelled_requests_have_their_own_lines_beside_all_else(
-    project, routes, password, options
+    project, routes, password, options, rounds
 ):
     routes.write(project, early=True)
     server = project.gunicorn(*options, "served:application", env={**password, **LABELLED})
 
-    load(server, list(routes.bodies), ROUNDS)
+    load(server, list(routes.bodies), rounds)
 
     server.refresh()
     assert lines_of(server, routes.FILE) == {
         f"{turn}-{path[1:]}": {line}
-        for turn in range(ROUNDS)
+        for turn in range(rounds)
         for path, line in routes.bodies.items()
     }
 
