@@ -18,7 +18,7 @@ FUNCTIONS = 500
 MANY = "".join(f"def f{number}():\n    return {number}\n" for number in range(FUNCTIONS))
 
 # Some here; all of them take minutes: WSGI_COVERAGE_FORKS=10000 pytest -k forks_in_eight
-FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "300")), 8
+FORKS, THREADS = int(os.environ.get("WSGI_COVERAGE_FORKS", "500")), 8
 A_REQUEST = 25  # forks
 FORKING = f"""
 import json, os
