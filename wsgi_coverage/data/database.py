@@ -149,6 +149,15 @@ def fetch(
     return rows
 
 
+def is_storable(name: str) -> bool:
+    """Tell whether a name can be stored: SQLite refuses names that are no UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(connection: sqlite3.Connection) -> None:
     """Refuse views, triggers, virtual tables and generated columns, and too many tables.
 

@@ -164,7 +164,7 @@ def put_labels(path: Path, uses: Mapping[str, LabelUse]) -> None:
     Raises:
         OSError: there is no room, or the file is no data file.
     """
-    storable = {context: use for context, use in uses.items() if _is_utf_8(context)}
+    storable = {context: use for context, use in uses.items() if database.is_storable(context)}
     if not storable:
         return
     with changing(path) as connection:
@@ -205,14 +205,6 @@ def labels_in(connection: sqlite3.Connection) -> dict[str, LabelUse]:
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     known = "select 1 from sqlite_master where name = ?"
     return database.first(connection, known, [name]) is not None
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def measured_files(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 from coverage import CoverageData
 
 from wsgi_coverage.data import database, forksafe, stamp
-from wsgi_coverage.data.bits import as_numbits
+from wsgi_coverage.data.bits import as_numbits, bits_of
 from wsgi_coverage.data.datafile import UnusableError
 from wsgi_coverage.data.reading import ARC_BITS, ARC_MIDDLE, Record
 from wsgi_coverage.system import own_files
@@ -275,10 +275,7 @@ class DataUnion:
         if self._branch:
             found.setdefault(name, set()).update(map(str, record.numbers))
         elif record.numbers:
-            bits = bytearray(record.numbers[-1] // 8 + 1)
-            for number in record.numbers:
-                bits[number // 8] |= 1 << number % 8
-            found[name] = found.get(name, 0) | int.from_bytes(bits, "little")
+            found[name] = found.get(name, 0) | bits_of(record.numbers)
 
     def forget(self, name: str) -> None:
         """Remove the lines or arcs that were added of one file."""
@@ -299,7 +296,7 @@ class DataUnion:
         Raises:
             sqlite3.Error: it cannot be written.
         """
-        self.unstorable = [name for name in self._files if not is_storable(name)]
+        self.unstorable = [name for name in self._files if not database.is_storable(name)]
         for name in self.unstorable:
             self.forget(name)
             del self._files[name]
@@ -357,15 +354,6 @@ def _by_context(rows: Iterable[tuple[int, int, Any]]) -> Rows:
     for context, number, value in rows:
         out.setdefault(context, []).append((number, value))
     return out
-
-
-def is_storable(name: str) -> bool:
-    """Tell whether a file name can be stored: SQLite refuses names that are no UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @forksafe.no_fork()

@@ -6,11 +6,11 @@ Concurrency: functions without state.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wsgi_coverage.data import database, stamp
-from wsgi_coverage.data.bits import numbers_of
+from wsgi_coverage.data.bits import bits_of, numbers_of
 from wsgi_coverage.data.datafile import open_data_file
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import (
@@ -23,7 +23,7 @@ from wsgi_coverage.data.reading import (
     by_context,
     context_in,
 )
-from wsgi_coverage.data.union import has_branches, is_storable
+from wsgi_coverage.data.union import has_branches
 from wsgi_coverage.store.redis import Content, StoredSource
 
 PHASES = (Phase.LOAD, Phase.RUNTIME, None)
@@ -51,11 +51,11 @@ class _Collected:
         self._arcs: dict[StoredSource, set[int]] = {}
 
     def add_lines(self, source: StoredSource, bits: int) -> None:
-        if is_storable(source.name):
+        if database.is_storable(source.name):
             self._lines[source] = self._lines.get(source, 0) | bits
 
     def add_arcs(self, source: StoredSource, arcs: Iterable[int]) -> None:
-        if is_storable(source.name):
+        if database.is_storable(source.name):
             self._arcs.setdefault(source, set()).update(arcs)
 
     def content(self) -> Content:
@@ -87,7 +87,7 @@ def of_readings(
             if record.has_arcs:
                 out.add_arcs(source, record.numbers)
             else:
-                out.add_lines(source, _bits(record.numbers))
+                out.add_lines(source, bits_of(record.numbers))
     return out.content()
 
 
@@ -219,10 +219,3 @@ def _record(source: StoredSource, begin: str, numbers: Iterable[int]) -> Record:
         has_arcs=source.has_arcs,
         numbers=tuple(sorted(numbers)),
     )
-
-
-def _bits(numbers: Collection[int]) -> int:
-    bits = bytearray(max(numbers, default=0) // 8 + 1)
-    for number in numbers:
-        bits[number // 8] |= 1 << number % 8
-    return int.from_bytes(bits, "little")

@@ -34,9 +34,10 @@ from wsgi_coverage.collect.engines.locking import synchronized
 from wsgi_coverage.collect.sources import ourselves
 from wsgi_coverage.collect.sources.imported_before import ran_above
 from wsgi_coverage.data import regular_files, stamp
+from wsgi_coverage.data.database import is_storable
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.data.reading import Place, room_of
-from wsgi_coverage.data.union import NO_UTF_8, is_storable
+from wsgi_coverage.data.union import NO_UTF_8
 from wsgi_coverage.errors import is_shortage
 from wsgi_coverage.store import memory as memory_module
 from wsgi_coverage.store.mapped import Mapped

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from wsgi_coverage.data.bits import numbers_of
+from wsgi_coverage.data.bits import bits_of, numbers_of
 from wsgi_coverage.data.phases import labelled_context
 from wsgi_coverage.data.reading import LabelUse, Record
 from wsgi_coverage.store.label_uses import UseCounter
@@ -150,10 +150,7 @@ class LabelLog:
     def _note(self, new: Known) -> None:
         for record, numbers in new.items():
             before = self._stored.get(record)
-            bits = before or 0
-            for number in numbers:
-                bits |= 1 << number
-            self._stored[record] = bits
+            bits = self._stored[record] = (before or 0) | bits_of(numbers)
             self._bytes += bits.bit_length() // 8 - (before or 0).bit_length() // 8
             if before is None:
                 self._bytes += RECORD

@@ -16,8 +16,9 @@ from pathlib import Path
 from coverage import CoverageData
 
 from wsgi_coverage.data import regular_files, stamp
+from wsgi_coverage.data.database import is_storable
 from wsgi_coverage.data.reading import Reading, by_context, ends_of
-from wsgi_coverage.data.union import DataUnion, is_storable
+from wsgi_coverage.data.union import DataUnion
 from wsgi_coverage.data.versions import VersionsOnDisk
 from wsgi_coverage.store.days import FOLDER, DaysStore, bitmaps_of, today
 from wsgi_coverage.store.file_lock import locked
