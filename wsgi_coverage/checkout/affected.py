@@ -22,16 +22,17 @@ from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 
+from wsgi_coverage.analysis.reporting import PYTHON
 from wsgi_coverage.checkout.remap import files_of, remap
+from wsgi_coverage.checkout.sources import fingerprints_of
 from wsgi_coverage.data import database, regular_files, stamp
-from wsgi_coverage.data.bits import numbers_of
+from wsgi_coverage.data.bits import bits_of, numbers_of
 from wsgi_coverage.data.datafile import open_data_file
 from wsgi_coverage.data.phases import Phase, label_of, phase_of
 from wsgi_coverage.data.union import has_branches
 from wsgi_coverage.line_ranges import shown
 from wsgi_coverage.report.contexts import LINES
 
-PYTHON = (".py", ".pyw")
 WORD = re.compile(rb"\w+")
 BLOCKS = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar),
@@ -107,9 +108,11 @@ def affected(
         return Affected(all_of_them=("nothing has run for any label",))
     if ran.has_branches:
         return Affected(all_of_them=("the data has branches, of which labels are not known",))
-    measured, others = _measured(ran, wanted, folder)
+    sources = [each for each in wanted if each.file.endswith(PYTHON)]
+    versions = _Versions(folder, sources)
+    measured = _measured(ran, [each.file for each in sources], {*files_of(folder)}, versions)
     labels: set[str] = set()
-    whole = [*_of_other_versions(ran, others, folder)]
+    whole = [*_of_other_versions(ran, measured, {each.file for each in wanted}, versions)]
     unmapped: dict[str, str] = {}
     for change in wanted:
         name = measured.get(change.file)
@@ -119,7 +122,7 @@ def affected(
             unmapped[change.file] = "nothing of it ran in the application"
         else:
             try:
-                labels |= _concerned(change, ran, name)
+                labels |= _concerned(change, ran, name, versions)
             except _AllError as error:
                 whole.append(f"{change.file}: {error}")
     return Affected(
@@ -176,40 +179,38 @@ class _Ran:
 
 
 def _measured(
-    ran: _Ran, changes: Collection[Change], folder: Path
-) -> tuple[dict[str, str], dict[str, str]]:
+    ran: _Ran, changed: Collection[str], files: Collection[str], versions: _Versions
+) -> dict[str, str]:
     """Return the name in the data of each file of the checkout that was measured.
 
-    Returns:
-        Of those that have changed; and of the others.
+    Args:
+        ran: the data.
+        changed: sources that have changed, removed ones among them.
+        files: the files that there are.
+        versions: of the sources.
     """
-    sources = {each.file: each for each in changes if each.file.endswith(PYTHON)}
+    by_name: dict[str, list[str]] = {}
+    for file in {*changed, *files}:
+        by_name.setdefault(file.rpartition("/")[2], []).append(file)
 
     def alike(path: str) -> Collection[str]:
-        name = path.replace("\\", "/").rpartition("/")[2]
         version = ran.versions.get(path)
-        changed = [
-            file
-            for file, change in sources.items()
-            if file.rpartition("/")[2] == name and version in _versions(change)
-        ]
-        return changed or [
-            file for file in by_name.get(name, ()) if version in _fingerprints_of(folder / file)
-        ]
+        known = by_name.get(path.replace("\\", "/").rpartition("/")[2], ())
+        found = [file for file in known if version in versions.of(file)]
+        return [file for file in found if file in changed] or found
 
-    by_name: dict[str, list[str]] = {}
-    files = {*files_of(folder), *sources}
-    for file in files - sources.keys():
-        by_name.setdefault(file.rpartition("/")[2], []).append(file)
-    found = {file: name for name, file in remap(ran.files, files, alike).files.items()}
-    changed = {file: name for file, name in found.items() if file in sources}
-    return changed, {file: name for file, name in found.items() if file not in sources}
+    found = remap(ran.files, {*changed, *files}, alike)
+    return {file: name for name, file in found.files.items()}
 
 
-def _of_other_versions(ran: _Ran, measured: Mapping[str, str], folder: Path) -> Iterator[str]:
+def _of_other_versions(
+    ran: _Ran, measured: Mapping[str, str], changed: Collection[str], versions: _Versions
+) -> Iterator[str]:
     """Yield why the data may not be about this checkout: sources that have not changed."""
     for file, name in sorted(measured.items()):
-        if ran.any_of(name) and (why := _why_another(ran, name, _fingerprints_of(folder / file))):
+        if file in changed or not ran.any_of(name):
+            continue
+        if (why := _why_another(ran, name, versions.of(file))) is not None:
             yield f"{file}: {why}"
 
 
@@ -221,33 +222,37 @@ def _why_another(ran: _Ran, name: str, known: Collection[str]) -> str | None:
     return None if version in known else "another version of it was measured"
 
 
-def _fingerprints_of(path: Path) -> set[str]:
-    try:
-        return _fingerprints(regular_files.read(path))
-    except (OSError, ValueError):
-        return set()
+class _Versions:
+    """The fingerprints of the sources of a checkout; of both versions, where one has changed."""
 
+    def __init__(self, folder: Path, changes: Iterable[Change]) -> None:
+        self._folder = folder
+        self._known = {
+            each.file: _fingerprints(each.old) | _fingerprints(each.new) for each in changes
+        }
 
-def _versions(change: Change) -> set[str]:
-    """Return the fingerprints of both versions of a file, with each kind of line ends."""
-    return _fingerprints(change.old) | _fingerprints(change.new)
+    def of(self, file: str) -> Collection[str]:
+        """Return the fingerprints of a source, with each kind of line ends; none: it is gone."""
+        if file not in self._known:
+            try:
+                self._known[file] = fingerprints_of(regular_files.read(self._folder / file))
+            except (OSError, ValueError):
+                self._known[file] = set()
+        return self._known[file]
 
 
 def _fingerprints(content: bytes | None) -> set[str]:
-    if content is None:
-        return set()
-    unix = content.replace(b"\r\n", b"\n")
-    return {*map(stamp.fingerprint_of, (content, unix, unix.replace(b"\n", b"\r\n")))}
+    return set() if content is None else fingerprints_of(content)
 
 
-def _concerned(change: Change, ran: _Ran, name: str) -> set[str]:
+def _concerned(change: Change, ran: _Ran, name: str, versions: _Versions) -> set[str]:
     """Return the labels for which lines ran that have changed.
 
     Raises:
         _AllError: the change may concern every label.
     """
     version, hunks = ran.versions.get(name), change.hunks
-    if (why_not := _why_another(ran, name, _versions(change))) is not None:
+    if (why_not := _why_another(ran, name, versions.of(change.file))) is not None:
         raise _AllError(why_not)
     if version in _fingerprints(change.old):
         here, there = change.old, change.new
@@ -265,7 +270,7 @@ def _concerned(change: Change, ran: _Ran, name: str) -> set[str]:
         raise _AllError("Git does not tell what has changed in it")
     labels: set[str] = set()
     for lines in _lines_of(hunks, measured, other):
-        labels |= _labels_of(sum(1 << line for line in lines), ran, name)
+        labels |= _labels_of(bits_of(lines), ran, name)
     return labels
 
 
@@ -280,7 +285,7 @@ def _labels_of(lines: int, ran: _Ran, name: str) -> set[str]:
     return labels
 
 
-def _lines_of(hunks: Iterable[Hunk], measured: _Source, other: _Source) -> Iterator[Iterable[int]]:
+def _lines_of(hunks: Iterable[Hunk], measured: _Source, other: _Source) -> Iterator[range]:
     """Yield lines of the measured version, of which some have to have run for a label to count.
 
     Raises:
@@ -315,8 +320,7 @@ class Scope(NamedTuple):
 
 class _Function(NamedTuple):
     name: str  # as `__qualname__`
-    lines: range  # of all of it, with decorators
-    body: range
+    body: range  # its lines that run with it
 
 
 class _Source:
@@ -359,9 +363,9 @@ class _Source:
             if isinstance(child, ast.ClassDef):
                 inner_prefix = f"{prefix}{child.name}."
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                first, last = _first_line(child), child.end_lineno or child.lineno
+                last = child.end_lineno or child.lineno
                 body = range(_first_line_of_body(child), last + 1)
-                inner = _Function(f"{prefix}{child.name}", range(first, last + 1), body)
+                inner = _Function(f"{prefix}{child.name}", body)
                 self.functions.append(inner)
                 inner_prefix = f"{inner.name}.<locals>."
             self._collect(child, inner_prefix, inner)

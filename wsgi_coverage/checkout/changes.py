@@ -13,12 +13,11 @@ from typing import Any
 
 from coverage.exceptions import CoverageException
 
-from wsgi_coverage.analysis.reporting import ReportingCoverage, check_source
+from wsgi_coverage.analysis.reporting import PYTHON, ReportingCoverage, check_source
 from wsgi_coverage.checkout.sources import Checkout
 from wsgi_coverage.compat import names
 from wsgi_coverage.compat.reporting import python_reporter
 
-PYTHON = (".py", ".pyw")
 JUDGED, UNKNOWN, NOT_MEASURED = "judged", "unknown", "not measured"
 
 

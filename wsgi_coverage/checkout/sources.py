@@ -104,9 +104,13 @@ def _version_of(source: Path) -> tuple[int, Collection[str]]:
         content = regular_files.read(source)
     except (OSError, ValueError):
         return 0, ()
+    return len(content), fingerprints_of(content)
+
+
+def fingerprints_of(content: bytes) -> set[str]:
+    """Return the fingerprints of a source with each kind of line ends."""
     unix = content.replace(b"\r\n", b"\n")
-    kinds = {content, unix, unix.replace(b"\n", b"\r\n")}
-    return len(content), {*map(fingerprint_of, kinds)}
+    return {*map(fingerprint_of, {content, unix, unix.replace(b"\n", b"\r\n")})}
 
 
 @contextlib.contextmanager

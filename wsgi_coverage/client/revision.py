@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from wsgi_coverage.analysis.reporting import PYTHON
 from wsgi_coverage.checkout.affected import Change, Hunk
 from wsgi_coverage.client.errors import ClientError
 from wsgi_coverage.data import regular_files
@@ -23,8 +24,6 @@ OF_MEASURING = re.compile(rb"(?:^|/)\.(?:wsgi-|flask-)?coverage(?:[-.][^/]*)?(?:
 HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 ESCAPE = re.compile(rb'\\([0-7]{3}|[abtnvfr"\\])')
 LETTERS = dict(zip(b'abtnvfr"\\', b'\a\b\t\n\v\f\r"\\', strict=True))
-
-SOURCES = (".py", ".pyw")
 
 Changed = dict[
     str, set[int]
@@ -55,7 +54,7 @@ def changed_lines(folder: Path, base: str) -> Changed:
         for file, hunks in _parsed(patch)
     }
     for file in _untracked(folder):
-        if file.endswith(SOURCES):
+        if file.endswith(PYTHON):
             found[file] = set(range(1, _lines_in(folder / file) + 1))
     return {file: lines for file, lines in found.items() if lines}
 
@@ -91,7 +90,7 @@ def changes(folder: Path, base: str) -> list[Change]:
     found = []
     for status, name in zip(listed[::2], listed[1::2], strict=False):
         file = os.fsdecode(name)
-        is_source = file.endswith(SOURCES)
+        is_source = file.endswith(PYTHON)
         old, new = (None if status == b"A" else b""), (b"" if status in (b"A", b"M") else None)
         if is_source and old is not None:
             old = _git(folder, "cat-file", "blob", f"{commit}:./{file}")
