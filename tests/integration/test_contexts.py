@@ -500,6 +500,43 @@ def test_a_label_is_forgotten_in_data_files_too(run_script: RunScript) -> None:
 
 
 @needs_labels
+def test_a_label_is_forgotten_beside_a_damaged_data_file(run_script: RunScript) -> None:
+    files = {"shop.py": SHOP}
+    for label in ("a", "b"):
+        run_script(
+            SERVED
+            + f"""
+    serve()
+    get("/price", {label!r})
+    print("null")
+""",
+            files,
+        )
+
+    found = run_script(
+        SERVED
+        + """
+    import pathlib
+    (damaged,) = (
+        each for each in pathlib.Path().glob(".coverage.*") if b"runtime|b" in each.read_bytes()
+    )
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    content = damaged.read_bytes()
+    serve()
+    answers = [call(app, "DELETE", PREFIX + f"/contexts/{label}", JSON) for label in "ab"]
+    print(json.dumps([
+        [each.status for each in answers], answers[1].json()["error"],
+        damaged.read_bytes() == content,
+    ]))
+""",
+        files,
+    )
+
+    assert found == [[200, 404], "unknown-context", True]
+
+
+@needs_labels
 def test_a_block_is_labelled_like_a_request(run_script: RunScript) -> None:
     found = run_script(
         SERVED

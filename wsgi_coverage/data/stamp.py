@@ -217,12 +217,14 @@ def measured_files(path: Path) -> list[str]:
         return [name for (name,) in database.fetch(connection, "select path from file", kind=str)]
 
 
-def contexts(path: Path) -> list[str]:
-    """Read the names of the contexts of a data file; none where it is damaged, or no data file."""
-    with contextlib.suppress(sqlite3.Error), reading(path) as connection:
-        query = "select context from context"
-        return [name for (name,) in database.fetch(connection, query, kind=str)]
-    return []
+def contexts_in(connection: sqlite3.Connection) -> list[str]:
+    """Read the names of the contexts of an open data file.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    rows = database.fetch(connection, "select context from context", kind=str)
+    return [name for (name,) in rows]
 
 
 def remove_contexts(path: Path, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from coverage import CoverageData
+from coverage import CoverageData, FileReporter
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.analysis import functions as all_functions
@@ -54,7 +54,7 @@ LINES = """
     join file on file.id = line_bits.file_id join context on context.id = line_bits.context_id
     order by file.path
 """
-CONTEXTS = "select context from context"
+NOTHING: tuple[Mapping[str, LabelUse], list[Any]] = ({}, [])  # of no data file
 
 
 class Row(NamedTuple):
@@ -71,8 +71,7 @@ def contexts(folder: Path) -> list[JsonObject]:
     Raises:
         FileNotFoundError: there is no report.
     """
-    uses = _uses(folder)
-    rows = list(rows_of(folder))
+    uses, rows = _read(folder, lambda data: (_uses(data), _rows(data)), NOTHING)
     several: dict[str, int] = {}  # by file: lines that more than one label has run
     seen: dict[str, int] = {}
     for row in rows:
@@ -103,8 +102,8 @@ def context(folder: Path, label: str) -> JsonObject:
         FileNotFoundError: there is no report.
         UnknownContextError: the report does not have the label.
     """
-    uses = _uses(folder)
-    rows = [row for row in rows_of(folder) if row.label == label]
+    uses, all_rows = _read(folder, lambda data: (_uses(data), _rows(data)), NOTHING)
+    rows = [row for row in all_rows if row.label == label]
     if not rows and label not in uses:
         raise UnknownContextError(f"the report has no label {label!r}")
     files = [{"file": row.file, "lines": numbers_of(row.bits)} for row in rows]
@@ -118,9 +117,9 @@ def query(folder: Path, label: str) -> list[str]:
         FileNotFoundError: there is no report.
         UnknownContextError: the report does not have the label.
     """
-    contexts = (name for (name,) in _fetch(folder, CONTEXTS, str))
+    uses, contexts = _read(folder, lambda data: (_uses(data), stamp.contexts_in(data)), NOTHING)
     found = [context for context in contexts if label_of(context) == label]
-    if not found and label not in _uses(folder):
+    if not found and label not in uses:
         raise UnknownContextError(f"the report has no label {label!r}")
     return query_of(found)
 
@@ -131,8 +130,12 @@ def rows_of(folder: Path) -> list[Row]:
     Raises:
         UnusableError: the data file is damaged.
     """
+    return _read(folder, _rows, [])
+
+
+def _rows(connection: sqlite3.Connection) -> list[Row]:
     found: dict[tuple[str, str], int] = {}
-    for name, file, numbits in _fetch(folder, LINES, bytes):
+    for name, file, numbits in database.fetch(connection, LINES, kind=bytes):
         label = label_of(name)
         if label is not None:
             key = label, file
@@ -140,12 +143,8 @@ def rows_of(folder: Path) -> list[Row]:
     return [Row(label, file, bits) for (label, file), bits in found.items() if bits]
 
 
-def _fetch(folder: Path, rows: str, kind: type) -> list[Any]:
-    """Return the rows that a query finds in the data file; none where there is no file."""
-    return _read(folder, lambda connection: database.fetch(connection, rows, kind=kind), [])
-
-
 def _read(folder: Path, read: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    """Return what is read of the data file; `nothing` where there is no file."""
     try:
         with open_data_file(folder / DATA) as connection:
             return read(connection)
@@ -155,10 +154,9 @@ def _read(folder: Path, read: Callable[[sqlite3.Connection], T], nothing: T) -> 
     return nothing
 
 
-def _uses(folder: Path) -> Mapping[str, LabelUse]:
+def _uses(connection: sqlite3.Connection) -> Mapping[str, LabelUse]:
     found: dict[str, LabelUse] = {}
-    nothing: dict[str, LabelUse] = {}
-    for context, use in _read(folder, stamp.labels_in, nothing).items():
+    for context, use in stamp.labels_in(connection).items():
         if (label := label_of(context)) is not None:
             join_uses(found, [(label, use)])
     return found
@@ -284,11 +282,8 @@ def source(folder: Path, name: str) -> JsonObject:
         reporter = cov.reporter_of(file)
         load, runtime = (reporter.translate_lines(_ran(cov, file, each)) for each in Phase)
         executed = found.statements - found.missing
-        labels: dict[int, list[str]] = {}
-        for row in rows_of(folder):
-            if cov.local_name(row.file) == file:
-                for line in reporter.translate_lines(numbers_of(row.bits)):
-                    labels.setdefault(line, []).append(row.label)
+        own = (row for row in rows_of(folder) if cov.local_name(row.file) == file)
+        labels = _labels_by_line(own, reporter)
         lines = []
         for line in sorted(found.statements | set(analysis.excluded)):
             entry: JsonObject = {"line": line}
@@ -306,6 +301,14 @@ def source(folder: Path, name: str) -> JsonObject:
         why_inexact = reported.why_inexact(reporter)
     inexact = {} if why_inexact is None else {"imported_early": why_inexact}
     return {"file": file, "text": text, "lines": lines, **inexact}
+
+
+def _labels_by_line(rows: Iterable[Row], reporter: FileReporter) -> dict[int, list[str]]:
+    labels: dict[int, list[str]] = {}
+    for row in rows:
+        for line in reporter.translate_lines(numbers_of(row.bits)):
+            labels.setdefault(line, []).append(row.label)
+    return labels
 
 
 def _ran(cov: ReportingCoverage, file: str, phase: Phase) -> Iterable[int]:

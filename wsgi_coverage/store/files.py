@@ -24,6 +24,7 @@ from typing import NamedTuple
 from wsgi_coverage import clock
 from wsgi_coverage.data import regular_files, stamp
 from wsgi_coverage.data.compatible import CompatibleGroups
+from wsgi_coverage.data.datafile import UnusableError, open_data_file
 from wsgi_coverage.data.regular_files import UnreadableError
 from wsgi_coverage.data.stamp import Stamp
 from wsgi_coverage.errors import is_shortage, storage_errors
@@ -278,14 +279,18 @@ class FilesStore:
     def forget_contexts(self, is_forgotten: Callable[[str], bool]) -> bool:
         """Remove contexts from all data files; tell whether any had one of them.
 
-        Each file is replaced as a whole. One that is no data file is left as it is.
+        Each file is replaced as a whole. One that cannot be used is left as it is.
 
         Raises:
             StorageError: one cannot be written; it is as it was.
         """
         found = False
         for path in self._all():
-            forgotten = [*filter(is_forgotten, stamp.contexts(path))]
+            try:
+                with open_data_file(path) as connection:
+                    forgotten = [*filter(is_forgotten, stamp.contexts_in(connection))]
+            except UnusableError:  # none of it counts
+                continue
             if forgotten:
                 found = True
                 with self._replacing(path) as temporary:

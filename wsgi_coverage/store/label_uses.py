@@ -98,7 +98,7 @@ def files(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def read(path: Path) -> Iterator[tuple[str, LabelUse]]:
-    """Yield the contexts of a file, and their requests; none of a damaged file.
+    """Yield the contexts of a file, and their requests; of a damaged file what is before that.
 
     Raises:
         OSError: it cannot be read.
@@ -131,6 +131,10 @@ def _entries(content: bytes | Mapped) -> Iterator[tuple[str, int]]:
         raw = bytes(content[counts + COUNTS.size : counts + COUNTS.size + length])
         if not length or len(raw) < length:
             return
-        yield raw.decode("utf-8", "surrogatepass"), counts
+        try:
+            context = raw.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return
+        yield context, counts
         at = counts + COUNTS.size + length
         at += -at % ALIGNED
