@@ -3,7 +3,8 @@
 TYPE_CHECKING = False  # typing is slow to import, and so is all else that is named here
 if TYPE_CHECKING:
     from wsgi_coverage.collect.early import start_early
-    from wsgi_coverage.collect.labels.blocks import current_label, labelled
+    from wsgi_coverage.collect.labels.blocks import labelled
+    from wsgi_coverage.collect.labels.labelling import current_label
     from wsgi_coverage.errors import (
         AuthNotConfiguredError,
         SettingsError,
@@ -27,7 +28,7 @@ __all__ = [
 
 _HOMES = {
     "CoverageMiddleware": "middleware",
-    "current_label": "collect.labels.blocks",
+    "current_label": "collect.labels.labelling",
     "labelled": "collect.labels.blocks",
     "start_early": "collect.early",
 }

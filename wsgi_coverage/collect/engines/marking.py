@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from types import FrameType
-from typing import Any
+
+from coverage import Coverage
 
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.engines.locking import synchronized
@@ -22,8 +22,7 @@ from wsgi_coverage.collect.engines.ownership import Ownership
 from wsgi_coverage.collect.labels.labelling import TOOLS, Labelled, free_tools
 from wsgi_coverage.collect.labels.recording import TAKEN, Recording
 from wsgi_coverage.collect.sources.ourselves import is_ours
-from wsgi_coverage.compat import measurement, names
-from wsgi_coverage.compat.configuration import option
+from wsgi_coverage.compat import measurement, names, needs
 from wsgi_coverage.data.phases import Phase
 from wsgi_coverage.model import MONITORING, Measuring
 from wsgi_coverage.store import processes
@@ -116,7 +115,7 @@ class Marking(Engine):
             self._recording = Recording(
                 self._monitoring,
                 str(static) if static else None,
-                (*self.labelled_too, *_packages_named(self._cov.config)),
+                (*self.labelled_too, *_packages_named(self._cov)),
             )
         return self._recording.open(self.memory, self.epoch, label, paused=self.paused)
 
@@ -151,9 +150,9 @@ class Marking(Engine):
 
     @synchronized
     def flush(self) -> bool:
-        """Store what is held back of labelled requests; lines are in the memory at once."""
+        """Store labelled requests that were abandoned; lines are in the memory at once."""
         if self._recording is not None:
-            self._recording.flush(self.memory, self.epoch, paused=self.paused)
+            self._recording.close_abandoned(self.memory, self.epoch, paused=self.paused)
         return False
 
     def close(self) -> bool:
@@ -220,17 +219,11 @@ class Marking(Engine):
         super().after_fork()
 
 
-def _packages_named(config: Any) -> Iterator[str]:
+def _packages_named(cov: Coverage) -> Iterator[str]:
     """Yield patterns of the sources of packages that are to be measured by name.
 
     They are the application's own, though it may be installed.
-
-    Args:
-        config: coverage.py's configuration.
     """
-    sources = option(config, "run:source") or ()
-    packages = [*(option(config, "run:source_pkgs") or ())]
-    packages += (each for each in sources if not Path(each).is_dir())
-    for name in packages:
+    for name in () if names.missing(needs.NEVER_RUN) else measurement.source_packages(cov):
         path = name.replace(".", "/")
         yield from (f"*/{path}/*", f"*/{path}.py")

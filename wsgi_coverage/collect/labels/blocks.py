@@ -10,19 +10,10 @@ import logging
 from collections.abc import Iterator
 
 from wsgi_coverage.collect import forks
-from wsgi_coverage.collect.labels import labelling
-from wsgi_coverage.collect.labels.labelling import Labelling
+from wsgi_coverage.collect.labels.labelling import Labelling, is_labelled
 from wsgi_coverage.collect.labels.requests import opened, why_no_label
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
-
-
-def current_label() -> str | None:
-    """Return the label of what runs now, to be handed on with a task; None: it has none.
-
-    That of a request which is labelled by its route is not known before its end.
-    """
-    return labelling.current_label()
 
 
 @contextlib.contextmanager
@@ -39,7 +30,7 @@ def labelled(label: str | None) -> Iterator[str | None]:
         Why what runs in the block is not recorded for the label; None: it is.
     """
     worker = forks.current()
-    if label is None or labelling.is_labelled():
+    if label is None or is_labelled():
         yield "there is no label" if label is None else "it has a label already"
         return
     if (why_not := why_no_label(label)) is not None:

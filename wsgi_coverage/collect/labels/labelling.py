@@ -98,7 +98,10 @@ def is_labelled() -> bool:
 
 
 def current_label() -> str | None:
-    """Return the label of what runs now; None: it has none, or it is not known yet."""
+    """Return the label of what runs now, to be handed on with a task; None: it has none.
+
+    That of a request which is labelled by its route is not known before its end.
+    """
     labelled = _CURRENT.get()
     return labelled.label or None if labelled is not None and labelled.is_open else None
 

@@ -68,7 +68,7 @@ class Recording:
         Raises:
             RuntimeError: too many tools of sys.monitoring are taken.
         """
-        self._close_abandoned(memory, epoch, paused=paused)
+        self.close_abandoned(memory, epoch, paused=paused)
         if label and not self._log.takes(memory.state().epoch, label):
             return None
         return self._labelling.open(label)
@@ -82,7 +82,7 @@ class Recording:
             labelled: the request.
             paused: whether measuring is paused.
         """
-        self._close_abandoned(memory, epoch, paused=paused)
+        self.close_abandoned(memory, epoch, paused=paused)
         self._close(memory, epoch, labelled, paused=paused)
 
     def store(self, memory: Memory, epoch: int, labelled: Labelled, *, paused: bool) -> None:
@@ -107,7 +107,7 @@ class Recording:
             epoch: the one in which it has run.
             paused: whether measuring was paused, so that it does not count.
         """
-        self.flush(memory, epoch, paused=paused)
+        self.close_abandoned(memory, epoch, paused=paused)
         for labelled, ran in self._labelling.cut():
             if paused:
                 continue
@@ -116,13 +116,14 @@ class Recording:
             else:
                 labelled.kept.append((epoch, ran))
 
-    def flush(self, memory: Memory, epoch: int, *, paused: bool) -> None:
-        """Store the requests that were abandoned.
+    def close_abandoned(self, memory: Memory, epoch: int, *, paused: bool) -> None:
+        """Close, and store, the requests that were abandoned.
 
         Args:
             memory, epoch, paused: as for `close`.
         """
-        self._close_abandoned(memory, epoch, paused=paused)
+        while self._labelling.abandoned:
+            self._close(memory, epoch, self._labelling.abandoned.popleft(), paused=paused)
 
     def store_again(self, memory: Memory, epoch: int) -> None:
         """Store in another memory what has been stored in the one before."""
@@ -149,10 +150,6 @@ class Recording:
         if not paused:
             requests, labelled.is_counted = 0 if labelled.is_counted else 1, True
             self._store(memory, epoch, labelled.label, ran, requests=requests)
-
-    def _close_abandoned(self, memory: Memory, epoch: int, *, paused: bool) -> None:
-        while self._labelling.abandoned:
-            self._close(memory, epoch, self._labelling.abandoned.popleft(), paused=paused)
 
     def _store(
         self, memory: Memory, epoch: int, label: str, ran: Ran, *, requests: int = 1

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from wsgi_coverage.collect.engines.base import NO_LABELS
 from wsgi_coverage.collect.labels.labelling import Labelled, Labelling, is_labelled
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data.phases import JOIN, can_be_label
@@ -75,11 +74,11 @@ def why_no_label(label: str) -> str | None:
 
 def opened(worker: Worker | None, label: str) -> tuple[Labelled | None, str]:
     """Return an open request of this process; or None, and what to say of the label."""
-    if worker is None or worker.engine.why_no_labels == NO_LABELS:
+    if worker is None:
         return None, UNSUPPORTED
     try:
         return worker.engine.open_labelled(label), "ignored: there are too many labels"
-    except RuntimeError:
+    except RuntimeError:  # there are no labels here
         return None, UNSUPPORTED
     except Exception:
         log.exception("what runs for a label cannot be recorded; it runs without one")
