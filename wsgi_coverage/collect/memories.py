@@ -16,6 +16,7 @@ from pathlib import Path
 
 from wsgi_coverage.collect.engines.base import Engine
 from wsgi_coverage.collect.saves import saving
+from wsgi_coverage.data.phases import label_of
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.errors import RefreshBusyError, storage_errors
 from wsgi_coverage.store.base import DataFileStore
@@ -116,14 +117,10 @@ class Memories(ABC):
         self.announce_epoch()
         self.end_epochs(epoch)
 
-    def forget_label(self, context: str, is_forgotten: Callable[[str], bool]) -> bool:
+    def forget_label(self, label: str) -> bool:
         """Forget what ran for requests with a label, in all memories and data files.
 
         To be called under the build lock.
-
-        Args:
-            context: of what is in memory.
-            is_forgotten: whether a context of a data file is the label's.
 
         Returns:
             Whether there was anything.
@@ -132,6 +129,10 @@ class Memories(ABC):
             StorageError: there is no room.
             RefreshBusyError: a data file is being written for too long; nothing is forgotten.
         """
+
+        def is_forgotten(context: str) -> bool:
+            return label_of(context) == label
+
         with contextlib.ExitStack() as held, storage_errors("the label is not forgotten"):
             for memory in self.own():  # else a data file could be written of what was there before
                 try:
@@ -146,7 +147,8 @@ class Memories(ABC):
             for memory in self._all():
                 reading = memory.read()
                 records = (record for each in reading.records.values() for record in each)
-                if context in reading.labels or any(each.context == context for each in records):
+                contexts = {*reading.labels, *(each.context for each in records if each.context)}
+                for context in filter(is_forgotten, contexts):
                     found = True
                     memory.forget_label(context)
             return self._store().forget_contexts(is_forgotten) or found

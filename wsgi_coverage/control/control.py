@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,10 +21,7 @@ from wsgi_coverage.analysis.functions import Unused, functions
 from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.control.inputs import ReportInputs
-from wsgi_coverage.data import stamp
 from wsgi_coverage.data.fold import write_union
-from wsgi_coverage.data.phases import label_of, labelled_context
-from wsgi_coverage.data.union import has_branches
 from wsgi_coverage.errors import (
     BadParameterError,
     DamagedReportError,
@@ -334,13 +330,10 @@ class Control:
             raise LabelOfFleetError(
                 "in a fleet, labels are forgotten by a reset: hosts may have sent on what ran"
             )
-        static = self._worker.engine.coverage.get_option("run:context")
-        context = labelled_context(label, str(static) if static else None)
         deadline = Deadline(within)
         gathering = self._worker.ask_all(Verb.FLUSH, wait=deadline.left(wait))
         with self._publisher.lock(deadline.left(LOCK_TIMEOUT)):
-            memories = self._worker.memories
-            if not memories.forget_label(context, lambda each: label_of(each) == label):
+            if not self._worker.memories.forget_label(label):
                 raise UnknownContextError(f"nothing ran for the label {label!r}")
         return gathering
 
@@ -560,23 +553,7 @@ class Control:
         Raises:
             BuildFailedError, StorageError: it cannot be made; the data file stays.
         """
-        engine = self._worker.engine
-        try:
-            with stamp.reading(data_file) as connection:
-                branch = has_branches(connection)
-        except sqlite3.Error as error:
-            raise DamagedReportError(f"{data_file.name} is no data file: {error}") from error
-        inputs = BuildInputs(
-            collected=clock.now(),
-            config=engine.config,
-            branch=branch,
-            data_files=[data_file],
-            could_run=(),
-            gathering=Gathering(workers=(), ended_at=clock.now()),
-            autosave_interval=self._worker.autosave_interval,
-            analysis_dir=self.cache_dir / ANALYSIS,
-            no_days="a snapshot of flask-coverage has none",
-        )
+        inputs = self._inputs.of_old_snapshot(data_file)
         self._snapshots.open_old(identity, partial(self._build, build, inputs))
 
     def _read_whole(self, identity: str | None, reader: Callable[[Path], T]) -> T:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +21,9 @@ from typing import Any
 from wsgi_coverage import clock
 from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
+from wsgi_coverage.data import stamp
+from wsgi_coverage.data.union import has_branches
+from wsgi_coverage.errors import DamagedReportError
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.fleet.messages import FleetAnswer
@@ -169,6 +173,29 @@ class ReportInputs:
             remarks=self._remarks(),
             analysis_dir=self._analysis_dir,
             **self._days(answer),
+        )
+
+    def of_old_snapshot(self, data_file: Path) -> BuildInputs:
+        """Return what a report of a snapshot of flask-coverage is built from: its data file alone.
+
+        Raises:
+            DamagedReportError: it is no data file.
+        """
+        try:
+            with stamp.reading(data_file) as connection:
+                branch = has_branches(connection)
+        except sqlite3.Error as error:
+            raise DamagedReportError(f"{data_file.name} is no data file: {error}") from error
+        return BuildInputs(
+            collected=clock.now(),
+            config=self._worker.engine.config,
+            branch=branch,
+            data_files=[data_file],
+            could_run=(),
+            gathering=Gathering(workers=(), ended_at=clock.now()),
+            autosave_interval=self._worker.autosave_interval,
+            analysis_dir=self._analysis_dir,
+            no_days="a snapshot of flask-coverage has none",
         )
 
     def _days(self, answer: FleetAnswer | None) -> dict[str, Any]:
