@@ -9,11 +9,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from coverage import CoverageData
 
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import VERSIONS, AnalysisCache
@@ -115,22 +113,8 @@ def serialize(inputs: BuildInputs, workspace: Path) -> tuple[bytes, list[str]]:
     Raises:
         ConfigurationError: coverage.py refuses `[paths]`.
     """
-    combined = workspace / DATA
-    with contextlib.closing(ReportingCoverage(inputs.config, combined)) as cov, cov.whole():
-        warnings = combine(
-            cov,
-            inputs.data_files,
-            branch=inputs.branch,
-            could_run=inputs.could_run,
-            memory=inputs.memory,
-        )
-    data = CoverageData(basename=str(combined))
-    with forksafe.no_fork():
-        try:
-            data.read()
-            return data.dumps(), [*warnings, *inputs.remarks]
-        finally:
-            data.close(force=True)
+    with _combined(replace(inputs, days=None), workspace) as (cov, warnings), forksafe.no_fork():
+        return cov.get_data().dumps(), [*warnings, *inputs.remarks]
 
 
 @contextlib.contextmanager

@@ -187,7 +187,7 @@ class Snapshots:
         Args:
             identity: its id, which may have the suffix of the file.
         """
-        name = identity.removesuffix(old_snapshots.SUFFIX)
+        name = _folder_name(identity)
         found = old_snapshots.find(self._folder, name)
         return None if found is None or (self._folder / name).is_dir() else found
 
@@ -201,7 +201,7 @@ class Snapshots:
         Raises:
             StorageError: the report cannot be written.
         """
-        name = identity.removesuffix(old_snapshots.SUFFIX)
+        name = _folder_name(identity)
         with build_folder(self._folder, self._described) as folder:
             made = build(folder)
             report = replace(
@@ -223,7 +223,7 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = identity.removesuffix(old_snapshots.SUFFIX)
+        name = _folder_name(identity)
         is_id = ID.fullmatch(identity) or old_snapshots.ID.fullmatch(name)
         folder = self._folder / name if is_id else None
         if folder is None or folder.is_symlink() or not folder.is_dir():
@@ -254,7 +254,7 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = identity.removesuffix(old_snapshots.SUFFIX)
+        name = _folder_name(identity)
         old = old_snapshots.find(self._folder, name)
         if old is not None:
             old.unlink(missing_ok=True)
@@ -271,6 +271,11 @@ class Snapshots:
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())
+
+
+def _folder_name(identity: str) -> str:
+    """Return the name of a snapshot's folder; flask-coverage takes ids with a suffix, too."""
+    return identity.removesuffix(old_snapshots.SUFFIX)
 
 
 def _move(path: Path, target: Path) -> None:
