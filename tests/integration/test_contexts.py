@@ -500,6 +500,33 @@ def test_a_label_is_forgotten_in_data_files_too(run_script: RunScript) -> None:
 
 
 @needs_labels
+def test_a_quoted_slash_that_a_server_leaves_is_one_of_the_label(run_script: RunScript) -> None:
+    found = run_script(
+        SERVED
+        + """
+    serve()
+    for label in ("a/b", "a%2Fc", "a/c"):
+        get("/price", label)
+    refresh()
+    asked = {each: ask("/contexts/" + each) for each in ("a/b", "a%252Fb", "a%252Fc", "a%252Fd")}
+    page = call(app, "GET", PREFIX + "/contexts/a%252Fb", {"Accept": "text/html"})
+    gone = call(app, "DELETE", PREFIX + "/contexts/a%252Fb", JSON).json()
+    print(json.dumps([
+        {each: answer.json().get("label") for each, answer in asked.items()},
+        '<h1 class="label">a/b</h1>' in page.text, gone["label"],
+    ]))
+""",
+        {"shop.py": SHOP},
+    )
+
+    # The WSGI path of "a%252Fb" is that of "a%2Fb" on a server that leaves quoted slashes.
+    labels, is_page, gone = found
+    assert labels == {"a/b": "a/b", "a%252Fb": "a/b", "a%252Fc": "a%2Fc", "a%252Fd": None}
+    assert is_page
+    assert gone == "a/b"
+
+
+@needs_labels
 def test_a_label_is_forgotten_beside_a_damaged_data_file(run_script: RunScript) -> None:
     files = {"shop.py": SHOP}
     for label in ("a", "b"):

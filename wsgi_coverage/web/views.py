@@ -6,19 +6,25 @@ No state; a view runs in the thread of the request that it answers.
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files as package_files
+from typing import TypeVar
 
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
-from wsgi_coverage.errors import NotFoundError
+from wsgi_coverage.errors import NotFoundError, UnknownContextError
+from wsgi_coverage.model import JsonObject
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
 from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
+SLASH = "%2F"
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
+
+T = TypeVar("T")
 
 
 def report(request: Request, control: Control, identity: str | None = None) -> Response:  # noqa: ARG001
@@ -59,17 +65,29 @@ def context(
 ) -> Response:
     """GET /contexts/<label>: the lines that ran for one label, as JSON or a page."""
     if wants_page(request):
-        return labels.context(request, control, label, identity)
-    return as_json(control.context(label, identity))
+        return _for_label(label, lambda each: labels.context(request, control, each, identity))
+    return as_json(_for_label(label, lambda each: control.context(each, identity)))
 
 
 def forget_context(request: Request, control: Control, label: str) -> Response:
     """DELETE /contexts/<label>, and POST …/delete: forget what ran for one label."""
-    gathering = control.forget_label(
-        label, wait=parameters.wait(request), within=parameters.within(request)
-    )
-    body = {"status": "forgotten", "label": label, **gathering.as_json()}
-    return done(request, body, notice="forgotten")
+    wait, within = parameters.wait(request), parameters.within(request)
+
+    def forget(label: str) -> JsonObject:
+        gathering = control.forget_label(label, wait=wait, within=within)
+        return {"status": "forgotten", "label": label, **gathering.as_json()}
+
+    return done(request, _for_label(label, forget), notice="forgotten")
+
+
+def _for_label(label: str, ask: Callable[[str], T]) -> T:
+    """Ask for a label of a path, where some servers leave a quoted slash quoted: cheroot does."""
+    try:
+        return ask(label)
+    except UnknownContextError:
+        if SLASH not in label:
+            raise
+        return ask(label.replace(SLASH, "/"))
 
 
 def source(
