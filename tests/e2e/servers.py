@@ -10,6 +10,7 @@ import base64
 import contextlib
 import copy
 import http.client
+import itertools
 import json
 import os
 import re
@@ -19,12 +20,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from coverage import CoverageData
@@ -57,6 +60,31 @@ def until(check: Callable[[], Any], what: str) -> Any:
             pytest.fail(f"not within {TIMEOUT:.0f} s: {what}")
         time.sleep(0.02)
     return found
+
+
+@contextlib.contextmanager
+def beside(*jobs: Callable[[], object]) -> Iterator[None]:
+    """Do each job over and over in a thread of its own while the block runs; none may fail."""
+    over = threading.Event()
+
+    def go_on(job: Callable[[], object]) -> None:
+        while not over.is_set():
+            job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        running = [pool.submit(go_on, job) for job in jobs]
+        try:
+            yield
+        finally:
+            over.set()
+        for each in running:
+            each.result()
+
+
+def each_in_turn(server: Server, paths: Iterable[str]) -> Callable[[], object]:
+    """A job that GETs one path after the other."""
+    turns = itertools.cycle(paths)
+    return lambda: server.get(next(turns))
 
 
 @dataclass(frozen=True)
@@ -206,6 +234,15 @@ class Server:
         answer = self.get(f"{DASHBOARD}/export")
         assert answer.status == 200, answer.text
         return lines_in(answer.body)
+
+    def ran_for_labels(self) -> dict[str, dict[str, set[int]]]:
+        """Executed lines by file, by label, as the report's GET /contexts/<label> lists them."""
+        found = {}
+        for each in self.get(f"{DASHBOARD}/contexts").json():
+            path = f"{DASHBOARD}/contexts/{quote(each['label'], safe='')}"
+            files = self.get(path).json()["files"]
+            found[each["label"]] = {Path(file["file"]).name: set(file["lines"]) for file in files}
+        return found
 
     def worker_pids(self) -> set[int]:
         """The measured processes, as GET /health lists them."""

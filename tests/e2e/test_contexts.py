@@ -7,12 +7,11 @@ import itertools
 import os
 import signal
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
 
 import pytest
+from e2e_servers import beside, each_in_turn
 
 DASHBOARD = "/debug/coverage"
 HEADER = "X-Coverage-Context"
@@ -127,19 +126,9 @@ application = WsgiToAsgi(application)
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
 
 
-def ran(server: Any) -> dict[str, dict[str, set[int]]]:
-    """Lines by the names of files without their folders, by label."""
-    found = {}
-    for each in server.get(f"{DASHBOARD}/contexts").json():
-        label = each["label"]
-        files = server.get(f"{DASHBOARD}/contexts/{quote(label, safe='')}").json()["files"]
-        found[label] = {file["file"].rpartition("/")[2]: set(file["lines"]) for file in files}
-    return found
-
-
 def lines_of(server: Any, name: str) -> dict[str, set[int]]:
     """Lines of one file by label."""
-    return {label: files.get(name, set()) for label, files in ran(server).items()}
+    return {label: files.get(name, set()) for label, files in server.ran_for_labels().items()}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +192,7 @@ def test_of_two_applications_in_a_process_a_label_has_what_its_own_requests_ran(
         server.get(path, headers={HEADER: "both"})
 
     server.refresh()
-    assert ran(server) == {
+    assert server.ran_for_labels() == {
         **{f"0-{path[1:]}": {"shop.py": {line}} for path, line in routes.bodies.items()},
         **{f"0-blog{path}": {"blog.py": {line}} for path, line in routes.bodies.items()},
         "both": {"shop.py": {routes.bodies["/r0"]}, "blog.py": {routes.bodies["/r1"]}},
@@ -239,7 +228,7 @@ def test_threads_and_tasks_have_the_label_whose_context_they_run_in(project, pas
     labelled = {"in_a_copy", "in_an_executor", "in_asyncio_s_thread", "in_a_task"}
     if env:
         labelled.add("in_a_thread")
-    found = ran(server)
+    found = server.ran_for_labels()
     assert {name: files for name, files in found.items() if files} == {
         name: {"work.py": {functions[name]}} for name in labelled
     }
@@ -249,26 +238,14 @@ def test_threads_and_tasks_have_the_label_whose_context_they_run_in(project, pas
 
 def load(server: Any, paths: list[str], rounds: int) -> None:
     """Label each request by its round and its path, beside others and refreshes."""
-    over = threading.Event()
+    forgotten = itertools.count()
 
-    def unlabelled() -> None:
-        for path in itertools.cycle(paths):
-            if over.is_set():
-                return
-            server.get(path)
-
-    def refreshes() -> None:
-        while not over.is_set():
-            server.refresh()
-
-    def forgets() -> None:
-        for number in itertools.count():
-            if over.is_set():
-                return
-            label = f"forgotten-{number}"
-            server.get(paths[number % len(paths)], headers={HEADER: label})
-            gone = server.request("DELETE", f"{DASHBOARD}/contexts/{label}", headers=JSON)
-            assert gone.status == 200, gone.text
+    def forget() -> None:
+        number = next(forgotten)
+        label = f"forgotten-{number}"
+        server.get(paths[number % len(paths)], headers={HEADER: label})
+        gone = server.request("DELETE", f"{DASHBOARD}/contexts/{label}", headers=JSON)
+        assert gone.status == 200, gone.text
 
     def labelled(number: int) -> None:
         path = paths[number % len(paths)]
@@ -276,14 +253,9 @@ def load(server: Any, paths: list[str], rounds: int) -> None:
         assert answer.status == 200
         assert HEADER.lower() not in answer.headers
 
-    with ThreadPoolExecutor(12) as pool:
-        beside = [pool.submit(each) for each in (unlabelled, unlabelled, refreshes, forgets)]
-        try:
-            list(pool.map(labelled, range(rounds * len(paths))))
-        finally:
-            over.set()
-        for each in beside:
-            each.result()
+    unlabelled = (each_in_turn(server, paths) for _ in range(2))
+    with beside(*unlabelled, server.refresh, forget), ThreadPoolExecutor(8) as pool:
+        list(pool.map(labelled, range(rounds * len(paths))))
 
 
 def test_resets_meanwhile_leave_no_label_of_before_and_lose_none_of_after(

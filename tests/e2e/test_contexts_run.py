@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shlex
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from coverage import CoverageData
+from e2e_servers import beside, each_in_turn
 
 from wsgi_coverage.data import stamp
 
@@ -129,14 +127,10 @@ def write(project: Any) -> dict[str, set[int]]:
 
 
 def lines_of(side: Any) -> dict[str, set[int]]:
-    """Lines of the application by label, as a dashboard tells them."""
-    found = {}
-    for each in side.get(f"{DASHBOARD}/contexts").json():
-        label = each["label"]
-        files = side.get(f"{DASHBOARD}/contexts/{quote(label)}").json()["files"]
-        assert [file["file"].rpartition("/")[2] for file in files] == [FILE]
-        found[label] = set(files[0]["lines"])
-    return found
+    """Lines of the application by label: none of other files."""
+    found = side.ran_for_labels()
+    assert all([*files] == [FILE] for files in found.values()), found
+    return {label: files[FILE] for label, files in found.items()}
 
 
 def saved(folder: Path) -> dict[str, set[int]]:
@@ -168,26 +162,14 @@ def serve(project):
 def test_labelled_requests_under_run_have_their_own_lines_beside_all_else(project, serve, name):
     ran = write(project)
     server, side = serve(name)
-    over = threading.Event()
-
-    def unlabelled() -> None:
-        for path in itertools.cycle(ran):
-            if over.is_set():
-                return
-            server.get(path)
 
     def labelled(number: int) -> tuple[int, str | None]:
         path = list(ran)[number % HANDLERS]
         answer = server.get(path, headers={HEADER: f"{number // HANDLERS}{path}"})
         return answer.status, answer.headers.get(HEADER.lower())
 
-    with ThreadPoolExecutor(6) as pool:
-        beside = pool.submit(unlabelled)
-        try:
-            answers = set(pool.map(labelled, range(ROUNDS * HANDLERS)))
-        finally:
-            over.set()
-            beside.result()
+    with beside(each_in_turn(server, ran)), ThreadPoolExecutor(5) as pool:
+        answers = set(pool.map(labelled, range(ROUNDS * HANDLERS)))
     report = side.refresh()
 
     assert report["complete"], report

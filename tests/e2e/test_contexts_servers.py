@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import sys
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import e2e_server_table as table
 import pytest
+from e2e_servers import beside, each_in_turn
 
 pytestmark = [
     pytest.mark.every_server,
@@ -110,11 +109,11 @@ def test_every_labelled_request_has_its_own_lines_beside_all_else(
             wanted["held"] = ran["/held"]
         statuses = load(server, paths, rounds)
         report = server.refresh()
-        found = lines_of(server)
+        found = server.ran_for_labels()
 
     assert report["complete"], report
     assert statuses == {(200, None): HANDLERS * rounds}
-    assert found == wanted
+    assert found == {label: {FILE: lines} for label, lines in wanted.items()}
 
 
 def hold(server: Any, folder: Path, until: Any) -> None:
@@ -132,39 +131,12 @@ def hold(server: Any, folder: Path, until: Any) -> None:
 
 def load(server: Any, paths: list[str], rounds: int) -> Counter[tuple[int, str | None]]:
     """Labelled requests beside others and refreshes; what they were answered."""
-    over = threading.Event()
-
-    def unlabelled() -> None:
-        for path in itertools.cycle(paths):
-            if over.is_set():
-                return
-            server.get(path)
-
-    def refreshes() -> None:
-        while not over.is_set():
-            server.refresh()
 
     def labelled(number: int) -> tuple[int, str | None]:
         path = paths[number % len(paths)]
         answer = server.get(path, headers={HEADER: f"{number // len(paths)}{path}"})
         return answer.status, answer.headers.get(HEADER.lower())
 
-    with ThreadPoolExecutor(8) as pool:
-        beside = [pool.submit(unlabelled), pool.submit(refreshes)]
-        try:
-            return Counter(pool.map(labelled, range(rounds * len(paths))))
-        finally:
-            over.set()
-            for each in beside:
-                each.result()
-
-
-def lines_of(server: Any) -> dict[str, set[int]]:
-    """Lines of the application by label."""
-    found = {}
-    for each in server.get(f"{DASHBOARD}/contexts").json():
-        label = each["label"]
-        files = server.get(f"{DASHBOARD}/contexts/{label}").json()["files"]
-        assert [file["file"].rpartition("/")[2] for file in files] == [FILE]
-        found[label] = set(files[0]["lines"])
-    return found
+    unlabelled = each_in_turn(server, paths)
+    with beside(unlabelled, server.refresh), ThreadPoolExecutor(6) as pool:
+        return Counter(pool.map(labelled, range(rounds * len(paths))))

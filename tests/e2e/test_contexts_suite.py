@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from coverage import CoverageData
+from e2e_servers import beside, each_in_turn
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring")
 
@@ -149,15 +145,17 @@ def run_tests(shop, tmp_path, password):
 
 def test_each_test_has_the_same_lines_among_others_as_alone(shop, run_tests, tmp_path):
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    with beside(shop):
+    # While somebody without a label looks at the shop, and at its coverage.
+    look = each_in_turn(shop, ("/", "/search?q=lamp", "/basket?code=GIFT", "/admin/sales"))
+    with beside(look, shop.refresh):
         text = run_tests("-n", "4")
-    together = ran(shop)
+    together = shop.ran_for_labels()
 
     alone = {}
     for name in NAMES:
         assert shop.reset().json()["complete"]
         run_tests(f"test_shop.py::{name}")
-        found = ran(shop)
+        found = shop.ran_for_labels()
         assert list(found) == [f"test_shop.py::{name}"]
         alone.update(found)
         assert [*found.values()] == [ran_at_runtime(shop, tmp_path)]
@@ -166,36 +164,6 @@ def test_each_test_has_the_same_lines_among_others_as_alone(shop, run_tests, tmp
     assert len(alone) == len(NAMES)
     assert len({str(sorted(lines.items())) for lines in alone.values()}) == len(NAMES)
     assert f"{len(NAMES)} of {len(NAMES)} tests ran lines of the application" in text
-
-
-@contextlib.contextmanager
-def beside(server: Any) -> Iterator[None]:
-    """While somebody without a label looks at the shop, and at its coverage."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.is_set():
-            for path in ("/", "/search?q=lamp", "/basket?code=GIFT", "/admin/sales"):
-                server.get(path)
-            server.refresh()
-
-    with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(look)
-        try:
-            yield
-        finally:
-            over.set()
-        looking.result()
-
-
-def ran(server: Any) -> dict[str, Lines]:
-    """Lines of the shop by label."""
-    found = {}
-    for each in server.get(f"{DASHBOARD}/contexts").json():
-        label = quote(each["label"], safe="")
-        files = server.get(f"{DASHBOARD}/contexts/{label}").json()["files"]
-        found[each["label"]] = {Path(file["file"]).name: set(file["lines"]) for file in files}
-    return found
 
 
 def ran_at_runtime(server: Any, folder: Path) -> Lines:
