@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,13 +90,19 @@ class Suite:
 
     def affected(self, *options: str | Path) -> tuple[set[str], str, int]:
         """Ask by the command; return the labels, what was said, and the exit code."""
-        done = self.project.command(
+        done = self._ask(*options)
+        return {*done.stdout.splitlines()}, done.stderr, done.returncode
+
+    def affected_as_json(self, *options: str | Path) -> Any:
+        return json.loads(self._ask("--json", *options).stdout)
+
+    def _ask(self, *options: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.project.command(
             [sys.executable, "-m", "wsgi_coverage", "affected", "--diff", "main", *options],
             cwd=self.project.folder,
             env=self.password,
             timeout=60,
         )
-        return {*done.stdout.splitlines()}, done.stderr, done.returncode
 
     def change(self, before: str, after: str, file: str | None = None) -> None:
         path = self.project.folder / (file or self.routes.FILE)
@@ -118,8 +125,12 @@ def test_the_tests_of_a_changed_line_are_selected_and_no_others(suite):
 
     assert suite.affected("--data", suite.data) == (wanted, "", 0)
     assert suite.affected(url) == (wanted, "", 0)
-    printed, _, _ = suite.affected("--data", suite.data, "--json")
-    assert json.loads("\n".join(printed)) if len(printed) == 1 else True
+    assert suite.affected_as_json("--data", suite.data) == {
+        "every": False,
+        "reasons": [],
+        "labels": sorted(wanted),
+        "of": len(ALL),
+    }
     suite.server.end()
 
     server = suite.serve()
