@@ -227,6 +227,11 @@ def save_while_it_runs(*args):
     if len(waited) < 3:
         run(len(waited) + 3)
 saving.save = save_while_it_runs
+
+def keep(**options):
+    until = time.monotonic() + 60
+    memory.set_autosave_until(until)
+    autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=until, **options)
 """
 
 
@@ -237,9 +242,7 @@ def test_what_runs_while_the_memory_is_written_is_written_next_without_a_request
         KEPT
         + """
 run(3)
-until = time.monotonic() + 60
-memory.set_autosave_until(until)
-autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=until)
+keep()
 tell(times=len(waited), kept=[*map(bool, waited)], saved=saved(), left=memory.autosave_until)
 """,
     )
@@ -282,9 +285,7 @@ def started_meanwhile(memory):
     return found
 autosave._has_news = started_meanwhile
 run(3)
-until = time.monotonic() + 60
-memory.set_autosave_until(until)
-autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, until=until)
+keep()
 tell(times=len(waited), other=memory.autosave_until in others)
 """,
     )
@@ -305,9 +306,7 @@ def dismiss_then(self, meanwhile):
     return until_over(self, meanwhile)
 autosave._Wait.until_over = dismiss_then
 saving.save = save
-until = time.monotonic() + 60
-memory.set_autosave_until(until)
-autosave.run(memory.folder, data_file, None, os.getpid(), 0.01, stays=True, until=until)
+keep(stays=True)
 tell(waits=waits, left=memory.autosave_until, there=memory.is_there)
 """,
         config="omit = script.py\n",  # its own lines, flushed at some moment, would be news
