@@ -27,36 +27,22 @@ def _into_basket(*slugs: str) -> list[Step]:
 
 # By what they do, which is the label of their requests.
 CUSTOMERS: dict[str, list[Step]] = {
-    "buys a lamp": [
-        *(("/", None), ("/kind/desk", None), ("/product/lamp", None)),
-        *(*_into_basket("lamp"), BUY),
-    ],
-    "looks for tea": [
-        *(("/search?q=tea", None), *_into_basket("teapot", "mug", "mug")),
-        *(("/basket", None), BUY),
-    ],
-    "buys many": [
-        *(("/product/notebook", None), *_into_basket(*["notebook"] * 5)),
-        *(("/basket", None), BUY),
-    ],
-    "has a code": [
-        *(*_into_basket("pen"), ("/basket?code=SPRING10", None)),
-        ("/checkout", {"code": "SPRING10"}),
-    ],
-    "has a wrong code": [
-        *(*_into_basket("pen"), ("/basket?code=PLEASE", None)),
-        *(("/basket/take-out/pen", {}), BUY),
-    ],
+    "buys a lamp": [("/", None), ("/kind/desk", None), ("/product/lamp", None),
+                    *_into_basket("lamp"), BUY],
+    "looks for tea": [("/search?q=tea", None), *_into_basket("teapot", "mug", "mug"),
+                      ("/basket", None), BUY],
+    "buys many": [("/product/notebook", None), *_into_basket(*["notebook"] * 5),
+                  ("/basket", None), BUY],
+    "has a code": [*_into_basket("pen"), ("/basket?code=SPRING10", None),
+                   ("/checkout", {"code": "SPRING10"})],
+    "has a wrong code": [*_into_basket("pen"), ("/basket?code=PLEASE", None),
+                         ("/basket/take-out/pen", {}), BUY],
     "buys the last one": [("/product/clock", None), *_into_basket("clock"), BUY],
-    "only looks": [
-        *(("/search?q=burr+beech", None), ("/search?q=a", None)),
-        ("/search?q=sofa", None),
-    ],
-    "gets lost": [
-        *(("/kind/garden", None), ("/product/sofa", None)),
-        *(("/basket", None), ("/cellar", None)),
-    ],
-}
+    "only looks": [("/search?q=burr+beech", None), ("/search?q=a", None),
+                   ("/search?q=sofa", None)],
+    "gets lost": [("/kind/garden", None), ("/product/sofa", None), ("/basket", None),
+                  ("/cellar", None)],
+}  # fmt: skip
 
 TOTAL = ROUNDS * sum(map(len, CUSTOMERS.values()))  # requests
 
