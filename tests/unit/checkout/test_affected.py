@@ -357,6 +357,20 @@ def test_another_version_of_a_source_that_has_not_changed_concerns_every_label(
     ]
 
 
+def test_of_two_files_alike_the_one_that_has_changed_was_measured(
+    data_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "lib" / FILE
+    copy.parent.mkdir(parents=True)
+    copy.write_text(SOURCE)
+
+    found = affected(data_file, [change(SOURCE.replace("rate = 2", "rate = 5"))], tmp_path)
+
+    assert found.reasons() == []
+    assert {"many", "most"} <= found.labels
+    assert "total" not in found.labels
+
+
 def test_data_that_does_not_tell_versions_concerns_every_label(tmp_path: Path) -> None:
     path = tmp_path / ".coverage"
     write(path, {"runtime|a": {5}, "runtime": {5}})
