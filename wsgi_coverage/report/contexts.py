@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from coverage import CoverageData, FileReporter
+from coverage import CoverageData
 from coverage.exceptions import CoverageException
+from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis import functions as all_functions
 from wsgi_coverage.analysis.figures import Figures, figures_of, if_nothing_ran
