@@ -16,7 +16,8 @@
     │   │   │   └── RefusedReportError 404 report-refused
     │   │   └── UnknownSnapshotError   404 unknown-snapshot
     │   ├── MethodNotAllowedError      405 method-not-allowed
-    │   └── BodyTooLargeError          413 body-too-large
+    │   ├── BodyTooLargeError          413 body-too-large
+    │   └── TooManyAttemptsError       429 too-many-attempts
     ├── NoDataError                    409 no-data
     ├── NoSourceError                  409 no-source
     ├── NotOursError                   409 not-ours
@@ -174,6 +175,23 @@ class BodyTooLargeError(RequestError):
 
     slug = "body-too-large"
     status = 413
+
+
+class TooManyAttemptsError(RequestError):
+    """The address has sent too many wrong passwords, and is refused for a while.
+
+    Attributes:
+        retry_after: seconds until it is served again, 1 or more.
+    """
+
+    slug = "too-many-attempts"
+    status = 429
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            f"too many wrong passwords came from this address: try again in {retry_after} s"
+        )
+        self.retry_after = retry_after
 
 
 class NoDataError(WsgiCoverageError):

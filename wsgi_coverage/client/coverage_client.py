@@ -33,6 +33,7 @@ from wsgi_coverage.client.errors import (
     VersionMismatchError,
 )
 from wsgi_coverage.data.datafile import UnusableError
+from wsgi_coverage.errors import TooManyAttemptsError
 from wsgi_coverage.settings import SIDE_PORT
 
 NOT_IN_A_NAME = re.compile(r"[/\\%\0-\x1f\x7f]")
@@ -205,7 +206,7 @@ class CoverageClient:
         answer = parsed(raw)
         said = answer if isinstance(answer, dict) else {}
         more = f": {said['message']}" if isinstance(said.get("message"), str) else ""
-        if status in (401, 403):
+        if status in (401, 403) or said.get("error") == TooManyAttemptsError.slug:
             hint = "give a user name and a password"
             if found.password:
                 hint = "wrong user name or password"

@@ -22,6 +22,7 @@ from wsgi_coverage.client.errors import (
     RefusedError,
     VersionMismatchError,
 )
+from wsgi_coverage.errors import TooManyAttemptsError
 from wsgi_coverage.settings import URL_PREFIX
 
 GLANCE_TIMEOUT = 5.0  # seconds that a progress display waits for the dashboard, at most
@@ -194,7 +195,7 @@ class Dashboard:
         error = answer.get("error") if isinstance(answer, dict) else None
         message = answer.get("message") if isinstance(answer, dict) else None
         said = f": {message}" if message else ""
-        if status in (401, 403):
+        if status in (401, 403) or error == TooManyAttemptsError.slug:
             hint = said or ": give a user name and a password"
             remark = f" ({self._credentials.remark})" if self._credentials.remark else ""
             return RefusedError(f"{url} refuses ({status}){hint}{remark}")

@@ -3,7 +3,7 @@
     ClientError                 1
     ├── BadAddressError         2   no address of an HTTP server
     ├── UnreachableError        3   no answer, or an incomplete one
-    ├── RefusedError            3   401 or 403
+    ├── RefusedError            3   401, 403, or too many wrong passwords
     ├── NotADashboardError      3   another server answers
     ├── FailedError             1   the dashboard's own error: its slug, its status
     └── VersionMismatchError    1   the dashboard, or its data, is of another version
@@ -51,7 +51,7 @@ class UnreachableError(ClientError):
 
 
 class RefusedError(ClientError):
-    """The credentials are wrong or missing, or the dashboard does not serve this host name."""
+    """The credentials are wrong or missing, or were wrong too often; or the host is not served."""
 
     exit_code = NO_ANSWER
 

@@ -30,7 +30,8 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.settings import URL_PREFIX, Environ, Settings
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
-from wsgi_coverage.web.negotiation import as_json, finish
+from wsgi_coverage.web.negotiation import as_json, finish, of_problem
+from wsgi_coverage.web.throttle import Throttle
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -49,7 +50,8 @@ class SideApp:
     def __init__(self, settings: Settings, control: Control) -> None:
         self._settings = settings
         self._control = control
-        self._dashboard = ControlApp(settings, control)
+        self._throttle = Throttle()
+        self._dashboard = ControlApp(settings, control, throttle=self._throttle)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
@@ -64,20 +66,21 @@ class SideApp:
         try:
             with storage_errors(f"{path} needs to open files"):
                 changes = path in CHANGING
-                denied = auth.admit(request, self._settings, changes=changes)
+                denied = auth.admit(request, self._settings, self._throttle, changes=changes)
                 return denied if denied is not None else self._dispatch(request, path)
         except WsgiCoverageError as error:
             return self._problem(error)
         except Exception:
             log.exception("%r %r failed", request.method, path)
-            return self._problem(WsgiCoverageError("internal error: see the program's log"))
+            internal = WsgiCoverageError("internal error: see the program's log")
+            return self._problem(internal)
 
     def _dispatch(self, request: Request, path: str) -> Response:
         if path == "/":
             return Response(status=303, headers={"Location": f"{URL_PREFIX}/"})
         if path not in VIEWS:
             raise NotFoundError(f"there is nothing at this path; the dashboard is at {URL_PREFIX}/")
-        allowed = ("GET", "HEAD", "POST") if path in CHANGING else ("GET", "HEAD")
+        allowed = CHANGING_METHODS if path in CHANGING else ("GET", "HEAD")
         if request.method not in allowed:
             raise MethodNotAllowedError(
                 f"{request.method} is not allowed here; use {', '.join(allowed)}", allowed=allowed
@@ -86,8 +89,7 @@ class SideApp:
 
     def _problem(self, error: WsgiCoverageError) -> Response:
         response = as_json({"error": error.slug, "message": str(error)}, error.status)
-        if isinstance(error, MethodNotAllowedError):
-            response.headers["Allow"] = ", ".join(error.allowed)
+        of_problem(error, response)
         if isinstance(error, UnauthorizedError):
             response.headers["WWW-Authenticate"] = auth.challenge(self._settings)
         return response
@@ -135,3 +137,4 @@ VIEWS = {
     "/health": _health,
 }
 CHANGING = frozenset({"/coverage/reset", "/coverage/save"})
+CHANGING_METHODS = ("GET", "HEAD", "POST")

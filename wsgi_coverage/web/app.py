@@ -31,6 +31,7 @@ from wsgi_coverage.settings import Environ, Settings
 from wsgi_coverage.web import auth, negotiation
 from wsgi_coverage.web.heartbeat import Heartbeat
 from wsgi_coverage.web.routes import URL_MAP
+from wsgi_coverage.web.throttle import Throttle
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
@@ -62,12 +63,21 @@ class ControlApp:
         settings: the access policy.
         control: what the views call; None when measuring could not be started.
         why_not: why `control` is None: the message of the 503 for each request.
+        throttle: counts wrong passwords; None: one of its own.
     """
 
-    def __init__(self, settings: Settings, control: Control | None, why_not: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: Control | None,
+        why_not: str = "",
+        *,
+        throttle: Throttle | None = None,
+    ) -> None:
         self._settings = settings
         self._control = control
         self._why_not = why_not
+        self._throttle = throttle or Throttle()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request; SCRIPT_NAME ends, and PATH_INFO begins, where the prefix does."""
@@ -79,7 +89,7 @@ class ControlApp:
     def _respond(self, request: Request) -> Response:
         try:
             with storage_errors(f"{request.method} needs to open files"):
-                denied = auth.admit(request, self._settings)
+                denied = auth.admit(request, self._settings, self._throttle)
                 return denied if denied is not None else self._dispatch(request)
         except WsgiCoverageError as error:
             return self._problem(request, error)

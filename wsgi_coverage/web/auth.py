@@ -1,6 +1,7 @@
 """Authorization: the policy (fail closed), HTTP Basic, trusted hosts, no cross-site changes.
 
-Checked before routing, so that a client without access cannot find out which paths exist. No state.
+Checked before routing, so that a client without access cannot find out which paths exist. No state
+but that of the throttle, which counts wrong passwords.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException
@@ -25,6 +27,7 @@ from wsgi_coverage.errors import (
 )
 from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
 from wsgi_coverage.web import parameters
+from wsgi_coverage.web.throttle import Throttle
 from wsgi_coverage.web.verdict import ask
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
@@ -36,7 +39,16 @@ HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?"
 CALLBACK = 'Callback realm="wsgi-coverage"'  # a scheme for which no browser asks for a password
 
 
-def admit(request: Request, settings: Settings, *, changes: bool = False) -> Response | None:
+class Credentials(NamedTuple):
+    """A user name and a password, as sent."""
+
+    username: str
+    password: str
+
+
+def admit(
+    request: Request, settings: Settings, throttle: Throttle, *, changes: bool = False
+) -> Response | None:
     """Return None for a request that is admitted, or the response to one that is not.
 
     The first of these that is configured decides: the auth callback, the password, debug.
@@ -44,10 +56,12 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
     Args:
         request: to be admitted.
         settings: the access policy.
+        throttle: counts wrong passwords.
         changes: whether its endpoint changes something even by a safe method such as GET.
 
     Raises:
         UnauthorizedError: credentials are missing or wrong, or the callback denied the request.
+        TooManyAttemptsError: too many wrong passwords came from the request's address.
         UntrustedHostError: the Host header names a host that is not served.
         CrossSiteError: a page of another site sent a request that changes something.
     """
@@ -57,8 +71,7 @@ def admit(request: Request, settings: Settings, *, changes: bool = False) -> Res
         if response is not None:
             return response
     elif settings.password is not None:
-        if not has_credentials(request, settings.username, settings.password):
-            raise UnauthorizedError("the dashboard needs a user name and a password")
+        _check_password(request, Credentials(settings.username, settings.password), throttle)
     elif not settings.debug:  # construction refuses this; denied here, too
         raise UnauthorizedError("access to the dashboard is not configured")
     if changes or request.method not in SAFE_METHODS:
@@ -102,20 +115,36 @@ def _environ_for_callback(request: Request) -> Environ:
     return {**environ, "wsgi.input": io.BytesIO(body)}
 
 
-def has_credentials(request: Request, username: str, password: str) -> bool:
-    """Check HTTP Basic credentials (RFC 7617) in constant time; malformed ones are wrong ones."""
+def _check_password(request: Request, right: Credentials, throttle: Throttle) -> None:
+    """Check HTTP Basic credentials (RFC 7617) in constant time; malformed ones are wrong ones.
+
+    Raises:
+        UnauthorizedError: they are missing, which counts as no failure, or wrong.
+        TooManyAttemptsError: too many wrong ones came from the request's address.
+    """
+    address = str(request.environ.get("REMOTE_ADDR") or "")
+    throttle.check(address)
     scheme, _, encoded = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() != "basic":
-        return False
+        raise UnauthorizedError("the dashboard needs a user name and a password")
+    given = _decoded(encoded)
+    if given is not None:
+        same_name = hmac.compare_digest(given.username.encode(), right.username.encode())
+        same_password = hmac.compare_digest(given.password.encode(), right.password.encode())
+        if same_name & same_password:
+            return
+    throttle.note_failure(address, "" if given is None else given.username)
+    raise UnauthorizedError("the dashboard needs a user name and a password")
+
+
+def _decoded(encoded: str) -> Credentials | None:
+    """Return the credentials of HTTP Basic; None where they are malformed."""
     try:
-        given_name, colon, given = (
-            base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-        )
+        text = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
-        return False
-    same_name = hmac.compare_digest(given_name.encode(), username.encode())
-    same_password = hmac.compare_digest(given.encode(), password.encode())
-    return bool(colon) & same_name & same_password
+        return None
+    username, colon, password = text.partition(":")
+    return Credentials(username, password) if colon else None
 
 
 def _check_host(request: Request, settings: Settings) -> None:

@@ -17,7 +17,12 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage.errors import BadParameterError, MethodNotAllowedError, WsgiCoverageError
+from wsgi_coverage.errors import (
+    BadParameterError,
+    MethodNotAllowedError,
+    TooManyAttemptsError,
+    WsgiCoverageError,
+)
 from wsgi_coverage.web.dashboard import pages
 
 CSP = (
@@ -123,8 +128,15 @@ def problem(request: Request, error: WsgiCoverageError) -> Response:
     else:
         page = pages.problem(error, root=root(request))
         response = Response(page, error.status, mimetype="text/html")
+    return of_problem(error, response)
+
+
+def of_problem(error: WsgiCoverageError, response: Response) -> Response:
+    """Set the headers that tell of an error."""
     if isinstance(error, MethodNotAllowedError):
         response.headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, TooManyAttemptsError):
+        response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 503:
         response.headers["Retry-After"] = "10"
     return response

@@ -151,6 +151,8 @@ def test_a_wrong_password_at_the_dashboard_below_the_root_is_said(stand_in: Any)
     [
         (401, {"error": "unauthorized", "message": "no, no"}, RefusedError, "(401): no, no"),
         (403, b"", RefusedError, "(403): give a user name and a password"),
+        (429, {"error": "too-many-attempts", "message": "in 9 s"}, RefusedError, "(429): in 9 s"),
+        (429, b"<html>", NotADashboardError, "answers 429"),
         (404, {"error": "not-found", "message": "no"}, VersionMismatchError, "another version"),
         (404, b"<html>", VersionMismatchError, "does not know"),
         (405, {"error": "method-not-allowed", "message": "no"}, VersionMismatchError, "another"),

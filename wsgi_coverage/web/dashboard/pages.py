@@ -29,6 +29,7 @@ NOTICES = {
 }
 TITLES = {  # by slug
     "unauthorized": "Authentication required",
+    "too-many-attempts": "Too many failed logins",
     "untrusted-host": "Host not allowed",
     "cross-site": "Cross-site request refused",
     "not-found": "Not found",
