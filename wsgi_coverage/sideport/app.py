@@ -30,6 +30,7 @@ from wsgi_coverage.model import JsonObject
 from wsgi_coverage.settings import URL_PREFIX, Environ, Settings
 from wsgi_coverage.web import auth
 from wsgi_coverage.web.app import ControlApp, ControlRequest
+from wsgi_coverage.web.audit import Change, audited
 from wsgi_coverage.web.negotiation import as_json, finish, of_problem
 from wsgi_coverage.web.throttle import Throttle
 
@@ -60,7 +61,11 @@ class SideApp:
             mounted = {**environ, "SCRIPT_NAME": URL_PREFIX, "PATH_INFO": path[len(URL_PREFIX) :]}
             return self._dashboard(mounted, start_response)
         request = ControlRequest(environ)
-        return finish(self._respond(request, path))(environ, start_response)
+        change = None
+        if path in CHANGING and request.method in CHANGING_METHODS:
+            change = Change(path.rpartition("/")[2], {})
+        response = audited(request, change, lambda: self._respond(request, path))
+        return finish(response)(environ, start_response)
 
     def _respond(self, request: Request, path: str) -> Response:
         try:
@@ -69,11 +74,11 @@ class SideApp:
                 denied = auth.admit(request, self._settings, self._throttle, changes=changes)
                 return denied if denied is not None else self._dispatch(request, path)
         except WsgiCoverageError as error:
-            return self._problem(error)
+            return self._problem(request, error)
         except Exception:
             log.exception("%r %r failed", request.method, path)
             internal = WsgiCoverageError("internal error: see the program's log")
-            return self._problem(internal)
+            return self._problem(request, internal)
 
     def _dispatch(self, request: Request, path: str) -> Response:
         if path == "/":
@@ -87,9 +92,9 @@ class SideApp:
             )
         return as_json(VIEWS[path](request, self._control))
 
-    def _problem(self, error: WsgiCoverageError) -> Response:
+    def _problem(self, request: Request, error: WsgiCoverageError) -> Response:
         response = as_json({"error": error.slug, "message": str(error)}, error.status)
-        of_problem(error, response)
+        of_problem(request, error, response)
         if isinstance(error, UnauthorizedError):
             response.headers["WWW-Authenticate"] = auth.challenge(self._settings)
         return response

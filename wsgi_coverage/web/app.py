@@ -28,7 +28,7 @@ from wsgi_coverage.errors import (
     storage_errors,
 )
 from wsgi_coverage.settings import Environ, Settings
-from wsgi_coverage.web import auth, negotiation
+from wsgi_coverage.web import audit, auth, negotiation
 from wsgi_coverage.web.heartbeat import Heartbeat
 from wsgi_coverage.web.routes import URL_MAP
 from wsgi_coverage.web.throttle import Throttle
@@ -83,8 +83,10 @@ class ControlApp:
         """Answer a request; SCRIPT_NAME ends, and PATH_INFO begins, where the prefix does."""
         request = ControlRequest(environ)
         with liveness.during(Heartbeat()):
-            response = negotiation.finish(self._respond(request))
-        return response(environ, start_response)
+            response = audit.audited(
+                request, audit.change_of(request), lambda: self._respond(request)
+            )
+        return negotiation.finish(response)(environ, start_response)
 
     def _respond(self, request: Request) -> Response:
         try:

@@ -27,6 +27,7 @@ from wsgi_coverage.errors import (
 )
 from wsgi_coverage.settings import LOCAL_HOSTS, ORIGINAL, AuthCallback, Environ, Settings
 from wsgi_coverage.web import parameters
+from wsgi_coverage.web.noted import PROBLEM, USER
 from wsgi_coverage.web.throttle import Throttle
 from wsgi_coverage.web.verdict import ask
 
@@ -51,7 +52,9 @@ def admit(
 ) -> Response | None:
     """Return None for a request that is admitted, or the response to one that is not.
 
-    The first of these that is configured decides: the auth callback, the password, debug.
+    The first of these that is configured decides: the auth callback, the password, debug. For the
+    audit log it is noted who sent the request: the user name of HTTP Basic, right or wrong; else
+    REMOTE_USER, which the callback may set in the environ that it gets.
 
     Args:
         request: to be admitted.
@@ -65,6 +68,7 @@ def admit(
         UntrustedHostError: the Host header names a host that is not served.
         CrossSiteError: a page of another site sent a request that changes something.
     """
+    request.environ[USER] = request.environ.get("REMOTE_USER")
     _check_host(request, settings)
     if settings.auth is not None:
         response = _ask_callback(request, settings.auth, settings.origin("auth"))
@@ -99,7 +103,10 @@ def _ask_callback(request: Request, callback: AuthCallback, origin: str) -> Resp
     ) as error:  # asyncio's CancelledError and gevent's Timeout are failures, too
         log.exception("the auth callback (%s) failed, so the request is denied", origin)
         raise UnauthorizedError("the auth callback failed") from error
+    finally:
+        request.environ[USER] = environ.get("REMOTE_USER")
     if isinstance(verdict, Response):
+        request.environ[PROBLEM] = UnauthorizedError.slug
         if verdict.status_code == UnauthorizedError.status:
             verdict.headers.setdefault("WWW-Authenticate", CALLBACK)
         return verdict
@@ -129,6 +136,7 @@ def _check_password(request: Request, right: Credentials, throttle: Throttle) ->
         raise UnauthorizedError("the dashboard needs a user name and a password")
     given = _decoded(encoded)
     if given is not None:
+        request.environ[USER] = given.username
         same_name = hmac.compare_digest(given.username.encode(), right.username.encode())
         same_password = hmac.compare_digest(given.password.encode(), right.password.encode())
         if same_name & same_password:

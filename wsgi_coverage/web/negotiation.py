@@ -24,6 +24,7 @@ from wsgi_coverage.errors import (
     WsgiCoverageError,
 )
 from wsgi_coverage.web.dashboard import pages
+from wsgi_coverage.web.noted import PROBLEM
 
 CSP = (
     "default-src 'none'; style-src 'self'; script-src {scripts}; img-src 'self' data:; "
@@ -128,11 +129,12 @@ def problem(request: Request, error: WsgiCoverageError) -> Response:
     else:
         page = pages.problem(error, root=root(request))
         response = Response(page, error.status, mimetype="text/html")
-    return of_problem(error, response)
+    return of_problem(request, error, response)
 
 
-def of_problem(error: WsgiCoverageError, response: Response) -> Response:
-    """Set the headers that tell of an error."""
+def of_problem(request: Request, error: WsgiCoverageError, response: Response) -> Response:
+    """Set the headers that tell of an error, and note the error for the audit log."""
+    request.environ[PROBLEM] = error.slug
     if isinstance(error, MethodNotAllowedError):
         response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, TooManyAttemptsError):

@@ -12,6 +12,7 @@ from wsgi_coverage import bounds
 from wsgi_coverage.control import Compared
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 from wsgi_coverage.settings import MAX_DAYS
+from wsgi_coverage.web.noted import FORM
 
 LABEL = "context:"
 MAX_NUMBER = 999_999_999
@@ -148,13 +149,14 @@ def choice(request: Request, name: str, choices: Sequence[str]) -> str:
 
 
 def form(request: Request) -> dict[str, str]:
-    """Return the fields of the request's form.
+    """Return the fields of the request's form, and note them for the audit log.
 
     Raises:
         BodyTooLargeError, RequestError: as `received`.
     """
-
-    return received(lambda: _whole(request, request.form.to_dict()))
+    fields = received(lambda: _whole(request, request.form.to_dict()))
+    request.environ[FORM] = fields
+    return fields
 
 
 def body(request: Request) -> bytes:
