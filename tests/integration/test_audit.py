@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
@@ -23,6 +24,7 @@ from wsgi_coverage.errors import NotOursError
 from wsgi_coverage.sideport.app import SideApp
 from wsgi_coverage.web.throttle import FREE
 
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
 LOGGER = "wsgi_coverage.audit"
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s"]+)(?: |$)')
 PLACE = {"address": "192.0.2.1", "host": socket.gethostname(), "pid": str(os.getpid())}
@@ -92,7 +94,7 @@ def test_snapshots_leave_a_line_with_their_label_and_their_id(guarded: Site, lin
     ask(guarded, "DELETE", f"/snapshots/{first}", ADMIN)
     ask(guarded, "POST", f"/snapshots/{second}/delete", ADMIN)
     assert lines() == [
-        {"change": "delete_snapshot", "identity": each, "user": "admin", **DONE}
+        {"change": "delete_snapshot", "id": each, "user": "admin", **DONE}
         for each in (first, second)
     ]
 
@@ -377,6 +379,31 @@ def test_the_logger_leaves_all_to_the_applications_configuration() -> None:
     logger = logging.getLogger(LOGGER)
 
     assert (logger.level, logger.handlers, logger.propagate) == (logging.NOTSET, [], True)
+
+
+def test_lines_go_to_a_file_by_what_the_page_on_security_says(
+    guarded: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [script] = re.findall(r"```python\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    logger = logging.getLogger(LOGGER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logger, "handlers", [])
+
+    exec(script, {})
+    try:
+        ask(guarded, "POST", "/reset", ADMIN)
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.handlers[0].close()
+
+    [line] = (tmp_path / "coverage-audit.log").read_text(encoding="utf-8").splitlines()
+    assert parsed(line) == {"change": "reset", "user": "admin", **DONE}
+
+
+def test_the_example_of_the_page_on_security_is_such_a_line() -> None:
+    [line] = re.findall(r"^change=reset .*$", PAGE.read_text(encoding="utf-8"), re.M)
+
+    assert parsed(line).keys() == {"change", "user", *DONE}
 
 
 def test_a_log_that_raises_spoils_no_change(

@@ -87,6 +87,22 @@ def test_user_name_and_password_come_from_the_environment(
     assert status(site, basic("admin", "secret")) == 401
 
 
+@pytest.mark.parametrize("given", [("admin", "guess"), ("eve", "secret"), ("eve", "guess")])
+def test_user_name_and_password_are_both_compared_in_constant_time(
+    wrap, monkeypatch: pytest.MonkeyPatch, given: tuple[str, str]
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(other)
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+
+    assert status(wrap(password="secret"), basic(*given)) == 401
+    assert compared == [b"admin", b"secret"]
+
+
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
 def test_the_scheme_may_be_in_any_case(wrap, scheme: str) -> None:
     assert status(wrap(password="secret"), basic("admin", "secret", scheme)) == 200

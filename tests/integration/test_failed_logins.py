@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask_calls import client_of
 from stand_ins import Site, StandInWorker
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.utils import redirect
 from wsgi_calls import BROWSER, JSON, PREFIX, call, environ_for, run
 
@@ -93,6 +94,27 @@ def test_another_address_is_served_meanwhile_whatever_it_says_it_forwards(guarde
     assert status(guarded, RIGHT, OTHER) == 404
     assert status(guarded, {**RIGHT, "X-Forwarded-For": MINE}, OTHER) == 404
     assert status(guarded, {**RIGHT, "X-Forwarded-For": OTHER}, MINE) == 429
+
+
+def test_no_request_waits(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asleep(seconds: float) -> None:
+        raise AssertionError("the worker's thread sleeps")
+
+    monkeypatch.setattr("time.sleep", asleep)
+    fail(guarded)
+
+    assert status(guarded, RIGHT) == 429
+
+
+def test_behind_a_proxy_the_address_is_the_clients_where_proxy_fix_says_so(
+    guarded: Site,
+) -> None:
+    behind = Site(ProxyFix(guarded.app), guarded.worker)
+    for _ in range(FREE):
+        assert status(behind, {**WRONG, "X-Forwarded-For": MINE}, "10.0.0.1") == 401
+
+    assert status(behind, {**RIGHT, "X-Forwarded-For": MINE}, "10.0.0.1") == 429
+    assert status(behind, {**RIGHT, "X-Forwarded-For": OTHER}, "10.0.0.1") == 404
 
 
 def test_a_right_password_does_not_clear_the_failures_of_its_address(guarded: Site) -> None:

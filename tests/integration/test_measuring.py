@@ -42,6 +42,20 @@ def test_all_formats_of_one_refresh_agree(run_shop) -> None:
     assert '<span class="pc_cov">60%</span>' in shown["html"]
 
 
+def test_source_text_is_in_the_pages_and_in_no_other_format(run_shop) -> None:
+    has_text = run_shop("""
+    executed(app)
+    source = "/source/" + ask("GET", "/files").json()[0]["file"]
+    paths = ["/html/shop_py.html", source, "/report", "/files", "/functions"]
+    paths += ["/export?format=" + each for each in ("coverage", "json", "xml", "lcov")]
+    answers = {path: ask("GET", path) for path in paths}
+    assert {answer.status for answer in answers.values()} == {200}
+    print(json.dumps([path for path in paths if b"bought" in answers[path].body]))
+    """)
+
+    assert [each.partition("/")[2].partition("/")[0] for each in has_text] == ["html", "source"]
+
+
 def test_functions_tell_which_never_ran_and_which_ran_at_load_only(run_script) -> None:
     source = (
         WRAPPED.replace("import shop", "start_early(); import shop")

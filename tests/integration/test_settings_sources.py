@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from stand_ins import Site, StandInWorker, hello
-from wsgi_calls import JSON, call
+from wsgi_calls import BROWSER, JSON, call
 
 from wsgi_coverage import CoverageMiddleware, SettingsError
 from wsgi_coverage.paste import filter_factory
@@ -310,3 +310,19 @@ def test_the_default_section_of_a_paste_file_is_not_looked_at(worker: StandInWor
 
 def test_the_settings_do_not_show_the_password(wrap) -> None:
     assert "secret" not in repr(settled(wrap(password="secret")))
+
+
+def test_no_answer_has_another_variable_of_the_environment(
+    wrap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://shop:tell-nobody@db")
+    monkeypatch.setenv("WSGI_COVERAGE_PASSWORD", "tell-nobody")
+    site = wrap(auth=lambda environ: True)
+    assert site.post("/refresh", JSON).status == 200
+
+    for path in ("/", "/health", "/files", "/functions", "/workers", "/report", "/snapshots"):
+        for headers in (JSON, BROWSER):
+            answer = site.get(path, headers)
+            assert answer.status == 200
+            assert "tell-nobody" not in answer.text
+            assert "DATABASE_URL" not in answer.text

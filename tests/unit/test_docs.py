@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "wsgi_coverage"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "changes/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "changes/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)

@@ -58,6 +58,7 @@ RUN_ELSEWHERE = {
     ("per-test.md", "def coverage_per_test"): "tests/e2e/test_per_test.py",
     ("python-api.md", "client.refresh()"): CLIENTS,
     ("run-any-program.md", "/coverage?name="): CLIENTS,
+    ("security.md", "FileHandler"): "tests/integration/test_audit.py",
     ("start-early.md", "from myapp import app"): ENTRIES,
     ("test-command.md", "def run_test_server"): TEST_COMMAND,
     ("who-ran-it.md", "from celery import"): "tests/e2e/test_documented_tasks.py",
@@ -83,6 +84,7 @@ OTHERS = {
 NO_LANGUAGE = {
     "changes/README.md": "the text of a fragment",
     "docs/explanation/architecture.md": "the layers, compared below",
+    "docs/explanation/security.md": "lines of a log: tests/integration/test_audit.py",
     "docs/how-to/redis.md": "an ACL: tests/fleet/test_documented.py",
     "docs/how-to/test-command.md": "what a command prints: tests/e2e/test_documented_test.py",
 }

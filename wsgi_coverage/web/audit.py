@@ -32,6 +32,7 @@ INTERRUPTED = "interrupted"  # by the server, which ends its worker for instance
 MAX_TEXT = 200  # characters of a text from outside
 # The parameters that belong to a change; `wait` and `back` do not.
 PARAMETERS = ("label", "reset", "keep")
+ID = {"identity": "id"}  # as answers call it
 
 
 class Change(NamedTuple):
@@ -51,7 +52,7 @@ def change_of(request: Request) -> Change | None:
         )
     except HTTPException:  # no such path, or not by this method
         return None
-    return Change(view.__name__, arguments)
+    return Change(view.__name__, {ID.get(name, name): each for name, each in arguments.items()})
 
 
 def audited(request: Request, change: Change | None, respond: Callable[[], Response]) -> Response:

@@ -107,6 +107,15 @@ def test_many_labels_are_counted(memory: Memory) -> None:
     assert requests(memory) == dict.fromkeys(labels, 1)
 
 
+def test_labels_are_bounded_in_number_and_those_that_are_known_go_on(memory: Memory) -> None:
+    epoch = memory.state().epoch
+    log = log_of(memory, *map(str, range(10_000)))
+
+    assert not log.takes(epoch, "one more")
+    assert log.takes(epoch, "0")
+    assert log.refused == 1
+
+
 class Forgetting(Memory):
     """A memory in which a label is forgotten when it is asked for the `at`-th time whether any was.
 
