@@ -108,7 +108,7 @@ def test_forgetting_a_label_leaves_a_line(
     ask(guarded, "POST", "/contexts/nightly/delete", ADMIN)
 
     assert lines() == [
-        {"change": "forget_context", "label": each, "user": "admin", **DONE}
+        {"change": "delete_context", "label": each, "user": "admin", **DONE}
         for each in ("tests/test_cart.py::test_add", "nightly")
     ]
 

@@ -10,7 +10,7 @@ from command_names import COMMAND_NAMES
 from wsgi_coverage import __version__, bounds, errors
 from wsgi_coverage.health.diagnoses import CHECKS
 from wsgi_coverage.web.dashboard.glossary import GLOSSARY
-from wsgi_coverage.web.routes import URL_MAP
+from wsgi_coverage.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -99,12 +99,11 @@ def named_in(rows: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
-    for rule in URL_MAP.iter_rules():
-        path = rule.rule.replace("<identity>", "<id>").replace("<path:path>", "<path>")
-        path = path.replace("<rest:label>", "<label>").replace("<rest:name>", "<file>")
+    for rule in ROUTES:
+        path = rule.template.translate(str.maketrans("{}", "<>"))
         # What is left out is for links and forms: the same without a slash, or without DELETE.
         if not path.endswith(("/html", "/delete")):
-            yield from ((method, path) for method in rule.methods - {"HEAD", "OPTIONS"})
+            yield from ((verb, path) for verb in rule.verbs)
 
 
 @pytest.mark.parametrize("figure", GLOSSARY)

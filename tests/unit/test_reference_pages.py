@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from werkzeug.routing import Rule
 
 from wsgi_coverage import cli, settings
 from wsgi_coverage.cli import asking, pods
-from wsgi_coverage.web.routes import URL_MAP
+from wsgi_coverage.web.route import Route
+from wsgi_coverage.web.routes import ROUTES
 from wsgi_coverage.web.views import html_folder
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -63,17 +63,14 @@ def endpoint_rows() -> Iterator[Row]:
     """Each endpoint, by the first sentence of its view's docstring."""
     yield "method", "path", "answer"
 
-    def order(rule: Rule) -> tuple[bool, str, list[str]]:
-        return "<identity>" in rule.rule, rule.rule, sorted(rule.methods or ())
+    def order(rule: Route) -> tuple[bool, str, list[str]]:
+        return "<identity>" in rule.rule, rule.rule, rule.verbs
 
-    for rule in sorted(URL_MAP.iter_rules(), key=order):
+    for rule in sorted(ROUTES, key=order):
         if rule.endpoint is html_folder:
             continue  # the same without a slash at the end
-        path = rule.rule.replace("<path:path>", "<path>").replace("<identity>", "<id>")
-        path = path.replace("<rest:label>", "<label>").replace("<rest:name>", "<file>")
-        sentence = " ".join((rule.endpoint.__doc__ or "").partition("\n\n")[0].split())
-        answer = re.sub(r"^(GET|POST|DELETE) .*?: ", "", sentence).rstrip(".")
-        yield ", ".join(sorted(rule.methods - {"HEAD", "OPTIONS"})), f"`{path}`", answer
+        path = rule.template.translate(str.maketrans("{}", "<>"))
+        yield ", ".join(rule.verbs), f"`{path}`", rule.about
 
 
 # Options

@@ -79,6 +79,7 @@ OTHERS = {
     **dict.fromkeys(("uwsgi", "waitress-serve", "cheroot", "granian"), "`nox -s servers` runs it"),
     **dict.fromkeys(("towncrier", "twine", "pre-commit"), "a tool for contributors"),
     **dict.fromkeys(("pytest", "./run-test"), "stands for the reader's tests"),
+    **dict.fromkeys(("jq", "openapi-python-client"), "reads what tests/e2e/test_openapi.py checks"),
     **dict.fromkeys(("set", "trap", "export", "echo", "kill", "cat", "{", "}"), "the shell's"),
 }
 NO_LANGUAGE = {

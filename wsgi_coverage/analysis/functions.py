@@ -21,6 +21,7 @@ from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.data.phases import Ran, count_load_only
 from wsgi_coverage.errors import HistoryTooShortError
 from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import Function
 
 LARGEST = 10  # functions named in the summary
 NO_LINES = "its lines are not known"
@@ -30,7 +31,7 @@ UnseenIn: TypeAlias = Mapping[str, Sequence[int] | None]
 Unused: TypeAlias = bool | Literal["runtime"]
 
 
-def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) -> list[JsonObject]:
+def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) -> list[Function]:
     """Return the functions and methods that have statements, the largest first.
 
     Args:
@@ -54,7 +55,7 @@ def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) ->
     )
     days = plain.get("seen", {"reason": "the report was made by a version without days"})
     after = None if unused_for is None else _first_day(days, unused_for)
-    out = []
+    out: list[Function] = []
     for each in sorted(found, key=_Function.rank):
         seen = _seen(days, each)
         if each.is_wanted(unused) and (after is None or each.is_unused_since(seen, after)):
@@ -62,7 +63,7 @@ def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) ->
     return out
 
 
-def of_figures(files: Iterable[tuple[str, Figures]], *, unused: Unused) -> list[JsonObject]:
+def of_figures(files: Iterable[tuple[str, Figures]], *, unused: Unused) -> list[Function]:
     """Return functions and methods as `functions` does, from the figures of files; without days.
 
     Args:
@@ -155,14 +156,22 @@ class _Function(NamedTuple):
             return not self.covered or self.ran is Ran.AT_LOAD_ONLY
         return not unused or self.ran is Ran.NEVER
 
-    def as_json(self) -> JsonObject:
-        out = self._asdict()
-        if self.runtime is not None:
-            del out["reason"]
-        out["load_only"] = None if self.runtime is None else self.covered - self.runtime
-        out["ran"] = self.ran
-        if self.imported_early is None:
-            del out["imported_early"]
+    def as_json(self) -> Function:
+        ran = self.ran
+        out: Function = {
+            "file": self.file,
+            "name": self.name,
+            "line": self.line,
+            "statements": self.statements,
+            "covered": self.covered,
+            "runtime": self.runtime,
+            "load_only": None if self.runtime is None else self.covered - self.runtime,
+            "ran": None if ran is None else ran.value,
+        }
+        if self.runtime is None and self.reason is not None:
+            out["reason"] = self.reason
+        if self.imported_early is not None:
+            out["imported_early"] = self.imported_early
         return out
 
 

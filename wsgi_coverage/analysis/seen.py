@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from wsgi_coverage.analysis.figures import KIND, Figures
+from wsgi_coverage.model import answers
 from wsgi_coverage.store.days import Ranges
 
 NOT_RECORDED = "it ran before days were recorded, or in a process that does not record them"
@@ -61,9 +62,9 @@ class Seen(NamedTuple):
     releases: tuple[str, ...] = ()
     reason: str | None = None  # why first or last is not known
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> answers.Seen:
         """Return the fields of an entry of GET /functions or GET /files."""
-        out: dict[str, Any] = {"first_seen": self.first, "last_seen": self.last}
+        out: answers.Seen = {"first_seen": self.first, "last_seen": self.last}
         if self.releases:
             out["seen_in"] = list(self.releases)
         if self.reason is not None:

@@ -363,4 +363,10 @@ that are not left at their default, and known problems with their remedies.
         exit_code=lambda health: OK if health["status"] == "ok" else FAILED,
         ends=f"exit code: 0 no problem was found, 1 one was, 2 wrong usage, {asking.NOT_REACHED}",
     ),
+    Command(
+        name="openapi",
+        what="print the OpenAPI document of a dashboard, for machines",
+        arguments=(lambda parser: parser.set_defaults(json=True),),
+        ask=lambda client, _: client.openapi(),
+    ),
 )

@@ -29,6 +29,7 @@ from wsgi_coverage.client import (
 )
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
+from wsgi_coverage.model.answers import ComparedReport
 from wsgi_coverage.settings import BUILT_IN
 from wsgi_coverage.system import terminal
 
@@ -153,7 +154,7 @@ def refreshed(answer: Refreshed) -> None:
     if percent is None:
         show(f"no figures: {summary.get('reason') or 'no data yet'}")
         return
-    statements = plural(summary["statements"], "statement")
+    statements = plural(summary["statements"] or 0, "statement")
     show(f"{percent:.2f} % of {statements} in {plural(summary['files'], 'file')}")
 
 
@@ -250,7 +251,7 @@ def _diff_lines(answer: Diff) -> Iterator[str]:
         yield f"{a} and {b} have executed the same"
 
 
-def _report_name(report: dict[str, Any]) -> str:
+def _report_name(report: ComparedReport) -> str:
     if report.get("context"):
         return f"context:{report['context']}"
     return str(report["id"]) if report["label"] is None else f"{report['id']} ({report['label']})"

@@ -11,20 +11,6 @@ Each method answers with what the dashboard says, unchanged: the same JSON, the 
 gets (docs/reference/http.md). What goes wrong is a `ClientError`.
 """
 
-from wsgi_coverage.client.answers import (
-    Context,
-    Diff,
-    File,
-    Format,
-    Function,
-    Health,
-    LinesOfContext,
-    Refreshed,
-    Snapshot,
-    Source,
-    Status,
-    WorkerAnswer,
-)
 from wsgi_coverage.client.client import Client
 from wsgi_coverage.client.errors import (
     BadAddressError,
@@ -35,6 +21,22 @@ from wsgi_coverage.client.errors import (
     UnreachableError,
     VersionMismatchError,
 )
+from wsgi_coverage.model import ExportFormat as Format
+from wsgi_coverage.model.answers import (
+    Context,
+    Diff,
+    File,
+    Forgotten,
+    Function,
+    Health,
+    LinesOfContext,
+    Refreshed,
+    Snapshot,
+    Source,
+    Status,
+    Taken,
+    WorkerAnswer,
+)
 
 __all__ = [
     "BadAddressError",
@@ -44,6 +46,7 @@ __all__ = [
     "Diff",
     "FailedError",
     "File",
+    "Forgotten",
     "Format",
     "Function",
     "Health",
@@ -54,6 +57,7 @@ __all__ = [
     "Snapshot",
     "Source",
     "Status",
+    "Taken",
     "UnreachableError",
     "VersionMismatchError",
     "WorkerAnswer",

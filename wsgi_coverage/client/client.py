@@ -1,6 +1,6 @@
 """`Client`: access to a dashboard in another process or machine, one method for each request.
 
-The types that methods return (wsgi_coverage.client.answers) are named after the JSON's own words: a
+The types that methods return (wsgi_coverage.model.answers) are named after the JSON's own words: a
 `WorkerAnswer` is an entry of `workers`. The worker itself is wsgi_coverage.collect.worker.
 
 Concurrency: any thread may call any method; each request has a connection of its own. The address
@@ -16,11 +16,15 @@ from urllib.parse import quote
 
 from wsgi_coverage import bounds
 from wsgi_coverage.client import download
-from wsgi_coverage.client.answers import (
+from wsgi_coverage.client.dashboard import Dashboard, Query
+from wsgi_coverage.client.progress import Progress, watching
+from wsgi_coverage.client.transport import TIMEOUT
+from wsgi_coverage.model import ExportFormat as Format
+from wsgi_coverage.model.answers import (
     Context,
     Diff,
     File,
-    Format,
+    Forgotten,
     Function,
     Health,
     LinesOfContext,
@@ -28,10 +32,8 @@ from wsgi_coverage.client.answers import (
     Snapshot,
     Source,
     Status,
+    Taken,
 )
-from wsgi_coverage.client.dashboard import Dashboard, Query
-from wsgi_coverage.client.progress import Progress, watching
-from wsgi_coverage.client.transport import TIMEOUT
 
 RETRIES = 3
 BUILD_TIMEOUT = 600.0  # seconds to wait for a report, in addition to other timeouts
@@ -46,6 +48,7 @@ CONTEXT = ("label", "lines", "own_lines")
 LINES = ("label", "files")
 SOURCE = ("file", "text", "lines")
 DIFF = ("a", "b", "files")
+OPENAPI = ("openapi", "paths")
 
 
 class Client:
@@ -142,6 +145,10 @@ class Client:
         """
         return self._dashboard.health(wait)
 
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI 3.1 document of the dashboard: all that can be asked of it."""
+        return cast(dict[str, Any], self._dashboard.json("GET", "/openapi.json", {}, dict, OPENAPI))
+
     # Reading a report: the published one, or a snapshot's
 
     def report(self, *, snapshot: str | None = None) -> str:
@@ -212,7 +219,7 @@ class Client:
         path = _below(snapshot, f"/contexts/{quote(label, safe='')}")
         return cast(LinesOfContext, self._dashboard.json("GET", path, {}, dict, LINES))
 
-    def delete_context(self, label: str, *, wait: float | None = None) -> Status:
+    def delete_context(self, label: str, *, wait: float | None = None) -> Forgotten:
         """Forget what ran for one label; finished reports and snapshots keep it.
 
         Args:
@@ -223,7 +230,7 @@ class Client:
             FailedError: nothing ran for it (`unknown-context`), or the host is one of a fleet.
         """
         path = f"/contexts/{quote(label, safe='')}"
-        return cast(Status, self._change("DELETE", path, GATHERED, wait=wait))
+        return cast(Forgotten, self._change("DELETE", path, GATHERED, wait=wait))
 
     def source(self, file: str, *, snapshot: str | None = None) -> Source:
         """Return the source of a file: of each line when it ran, and for which labels.
@@ -305,7 +312,7 @@ class Client:
         keep: bool = True,
         detail: str | None = None,
         wait: float | None = None,
-    ) -> Snapshot:
+    ) -> Taken:
         """Store a report of everything executed up to now.
 
         Args:
@@ -324,7 +331,7 @@ class Client:
             query["keep"] = "0"
         if detail is not None:
             query["detail"] = detail
-        return cast(Snapshot, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
+        return cast(Taken, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
 
     def snapshots(self) -> list[Snapshot]:
         """Return the metadata of every snapshot, newest first."""

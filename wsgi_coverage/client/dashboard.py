@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 from wsgi_coverage import bounds
 from wsgi_coverage.client import credentials, download, transport
-from wsgi_coverage.client.answers import Health, is_health
 from wsgi_coverage.client.errors import (
     ClientError,
     FailedError,
@@ -23,6 +22,7 @@ from wsgi_coverage.client.errors import (
     VersionMismatchError,
 )
 from wsgi_coverage.errors import TooManyAttemptsError
+from wsgi_coverage.model.answers import Health
 from wsgi_coverage.settings import URL_PREFIX
 
 GLANCE_TIMEOUT = 5.0  # seconds that a progress display waits for the dashboard, at most
@@ -168,7 +168,7 @@ class Dashboard:
         extra = bounds.WAIT if wait is None else wait
         raw = self._transport.exchange("GET", _target(path, query), read, extra=extra)
         answer = parsed(raw)
-        if not is_health(answer):
+        if not _is_health(answer):
             url = self._transport.url(path)
             raise NotADashboardError(f"{url} is not a dashboard of wsgi-coverage")
         return cast(Health, answer)
@@ -221,6 +221,22 @@ def parsed(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def _is_health(answer: object) -> bool:
+    """Tell whether an answer is that of a dashboard's /health, not of another application's."""
+    if not isinstance(answer, dict):
+        return False
+    if not isinstance(answer.get("core"), str) or not isinstance(answer.get("status"), str):
+        return False
+    lists = [answer.get(key) for key in ("workers", "problems", "diagnoses")]
+    if not all(isinstance(each, list) for each in lists):
+        return False
+    workers, _, diagnoses = lists
+    keys = {"name", "text", "remedy"}
+    return all(isinstance(each, dict) for each in workers or ()) and all(
+        isinstance(each, dict) and each.keys() >= keys for each in diagnoses or ()
+    )
 
 
 def _target(path: str, query: Query) -> str:

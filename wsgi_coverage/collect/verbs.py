@@ -72,10 +72,10 @@ class Verbs:
     def answer(self, verb: str) -> JsonObject:
         """Call `do` for a call over the channel; log an exception, and return it in the answer."""
         try:
-            return self.do(verb).as_json()
+            return {**self.do(verb).as_json()}
         except Exception as error:  # noqa: BLE001  it is in the answer; the thread goes on
             log.warning("%s failed: %s", verb, error)
-            return self._state(error=f"{type(error).__name__}: {error}").as_json()
+            return {**self._state(error=f"{type(error).__name__}: {error}").as_json()}
 
     def _status(self) -> WorkerState:
         """Return the worker's state with server, core and requests, for GET /workers."""

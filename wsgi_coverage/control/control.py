@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from wsgi_coverage import clock
 from wsgi_coverage.analysis.cache import ANALYSIS
@@ -41,6 +41,21 @@ from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import find_facts
 from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report, SerializedData
+from wsgi_coverage.model.answers import (
+    AboutLabels,
+    AboutMeasuring,
+    AboutReport,
+    Building,
+    ComparedReport,
+    Context,
+    Diff,
+    Function,
+    Health,
+    Labelled,
+    LinesOfContext,
+    SettingAnswer,
+    Source,
+)
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import contexts, formats, offloading, staleness
 from wsgi_coverage.report import detail as details
@@ -422,7 +437,7 @@ class Control:
         unused: Unused = False,
         unused_for: int | None = None,
         label: str | None = None,
-    ) -> list[JsonObject]:
+    ) -> list[Function]:
         """Return functions and methods, the largest first.
 
         Args:
@@ -447,7 +462,7 @@ class Control:
         read = partial(functions, unused=unused, unused_for=unused_for)
         return self._read_whole(identity, read)
 
-    def contexts(self, identity: str | None = None) -> list[JsonObject]:
+    def contexts(self, identity: str | None = None) -> list[Context]:
         """Return the labels of requests, each with its figures.
 
         Args:
@@ -455,7 +470,7 @@ class Control:
         """
         return self._read_whole(identity, contexts.contexts)
 
-    def context(self, label: str, identity: str | None = None) -> JsonObject:
+    def context(self, label: str, identity: str | None = None) -> LinesOfContext:
         """Return the lines that ran for one label, by file.
 
         Args:
@@ -467,7 +482,7 @@ class Control:
         """
         return self._read_whole(identity, partial(contexts.context, label=label))
 
-    def source(self, name: str, identity: str | None = None) -> JsonObject:
+    def source(self, name: str, identity: str | None = None) -> Source:
         """Return the source of one file, and of each line when it ran, and for which labels.
 
         Args:
@@ -480,7 +495,7 @@ class Control:
         """
         return self._read_whole(identity, partial(contexts.source, name=name))
 
-    def diff(self, a: Compared, b: Compared) -> JsonObject:
+    def diff(self, a: Compared, b: Compared) -> Diff:
         """Return the lines and branches that only one of two reports has executed.
 
         Args:
@@ -491,7 +506,7 @@ class Control:
             BuildFailedError: the child process that compared them failed.
         """
 
-        def compare(first: Path, second: Path) -> JsonObject:
+        def compare(first: Path, second: Path) -> Diff:
             return {
                 "a": _about(a, read_meta(first)),
                 "b": _about(b, read_meta(second)),
@@ -618,14 +633,14 @@ class Control:
 
     # About
 
-    def health(self, *, wait: float) -> JsonObject:
+    def health(self, *, wait: float) -> Health:
         """Return the answer to GET /health: what is measured and how, all workers, all diagnoses.
 
         Args:
             wait: seconds to wait for the other workers, at most.
         """
         gathering, _ = self._ask_all(Verb.STATUS, wait=wait)
-        problems: list[Any] = [*self._worker.problems, *gathering.problems]
+        problems: list[str] = [*self._worker.problems, *gathering.problems]
         if (problem := offloading.problem()) is not None:
             problems.append(problem)
         try:
@@ -635,8 +650,8 @@ class Control:
             report = None
         pids = [each.pid for each in gathering.workers if each.host == self._worker.host]
         fleet = None if self._fleet is None else self._fleet.state()
-        if fleet is not None and fleet.get("reports_problem"):
-            problems.append(fleet["reports_problem"])
+        if fleet is not None and (problem := fleet.get("reports_problem")):
+            problems.append(problem)
         facts = find_facts(
             self._worker,
             config_file=self._settings.config_file,
@@ -658,12 +673,12 @@ class Control:
         is_ok = gathering.complete and not problems and not diagnoses
         return {
             "status": "ok" if is_ok else "degraded",
-            **asdict(self.measuring),
+            **cast(AboutMeasuring, asdict(self.measuring)),
             "data_folder": self.data_folder,
             "cache_dir": str(self.cache_dir),
             "snapshot_dir": str(self.snapshot_dir),
             "autosave_interval_seconds": self._worker.autosave_interval,
-            "settings": self._settings.as_json(),
+            "settings": cast(dict[str, SettingAnswer], self._settings.as_json()),
             **gathering.as_json(),
             "contexts": self._about_labels(),
             "fleet": fleet,
@@ -673,14 +688,14 @@ class Control:
             "diagnoses": diagnoses,
         }
 
-    def _about_labels(self) -> JsonObject:
+    def _about_labels(self) -> AboutLabels:
         """Return which requests are labelled, why none can be, and how many were refused here."""
         engine = self._worker.engine
-        mode = self.label_mode
+        mode = cast(Labelled, self.label_mode)
         problem = None if mode == "off" else engine.why_no_labels
         return {"labelled": mode, "problem": problem, "too_many": engine.labels_refused}
 
-    def _about_the_report(self) -> JsonObject | None:
+    def _about_the_report(self) -> AboutReport | None:
         try:
             refreshed_at = self.report().refreshed_at
             return {"refreshed_at": refreshed_at, "outdated": self.outdated()}
@@ -714,7 +729,7 @@ class Control:
         """Tell whether workers measure nothing at present."""
         return self._worker.store_is_paused()
 
-    def building(self) -> JsonObject | None:
+    def building(self) -> Building | None:
         """Return the progress of the report that is being built; None if none is.
 
         `files_done`; `files_total`, None until the data is combined; `started_at`, ISO 8601 in UTC.
@@ -727,6 +742,11 @@ class Control:
         return self._worker.engine.can_reset
 
     @property
+    def settings(self) -> Settings:
+        """The settings of the application."""
+        return self._settings
+
+    @property
     def label_mode(self) -> str:
         """Which requests are labelled: off, header or route."""
         return self._settings.labels
@@ -737,7 +757,7 @@ class Control:
         return self._fleet is not None
 
 
-def _about(of: Compared, report: Report) -> JsonObject:
+def _about(of: Compared, report: Report) -> ComparedReport:
     return {
         "id": of.identity or "current",
         "context": of.context,

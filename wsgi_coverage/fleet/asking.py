@@ -18,7 +18,8 @@ from wsgi_coverage import clock
 from wsgi_coverage.data.stored import read_json
 from wsgi_coverage.errors import StoreUnavailableError, WsgiCoverageError
 from wsgi_coverage.fleet.messages import AGENT, STATE, FleetAnswer, FleetHost
-from wsgi_coverage.model import Gathering, JsonObject, Report, WorkerState
+from wsgi_coverage.model import Gathering, Report, WorkerState
+from wsgi_coverage.model.answers import FleetStore
 from wsgi_coverage.offload import child
 from wsgi_coverage.store.channel import Verb, call_all
 from wsgi_coverage.system import workdir
@@ -188,11 +189,11 @@ class Fleet:
         """Tell whether the store could be used a moment ago."""
         return bool(self.state()["state"] == "connected")
 
-    def state(self) -> JsonObject:
+    def state(self) -> FleetStore:
         """Return the state of the fleet's store, as its agent has last written it, for /health."""
         try:
             path = self._worker.memory.folder / STATE
-            found: JsonObject = read_json(path)
+            found: FleetStore = read_json(path)
         except (OSError, ValueError):
             return {
                 "store": str(self._settings.store),

@@ -22,7 +22,7 @@ from typing import Any
 
 from wsgi_coverage import clock, liveness
 from wsgi_coverage.data.stored import is_number, read_json
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import Building
 from wsgi_coverage.store.private import is_alive
 from wsgi_coverage.system import own_files
 
@@ -67,7 +67,7 @@ class BuildProgress:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def read(self) -> JsonObject | None:
+    def read(self) -> Building | None:
         """Return `files_done`, `files_total` and `started_at` of the current build; None: none.
 
         `files_total` is None until the data files are combined.
@@ -81,7 +81,11 @@ class BuildProgress:
                 each is None or is_number(each) for each in (done, total)
             )
             if fresh and is_valid and is_alive(int(found["pid"])):
-                return {name: found[name] for name in ("files_done", "files_total", "started_at")}
+                return {
+                    "files_done": done,
+                    "files_total": total,
+                    "started_at": found["started_at"],
+                }
         except (OSError, ValueError, TypeError, KeyError, OverflowError):
             pass
         return None  # no file, or one that a killed process has left

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from coverage import CoverageData
 from coverage.exceptions import CoverageException
@@ -36,7 +36,16 @@ from wsgi_coverage.data.phases import Phase, Ran, label_of, query_of
 from wsgi_coverage.data.phases import query as of_phase
 from wsgi_coverage.data.reading import LabelUse, join_uses
 from wsgi_coverage.errors import NoSourceError, NotFoundError, UnknownContextError
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model import JsonObject, answers
+from wsgi_coverage.model.answers import (
+    Context,
+    File,
+    Function,
+    LinesOfContext,
+    LinesOfFile,
+    Source,
+    SourceLine,
+)
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import DATA, read_file
@@ -46,7 +55,7 @@ from wsgi_coverage.system.common_folder import common_folder
 
 T = TypeVar("T")
 
-EXCLUDED = "excluded"  # of a line, instead of when it ran
+EXCLUDED: Literal["excluded"] = "excluded"  # of a line, instead of when it ran
 # Of a file in the list of files, what is not about one label.
 OF_ALL = ("imported_early", "runtime_reason", "first_seen", "last_seen", "seen_in", "seen_reason")
 NO_REQUESTS = "what ran for it is from data that does not tell requests"
@@ -66,7 +75,7 @@ class Row(NamedTuple):
     bits: int  # bit n is line n
 
 
-def contexts(folder: Path) -> list[JsonObject]:
+def contexts(folder: Path) -> list[Context]:
     """Return the labels of a report, by name, each with its figures.
 
     Raises:
@@ -86,8 +95,7 @@ def contexts(folder: Path) -> list[JsonObject]:
         counts[2] += (row.bits & ~several[row.file]).bit_count()
     return [
         {
-            "label": label,
-            **_use(uses.get(label)),
+            **_use(label, uses.get(label)),
             "files": files,
             "lines": lines,
             "own_lines": own,
@@ -96,7 +104,7 @@ def contexts(folder: Path) -> list[JsonObject]:
     ]
 
 
-def context(folder: Path, label: str) -> JsonObject:
+def context(folder: Path, label: str) -> LinesOfContext:
     """Return the lines that ran for one label, by file.
 
     Raises:
@@ -107,8 +115,8 @@ def context(folder: Path, label: str) -> JsonObject:
     rows = [row for row in all_rows if row.label == label]
     if not rows and label not in uses:
         raise UnknownContextError(f"the report has no label {label!r}")
-    files = [{"file": row.file, "lines": numbers_of(row.bits)} for row in rows]
-    return {"label": label, **_use(uses.get(label)), "files": files}
+    files: list[LinesOfFile] = [{"file": row.file, "lines": numbers_of(row.bits)} for row in rows]
+    return {**_use(label, uses.get(label)), "files": files}
 
 
 def query(folder: Path, label: str) -> list[str]:
@@ -163,14 +171,20 @@ def _uses(connection: sqlite3.Connection) -> Mapping[str, LabelUse]:
     return found
 
 
-def _use(use: LabelUse | None) -> JsonObject:
+def _use(label: str, use: LabelUse | None) -> answers.LabelUse:
     if use is None:
-        return {"requests": None, "first": None, "last": None, "reason": NO_REQUESTS}
+        return {
+            "label": label,
+            "requests": None,
+            "first": None,
+            "last": None,
+            "reason": NO_REQUESTS,
+        }
     first, last = (datetime.fromtimestamp(at, UTC).isoformat() for at in (use.first, use.last))
-    return {"requests": use.requests, "first": first, "last": last}
+    return {"label": label, "requests": use.requests, "first": first, "last": last}
 
 
-def files(folder: Path, label: str) -> list[JsonObject]:
+def files(folder: Path, label: str) -> list[File]:
     """Return the figures of every file for one label, in the form of the list of files.
 
     Raises:
@@ -184,7 +198,7 @@ def files(folder: Path, label: str) -> list[JsonObject]:
     ]
 
 
-def functions(folder: Path, label: str, *, unused: Unused) -> list[JsonObject]:
+def functions(folder: Path, label: str, *, unused: Unused) -> list[Function]:
     """Return functions and methods with their figures for one label, the largest first.
 
     Args:
@@ -237,13 +251,13 @@ class _RanForLabel:
         return set(), set(self._data.lines(name) or ()), None
 
 
-def _file(entry: JsonObject, figures: Figures | None) -> JsonObject:
+def _file(entry: JsonObject, figures: Figures | None) -> File:
     statements = entry["statements"]
     if not statements:  # there are none, or they are not known
-        return entry
+        return cast(File, entry)
     covered = figures.totals().executed if figures is not None else 0
-    return {
-        **{name: value for name, value in entry.items() if name not in OF_ALL},
+    figures_of_label: File = {
+        **cast(File, {name: value for name, value in entry.items() if name not in OF_ALL}),
         "missing": statements - covered,
         "covered": covered,
         "percent": percentage(100.0 * covered / statements),
@@ -251,11 +265,12 @@ def _file(entry: JsonObject, figures: Figures | None) -> JsonObject:
         "load_only": 0,
         "runtime": covered,
         "runtime_percent": percentage(100.0 * covered / statements),
-        "ran": Ran.AT_RUNTIME if covered else Ran.NEVER,
+        "ran": Ran.AT_RUNTIME.value if covered else Ran.NEVER.value,
     }
+    return figures_of_label
 
 
-def source(folder: Path, name: str) -> JsonObject:
+def source(folder: Path, name: str) -> Source:
     """Return the source of one file, and its statements.
 
     Args:
@@ -287,21 +302,23 @@ def source(folder: Path, name: str) -> JsonObject:
         labels = _labels_by_line(own, reporter)
         lines = []
         for line in sorted(found.statements | set(analysis.excluded)):
-            entry: JsonObject = {"line": line}
+            entry: SourceLine = {"line": line, "ran": None}
             if line not in found.statements:
                 entry["ran"] = EXCLUDED
             elif line not in executed:
-                entry["ran"] = Ran.NEVER
+                entry["ran"] = Ran.NEVER.value
             elif line in runtime:
-                entry["ran"] = Ran.AT_RUNTIME
-            else:
-                entry["ran"] = Ran.AT_LOAD_ONLY if line in load else None
+                entry["ran"] = Ran.AT_RUNTIME.value
+            elif line in load:
+                entry["ran"] = Ran.AT_LOAD_ONLY.value
             if line in labels:
                 entry["contexts"] = sorted(labels[line])
             lines.append(entry)
         why_inexact = reported.why_inexact(reporter)
-    inexact = {} if why_inexact is None else {"imported_early": why_inexact}
-    return {"file": file, "text": text, "lines": lines, **inexact}
+    out: Source = {"file": file, "text": text, "lines": lines}
+    if why_inexact is not None:
+        out["imported_early"] = why_inexact
+    return out
 
 
 def _labels_by_line(rows: Iterable[Row], reporter: FileReporter) -> dict[int, list[str]]:

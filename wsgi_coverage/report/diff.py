@@ -12,18 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from coverage.exceptions import CoverageException
 
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat.reporting import executed_in
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import DiffFile, Side
 from wsgi_coverage.offload import progress
 from wsgi_coverage.report.contexts import query
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
 from wsgi_coverage.report.reported import Reported, open_report
+
+
+class Compared(TypedDict):
+    """What two reports differ in, as GET /diff has it."""
+
+    branch: bool  # whether both measured branches
+    files: list[DiffFile]
 
 
 class ExecutedInFile(NamedTuple):
@@ -34,7 +41,7 @@ class ExecutedInFile(NamedTuple):
     source: str | None = None  # its text; None: the report does not have the file
 
 
-def diff(a: Path, b: Path, *, label_a: str | None = None, label_b: str | None = None) -> JsonObject:
+def diff(a: Path, b: Path, *, label_a: str | None = None, label_b: str | None = None) -> Compared:
     """Compare two finished reports, in a child process if they are large.
 
     Args:
@@ -59,7 +66,7 @@ def diff(a: Path, b: Path, *, label_a: str | None = None, label_b: str | None = 
 
 def compare(
     a: Path, b: Path, of_a: Sequence[str] | None = None, of_b: Sequence[str] | None = None
-) -> JsonObject:
+) -> Compared:
     """Do what `diff` does, in this process, for the contexts that two queries select."""
     with open_report(a) as first, open_report(b) as second:
         sides = [_Executed(*first, of_a), _Executed(*second, of_b)]
@@ -105,7 +112,7 @@ class _Executed:
         return ExecutedInFile(lines, branches if self.branch else frozenset(), text)
 
 
-def _compare_file(name: str, a: _Executed, b: _Executed, *, branch: bool) -> JsonObject | None:
+def _compare_file(name: str, a: _Executed, b: _Executed, *, branch: bool) -> DiffFile | None:
     """Return an entry of `files` of `diff`; None if both reports have executed the same."""
     if a.known_as(name) is not None and a.known_as(name) == b.known_as(name):
         return None
@@ -121,12 +128,12 @@ def _compare_file(name: str, a: _Executed, b: _Executed, *, branch: bool) -> Jso
     return {"file": name, "only_a": only_a, "only_b": only_b}
 
 
-def _incomparable(name: str, reason: str) -> JsonObject:
+def _incomparable(name: str, reason: str) -> DiffFile:
     return {"file": name, "only_a": None, "only_b": None, "reason": reason}
 
 
-def _without(these: ExecutedInFile, those: ExecutedInFile, *, branch: bool) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"lines": sorted(these.lines - those.lines)}
+def _without(these: ExecutedInFile, those: ExecutedInFile, *, branch: bool) -> Side:
+    out: Side = {"lines": sorted(these.lines - those.lines)}
     if branch:
         out["branches"] = [list(each) for each in sorted(these.branches - those.branches)]
     return out

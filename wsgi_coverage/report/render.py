@@ -30,7 +30,7 @@ from wsgi_coverage.compat.reporting import Totals
 from wsgi_coverage.data import imported
 from wsgi_coverage.data.packed import pack
 from wsgi_coverage.data.phases import Ran, count_load_only
-from wsgi_coverage.model import FileSummary
+from wsgi_coverage.model import FileSummary, answers
 from wsgi_coverage.system import own_files
 
 TEXT = "report.txt"
@@ -146,7 +146,7 @@ def _keep(
 
 def _seen(
     cov: ReportingCoverage, entries: Mapping[str, FileEntry]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, Any], dict[str, answers.Seen]]:
     """Find out when code was seen to run.
 
     Returns:
@@ -158,7 +158,7 @@ def _seen(
         return {"reason": cov.no_days}, dict.fromkeys(entries, nothing.as_json())
     lines = {cov.local_name(name): found for name, found in days.lines.items()}
     of_functions: dict[str, dict[int, Seen]] = {}
-    of_files: dict[str, dict[str, Any]] = {}
+    of_files: dict[str, answers.Seen] = {}
     for name, entry in entries.items():
         if cov.get_data().file_tracer(name):
             unknown = Seen(None, None, (), seen.BY_PLUGIN)
@@ -218,11 +218,12 @@ def _file(
     )
 
 
-def _ran(totals: Totals, figures: Figures, *, is_exact: bool) -> Ran | None:
+def _ran(totals: Totals, figures: Figures, *, is_exact: bool) -> answers.When | None:
     """Return when a file ran; one that was imported early ran at load, seen or not."""
     if is_exact or totals.executed:
-        return Ran.of(totals.executed, figures.runtime)
-    return None if figures.runtime is None else Ran.AT_LOAD_ONLY
+        ran = Ran.of(totals.executed, figures.runtime)
+        return None if ran is None else ran.value
+    return None if figures.runtime is None else Ran.AT_LOAD_ONLY.value
 
 
 def _branches(totals: Totals) -> dict[str, int]:
@@ -322,7 +323,7 @@ def _summary(
         ),
         **(_branches(totals) if branch else {}),
         "imported_early_files": sum(file.imported_early is not None for file in files),
-        "unused_files": told.count(Ran.NEVER),
+        "unused_files": told.count(Ran.NEVER.value),
         "load_only_files": count_load_only(told),
         **of_functions,
         "lowest": [file.as_json() for file in ranked[:LOWEST]],

@@ -1,16 +1,18 @@
-"""Read and check the parameters of a request: its query and its form. No state."""
+"""Read, check and describe the parameters of a request: its query and its form. No state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from wsgi_coverage import bounds
 from wsgi_coverage.control import Compared
+from wsgi_coverage.control.control import MAX_LABEL
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
+from wsgi_coverage.model import EXPORT_FORMATS
 from wsgi_coverage.settings import MAX_DAYS
 from wsgi_coverage.web.noted import FORM
 
@@ -19,6 +21,88 @@ MAX_NUMBER = 999_999_999
 FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 T = TypeVar("T")
+
+
+class Parameter(NamedTuple):
+    """What `GET /openapi.json` says of a parameter."""
+
+    name: str
+    about: str
+    schema: Mapping[str, Any] = {"type": "string"}
+    is_required: bool = False
+
+
+def _one_of(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
+
+
+# The default of all that are not required is to be left out.
+WAIT = Parameter(
+    "wait",
+    "Seconds to wait for the other workers, at most.",
+    {"type": "number", "minimum": 0, "maximum": bounds.MAX_WAIT, "default": bounds.WAIT},
+)
+FORMAT = Parameter(
+    "format", "JSON, or a page; without it, `Accept` decides.", _one_of("json", "html")
+)
+FORMAT_OF_FUNCTIONS = FORMAT._replace(
+    about="JSON, a page, or comma-separated values; without it, `Accept` decides.",
+    schema=_one_of("json", "html", "csv"),
+)
+FORMAT_OF_EXPORT = Parameter(
+    "format", "Which format.", {**_one_of(*EXPORT_FORMATS), "default": EXPORT_FORMATS[0]}
+)
+BACK = Parameter("back", "The page that a 303 leads to: without it, the overview.")
+CONTEXT = Parameter("context", "A label: as if only requests with it had run.")
+UNUSED = Parameter(
+    "unused",
+    "1: functions that never ran; runtime: those that did not run at runtime.",
+    _one_of("runtime", *FLAGS),
+)
+UNUSED_FOR = Parameter(
+    "unused_for",
+    "Days: functions that certainly ran on none of so many.",
+    {"type": "string", "pattern": "^[1-9][0-9]*d$", "examples": ["30d"]},
+)
+OF_A = Parameter(
+    "a",
+    f"A snapshot's id, `current` for the published report, or `{LABEL}` and a label.",
+    {"type": "string", "minLength": 1},
+    is_required=True,
+)
+OF_B = OF_A._replace(name="b")
+SNAPSHOT_LABEL = Parameter(
+    "label",
+    "A name for people, stored with the snapshot.",
+    {"type": "string", "maxLength": MAX_LABEL},
+)
+RESET = Parameter("reset", "1: forget what is in the report, in the same step.", _one_of(*FLAGS))
+KEEP = Parameter("keep", "0: store nothing.", {**_one_of(*FLAGS), "default": "1"})
+DETAIL = Parameter("detail", "lines: answer with coverage.py's JSON report, too.", _one_of("lines"))
+# Of pages, for their links.
+Q = Parameter("q", "Words that a name has to have; of a page, and of comma-separated values.")
+IN = Parameter("in", "A folder; of a page.")
+VIEW = Parameter("view", "How files are shown; of a page.", _one_of("tree", "list"))
+SORT = Parameter("sort", "The column that a page is sorted by.")
+ORDER = Parameter("order", "Of that column; of a page.", _one_of("asc", "desc"))
+PAGE = Parameter(
+    "page",
+    "The page of a long list, from 1 on.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER},
+)
+NOTICE = Parameter("notice", "What a page says was done; a 303 leads to it.")
+NAME = Parameter("name", "Any name; the answer has it as `label`.")  # of the side port
+
+OF_PATH: dict[str, Parameter] = {
+    each.name: each._replace(is_required=True)
+    for each in (
+        Parameter("id", "A snapshot's id, as `/snapshots` lists it."),
+        Parameter("label", "A label of requests. It may have slashes, quoted or not."),
+        Parameter("file", "A file, as `/files` lists it. Its slashes may be quoted or not."),
+        Parameter("path", "A file of the HTML report, such as `index.html`."),
+        Parameter("name", "A file of the dashboard: `style.css`, `script.js`."),
+    )
+}
 
 
 def wait(request: Request, default: float = bounds.WAIT) -> float:

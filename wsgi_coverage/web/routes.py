@@ -1,14 +1,93 @@
-"""The URL map, one line an endpoint.
+"""The table of endpoints: the URL map, and what `GET /openapi.json` says of each.
 
 Concurrency: made at the import; read by any thread after that.
 """
 
 from __future__ import annotations
 
-from werkzeug.routing import BaseConverter, Map, Rule
+import json
+from functools import lru_cache
 
+from werkzeug.routing import BaseConverter, Map
+from werkzeug.wrappers import Request, Response
+
+from wsgi_coverage import errors
+from wsgi_coverage.control import Control
+from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import (
+    BuildingAnswer,
+    Context,
+    Deleted,
+    Diff,
+    File,
+    Forgotten,
+    Function,
+    Gathered,
+    Health,
+    LinesOfContext,
+    Refreshed,
+    Snapshot,
+    Source,
+    Status,
+    Taken,
+)
+from wsgi_coverage.web import openapi as describing
+from wsgi_coverage.web import parameters as p
 from wsgi_coverage.web import views
 from wsgi_coverage.web.dashboard.overview import overview
+from wsgi_coverage.web.exports import EXPORTS
+from wsgi_coverage.web.negotiation import as_json
+from wsgi_coverage.web.openapi import Access
+from wsgi_coverage.web.parameters import WAIT
+from wsgi_coverage.web.route import (
+    BUILDS,
+    GATHERS,
+    JSON,
+    NOTHING,
+    PAGE,
+    READS,
+    READS_SNAPSHOT,
+    RENDERS,
+    RESETS,
+    Content,
+    Errors,
+    Route,
+    json_of,
+    json_or_page,
+    of_report,
+)
+
+ABOUT = """\
+Which lines a running Python web application has executed. HEAD works where GET does, and OPTIONS \
+everywhere (204 with `Allow`); any other method is a 405. Every path works with a slash at its \
+end, too, but that of a label or of a source."""
+KEPT = 8  # documents: an application is rarely mounted at more than one prefix
+
+# What answers have
+TEXT: Content = {"text/plain": str}
+DATA_FILE: Content = {"application/octet-stream": bytes}
+FUNCTIONS_TYPES: Content = {**json_or_page(list[Function]), "text/csv": str}
+EXPORT_TYPES: Content = {
+    each.mimetype: JsonObject if each.mimetype == JSON else bytes for each in EXPORTS.values()
+}
+STATIC_TYPES: Content = {"text/css": str, "text/javascript": str}
+HTML_TYPES: Content = {**PAGE, **STATIC_TYPES, "image/png": bytes}
+
+# What they take
+ROWS = (p.Q, p.SORT, p.ORDER, p.PAGE)
+OF_FILES = (p.CONTEXT, p.VIEW, p.IN, *ROWS)
+OF_FUNCTIONS = (p.UNUSED, p.UNUSED_FOR, p.CONTEXT, p.FORMAT_OF_FUNCTIONS, p.Q, p.PAGE)
+OF_SNAPSHOT = (p.SNAPSHOT_LABEL, p.RESET, p.KEEP, p.DETAIL, WAIT)
+
+# What they refuse
+LABEL: Errors = (errors.UnknownContextError, *RENDERS)
+HTML: Errors = (errors.NotFoundError, *RENDERS)
+SEEN: Errors = (errors.HistoryTooShortError, *LABEL)
+COMPARES: Errors = (*READS, *READS_SNAPSHOT, *LABEL)
+PAUSES: Errors = (*RESETS, errors.CannotPauseError)
+TAKES: Errors = (*BUILDS, errors.NotOursError, errors.NoDataError, errors.SnapshotLimitError)
+FORGETS: Errors = (*GATHERS, errors.UnknownContextError, errors.LabelOfFleetError)
+DELETES: Errors = (errors.UnknownSnapshotError, errors.StoreUnavailableError)
 
 
 class Rest(BaseConverter):
@@ -18,48 +97,98 @@ class Rest(BaseConverter):
     part_isolating = False
 
 
+def openapi(request: Request, control: Control) -> Response:
+    """GET /openapi.json: all of this, for machines: an OpenAPI 3.1 document."""
+    return as_json(_document(Access.of(control.settings), request.root_path))
+
+
+@lru_cache(maxsize=KEPT)
+def _document(access: Access, prefix: str) -> bytes:
+    found = describing.document(
+        ROUTES,
+        access,
+        prefix,
+        title="wsgi-coverage",
+        about=ABOUT,
+    )
+    return json.dumps(found).encode()
+
+
+# What an endpoint answers, takes and refuses stands beside it; what all of a kind have in common
+# (401, 403, 405, 507, `format`, `back`) is added by wsgi_coverage.web.route and .openapi.
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", overview, PAGE, query=[p.IN, p.NOTICE]),
+    Route("GET", "/static/<name>", views.static, STATIC_TYPES),
+    *of_report("/report", views.report, TEXT),
+    *of_report("/files", views.files, json_or_page(list[File]), query=OF_FILES, errors=LABEL),
+    *of_report("/functions", views.functions, FUNCTIONS_TYPES, query=OF_FUNCTIONS, errors=SEEN),
+    *of_report(
+        "/contexts", views.contexts, json_or_page(list[Context]), query=ROWS, errors=RENDERS
+    ),
+    *of_report("/contexts/<rest:label>", views.context, json_or_page(LinesOfContext), errors=LABEL),
+    Route(
+        "DELETE",
+        "/contexts/<rest:label>",
+        views.delete_context,
+        json_of(Forgotten),
+        query=[WAIT],
+        errors=FORGETS,
+    ),
+    Route(
+        "POST",
+        "/contexts/<rest:label>/delete",
+        views.delete_context,
+        json_of(Forgotten),
+        query=[WAIT],
+        errors=FORGETS,
+        name="delete_context_by_form",
+    ),
+    *of_report("/source/<rest:file>", views.source, json_of(Source), errors=RENDERS),
+    Route("GET", "/diff", views.diff, json_or_page(Diff), query=[p.OF_A, p.OF_B], errors=COMPARES),
+    *of_report("/export", views.export, EXPORT_TYPES, query=[p.FORMAT_OF_EXPORT], errors=RENDERS),
+    *of_report("/html", views.html_folder, NOTHING, status=308),
+    *of_report("/html/", views.html, PAGE, name="html", errors=HTML),
+    *of_report("/html/<path:path>", views.html, HTML_TYPES, name="html_file", errors=RENDERS),
+    Route("POST", "/refresh", views.refresh, json_of(Refreshed), query=[WAIT], errors=BUILDS),
+    Route("POST", "/reset", views.reset, json_of(Status), query=[WAIT], errors=RESETS),
+    Route("POST", "/pause", views.pause, json_of(Status), query=[WAIT], errors=PAUSES),
+    Route("POST", "/resume", views.resume, json_of(Status), query=[WAIT], errors=GATHERS),
+    Route(
+        "POST",
+        "/snapshot",
+        views.snapshot,
+        json_of(Taken),
+        query=OF_SNAPSHOT,
+        form=[p.SNAPSHOT_LABEL],
+        errors=TAKES,
+    ),
+    Route("GET", "/snapshots", views.snapshots, json_or_page(list[Snapshot])),
+    Route(
+        "GET",
+        "/snapshots/<identity>",
+        views.snapshot_data,
+        DATA_FILE,
+        errors=[*READS_SNAPSHOT, *RENDERS],
+    ),
+    Route(
+        "DELETE", "/snapshots/<identity>", views.delete_snapshot, json_of(Deleted), errors=DELETES
+    ),
+    Route(
+        "POST",
+        "/snapshots/<identity>/delete",
+        views.delete_snapshot,
+        json_of(Deleted),
+        errors=DELETES,
+        name="delete_snapshot_by_form",
+    ),
+    Route("GET", "/workers", views.workers, json_or_page(Gathered), query=[WAIT]),
+    Route("GET", "/building", views.building, json_of(BuildingAnswer)),
+    Route("GET", "/health", views.health, json_or_page(Health), query=[WAIT]),
+    Route("GET", "/openapi.json", openapi, json_of(JsonObject)),
+)
+
 URL_MAP = Map(
-    [
-        Rule("/", endpoint=overview, methods=["GET"]),
-        Rule("/static/<name>", endpoint=views.static, methods=["GET"]),
-        Rule("/report", endpoint=views.report, methods=["GET"]),
-        Rule("/files", endpoint=views.files, methods=["GET"]),
-        Rule("/functions", endpoint=views.functions, methods=["GET"]),
-        Rule("/contexts", endpoint=views.contexts, methods=["GET"]),
-        Rule("/contexts/<rest:label>", endpoint=views.context, methods=["GET"]),
-        Rule("/contexts/<rest:label>", endpoint=views.forget_context, methods=["DELETE"]),
-        Rule("/contexts/<rest:label>/delete", endpoint=views.forget_context, methods=["POST"]),
-        Rule("/source/<rest:name>", endpoint=views.source, methods=["GET"]),
-        Rule("/diff", endpoint=views.diff, methods=["GET"]),
-        Rule("/export", endpoint=views.export, methods=["GET"]),
-        Rule("/html", endpoint=views.html_folder, methods=["GET"]),
-        Rule("/html/", endpoint=views.html, methods=["GET"]),
-        Rule("/html/<path:path>", endpoint=views.html, methods=["GET"]),
-        Rule("/refresh", endpoint=views.refresh, methods=["POST"]),
-        Rule("/reset", endpoint=views.reset, methods=["POST"]),
-        Rule("/pause", endpoint=views.pause, methods=["POST"]),
-        Rule("/resume", endpoint=views.resume, methods=["POST"]),
-        Rule("/snapshot", endpoint=views.snapshot, methods=["POST"]),
-        Rule("/snapshots", endpoint=views.snapshots, methods=["GET"]),
-        Rule("/snapshots/<identity>", endpoint=views.snapshot_data, methods=["GET"]),
-        Rule("/snapshots/<identity>", endpoint=views.delete_snapshot, methods=["DELETE"]),
-        Rule("/snapshots/<identity>/delete", endpoint=views.delete_snapshot, methods=["POST"]),
-        Rule("/snapshots/<identity>/report", endpoint=views.report, methods=["GET"]),
-        Rule("/snapshots/<identity>/files", endpoint=views.files, methods=["GET"]),
-        Rule("/snapshots/<identity>/functions", endpoint=views.functions, methods=["GET"]),
-        Rule("/snapshots/<identity>/contexts", endpoint=views.contexts, methods=["GET"]),
-        Rule(
-            "/snapshots/<identity>/contexts/<rest:label>", endpoint=views.context, methods=["GET"]
-        ),
-        Rule("/snapshots/<identity>/source/<rest:name>", endpoint=views.source, methods=["GET"]),
-        Rule("/snapshots/<identity>/export", endpoint=views.export, methods=["GET"]),
-        Rule("/snapshots/<identity>/html", endpoint=views.html_folder, methods=["GET"]),
-        Rule("/snapshots/<identity>/html/", endpoint=views.html, methods=["GET"]),
-        Rule("/snapshots/<identity>/html/<path:path>", endpoint=views.html, methods=["GET"]),
-        Rule("/workers", endpoint=views.workers, methods=["GET"]),
-        Rule("/building", endpoint=views.building, methods=["GET"]),
-        Rule("/health", endpoint=views.health, methods=["GET"]),
-    ],
+    ROUTES,
     converters={"rest": Rest},
     strict_slashes=False,
     merge_slashes=False,

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError, UnknownContextError
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
 from wsgi_coverage.web.exports import EXPORTS
@@ -42,8 +42,8 @@ def files(request: Request, control: Control, identity: str | None = None) -> Re
 def functions(request: Request, control: Control, identity: str | None = None) -> Response:
     """GET /functions: functions by when they ran, as JSON, CSV or a page."""
     if request.args.get("format") == "csv":
-        found = listing.wanted_functions(request, control, identity)
-        body = listing.as_csv(found).encode("utf-8", "backslashreplace")
+        listed = listing.wanted_functions(request, control, identity)
+        body = listing.as_csv(listed).encode("utf-8", "backslashreplace")
         return download(body, "functions.csv", "text/csv")
     if wants_page(request):
         return listing.functions(request, control, identity)
@@ -69,11 +69,11 @@ def context(
     return as_json(_for_label(label, lambda each: control.context(each, identity)))
 
 
-def forget_context(request: Request, control: Control, label: str) -> Response:
+def delete_context(request: Request, control: Control, label: str) -> Response:
     """DELETE /contexts/<label>, and POST …/delete: forget what ran for one label."""
     wait, within = parameters.wait(request), parameters.within(request)
 
-    def forget(label: str) -> JsonObject:
+    def forget(label: str) -> Forgotten:
         gathering = control.forget_label(label, wait=wait, within=within)
         return {"status": "forgotten", "label": label, **gathering.as_json()}
 
@@ -93,11 +93,11 @@ def _for_label(label: str, ask: Callable[[str], T]) -> T:
 def source(
     request: Request,  # noqa: ARG001
     control: Control,
-    name: str,
+    file: str,
     identity: str | None = None,
 ) -> Response:
     """GET /source/<file>: a file's source; of each line, when it ran and for which labels."""
-    return as_json(control.source(name, identity))
+    return as_json(control.source(file, identity))
 
 
 def diff(request: Request, control: Control) -> Response:
@@ -141,19 +141,22 @@ def refresh(request: Request, control: Control) -> Response:
 def reset(request: Request, control: Control) -> Response:
     """POST /reset: forget every line executed so far, but the load."""
     gathering = control.reset(wait=parameters.wait(request), within=parameters.within(request))
-    return done(request, {"status": "reset", **gathering.as_json()}, notice="reset")
+    answer: Status = {"status": "reset", **gathering.as_json()}
+    return done(request, answer, notice="reset")
 
 
 def pause(request: Request, control: Control) -> Response:
     """POST /pause: have every worker measure nothing."""
     gathering = control.pause(wait=parameters.wait(request), within=parameters.within(request))
-    return done(request, {"status": "paused", **gathering.as_json()}, notice="paused")
+    answer: Status = {"status": "paused", **gathering.as_json()}
+    return done(request, answer, notice="paused")
 
 
 def resume(request: Request, control: Control) -> Response:
     """POST /resume: have every worker measure again."""
     gathering = control.resume(wait=parameters.wait(request), within=parameters.within(request))
-    return done(request, {"status": "measuring", **gathering.as_json()}, notice="resumed")
+    answer: Status = {"status": "measuring", **gathering.as_json()}
+    return done(request, answer, notice="resumed")
 
 
 def snapshot(request: Request, control: Control) -> Response:
@@ -171,12 +174,12 @@ def snapshot(request: Request, control: Control) -> Response:
         keep=keep,
         detail=wants_lines,
     )
-    body = taken.as_snapshot() | ({} if keep else {"id": None})
+    answer = taken.as_taken(is_kept=keep)
     if wants_lines:
-        body["detail"] = detail
+        answer["detail"] = detail
         if detail is None:
-            body["reason"] = "no data yet"
-    return done(request, body, notice="snapshot" if keep else "collected")
+            answer["reason"] = "no data yet"
+    return done(request, answer, notice="snapshot" if keep else "collected")
 
 
 def snapshots(request: Request, control: Control) -> Response:
@@ -194,7 +197,8 @@ def snapshot_data(request: Request, control: Control, identity: str) -> Response
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
     """DELETE /snapshots/ID, and POST /snapshots/ID/delete: remove a snapshot."""
     control.delete_snapshot(identity)
-    return done(request, {"status": "deleted", "id": identity}, notice="deleted")
+    answer: Deleted = {"status": "deleted", "id": identity}
+    return done(request, answer, notice="deleted")
 
 
 def health(request: Request, control: Control) -> Response:
@@ -213,7 +217,8 @@ def workers(request: Request, control: Control) -> Response:
 
 def building(request: Request, control: Control) -> Response:  # noqa: ARG001
     """GET /building: the progress of the report that is being built; null where none is."""
-    return as_json({"building": control.building()})
+    answer: BuildingAnswer = {"building": control.building()}
+    return as_json(answer)
 
 
 def static(request: Request, control: Control, name: str) -> Response:  # noqa: ARG001

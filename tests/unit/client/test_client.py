@@ -52,6 +52,9 @@ METHODS = {
     ),
     "snapshots": (lambda client: client.snapshots(), "GET /cov/snapshots", [DONE]),
     "diff": (lambda client: client.diff("one"), "GET /cov/diff?a=one&b=current", DIFF),
+    "openapi": (
+        lambda client: client.openapi(), "GET /cov/openapi.json", {"openapi": "3.1.0", "paths": {}}
+    ),
 }  # fmt: skip
 
 

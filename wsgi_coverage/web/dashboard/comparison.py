@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.line_ranges import shown
-from wsgi_coverage.model import JsonObject
+from wsgi_coverage.model.answers import Diff, DiffFile, Side
 from wsgi_coverage.system.common_folder import common_folder
 from wsgi_coverage.web.dashboard import layout
 from wsgi_coverage.web.dashboard.layout import page
@@ -33,7 +33,7 @@ def snapshots(request: Request, control: Control) -> Response:
     )
 
 
-def diff(request: Request, control: Control, found: JsonObject) -> Response:
+def diff(request: Request, control: Control, found: Diff) -> Response:
     """GET /diff as a page.
 
     Args:
@@ -51,28 +51,28 @@ def diff(request: Request, control: Control, found: JsonObject) -> Response:
         b=found["b"],
         branch=found["branch"],
         files=[_file(each, common) for each in found["files"]],
-        only_a=sum(_lines(each, "only_a") for each in found["files"]),
-        only_b=sum(_lines(each, "only_b") for each in found["files"]),
+        only_a=sum(_lines(each["only_a"]) for each in found["files"]),
+        only_b=sum(_lines(each["only_b"]) for each in found["files"]),
     )
 
 
-def _file(file: JsonObject, common: str) -> dict[str, Any]:
+def _file(file: DiffFile, common: str) -> dict[str, Any]:
     return {
         "path": str(file["file"]).replace("\\", "/").removeprefix(common),
         "reason": file.get("reason"),
-        "sides": [_side(file[side]) for side in ("only_a", "only_b")],
+        "sides": [_side(file["only_a"]), _side(file["only_b"])],
     }
 
 
-def _side(only: JsonObject | None) -> dict[str, Any]:
-    only = only or {}
+def _side(only: Side | None) -> dict[str, Any]:
+    only = only or {"lines": []}
     branches = only.get("branches") or ()
     return {
-        "lines": shown(only.get("lines") or (), dash="\u2013"),
-        "count": len(only.get("lines") or ()),
+        "lines": shown(only["lines"], dash="\u2013"),
+        "count": len(only["lines"]),
         "branches": [f"{start}\u2192{end if end > 0 else 'exit'}" for start, end in branches],
     }
 
 
-def _lines(file: JsonObject, side: str) -> int:
-    return len((file[side] or {}).get("lines") or ())
+def _lines(only: Side | None) -> int:
+    return 0 if only is None else len(only["lines"])

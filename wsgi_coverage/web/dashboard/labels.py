@@ -5,6 +5,7 @@ Concurrency: made for one answer.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from werkzeug.wrappers import Request, Response
@@ -38,7 +39,7 @@ def contexts(request: Request, control: Control, identity: str | None) -> Respon
     order = parameters.choice(request, "order", ("asc", "desc") if sort == "label" else ORDERS)
     wanted = request.args.get("q", "")
     matches = matcher(wanted)
-    every = control.contexts(identity)
+    every: list[Any] = list(control.contexts(identity))  # `sort` is one of the keys
     found = [each for each in every if matches(each["label"].lower())]
     known = [each for each in found if each[sort] is not None]
     known.sort(key=lambda each: each[sort], reverse=order == "desc")

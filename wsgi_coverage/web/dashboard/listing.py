@@ -19,7 +19,8 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.data import imported
-from wsgi_coverage.model import JsonObject, Report
+from wsgi_coverage.model import Report
+from wsgi_coverage.model.answers import Function
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import folders, tree
 from wsgi_coverage.web.dashboard.layout import page
@@ -230,7 +231,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
     )
 
 
-def _counts(found: Iterable[JsonObject]) -> dict[str | None, int]:
+def _counts(found: Iterable[Function]) -> dict[str | None, int]:
     """Count functions by `ran`, of those that did not run at runtime; None: it is not known."""
     return Counter(each["ran"] for each in found if not each["runtime"])
 
@@ -241,7 +242,7 @@ def _why_unknown(report: Report) -> str | None:
     return report.summary.get("runtime_reason") if counted is None else None
 
 
-def wanted_functions(request: Request, control: Control, identity: str | None) -> list[JsonObject]:
+def wanted_functions(request: Request, control: Control, identity: str | None) -> list[Function]:
     """Return the functions that a request asks for, by when they ran and by name."""
     found = control.functions(
         identity,
@@ -255,16 +256,16 @@ def wanted_functions(request: Request, control: Control, identity: str | None) -
     return _by_file(found)
 
 
-def _by_file(found: Iterable[JsonObject]) -> list[JsonObject]:
+def _by_file(found: Iterable[Function]) -> list[Function]:
     """Sort functions by file, the file with the most statements in these functions first."""
-    groups: dict[str, list[JsonObject]] = {}
+    groups: dict[str, list[Function]] = {}
     for each in found:
         groups.setdefault(each["file"], []).append(each)
     ranked = sorted(groups.values(), key=lambda group: -sum(each["statements"] for each in group))
     return [each for group in ranked for each in group]
 
 
-def as_csv(found: Iterable[JsonObject]) -> str:
+def as_csv(found: Iterable[Function]) -> str:
     """Return functions as comma-separated values, with a line of headings."""
     out = io.StringIO()
     writer: Any = csv.DictWriter(out, COLUMNS_OF_CSV, extrasaction="ignore", lineterminator="\r\n")

@@ -5,10 +5,13 @@ Concurrency: made for one answer.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
-from wsgi_coverage.model import Gathering, JsonObject
+from wsgi_coverage.model import Gathering
+from wsgi_coverage.model.answers import Health
 from wsgi_coverage.web.dashboard.layout import page
 
 FACTS = (
@@ -38,7 +41,7 @@ def workers(request: Request, control: Control, gathering: Gathering) -> Respons
     )
 
 
-def health(request: Request, control: Control, found: JsonObject) -> Response:
+def health(request: Request, control: Control, found: Health) -> Response:
     """GET /health as a page."""
     return page(
         request,
@@ -47,5 +50,5 @@ def health(request: Request, control: Control, found: JsonObject) -> Response:
         tab="health",
         health=found,
         ownership=OWNERSHIP[found["ownership"]],
-        facts=[(title, found[name]) for name, title in FACTS],
+        facts=[(title, cast(dict[str, Any], found)[name]) for name, title in FACTS],
     )

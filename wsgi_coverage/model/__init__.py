@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+from wsgi_coverage.model import answers
 
 JsonObject = dict[str, Any]
 
@@ -31,12 +33,13 @@ class WorkerState:
     core: str | None = None
     requests: int | None = None  # passed on to the application since the process started
 
-    def as_json(self) -> JsonObject:
+    def as_json(self) -> answers.WorkerAnswer:
         """Return an entry of `workers` in answers, without optional fields that are not known."""
         known = asdict(self)
         del known["id"]
         optional = ("error", "server", "core", "requests")
-        return {k: v for k, v in known.items() if v is not None or k not in optional}
+        shown = {k: v for k, v in known.items() if v is not None or k not in optional}
+        return cast(answers.WorkerAnswer, shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class Gathering:
         """Tell whether every live worker did what the call asked for, and no problem is known."""
         return not self.problems and all(worker.fresh for worker in self.workers)
 
-    def as_json(self) -> JsonObject:
+    def as_json(self) -> answers.Gathered:
         """Return `complete` and `workers`, as answers have them."""
         return {"complete": self.complete, "workers": [w.as_json() for w in self.workers]}
 
@@ -124,9 +127,9 @@ class Diagnosis:
     text: str  # the problem, with figures where there are some
     remedy: str  # what to do
 
-    def as_json(self) -> JsonObject:
+    def as_json(self) -> answers.DiagnosisAnswer:
         """Return an entry of `diagnoses` in GET /health."""
-        return asdict(self)
+        return {"name": self.name, "text": self.text, "remedy": self.remedy}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,35 +140,50 @@ class Report:
     refreshed_at: str  # ISO 8601, UTC
     duration_seconds: float
     autosave_interval_seconds: float
-    summary: Mapping[str, Any]  # figures of all files together; null where there is no data
+    summary: Mapping[str, Any]  # answers.Summary; empty where only the data was wanted
     complete: bool
-    workers: tuple[Mapping[str, Any], ...]
+    workers: tuple[Mapping[str, Any], ...]  # each an answers.WorkerAnswer
     warnings: tuple[str, ...]
     collected: Moment  # everything flushed before this moment is in the report
     label: str | None = None  # snapshots only
     size: int = 0  # bytes of the combined data file
 
-    def as_json(self) -> JsonObject:
+    def _workers(self) -> list[answers.WorkerAnswer]:
+        return [cast(answers.WorkerAnswer, dict(worker)) for worker in self.workers]
+
+    def as_json(self) -> answers.Refreshed:
         """Return the answer to POST /refresh."""
         return {
             "refreshed_at": self.refreshed_at,
             "duration_seconds": self.duration_seconds,
             "autosave_interval_seconds": self.autosave_interval_seconds,
-            "summary": dict(self.summary),
+            "summary": cast(answers.Summary, dict(self.summary)),
             "complete": self.complete,
-            "workers": [dict(worker) for worker in self.workers],
+            "workers": self._workers(),
             "warnings": list(self.warnings),
         }
 
-    def as_snapshot(self) -> JsonObject:
-        """Return an entry of GET /snapshots, which is the answer to POST /snapshot, too."""
+    def as_snapshot(self) -> answers.Snapshot:
+        """Return an entry of GET /snapshots."""
         return {
             "id": self.id,
             "label": self.label,
             "size": self.size,
             "taken_at": self.refreshed_at,
             "complete": self.complete,
-            "workers": [dict(worker) for worker in self.workers],
+            "workers": self._workers(),
+            "warnings": list(self.warnings),
+        }
+
+    def as_taken(self, *, is_kept: bool) -> answers.Taken:
+        """Return the answer to POST /snapshot; without an id, where the snapshot is not kept."""
+        return {
+            "id": self.id if is_kept else None,
+            "label": self.label,
+            "size": self.size,
+            "taken_at": self.refreshed_at,
+            "complete": self.complete,
+            "workers": self._workers(),
             "warnings": list(self.warnings),
         }
 
@@ -195,17 +213,15 @@ class FileSummary:
     load: int | None = None  # statements that ran at load
     load_only: int | None = None  # of these, those that did not run at runtime
     runtime: int | None = None  # statements that ran at runtime
-    ran: str | None = (
-        None  # never, at load only, at runtime; None: it has no statements, or unknown
-    )
+    ran: answers.When | None = None  # None: it has no statements, or unknown
     runtime_percent: float | None = None  # of what did not run at load only
     runtime_reason: str | None = None  # why a figure of load and runtime is null
     html: str | None = None  # its page in the HTML report
     branches: Mapping[str, int] = field(default_factory=dict)
 
-    def as_json(self) -> JsonObject:
+    def as_json(self) -> answers.File:
         """Return an entry of GET /files, without reasons that are None."""
-        out: JsonObject = {
+        out: answers.File = {
             "file": self.file,
             "statements": self.statements,
             "missing": self.missing,
@@ -216,7 +232,7 @@ class FileSummary:
             "runtime": self.runtime,
             "runtime_percent": self.runtime_percent,
             "ran": self.ran,
-            **self.branches,
+            **self.branches,  # type: ignore[typeddict-item]
         }
         if self.html is not None:
             out["html"] = self.html
