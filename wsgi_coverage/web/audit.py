@@ -60,10 +60,10 @@ def audited(request: Request, change: Change | None, respond: Callable[[], Respo
     response: Response | None = None
     try:
         response = respond()
+        return response
     finally:
         if change is not None:
             _note(request, change, response)
-    return response
 
 
 def _note(request: Request, change: Change, response: Response | None) -> None:
