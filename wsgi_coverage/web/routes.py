@@ -36,6 +36,7 @@ from wsgi_coverage.web import parameters as p
 from wsgi_coverage.web import views
 from wsgi_coverage.web.dashboard.overview import overview
 from wsgi_coverage.web.exports import EXPORTS
+from wsgi_coverage.web.metrics import metrics
 from wsgi_coverage.web.negotiation import as_json
 from wsgi_coverage.web.openapi import Access
 from wsgi_coverage.web.parameters import WAIT
@@ -71,6 +72,7 @@ EXPORT_TYPES: Content = {
     each.mimetype: JsonObject if each.mimetype == JSON else bytes for each in EXPORTS.values()
 }
 STATIC_TYPES: Content = {"text/css": str, "text/javascript": str}
+METRICS_TYPES: Content = {"application/openmetrics-text": str, "text/plain": str}
 HTML_TYPES: Content = {**PAGE, **STATIC_TYPES, "image/png": bytes}
 
 # What they take
@@ -184,6 +186,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/workers", views.workers, json_or_page(Gathered), query=[WAIT]),
     Route("GET", "/building", views.building, json_of(BuildingAnswer)),
     Route("GET", "/health", views.health, json_or_page(Health), query=[WAIT]),
+    Route("GET", "/metrics", metrics, METRICS_TYPES, errors=[*READS, errors.MissingExtraError]),
     Route("GET", "/openapi.json", openapi, json_of(JsonObject)),
 )
 

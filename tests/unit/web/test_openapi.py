@@ -30,7 +30,7 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 BY_CALLBACK = Access(by_callback=True, by_password=False, checks_host=True)
 BY_PASSWORD = Access(by_callback=False, by_password=True, checks_host=False)
 # Raised where the application is constructed, or the command line runs.
-NOT_BY_VIEWS = {"settings", "auth-not-configured", "missing-extra", "unsupported-python"}
+NOT_BY_VIEWS = {"settings", "auth-not-configured", "unsupported-python"}
 # By view: what it catches, or does not cause.
 NOT_RAISED = {
     "overview": {
