@@ -51,7 +51,7 @@ LINT = (
     "pyright --ignoreexternal --verifytypes wsgi_coverage",
     "pyright --ignoreexternal --verifytypes flask_coverage",
 )
-TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout", "pyyaml"]
+TESTS = ["pytest>=8", "hypothesis", "pytest-randomly", "pytest-xdist", "pytest-timeout", "pyyaml"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81"]
 ASGI = ["fastapi", "uvicorn"]

@@ -23,6 +23,8 @@
     ├── NotOursError                   409 not-ours
     ├── CannotPauseError               409 cannot-pause
     ├── LabelOfFleetError              409 label-of-fleet
+    ├── MixedDataError                 409 mixed-data
+    ├── SourceVersionsError            409 source-versions
     ├── ConfigurationError             409 configuration
     ├── SnapshotLimitError             409 snapshot-limit
     ├── BuildFailedError               500 build-failed
@@ -227,6 +229,20 @@ class LabelOfFleetError(WsgiCoverageError):
     """What ran for one label cannot be forgotten in a fleet, on hosts that may have sent it on."""
 
     slug = "label-of-fleet"
+    status = 409
+
+
+class MixedDataError(WsgiCoverageError):
+    """Reports with branches and reports with statements only cannot be combined."""
+
+    slug = "mixed-data"
+    status = 409
+
+
+class SourceVersionsError(WsgiCoverageError):
+    """Reports to be combined are about different versions of a source, or about an old one."""
+
+    slug = "source-versions"
     status = 409
 
 

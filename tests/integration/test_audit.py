@@ -99,6 +99,14 @@ def test_snapshots_leave_a_line_with_their_label_and_their_id(guarded: Site, lin
     ]
 
 
+def test_combining_snapshots_leaves_a_line_with_their_ids(guarded: Site, lines: Lines) -> None:
+    ask(guarded, "POST", "/snapshots?merge=one&merge=current&label=both", ADMIN)
+
+    of = {"change": "combine", "merge": "one,current", "label": "both", "user": "admin"}
+    refused = {"result": "unknown-snapshot", "status": "404"}
+    assert lines() == [of | DONE | refused]
+
+
 def test_forgetting_a_label_leaves_a_line(
     guarded: Site, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsgi_coverage import bounds
 from wsgi_coverage.cli import asking, output, pods
@@ -31,11 +31,17 @@ from wsgi_coverage.client import (
     Refreshed,
     Snapshot,
     Status,
+    Taken,
 )
 from wsgi_coverage.model import EXPORT_FORMATS
 from wsgi_coverage.settings import MAX_DAYS
 
 BINARY = ("coverage", "html")
+OPERATIONS: dict[Literal["merge", "subtract", "intersect"], str] = {
+    "merge": "what ran in any of these",
+    "subtract": "what ran in the first of these, and not in the others",
+    "intersect": "what ran in all of these",
+}
 
 
 def _done(_: object) -> int:
@@ -148,6 +154,14 @@ def _warnings_and_completeness(answer: Refreshed) -> int:
     return asking.completeness(answer)
 
 
+def _made_completely(answer: Taken) -> int:
+    if answer["complete"]:
+        return OK
+    late = [each["id"] for each in answer.get("made_of", ()) if not each["complete"]]
+    output.say(f"not complete: {', '.join(late)}")
+    return asking.INCOMPLETE
+
+
 def _report(client: Client, given: argparse.Namespace) -> Any:
     """Return the text report; with --json coverage.py's JSON report."""
     if not given.json:
@@ -171,6 +185,20 @@ def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | No
     for identity in given.delete:
         client.delete_snapshot(identity)
     return None if given.delete else client.snapshots()
+
+
+def _add_operands(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    for operation, what in OPERATIONS.items():
+        which.add_argument(f"--{operation}", nargs="+", metavar="ID", help=what)
+
+
+def _combine(client: Client, given: argparse.Namespace) -> Taken:
+    [operation] = [each for each in OPERATIONS if getattr(given, each)]
+    snapshots = getattr(given, operation)
+    if len(snapshots) == 1:
+        raise asking.WrongUsageError(f"--{operation} must be given two ids or more")
+    return client.combine(operation, snapshots, label=given.label, wait=given.wait)
 
 
 def _contexts(client: Client, given: argparse.Namespace) -> list[Context] | LinesOfContext | None:
@@ -324,6 +352,25 @@ is.
         ),
         ask=_snapshots,
         show=output.snapshots,
+    ),
+    Command(
+        name="combine",
+        what="store a snapshot made of others",
+        about="""\
+Store a snapshot made of others, and print its id. Each ID is a snapshot's, or `current` for the
+published report. Load, runtime and labels are told apart. Reports on different versions of a source
+cannot be combined.
+""",
+        arguments=(
+            _add_operands,
+            argument("--label", help="a name for people, stored with the snapshot"),
+            add_wait,
+            add_json,
+        ),
+        ask=_combine,
+        show=lambda answer: output.show(answer["id"]),
+        exit_code=_made_completely,
+        ends=(f"{asking.ENDS}, 4 done, but one of the reports is not complete"),
     ),
     Command(
         name="diff",

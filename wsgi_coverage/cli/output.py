@@ -62,7 +62,13 @@ CONTEXT_COLUMNS = {
     "lines": "lines",
     "own_lines": "only here",
 }
-SNAPSHOT_COLUMNS = {"id": "id", "taken_at": "taken at", "size": "bytes", "label": "label"}
+SNAPSHOT_COLUMNS = {
+    "id": "id",
+    "taken_at": "taken at",
+    "size": "bytes",
+    "made_by": "made by",
+    "label": "label",
+}
 
 
 def show(text: str) -> None:
@@ -197,8 +203,12 @@ def contexts(found: Sequence[Context] | LinesOfContext) -> None:
 
 
 def snapshots(found: Sequence[Snapshot]) -> None:
-    """Print a list of snapshots."""
-    table(found, SNAPSHOT_COLUMNS, left=["id", "taken_at", "label"])
+    """Print a list of snapshots, and how each was made if some were made of others."""
+    rows = [{**each, "made_by": each.get("operation", "measuring")} for each in found]
+    columns = {**SNAPSHOT_COLUMNS}
+    if not any("operation" in each for each in found):
+        del columns["made_by"]
+    table(rows, columns, left=["id", "taken_at", "made_by", "label"])
 
 
 def diff(answer: Diff) -> None:

@@ -9,7 +9,7 @@ of the dashboard is found by the first request, and remembered.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import quote
@@ -322,16 +322,37 @@ class Client:
             detail: ``lines``: have coverage.py's JSON report in the answer.
             wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
         """
-        query = {}
-        if label is not None:
-            query["label"] = label
+        query = _of_snapshot(label, keep=keep, detail=detail)
         if reset:
             query["reset"] = "1"
-        if not keep:
-            query["keep"] = "0"
-        if detail is not None:
-            query["detail"] = detail
         return cast(Taken, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
+
+    def combine(
+        self,
+        operation: Literal["merge", "subtract", "intersect"],
+        snapshots: Sequence[str],
+        *,
+        label: str | None = None,
+        keep: bool = True,
+        detail: str | None = None,
+        wait: float | None = None,
+    ) -> Taken:
+        """Store a snapshot made of others, and of nothing else.
+
+        Args:
+            operation: ``merge``: what ran in any of them; ``subtract``: what ran in the first and
+                not in the others; ``intersect``: what ran in all of them. Load, runtime and labels
+                are told apart (docs/reference/http.md).
+            snapshots: two or more ids, or ``current`` for the published report.
+            label, keep, detail: as for `snapshot`.
+            wait: seconds to wait for reports that others make; None: two minutes.
+
+        Raises:
+            FailedError: they cannot be combined (`mixed-data`, `source-versions`).
+        """
+        query: dict[str, str | Sequence[str]] = {operation: [*snapshots]}
+        query |= _of_snapshot(label, keep=keep, detail=detail)
+        return cast(Taken, self._change("POST", "/snapshots", SNAPSHOT, query, wait=wait))
 
     def snapshots(self) -> list[Snapshot]:
         """Return the metadata of every snapshot, newest first."""
@@ -356,6 +377,18 @@ class Client:
         extra = BUILD_TIMEOUT + (bounds.WAIT if wait is None else wait)
         json = self._dashboard.json
         return cast(dict[str, Any], json(method, path, asked, dict, keys, extra=extra))
+
+
+def _of_snapshot(label: str | None, *, keep: bool, detail: str | None) -> dict[str, str]:
+    """Return the parameters of a request for a new snapshot."""
+    query = {}
+    if label is not None:
+        query["label"] = label
+    if not keep:
+        query["keep"] = "0"
+    if detail is not None:
+        query["detail"] = detail
+    return query
 
 
 def _below(snapshot: str | None, path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -28,7 +28,7 @@ from wsgi_coverage.settings import URL_PREFIX
 GLANCE_TIMEOUT = 5.0  # seconds that a progress display waits for the dashboard, at most
 MAX_ERROR = 1_000_000  # bytes of an error's text
 
-Query = Mapping[str, str]
+Query = Mapping[str, str | Sequence[str]]  # several values: the parameter is given as often
 Reader = Callable[[http.client.HTTPResponse], Any]
 
 
@@ -240,4 +240,4 @@ def _is_health(answer: object) -> bool:
 
 
 def _target(path: str, query: Query) -> str:
-    return f"{path}?{urlencode(query)}" if query else path
+    return f"{path}?{urlencode(query, doseq=True)}" if query else path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,15 @@ from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.health.diagnoses import diagnose
 from wsgi_coverage.health.facts import find_facts
-from wsgi_coverage.model import Gathering, JsonObject, Measuring, Point, Report, SerializedData
+from wsgi_coverage.model import (
+    Gathering,
+    JsonObject,
+    Measuring,
+    Operation,
+    Point,
+    Report,
+    SerializedData,
+)
 from wsgi_coverage.model.answers import (
     AboutLabels,
     AboutMeasuring,
@@ -59,6 +67,7 @@ from wsgi_coverage.model.answers import (
 from wsgi_coverage.offload.progress import BuildProgress
 from wsgi_coverage.report import contexts, formats, offloading, staleness
 from wsgi_coverage.report import detail as details
+from wsgi_coverage.report.algebra.made import Operand, build_made, read_operand
 from wsgi_coverage.report.build import BuildInputs, build, build_detail, serialize
 from wsgi_coverage.report.diff import diff
 from wsgi_coverage.report.history import History, in_order
@@ -83,6 +92,9 @@ TIDY_WAIT = 0.5  # seconds; a worker that is silent counts as live
 MAX_LABEL = 1000  # characters
 NOTHING_RAN = "there is no data to store: nothing that is measured has run yet"
 NOTHING_HAD_RUN = "no data yet: nothing that is measured had run"
+
+CURRENT = "current"  # the name of the published report, beside ids of snapshots
+LEAST_COMBINED = 2  # reports
 
 TRIES = 3  # to refresh, where resets come between
 
@@ -246,10 +258,7 @@ class Control:
             NotOursError: `reset`, and 'coverage run' or a test runner started the Coverage.
             SnapshotLimitError, BuildFailedError, StorageError: nothing was kept, or forgotten.
         """
-        if label is not None and len(label) > MAX_LABEL:
-            raise BadParameterError(
-                f"label must have at most {MAX_LABEL} characters, got {len(label)}"
-            )
+        _check_label(label)
         self._sweep()
         reading = self._inputs.read_and_forget if reset else self._inputs.current
         with reading(wait, Deadline(within)) as inputs:
@@ -258,12 +267,73 @@ class Control:
             builder = partial(self._build, build if keep else build_detail, inputs)
             taking = self._snapshots.taking(builder, label=label or None, keep=keep)
             with taking as (report, folder):
-                found = None
-                if detail and keep:
-                    found = formats.call_for(folder, partial(details.of_finished, folder))
-                elif detail:
-                    found = details.read(folder)
+                found = _detail(folder, is_whole=keep) if detail else None
         return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, found
+
+    def combine(
+        self,
+        operation: Operation,
+        identities: Sequence[str | None],
+        *,
+        label: str | None,
+        within: float | None = None,
+        keep: bool = True,
+        detail: bool = False,
+    ) -> tuple[Report, JsonObject | None]:
+        """Make a report of what finished reports have executed.
+
+        No worker is asked. What runs meanwhile is in none of them.
+
+        Args:
+            operation: merge, subtract or intersect (report/algebra/operations.py).
+            identities: the reports, in order: ids of snapshots; None: the published report.
+            label, keep, detail: as for `snapshot`.
+            within: seconds to wait for other builds; None: two minutes.
+
+        Returns:
+            As `snapshot`.
+
+        Raises:
+            BadParameterError: there are fewer than two; or the label is too long.
+            NoReportError, UnknownSnapshotError: there is no such report.
+            NoDataError: in none of them has anything run.
+            MixedDataError, SourceVersionsError: they cannot be combined.
+            SnapshotLimitError, BuildFailedError, StorageError: nothing was kept.
+        """
+        _check_label(label)
+        if len(identities) < LEAST_COMBINED:
+            raise BadParameterError(
+                f"{operation} must be given {LEAST_COMBINED} reports or more, got {len(identities)}"
+            )
+        self._sweep()
+        with workplace(self._worker.private) as workspace:
+            operands = [
+                self._read_whole(
+                    identity,
+                    partial(read_operand, name=identity or CURRENT, target=workspace / str(number)),
+                )
+                for number, identity in enumerate(identities)
+            ]
+            builder = partial(self._build_made, operation, operands, is_detail=not keep)
+            with (
+                self._publisher.lock(Deadline(within).left(LOCK_TIMEOUT)),
+                self._snapshots.taking(builder, label=label or None, keep=keep) as (report, folder),
+            ):
+                found = _detail(folder, is_whole=keep) if detail else None
+        return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, found
+
+    def _build_made(
+        self, operation: Operation, operands: Sequence[Operand], folder: Path, *, is_detail: bool
+    ) -> Report:
+        made = partial(build_made, operation, operands, is_detail=is_detail)
+        inputs = self._inputs.of_operands(operands)
+        report = offloading.build_somewhere(made, inputs, folder, progress=self._progress)
+        return replace(
+            report,
+            operation=str(operation),
+            made_of=tuple(each.as_json() for each in operands),
+            summary={**report.summary, "since": None},
+        )
 
     def reset(self, *, wait: float, within: float | None = None) -> Gathering:
         """Forget every line executed so far but at load, in all live workers and all data files.
@@ -610,7 +680,8 @@ class Control:
         Args:
             last: how many points, at most.
         """
-        return in_order(self._history.read(), self._snapshots.newest(last), last)
+        measured = [each for each in self._snapshots.newest(last) if each.operation is None]
+        return in_order(self._history.read(), measured, last)
 
     # Snapshots
 
@@ -757,9 +828,21 @@ class Control:
         return self._fleet is not None
 
 
+def _check_label(label: str | None) -> None:
+    if label is not None and len(label) > MAX_LABEL:
+        raise BadParameterError(f"label must have at most {MAX_LABEL} characters, got {len(label)}")
+
+
+def _detail(folder: Path, *, is_whole: bool) -> JsonObject | None:
+    """Return coverage.py's JSON report of a report that was just built."""
+    if is_whole:
+        return formats.call_for(folder, partial(details.of_finished, folder))
+    return details.read(folder)
+
+
 def _about(of: Compared, report: Report) -> ComparedReport:
     return {
-        "id": of.identity or "current",
+        "id": of.identity or CURRENT,
         "context": of.context,
         "label": report.label,
         "taken_at": report.refreshed_at,

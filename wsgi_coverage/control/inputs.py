@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,9 @@ from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.fleet.messages import FleetAnswer
 from wsgi_coverage.model import Gathering
+from wsgi_coverage.report.algebra.made import Operand
 from wsgi_coverage.report.build import BuildInputs
-from wsgi_coverage.report.combine import DaysRecorded
+from wsgi_coverage.report.combine import DaysRecorded, first_warnings
 from wsgi_coverage.report.history import History
 from wsgi_coverage.report.publish import LOCK_TIMEOUT, Publisher
 from wsgi_coverage.store.channel import Verb
@@ -196,6 +197,26 @@ class ReportInputs:
             autosave_interval=self._worker.autosave_interval,
             analysis_dir=self._analysis_dir,
             no_days="a snapshot of flask-coverage has none",
+        )
+
+    def of_operands(self, operands: Sequence[Operand]) -> BuildInputs:
+        """Return what a report that is made of others is built from."""
+        reports = {each.name: each.report for each in operands}
+        problems = [
+            f"{name} is not complete" for name, each in reports.items() if not each.complete
+        ]
+        warnings = [f"{name}: {text}" for name, each in reports.items() for text in each.warnings]
+        return BuildInputs(
+            collected=clock.now(),
+            config=self._worker.engine.config,
+            branch=self._worker.engine.measuring.branch,
+            data_files=[each.data_file for each in operands if each.data_file.exists()],
+            could_run=(),
+            gathering=Gathering(workers=(), ended_at=clock.now(), problems=tuple(problems)),
+            autosave_interval=self._worker.autosave_interval,
+            remarks=first_warnings(warnings),
+            analysis_dir=self._analysis_dir,
+            no_days="a snapshot that is made of others has none",
         )
 
     def _days(self, answer: FleetAnswer | None) -> dict[str, Any]:

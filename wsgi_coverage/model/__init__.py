@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from wsgi_coverage.model import answers
@@ -13,6 +14,15 @@ JsonObject = dict[str, Any]
 ExportFormat: TypeAlias = Literal["coverage", "json", "xml", "lcov", "html"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)  # of a finished report
 CHECKOUT_FORMATS = ("text", *(each for each in EXPORT_FORMATS if each != "coverage"))
+
+
+class Operation(StrEnum):
+    """How a snapshot is made of others."""
+
+    MERGE = "merge"  # what ran in any of them
+    SUBTRACT = "subtract"  # what ran in the first and in none of the others
+    INTERSECT = "intersect"  # what ran in all of them
+
 
 MONITORING = "monitoring"  # this package's own core, which marks lines in shared memory
 
@@ -147,6 +157,9 @@ class Report:
     collected: Moment  # everything flushed before this moment is in the report
     label: str | None = None  # snapshots only
     size: int = 0  # bytes of the combined data file
+    operation: str | None = None  # how a snapshot was made of others; None: it was measured
+    # Each of these others: `id`, `label`, `taken_at`, `complete`.
+    made_of: tuple[Mapping[str, Any], ...] = ()
 
     def _workers(self) -> list[answers.WorkerAnswer]:
         return [cast(answers.WorkerAnswer, dict(worker)) for worker in self.workers]
@@ -165,6 +178,10 @@ class Report:
 
     def as_snapshot(self) -> answers.Snapshot:
         """Return an entry of GET /snapshots."""
+        made: answers.Combined = {}
+        if self.operation is not None:
+            others = [cast(answers.MadeOf, dict(each)) for each in self.made_of]
+            made = {"operation": self.operation, "made_of": others}
         return {
             "id": self.id,
             "label": self.label,
@@ -173,19 +190,12 @@ class Report:
             "complete": self.complete,
             "workers": self._workers(),
             "warnings": list(self.warnings),
+            **made,
         }
 
     def as_taken(self, *, is_kept: bool) -> answers.Taken:
-        """Return the answer to POST /snapshot; without an id, where the snapshot is not kept."""
-        return {
-            "id": self.id if is_kept else None,
-            "label": self.label,
-            "size": self.size,
-            "taken_at": self.refreshed_at,
-            "complete": self.complete,
-            "workers": self._workers(),
-            "warnings": list(self.warnings),
-        }
+        """Return the answer to those who made it; without an id, where it is not kept."""
+        return cast(answers.Taken, {**self.as_snapshot(), "id": self.id if is_kept else None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,7 +137,23 @@ class Forgotten(Gathered):
     label: str
 
 
-class Snapshot(Gathered):
+class MadeOf(TypedDict):
+    """One of the reports that a snapshot was made of."""
+
+    id: str  # of a snapshot; current: the published report
+    label: str | None
+    taken_at: str
+    complete: bool
+
+
+class Combined(TypedDict):
+    """How a snapshot was made of others, where it was not measured."""
+
+    operation: NotRequired[str]  # merge, subtract or intersect
+    made_of: NotRequired[list[MadeOf]]
+
+
+class Snapshot(Gathered, Combined):
     """The metadata of a snapshot."""
 
     id: str
@@ -147,8 +163,8 @@ class Snapshot(Gathered):
     warnings: list[str]
 
 
-class Taken(Gathered):
-    """The answer to `snapshot`: its metadata, and what else was asked for."""
+class Taken(Gathered, Combined):
+    """The answer to `snapshot` and `combine`: its metadata, and what else was asked for."""
 
     id: str | None  # null: it was not kept
     label: str | None

@@ -66,7 +66,7 @@ def combine(
     """
     warnings: list[str] = []
     stale: set[str] = set()
-    names = _Names(cov.path_map())
+    names = Names(cov.path_map())
     for reading in memory:
         names.find_releases_of(reading.names())
     target = Path(option(cov.config, "run:data_file"))
@@ -124,7 +124,7 @@ def _days(
     memory: Sequence[Reading],
     union: DataUnion,
     versions: VersionsOnDisk,
-    names: _Names,
+    names: Names,
 ) -> SeenDays:
     """Read the days that are recorded, and those that memories have."""
     store, until = DaysStore(days.folder), today()
@@ -169,7 +169,7 @@ def failures_of(cov: ReportingCoverage) -> list[str]:
     )
 
 
-class _Names:
+class Names:
     """Maps names of measured files: by `[paths]`, and from other releases to the current one.
 
     Args:
@@ -202,7 +202,7 @@ class _Names:
 
 
 def _add(
-    union: DataUnion, reading: Reading, versions: VersionsOnDisk, names: _Names, static: str | None
+    union: DataUnion, reading: Reading, versions: VersionsOnDisk, names: Names, static: str | None
 ) -> tuple[list[str], list[str]]:
     """Add a reading of a memory; return warnings, and the files with lines that are left out."""
     warnings = list(reading.problems)

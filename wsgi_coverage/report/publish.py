@@ -108,7 +108,9 @@ def read_meta(folder: Path) -> Report:
     """
     report = as_dataclass(Report, read_json(folder / META))
     datetime.fromisoformat(report.refreshed_at)
-    if not all(map(_is_plain, report.workers)) or not _is_summary(report.summary):
+    if not all(map(_is_plain, (*report.workers, *report.made_of))) or not _is_summary(
+        report.summary
+    ):
         raise DamagedError(NO_METADATA)
     return report
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
+from wsgi_coverage.model import Operation
 from wsgi_coverage.web.auth import SAFE_METHODS
 from wsgi_coverage.web.noted import FORM, PROBLEM, USER
 from wsgi_coverage.web.routes import URL_MAP
@@ -83,6 +84,11 @@ def _line(request: Request, change: Change, response: Response | None) -> str:
     texts = {
         **change.arguments,
         **{name: given[name] for name in PARAMETERS if name in given},
+        **{
+            each.value: ",".join(request.args.getlist(each))
+            for each in Operation
+            if each in request.args
+        },
         "user": request.environ.get(USER),
         "address": request.environ.get("REMOTE_ADDR"),
         "host": socket.gethostname(),

@@ -9,10 +9,10 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from wsgi_coverage import bounds
-from wsgi_coverage.control import Compared
+from wsgi_coverage.control import CURRENT, Compared
 from wsgi_coverage.control.control import MAX_LABEL
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
-from wsgi_coverage.model import EXPORT_FORMATS
+from wsgi_coverage.model import EXPORT_FORMATS, Operation
 from wsgi_coverage.settings import MAX_DAYS
 from wsgi_coverage.web.noted import FORM
 
@@ -79,6 +79,18 @@ SNAPSHOT_LABEL = Parameter(
 RESET = Parameter("reset", "1: forget what is in the report, in the same step.", _one_of(*FLAGS))
 KEEP = Parameter("keep", "0: store nothing.", {**_one_of(*FLAGS), "default": "1"})
 DETAIL = Parameter("detail", "lines: answer with coverage.py's JSON report, too.", _one_of("lines"))
+MERGE, SUBTRACT, INTERSECT = (
+    Parameter(
+        operation,
+        f"{about}. Once for each snapshot's id, or `{CURRENT}` for the published report.",
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 2},
+    )
+    for operation, about in (
+        (Operation.MERGE, "What ran in any of them"),
+        (Operation.SUBTRACT, "What ran in the first of them and in none of the others"),
+        (Operation.INTERSECT, "What ran in all of them"),
+    )
+)
 # Of pages, for their links.
 Q = Parameter("q", "Words that a name has to have; of a page, and of comma-separated values.")
 IN = Parameter("in", "A folder; of a page.")
@@ -144,7 +156,27 @@ def compared(request: Request, name: str) -> Compared:
         )
     if raw.startswith(LABEL):
         return Compared(None, raw.removeprefix(LABEL))
-    return Compared(None if raw == "current" else raw)
+    return Compared(None if raw == CURRENT else raw)
+
+
+def combined(request: Request) -> tuple[Operation, list[str | None]]:
+    """Return how a snapshot is to be made of others, and these: ids, or None for the published.
+
+    Raises:
+        BadParameterError: there is none of `merge`, `subtract` and `intersect`, or several, or one
+            is empty.
+    """
+    given = [each for each in Operation if each in request.args]
+    names = ", ".join(Operation)
+    if len(given) != 1:
+        raise BadParameterError(
+            f"one of {names} must be given, once for each snapshot's id (or current), "
+            f"got {' and '.join(given) or 'none'}"
+        )
+    raw = request.args.getlist(given[0])
+    if "" in raw:
+        raise BadParameterError(f"{given[0]} must be a snapshot's id, or current, got ''")
+    return given[0], [None if each == CURRENT else each for each in raw]
 
 
 def wants_lines(request: Request) -> bool:

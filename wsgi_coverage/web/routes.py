@@ -79,6 +79,7 @@ HTML_TYPES: Content = {**PAGE, **STATIC_TYPES, "image/png": bytes}
 ROWS = (p.Q, p.SORT, p.ORDER, p.PAGE)
 OF_FILES = (p.CONTEXT, p.VIEW, p.IN, *ROWS)
 OF_FUNCTIONS = (p.UNUSED, p.UNUSED_FOR, p.CONTEXT, p.FORMAT_OF_FUNCTIONS, p.Q, p.PAGE)
+OF_COMBINED = (p.MERGE, p.SUBTRACT, p.INTERSECT, p.SNAPSHOT_LABEL, p.KEEP, p.DETAIL, WAIT)
 OF_SNAPSHOT = (p.SNAPSHOT_LABEL, p.RESET, p.KEEP, p.DETAIL, WAIT)
 
 # What they refuse
@@ -88,6 +89,14 @@ SEEN: Errors = (errors.HistoryTooShortError, *LABEL)
 COMPARES: Errors = (*READS, *READS_SNAPSHOT, *LABEL)
 PAUSES: Errors = (*RESETS, errors.CannotPauseError)
 TAKES: Errors = (*BUILDS, errors.NotOursError, errors.NoDataError, errors.SnapshotLimitError)
+COMBINES: Errors = (
+    *READS,
+    *READS_SNAPSHOT,
+    errors.NoDataError,
+    errors.MixedDataError,
+    errors.SourceVersionsError,
+    errors.SnapshotLimitError,
+)
 FORGETS: Errors = (*GATHERS, errors.UnknownContextError, errors.LabelOfFleetError)
 DELETES: Errors = (errors.UnknownSnapshotError, errors.StoreUnavailableError)
 
@@ -165,6 +174,15 @@ ROUTES: tuple[Route, ...] = (
         errors=TAKES,
     ),
     Route("GET", "/snapshots", views.snapshots, json_or_page(list[Snapshot])),
+    Route(
+        "POST",
+        "/snapshots",
+        views.combine,
+        json_of(Taken),
+        query=OF_COMBINED,
+        form=[p.SNAPSHOT_LABEL],
+        errors=COMBINES,
+    ),
     Route(
         "GET",
         "/snapshots/<identity>",

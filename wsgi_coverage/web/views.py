@@ -15,7 +15,8 @@ from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError, UnknownContextError
-from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status
+from wsgi_coverage.model import JsonObject, Report
+from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status, Taken
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
 from wsgi_coverage.web.exports import EXPORTS
@@ -174,12 +175,36 @@ def snapshot(request: Request, control: Control) -> Response:
         keep=keep,
         detail=wants_lines,
     )
-    answer = taken.as_taken(is_kept=keep)
-    if wants_lines:
-        answer["detail"] = detail
-        if detail is None:
+    found = (taken, detail) if wants_lines else (taken,)
+    return done(request, _taken(*found, keep=keep), notice="snapshot" if keep else "collected")
+
+
+def _taken(report: Report, *detail: JsonObject | None, keep: bool) -> Taken:
+    """Return the answer about a report that was just made, with its detail if that is given."""
+    answer = report.as_taken(is_kept=keep)
+    for each in detail:
+        answer["detail"] = each
+        if each is None:
             answer["reason"] = "no data yet"
-    return done(request, answer, notice="snapshot" if keep else "collected")
+    return answer
+
+
+def combine(request: Request, control: Control) -> Response:
+    """POST /snapshots: store a snapshot made of others by `merge`, `subtract` or `intersect`."""
+    operation, identities = parameters.combined(request)
+    label = request.args.get("label") or parameters.form(request).get("label")
+    keep = parameters.flag(request, "keep", default="1")
+    wants_lines = parameters.wants_lines(request)
+    made, detail = control.combine(
+        operation,
+        identities,
+        label=label,
+        within=parameters.within(request),
+        keep=keep,
+        detail=wants_lines,
+    )
+    found = (made, detail) if wants_lines else (made,)
+    return done(request, _taken(*found, keep=keep), notice="combined")
 
 
 def snapshots(request: Request, control: Control) -> Response:

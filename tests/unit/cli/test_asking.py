@@ -157,6 +157,42 @@ def test_a_snapshot_prints_its_id_and_snapshots_are_a_table(
     ]
 
 
+@pytest.mark.parametrize(
+    ("complete", "code", "said"), [(True, 0, ""), (False, 4, "wsgi-coverage: not complete: two\n")]
+)
+def test_snapshots_are_combined_in_the_order_they_are_given(
+    dashboard: StandIn, capsys: Output, complete: bool, code: int, said: str
+) -> None:
+    of = [{"id": "one", "complete": True}, {"id": "two", "complete": complete}]
+    made = {**TAKEN, "complete": complete, "workers": [], "operation": "subtract", "made_of": of}
+    dashboard.answers["POST /cov/snapshots"] = (200, made)
+    ids = ["--subtract", "one", "two"]
+
+    assert cli.main(["combine", dashboard.url, *ids, "--label", "a b", "--wait", "2"]) == code
+
+    asked = "POST /cov/snapshots?subtract=one&subtract=two&label=a+b&wait=2"
+    assert dashboard.asked[-1] == asked
+    assert capsys.readouterr() == ("one\n", said)
+
+
+def test_one_snapshot_cannot_be_combined(dashboard: StandIn, capsys: Output) -> None:
+    assert cli.main(["combine", dashboard.url, "--merge", "one"]) == 2
+
+    assert capsys.readouterr().err == "wsgi-coverage: --merge must be given two ids or more\n"
+    assert dashboard.asked == []
+
+
+def test_the_list_of_snapshots_tells_those_that_were_made_of_others(
+    dashboard: StandIn, capsys: Output
+) -> None:
+    made = {**TAKEN, "id": "two", "label": None, "operation": "merge", "made_of": []}
+    dashboard.answers["GET /cov/snapshots"] = (200, [made, TAKEN])
+
+    assert cli.main(["snapshots", dashboard.url]) == 0
+
+    assert [line.split()[3] for line in printed(capsys)[1:]] == ["merge", "measuring"]
+
+
 def test_a_diff_is_lines_and_branches_by_file(dashboard: StandIn, capsys: Output) -> None:
     answer = {
         "a": {"id": "one", "label": "buy"},
@@ -278,6 +314,8 @@ def test_an_endpoint_that_the_server_lacks_is_one_line_and_exit_code_1(
         ["report", "ftp://a"],
         ["gate", "http://a"],
         ["gate", "http://a", "--base", "main", "--fail-under", "101"],
+        ["combine", "http://a"],
+        ["combine", "http://a", "--merge", "one", "two", "--intersect", "one", "two"],
         ["collect", "shop"],
     ],
 )

@@ -1,0 +1,1 @@
+"""Make a snapshot of others: their union, their intersection, or one without the others."""
