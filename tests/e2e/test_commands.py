@@ -603,6 +603,16 @@ def test_below_the_threshold_is_exit_code_5(deployment, command, git):
 
     assert (done.returncode, verdict["passed"]) == (5, False)
 
+    urls = [server.url for server in deployment.servers]
+    to = ("--format", "github", "-o", "annotations")
+    done = command("gate", *urls, "--base", "main", *to, cwd=deployment.checkout / "src")
+
+    line = BODIES["d"]
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert f"::warning file=src/shop/cart.py,line={line},endLine={line}," in (
+        (deployment.checkout / "src" / "annotations").read_text()
+    )
+
 
 def test_a_changed_source_of_another_version_is_unknown_and_exit_code_6(deployment, command, git):
     deployment.servers[1].get("/c")

@@ -145,7 +145,7 @@ def test_the_steps_of_the_workflow(folder, run, held_port, workflow, tmp_path):
         **env,
     ).returncode == 0  # fmt: skip
     steps = {step["name"]: step["run"] for step in workflow["steps"] if "run" in step}
-    assert list(steps) == ["Install", "Serve", "Test", "Report", "Gate", "Stop"]
+    assert list(steps) == ["Install", "Serve", "Test", "Report", "Gate", "Summary", "Stop"]
     uploads = [step["with"] for step in workflow["steps"] if "upload" in step.get("uses", "")]
     del steps["Install"]
 
@@ -163,7 +163,8 @@ def test_the_steps_of_the_workflow(folder, run, held_port, workflow, tmp_path):
         stopped = run(steps["Stop"], **env)
 
     assert stopped.returncode == 0, stopped.stderr
-    assert "85.71 % of the changed statements ran (6 of 7)" in outputs["Gate"].stdout
+    assert re.match(r"::warning file=hello\.py,line=(\d+),endLine=\1,", outputs["Gate"].stdout)
+    assert "85.71 % of the changed statements ran (6 of 7)" in summary.read_text()
     assert re.search(r"^hello\.py +7 +1 +86%$", summary.read_text(), re.M)
     for name in uploads[0]["path"].split():
         assert (folder / name).stat().st_size > 0, name

@@ -28,6 +28,7 @@ URL is the dashboard's address, or the site's root where the dashboard is at {UR
 NOT_REACHED = "3 no answer, access denied, or no dashboard at the URL"
 ENDS = f"exit code: 0 done, 1 failed, 2 wrong usage, {NOT_REACHED}"
 ENDS_INCOMPLETE = f"{ENDS}, 4 done, but a worker did not take part"
+ABOUT_JSON = "print the dashboard's answer as JSON"
 MAX_RETRIES = 100
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ def add_access(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option --json."""
-    parser.add_argument("--json", action="store_true", help="print the dashboard's answer as JSON")
+    parser.add_argument("--json", action="store_true", help=ABOUT_JSON)
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:

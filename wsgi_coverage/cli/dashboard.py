@@ -8,11 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from wsgi_coverage import bounds
-from wsgi_coverage.cli import asking, output, pods
+from wsgi_coverage.cli import asking, findings, output, pods
 from wsgi_coverage.cli.asking import (
     FAILED,
     OK,
@@ -26,6 +27,7 @@ from wsgi_coverage.cli.asking import (
 from wsgi_coverage.client import (
     Client,
     Context,
+    Diff,
     Health,
     LinesOfContext,
     Refreshed,
@@ -185,6 +187,57 @@ def _snapshots(client: Client, given: argparse.Namespace) -> list[Snapshot] | No
     for identity in given.delete:
         client.delete_snapshot(identity)
     return None if given.delete else client.snapshots()
+
+
+def _diff(client: Client, given: argparse.Namespace) -> None:
+    answer = client.diff(given.a, given.b)
+    findings.show(
+        given,
+        text=lambda: output.diff(answer),
+        answer=lambda: answer,
+        result=lambda: _differences(answer),
+    )
+
+
+def _differences(answer: Diff) -> findings.Result:
+    """Return what a comparison found, about this checkout, which is the current folder."""
+    from wsgi_coverage.checkout.remap import files_of, remap
+    from wsgi_coverage.client.revision import prefix_of
+
+    prefix = prefix_of(Path())
+    here = remap([each["file"] for each in answer["files"]], files_of(Path()), lambda _: ()).files
+    found: list[findings.Finding] = []
+    rows = []
+    a, b = (output.report_name(answer[side]) for side in ("a", "b"))
+    for each in answer["files"]:
+        file = here.get(each["file"])
+        name = each["file"] if file is None else f"{prefix}{file}"
+        if each["only_a"] is None or each["only_b"] is None:
+            reason = f"cannot be compared: {each.get('reason')}"
+            more = [
+                findings.Finding(
+                    rule=findings.NOT_COMPARED, file=name, first=1, last=1, message=reason
+                )
+            ]
+            rows.append((name, "", reason))
+        else:
+            of_a, of_b = each["only_a"]["lines"], each["only_b"]["lines"]
+            more = [
+                *findings.ranges(findings.ONLY_IN_A, name, of_a, f"{{}} ran in {a} only"),
+                *findings.ranges(findings.ONLY_IN_B, name, of_b, f"{{}} ran in {b} only"),
+            ]
+            rows.append((name, output.only(each["only_a"]), output.only(each["only_b"])))
+        found += more if file is not None else ()
+    lost = len(answer["files"]) - sum(each["file"] in here for each in answer["files"])
+    if lost:
+        output.say(f"{output.plural(lost, 'file')} cannot be found in this checkout")
+    return findings.Result(
+        title=f"Coverage of {a} and {b}",
+        sentence=output.difference(answer),
+        columns=("file", f"only in {a}", f"only in {b}"),
+        rows=rows,
+        findings=found,
+    )
 
 
 def _add_operands(parser: argparse.ArgumentParser) -> None:
@@ -384,10 +437,9 @@ of snapshots, `current` for the published report, or `context:LABEL` for what ra
         arguments=(
             argument("a", metavar="A", help="a snapshot's id, current, or context:LABEL"),
             argument("b", metavar="B", nargs="?", default="current", help="default: current"),
-            add_json,
+            partial(findings.add_formats, about_json=asking.ABOUT_JSON),
         ),
-        ask=lambda client, given: client.diff(given.a, given.b),
-        show=output.diff,
+        ask=_diff,
     ),
     _for_all_workers(
         "reset",

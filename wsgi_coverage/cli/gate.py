@@ -9,13 +9,19 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsgi_coverage import line_ranges
-from wsgi_coverage.cli import asking, output
+from wsgi_coverage.cli import asking, findings, output
 from wsgi_coverage.cli.collect import add_instances, tell
+from wsgi_coverage.cli.findings import NOT_EXECUTED, NOT_JUDGED, Finding, Result, ranges
+
+if TYPE_CHECKING:
+    from wsgi_coverage.checkout.changes import Judged
 
 BELOW, UNKNOWN = 5, 6
+
+COLUMNS = {"file": "file", "statements": "changed", "covered": "covered", "missing": "missing"}
 
 DESCRIPTION = """\
 Judge the lines of this checkout, which is the current folder, that have changed since a revision by
@@ -51,7 +57,7 @@ def add(commands: Any) -> None:
         metavar="PERCENT",
         help="of the changed statements that have to have run (default: 100)",
     )
-    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    findings.add_formats(parser, about_json="print the verdict as JSON")
     parser.set_defaults(run=run)
 
 
@@ -79,45 +85,73 @@ def run(arguments: argparse.Namespace) -> int:
     return _verdict(judged, arguments) or code
 
 
-def _verdict(judged: Sequence[Any], arguments: argparse.Namespace) -> int:
+def _verdict(judged: Sequence[Judged], arguments: argparse.Namespace) -> int:
     statements = sum(each.statements for each in judged)
     covered = sum(each.covered for each in judged)
     percent = 100 * covered / statements if statements else None
     is_below = percent is not None and percent < arguments.fail_under
     unknown = [each for each in judged if each.state == "unknown"]
-    if arguments.json:
-        output.show_json(
-            {
-                "percent": None if percent is None else round(percent, 2),
-                "statements": statements,
-                "covered": covered,
-                "fail_under": arguments.fail_under,
-                "passed": not is_below and not unknown,
-                "files": [each.as_json() for each in judged],
-            }
-        )
-    else:
-        rows = [
-            {
-                **each.as_json(),
-                "missing": line_ranges.shown(each.missing) or each.reason or _word(each.state),
-            }
-            for each in judged
-        ]
-        columns = {
-            "file": "file",
-            "statements": "changed",
-            "covered": "covered",
-            "missing": "missing",
-        }
-        if rows:
-            output.table(rows, columns, left=["file", "missing"])
-        output.show(_sentence(percent, covered, statements, arguments.fail_under))
+    sentence = _sentence(percent, covered, statements, arguments.fail_under)
+    findings.show(
+        arguments,
+        text=lambda: _show(judged, sentence),
+        answer=lambda: {
+            "percent": None if percent is None else round(percent, 2),
+            "statements": statements,
+            "covered": covered,
+            "fail_under": arguments.fail_under,
+            "passed": not is_below and not unknown,
+            "files": [each.as_json() for each in judged],
+        },
+        result=lambda: _result(judged, sentence, _outcome(judged, is_below=is_below)),
+    )
     if unknown:
         output.say(f"{output.plural(len(unknown), 'changed file')} cannot be judged")
     if is_below:
         return BELOW
     return UNKNOWN if unknown else asking.OK
+
+
+def _show(judged: Sequence[Judged], sentence: str) -> None:
+    rows = [{**each.as_json(), "missing": _missing(each)} for each in judged]
+    if rows:
+        output.table(rows, COLUMNS, left=["file", "missing"])
+    output.show(sentence)
+
+
+def _outcome(judged: Sequence[Judged], *, is_below: bool) -> str:
+    if is_below:
+        return "below the threshold"
+    is_known = all(each.state != "unknown" for each in judged)
+    return "passed" if is_known else "not all of them can be judged"
+
+
+def _result(judged: Sequence[Judged], sentence: str, outcome: str) -> Result:
+    from wsgi_coverage.client.revision import prefix_of
+
+    prefix = prefix_of(Path())
+    found: list[Finding] = []
+    for each in judged:
+        file = f"{prefix}{each.file}"
+        if each.state == "unknown":
+            message = f"the changes cannot be judged: {each.reason}"
+            found.append(Finding(rule=NOT_JUDGED, file=file, first=1, last=1, message=message))
+        found += ranges(NOT_EXECUTED, file, each.missing, "changed {} did not run")
+    return Result(
+        title=f"Coverage of changed lines: {outcome}",
+        sentence=sentence,
+        columns=tuple(COLUMNS.values()),
+        rows=[
+            (f"{prefix}{each.file}", str(each.statements), str(each.covered), _missing(each))
+            for each in judged
+        ],
+        findings=found,
+    )
+
+
+def _missing(judged: Judged) -> str:
+    """Return which lines of a file did not run, or why that is not known."""
+    return line_ranges.shown(judged.missing) or judged.reason or _word(judged.state)
 
 
 def _sentence(percent: float | None, covered: int, statements: int, fail_under: float) -> str:

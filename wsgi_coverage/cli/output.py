@@ -29,7 +29,7 @@ from wsgi_coverage.client import (
 )
 from wsgi_coverage.client.progress import Progress
 from wsgi_coverage.data import imported
-from wsgi_coverage.model.answers import ComparedReport
+from wsgi_coverage.model.answers import ComparedReport, Side
 from wsgi_coverage.settings import BUILT_IN
 from wsgi_coverage.system import terminal
 
@@ -245,7 +245,7 @@ def _say_what_is_not_exact(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _diff_lines(answer: Diff) -> Iterator[str]:
-    a, b = _report_name(answer["a"]), _report_name(answer["b"])
+    a, b = report_name(answer["a"]), report_name(answer["b"])
     for file in answer["files"]:
         yield file["file"]
         for name, only in ((a, file["only_a"]), (b, file["only_b"])):
@@ -254,14 +254,35 @@ def _diff_lines(answer: Diff) -> Iterator[str]:
                 break
             if only["lines"]:
                 yield f"  only in {name}: {line_ranges.shown(only['lines'])}"
-            if branches := only.get("branches"):
-                shown = ", ".join(f"{start}->{end}" for start, end in branches)
-                yield f"  only in {name}, branches: {shown}"
+            if branches := _branches(only):
+                yield f"  only in {name}, branches: {branches}"
     if not answer["files"]:
-        yield f"{a} and {b} have executed the same"
+        yield difference(answer)
 
 
-def _report_name(report: ComparedReport) -> str:
+def difference(answer: Diff) -> str:
+    """Return a sentence about a comparison of two reports."""
+    a, b = report_name(answer["a"]), report_name(answer["b"])
+    files = plural(len(answer["files"]), "file")
+    return (
+        f"{a} and {b} differ in {files}"
+        if answer["files"]
+        else f"{a} and {b} have executed the same"
+    )
+
+
+def only(side: Side) -> str:
+    """Return the lines and branches that only one of two reports has, as a text."""
+    lines, branches = line_ranges.shown(side["lines"]), _branches(side)
+    return "; ".join(filter(None, (lines, branches and f"branches {branches}")))
+
+
+def _branches(side: Side) -> str:
+    return ", ".join(f"{start}->{end}" for start, end in side.get("branches", ()))
+
+
+def report_name(report: ComparedReport) -> str:
+    """Return the name of one of two reports that were compared."""
     if report.get("context"):
         return f"context:{report['context']}"
     return str(report["id"]) if report["label"] is None else f"{report['id']} ({report['label']})"

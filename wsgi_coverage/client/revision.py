@@ -69,6 +69,18 @@ def top_of(folder: Path) -> Path:
     return Path(os.fsdecode(top))
 
 
+def prefix_of(folder: Path) -> str:
+    """Return the path of a folder below the top of its checkout, with a slash; empty: it is that.
+
+    It is empty, too, where there is no Git, or no repository.
+    """
+    try:
+        below = folder.resolve().relative_to(top_of(folder).resolve())
+    except (RevisionError, ValueError):
+        return ""
+    return "" if below == Path() else f"{below.as_posix()}/"
+
+
 def changes(folder: Path, base: str) -> list[Change]:
     """Return the files that differ from the merge base of the checkout and a revision.
 

@@ -221,6 +221,47 @@ def test_a_diff_is_lines_and_branches_by_file(dashboard: StandIn, capsys: Output
     ]
 
 
+def test_a_diff_for_a_code_host_is_about_files_of_the_checkout(
+    dashboard: StandIn, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    only = {"lines": [1, 2, 7], "branches": [[4, 5]]}
+    files = [
+        {"file": "/app/src/a.py", "only_a": {"lines": []}, "only_b": only},
+        {"file": "/lib/b.py", "only_a": None, "only_b": None, "reason": "it has changed"},
+    ]
+    answer = {
+        "a": {"id": "one", "label": "a|b"},
+        "b": {"id": "current", "label": None},
+        "branch": True,
+        "files": files,
+    }
+    dashboard.answers["GET /cov/diff"] = (200, answer)
+
+    assert cli.main(["diff", dashboard.url, "one", "--format", "markdown"]) == 0
+    out, err = capsys.readouterr()
+    assert out == (
+        "### Coverage of one (a&#124;b) and current\n\n"
+        "one (a&#124;b) and current differ in 2 files\n\n"
+        "| file | only in one (a&#124;b) | only in current |\n"
+        "| --- | --- | --- |\n"
+        "| `src/a.py` |  | 1-2, 7; branches 4-&#62;5 |\n"
+        "| `/lib/b.py` |  | cannot be compared: it has changed |\n"
+    )
+    assert err == "wsgi-coverage: 1 file cannot be found in this checkout\n"
+
+    assert cli.main(["diff", dashboard.url, "one", "--format", "github", "-o", "out"]) == 0
+    title = "title=Lines ran in the second report only"
+    assert (tmp_path / "out").read_text() == (
+        f"::notice file=src/a.py,line=1,endLine=2,{title}::lines 1-2 ran in current only\n"
+        f"::notice file=src/a.py,line=7,endLine=7,{title}::line 7 ran in current only\n"
+    )
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("verb", "said"),
     [("reset", "reset in"), ("pause", "paused in"), ("resume", "measuring in")],
@@ -314,6 +355,8 @@ def test_an_endpoint_that_the_server_lacks_is_one_line_and_exit_code_1(
         ["report", "ftp://a"],
         ["gate", "http://a"],
         ["gate", "http://a", "--base", "main", "--fail-under", "101"],
+        ["gate", "http://a", "--base", "main", "--json", "--format", "sarif"],
+        ["diff", "http://a", "one", "--format", "pdf"],
         ["combine", "http://a"],
         ["combine", "http://a", "--merge", "one", "two", "--intersect", "one", "two"],
         ["collect", "shop"],
