@@ -97,3 +97,25 @@ def test_a_page_of_a_snapshot_that_there_is_not_is_404(server, page):
     answer = server.get(f"{DASHBOARD}/snapshots/{identity}/html/{page}")
 
     assert (answer.status, answer.json()["error"]) == (404, "not-found")
+
+
+def test_snapshots_are_combined_and_counted_by_whichever_worker_answers(server):
+    one = server.post(f"{DASHBOARD}/snapshot").json()["id"]
+    server.get("/r1")
+    server.post(f"{DASHBOARD}/refresh")
+    query = f"subtract=current&subtract={one}"
+
+    made = server.post(f"{DASHBOARD}/snapshots?{query}&label=new").json()
+
+    assert (made["operation"], [each["id"] for each in made["made_of"]]) == (
+        "subtract",
+        ["current", one],
+    )
+    difference = server.get(f"{DASHBOARD}/diff?a=current&b={one}").json()["files"]
+    report = server.get(f"{DASHBOARD}/snapshots/{made['id']}/export?format=json").json()["files"]
+    executed = [each["executed_lines"] for each in report.values() if each["executed_lines"]]
+    assert executed == [each["only_a"]["lines"] for each in difference]
+    for _ in range(4):
+        metrics = server.get(f"{DASHBOARD}/metrics").text.splitlines()
+        assert "wsgi_coverage_workers 2.0" in metrics
+        assert "wsgi_coverage_report_complete 1.0" in metrics

@@ -443,6 +443,13 @@ class TestReports:
             assert page(host, "", f"/snapshots/{kept['id']}")
         found = asked(third, f"diff?a={kept['id']}&b={later['id']}")
         assert found["a"]["label"] == "login"
+        of = f"{kept['id']}&merge={later['id']}"
+        made = posted(third, "snapshots", merge=of, wait=WAIT)
+
+        for host in fleet.hosts:
+            assert asked(host, "snapshots")[0] == made
+            assert executed(host, f"/snapshots/{made['id']}") == lines.of(lines.paths[:60])
+        posted(first, f"snapshots/{made['id']}/delete")
 
         path = f"{DASHBOARD}/snapshots/{kept['id']}"
         deleted = third.server.request("DELETE", path, headers=JSON)
