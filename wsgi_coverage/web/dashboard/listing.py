@@ -233,7 +233,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
 
 def _counts(found: Iterable[Function]) -> dict[str | None, int]:
     """Count functions by `ran`, of those that did not run at runtime; None: it is not known."""
-    return Counter(each["ran"] for each in found if not each["runtime"])
+    return Counter(each.get("ran") for each in found if not each["runtime"])
 
 
 def _why_unknown(report: Report) -> str | None:
