@@ -67,6 +67,8 @@ CLIENTS = [
     "requests",
     "httpx",
     "celery",
+    "openapi-spec-validator",
+    "schemathesis",
 ]
 # What a fleet meets in, beside Debian's redis-server; and certificates for it.
 FLEET = ["gunicorn", "trustme"]
