@@ -41,7 +41,7 @@ def app(environ, start_response):
 """
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 DAY = re.compile(r"^\d{4}-\d\d-\d\d$")
-IDENTITY = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
+IDENTITY = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}(?:-[a-z0-9-]+)?")
 DIFFERENT = {"pid", "host", "duration_seconds", "size", "requests", "server", "coverage_version"}
 
 pytestmark = pytest.mark.skipif(

@@ -68,7 +68,7 @@ def test_every_documented_keyword_is_taken(
     assert client.post("/cov/refresh", headers=JSON).status_code == 200
     assert client.post("/cov/snapshot", headers=JSON).status_code == 200
     assert (tmp_path / "c" / "current").is_file()
-    assert len(list((tmp_path / "s").iterdir())) == 1
+    assert len(list((tmp_path / "s").glob("*.coverage"))) == 1
     assert worker.configured == [5.0]
 
 

@@ -3,6 +3,7 @@
 import errno
 import html
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,15 @@ def test_a_label_is_escaped_on_the_dashboard(site: Site, path: str) -> None:
     assert "{{ 7*7 }}" in page
 
 
-def test_a_label_never_becomes_part_of_a_path(site: Site, tmp_path: Path) -> None:
-    take(site, label="../../escaped")
+def test_only_letters_and_digits_of_a_label_become_part_of_a_path(
+    site: Site, tmp_path: Path
+) -> None:
+    identity = take(site, label="../../escaped")["id"]
 
-    names = [path.name for path in tmp_path.rglob("*")]
+    named = [path.name for path in tmp_path.rglob("*escaped*")]
 
-    assert [name for name in names if "escaped" in name] == []
+    assert sorted(named) == [f"{identity}", f"{identity}.coverage"]
+    assert re.fullmatch(r"[0-9TZ.]+-[0-9a-f]{8}-escaped", str(identity))
 
 
 @pytest.mark.parametrize(("length", "status"), [(1000, 200), (1001, 400)])
@@ -145,7 +149,8 @@ def test_a_deleted_snapshot_is_gone(site: Site, tmp_path: Path) -> None:
 
     assert answer.json() == {"status": "deleted", "id": first}
     assert [each["id"] for each in site.get("/snapshots").json()] == [second]
-    assert [path.name for path in (tmp_path / ".wsgi-coverage-snapshots").iterdir()] == [second]
+    left = {path.name for path in (tmp_path / ".wsgi-coverage-snapshots").iterdir()}
+    assert left == {second, f"{second}.coverage"}
     assert site.call("DELETE", f"/snapshots/{first}", JSON).error == "unknown-snapshot"
 
 

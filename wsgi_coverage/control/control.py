@@ -81,7 +81,7 @@ from wsgi_coverage.report.publish import (
     read_meta,
 )
 from wsgi_coverage.report.render import FILES, TEXT
-from wsgi_coverage.report.snapshots import Snapshots
+from wsgi_coverage.report.snapshots import Snapshots, snapshot_id
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.store import channel
 from wsgi_coverage.store.channel import Verb
@@ -626,6 +626,7 @@ class Control:
     def _read(self, identity: str | None, reader: Callable[[Path], T]) -> T:
         if identity is None:
             return self._publisher.read(reader)
+        identity = snapshot_id(identity)
         if (old := self._snapshots.old(identity)) is not None:
             self._open_old_snapshot(identity, old)
         if self._fleet is not None and not self._snapshots.is_whole(identity):
@@ -696,6 +697,7 @@ class Control:
             UnknownSnapshotError: there is no snapshot with this id.
             StoreUnavailableError: the fleet's store cannot be used; the snapshot is still there.
         """
+        identity = snapshot_id(identity)
         if self._fleet is None:
             self._snapshots.delete(identity)
         else:

@@ -56,7 +56,11 @@ from wsgi_coverage.system import own_files
 
 DATA = "data.coverage"
 META = "meta.json"
-ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")  # as new_id makes them
+MOST_SLUG = 50  # characters
+# As new_id makes them; those of snapshots may end with the label's slug.
+ID = re.compile(
+    rf"[0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z-[0-9a-f]{{8}}(?:-[a-z0-9-]{{1,{MOST_SLUG}}})?"
+)
 LOCKS = BUILD_LOCK, COLLECT_LOCK = "build.lock", "collect.lock"
 LOCK_TIMEOUT = 120.0  # seconds to wait for another build
 MAX_REPORTS = 2  # on disk: the published one, and the one that readers may still be in

@@ -1,11 +1,19 @@
 """Snapshots: reports that are stored until they are deleted.
 
-A snapshot is a folder like a published report, with a label in its metadata. Its id is made by the
-server, never taken from a request. Those of flask-coverage are listed, too (old_snapshots.py). In a
-fleet, a snapshot that another host has made consists of its metadata alone until its content is
-asked for.
+A snapshot is a folder like a published report, with a label in its metadata, and beside it its data
+file, for programs that look for `*.coverage`:
 
-Concurrency: a snapshot appears by renaming and disappears by renaming; no lock.
+    snapshot_dir/
+        <id>/            as a published report; `has-file`: the data file beside it was made
+        <id>.coverage    a hard link to <id>/data.coverage, or a copy where there are no links
+
+The id is made by the server; of a request it has the letters a to z and digits of the label. A
+snapshot whose data file was made and is gone has been removed by hand: it is not listed any more,
+and its folder is removed. Those of flask-coverage are listed, too (old_snapshots.py). In a fleet, a
+snapshot that another host has made consists of its metadata alone until its content is asked for.
+
+Concurrency: a snapshot appears by renaming and disappears by renaming; no lock. A process that ends
+before the data file is made leaves that to the next `sweep`.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +37,11 @@ from wsgi_coverage.errors import (
 from wsgi_coverage.model import Report
 from wsgi_coverage.report import old_snapshots
 from wsgi_coverage.report.publish import (
+    DATA,
     ID,
     LACKS,
     META,
+    MOST_SLUG,
     build_folder,
     read_meta,
     read_meta_of,
@@ -44,6 +55,8 @@ from wsgi_coverage.system.own_files import ABANDONED_AGE
 
 MAX_SNAPSHOTS = 1000
 ELSEWHERE = "elsewhere"  # an empty file: this host has only the metadata of the snapshot
+HAS_FILE = "has-file"  # an empty file: the data file beside the folder was made
+SUFFIX = old_snapshots.SUFFIX
 
 T = TypeVar("T")
 
@@ -84,15 +97,32 @@ class Snapshots:
                 "delete some"
             )
         with build_folder(self._folder, self._described) as folder:
-            report = replace(build(folder), label=label)
+            made = build(folder)
+            report = replace(made, id=_with_slug(made.id, label), label=label)
             write_meta(folder, report)
             yield report, folder
             if keep:
                 folder.rename(self._folder / report.id)
+                self._make_file(report.id)
+
+    def _make_file(self, name: str) -> None:
+        """Make the data file beside a snapshot's folder; the next `sweep` tries again on errors."""
+        folder, file = self._folder / name, self._file(name)
+        with contextlib.suppress(OSError):
+            if not (folder / DATA).is_file() or file.is_symlink() or file.is_dir():
+                return
+            own_files.link(folder / DATA, file)
+            try:
+                own_files.create(folder / HAS_FILE)
+            except FileNotFoundError:  # it was deleted meanwhile
+                file.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}{SUFFIX}"
 
     def ids(self) -> list[str]:
         """Return the ids of all snapshots but old ones, unordered."""
-        return [name for name in self._names() if ID.fullmatch(name)]
+        return [name for name, _ in self._folders() if ID.fullmatch(name)]
 
     def state(self) -> int:
         """Return the folder's mtime in ns, which changes with each snapshot added or removed."""
@@ -141,6 +171,7 @@ class Snapshots:
                 (target / ELSEWHERE).unlink(missing_ok=True)
             except FileNotFoundError:
                 raise UnknownSnapshotError("the snapshot was deleted just now") from None
+        self._make_file(identity)
 
     def all(self) -> list[Report]:
         """Return the metadata of every snapshot whose metadata can be read, newest first."""
@@ -156,12 +187,22 @@ class Snapshots:
         return list(itertools.islice(self._whole(sorted(names, reverse=True)), count))
 
     def _names(self) -> Iterator[str]:
-        """Yield the names of folders that have the form of an id; links are left out."""
+        """Yield the names of folders that have the form of an id, but of those removed by hand.
+
+        Links are left out.
+        """
+        for name, has_file in self._folders():
+            if has_file or not self._is_removed(name):
+                yield name
+
+    def _folders(self) -> Iterator[tuple[str, bool]]:
+        """Yield the names of snapshots' folders, and whether a data file is beside each."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
-            for entry in entries:
-                is_id = ID.fullmatch(entry.name) or old_snapshots.ID.fullmatch(entry.name)
-                if is_id and not entry.is_symlink():
-                    yield entry.name
+            found = {entry.name: entry.is_symlink() for entry in entries}
+            for name, is_link in found.items():
+                is_id = ID.fullmatch(name) or old_snapshots.ID.fullmatch(name)
+                if is_id and not is_link and not name.endswith(SUFFIX):
+                    yield name, f"{name}{SUFFIX}" in found
 
     def _whole(self, names: Iterable[str]) -> Iterator[Report]:
         for name in names:
@@ -187,7 +228,7 @@ class Snapshots:
         Args:
             identity: its id, which may have the suffix of the file.
         """
-        name = _folder_name(identity)
+        name = snapshot_id(identity)
         found = old_snapshots.find(self._folder, name)
         return None if found is None or (self._folder / name).is_dir() else found
 
@@ -201,7 +242,7 @@ class Snapshots:
         Raises:
             StorageError: the report cannot be written.
         """
-        name = _folder_name(identity)
+        name = snapshot_id(identity)
         with build_folder(self._folder, self._described) as folder:
             made = build(folder)
             report = replace(
@@ -214,6 +255,7 @@ class Snapshots:
                 summary={**made.summary, "since": None},
             )
             write_meta(folder, report)
+            own_files.create(folder / HAS_FILE)
             with contextlib.suppress(OSError):  # another request has opened it
                 folder.rename(self._folder / name)
 
@@ -223,12 +265,17 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = _folder_name(identity)
-        is_id = ID.fullmatch(identity) or old_snapshots.ID.fullmatch(name)
+        name = snapshot_id(identity)
+        is_id = ID.fullmatch(name) or old_snapshots.ID.fullmatch(name)
         folder = self._folder / name if is_id else None
-        if folder is None or folder.is_symlink() or not folder.is_dir():
+        if folder is None or folder.is_symlink() or not folder.is_dir() or self._is_removed(name):
             raise UnknownSnapshotError("there is no snapshot with this id")
         return folder
+
+    def _is_removed(self, name: str) -> bool:
+        """Tell whether somebody has removed the data file beside a snapshot's folder."""
+        # In this order: the file is made first.
+        return (self._folder / name / HAS_FILE).exists() and not self._file(name).exists()
 
     def read(self, identity: str, reader: Callable[[Path], T]) -> T:
         """Call a reader with a snapshot's folder.
@@ -254,28 +301,57 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = _folder_name(identity)
+        name = snapshot_id(identity)
         old = old_snapshots.find(self._folder, name)
-        if old is not None:
+        if old is not None and not (self._folder / name).is_dir():
             old.unlink(missing_ok=True)
-            if not (self._folder / name).is_dir():
-                return
+            return
+        folder = self.find(identity)
         try:
-            remove(self.find(identity))
+            self._remove(folder)
         except FileNotFoundError:
             raise UnknownSnapshotError("there is no snapshot with this id") from None
 
+    def _remove(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):
+            self._file(folder.name).unlink()
+        remove(folder)
+        with contextlib.suppress(OSError):  # another process's sweep may have made it meanwhile
+            self._file(folder.name).unlink()
+
     def sweep(self) -> None:
-        """Remove what killed processes left: working folders, half-deleted snapshots."""
+        """Remove what killed processes left, and snapshots whose data file was removed by hand.
+
+        Data files that killed processes did not come to make are made: those of earlier versions,
+        which made none, too.
+        """
         sweep(self._folder, age=ABANDONED_AGE)
+        own_files.sweep(self._folder)
+        for name, has_file in list(self._folders()):
+            with contextlib.suppress(OSError):
+                folder = self._folder / name
+                if not has_file and self._is_removed(name):
+                    self._remove(folder)
+                elif has_file and folder.is_dir():
+                    own_files.create(folder / HAS_FILE)
+                else:
+                    self._make_file(name)
 
     def _count(self) -> int:
         return sum(1 for _ in self._names())
 
 
-def _folder_name(identity: str) -> str:
-    """Return the name of a snapshot's folder; flask-coverage takes ids with a suffix, too."""
-    return identity.removesuffix(old_snapshots.SUFFIX)
+def snapshot_id(identity: str) -> str:
+    """Return a snapshot's id without the suffix that flask-coverage's ids have."""
+    return identity.removesuffix(SUFFIX)
+
+
+def _with_slug(identity: str, label: str | None) -> str:
+    """Return an id with the slug of a label: its letters a to z and digits, in lower case."""
+    if not label:
+        return identity
+    slug = "-".join(re.findall("[a-z0-9]+", label.lower()))[:MOST_SLUG].rstrip("-")
+    return f"{identity}-{slug or 'label'}"
 
 
 def _move(path: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 SLASH = "%2F"
+SUFFIX = ".coverage"  # of a snapshot's data file, and, in flask-coverage, of its id
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 T = TypeVar("T")
@@ -216,7 +217,8 @@ def snapshots(request: Request, control: Control) -> Response:
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
     """GET /snapshots/ID: the snapshot's combined data file."""
-    return download(control.export("coverage", identity), f"{identity}.coverage")
+    name = f"{identity.removesuffix(SUFFIX)}{SUFFIX}"
+    return download(control.export("coverage", identity), name)
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
