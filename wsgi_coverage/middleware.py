@@ -27,7 +27,13 @@ from wsgi_coverage.collect.labels.requests import LabellingApplication
 from wsgi_coverage.collect.servers import uwsgi
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.compat import names
-from wsgi_coverage.errors import SettingsError, StorageError, UnsupportedPythonError, storage_errors
+from wsgi_coverage.errors import (
+    NotMeasuringError,
+    SettingsError,
+    StorageError,
+    UnsupportedPythonError,
+    storage_errors,
+)
 from wsgi_coverage.settings import ORIGINAL, Environ, Settings
 from wsgi_coverage.store.days import DaysKept
 
@@ -75,6 +81,7 @@ class CoverageMiddleware:
         self._app = app
         self._worker: Worker | None = None
         self._attention = Attention()
+        self._why_not = ""  # why measuring could not be started
         if settings.disabled:
             self._prefix = self._below = "\x00"  # no path starts like that
             return
@@ -86,7 +93,6 @@ class CoverageMiddleware:
         self._below = f"{self._prefix}/"
         self._settings = settings
         self._control_app: ControlApp | None = None
-        self._why_not = ""  # why measuring could not be started
         self._start_measuring(settings)
         if settings.labels != "off":
             app = LabellingApplication(
@@ -132,6 +138,18 @@ class CoverageMiddleware:
             control = None if self._worker is None else self._control(self._worker)
             self._control_app = ControlApp(self._settings, control, self._why_not)
         return self._control_app
+
+    def make_control(self) -> Control:
+        """Return what the dashboard calls, for code of this process.
+
+        Raises:
+            NotMeasuringError: nothing is measured.
+        """
+        self._notice_fork()
+        if self._worker is None:
+            raise NotMeasuringError(self._why_not or "measuring is disabled")
+        self._before_request()
+        return self._control(self._worker)
 
     def _control(self, worker: Worker) -> Control:
         from wsgi_coverage.control import Control

@@ -171,8 +171,11 @@ class Settings:
             told = self.described("config_file")
             raise SettingsError(f"{told} cannot be used: {error}") from error
 
-    def require_auth(self) -> None:
+    def require_auth(self, password_variable: str | None = None) -> None:
         """Check that an access policy is configured.
+
+        Args:
+            password_variable: the environment variable that the message names; None: the usual one.
 
         Raises:
             AuthNotConfiguredError: there is no auth callback, no password, and debug is off.
@@ -183,9 +186,10 @@ class Settings:
                 for name, state in (("password", "empty"), ("debug", "off"))
                 if name in self.origins
             ]
+            named = password_variable or variable("password")
             raise AuthNotConfiguredError(
                 "refusing to serve coverage data to everybody: set a password "
-                f"({variable('password')}), pass auth=, or turn debug on{''.join(unset)}"
+                f"({named}), pass auth=, or turn debug on{''.join(unset)}"
             )
 
 

@@ -6,6 +6,7 @@ itself. Concurrency: immutable after construction, but for the applications that
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,9 +16,16 @@ from flask import Flask, Response, session
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from wsgi_coverage import bounds
 from wsgi_coverage import settings as settings_module
 from wsgi_coverage.collect import early, forks
-from wsgi_coverage.errors import SettingsError, UnauthorizedError
+from wsgi_coverage.errors import (
+    NoDataError,
+    NoReportError,
+    NotMeasuringError,
+    SettingsError,
+    UnauthorizedError,
+)
 from wsgi_coverage.middleware import CoverageMiddleware, check_is_wsgi
 from wsgi_coverage.system import workdir
 from wsgi_coverage.web.verdict import VIEW_VALUES, ask
@@ -25,6 +33,8 @@ from wsgi_coverage.web.verdict import VIEW_VALUES, ask
 if TYPE_CHECKING:
     from coverage import Coverage
 
+    from wsgi_coverage.control import Control
+    from wsgi_coverage.model import JsonObject
     from wsgi_coverage.settings import AuthCallback, Environ
 
 ENV_NAMES = {
@@ -34,6 +44,25 @@ FOLDERS = {
     name: (Path(f".flask-coverage-{folder}"), settings_module.BUILT_IN)
     for name, folder in (("cache_dir", "cache"), ("snapshot_dir", "snapshots"))
 }
+
+
+NOT_BEGUN = "nothing is measured: call init_app first"
+DEFAULT_INTERVAL = 30.0  # seconds
+SUFFIX = ".coverage"
+# Paths below the prefix, with the names for url_for and the methods that flask-coverage gave them.
+ENDPOINTS = (
+    ("/", "index", "GET"),
+    ("/report", "report", "GET"),
+    ("/files", "files", "GET"),
+    ("/export", "export", "GET"),
+    ("/html/", "html_index", "GET"),
+    ("/html/<path:filename>", "html_asset", "GET"),
+    ("/refresh", "refresh", "POST"),
+    ("/reset", "reset", "POST"),
+    ("/snapshot", "snapshot", "POST"),
+    ("/snapshots", "snapshots_list", "GET"),
+    ("/snapshots/<snap_id>", "snapshot_download", "GET"),
+)
 
 
 class FlaskCoverage:
@@ -71,7 +100,13 @@ class FlaskCoverage:
         debug: bool | None = None,
         **settings: Any,
     ) -> None:
-        self._auth = auth
+        self.url_prefix: str = url_prefix or settings_module.URL_PREFIX
+        self.auth = auth
+        self.config_file = config_file
+        self.autosave_interval = (
+            DEFAULT_INTERVAL if autosave_interval is None else autosave_interval
+        )
+        self._middleware: CoverageMiddleware | None = None
         self._keywords = {
             "url_prefix": url_prefix,
             "config_file": config_file,
@@ -96,8 +131,8 @@ class FlaskCoverage:
             return
         forks.note_folder()
         keywords = dict(self._keywords)
-        if self._auth is not None:
-            keywords["auth"] = in_request_context(app, self._auth)
+        if self.auth is not None:
+            keywords["auth"] = in_request_context(app, self.auth)
         settings = settings_module.load(
             keywords,
             env=os.environ,
@@ -110,14 +145,25 @@ class FlaskCoverage:
         )
         if settings.disabled:
             return
-        if self._auth is not None:
+        if self.auth is not None:
             try:
-                settings_module.check_callback(self._auth)
+                settings_module.check_callback(self.auth)
             except ValueError as error:
-                raise SettingsError(f"keyword auth: auth {error}, got {self._auth!r}") from None
-        app.wsgi_app = CoverageMiddleware.with_settings(  # type: ignore[method-assign]
-            app.wsgi_app, settings
-        )
+                raise SettingsError(f"keyword auth: auth {error}, got {self.auth!r}") from None
+        settings.require_auth(ENV_NAMES["password"])
+        self._middleware = CoverageMiddleware.with_settings(app.wsgi_app, settings)
+        app.wsgi_app = self._middleware  # type: ignore[method-assign]
+        self.url_prefix = settings.url_prefix
+        self.autosave_interval = settings.autosave_interval
+        for path, endpoint, method in ENDPOINTS:
+            # For url_for alone: no request gets here.
+            rule = app.url_rule_class(
+                f"{settings.url_prefix}{path}",
+                endpoint=f"flask_coverage.{endpoint}",
+                methods=[method],
+                build_only=True,
+            )
+            app.url_map.add(rule)
         app.extensions.setdefault("coverage", self)
 
     @property
@@ -129,8 +175,113 @@ class FlaskCoverage:
         """
         running = early.running()
         if running is None:
-            raise RuntimeError("nothing is measured: call init_app first")
+            raise RuntimeError(NOT_BEGUN)
         return running
+
+    # What the endpoints do, for code of this process. All of these raise RuntimeError where nothing
+    # is measured, and the errors of the endpoints (docs/reference/errors.md).
+
+    def refresh_cache(self) -> JsonObject:
+        """Publish a new report, and return what POST /refresh answers."""
+        return self._control().refresh(wait=bounds.WAIT).as_json()
+
+    def ensure_cache(self) -> JsonObject:
+        """Return what `refresh_cache` returned last; call it if no report is published."""
+        found = self.cache_metadata()
+        return self.refresh_cache() if found is None else found
+
+    def cache_metadata(self) -> JsonObject | None:
+        """Return what `refresh_cache` returned last; None if no report is published."""
+        try:
+            return self._control().report().as_json()
+        except NoReportError:
+            return None
+
+    def cached_summary(self) -> JsonObject | None:
+        """Return the figures of all files of the published report; None if there is none."""
+        found = self.cache_metadata()
+        return None if found is None else found["summary"]
+
+    def cached_text_report(self) -> str:
+        """Return the published text report; publish one first if there is none."""
+        self.ensure_cache()
+        return self._control().text()
+
+    def cached_files(self) -> list[JsonObject]:
+        """Return what GET /files answers; publish a report first if there is none."""
+        self.ensure_cache()
+        found: list[JsonObject] = json.loads(self._control().files())
+        return found
+
+    def cached_export_bytes(self) -> bytes | None:
+        """Return the published combined data file, None if nothing was measured.
+
+        A report is published first if there is none.
+        """
+        self.ensure_cache()
+        try:
+            return self._control().export("coverage")
+        except NoDataError:
+            return None
+
+    def text_report(self) -> str:
+        """Publish a new report, and return its text."""
+        self.refresh_cache()
+        return self.cached_text_report()
+
+    def file_stats(self) -> list[JsonObject]:
+        """Publish a new report, and return its list of files."""
+        self.refresh_cache()
+        return self.cached_files()
+
+    def export_combined_bytes(self) -> bytes | None:
+        """Publish a new report, and return its data file; None if nothing was measured."""
+        self.refresh_cache()
+        return self.cached_export_bytes()
+
+    def take_snapshot(self, label: str | None = None) -> JsonObject:
+        """Store a report of everything executed up to now; return what POST /snapshot answers.
+
+        Raises:
+            RuntimeError: nothing was measured yet.
+        """
+        try:
+            taken, _ = self._control().snapshot(label=label, wait=bounds.WAIT)
+        except NoDataError as error:
+            raise RuntimeError(str(error)) from error
+        return taken.as_snapshot()
+
+    def list_snapshots(self) -> list[JsonObject]:
+        """Return all snapshots, newest first, as GET /snapshots does."""
+        return [each.as_snapshot() for each in self._control().snapshots()]
+
+    def snapshot_path(self, snap_id: str) -> Path | None:
+        """Return the data file of a snapshot, by its id; None if it is not on this host."""
+        control = self._control()
+        identity = snap_id.removesuffix(SUFFIX)
+        known = any(identity == each.id for each in control.snapshots())
+        path = control.snapshot_dir / f"{identity}{SUFFIX}"
+        return path if known and path.is_file() else None
+
+    def reset(self) -> None:
+        """Forget every line executed so far but at load, in all workers, as POST /reset does."""
+        self._control().reset(wait=bounds.WAIT)
+
+    def cache_dir_path(self) -> Path:
+        """Return the folder of reports."""
+        return self._control().cache_dir
+
+    def data_file_path(self) -> Path:
+        """Return the configured data file; data files are published beside it."""
+        return Path(workdir.here(self.coverage.config.data_file))
+
+    def _control(self) -> Control:
+        if self._middleware is None:
+            raise RuntimeError(NOT_BEGUN)
+        try:
+            return self._middleware.make_control()
+        except NotMeasuringError as error:
+            raise RuntimeError(str(error)) from error
 
 
 def start_early(config_file: str | Path | None = None) -> Coverage | None:
