@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from coverage import Coverage
 
     from wsgi_coverage.control import Control
-    from wsgi_coverage.model import JsonObject
+    from wsgi_coverage.model.answers import File, Refreshed, Snapshot, Summary, Taken
     from wsgi_coverage.settings import AuthCallback, Environ
 
 ENV_NAMES = {
@@ -181,23 +181,23 @@ class FlaskCoverage:
     # What the endpoints do, for code of this process. All of these raise RuntimeError where nothing
     # is measured, and the errors of the endpoints (docs/reference/errors.md).
 
-    def refresh_cache(self) -> JsonObject:
+    def refresh_cache(self) -> Refreshed:
         """Publish a new report, and return what POST /refresh answers."""
         return self._control().refresh(wait=bounds.WAIT).as_json()
 
-    def ensure_cache(self) -> JsonObject:
+    def ensure_cache(self) -> Refreshed:
         """Return what `refresh_cache` returned last; call it if no report is published."""
         found = self.cache_metadata()
         return self.refresh_cache() if found is None else found
 
-    def cache_metadata(self) -> JsonObject | None:
+    def cache_metadata(self) -> Refreshed | None:
         """Return what `refresh_cache` returned last; None if no report is published."""
         try:
             return self._control().report().as_json()
         except NoReportError:
             return None
 
-    def cached_summary(self) -> JsonObject | None:
+    def cached_summary(self) -> Summary | None:
         """Return the figures of all files of the published report; None if there is none."""
         found = self.cache_metadata()
         return None if found is None else found["summary"]
@@ -207,10 +207,10 @@ class FlaskCoverage:
         self.ensure_cache()
         return self._control().text()
 
-    def cached_files(self) -> list[JsonObject]:
+    def cached_files(self) -> list[File]:
         """Return what GET /files answers; publish a report first if there is none."""
         self.ensure_cache()
-        found: list[JsonObject] = json.loads(self._control().files())
+        found: list[File] = json.loads(self._control().files())
         return found
 
     def cached_export_bytes(self) -> bytes | None:
@@ -229,7 +229,7 @@ class FlaskCoverage:
         self.refresh_cache()
         return self.cached_text_report()
 
-    def file_stats(self) -> list[JsonObject]:
+    def file_stats(self) -> list[File]:
         """Publish a new report, and return its list of files."""
         self.refresh_cache()
         return self.cached_files()
@@ -239,7 +239,7 @@ class FlaskCoverage:
         self.refresh_cache()
         return self.cached_export_bytes()
 
-    def take_snapshot(self, label: str | None = None) -> JsonObject:
+    def take_snapshot(self, label: str | None = None) -> Taken:
         """Store a report of everything executed up to now; return what POST /snapshot answers.
 
         Raises:
@@ -249,9 +249,9 @@ class FlaskCoverage:
             taken, _ = self._control().snapshot(label=label, wait=bounds.WAIT)
         except NoDataError as error:
             raise RuntimeError(str(error)) from error
-        return taken.as_snapshot()
+        return taken.as_taken(is_kept=True)
 
-    def list_snapshots(self) -> list[JsonObject]:
+    def list_snapshots(self) -> list[Snapshot]:
         """Return all snapshots, newest first, as GET /snapshots does."""
         return [each.as_snapshot() for each in self._control().snapshots()]
 
