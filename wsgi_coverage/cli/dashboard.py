@@ -39,7 +39,8 @@ from wsgi_coverage.model import EXPORT_FORMATS
 from wsgi_coverage.settings import MAX_DAYS
 
 BINARY = ("coverage", "html")
-OPERATIONS: dict[Literal["merge", "subtract", "intersect"], str] = {
+Operation = Literal["merge", "subtract", "intersect"]
+OPERATIONS: dict[Operation, str] = {
     "merge": "what ran in any of these",
     "subtract": "what ran in the first of these, and not in the others",
     "intersect": "what ran in all of these",
@@ -247,7 +248,7 @@ def _add_operands(parser: argparse.ArgumentParser) -> None:
 
 
 def _combine(client: Client, given: argparse.Namespace) -> Taken:
-    [operation] = [each for each in OPERATIONS if getattr(given, each)]
+    operation: Any = next(each for each in OPERATIONS if getattr(given, each))
     snapshots = getattr(given, operation)
     if len(snapshots) == 1:
         raise asking.WrongUsageError(f"--{operation} must be given two ids or more")

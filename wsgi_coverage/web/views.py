@@ -176,16 +176,16 @@ def snapshot(request: Request, control: Control) -> Response:
         keep=keep,
         detail=wants_lines,
     )
-    found = (taken, detail) if wants_lines else (taken,)
-    return done(request, _taken(*found, keep=keep), notice="snapshot" if keep else "collected")
+    body = _taken(taken, detail, keep=keep, wants_lines=wants_lines)
+    return done(request, body, notice="snapshot" if keep else "collected")
 
 
-def _taken(report: Report, *detail: JsonObject | None, keep: bool) -> Taken:
-    """Return the answer about a report that was just made, with its detail if that is given."""
+def _taken(report: Report, detail: JsonObject | None, *, keep: bool, wants_lines: bool) -> Taken:
+    """Return the answer about a report that was just made."""
     answer = report.as_taken(is_kept=keep)
-    for each in detail:
-        answer["detail"] = each
-        if each is None:
+    if wants_lines:
+        answer["detail"] = detail
+        if detail is None:
             answer["reason"] = "no data yet"
     return answer
 
@@ -204,8 +204,8 @@ def combine(request: Request, control: Control) -> Response:
         keep=keep,
         detail=wants_lines,
     )
-    found = (made, detail) if wants_lines else (made,)
-    return done(request, _taken(*found, keep=keep), notice="combined")
+    body = _taken(made, detail, keep=keep, wants_lines=wants_lines)
+    return done(request, body, notice="combined" if keep else "collected")
 
 
 def snapshots(request: Request, control: Control) -> Response:
