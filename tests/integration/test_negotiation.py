@@ -212,7 +212,7 @@ def test_an_error_for_a_browser_is_a_page_with_its_slug_and_a_way_back(
         ("/health", "GET, HEAD, OPTIONS"),
         ("/workers", "GET, HEAD, OPTIONS"),
         ("/building", "GET, HEAD, OPTIONS"),
-        ("/snapshots", "GET, HEAD, OPTIONS"),
+        ("/snapshots", "GET, HEAD, OPTIONS, POST"),
         ("/snapshots/x", "DELETE, GET, HEAD, OPTIONS"),
         ("/snapshots/x/delete", "OPTIONS, POST"),
         ("/refresh", "OPTIONS, POST"),

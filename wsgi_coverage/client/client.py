@@ -322,9 +322,7 @@ class Client:
             detail: ``lines``: have coverage.py's JSON report in the answer.
             wait: seconds to wait for the workers, at most; None: the dashboard's default, 5.
         """
-        query = _of_snapshot(label, keep=keep, detail=detail)
-        if reset:
-            query["reset"] = "1"
+        query = _of_snapshot(label, reset=reset, keep=keep, detail=detail)
         return cast(Taken, self._change("POST", "/snapshot", SNAPSHOT, query, wait=wait))
 
     def combine(
@@ -379,11 +377,15 @@ class Client:
         return cast(dict[str, Any], json(method, path, asked, dict, keys, extra=extra))
 
 
-def _of_snapshot(label: str | None, *, keep: bool, detail: str | None) -> dict[str, str]:
+def _of_snapshot(
+    label: str | None, *, keep: bool, detail: str | None, reset: bool = False
+) -> dict[str, str]:
     """Return the parameters of a request for a new snapshot."""
     query = {}
     if label is not None:
         query["label"] = label
+    if reset:
+        query["reset"] = "1"
     if not keep:
         query["keep"] = "0"
     if detail is not None:

@@ -47,7 +47,7 @@ METHODS = {
     "snapshot": (lambda client: client.snapshot(), "POST /cov/snapshot", DONE),
     "snapshot of a test": (
         lambda client: client.snapshot(label="a b&c", reset=True, keep=False, detail="lines"),
-        "POST /cov/snapshot?label=a+b%26c&keep=0&detail=lines&reset=1",
+        "POST /cov/snapshot?label=a+b%26c&reset=1&keep=0&detail=lines",
         DONE,
     ),
     "snapshots": (lambda client: client.snapshots(), "GET /cov/snapshots", [DONE]),
