@@ -19,7 +19,13 @@ FORM = {"Accept": "application/json", "Content-Type": "application/x-www-form-ur
 DISHONEST = [
     *("..", "../", "%2e%2e", "..%2f..%2fetc%2fpasswd", "../../../../etc/passwd", "%00"),
     *(".building-x", "20260101T000000.000000Z-00000000", "x" * 3000),
-    *("{id}%00", "{id}%0a", "{id}%2f..", "..%2f.flask-coverage-snapshots%2f{id}", "{id}.coverage"),
+    *(
+        "{id}%00",
+        "{id}%0a",
+        "{id}%2f..",
+        "..%2f.flask-coverage-snapshots%2f{id}",
+        "{id}.coveragex",
+    ),
 ]
 READERS = ["", "/report", "/files", "/export", "/html/", "/html/..%2fmeta.json", "/html/%00"]
 
