@@ -508,6 +508,32 @@ def test_nothing_is_folded_while_somebody_collects_and_all_of_it_counts(
     assert lines_in(store) == [{1}, {2}]
 
 
+def test_once_a_collection_has_failed_what_it_would_have_forgotten_is_folded(
+    store: DataFileStore, data_file: Callable[..., Path]
+) -> None:
+    publish(store, "host.1.aa", data_file(1), epoch=store.epoch())
+    epoch = store.begin_epoch(collecting=True)
+    publish(store, "host.2.bb", data_file(2), epoch=epoch)
+
+    store.give_up_collecting(epoch)
+    store.fold(live=[], union=write_union)
+
+    assert not store.is_collecting
+    assert lines_in(store) == [{1, 2}]
+    assert store.oldest() < epoch  # all of it counts
+
+
+def test_a_collection_goes_on_that_others_end_and_none_that_is_over(store: DataFileStore) -> None:
+    found = [store.is_collecting]
+    first = store.begin_epoch(collecting=True, ends_here=False)
+    found.append(store.is_collecting)
+    store.give_up_collecting(first - 1)  # an older one
+    found.append(store.is_collecting)
+    store.end_collecting()
+
+    assert [*found, store.is_collecting] == [False, True, True, False]
+
+
 def test_a_pause_outlives_a_collection(store: DataFileStore) -> None:
     store.begin_pause()
 

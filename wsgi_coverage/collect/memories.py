@@ -153,16 +153,32 @@ class Memories(ABC):
                     memory.forget_label(context)
             return self._store().forget_contexts(is_forgotten) or found
 
-    def begin_collecting(self) -> int:
+    def begin_collecting(self, *, ends_here: bool = True) -> int:
         """Begin an epoch, and return it; older epochs still count.
 
         To be called under the build lock.
+
+        Args:
+            ends_here: whether this process ends the collection; False: any agent of the fleet.
 
         Raises:
             StorageError: there is no room; the old epoch goes on.
         """
         self.make_room()
-        return self._store().begin_epoch(collecting=True)
+        return self._store().begin_epoch(collecting=True, ends_here=ends_here)
+
+    def give_up_collecting(self, epoch: int) -> None:
+        """Have what a failed collection would have forgotten be saved, and count, as before.
+
+        To be called under the build lock.
+
+        Args:
+            epoch: the epoch that the collection has begun.
+
+        Raises:
+            StorageError: there is no room; no data file is written until the next reset.
+        """
+        self._store().give_up_collecting(epoch)
 
     def forget_collected(
         self,
@@ -186,6 +202,8 @@ class Memories(ABC):
         if is_over:
             store.end_collecting()
             self.announce_epoch()
+        else:
+            store.give_up_collecting(epoch)
 
     def ids(self) -> set[str]:
         """Return the ids under which the memories' data files are published."""

@@ -23,7 +23,7 @@ from wsgi_coverage.clock import Deadline
 from wsgi_coverage.collect.worker import Worker
 from wsgi_coverage.data import stamp
 from wsgi_coverage.data.union import has_branches
-from wsgi_coverage.errors import DamagedReportError
+from wsgi_coverage.errors import DamagedReportError, WsgiCoverageError
 from wsgi_coverage.fleet import asking
 from wsgi_coverage.fleet.asking import Fleet
 from wsgi_coverage.fleet.messages import FleetAnswer
@@ -37,6 +37,8 @@ from wsgi_coverage.store.channel import Verb
 from wsgi_coverage.store.days import FOLDER, NOT_KEPT, SHARED_FOLDER, DaysStore, today
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
+
+GIVE_UP_TIMEOUT = 2.0  # seconds to wait for the build lock where a collection has failed
 
 FOREIGN = "no days are recorded where 'coverage run' or a test runner started the Coverage"
 
@@ -107,12 +109,18 @@ class ReportInputs:
                 remarks = self._remarks()
                 self._publisher.check_removable()
                 epoch = self._worker.memories.begin_collecting()
-            gathering = self._worker.ask_all(Verb.COLLECT, wait=deadline.left(wait))
-            # From here to the end of the collection, no data file can be written.
-            with self._publisher.lock():
-                inputs = self.read(gathering, before=epoch)
-                yield replace(inputs, remarks=remarks)
-                self._forget(inputs, epoch)
+            try:
+                gathering = self._worker.ask_all(Verb.COLLECT, wait=deadline.left(wait))
+                # From here to the end of the collection, no data file can be written.
+                with self._publisher.lock():
+                    inputs = self.read(gathering, before=epoch)
+                    yield replace(inputs, remarks=remarks)
+                    self._forget(inputs, epoch)
+            except BaseException:
+                # If this fails, too, data files are written again after the next reset.
+                with contextlib.suppress(WsgiCoverageError), self._publisher.lock(GIVE_UP_TIMEOUT):
+                    self._worker.memories.give_up_collecting(epoch)
+                raise
 
     @contextlib.contextmanager
     def _read_and_forget_everywhere(

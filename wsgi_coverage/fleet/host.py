@@ -150,7 +150,7 @@ class Host:
                 return
             epochs = tuple(each for each in pairs.epochs if each[0] >= state.oldest)
             if epochs:
-                self.memories.begin_collecting()
+                self.memories.begin_collecting(ends_here=False)
             else:
                 self._publisher.check_removable()
                 self.memories.reset()

@@ -45,14 +45,28 @@ class DataFileStore(Protocol):
         """Return the oldest epoch that counts: the current one, unless a collection goes on."""
         ...
 
-    def begin_epoch(self, *, collecting: bool = False) -> int:
+    def begin_epoch(self, *, collecting: bool = False, ends_here: bool = True) -> int:
         """Begin a new epoch and return it. Callers have to hold a lock of their own.
 
         Args:
             collecting: whether older epochs still count, until `end_collecting`.
+            ends_here: whether this process is to end the collection.
 
         Raises:
             DiskFullError: there is no room; the old epoch goes on.
+        """
+        ...
+
+    @property
+    def is_collecting(self) -> bool:
+        """Tell whether a collection goes on: not if it failed, or if its process was killed."""
+        ...
+
+    def give_up_collecting(self, epoch: int) -> None:
+        """Record that the collection that began an epoch has failed: older epochs go on to count.
+
+        Raises:
+            DiskFullError: there is no room.
         """
         ...
 

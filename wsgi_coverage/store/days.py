@@ -116,6 +116,7 @@ class DaysStore:
                         self._raise(GAP, day + 1)
                 if add_to(known, new):
                     own_files.replace(path, pack(_plain(known)))
+            own_files.sweep(self.folder)  # what killed processes have left
             # By their number: the clock may be wrong.
             for _, path in list(self._days())[: -kept - 1]:
                 path.unlink(missing_ok=True)

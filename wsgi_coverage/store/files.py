@@ -32,11 +32,13 @@ from wsgi_coverage.model import Pause, is_going_on
 from wsgi_coverage.settings import is_writable
 from wsgi_coverage.store.base import WriteUnion
 from wsgi_coverage.store.memory import Memory
+from wsgi_coverage.store.processes import is_noted_process, noted_now
 from wsgi_coverage.store.writable import PathUse
 from wsgi_coverage.system import own_files
 
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
+FAILED = (-1, 0.0)  # in the place of the process that collects
 EPOCH = ".wsgi-coverage-epoch"  # before the data file's name: coverage.py combines what begins so
 
 
@@ -47,6 +49,8 @@ class FilesState(NamedTuple):
     oldest: int  # the oldest epoch whose data count
     pauses: list[Pause]
     begun_by: str = ""  # the name of the private folder of the process that began the epoch
+    # The process that collects: its id, and when it was known to run; 0: none, or any of a fleet.
+    collector: tuple[int, float] = (0, 0.0)
 
 
 class _AloneError(Exception):
@@ -85,11 +89,12 @@ class FilesStore:
         """Read the oldest epoch whose lines count from the epoch file."""
         return self._read_state().oldest
 
-    def begin_epoch(self, *, collecting: bool = False) -> int:
+    def begin_epoch(self, *, collecting: bool = False, ends_here: bool = True) -> int:
         """Begin a new epoch, by replacing the epoch file, and return its number.
 
         Args:
             collecting: whether older epochs count until `end_collecting`.
+            ends_here: whether this process is to end the collection.
 
         Raises:
             StorageError: the epoch file cannot be written; the old epoch goes on.
@@ -99,8 +104,30 @@ class FilesStore:
         pauses = [Pause(began_at=clock.now_iso(), ended_at=None)] if goes_on else []
         epoch = now.epoch + 1
         oldest = now.oldest if collecting else epoch
-        self._write_state(FilesState(epoch, oldest, pauses, self._fallback.name))
+        collector = (os.getpid(), noted_now()) if collecting and ends_here else (0, 0.0)
+        self._write_state(FilesState(epoch, oldest, pauses, self._fallback.name, collector))
         return epoch
+
+    @property
+    def is_collecting(self) -> bool:
+        """Tell whether a collection goes on: not if it failed, or if its process was killed."""
+        return self._is_collecting(self._read_state())
+
+    def _is_collecting(self, now: FilesState) -> bool:
+        if now.oldest == now.epoch or now.collector == FAILED:
+            return False
+        is_here = now.begun_by == self._fallback.name  # elsewhere, a process id means nothing
+        return not (is_here and now.collector[0]) or is_noted_process(*now.collector)
+
+    def give_up_collecting(self, epoch: int) -> None:
+        """Record that the collection that began an epoch has failed: older epochs go on to count.
+
+        Raises:
+            StorageError: the epoch file cannot be written.
+        """
+        now = self._read_state()
+        if now.epoch == epoch != now.oldest:
+            self._write_state(now._replace(collector=FAILED))
 
     def end_collecting(self) -> None:
         """Let only the current epoch count.
@@ -109,7 +136,7 @@ class FilesStore:
             StorageError: the epoch file cannot be written; older epochs still count.
         """
         now = self._read_state()
-        self._write_state(now._replace(oldest=now.epoch))
+        self._write_state(now._replace(oldest=now.epoch, collector=(0, 0.0)))
 
     def pauses(self) -> Sequence[Pause]:
         """Read the pauses of the current epoch from the epoch file, the oldest first."""
@@ -164,14 +191,21 @@ class FilesStore:
             known = json.loads(regular_files.read(self._epoch_file))
             epoch, oldest, pauses, *more = known
             begun_by = str(more[0]) if more else ""
-            return FilesState(int(epoch), int(oldest), [Pause(**each) for each in pauses], begun_by)
+            pid, noted_at = more[1] if len(more) > 1 else (0, 0.0)
+            return FilesState(
+                int(epoch),
+                int(oldest),
+                [Pause(**each) for each in pauses],
+                begun_by,
+                (int(pid), float(noted_at)),
+            )
         except (FileNotFoundError, UnreadableError, ValueError, TypeError, RecursionError):
             return FilesState(0, 0, [])
 
     def _write_state(self, now: FilesState) -> None:
         with self._replacing(self._epoch_file) as temporary:
             pauses = [asdict(pause) for pause in now.pauses]
-            content = [now.epoch, now.oldest, pauses, now.begun_by]
+            content = [now.epoch, now.oldest, pauses, now.begun_by, now.collector]
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
     @contextlib.contextmanager
@@ -225,8 +259,8 @@ class FilesStore:
         """
         own_files.sweep(self._folder)
         now, host = self._read_state(), socket.gethostname()
-        if now.oldest != now.epoch:
-            return  # a collection goes on: data of older epochs must stay apart
+        if self._is_collecting(now):
+            return  # data of older epochs must stay apart
         compatible = CompatibleGroups()
         for path in self._of_memories():
             with contextlib.suppress(sqlite3.Error, ValueError), stamp.reading(path) as connection:

@@ -169,11 +169,14 @@ class Memory:
         self._control_file = str(folder / "control")
         self._inode = os.stat(self._control_file).st_ino  # noqa: PTH116
         if not self._page[IDENTITY.start]:
-            made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
-            self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
+            self._name_anew()
         if make:  # created here with its mode, which FileIO cannot set
             own_files.create(folder / "index")
         self.table: Table = Table(folder / "processes", make=make)
+
+    def _name_anew(self) -> None:
+        made = f"{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}"
+        self._page[IDENTITY] = made.encode()[:255].ljust(256, b"\0")
 
     @property
     def id(self) -> str:
@@ -619,7 +622,7 @@ class Memory:
         name = f"{EARLY}{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
         there = self._early_files()
         if modules and name not in there and len(there) < MOST_EARLY:
-            own_files.write(self.folder / name, text)
+            own_files.replace(self.folder / name, text)
 
     def _early_files(self) -> list[str]:
         try:
@@ -843,18 +846,21 @@ class Memory:
                 return False
             if only_saved and self.read().checksum() != self.saved_sum:
                 return False
+            # This may be killed half way, and another process go on here: what is left then must
+            # not replace the data file, and no mark may be left whose claim is gone.
+            self._name_anew()
             # The table last: a process that starts meanwhile cannot claim a slot, and tries again.
             names = [
-                "index",
-                "reserve",
-                ABOUT,
                 *(p.name for p, *_ in self._files()),
                 *(path.name for _, path in self._log.planes()),
                 *(path.name for _, path in label_uses.files(self.folder)),
-                *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
-                *self._early_files(),
                 *(path.name for path, *_ in self._day_files()),
+                *self._early_files(),
+                *filter(own_files.is_temporary, os.listdir(self.folder)),  # noqa: PTH208
                 *(each for each in os.listdir(self.folder) if each.startswith(RELEASE)),  # noqa: PTH208
+                "index",
+                "reserve",
+                ABOUT,
                 "control",
                 "processes",
             ]

@@ -115,6 +115,7 @@ class StandInWorker:
             readings=lambda *, before=None: [],
             reset=lambda: None,
             begin_collecting=lambda: 1,
+            give_up_collecting=lambda epoch: None,
             forget_collected=lambda epoch, data_files, counted, *, is_over: None,
             ids=set,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -75,6 +76,23 @@ def test_lines_of_two_epochs_are_not_saved_as_of_one(
 
     assert while_collecting == before_it_is_heard == []
     assert saved(store) == [4]
+
+
+def test_what_a_killed_collection_has_not_forgotten_is_saved(
+    memory: Memory, store: FilesStore, tmp_path: Path
+) -> None:
+    mark(memory, 3, epoch=0)
+    pid = os.fork()
+    if not pid:
+        store.begin_epoch(collecting=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    store.announce(memory)
+    mark(memory, 4, epoch=store.epoch())
+
+    save(memory, tmp_path)
+
+    assert saved(store) == [3, 4]
 
 
 def test_who_discards_a_memory_waits_for_who_writes_it_and_nobody_does_so_afterwards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_days_of_memories_are_united_by_release_and_version(store: DaysStore) ->
             "r2": {NAME: {VERSION: bits(7)}},
         },
     }
+
+
+def test_what_a_killed_process_has_left_half_written_is_removed(
+    store: DaysStore, tmp_path: Path
+) -> None:
+    add(store, [reading(day_0={1})])
+    left = tmp_path / FOLDER / ".wsgi-coverage-new-0123456789abcdef"
+    left.touch()
+    os.utime(left, (0, 0))
+
+    add(store, [reading(day_0={2})])
+
+    assert not left.exists()
+    assert read(store)[MONDAY] == {"r1": {NAME: {VERSION: bits(1, 2)}}}
 
 
 def test_nothing_is_written_where_nothing_is_new(store: DaysStore, tmp_path: Path) -> None:

@@ -1120,3 +1120,32 @@ def test_reading_frees_no_entry_of_the_table(memory: Memory) -> None:
 
     assert list(memory.table.entries()) == [before]
     slot.free()
+
+
+@pytest.mark.parametrize("removed", range(4))
+def test_a_removal_that_is_killed_leaves_no_marks_of_others_and_no_id_that_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    memory = Memory(tmp_path)
+    place = memory.place("a.py", "v1", 100)
+    memory.chunk(Phase.RUNTIME, 0, place.chunk)[place.at + 3] = 1
+    memory.note_saved(memory.read().checksum())
+    saved_as, left = memory.id, removed
+    unlink = Path.unlink
+
+    def unlink_some(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= path.exists()
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_some)
+    with pytest.raises(KeyboardInterrupt):
+        memory.remove(only_saved=True)
+
+    again = Memory(tmp_path)
+    again.place("b.py", "v1", 100)
+    ran = {claim.name for claim, lines in again.read().executed() if any(lines.values())}
+    assert again.id != saved_as
+    assert ran <= {"a.py"}

@@ -112,7 +112,7 @@ def _save(
 ) -> None:
     store = FilesStore(data_file, fallback=memory.folder)
     state = memory.state()  # follows the store where a collection begins or ends
-    if store.oldest() != store.epoch() or state.oldest != state.epoch:
+    if store.is_collecting or (state.oldest != state.epoch and state.oldest != store.oldest()):
         return  # a collection: lines of older epochs must not be mixed with those of the new one
     reading = memory.read()
     if reading.epoch != state.epoch:
