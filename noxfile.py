@@ -256,6 +256,23 @@ def sources(session: nox.Session) -> None:
 
 
 @nox.session(python="3.13", default=False)
+def fuzz(session: nox.Session) -> None:
+    """Many made-up inputs for what CI tries with few; a kill at every step of every operation."""
+    session.install(f"{wheel(session)}[flask]", *TESTS)
+    made_up = [str(path) for path in Path("tests").rglob("test_fuzzed_*.py")]
+    chosen = session.posargs or (*made_up, "tests/integration/test_killed_at_any_step.py")
+    env = {"FUZZ_EXAMPLES": "3000", "CRASH_POINTS_EVERY": "1"}
+    session.run(*RUN, *QUIET, *chosen, "--timeout", "3600", env=env)
+
+
+@nox.session(python="3.13", default=False)
+def soak(session: nox.Session) -> None:
+    """Half an hour of work (nox -s soak -- --minutes 5), after which nothing may have risen."""
+    session.install(f"{wheel(session)}[flask]", "gunicorn")
+    session.run("python", "tests/soak/soak.py", *session.posargs)
+
+
+@nox.session(python="3.13", default=False)
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""
     session.install(
