@@ -7,8 +7,11 @@ import os
 import signal
 import socket
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 SCRIPT = """
 import sys
@@ -143,6 +146,32 @@ def test_a_port_that_is_none_is_refused(project, run, port):
 
     assert done.returncode == 1
     assert done.stderr == f"wsgi-coverage: --port must be a number from 0 to 65535, got '{port}'\n"
+
+
+def test_data_files_are_where_py_coverage_http_was_told_to_write_them(project, measured):
+    project.write("child.py", "print('child')")
+    project.write(
+        "script.py",
+        "import pathlib, subprocess, sys\n"
+        "child = pathlib.Path(__file__).with_name('child.py')\n"
+        "subprocess.run([sys.executable, child], cwd='/', check=True)\n",
+    )
+    project.coveragerc(f"source = {project.folder}")
+    own = project.folder / "own"
+    own.mkdir()
+
+    done = measured("script.py", env={"COVERAGE_DATA_DIR": "own"})
+    both = measured("child.py", env={"COVERAGE_DATA_DIR": "own", "COVERAGE_FILE": "named"})
+
+    assert (done.returncode, both.returncode) == (0, 0)
+    combined = CoverageData(str(project.folder / "all"))
+    for path in own.glob(".coverage.*"):
+        with closing(CoverageData(str(path))) as data:
+            data.read()
+            combined.update(data)
+    assert {Path(name).name for name in combined.measured_files()} == {"script.py", "child.py"}
+    assert [*project.folder.glob(".coverage.*")] == []
+    assert [*project.folder.glob("named.*")] != []
 
 
 def test_measuring_that_is_disabled_leaves_the_program_alone(project, measured):

@@ -21,6 +21,8 @@ from wsgi_coverage.store.days import DaysKept
 from wsgi_coverage.system import interrupt
 
 VARIABLE = "COVERAGE_PORT"
+DATA_FOLDER = "COVERAGE_DATA_DIR"  # py-coverage-http's
+DATA_FILE = "COVERAGE_FILE"  # coverage.py's, which says more
 DEFAULT_HOST = "127.0.0.1"
 
 DESCRIPTION = f"""\
@@ -107,6 +109,7 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
                 config_file=settings.config_file,
                 branch=settings.branch,
                 interval=settings.autosave_interval,
+                data_folder=_data_folder(),
                 days=DaysKept(settings.seen_days, settings.release or ""),
                 labels=Labels(settings.labels, settings.contexts_include),
             )
@@ -119,6 +122,10 @@ def _measure(settings: Settings, host: str, port: int, *, is_insecure: bool) -> 
     address = _address(listening)
     beside.serve(worker, settings, listening, host=host, insecure=is_insecure)
     print(f"wsgi-coverage: {address}{URL_PREFIX}/", file=sys.stderr, flush=True)
+
+
+def _data_folder() -> str | None:
+    return None if os.environ.get(DATA_FILE) else os.environ.get(DATA_FOLDER) or None
 
 
 def _port(given: str | None) -> int:

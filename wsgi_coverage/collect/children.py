@@ -49,6 +49,7 @@ def begin(
     config_file: Path | None,
     branch: bool | None,
     interval: float,
+    data_folder: str | None = None,
     days: DaysKept = NO_DAYS,
     labels: Labels = UNLABELLED,
 ) -> Worker:
@@ -62,6 +63,7 @@ def begin(
         config_file: coverage.py's configuration; None: where coverage.py always looks.
         branch: whether branches are measured; None: as the configuration says.
         interval: seconds between autosaves.
+        data_folder: where data files are written; None: as the configuration says.
         days: which days are recorded.
         labels: which requests are labelled, in all these processes.
 
@@ -69,6 +71,7 @@ def begin(
         SettingsError: the configuration cannot be read.
     """
     own_coverage.with_children = True
+    own_coverage.data_folder = data_folder
     worker = forks.start(config_file=config_file, branch=branch)
     worker.keep_days(days)
     worker.configure(interval)

@@ -41,6 +41,9 @@ inherited_folder: str | None = None
 # Whether the processes that this one starts are measured by wsgi_coverage.collect.children.
 with_children = False
 
+# The folder of data files, where `wsgi-coverage run` was told one; None: as the configuration says.
+data_folder: str | None = None
+
 
 class LoggedCoverage(WarningCoverage):
     """A Coverage whose warnings go to our log, not to the application's warning filters."""
@@ -146,6 +149,9 @@ def make(
     try:
         # With data_file=None, coverage.py holds its data in memory and writes no file.
         cov = kind(config_file=given, data_file=None) if in_memory else kind(config_file=given)
+        if data_folder is not None:
+            name = Path(str(cov.get_option("run:data_file"))).name
+            cov.set_option("run:data_file", str(Path(workdir.here(data_folder), name)))
         if branch is not None:
             cov.set_option("run:branch", branch)
         already: Any = cov.get_option("run:disable_warnings") or []
