@@ -216,7 +216,7 @@ CLAIMS = {
         "e2e/test_private_folder.py::test_all_workers_find_the_same_other_place_and_health_says_so",
     ],
     "A snapshot's id is made here": [
-        "integration/test_snapshots.py::test_a_label_never_becomes_part_of_a_path",
+        "integration/test_snapshots.py::test_only_letters_and_digits_of_a_label_become_part_of_a_path",
         "integration/test_snapshots.py::test_an_id_that_no_snapshot_has_is_404",
     ],
     "`cache_dir/current`": [
