@@ -322,3 +322,31 @@ def test_the_page_of_files_has_branch_columns_where_branches_are_measured(run_sc
     assert ["1"] in shown
     assert any(cell[:3] == ["at", "least", "50"] for cell in shown)
     assert ("Partial" in page, "Partial" in without) == (True, False)
+
+
+def test_a_clock_that_is_set_back_loses_nothing_and_repeats_no_id(run_shop) -> None:
+    shown = run_shop("""
+    import time
+    before = [ask("POST", "/refresh", JSON).json(), ask("POST", "/snapshot", JSON).json()]
+    true = time.time
+    time.time = lambda: true() - 3600
+    call(app, "GET", "/home")
+    after = [ask("POST", "/refresh", JSON).json(), ask("POST", "/snapshot", JSON).json()]
+    collected = ask("POST", "/snapshot?reset=1", JSON)
+    print(json.dumps({
+        "covered": [each["summary"]["covered"] for each in (before[0], after[0])],
+        "ids": [before[1]["id"], after[1]["id"]],
+        "listed": [each["id"] for each in ask("GET", "/snapshots").json()],
+        "durations": [each["duration_seconds"] >= 0 for each in (before[0], after[0])],
+        "collected": collected.status,
+        "after": ask("POST", "/refresh", JSON).json()["summary"]["runtime"],
+        "pages": [ask("GET", path, BROWSER).status for path in ("/", "/health", "/snapshots")],
+    }))
+    """)
+
+    assert shown["covered"] == [3, 4]
+    assert {*shown["ids"]} < {*shown["listed"]}
+    assert len({*shown["listed"]}) == 3
+    assert shown["durations"] == [True, True]
+    assert (shown["collected"], shown["after"]) == (200, 0)
+    assert shown["pages"] == [200, 200, 200]
