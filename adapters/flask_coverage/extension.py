@@ -103,7 +103,7 @@ class FlaskCoverage:
         self.url_prefix: str = url_prefix or settings_module.URL_PREFIX
         self.auth = auth
         self.config_file = config_file
-        self.autosave_interval = (
+        self.autosave_interval: float = (
             DEFAULT_INTERVAL if autosave_interval is None else autosave_interval
         )
         self._middleware: CoverageMiddleware | None = None

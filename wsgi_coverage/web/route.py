@@ -107,13 +107,16 @@ class Route(Rule):
     ) -> None:
         super().__init__(path, endpoint=view, methods=methods.split(", "))
         self.view = view
-        self.name = name or view.__name__.lstrip("_")
+        self.name: str = name or view.__name__.lstrip("_")
         self.content = content
         self.status = status
-        self.query = (*query, *((FORMAT,) if _negotiates(content, query) else ()))
+        self.query: tuple[Parameter, ...] = (
+            *query,
+            *((FORMAT,) if _negotiates(content, query) else ()),
+        )
         self.form = form
         self.errors = errors
-        self.changes = changes or methods != "GET"
+        self.changes: bool = changes or methods != "GET"
 
     @property
     def verbs(self) -> list[str]:

@@ -39,7 +39,7 @@ class Result:
         self._operation = operation
         self._first: dict[str, Sets] | None = None  # of a merge: all of them
         self._kept: dict[Key, Sets] = {}
-        self.tells_phases = True  # whether the phase of all lines is known
+        self.tells_phases: bool = True  # whether the phase of all lines is known
 
     def add(self, executed: Executed) -> None:
         """Add what one report has executed; the first one is the first operand."""
