@@ -92,9 +92,7 @@ TRACED = tuple(
     f"tests/e2e/test_{name}.py"
     for name in ("every_line", "namespaces", "pause", "per_test", "reset", "users")
 )
-ENDED = tuple(
-    f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run", "run_processes")
-)
+ENDED = tuple(f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run_processes"))
 CHILD = "tests/integration/test_child_process.py"
 # What is measured behind a request; all else of HTTP is alike on all, and `lowest` runs it.
 REQUESTED = (
