@@ -273,7 +273,7 @@ class FlaskCoverage:
 
     def data_file_path(self) -> Path:
         """Return the configured data file; data files are published beside it."""
-        return Path(workdir.here(self.coverage.config.data_file))
+        return Path(workdir.here(str(self.coverage.get_option("run:data_file"))))
 
     def _control(self) -> Control:
         if self._middleware is None:

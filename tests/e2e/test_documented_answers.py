@@ -103,7 +103,7 @@ def test_the_documented_answers_are_those_of_a_server(project, until):
         if identity is not None:
             kept = snapshot("before")
             path = path.replace(identity[0], kept)
-        if path.startswith("/diff"):
+        if path.startswith(("/diff", "/snapshots?")):
             server.get("/never")
             ask("POST", "/refresh")
         if path == "/health":
@@ -112,7 +112,9 @@ def test_the_documented_answers_are_those_of_a_server(project, until):
 
         answer = ask(method, path)
 
-        if "…" in told:
+        if told.startswith("#"):
+            assert answer.startswith(told.partition("…")[0]), command
+        elif "…" in told:
             shortened, whole = json.loads(re.sub("(, )?…", "", told)), json.loads(answer)
             assert whole.keys() == shortened.keys(), command
             [shown] = shortened["detail"]["files"].values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from urllib.parse import quote
 
@@ -39,6 +40,9 @@ ADDRESSES = [
 ]
 
 
+ADDRESSES_OF_CLIENTS = itertools.cycle(range(256))
+
+
 @pytest.fixture
 def guarded(wrap: Any) -> Site:
     site: Site = wrap(password="open sesame")
@@ -61,7 +65,10 @@ def test_any_headers_get_an_answer_that_is_no_500(
 @fuzzed
 @given(value=HEADERS)
 def test_no_made_up_authorization_is_let_in(guarded: Site, value: str) -> None:
-    answer = guarded.get("/files", {"Authorization": value})
+    # After some wrong passwords from one address, all from there would be a 429.
+    somewhere = f"192.0.2.{next(ADDRESSES_OF_CLIENTS)}"
+
+    answer = guarded.get("/files", {"Authorization": value}, REMOTE_ADDR=somewhere)
 
     assert answer.status in (400, 401, 403)
 
