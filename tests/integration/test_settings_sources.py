@@ -254,10 +254,11 @@ def test_reports_and_snapshots_go_where_the_settings_say(
     )
 
     site.post("/refresh", JSON)
-    site.post("/snapshot", JSON)
+    taken = site.post("/snapshot", JSON).json()["id"]
 
     assert (tmp_path / "there" / "cache" / "current").is_file()
-    assert len(list((tmp_path / "there" / "snapshots").iterdir())) == 1
+    found = {path.name for path in (tmp_path / "there" / "snapshots").iterdir()}
+    assert found == {taken, f"{taken}.coverage"}
 
 
 def test_reports_and_snapshots_lie_beside_the_data_file_unless_set(
