@@ -48,7 +48,6 @@ FOLDERS = {
 
 NOT_BEGUN = "nothing is measured: call init_app first"
 DEFAULT_INTERVAL = 30.0  # seconds
-SUFFIX = ".coverage"
 # Paths below the prefix, with the names for url_for and the methods that flask-coverage gave them.
 ENDPOINTS = (
     ("/", "index", "GET"),
@@ -257,11 +256,7 @@ class FlaskCoverage:
 
     def snapshot_path(self, snap_id: str) -> Path | None:
         """Return the data file of a snapshot, by its id; None if it is not on this host."""
-        control = self._control()
-        identity = snap_id.removesuffix(SUFFIX)
-        known = any(identity == each.id for each in control.snapshots())
-        path = control.snapshot_dir / f"{identity}{SUFFIX}"
-        return path if known and path.is_file() else None
+        return self._control().snapshot_path(snap_id)
 
     def reset(self) -> None:
         """Forget every line executed so far but at load, in all workers, as POST /reset does."""

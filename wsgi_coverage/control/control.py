@@ -690,6 +690,10 @@ class Control:
         """Return the metadata of all snapshots, newest first."""
         return self._snapshots.all()
 
+    def snapshot_path(self, identity: str) -> Path | None:
+        """Return the data file of a snapshot, by its id; None if it is not on this host."""
+        return self._snapshots.file(snapshot_id(identity))
+
     def delete_snapshot(self, identity: str) -> None:
         """Remove a snapshot.
 

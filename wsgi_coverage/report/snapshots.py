@@ -120,6 +120,17 @@ class Snapshots:
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
 
+    def file(self, identity: str) -> Path | None:
+        """Return the data file beside a snapshot, by its id; None if there is none on this host."""
+        if (old := self.old(identity)) is not None:
+            return old
+        try:
+            self.find(identity)
+        except UnknownSnapshotError:
+            return None
+        file = self._file(identity)
+        return file if file.is_file() else None
+
     def ids(self) -> list[str]:
         """Return the ids of all snapshots but old ones, unordered."""
         return [name for name, _ in self._folders() if ID.fullmatch(name)]
@@ -226,38 +237,36 @@ class Snapshots:
         """Return the data file of an old snapshot that was never opened; None: it is no such one.
 
         Args:
-            identity: its id, which may have the suffix of the file.
+            identity: its id.
         """
-        name = snapshot_id(identity)
-        found = old_snapshots.find(self._folder, name)
-        return None if found is None or (self._folder / name).is_dir() else found
+        found = old_snapshots.find(self._folder, identity)
+        return None if found is None or (self._folder / identity).is_dir() else found
 
     def open_old(self, identity: str, build: Callable[[Path], Report]) -> None:
         """Make a report of an old snapshot.
 
         Args:
-            identity: its id, which may have the suffix of the file.
+            identity: its id.
             build: writes the report into a folder, and returns the metadata.
 
         Raises:
             StorageError: the report cannot be written.
         """
-        name = snapshot_id(identity)
         with build_folder(self._folder, self._described) as folder:
             made = build(folder)
             report = replace(
                 made,
-                id=name,
-                refreshed_at=old_snapshots.taken_at(name),
+                id=identity,
+                refreshed_at=old_snapshots.taken_at(identity),
                 complete=False,
                 warnings=(old_snapshots.TAKEN_BY, *made.warnings),
-                label=old_snapshots.label_of(name),
+                label=old_snapshots.label_of(identity),
                 summary={**made.summary, "since": None},
             )
             write_meta(folder, report)
             own_files.create(folder / HAS_FILE)
             with contextlib.suppress(OSError):  # another request has opened it
-                folder.rename(self._folder / name)
+                folder.rename(self._folder / identity)
 
     def find(self, identity: str) -> Path:
         """Return a snapshot's folder.
@@ -265,10 +274,14 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = snapshot_id(identity)
-        is_id = ID.fullmatch(name) or old_snapshots.ID.fullmatch(name)
-        folder = self._folder / name if is_id else None
-        if folder is None or folder.is_symlink() or not folder.is_dir() or self._is_removed(name):
+        is_id = ID.fullmatch(identity) or old_snapshots.ID.fullmatch(identity)
+        folder = self._folder / identity if is_id else None
+        if (
+            folder is None
+            or folder.is_symlink()
+            or not folder.is_dir()
+            or self._is_removed(identity)
+        ):
             raise UnknownSnapshotError("there is no snapshot with this id")
         return folder
 
@@ -301,9 +314,7 @@ class Snapshots:
         Raises:
             UnknownSnapshotError: no snapshot has this id.
         """
-        name = snapshot_id(identity)
-        old = old_snapshots.find(self._folder, name)
-        if old is not None and not (self._folder / name).is_dir():
+        if (old := self.old(identity)) is not None:
             old.unlink(missing_ok=True)
             return
         folder = self.find(identity)

@@ -17,13 +17,13 @@ from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError, UnknownContextError
 from wsgi_coverage.model import JsonObject, Report
 from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status, Taken
+from wsgi_coverage.report.snapshots import SUFFIX, snapshot_id
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
 from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 SLASH = "%2F"
-SUFFIX = ".coverage"  # of a snapshot's data file, and, in flask-coverage, of its id
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 T = TypeVar("T")
@@ -217,8 +217,7 @@ def snapshots(request: Request, control: Control) -> Response:
 
 def snapshot_data(request: Request, control: Control, identity: str) -> Response:  # noqa: ARG001
     """GET /snapshots/ID: the snapshot's combined data file."""
-    name = f"{identity.removesuffix(SUFFIX)}{SUFFIX}"
-    return download(control.export("coverage", identity), name)
+    return download(control.export("coverage", identity), f"{snapshot_id(identity)}{SUFFIX}")
 
 
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
