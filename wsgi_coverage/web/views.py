@@ -16,7 +16,7 @@ from werkzeug.wrappers import Request, Response
 from wsgi_coverage.control import Control
 from wsgi_coverage.errors import NotFoundError, UnknownContextError
 from wsgi_coverage.model import JsonObject, Report
-from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status, Taken
+from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Status
 from wsgi_coverage.report.snapshots import SUFFIX, snapshot_id
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
@@ -163,49 +163,39 @@ def resume(request: Request, control: Control) -> Response:
 
 def snapshot(request: Request, control: Control) -> Response:
     """POST /snapshot: store a report; with `keep=0` answer with it only."""
-    label = request.args.get("label") or parameters.form(request).get("label")
-    keep, wants_lines = (
-        parameters.flag(request, "keep", default="1"),
-        parameters.wants_lines(request),
+    return _stored(
+        request,
+        lambda **given: control.snapshot(
+            wait=parameters.wait(request), reset=parameters.flag(request, "reset"), **given
+        ),
+        notice="snapshot",
     )
-    taken, detail = control.snapshot(
-        label=label,
-        wait=parameters.wait(request),
-        within=parameters.within(request),
-        reset=parameters.flag(request, "reset"),
-        keep=keep,
-        detail=wants_lines,
-    )
-    body = _taken(taken, detail, keep=keep, wants_lines=wants_lines)
-    return done(request, body, notice="snapshot" if keep else "collected")
-
-
-def _taken(report: Report, detail: JsonObject | None, *, keep: bool, wants_lines: bool) -> Taken:
-    """Return the answer about a report that was just made."""
-    answer = report.as_taken(is_kept=keep)
-    if wants_lines:
-        answer["detail"] = detail
-        if detail is None:
-            answer["reason"] = "no data yet"
-    return answer
 
 
 def combine(request: Request, control: Control) -> Response:
     """POST /snapshots: store a snapshot made of others by `merge`, `subtract` or `intersect`."""
     operation, identities = parameters.combined(request)
+    return _stored(
+        request, lambda **given: control.combine(operation, identities, **given), notice="combined"
+    )
+
+
+def _stored(
+    request: Request, store: Callable[..., tuple[Report, JsonObject | None]], *, notice: str
+) -> Response:
+    """Have a report stored, or only made, as the request says; answer with its metadata."""
     label = request.args.get("label") or parameters.form(request).get("label")
     keep = parameters.flag(request, "keep", default="1")
     wants_lines = parameters.wants_lines(request)
-    made, detail = control.combine(
-        operation,
-        identities,
-        label=label,
-        within=parameters.within(request),
-        keep=keep,
-        detail=wants_lines,
+    report, detail = store(
+        label=label, within=parameters.within(request), keep=keep, detail=wants_lines
     )
-    body = _taken(made, detail, keep=keep, wants_lines=wants_lines)
-    return done(request, body, notice="combined" if keep else "collected")
+    answer = report.as_taken(is_kept=keep)
+    if wants_lines:
+        answer["detail"] = detail
+        if detail is None:
+            answer["reason"] = "no data yet"
+    return done(request, answer, notice=notice if keep else "collected")
 
 
 def snapshots(request: Request, control: Control) -> Response:
