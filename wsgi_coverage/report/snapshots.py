@@ -339,12 +339,14 @@ class Snapshots:
         sweep(self._folder, age=ABANDONED_AGE)
         own_files.sweep(self._folder)
         for name, has_file in list(self._folders()):
+            # Of up to a thousand at each refresh, nearly all: hence no Path.
+            if has_file and os.path.exists(f"{self._folder}/{name}/{HAS_FILE}"):  # noqa: PTH110
+                continue
             with contextlib.suppress(OSError):
-                folder = self._folder / name
-                if not has_file and self._is_removed(name):
-                    self._remove(folder)
-                elif has_file and folder.is_dir():
-                    own_files.create(folder / HAS_FILE)
+                if has_file:
+                    own_files.create(self._folder / name / HAS_FILE)
+                elif self._is_removed(name):
+                    self._remove(self._folder / name)
                 else:
                     self._make_file(name)
 
