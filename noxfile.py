@@ -192,20 +192,19 @@ def tests(session: nox.Session) -> None:
     session.install(f"{built}[flask,metrics]", *TESTS, *SERVERS, *ASGI)
     chosen = session.posargs or share(str(session.python)) or ALL_ELSE
     files = {each for each in chosen if not each.startswith("--ignore=")}
+    env = {}
     if not files <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
         session.install(*CLIENTS)
+        # Beside the folder of packages, where it would take our own's place.
+        env["WSGI_COVERAGE_TEST_PEER"] = peer = str(Path(session.create_tmp(), "peer").absolute())
+        command = ("install", "-q", "--no-deps", "--upgrade", "--target", peer, PEER)
+        session.run("python", "-m", "pip", *command, success_codes=[0, 1])
     if session.python == "3.14":
         session.install(*BESIDE)
     # Tests with servers wait for them half of the time.
     more = ("-n", "3") if "tests/e2e" in chosen else ()
     with tempfile.TemporaryDirectory() as folder:
-        env = {"TMPDIR": folder}
-        if "tests/e2e" in chosen:
-            # Beside the folder of packages, where it would take our own's place.
-            env["WSGI_COVERAGE_TEST_PEER"] = peer = str(Path(session.create_tmp(), "peer"))
-            command = ("install", "-q", "--no-deps", "--upgrade", "--target", peer, PEER)
-            session.run("python", "-m", "pip", *command, success_codes=[0, 1])
-        session.run(*RUN, *more, *QUIET, *chosen, env=env)
+        session.run(*RUN, *more, *QUIET, *chosen, env={**env, "TMPDIR": folder})
 
 
 @nox.session(python="3.12")

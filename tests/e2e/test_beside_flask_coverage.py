@@ -53,7 +53,7 @@ DIFFERENCES = {
 
 @pytest.fixture(scope="module")
 def peer() -> str:
-    """The folder that has flask-coverage 0.2.1."""
+    """The folder that has flask-coverage 0.2.1, in full: the processes have other folders."""
     folder = os.environ.get(PEER, "")
     if not Path(folder, "flask_coverage").is_dir():
         pytest.skip(f"flask-coverage is not in the folder {PEER}={folder!r}")
@@ -80,6 +80,8 @@ def test_ours_answers_as_flask_coverage_does_but_for_what_the_page_lists(
     project: Any, peer: str
 ) -> None:
     theirs, ours = asked(project, "theirs", peer), asked(project, "ours", "")
+    assert Path(theirs.pop("module")).is_relative_to(peer)
+    assert not Path(ours.pop("module")).is_relative_to(peer)
 
     for name, answer in theirs.items():
         if "keys" in answer and "keys" in ours[name]:  # ours may have more

@@ -11,6 +11,8 @@ from base64 import b64encode
 
 import shop
 
+import flask_coverage
+
 DASHBOARD = "/debug/coverage"
 BASIC = {"Authorization": f"Basic {b64encode(b'admin:secret').decode()}"}
 JSON = {**BASIC, "Accept": "application/json"}
@@ -87,5 +89,6 @@ with shop.app.test_request_context():
     for endpoint in ("index", "report", "files", "export", "html_index", "refresh", "reset"):
         answers[f"address of {endpoint}"] = url_for(f"flask_coverage.{endpoint}")
     answers["address of a snapshot"] = url_for("flask_coverage.snapshot_download", snap_id="a")
+answers["module"] = flask_coverage.__file__
 answers["names"] = [name for name in dir(shop.extension) if not name.startswith("_")]
 json.dump(answers, sys.stdout)
