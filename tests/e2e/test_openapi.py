@@ -7,8 +7,8 @@ then what changes something, in turns that schemathesis makes of the answers bef
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from wsgi_coverage.web.routes import ROUTES, URL_MAP
 
 DASHBOARD = "/debug/coverage"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
-SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+SCHEMATHESIS = "WSGI_COVERAGE_TEST_SCHEMATHESIS"  # its command, which `nox` installs
 TIMEOUT = 170  # seconds
 # Not negative_data_rejection: parameters of pages are not looked at for JSON, nor unknown ones.
 # Not ignored_auth: by its wrong passwords the address of all other requests would be refused.
@@ -94,6 +94,9 @@ def test_the_documented_answers_have_the_keys_that_are_described_and_no_other(
 
 
 def test_a_server_answers_as_the_document_says(project, password, tmp_path):
+    schemathesis = os.environ.get(SCHEMATHESIS, "")
+    if not Path(schemathesis).is_file():
+        pytest.skip(f"schemathesis is not the command {SCHEMATHESIS}={schemathesis!r}")
     project.write("shop.py", SHOP)
     project.coveragerc("source = .")
     env = {**password, "WSGI_COVERAGE_APP": "shop:app", "WSGI_COVERAGE_CONTEXTS": "header"}
@@ -121,7 +124,7 @@ def test_a_server_answers_as_the_document_says(project, password, tmp_path):
     def ask(config: str, *options: str) -> None:
         url = f"http://127.0.0.1:{server.port}{DASHBOARD}/openapi.json"
         credentials = ("--auth", f"admin:{server.password}")
-        command = (SCHEMATHESIS, "--config-file", config, "--no-color", "run", url)
+        command = (schemathesis, "--config-file", config, "--no-color", "run", url)
         done = project.command(
             [*command, *credentials, *OPTIONS, *options], cwd=tmp_path, timeout=TIMEOUT
         )
