@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import validate
 
 from wsgi_coverage.sideport import app as sideport
 from wsgi_coverage.web import openapi
 from wsgi_coverage.web.openapi import Access
 from wsgi_coverage.web.routes import ROUTES, URL_MAP
+
+jsonschema = pytest.importorskip("jsonschema")
+specification = pytest.importorskip("openapi_spec_validator")
 
 DASHBOARD = "/debug/coverage"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http.md"
@@ -56,12 +57,14 @@ POLICIES = [
 
 @pytest.mark.parametrize("access", POLICIES)
 def test_the_document_is_valid(access: Access) -> None:
-    validate(openapi.document(ROUTES, access, DASHBOARD, title="t", about="a."))
+    specification.validate(openapi.document(ROUTES, access, DASHBOARD, title="t", about="a."))
 
 
 def test_that_of_a_side_port_is_valid() -> None:
     routes = sideport.ROUTES
-    validate(openapi.document(routes, POLICIES[0], "", title="t", about="a.", negotiates=False))
+    specification.validate(
+        openapi.document(routes, POLICIES[0], "", title="t", about="a.", negotiates=False)
+    )
 
 
 def documented() -> list[Any]:
@@ -89,7 +92,7 @@ def test_the_documented_answers_have_the_keys_that_are_described_and_no_other(
     for each in document["components"]["schemas"].values():
         each["additionalProperties"] = False
 
-    validator = Draft202012Validator({**schema, "components": document["components"]})
+    validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
 
     assert [error.message for error in validator.iter_errors(json.loads(answer))] == []
 

@@ -62,7 +62,7 @@ CLAIMS = {
     ],
     "the cluster decides who may list pods and forward ports": [
         "unit/client/test_kubectl.py::test_the_forwarded_port_listens_on_this_machine_alone",
-        "unit/client/test_pods.py::"
+        "e2e/pods/test_forwards.py::"
         "test_a_port_forwarded_by_the_package_listens_on_this_machine_alone",
         "e2e/pods/test_forwards.py::test_a_cluster_that_forbids_the_forward",
     ],

@@ -358,3 +358,14 @@ def test_without_a_kubeconfig_it_says_which_file_is_missing(
     expected = "localhost:8080" if how == "kubectl" else missing  # kubectl's own default
 
     assert expected in failure("web-1", how)
+
+
+def test_a_port_forwarded_by_the_package_listens_on_this_machine_alone() -> None:
+    pytest.importorskip("kubernetes", reason="kubernetes is not installed")
+    from wsgi_coverage.client.kubernetes import _Listener
+
+    listener = _Listener(lambda: None)
+    try:
+        assert listener._socket.getsockname()[0] == "127.0.0.1"
+    finally:
+        listener.close()
