@@ -95,6 +95,40 @@ TRACED = tuple(
 )
 ENDED = tuple(f"tests/e2e/test_{name}.py" for name in ("forking", "lifetimes", "run_processes"))
 CHILD = "tests/integration/test_child_process.py"
+# What depends on the version of a package, and little on Python.
+OF_COVERAGE = (
+    "tests/unit/compat/test_names.py",
+    "tests/unit/compat/test_excluding.py",
+    "tests/unit/collect/engines/test_marked_as_coverage_does.py",
+    "tests/unit/report/test_same_as_coverage.py",
+    "tests/integration/test_frameworks.py",
+)
+OF_FLASK = (
+    *(f"tests/integration/test_flask_{each}.py" for each in ("access", "adapter", "callback")),
+    "tests/integration/test_flask_methods.py",
+    "tests/integration/test_frameworks.py",
+)
+OF_DJANGO = (
+    "tests/integration/test_frameworks.py",
+    "tests/e2e/test_documented_entries.py",
+    "tests/e2e/test_imported_early.py",
+    *("-k", "django or runserver"),
+)
+# What `versions` installs beside the newest of all else, and what it runs with it. The last of each
+# package is the newest there is: docs/reference/platforms.md names them all.
+VERSIONS = {
+    "coverage-7.14": (("coverage==7.14.*",), OF_COVERAGE),
+    "coverage-7.15": (("coverage==7.15.*",), OF_COVERAGE),
+    "coverage-7.16": (("coverage==7.16.*",), OF_COVERAGE),
+    "coverage-7.17": (("coverage==7.17.*",), OF_COVERAGE),
+    "flask-2.3": (("flask==2.3.*", "werkzeug==2.3.*"), OF_FLASK),
+    "flask-2.3-werkzeug-3.0": (("flask==2.3.*", "werkzeug==3.0.*"), OF_FLASK),
+    "flask-3.0": (("flask==3.0.*", "werkzeug==3.0.*"), OF_FLASK),
+    "flask-3.1": (("flask==3.1.*", "werkzeug==3.1.*"), OF_FLASK),
+    "django-5.2": (("django==5.2.*",), OF_DJANGO),
+    "django-6.0": (("django==6.0.*",), OF_DJANGO),
+    "django-6.1": (("django==6.1.*",), OF_DJANGO),
+}
 # What is measured behind a request; all else of HTTP is alike on all, and `lowest` runs it.
 REQUESTED = (
     CHILD,
@@ -235,6 +269,19 @@ def lowest(session: nox.Session) -> None:
         f"{built}[flask,metrics]", *pins, *TESTS, *MADE_UP, *[s for s in SERVERS if s != "gunicorn"]
     )
     session.run(*RUN, *QUIET, *(session.posargs or (*BELOW, *OF_PYTHON)))
+
+
+@nox.session(python="3.13", default=False)
+def versions(session: nox.Session) -> None:
+    """Each version of coverage.py, Flask and Django that is promised to work (-- django-5.2)."""
+    built = wheel(session)
+    session.install(f"{built}[flask,metrics]", *TESTS, *MADE_UP, *SERVERS)
+    for name in session.posargs or VERSIONS:
+        pins, chosen = VERSIONS[name]
+        # What the combination before this one had pinned becomes the newest again.
+        session.install("--upgrade", "coverage", "flask", "werkzeug", "django", *pins)
+        session.run("python", "-m", "pip", "check")
+        session.run(*RUN, *QUIET, *chosen)
 
 
 @nox.session(python="3.13", default=False)
