@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,65 @@ def test_ci_has_every_python_that_the_default_sessions_are_for() -> None:
     ]
 
     assert set(versions.split()) >= set(pythons())
+
+
+def documented_versions() -> dict[str, list[str]]:
+    """The versions that the page of platforms says are tested, by what they are of."""
+    page = (ROOT / "docs" / "reference" / "platforms.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| | versions |\n")
+    rows = re.findall(r"^\| ([\w.]+) \| (\d.*) \|$", table.partition("\n\n")[0], re.M)
+    return {name.lower().removesuffix(".py"): versions.split(", ") for name, versions in rows}
+
+
+def pinned_versions() -> dict[str, list[str]]:
+    """The versions that noxfile.py has, by package; those of Python as \"python\"."""
+    tested: dict[str, list[str]] = {"python": constant("PYTHONS")}
+    [table] = [
+        node.value
+        for node in NOXFILE.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VERSIONS"
+    ]
+    for pin in re.findall(r"'(\w+==[\d.]+)\.\*'", ast.unparse(table)):
+        name, _, version = pin.partition("==")
+        if version not in tested.setdefault(name, []):
+            tested[name].append(version)
+    return tested
+
+
+def test_the_versions_that_are_documented_as_tested_are_those_that_nox_tests() -> None:
+    assert documented_versions() == pinned_versions()
+
+
+def test_the_readme_names_the_oldest_and_the_newest_that_are_tested() -> None:
+    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    for name, versions in pinned_versions().items():
+        spelt = "coverage.py" if name == "coverage" else name.capitalize()
+        assert f"{spelt} {versions[0]} to {versions[-1]}" in words
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_the_package_asks_for() -> None:
+    required = dict(
+        re.findall(r"^([\w-]+)>=([\d.]+)", each)[0]
+        for each in requires("wsgi-coverage") or ()
+        if ">=" in each
+    )
+
+    for name, version in constant("LOWEST").items():
+        oldest = pinned_versions().get(name, [version])[0]
+        assert version == oldest or version.startswith(f"{oldest}.")
+        if name != "django":  # the package does not ask for it
+            assert re.fullmatch(rf"{re.escape(required[name])}(\.0)*", version)
+
+
+def test_a_package_index_shows_the_pythons_and_frameworks_that_are_tested() -> None:
+    classifiers = metadata("wsgi-coverage").get_all("Classifier") or []
+    of_python = re.findall(r"Python :: (3\.\d+)", "\n".join(classifiers))
+    of_django = re.findall(r"Django :: ([\d.]+)", "\n".join(classifiers))
+
+    assert of_python == pinned_versions()["python"]
+    assert of_django == pinned_versions()["django"]
+    assert "Framework :: Flask" in classifiers
 
 
 def test_every_session_that_the_documentation_names_is_there() -> None:
