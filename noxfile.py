@@ -39,6 +39,7 @@ LOWEST = {
     "prometheus-client": "0.20.0",
     "flask": "2.3.3",
     "gunicorn": "22.0.0",
+    "django": "5.2",
 }
 LINTERS = ["ruff", "mypy", "pyright[nodejs]", "import-linter", "towncrier"]
 # .pre-commit-config.yaml runs the same, and has ruff write the format. pyright has its own Node
@@ -254,6 +255,8 @@ def tests(session: nox.Session) -> None:
         env = started(session)
     if session.python == "3.14":
         session.install(*BESIDE)
+    if session.python == "3.11":  # between the oldest, which `lowest` has, and the newest
+        session.install(*VERSIONS["flask-3.0"][0])
     # Tests with servers wait for them half of the time.
     more = ("-n", "3") if "tests/e2e" in chosen else ()
     with tempfile.TemporaryDirectory() as folder:
