@@ -164,16 +164,21 @@ def _check_host(request: Request, settings: Settings) -> None:
         remedy = "add it to trusted_hosts, or set a password"
         if settings.trusted_hosts is not None:
             remedy = f"add it to trusted_hosts ({settings.origin('trusted_hosts')})"
-        raise UntrustedHostError(f"the host {host!r} is not served here; {remedy}")
+        raise UntrustedHostError(
+            f"the host {_name_of(host) or host!r} is not served here; {remedy}"
+        )
 
 
 def is_trusted(host: str, trusted: Iterable[str]) -> bool:
     """Tell whether a Host header is one of the names, address ranges, or below ``.a.name``."""
+    name = _name_of(host)
+    return name is not None and any(_matches(name, each) for each in trusted)
+
+
+def _name_of(host: str) -> str | None:
+    """Return the name or address in a Host header, without its port; None where there is none."""
     parts = HOST.fullmatch(host.strip().lower())
-    if parts is None:
-        return False
-    name = (parts["ipv6"] or parts["name"]).removesuffix(".")
-    return any(_matches(name, each) for each in trusted)
+    return None if parts is None else (parts["ipv6"] or parts["name"]).removesuffix(".")
 
 
 def _matches(name: str, trusted: str) -> bool:
