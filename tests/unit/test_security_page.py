@@ -220,7 +220,9 @@ CLAIMS = {
         "integration/test_snapshots.py::test_an_id_that_no_snapshot_has_is_404",
     ],
     "`cache_dir/current`": [
-        "unit/report/test_publish.py::test_what_leads_out_of_the_cache_is_refused_by_name"
+        "integration/test_damaged_reports.py::"
+        "test_a_link_in_the_place_of_a_file_of_a_report_is_not_followed",
+        "unit/report/test_publish.py::test_what_leads_out_of_the_cache_is_refused_by_name",
     ],
     # Data files and sources
     "can put anything there": [
