@@ -139,7 +139,10 @@ CLAIMS = {
         f"{ORIGIN}a_refused_request_has_changed_nothing",
         f"{ORIGIN}our_own_pages_and_curl_may",
     ],
-    "they are guarded as a POST is": [f"{SIDE}another_site_s_page_cannot_reset"],
+    "they are guarded as a POST is": [
+        f"{SIDE}another_site_s_page_cannot_reset",
+        f"{ORIGIN}a_browsers_get_for_a_change_is_refused_where_it_does_not_say_its_site",
+    ],
     "Each request for a change leaves a line": [
         f"{AUDIT}a_change_leaves_a_line",
         f"{AUDIT}snapshots_leave_a_line_with_their_label_and_their_id",

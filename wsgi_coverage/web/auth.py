@@ -34,6 +34,7 @@ from wsgi_coverage.web.verdict import ask
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BROWSER = "Mozilla/"  # so begins the User-Agent of each browser; pages cannot change it unasked
 SAME_SITE = frozenset({"same-origin", "none"})
 BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'
 HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?")
@@ -199,6 +200,11 @@ def _check_site(request: Request, settings: Settings) -> None:
         same = site.strip().lower() in SAME_SITE
     elif (origin := request.headers.get("Origin")) is not None:
         same = _is_own_origin(origin, request, settings)
+    elif request.method in SAFE_METHODS and request.user_agent.string.startswith(BROWSER):
+        raise CrossSiteError(
+            "a browser does not say here which site a GET comes from: send a request for a change "
+            "by POST, or by another client"
+        )
     else:
         return  # not a browser
     if not same:
