@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import ipaddress
 import re
 import tempfile
 import urllib.parse
@@ -349,10 +350,24 @@ def _hosts(raw: object) -> tuple[str, ...]:
         hosts: list[object] = [part.strip() for part in raw.split(",") if part.strip()]
     else:
         hosts = [*raw] if isinstance(raw, Iterable) else []
-    names = [host for host in hosts if isinstance(host, str) and host]
-    if not names or len(names) != len(hosts) or any(re.search(r"[\s@]|://", n) for n in names):
-        raise ValueError("must be host names, separated by commas; '.example.org' takes all below")
-    return tuple(name.lower() for name in names)
+    names = [host.lower() for host in hosts if isinstance(host, str) and _is_host(host)]
+    if not names or len(names) != len(hosts):
+        raise ValueError(
+            "must be host names or address ranges, without ports, separated by commas; "
+            "'.example.org' takes all below"
+        )
+    return tuple(names)
+
+
+def _is_host(name: str) -> bool:
+    """Tell whether a name, an address or a range is one that a Host header can match."""
+    if not (name.startswith("[") or ":" in name or "/" in name):
+        return re.fullmatch(r"[^\s@*\[\]?#]+", name) is not None
+    try:
+        ipaddress.ip_network(name.strip("[]") if name.startswith("[") else name)
+    except ValueError:
+        return False
+    return True
 
 
 def _file(raw: object) -> Path:
@@ -522,8 +537,8 @@ RULES: Mapping[str, Rule] = {
     "debug": Rule(_flag, "a flag: serve without credentials, to local host names only"),
     "trusted_hosts": Rule(
         _hosts,
-        "which hosts are served: names or address ranges, separated by commas; `.example.org` "
-        "takes all below",
+        "which hosts are served: names or address ranges, without ports, separated by commas; "
+        "`.example.org` takes all below",
         "all; in `debug` without `auth` and password: local ones",
     ),
     "config_file": Rule(

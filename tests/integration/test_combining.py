@@ -279,6 +279,20 @@ def test_a_snapshot_of_flask_coverage_does_not_say_which_versions_it_is_about(
     assert "a snapshot of flask-coverage" in found[1]["message"]
 
 
+def test_an_answer_has_the_id_without_the_suffix_that_may_be_asked_for(
+    made: Callable[..., Any],
+) -> None:
+    found = made("""
+    one, two = took("/a"), took("/b")
+    combined = ask("POST", f"/snapshots?merge={one}.coverage&merge={two}&keep=0").json()
+    compared = ask("GET", f"/diff?a={one}.coverage&b={two}").json()
+    deleted = ask("DELETE", f"/snapshots/{one}.coverage").json()
+    print(json.dumps([one, combined["made_of"][0]["id"], compared["a"]["id"], deleted["id"]]))
+    """)
+
+    assert found == [found[0]] * 4
+
+
 BAD = [
     ("", 400, "bad-parameter"),
     ("?merge=current", 400, "bad-parameter"),

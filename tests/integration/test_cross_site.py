@@ -1,8 +1,12 @@
 """A page of another site changes nothing, and reads nothing by rebinding a name."""
 
 import pytest
-from stand_ins import Site
-from wsgi_calls import BROWSER, JSON
+from stand_ins import Site, StandInWorker
+from wsgi_calls import BROWSER, JSON, call
+
+from wsgi_coverage import settings
+from wsgi_coverage.control import Control
+from wsgi_coverage.sideport.app import SideApp
 
 CHANGES = [
     ("POST", "/refresh"),
@@ -195,3 +199,23 @@ def test_trusted_hosts_holds_with_a_password_too(wrap) -> None:
 
     assert site.get("/", credentials, host="dev.example").status == 200
     assert site.get("/", credentials, host="evil.example").status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"User-Agent": "Mozilla/5.0 (X11)"}, 403),
+        ({"User-Agent": "Mozilla/5.0 (X11)", "Sec-Fetch-Site": "none"}, 200),
+        ({"User-Agent": "curl/8.14.1"}, 200),
+        ({}, 200),
+    ],
+)
+def test_a_browsers_get_for_a_change_is_refused_where_it_does_not_say_its_site(
+    worker: StandInWorker, headers: dict[str, str], status: int
+) -> None:
+    loaded = settings.load({"debug": True}, env={})
+    side = SideApp(loaded, Control(worker, loaded))  # type: ignore[arg-type]
+
+    assert call(side, "GET", "/coverage/reset", headers).status == status
+    assert call(side, "POST", "/coverage/reset", headers).status == 200
+    assert call(side, "GET", "/health", headers).status == 200

@@ -118,6 +118,43 @@ def test_whatever_is_in_the_place_of_a_file_of_a_report_no_answer_is_a_500(
     assert run_script(WRAPPED + given + DAMAGE, {"shop.py": SHOP}) == []
 
 
+def test_a_link_in_the_place_of_a_file_of_a_report_is_not_followed(run_script: Any) -> None:
+    source = f"""{WRAPPED}
+    import os
+    from pathlib import Path
+
+    secret = Path("elsewhere", "shop_py.html")
+    secret.parent.mkdir()
+    secret.write_text("a secret")
+    ask("POST", "/refresh")
+    taken = ask("POST", "/snapshot", JSON).json()["id"]
+    urls = [f"{{below}}{{url}}" for below in ("", f"/snapshots/{{taken}}") for url in (
+        "/report", "/files", "/export", "/export?format=json", "/export?format=xml",
+        "/export?format=lcov", "/export?format=html", "/html/", "/html/shop_py.html",
+    )] + [f"/snapshots/{{taken}}"]
+    statuses = {{ask("GET", url).status for url in urls}}
+
+    def told():
+        found = [ask("GET", url) for url in urls]
+        return [any(b"a secret" in each.body for each in found), {{each.status for each in found}}]
+
+    folders = [*Path("{CACHE}/reports").iterdir(), Path(".wsgi-coverage-snapshots", taken)]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        if path.name not in ("meta.json", "figures") and path.parent.name != "sources":
+            path.unlink()
+            path.symlink_to(secret.resolve())
+    by_files = told()
+    for folder in folders:
+        (folder / "html").rename(folder / "old")
+        (folder / "html").symlink_to(secret.parent.resolve())
+    by_folders = told()
+    print(json.dumps([sorted(statuses), by_files[0], max(by_files[1]), by_folders[0]]))
+    """
+
+    assert run_script(source, {"shop.py": SHOP}) == [[200], False, 404, False]
+
+
 def test_a_damaged_report_says_so_and_the_next_takes_its_place(run_script: Any) -> None:
     source = f"""{WRAPPED}
     from pathlib import Path

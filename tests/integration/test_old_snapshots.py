@@ -115,3 +115,17 @@ def test_one_that_is_damaged_or_never_was_is_refused(run_script: RunScript) -> N
     )
 
     assert found == [[404, "report-damaged"], *[[404, "unknown-snapshot"]] * 2, [404, "not-found"]]
+
+
+def test_one_that_is_empty_is_said_to_be(run_script: RunScript) -> None:
+    found = run_script(
+        UPGRADED
+        + """
+    (FOLDER / f"{PLAIN}.coverage").touch()
+    print(json.dumps(ask(f"/snapshots/{PLAIN}/report").get_json()))
+""",
+        {"shop.py": SHOP},
+    )
+
+    assert found["error"] == "report-damaged"
+    assert found["message"].endswith("is no data file: it is empty")

@@ -162,7 +162,9 @@ def test_a_host_that_the_list_leaves_out_is_told_where_the_list_is(
 ) -> None:
     site = wrap(trusted_hosts="dev.example")
 
-    assert "add it to trusted_hosts (keyword trusted_hosts)" in site.get("/health", JSON).text
+    message = site.get("/health", JSON, host="other.example:8000").text
+    assert "the host 'other.example' is not served here" in message  # as the list would have it
+    assert "add it to trusted_hosts (keyword trusted_hosts)" in message
 
 
 def test_origins_make_no_difference_to_equal_settings() -> None:

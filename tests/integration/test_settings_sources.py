@@ -45,6 +45,13 @@ WRONG = [
     ("trusted_hosts", "a b"),
     ("trusted_hosts", "http://dev.example"),
     ("trusted_hosts", "me@dev.example"),
+    # No Host header could match these.
+    ("trusted_hosts", "*"),
+    ("trusted_hosts", "*.dev.example"),
+    ("trusted_hosts", "dev.example:8000"),
+    ("trusted_hosts", "[::1]:8000"),
+    ("trusted_hosts", "10.1.2.3/8"),
+    ("trusted_hosts", "10.0.0.0/33"),
     ("config_file", "no-such-file.toml"),
     ("config_file", "."),
     ("config_file", "x" * 5000),

@@ -139,7 +139,10 @@ CLAIMS = {
         f"{ORIGIN}a_refused_request_has_changed_nothing",
         f"{ORIGIN}our_own_pages_and_curl_may",
     ],
-    "they are guarded as a POST is": [f"{SIDE}another_site_s_page_cannot_reset"],
+    "they are guarded as a POST is": [
+        f"{SIDE}another_site_s_page_cannot_reset",
+        f"{ORIGIN}a_browsers_get_for_a_change_is_refused_where_it_does_not_say_its_site",
+    ],
     "Each request for a change leaves a line": [
         f"{AUDIT}a_change_leaves_a_line",
         f"{AUDIT}snapshots_leave_a_line_with_their_label_and_their_id",
@@ -220,7 +223,9 @@ CLAIMS = {
         "integration/test_snapshots.py::test_an_id_that_no_snapshot_has_is_404",
     ],
     "`cache_dir/current`": [
-        "unit/report/test_publish.py::test_what_leads_out_of_the_cache_is_refused_by_name"
+        "integration/test_damaged_reports.py::"
+        "test_a_link_in_the_place_of_a_file_of_a_report_is_not_followed",
+        "unit/report/test_publish.py::test_what_leads_out_of_the_cache_is_refused_by_name",
     ],
     # Data files and sources
     "can put anything there": [

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from wsgi_coverage import bounds
 from wsgi_coverage import settings as settings_module
+from wsgi_coverage.cli.asking import whole_number
 from wsgi_coverage.cli.program import Program
 from wsgi_coverage.collect import children
 from wsgi_coverage.collect.labels.serving import Labels
@@ -47,6 +48,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--port",
+        type=whole_number(0, bounds.MAX_PORT),
         metavar="N",
         help=f"where to answer; 0 takes any free port (default: {VARIABLE}, or {SIDE_PORT})",
     )
@@ -79,7 +81,7 @@ def run(arguments: argparse.Namespace) -> NoReturn:
         command = command[1:]
     if not command:
         arguments.usage_error("name a script, or a module by -m")
-    port = _port(arguments.port)
+    port = _port_of_environment() if arguments.port is None else arguments.port
     program = Program(command, is_module=arguments.module is not None)
     settings = settings_module.load({}, env=os.environ, defaults=OF_PROGRAMS)
     if not settings.disabled:
@@ -128,15 +130,14 @@ def _data_folder() -> str | None:
     return None if os.environ.get(DATA_FILE) else os.environ.get(DATA_FOLDER) or None
 
 
-def _port(given: str | None) -> int:
-    source, raw = ("--port", given) if given is not None else (VARIABLE, os.environ.get(VARIABLE))
-    if raw is None or not raw.strip():
+def _port_of_environment() -> int:
+    raw = os.environ.get(VARIABLE, "").strip()
+    if not raw:
         return SIDE_PORT
-    raw = raw.strip()
     try:
         return bounds.whole_number(raw, 0, bounds.MAX_PORT)
     except ValueError as error:
-        raise SettingsError(f"{source} {error}, got {raw!r}") from None
+        raise SettingsError(f"{VARIABLE} {error}, got {raw!r}") from None
 
 
 def _address(listening: socket.socket) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coverage import Coverage
-from coverage.exceptions import NoDataError
+from coverage.exceptions import NoDataError, NoSource
 from coverage.plugin import FileReporter
 
 from wsgi_coverage.compat import files, names, needs
 from wsgi_coverage.compat.measurement import WarningCoverage
+from wsgi_coverage.errors import is_shortage
 
 Counts = Sequence[int]  # statements, excluded, missing, branches, partial and missing branches
 
@@ -66,7 +67,56 @@ class KnownAnalysis:
         return self._missing
 
 
-class HookedCoverage(WarningCoverage):
+class MissingReporter(FileReporter):
+    """Stands in for the file reporter of a plugin that has none, and says why.
+
+    Args:
+        filename: the measured file.
+        why: why there is none.
+    """
+
+    def __init__(self, filename: str, why: str) -> None:
+        super().__init__(filename)
+        self._error = NoSource(why)
+
+    def lines(self) -> set[int]:
+        """Raise NoSource, as `source` does."""
+        raise self._error
+
+    def source(self) -> str:
+        """Raise NoSource: no line of the file can be judged."""
+        raise self._error
+
+
+class PluginCoverage(Coverage):
+    """A Coverage whose report has a file without figures where a plugin cannot report on it.
+
+    A data file may name any plugin, also one that is not in the configuration any more.
+    coverage.py's report fails as a whole then.
+    """
+
+    def _get_file_reporter(self, morf: Any) -> FileReporter:
+        try:
+            return super()._get_file_reporter(morf)
+        except Exception as error:
+            if not isinstance(morf, str) or is_shortage(error) or names.change(error):
+                raise
+            plugin = self.get_data().file_tracer(self._file_mapper(morf))
+            if not plugin:
+                raise
+            return MissingReporter(morf, _why_missing(plugin, error))
+
+
+def _why_missing(plugin: str, error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return (
+            f"the plugin {plugin!r} has measured it, and coverage.py's configuration does not have "
+            "that (any more)"
+        )
+    return f"the plugin {plugin!r} cannot report on it: {type(error).__name__}: {error}"
+
+
+class HookedCoverage(PluginCoverage, WarningCoverage):
     """A Coverage that never measures, and calls methods of ours for its reporters' input.
 
     Args:
@@ -184,7 +234,7 @@ class HookedCoverage(WarningCoverage):
             data.close(force=True)
 
 
-class CheckedCoverage(Coverage):
+class CheckedCoverage(PluginCoverage):
     """A Coverage that calls `look_at` with each source before it is opened."""
 
     def look_at(self, filename: str) -> None:

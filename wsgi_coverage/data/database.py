@@ -77,6 +77,8 @@ def connected(content: bytes) -> Iterator[sqlite3.Connection]:
 
 @contextlib.contextmanager
 def _open_content(content: bytes) -> Iterator[sqlite3.Connection]:
+    if not content:  # for SQLite that is a new database, or a want of memory
+        raise sqlite3.DatabaseError("it is empty")
     if IN_MEMORY:
         with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             connection.deserialize(content)

@@ -20,6 +20,7 @@ CHUNK = 1 << 20  # bytes
 FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # the last only on Windows, the others not
     FLAGS |= getattr(os, _name, 0)
+NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 
 
 class UnreadableError(OSError):
@@ -33,25 +34,26 @@ class FileContent(NamedTuple):
     is_whole: bool  # whether it was not written to meanwhile
 
 
-def read(path: str | Path, most: int = MOST) -> bytes:
+def read(path: str | Path, most: int = MOST, *, follows: bool = True) -> bytes:
     """Read the content of a regular file.
 
     Args:
         path: the file.
         most: bytes that it may have.
+        follows: whether it may be a symbolic link; those of its folders are always followed.
 
     Raises:
         UnreadableError: it is not regular, or larger, or a link to itself.
         OSError: it cannot be read.
         ValueError: the path is not valid: it contains a NUL, for instance.
     """
-    return load(path, most).raw
+    return load(path, most, follows=follows).raw
 
 
-def load(path: str | Path, most: int = MOST) -> FileContent:
+def load(path: str | Path, most: int = MOST, *, follows: bool = True) -> FileContent:
     """Read a regular file as `read` does, and tell whether it was written to meanwhile."""
-    check(path, most)  # a device may do something when it is opened
-    fd = os.open(path, FLAGS)
+    check(path, most, follows=follows)  # a device may do something when it is opened
+    fd = os.open(path, FLAGS if follows else FLAGS | NO_LINK)
     with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  it is open already
         before = _checked(os.fstat(fd), path, most)
         parts, left, size = [], most + 1, before.st_size + 1
@@ -64,12 +66,13 @@ def load(path: str | Path, most: int = MOST) -> FileContent:
         return FileContent(b"".join(parts), _looks(before) == _looks(os.fstat(fd)))
 
 
-def check(path: str | Path, most: int = MOST) -> None:
+def check(path: str | Path, most: int = MOST, *, follows: bool = True) -> None:
     """Refuse a file that `read` would refuse, before other code reads it.
 
     Args:
         path: the file.
         most: bytes that it may have.
+        follows: as for `read`.
 
     Raises:
         UnreadableError: it is not regular, or larger, or a link to itself.
@@ -78,7 +81,7 @@ def check(path: str | Path, most: int = MOST) -> None:
     """
     try:
         # Reports look at thousands: a Path for each of them takes twice the time.
-        status = os.stat(path)  # noqa: PTH116
+        status = os.stat(path, follow_symlinks=follows)  # noqa: PTH116
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise

@@ -22,7 +22,7 @@ from typing import Any
 from wsgi_coverage.analysis.cache import FIGURES, AnalysisCache
 from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.packed import pack, read_packed
-from wsgi_coverage.report.publish import DATA, META
+from wsgi_coverage.report.publish import DATA, META, read_file
 from wsgi_coverage.report.render import FILES, SOURCES, TEXT
 from wsgi_coverage.report.staleness import ORIGIN
 from wsgi_coverage.system import own_files
@@ -70,7 +70,7 @@ def packed(folder: Path, *, root: str | None, with_sources: bool) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
         bundle.writestr(ABOUT, json.dumps({"root": root}))
         for name in names:
-            bundle.writestr(name, (folder / name).read_bytes())
+            bundle.writestr(name, read_file(folder / name))
     return out.getvalue()
 
 

@@ -102,6 +102,8 @@ def _is_file_name(name: str) -> bool:
 
 
 def _read_page(folder: Path, name: str) -> bytes:
+    if (folder / HTML).is_symlink():  # to a folder with other files, perhaps
+        raise FileNotFoundError(name)
     path = folder / HTML / name
     if not path.is_file():
         if name.endswith(REGIONS_PAGE):

@@ -172,17 +172,19 @@ def check_file(path: Path) -> None:
         UnreadableError: the file is no regular one, or very large.
         FileNotFoundError: there is no such file.
     """
-    regular_files.check(path, MOST)
+    regular_files.check(path, MOST, follows=False)
 
 
 def read_file(path: Path) -> bytes:
     """Return the content of a file of a report.
 
+    A symbolic link, which none of them is, could lead to any file of this process's user.
+
     Raises:
         UnreadableError: the file is no regular one, or very large.
         OSError: the file cannot be read.
     """
-    return regular_files.read(path, MOST)
+    return regular_files.read(path, MOST, follows=False)
 
 
 def read_meta_of(folder: Path, identity: str) -> Report:

@@ -34,6 +34,7 @@ from wsgi_coverage.web.verdict import ask
 log: logging.Logger = logging.getLogger("wsgi_coverage")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BROWSER = "Mozilla/"  # so begins the User-Agent of each browser; pages cannot change it unasked
 SAME_SITE = frozenset({"same-origin", "none"})
 BASIC = 'Basic realm="wsgi-coverage", charset="UTF-8"'
 HOST = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[^][:@/\s]+))(:[0-9]*)?")
@@ -164,16 +165,21 @@ def _check_host(request: Request, settings: Settings) -> None:
         remedy = "add it to trusted_hosts, or set a password"
         if settings.trusted_hosts is not None:
             remedy = f"add it to trusted_hosts ({settings.origin('trusted_hosts')})"
-        raise UntrustedHostError(f"the host {host!r} is not served here; {remedy}")
+        raise UntrustedHostError(
+            f"the host {_name_of(host) or host!r} is not served here; {remedy}"
+        )
 
 
 def is_trusted(host: str, trusted: Iterable[str]) -> bool:
     """Tell whether a Host header is one of the names, address ranges, or below ``.a.name``."""
+    name = _name_of(host)
+    return name is not None and any(_matches(name, each) for each in trusted)
+
+
+def _name_of(host: str) -> str | None:
+    """Return the name or address in a Host header, without its port; None where there is none."""
     parts = HOST.fullmatch(host.strip().lower())
-    if parts is None:
-        return False
-    name = (parts["ipv6"] or parts["name"]).removesuffix(".")
-    return any(_matches(name, each) for each in trusted)
+    return None if parts is None else (parts["ipv6"] or parts["name"]).removesuffix(".")
 
 
 def _matches(name: str, trusted: str) -> bool:
@@ -194,6 +200,11 @@ def _check_site(request: Request, settings: Settings) -> None:
         same = site.strip().lower() in SAME_SITE
     elif (origin := request.headers.get("Origin")) is not None:
         same = _is_own_origin(origin, request, settings)
+    elif request.method in SAFE_METHODS and request.user_agent.string.startswith(BROWSER):
+        raise CrossSiteError(
+            "a browser does not say here which site a GET comes from: send a request for a change "
+            "by POST, or by another client"
+        )
     else:
         return  # not a browser
     if not same:

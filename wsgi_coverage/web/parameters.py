@@ -13,6 +13,7 @@ from wsgi_coverage.control import CURRENT, Compared
 from wsgi_coverage.control.control import MAX_LABEL
 from wsgi_coverage.errors import BadParameterError, BodyTooLargeError, RequestError
 from wsgi_coverage.model import EXPORT_FORMATS, Operation
+from wsgi_coverage.report.snapshots import snapshot_id
 from wsgi_coverage.settings import MAX_DAYS
 from wsgi_coverage.web.noted import FORM
 
@@ -156,7 +157,7 @@ def compared(request: Request, name: str) -> Compared:
         )
     if raw.startswith(LABEL):
         return Compared(None, raw.removeprefix(LABEL))
-    return Compared(None if raw == CURRENT else raw)
+    return Compared(None if raw == CURRENT else snapshot_id(raw))
 
 
 def combined(request: Request) -> tuple[Operation, list[str | None]]:
@@ -176,7 +177,7 @@ def combined(request: Request) -> tuple[Operation, list[str | None]]:
     raw = request.args.getlist(given[0])
     if "" in raw:
         raise BadParameterError(f"{given[0]} must be a snapshot's id, or current, got ''")
-    return given[0], [None if each == CURRENT else each for each in raw]
+    return given[0], [None if each == CURRENT else snapshot_id(each) for each in raw]
 
 
 def wants_lines(request: Request) -> bool:

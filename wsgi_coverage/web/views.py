@@ -213,7 +213,7 @@ def snapshot_data(request: Request, control: Control, identity: str) -> Response
 def delete_snapshot(request: Request, control: Control, identity: str) -> Response:
     """DELETE /snapshots/ID, and POST /snapshots/ID/delete: remove a snapshot."""
     control.delete_snapshot(identity)
-    answer: Deleted = {"status": "deleted", "id": identity}
+    answer: Deleted = {"status": "deleted", "id": snapshot_id(identity)}
     return done(request, answer, notice="deleted")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from coverage import CoverageData
+from coverage.exceptions import CoverageWarning
 
 from wsgi_coverage.checkout import reports
 from wsgi_coverage.checkout.changes import Judged, judge
@@ -405,6 +406,22 @@ def test_a_report_is_about_the_files_of_the_checkout(
 
     assert "src/shop/cart.py" in report
     assert "/srv" not in report
+
+
+@pytest.mark.parametrize("wanted", ["text", "json", "xml", "lcov"])
+def test_a_report_has_the_other_files_where_one_is_of_a_plugin_that_is_not_configured(
+    checkout: Path, tmp_path: Path, wanted: str
+) -> None:
+    data = CoverageData(basename=str(tmp_path / "out"))
+    data.add_lines({str(checkout / f"src/shop/{name}.py"): [1] for name in ("cart", "views")})
+    data.add_file_tracers({str(checkout / "src/shop/views.py"): "gone.Plugin"})
+    data.close(force=True)
+
+    with pytest.warns(CoverageWarning, match="the plugin 'gone.Plugin' has measured it"):
+        report = reports.text(tmp_path / "out", wanted)
+
+    assert "cart.py" in report
+    assert "views.py" not in report
 
 
 def test_an_html_report_is_a_folder(checkout: Path, tmp_path: Path, write: Write) -> None:

@@ -315,6 +315,29 @@ def test_paths_are_remapped_as_coverage_combine_would(
     assert report.summary["covered"] == 4
 
 
+@pytest.mark.parametrize("relative", ["false", "true"])
+def test_a_file_of_a_plugin_that_is_not_configured_has_a_reason_and_the_others_figures(
+    project: Path, build_report: Build, tmp_path: Path, relative: str
+) -> None:
+    (project / "page.html").write_text("<p>\n")
+    folder = "" if relative == "true" else f"{project}/"
+    path = project / ".coverage.a"
+    data = coverage.CoverageData(str(path))
+    data.add_lines({f"{folder}app.py": [1, 2], f"{folder}page.html": [1]})
+    data.add_file_tracers({f"{folder}page.html": "gone.Plugin"})
+    data.close()
+
+    build_report(path, config=f"[run]\nrelative_files = {relative}\n")
+
+    app, page = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert (app["file"], app["covered"]) == (f"{folder}app.py", 2)
+    assert (page["file"], page["percent"]) == (f"{folder}page.html", None)
+    assert page["reason"] == (
+        "the plugin 'gone.Plugin' has measured it, and coverage.py's configuration does not have "
+        "that (any more)"
+    )
+
+
 def test_relative_files_stay_relative(
     project: Path, build_report: Build, files: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
