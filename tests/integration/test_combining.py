@@ -175,6 +175,24 @@ def test_nothing_is_stored_where_only_the_answer_is_wanted(made: Callable[..., A
     assert A not in file["executed_lines"]
 
 
+def test_a_snapshot_that_is_named_many_times_is_copied_once(made: Callable[..., Any]) -> None:
+    found = made("""
+    from wsgi_coverage.control import control
+    copied, read = [], control.read_operand
+    control.read_operand = lambda *of, name, **more: copied.append(name) or read(
+        *of, name=name, **more
+    )
+    one, two = took("/a"), took("/b")
+    query = "&".join(f"merge={each}" for each in [one] * 40 + [two])
+    answer = ask("POST", f"/snapshots?{query}").json()
+    print(json.dumps([copied == [one, two], len(answer["made_of"]), lines(answer["id"])]))
+    """)
+
+    is_copied_once, made_of, file = found
+    assert (is_copied_once, made_of) == (True, 41)
+    assert {A, B} <= set(file["executed_lines"])
+
+
 def test_lines_of_different_versions_of_a_source_are_not_mixed(made: Callable[..., Any]) -> None:
     found = made("""
     before = Path("shop.py").read_text()

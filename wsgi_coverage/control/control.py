@@ -307,20 +307,21 @@ class Control:
             )
         self._sweep()
         with workplace(self._worker.private) as workspace:
-            operands = [
-                self._read_whole(
+            found = {  # one that is named several times is copied once
+                identity: self._read_whole(
                     identity,
                     partial(read_operand, name=identity or CURRENT, target=workspace / str(number)),
                 )
-                for number, identity in enumerate(identities)
-            ]
+                for number, identity in enumerate(dict.fromkeys(identities))
+            }
+            operands = [found[identity] for identity in identities]
             builder = partial(self._build_made, operation, operands, is_detail=not keep)
             with (
                 self._publisher.lock(Deadline(within).left(LOCK_TIMEOUT)),
                 self._snapshots.taking(builder, label=label or None, keep=keep) as (report, folder),
             ):
-                found = _detail(folder, is_whole=keep) if detail else None
-        return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, found
+                lines = _detail(folder, is_whole=keep) if detail else None
+        return self._shared(Verb.SHARE_SNAPSHOT, report) if keep else report, lines
 
     def _build_made(
         self, operation: Operation, operands: Sequence[Operand], folder: Path, *, is_detail: bool
