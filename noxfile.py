@@ -303,10 +303,9 @@ def screenshots(session: nox.Session) -> None:
     session.run("python", "tests/browser/screenshots.py", "docs/images", *session.posargs)
 
 
-@nox.session(python=PYTHONS)
-def servers(session: nox.Session) -> None:
-    """Every server that can be had here; docs/reference/servers.md holds what they showed."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *MORE_SERVERS)
+def install_with_servers(session: nox.Session, *more: str) -> None:
+    """Install the wheel, tests, and every server that can be had here."""
+    session.install(f"{wheel(session)}[flask]", *TESTS, *SERVERS, *MORE_SERVERS, *more)
     # uWSGI is linked with Python's shared library, which not every Python has; the module is not.
     library = session.run("python", "-c", LIBRARY, silent=True) or ""
     builds = ["uwsgi" if ".so" in library else "pyuwsgi"]
@@ -314,6 +313,12 @@ def servers(session: nox.Session) -> None:
         builds.append("mod_wsgi")
     for name in builds:
         session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])
+
+
+@nox.session(python=PYTHONS)
+def servers(session: nox.Session) -> None:
+    """Every server that can be had here; docs/reference/servers.md holds what they showed."""
+    install_with_servers(session)
     results = f"--junitxml=.nox/servers-{session.python}.xml"  # for tests/servers_table.py
     # Twice as many at once as two cores: these tests wait for servers to start and to end.
     session.run(
@@ -343,11 +348,12 @@ def sources(session: nox.Session) -> None:
 @nox.session(python="3.13", default=False)
 def fuzz(session: nox.Session) -> None:
     """Many made-up inputs for what CI tries with few; a kill at every step of every operation."""
-    session.install(f"{wheel(session)}[flask]", *TESTS, *MADE_UP)
+    install_with_servers(session, *MADE_UP)
     made_up = [str(path) for path in Path("tests").rglob("test_fuzzed_*.py")]
     chosen = session.posargs or (*made_up, "tests/integration/test_killed_at_any_step.py")
     env = {"FUZZ_EXAMPLES": "3000", "CRASH_POINTS_EVERY": "1"}
-    session.run(*RUN, *QUIET, *chosen, "--timeout", "3600", env=env)
+    # Those with servers have a marker that keeps them out of other sessions.
+    session.run(*RUN, *QUIET, *chosen, "-m", "", "--timeout", "3600", env=env)
 
 
 @nox.session(python="3.13", default=False)

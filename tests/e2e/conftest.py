@@ -30,6 +30,7 @@ def _load(name: str) -> Any:
 servers = _load("servers")
 mounts_module = _load("mounts")
 _load("server_table")
+server_site = _load("server_site")
 
 
 @pytest.fixture(scope="session", name="until")
@@ -55,6 +56,14 @@ def project(tmp_path: Path) -> Iterator[Any]:
     project = servers.Project(tmp_path)
     yield project
     project.close()
+
+
+@pytest.fixture
+def site(
+    project: Any, routes: Routes, way: Any, lines_in: Callable[..., Any], until: Callable[..., Any]
+) -> Any:
+    """An application for a server of the table, the test's parameter `way`."""
+    return server_site.Site(project, routes, way, lines_in, until)
 
 
 @pytest.fixture

@@ -214,6 +214,9 @@ SERVERS = {
     "gunicorn-gevent-concurrency": gunicorn(
         "-k", "gevent", needs="gevent", threads=4, run=GEVENT_CTRACE
     ),
+    "gunicorn-gevent-pywsgi": gunicorn(
+        "-k", "gevent_pywsgi", needs="gevent", reloads=False, tests=NONE
+    ),
     "uwsgi": uwsgi(),
     "uwsgi-lazy-apps": uwsgi("--lazy-apps"),
     "uwsgi-fork-hooks": uwsgi("--py-call-uwsgi-fork-hooks", ends=(TERM,)),

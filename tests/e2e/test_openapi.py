@@ -1,7 +1,8 @@
 """The OpenAPI document is valid, and it is what a server answers: schemathesis asks it for all.
 
 Its requests are the same each time. Reads come first, of a report and a snapshot that are there;
-then what changes something, in turns that schemathesis makes of the answers before.
+then what changes something, in turns that schemathesis makes of the answers before, by the links of
+the document.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CHECKS = (
     "allow_header_conformance,use_after_free"
 )
 OPTIONS = ("--seed", "1", "--checks", CHECKS, "--max-redirects", "0", "--warnings", "off")
+# Links are followed in turns of their own, most of which end at a parameter that is refused.
+FOLLOWING = "[phases.stateful.generation]\nmax-examples = 12\n"
 CHANGING = "^/(refresh|reset|pause|resume|snapshot|contexts)"
 SHOP = """\
 def buy():
@@ -103,7 +106,9 @@ def test_a_server_answers_as_the_document_says(project, password, tmp_path):
     project.write("shop.py", SHOP)
     project.coveragerc("source = .")
     env = {**password, "WSGI_COVERAGE_APP": "shop:app", "WSGI_COVERAGE_CONTEXTS": "header"}
-    options = ("-w", "2", "--worker-class", "gthread", "--threads", "4")
+    # Whatever length a made-up label has in a query, it reaches the application.
+    limits = ("--limit-request-line", "0")
+    options = (*limits, "-w", "2", "--worker-class", "gthread", "--threads", "4")
     server = project.gunicorn(*options, "wsgi_coverage.wsgi:application", env=env)
     server.wait_for_workers(2)
     server.get("/buy", headers={"X-Coverage-Context": "t1"})
@@ -122,7 +127,7 @@ def test_a_server_answers_as_the_document_says(project, password, tmp_path):
     }
     lines = [f'"{name}" = "{value}"' for name, value in values.items()]
     (tmp_path / "reads.toml").write_text("\n".join(["[parameters]", *lines, ""]))
-    (tmp_path / "changes.toml").write_text("")
+    (tmp_path / "changes.toml").write_text(FOLLOWING)
 
     def ask(config: str, *options: str) -> None:
         url = f"http://127.0.0.1:{server.port}{DASHBOARD}/openapi.json"
@@ -136,7 +141,7 @@ def test_a_server_answers_as_the_document_says(project, password, tmp_path):
         assert "passed" in done.stdout
 
     ask("reads.toml", "--phases", "fuzzing", "--max-examples", "6", "--include-method", "GET")
-    limits = ("--phases", "fuzzing,stateful", "--max-examples", "4")
+    phases = ("--phases", "fuzzing,stateful", "--max-examples", "4")
     only = ("--include-path-regex", CHANGING, "--header", "Accept: application/json")
-    ask("changes.toml", *limits, *only)
+    ask("changes.toml", *phases, *only)
     assert "Traceback" not in server.output

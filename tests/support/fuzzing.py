@@ -1,16 +1,13 @@
-"""How tests with made-up input run: few examples, always the same; many, by `nox -s fuzz`."""
+"""How tests with made-up input run under hypothesis."""
 
 from __future__ import annotations
 
-import os
-
+from examples import ARE_RANDOM, EXAMPLES
 from hypothesis import HealthCheck, settings
 
-VARIABLE = "FUZZ_EXAMPLES"  # how many for each test; random ones then
-
 fuzzed = settings(
-    max_examples=int(os.environ.get(VARIABLE, "60")),
-    derandomize=VARIABLE not in os.environ,
+    max_examples=EXAMPLES,
+    derandomize=not ARE_RANDOM,
     database=None,
     deadline=None,
     # A fixture is for all examples of a test.

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from wsgi_coverage import __version__, errors
 from wsgi_coverage.model import JsonObject
-from wsgi_coverage.model.answers import Problem
+from wsgi_coverage.model.answers import Problem, Snapshot, Taken
 from wsgi_coverage.settings import Settings
 from wsgi_coverage.web import route
 from wsgi_coverage.web.parameters import BACK, OF_PATH, Parameter
@@ -31,6 +31,10 @@ The application's own `auth` callback decides who is admitted: by its session, f
 ACCESS_BY_PASSWORD = "A user name and a password are asked for by HTTP Basic."  # noqa: S105
 ACCESS_BY_DEBUG = "No credentials are asked for; only local host names are served."
 OF_CALLBACK = "Whatever response the application's `auth` callback returns instead of yes or no."
+
+ID = "id"  # of a snapshot, in a path
+# Where the id of a snapshot is in an answer, by the answer's type.
+ID_IN: dict[object, str] = {Taken: "/id", list[Snapshot]: "/0/id"}
 
 HEADERS = {  # by status
     303: ("Location", "The dashboard, or the page that `back` names."),
@@ -92,7 +96,8 @@ def document(
         about: what it is for, and what holds for every path.
         negotiates: whether errors are pages for browsers, and a change leads them to one.
     """
-    describing = _Describing(access, negotiates=negotiates)
+    routes = tuple(routes)
+    describing = _Describing(access, routes, negotiates=negotiates)
     paths: JsonObject = {}
     for each in routes:
         item = paths.setdefault(each.template, {})
@@ -120,8 +125,14 @@ def document(
 class _Describing:
     """Describes operations, and collects what they refer to."""
 
-    def __init__(self, access: Access, *, negotiates: bool) -> None:
+    def __init__(self, access: Access, routes: Iterable[Route], *, negotiates: bool) -> None:
         self._access = access
+        self._of_snapshots = [
+            _operation_id(each, verb)
+            for each in routes
+            for verb in each.verbs
+            if ID in each.arguments_of_path
+        ]
         self._negotiates = negotiates
         self._schemas = Schemas()
         self._responses: JsonObject = {}
@@ -132,9 +143,8 @@ class _Describing:
 
     def operation(self, of: Route, verb: str) -> JsonObject:
         """Return the operation of one method of a route."""
-        is_first = verb == of.verbs[0]
         found: JsonObject = {
-            "operationId": of.name if is_first else f"{of.name}_by_{verb.lower()}",
+            "operationId": _operation_id(of, verb),
             "summary": of.about,
             "parameters": [*self._parameters(of)],
             "responses": self._answers(of),
@@ -160,6 +170,8 @@ class _Describing:
         answer = {"description": f"{of.about or of.name}.", **_headers(of.status)}
         if of.content:
             answer["content"] = self._content(of.content)
+        if links := self._links(of.content):
+            answer["links"] = links
         found: JsonObject = {str(of.status): answer}
         if self._leads_to_a_page(of):
             about = "To those who do not ask for JSON by `Accept`."
@@ -169,6 +181,16 @@ class _Describing:
         if self._access.by_callback:
             found["default"] = {"description": OF_CALLBACK}
         return dict(sorted(found.items()))
+
+    def _links(self, content: Content) -> JsonObject:
+        """Return how the id of a snapshot in an answer is that in the paths of other operations."""
+        where = next((ID_IN[kind] for kind in content.values() if kind in ID_IN), None)
+        if where is None:
+            return {}
+        parameters = {ID: f"$response.body#{where}"}
+        return {
+            each: {"operationId": each, "parameters": parameters} for each in self._of_snapshots
+        }
 
     def _errors(self, of: Route) -> list[type[errors.WsgiCoverageError]]:
         found = [*route.ANY, *of.errors]
@@ -201,6 +223,10 @@ class _Describing:
                 "content": content,
             }
         return {"$ref": f"#/components/responses/{name}"}
+
+
+def _operation_id(of: Route, verb: str) -> str:
+    return of.name if verb == of.verbs[0] else f"{of.name}_by_{verb.lower()}"
 
 
 def _by_status(

@@ -184,6 +184,29 @@ def test_every_reference_leads_somewhere() -> None:
 # True
 
 
+@pytest.mark.parametrize(
+    ("verb", "path", "where"),
+    [("post", "/snapshot", "/id"), ("post", "/snapshots", "/id"), ("get", "/snapshots", "/0/id")],
+)
+def test_the_id_of_a_snapshot_leads_to_all_that_can_be_asked_of_it(
+    verb: str, path: str, where: str
+) -> None:
+    document = described()
+
+    links = document["paths"][path][verb]["responses"]["200"]["links"]
+
+    of_a_snapshot = {
+        operation["operationId"]
+        for _, path, operation in operations(document)
+        if path.startswith("/snapshots/{id}")
+    }
+    assert {"delete_snapshot", "snapshot_data", "files_of_snapshot"} <= of_a_snapshot
+    assert {each["operationId"] for each in links.values()} == of_a_snapshot
+    assert [each["parameters"] for each in links.values()] == [
+        {"id": f"$response.body#{where}"}
+    ] * len(links)
+
+
 def test_a_path_has_its_arguments_as_parameters() -> None:
     operation = described()["paths"]["/snapshots/{id}/contexts/{label}"]["get"]
 
