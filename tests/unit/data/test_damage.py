@@ -201,8 +201,8 @@ def test_a_foreign_file_that_changes_while_it_is_read_is_read_again(
     load = datafile.regular_files.load
     reads = []
 
-    def written_to_meanwhile(source: Path, most: int) -> Any:
-        content = load(source, most)
+    def written_to_meanwhile(source: Path, most: int, **named: Any) -> Any:
+        content = load(source, most, **named)
         if source == path:
             reads.append(content)
             if len(reads) == 1:

@@ -47,8 +47,8 @@ def test_a_pipe_takes_the_place_of_a_file_after_it_was_looked_at(
     path.write_bytes(b"x")
     check = regular_files.check
 
-    def then_replaced(*arguments: Any) -> None:
-        check(*arguments)
+    def then_replaced(*arguments: Any, **named: Any) -> None:
+        check(*arguments, **named)
         path.unlink()
         os.mkfifo(path)
 
