@@ -55,19 +55,19 @@ def kill(folder: Path, operation: str, every: int, *more: str, **variables: str)
 @pytest.mark.parametrize(
     ("operation", "every"),
     [
-        ("place", 8),
-        ("adopt", 8),
-        ("publish", 8),
-        ("end", 14),
-        ("end after all", 12),
-        ("fold", 10),
-        ("refresh", 17),
-        ("snapshot", 15),
-        ("delete", 20),
-        ("collect", 20),
-        ("reset", 10),
+        ("place", 12),
+        ("adopt", 7),
+        ("publish", 11),
+        ("end", 20),
+        ("end after all", 18),
+        ("fold", 15),
+        ("refresh", 23),
+        ("snapshot", 21),
+        ("delete", 28),
+        ("collect", 37),
+        ("reset", 14),
         ("command", 17),
-        ("command with reset", 32),
+        ("command with reset", 37),
     ],
 )
 def test_a_kill_at_any_step_leaves_nothing_half_done_and_loses_nothing(
@@ -82,9 +82,7 @@ def test_a_kill_at_any_step_leaves_nothing_half_done_and_loses_nothing(
 @pytest.mark.parametrize(
     ("operation", "every"),
     [
-        ("place", 8),
         ("publish", 20),
-        ("fold", 19),
         ("refresh", 24),
         ("collect", 29),
     ],
