@@ -358,7 +358,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(python="3.13", default=False)
 def soak(session: nox.Session) -> None:
-    """Half an hour of work (nox -s soak -- --minutes 5), after which nothing may have risen."""
+    """Half an hour of work, after which nothing may have risen; tests/e2e runs a minute of it."""
     session.install(f"{wheel(session)}[flask]", "gunicorn")
     session.run("python", "tests/soak/soak.py", *session.posargs)
 

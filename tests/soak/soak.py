@@ -3,9 +3,13 @@
     python tests/soak/soak.py [--minutes M] [--every SECONDS]
 
 gunicorn recycles its workers, the application forks, and there are refreshes, snapshots,
-collections, resets and labels all the while. Prints a sample of every few seconds as CSV. Exits
-with 1 if a column rises (its median over the last third is above that over the first third after
-the warm-up by more than what LEVEL allows), or if an answer is not what it should be.
+collections, resets and labels all the while. Prints a sample of every few seconds as CSV. Then
+there is a reset, and known functions run: the report, their labels and the data files that the
+server leaves must have their lines, and no others.
+
+Exits with 1 if any of that is wrong, if an answer is not what it should be, if the median of a
+column after the warm-up is above MOST, or, in a run of LONG minutes, if a column rises: its median
+over the last third is above that over the first third by more than what LEVEL allows.
 """
 
 from __future__ import annotations
@@ -28,22 +32,33 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from coverage import CoverageData
+from gunicorn.config import KNOWN_SETTINGS
 
 DASHBOARD = "/debug/coverage"
 MARK = "WSGI_COVERAGE_SOAK"  # a variable that all processes of a run have
-WORKERS, RECYCLED, CLIENTS = 2, 150, 2  # requests after which a worker is replaced
+WORKERS, CLIENTS = 2, 2
+RECYCLED, JITTER = 60, 30  # requests after which a worker is replaced, and by how many more
 LABELS, SNAPSHOTS, ROUTES = 40, 5, 60
 WARM_UP = 0.2  # of the time
-STARTING = 60.0  # seconds that the server may take to start
+LONG = 10.0  # minutes; in less, a column may rise by chance
+STARTING = 120.0  # seconds that the server may take to start
+SILENT = 120  # seconds without a sign of life, after which gunicorn ends a worker
+ANSWERED = 180.0  # seconds that a request may take on a busy machine
+ENDING = 60.0  # seconds that what outlives the server may take to end
 APP = """
+import faulthandler
 import os
 from flask import Flask
 from flask_coverage import FlaskCoverage
-import routes
 
+faulthandler.enable()  # by SIGABRT, gunicorn ends a worker that is silent
 app = Flask(__name__)
 app.debug = True
 FlaskCoverage(app, autosave_interval=1.0, contexts="header")
+import routes
 
 @app.get("/<int:number>")
 def home(number):
@@ -58,9 +73,27 @@ def fork():
     os.waitpid(pid, 0)
     return "forked"
 """
+# Without the line of `def`, and the number of lines from one function to the next.
+BODY, ROUTE_LINES = (2, 3, 4, 5), 7
+TIMES = 3  # requests of each known function at the end
 ROUTE = (
     "def {name}(number):\n    total = 0\n    for each in range(50):\n        total += each\n{more}"
 )
+ALARMS = ("Traceback", "WORKER TIMEOUT")  # in the server's log
+# What the median of each column may be at most: about twice what it is.
+MOST = {
+    "pss_mb": 160.0,
+    "worker_mb": 80.0,
+    "processes": 12.0,
+    "threads": 16.0,
+    "descriptors": 90.0,
+    "data_files": 8.0,
+    "cache_files": 120.0,
+    "snapshot_files": 120.0,
+    "shared_files": 60.0,
+    "shared_mb": 10.0,
+    "disk_mb": 10.0,
+}
 # By how much each column may rise: a factor, and a number beside it.
 LEVEL = {
     "pss_mb": (1.15, 8.0),
@@ -83,7 +116,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = os.urandom(8).hex()
-        self.ended = threading.Event()
+        self.over = threading.Event()  # clients are to stop
         self.failures: list[str] = []
         self.counts = dict.fromkeys(("requests", "refreshes", "snapshots", "resets"), 0)
         self._lock = threading.Lock()
@@ -100,7 +133,8 @@ class Run:
             "-b",
             f"127.0.0.1:{self.port}",
         ]
-        command += ["--max-requests", str(RECYCLED), "--max-requests-jitter", "50", "app:app"]
+        command += ["--max-requests", str(RECYCLED), "--max-requests-jitter", str(JITTER)]
+        command += ["--timeout", str(SILENT), *_without_control_socket(), "app:app"]
         env = {each: os.environ[each] for each in ("PATH", "LANG", "TMPDIR") if each in os.environ}
         env |= {MARK: self.mark, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(folder)}
         with open(folder / "server.log", "wb") as log:
@@ -119,15 +153,16 @@ class Run:
     ) -> tuple[int, bytes]:
         """Status and body of a request; what a worker closed as it ended is asked again."""
         for attempt in itertools.count():
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWERED)
             try:
                 sent = {"Accept": "application/json", **(headers or {})}
                 connection.request(method, path, headers=sent)
                 answer = connection.getresponse()
                 return answer.status, answer.read()
             except (ConnectionError, http.client.RemoteDisconnected):
-                if attempt == 20 or self.ended.wait(0.2):
+                if attempt == 20:
                     raise
+                time.sleep(0.2)
             finally:
                 connection.close()
         raise AssertionError
@@ -138,8 +173,7 @@ class Run:
             sent = {each.replace("_", "-"): value for each, value in headers.items()}
             status, body = self.ask(method, path, sent)
         except OSError as error:
-            if not self.ended.is_set():
-                self.failures.append(f"{method} {path}: {error!r}")
+            self.failures.append(f"{method} {path}: {error!r}")
             return b""
         if status not in (good or (200,)):
             self.failures.append(f"{method} {path}: {status} {body[:200]!r}")
@@ -158,7 +192,7 @@ class Run:
 
     def request_all_the_while(self, offset: int) -> None:
         for number in itertools.count(offset, CLIENTS):
-            if self.ended.wait(0.02):
+            if self.over.wait(0.1):
                 return
             label = {"X_Coverage_Context": f"test-{number % LABELS}"} if number % 3 else {}
             path = "/fork" if number % 25 == 0 else f"/{number % ROUTES}"
@@ -167,7 +201,7 @@ class Run:
     def work_all_the_while(self) -> None:
         """Ask the dashboard for everything in turn."""
         for number in itertools.count(1):
-            if self.ended.wait(0.5):
+            if self.over.wait(0.5):
                 return
             if number % 2 == 0:
                 self.check("refreshes", "POST", f"{DASHBOARD}/refresh", 200, 409)
@@ -184,6 +218,50 @@ class Run:
         body = self.check("reads", "GET", f"{DASHBOARD}/snapshots")
         for each in json.loads(body or b"[]")[SNAPSHOTS:]:
             self.check("reads", "DELETE", f"{DASHBOARD}/snapshots/{each['id']}", 200, 204)
+
+    def check_lines(self) -> set[int]:
+        """Have known functions run after a reset, and check the report; return their lines."""
+        self._answer("POST", "/reset")
+        chosen = range(0, ROUTES, 2)
+        for _ in range(TIMES):  # by more than one worker
+            for number in chosen:
+                self.check("requests", "GET", f"/{number}", X_Coverage_Context=f"exact-{number}")
+        self.check("requests", "GET", "/fork")
+        self._answer("POST", "/refresh")
+        expected = {ROUTE_LINES * number + 1 for number in range(ROUTES + 1)}  # at load
+        for number in (*chosen, ROUTES):
+            expected |= {ROUTE_LINES * number + line for line in BODY}
+        files = self._answer("GET", "/export?format=json")["files"]
+        self._compare("the report has", set(files["routes.py"]["executed_lines"]), expected)
+        told = {(each["label"], each["requests"]) for each in self._answer("GET", "/contexts")}
+        self._compare("there are labels", told, {(f"exact-{each}", TIMES) for each in chosen})
+        return expected
+
+    def _answer(self, method: str, path: str) -> Any:
+        answer = json.loads(self.check("checks", method, f"{DASHBOARD}{path}"))
+        if isinstance(answer, dict) and answer.get("complete") is False:
+            self.failures.append(f"{method} {path}: not complete, {answer['workers']}")
+        return answer
+
+    def _compare(self, what: str, found: set[Any], expected: set[Any]) -> None:
+        if found != expected:
+            more, missing = sorted(found - expected), sorted(expected - found)
+            self.failures.append(f"{what}: {more} too many, {missing} missing")
+
+    def check_left(self, expected: set[int]) -> None:
+        """Check what there is after the end: data files with all lines, and nothing else."""
+        deadline = time.monotonic() + ENDING
+        while (left := [*self.pids()]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        found: set[int] = set()
+        for path in self.folder.glob(".coverage.*"):
+            data = CoverageData(str(path))
+            data.read()
+            found.update(data.lines(str(self.folder / "routes.py")) or ())
+            data.close()
+        self._compare("the data files have", found, expected)
+        self.failures += [f"the process {pid} has not ended" for pid in left]
+        self.failures += [f"{path} is left" for path in self._private()]
 
     def pids(self) -> Iterator[int]:
         """All processes of this run, also those that are nobody's child."""
@@ -231,12 +309,22 @@ class Run:
                         yield from about.parent.iterdir()
 
     def end(self) -> None:
-        """End the server, and then what waits for its end."""
+        """End the server, whose processes may outlive it for a moment."""
         self._popen.send_signal(signal.SIGTERM)
-        self._popen.wait(30)
+        self._popen.wait(ENDING)
+
+    def end_all(self) -> None:
+        """End whatever has not ended."""
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGKILL)
+
+
+def _without_control_socket() -> list[str]:
+    """Return the option by which gunicorn's master has no thread, where it would have one."""
+    switch = "--no-control-socket"
+    known = any(switch in (setting.cli or ()) for setting in KNOWN_SETTINGS)
+    return [switch] if known else []
 
 
 def _is_in(path: Path, suffix: str) -> bool:
@@ -248,6 +336,13 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def too_high(samples: list[dict[str, float]]) -> list[str]:
+    """Return what is above MOST: a sentence for each column."""
+    steady = samples[int(len(samples) * WARM_UP) :]
+    medians = {name: statistics.median(each[name] for each in steady) for name in MOST}
+    return [f"{name} is {medians[name]:g}" for name in MOST if medians[name] > MOST[name]]
 
 
 def rising(samples: list[dict[str, float]]) -> list[str]:
@@ -291,17 +386,22 @@ def main() -> None:
             )
             sys.stdout.flush()
             time.sleep(every)
-    finally:
-        run.ended.set()
+        run.over.set()
         for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+            thread.join()
+        expected = run.check_lines()
         run.end()
+        run.check_left(expected)
+    finally:
+        run.over.set()
+        run.end_all()
     log = (folder / "server.log").read_text()
-    failures = [*run.failures[:20], *rising(samples)]
-    failures += ["the server's log has a traceback"] * ("Traceback" in log)
+    failures = [*run.failures[:20], *too_high(samples)]
+    failures += rising(samples) if chosen.minutes >= LONG else []
+    failures += [f"the server's log has {each!r}" for each in ALARMS if each in log]
     print(*(f"{count} {name}" for name, count in run.counts.items()), sep=", ", file=sys.stderr)
     if failures:
+        print(log[-10_000:], file=sys.stderr)
         raise SystemExit("\n".join([*failures, f"see {folder}"]))
     shutil.rmtree(folder)
 

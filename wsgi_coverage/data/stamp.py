@@ -312,6 +312,9 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
             connection,
         ):
             database.run(connection, "pragma journal_mode=memory")
+            # A request, or the end of a worker, does not wait for the disk. The seal tells whether
+            # the file is whole after a power failure.
+            database.run(connection, "pragma synchronous=off")
             # Removes the seal, which a change makes invalid.
             database.run(connection, "pragma user_version=0")
             yield connection

@@ -1,11 +1,14 @@
 """Kill a process at each step of an operation; tell what is wrong afterwards.
 
-    python crash_points.py OPERATION EVERY
+    python crash_points.py OPERATION EVERY [LIBRARY]
 
 A step is what changes the file system: a file is opened to be written, renamed, removed or linked,
 a folder is made or removed, a database is opened. An audit hook counts the steps, and kills the
 process before the n-th one. Where that opens a file to write it, there is a case in which the file
 is there and empty, too.
+
+With the library made of crash_calls.c, which has to be preloaded, a step is a system call that
+changes a file, also one of SQLite's. Of each write there is a case that writes half of it, too.
 
 Cases are forks of one process, which has imported everything and measures nothing. What it prints
 last is JSON: the names of the steps, and a message for each case in which something was wrong.
@@ -14,6 +17,7 @@ last is JSON: the names of the steps, and a message for each case in which somet
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -36,17 +40,19 @@ from wsgi_coverage import CoverageMiddleware, cli
 from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.saves import autosave, saving
 from wsgi_coverage.data.fold import write_union
+from wsgi_coverage.offload import progress
 from wsgi_coverage.report import build, detail, formats, render  # noqa: F401  for the forks
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folders
-from wsgi_coverage.store.workspace import BUILDING
+from wsgi_coverage.store.workspace import BUILDING, WRITING
 from wsgi_coverage.system.own_files import TEMPORARY
 
 SHOP = "".join(f"def {name}():\n    {name} = 1\n    return {name}\n\n\n" for name in "abc")
 LINES = {"a": {2, 3}, "b": {7, 8}, "c": {12, 13}}
-LIMIT = 30  # seconds that one case may take
+LIMIT = 120  # seconds that one case may take on a busy machine
 FOLDED = 3  # data files
+HALF_MADE = (TEMPORARY, BUILDING, WRITING)  # first parts of names
 CHANGES = {
     "os.rename": "rename",  # os.replace, too
     "os.remove": "remove",  # os.unlink, too
@@ -64,7 +70,7 @@ class Steps:
     """Counts the steps of this process from `begin` on, and kills it before one of them."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self._names: list[str] = []
         self._counts = False
         self._last: tuple[int, bool] | None = None
         sys.addaudithook(self._hear)
@@ -73,8 +79,14 @@ class Steps:
         """Begin to count; `last` is the step to be killed at, and whether its file is there."""
         self._last, self._counts = last, True
 
-    def end(self) -> None:
+    def end(self) -> list[str]:
+        """Stop to count; return the names of the steps."""
         self._counts = False
+        return self._names
+
+    def is_twice(self, name: str) -> bool:
+        """Tell whether a step is tried a second time: with the file there."""
+        return ": write " in name and not name.endswith("lock")
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._counts:
@@ -88,8 +100,8 @@ class Steps:
             return
         if event == "os.mkdir" and Path(path).is_dir():
             return  # nothing changes
-        number = len(self.names)
-        self.names.append(f"{number}: {what or 'write'} {_plain(path)}")
+        number = len(self._names)
+        self._names.append(f"{number}: {what or 'write'} {_plain(path)}")
         if self._last is None or number != self._last[0]:
             return
         if self._last[1] and writes:
@@ -100,9 +112,32 @@ class Steps:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Calls:
+    """Counts the system calls that change files, as `Steps` does; all is done by a library."""
+
+    def __init__(self, library: str) -> None:
+        self._library = ctypes.CDLL(library)
+        self._library.crash_end.restype = ctypes.c_char_p
+
+    def begin(self, last: tuple[int, bool] | None) -> None:
+        """Begin to count; `last` is the call to be killed at, and whether half of it is done."""
+        number, half = last or (-1, False)
+        below = os.fsencode(os.getcwd()), b"/dev/shm/wsgi-coverage-"
+        self._library.crash_begin(*below, number, int(half))
+
+    def end(self) -> list[str]:
+        """Stop to count; return the names of the calls."""
+        lines = os.fsdecode(self._library.crash_end()).splitlines()
+        return [f"{number}: {_plain(each)}" for number, each in enumerate(lines)]
+
+    def is_twice(self, name: str) -> bool:
+        """Tell whether a call is tried a second time: by half."""
+        return ": write " in name
+
+
 def _plain(path: str) -> str:
     """Return a path without what is random in it."""
-    path = path.removeprefix(os.getcwd()).removeprefix(str(TOP))
+    path = path.replace(os.getcwd(), "").replace(str(TOP), "")
     path = re.sub(r"/dev/shm/wsgi-coverage-\d+/", "memory/", path)
     return re.sub(r"[0-9a-f]{8,}|\.\d+(?=\.)|\d{8}T[\d.]+Z", "*", path)
 
@@ -152,6 +187,8 @@ class Operation:
         forgets: whether lines that ran before may be gone.
         withdraws: whether the published report may be.
         fresh: whether it starts with no site in this process; else /a and /b have run there.
+        before: called first, by the process that is killed.
+        elsewhere: whether it writes to a folder in which only itself removes what is half-made.
     """
 
     def __init__(
@@ -163,6 +200,7 @@ class Operation:
         withdraws: bool = False,
         fresh: bool = False,
         before: Callable[[], object] | None = None,
+        elsewhere: bool = False,
     ) -> None:
         self.do = do
         self.repeat = repeat or do
@@ -170,6 +208,7 @@ class Operation:
         self.withdraws = withdraws
         self.fresh = fresh
         self.before = before
+        self.elsewhere = elsewhere
 
     def prepare(self) -> Site | None:
         if self.before is not None:
@@ -229,6 +268,8 @@ def _check(operation: Operation) -> None:
     site.run("c")
     operation.repeat(site)
     _make_old()
+    if operation.elsewhere:
+        operation.repeat(site)
     expected = site.now()
     assert operation.forgets or expected == there | LINES["c"], "what runs afterwards is not seen"
     forks.current().store.fold(live=forks.current().memories.ids(), union=write_union)
@@ -238,7 +279,7 @@ def _check(operation: Operation) -> None:
     assert not left, f"left in the memory: {left}"
     # Those of the analysis cache go when it is pruned, which a report on new sources does.
     found = [each for each in Path().rglob("*") if each.parent.name != "analysis"]
-    left = [str(each) for each in found if each.name.startswith((TEMPORARY, BUILDING))]
+    left = [str(each) for each in found if each.name.startswith(HALF_MADE)]
     assert not left, f"half-made files stay: {left}"
     kept = set().union(*map(_lines_of, Path().glob(".coverage.*")))
     assert kept == expected, f"the data files hold {kept}"
@@ -247,7 +288,7 @@ def _check(operation: Operation) -> None:
 def _make_old() -> None:
     """Have what is half-made look as if it was left some time ago."""
     for path in Path().rglob("*"):
-        if TEMPORARY in path.name or BUILDING in str(path):
+        if any(each in str(path) for each in HALF_MADE):
             os.utime(path, (0, 0), follow_symlinks=False)
 
 
@@ -362,7 +403,7 @@ def _command(*options: str) -> Callable[[Site], None]:
             contextlib.redirect_stderr(said),
             contextlib.chdir(TOP),
         ):
-            assert cli.main() == 0
+            assert cli.main() == 0, said.getvalue()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -393,13 +434,17 @@ OPERATIONS.update(
         "delete": Operation(_delete),
         "collect": Operation(_collect, forgets=True, withdraws=True),
         "reset": Operation(_reset, forgets=True, withdraws=True),
-        "command": Operation(_command()),
-        "command with reset": Operation(_command("--reset"), forgets=True, withdraws=True),
+        "command": Operation(_command(), elsewhere=True),
+        "command with reset": Operation(
+            _command("--reset"), forgets=True, withdraws=True, elsewhere=True
+        ),
     }
 )
 
 
-def _case(operation: Operation, steps: Steps, last: tuple[int, bool] | None) -> str | list[str]:
+def _case(
+    operation: Operation, steps: Steps | Calls, last: tuple[int, bool] | None
+) -> str | list[str]:
     """Run the operation up to a step; return what is wrong, or the steps of all of it."""
     folder = Path(tempfile.mkdtemp(dir=TOP))
     os.chdir(folder)
@@ -410,8 +455,7 @@ def _case(operation: Operation, steps: Steps, last: tuple[int, bool] | None) -> 
         site = operation.prepare()
         steps.begin(last)
         operation.do(site)
-        steps.end()
-        out.write_text(json.dumps(steps.names))
+        out.write_text(json.dumps(steps.end()))
 
     try:
         status = _fork(work)
@@ -434,28 +478,28 @@ def _case(operation: Operation, steps: Steps, last: tuple[int, bool] | None) -> 
         shutil.rmtree(folder)
 
 
-def main(name: str, every: int) -> None:
+def main(name: str, every: int, library: str | None = None) -> None:
     (TOP / "shop.py").write_text(SHOP)
     rc = TOP / "rc"
     rc.write_text(f"[run]\ninclude = {TOP}/shop.py\n")
     os.environ["COVERAGE_RCFILE"] = str(rc)
-    steps, operation = Steps(), OPERATIONS[name]
-    wrong = {}
+    progress.WRITE_INTERVAL = 3600.0  # seconds; the same steps on a fast and on a busy machine
+    steps = Steps() if library is None else Calls(library)
+    operation, wrong = OPERATIONS[name], {}
     try:
         names = _case(operation, steps, None)
         assert isinstance(names, list)
         for number, step in enumerate(names):
-            if number % every:
+            if number % every != every // 2:
                 continue
-            opens = ": write " in step and not step.endswith("lock")
-            for is_there in (False, True) if opens else (False,):
-                found = _case(operation, steps, (number, is_there))
+            for more in (False, True) if steps.is_twice(step) else (False,):
+                found = _case(operation, steps, (number, more))
                 if found:
-                    wrong[f"{step}{' (empty)' * is_there}"] = found
+                    wrong[f"{step}{' (begun)' * more}"] = found
     finally:
         shutil.rmtree(TOP)
     print(json.dumps({"steps": names, "wrong": wrong}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

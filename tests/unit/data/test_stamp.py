@@ -67,6 +67,13 @@ def test_whoever_changes_a_file_takes_its_seal_off(path: Path) -> None:
     assert stamp.read(path) == STAMP
 
 
+def test_a_change_does_not_wait_for_the_disk(path: Path) -> None:
+    with stamp.changing(path) as connection:
+        waits = connection.execute("pragma synchronous").fetchone()[0]
+
+    assert not waits
+
+
 def test_a_file_that_is_sealed_again_is_whole(path: Path) -> None:
     stamp.put(path, STAMP)
     stamp.put_fingerprints(path, {"/app/app.py": "v"})
