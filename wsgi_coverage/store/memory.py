@@ -771,10 +771,11 @@ class Memory:
 
         To be called under the build lock.
         """
-        state = self.state()
+        state = self.state()  # before the table: who leaves its load later enters this epoch
         self.claims()  # for the size of the chunk of a large source
-        living = self.table.living()
-        least = min([state.oldest, state.epoch, *(entry.epoch for entry in living)])
+        # A master that forks in C is in its load for ever, in the epoch in which that began.
+        entries = (entry for entry in self.table.living() if not entry.is_in_load)
+        least = min([state.oldest, state.epoch, *(entry.epoch for entry in entries)])
         for path, plane, number, kind in list(self._files()):
             epoch = epoch_of(plane)
             if kind != "lines" or epoch is None or epoch >= least:

@@ -65,6 +65,11 @@ class ProcessEntry:
         """Tell whether a flag is set."""
         return bool(self.flags & flag)
 
+    @property
+    def is_in_load(self) -> bool:
+        """Tell whether it marks lines of the load alone, and follows no epoch meanwhile."""
+        return self.has(LOADING) and not self.has(SERVES) and not self.has(LISTENS)
+
 
 class Slot:
     """This process's own entry, to be changed in place."""

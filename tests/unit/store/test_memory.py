@@ -770,6 +770,41 @@ def test_an_old_epoch_stays_while_a_living_process_is_in_it(child: Child) -> Non
     assert told["late"] == [[], [2]]
 
 
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [("LOADING", []), ("LOADING | SERVES", [0]), ("LOADING | LISTENS", [0]), ("SERVES", [0])],
+)
+def test_a_process_that_is_in_its_load_for_ever_keeps_no_epoch(
+    child: Child, flags: str, left: list[int]
+) -> None:
+    told = child(
+        f"""
+        from wsgi_coverage.store.processes import LISTENS, LOADING, SERVES
+        Path("memory").mkdir()
+        memory = Memory(Path("memory"))
+        gate = Gate()
+
+        def work():
+            memory.table.claim(flags={flags}, turn=0, epoch=0, token=1)
+            gate.wait()
+
+        pid = fork(work)
+        gate.wait_for(1)
+        for epoch in (0, 1):
+            memory.chunk(Phase.RUNTIME, epoch, 0)
+            memory.announce(epoch=epoch + 1, oldest=epoch + 1, paused=False)
+            memory.end_epochs(epoch + 1)
+        memory.sweep()
+        left = sorted(path.name.split("-")[1] for path in Path("memory").glob("run-*.lines"))
+        gate.open()
+        os.waitpid(pid, 0)
+        tell(left=[int(each) for each in left])
+        """
+    )
+
+    assert told["left"] == [*left, *(each + 1 for each in left)]
+
+
 def test_an_old_epoch_goes_when_the_last_process_in_it_was_killed(child: Child) -> None:
     told = child(
         """

@@ -356,24 +356,27 @@ class Engine(ABC):
     @synchronized
     def begin_load(self) -> None:
         """Count what has run and what runs from now on as load: an application is being wrapped."""
+        self._to_load()
+        if self.phase is Phase.LOAD:
+            self._raise(processes.LOADING)
+
+    def _to_load(self) -> None:
         if self.phase is None and self.tells_phases:
             state = self.memory.state()._replace(epoch=self.epoch)
             self._begin(Phase.LOAD, state, paused=False)
             with contextlib.suppress(OSError):  # lines that find no room keep the unknown phase
                 self.flush()
             self.memory.count_as_load(self.epoch, flushed=self.holds_lines_back)
-        if self.phase is Phase.LOAD:
-            self._raise(processes.LOADING)
 
     @synchronized
     def end_load(self) -> None:
         """Count what runs from now on as runtime, also lines that ran in the load."""
+        self._lower(processes.LOADING)  # first: `Memory.sweep` spares epochs that it may enter now
         self.apply_announced()
         if self.phase is not Phase.RUNTIME and self.tells_phases:
-            self.begin_load()
+            self._to_load()
             state = self.memory.state()
             self._begin(Phase.RUNTIME, state, paused=state.paused)
-        self._lower(processes.LOADING)
 
     def note_request(self) -> bool:
         """Mark this process as one that serves requests; tell whether this is its first request."""
