@@ -47,6 +47,20 @@ def test_a_refresh_shows_exactly_what_every_worker_ran_since_the_last_reset(
         assert site.exported() == in_file(load | second | third)
 
 
+@pytest.mark.parametrize("way", named("uwsgi", "gunicorn-gthread"))
+def test_what_ended_with_resets_is_not_kept_in_memory(site, way, password, until):
+    with way.running(site.project, password) as site.server:
+        for _ in range(6):
+            site.hit(until)
+            assert site.server.reset().json()["complete"]
+
+        files = way.private(site.project).rglob("run-*.lines")
+        epochs = {path.stem.split("-")[1] for path in files}
+
+    # The current one, and those in which workers may still be.
+    assert 1 <= len(epochs) <= 3, epochs
+
+
 @pytest.mark.parametrize(("way", "number"), ways_and_signals())
 def test_a_signal_that_ends_the_server_leaves_all_its_lines(site, way, number, password, until):
     with way.running(site.project, password) as site.server:
