@@ -65,11 +65,12 @@ from wsgi_coverage.model.answers import (
     Source,
 )
 from wsgi_coverage.offload.progress import BuildProgress
-from wsgi_coverage.report import contexts, formats, offloading, staleness
-from wsgi_coverage.report import detail as details
+from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.algebra.made import Operand, build_made, read_operand
 from wsgi_coverage.report.build import BuildInputs, build, build_detail, serialize
-from wsgi_coverage.report.diff import diff
+from wsgi_coverage.report.finished import contexts
+from wsgi_coverage.report.finished import detail as details
+from wsgi_coverage.report.finished.diff import diff
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.publish import (
     DATA,

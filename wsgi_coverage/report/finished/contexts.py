@@ -47,10 +47,10 @@ from wsgi_coverage.model.answers import (
     SourceLine,
 )
 from wsgi_coverage.offload import progress
+from wsgi_coverage.report.finished.reported import open_report
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import DATA, read_file
 from wsgi_coverage.report.render import FILES, percentage
-from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.system.common_folder import common_folder
 
 T = TypeVar("T")
