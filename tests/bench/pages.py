@@ -20,6 +20,7 @@ from large import serving_large
 from playwright.sync_api import sync_playwright
 
 ROUNDS = 10
+LINES = 20_000
 PAGES = ("", "files", "files?view=list", "functions", "functions?unused=1")
 FILTERED = ("files", "files?view=list", "functions")
 WORDS = ("module_1", "1", "part3 module", "", "inner2", "5", "part", "module_29")
@@ -51,7 +52,7 @@ text => new Promise(resolve => {
 def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving_large(Path(folder)) as dashboard,
+        serving_large(Path(folder), LINES) as dashboard,
         sync_playwright() as playwright,
         launch(playwright) as browser,
         silent_page(browser) as page,
@@ -65,6 +66,11 @@ def main() -> None:
         for path in FILTERED:
             page.goto(dashboard + path)
             _tell(f"/{path} filtered", [page.evaluate(FILTER, word) for word in WORDS])
+        times = []
+        for _ in range(ROUNDS):
+            page.goto(f"{dashboard}source/big/long.py")
+            times.append(page.evaluate(PAINTED))
+        _tell(f"/source of {page.locator('.lines > div').count():,} lines", times)
 
 
 def _tell(what: str, times: list[float]) -> None:

@@ -25,6 +25,8 @@ PAGES = {
     "dashboard": "",
     "files": "files?view=list",
     "functions": "functions?unused=1",
+    "source": "source/app.py",
+    "source-of-a-label": "source/app.py?context=buys%20a%20lamp&line=90#L90",
     "labels": "contexts",
     "label": "contexts/buys%20a%20lamp",
     "files-of-a-label": "files?view=list&context=buys%20a%20lamp",

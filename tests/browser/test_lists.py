@@ -39,7 +39,7 @@ def test_every_file_is_there_and_opens_its_source(page, reported, view: str) -> 
     assert sorted(names(page)) == sorted(file["file"].rpartition("/")[2] for file in files)
     assert too_wide(page) == []
     page.locator("#listing").get_by_role("link", name="sales.py").click()
-    expect(page.locator("#source")).to_contain_text("def best_sellers")
+    expect(page.get_by_role("region", name="Source")).to_contain_text("def best_sellers")
     page.wait_for_load_state("load")
 
 

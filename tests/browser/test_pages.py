@@ -16,6 +16,7 @@ PAGES = {
     "files-none": "files?q=nothing-is-called-that",
     "functions-unused": "functions?unused=1",
     "functions-all": "functions",
+    "source": "source/app.py?line=87",
     "snapshots": "snapshots",
     "diff": "diff?a={snapshot}&b=current",
     "snapshot-files": "snapshots/{snapshot}/files?view=list",

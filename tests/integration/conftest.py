@@ -23,7 +23,7 @@ SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 
 import wsgi_calls  # noqa: E402
-from stand_ins import SAME, Site, StandInWorker, build, hello  # noqa: E402
+from stand_ins import SAME, SOURCE, Site, StandInWorker, build, hello  # noqa: E402
 
 from wsgi_coverage import CoverageMiddleware  # noqa: E402
 
@@ -43,6 +43,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInWorker:
     monkeypatch.setattr("wsgi_coverage.control.control.build", build)
     monkeypatch.setattr("wsgi_coverage.control.control.build_detail", build)
     monkeypatch.setattr("wsgi_coverage.control.control.diff", lambda *_, **__: SAME)
+    monkeypatch.setattr("wsgi_coverage.control.control.source", lambda *_, **__: SOURCE)
     return stand_in
 
 

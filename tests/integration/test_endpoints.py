@@ -49,7 +49,7 @@ def test_the_dashboard_shows_the_report_its_time_and_the_autosave_interval(repor
 
     assert "75 %" in page
     assert "50 %" in page
-    assert 'href="./html/style.css"' in page  # the stand-in's page of app.py
+    assert 'href="./source/' in page
     assert "<time datetime=" in page
     assert re.search(r"\b30(\.0)? s", page)
 
@@ -326,7 +326,7 @@ def test_a_page_shows_and_links_a_file_of_any_name(
         "&#x27;", "&#39;"
     )
     assert shown.replace("&quot;", "&#34;") in page.text
-    assert f"html/{quote(name, errors='surrogateescape')}" in page.text
+    assert f"source/{quote(name, errors='surrogateescape')}" in page.text
 
 
 def test_the_answers_to_building_is_what_health_has(site: Site) -> None:

@@ -225,7 +225,7 @@ def _function_lines(reporter: FileReporter) -> list[list[list[int]]]:
     All lines, because any line of a statement of several may be the one that runs.
     """
     regions = (each for each in reporter.code_regions() if each.kind == KIND)
-    return [ranges_of(each.lines) for each in regions if each.name]
+    return [ranges_of(sorted(each.lines)) for each in regions if each.name]
 
 
 def _outside_of_functions(lines: set[int], reporter: FileReporter) -> set[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from wsgi_coverage.analysis.cache import FIGURES
-from wsgi_coverage.analysis.figures import KIND, Figures
+from wsgi_coverage.analysis.figures import KIND, Figures, regions_of
 from wsgi_coverage.analysis.seen import Seen
 from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.data.phases import Ran, count_load_only
@@ -25,6 +25,7 @@ from wsgi_coverage.model.answers import Function
 
 LARGEST = 10  # functions named in the summary
 NO_LINES = "its lines are not known"
+NO_DAYS = "the report was made by a version without days"
 
 # File with figures that are not exact: first lines of functions that may have run; None: all may.
 UnseenIn: TypeAlias = Mapping[str, Sequence[int] | None]
@@ -47,20 +48,52 @@ def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) ->
     plain = read_packed(folder / FIGURES)
     if plain is None:
         raise FileNotFoundError(f"there are no figures in {folder}")
-    files = plain["files"].items()
-    found = _functions(
-        ((name, Figures.from_plain(entry["figures"])) for name, entry in files),
-        plain.get("inexact", {}),  # older versions kept none
-        plain.get("unseen_functions", {}),
-    )
-    days = plain.get("seen", {"reason": "the report was made by a version without days"})
+    days = _days(plain)
     after = None if unused_for is None else _first_day(days, unused_for)
     out: list[Function] = []
-    for each in sorted(found, key=_Function.rank):
+    for each in sorted(_stored(plain, plain["files"]), key=_Function.rank):
         seen = _seen(days, each)
         if each.is_wanted(unused) and (after is None or each.is_unused_since(seen, after)):
             out.append({**each.as_json(), **seen.as_json()})
     return out
+
+
+def functions_of(file: str, plain: Mapping[str, Any]) -> list[Function]:
+    """Return the functions and methods of one file that have statements, in its order.
+
+    Args:
+        file: its name in the list of files.
+        plain: the content of the report's figures file.
+    """
+    figures = Figures.from_plain(plain["files"][file]["figures"])
+    starts = [region.start for region in regions_of(figures, KIND) if region.name]
+    # Older versions have stored no lines.
+    ends = {
+        start: max(last for _, last in ranges)
+        for start, ranges in zip(starts, figures.function_lines, strict=False)
+        if ranges
+    }
+    out: list[Function] = []
+    for each in sorted(_stored(plain, [file]), key=lambda each: each.line):
+        found: Function = {**each.as_json(), **_seen(_days(plain), each).as_json()}
+        if each.line in ends:
+            found["last"] = ends[each.line]
+        out.append(found)
+    return out
+
+
+def _stored(plain: Mapping[str, Any], names: Iterable[str]) -> Iterator[_Function]:
+    """Yield the functions of files, from the content of a report's figures file."""
+    return _functions(
+        ((name, Figures.from_plain(plain["files"][name]["figures"])) for name in names),
+        plain.get("inexact", {}),  # older versions kept none
+        plain.get("unseen_functions", {}),
+    )
+
+
+def _days(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = plain.get("seen", {"reason": NO_DAYS})
+    return found
 
 
 def of_figures(files: Iterable[tuple[str, Figures]], *, unused: Unused) -> list[Function]:

@@ -31,7 +31,7 @@ from wsgi_coverage.data.datafile import open_data_file
 from wsgi_coverage.data.phases import Phase, label_of, phase_of
 from wsgi_coverage.data.union import has_branches
 from wsgi_coverage.line_ranges import shown
-from wsgi_coverage.report.contexts import LINES
+from wsgi_coverage.report.finished.contexts import LINES
 
 WORD = re.compile(rb"\w+")
 BLOCKS = (

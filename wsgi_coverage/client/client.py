@@ -232,11 +232,14 @@ class Client:
         path = f"/contexts/{quote(label, safe='')}"
         return cast(Forgotten, self._change("DELETE", path, GATHERED, wait=wait))
 
-    def source(self, file: str, *, snapshot: str | None = None) -> Source:
+    def source(
+        self, file: str, *, context: str | None = None, snapshot: str | None = None
+    ) -> Source:
         """Return the source of a file: of each line when it ran, and for which labels.
 
         Args:
             file: its name, as `files` returns it.
+            context: as if only requests with this label had run; None: of all that ran.
             snapshot: of which snapshot; None: of the published report.
 
         Raises:
@@ -244,7 +247,8 @@ class Client:
                 host (`no-source`).
         """
         path = _below(snapshot, f"/source/{quote(file)}")
-        return cast(Source, self._dashboard.json("GET", path, {}, dict, SOURCE))
+        query: Query = {} if context is None else {"context": context}
+        return cast(Source, self._dashboard.json("GET", path, query, dict, SOURCE))
 
     def export(
         self,

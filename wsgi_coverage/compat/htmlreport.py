@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.reporting import Counts, HookedCoverage, numbers
+from wsgi_coverage.system.common_folder import common_folder
 
 
 @cache
@@ -65,6 +66,9 @@ class Site:
         reporter.make_local_static_report_files()
         self._index = reporter.index_pages["file"]
         self.files: list[Any] = self._files_to_report(page_name)
+        # Names are absolute where the sources are not below the folder that coverage.py ran in.
+        absolute = [name for file in self.files if Path(name := _name_of(file)).is_absolute()]
+        self._common = common_folder(absolute)
         for file in self.files:
             for noun, plural in file.fr.code_region_kinds():
                 if noun not in reporter.index_pages:
@@ -102,7 +106,7 @@ class Site:
         """Write the page that lists all files; return its name."""
         item = names.find("coverage.html:IndexItem")
         self._index.summaries[:] = [
-            item(url=file.html_filename, file=_file_of(file), nums=file.analysis.numbers)
+            item(url=file.html_filename, file=self._shown(file), nums=file.analysis.numbers)
             for file in self.files
         ]
         listed = [file.html_filename for file in self.files] or ["index.html"]
@@ -120,7 +124,7 @@ class Site:
                 url=f"{row.file.html_filename}#t{row.start}"
                 if row.name
                 else row.file.html_filename,
-                file=_file_of(row.file),
+                file=self._shown(row.file),
                 description=_described(row),
                 nums=each.numbers,
             )
@@ -128,6 +132,18 @@ class Site:
             if self._reporter.should_report(each, page)
         ]
         self._reporter.write_index_page(page)
+
+    def _shown(self, file: Any) -> str:
+        """Return a file's name as HtmlReporter passes it to the template of the index page.
+
+        Of absolute names the folder is left out that all of these are in.
+        """
+        shown = _name_of(file)
+        if self._common.strip("/"):
+            shown = shown.removeprefix(self._common)
+        # coverage.py 7.14 has an `escape` of its own, and calls it here once too often.
+        is_own = names.find("coverage.html:escape").__module__ == "coverage.html"
+        return _escape(shown) if is_own else shown
 
     def write_file(self, file: Any, analysis: Any) -> str:
         """Write the page of a source; return its name."""
@@ -161,12 +177,8 @@ def _escape(text: str) -> str:
     return str(names.find("coverage.html:escape")(text))
 
 
-def _file_of(file: Any) -> str:
-    """Return a file's name as HtmlReporter passes it to the template of the index page."""
-    shown = str(file.fr.relative_filename())
-    # coverage.py 7.14 has an `escape` of its own, and calls it here once too often.
-    is_own = names.find("coverage.html:escape").__module__ == "coverage.html"
-    return _escape(shown) if is_own else shown
+def _name_of(file: Any) -> str:
+    return str(file.fr.relative_filename())
 
 
 def _described(row: RegionRow) -> str:

@@ -133,7 +133,8 @@ NEEDS: Mapping[str, Need] = {
             *_of("coverage.results:AnalysisNarrower.", "add_regions narrow"),
             *_of(
                 "coverage.results:Analysis.",
-                "numbers statements missing executed missing_formatted executed_branch_arcs",
+                "numbers statements missing executed missing_formatted "
+                "executed_branch_arcs missing_branch_arcs",
             ),
             *_of(
                 "coverage.results:Numbers.",

@@ -296,6 +296,15 @@ def executed_in(analysis: Any) -> tuple[frozenset[int], frozenset[tuple[int, int
     return frozenset(analysis.executed), frozenset(branches)
 
 
+def branches_not_taken(analysis: Any) -> dict[int, list[int]]:
+    """Return where branches lead that were never taken, by line; below 1: out of the code object.
+
+    Args:
+        analysis: coverage.py's analysis of a file.
+    """
+    return {line: list(ends) for line, ends in analysis.missing_branch_arcs().items()}
+
+
 def _counts(of: Any) -> Counts:
     return (
         of.n_statements,

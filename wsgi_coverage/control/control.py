@@ -65,11 +65,13 @@ from wsgi_coverage.model.answers import (
     Source,
 )
 from wsgi_coverage.offload.progress import BuildProgress
-from wsgi_coverage.report import contexts, formats, offloading, staleness
-from wsgi_coverage.report import detail as details
+from wsgi_coverage.report import formats, offloading, staleness
 from wsgi_coverage.report.algebra.made import Operand, build_made, read_operand
 from wsgi_coverage.report.build import BuildInputs, build, build_detail, serialize
-from wsgi_coverage.report.diff import diff
+from wsgi_coverage.report.finished import contexts
+from wsgi_coverage.report.finished import detail as details
+from wsgi_coverage.report.finished.diff import diff
+from wsgi_coverage.report.finished.source import source
 from wsgi_coverage.report.history import History, in_order
 from wsgi_coverage.report.publish import (
     DATA,
@@ -553,18 +555,20 @@ class Control:
         """
         return self._read_whole(identity, partial(contexts.context, label=label))
 
-    def source(self, name: str, identity: str | None = None) -> Source:
+    def source(self, name: str, identity: str | None = None, *, label: str | None = None) -> Source:
         """Return the source of one file, and of each line when it ran, and for which labels.
 
         Args:
             name: the file, as in the list of files, or its path below the folder that has all.
             identity: a snapshot's id; None: the published report.
+            label: as if only the requests with this label had run; None: all that ran.
 
         Raises:
             NotFoundError: the report has no such file.
             NoSourceError: the source is not on this host.
+            UnknownContextError: the report does not have the label.
         """
-        return self._read_whole(identity, partial(contexts.source, name=name))
+        return self._read_whole(identity, partial(source, name=name, label=label))
 
     def diff(self, a: Compared, b: Compared) -> Diff:
         """Return the lines and branches that only one of two reports has executed.

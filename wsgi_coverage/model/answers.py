@@ -85,6 +85,7 @@ class Function(Seen):
     file: str
     name: str
     line: int
+    last: NotRequired[int]  # its last line; in answers about one file
     statements: int
     covered: int
     runtime: int | None  # executed after the application was loaded; null, and a reason, if unknown
@@ -213,11 +214,20 @@ class LinesOfContext(LabelUse):
     files: list[LinesOfFile]
 
 
+class NotTaken(TypedDict):
+    """A branch that was never taken, of a line that ran."""
+
+    to: int | None  # the line that it leads to; null: out of the function, class or module
+    text: str  # coverage.py's sentence
+
+
 class SourceLine(TypedDict):
     """A statement of a source, or an excluded line."""
 
     line: int
     ran: When | Literal["excluded"] | None  # null: it is not known when
+    last: NotRequired[int]  # the last line of a statement of several
+    not_taken: NotRequired[list[NotTaken]]  # where branches are measured
     contexts: NotRequired[list[str]]  # the labels that it ran for
 
 
@@ -227,6 +237,7 @@ class Source(TypedDict):
     file: str
     text: str
     lines: list[SourceLine]
+    functions: list[Function]  # those with statements, in the order of the file
     imported_early: NotRequired[str]  # why lines that never ran may have run
 
 

@@ -20,8 +20,9 @@ from wsgi_coverage.data import forksafe, imported, stamp, versions
 from wsgi_coverage.data.imported import Unseen
 from wsgi_coverage.data.reading import Reading
 from wsgi_coverage.model import Gathering, Moment, Report
-from wsgi_coverage.report import detail, staleness
+from wsgi_coverage.report import staleness
 from wsgi_coverage.report.combine import DaysRecorded, combine, failures_of
+from wsgi_coverage.report.finished import detail
 from wsgi_coverage.report.publish import DATA, new_id
 from wsgi_coverage.report.render import render
 from wsgi_coverage.store.days import DaysStore

@@ -27,9 +27,9 @@ from wsgi_coverage.data.packed import read_packed
 from wsgi_coverage.errors import BuildFailedError, DamagedReportError
 from wsgi_coverage.liveness import tick
 from wsgi_coverage.report import pages
+from wsgi_coverage.report.finished.reported import open_report
 from wsgi_coverage.report.offloading import call_somewhere
 from wsgi_coverage.report.publish import DATA, META, read_file, read_meta
-from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.store.workspace import BUILDING, working_on, workplace
 from wsgi_coverage.system.own_files import create, make_folder, put_in_place, restrict
 

@@ -23,8 +23,8 @@ from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.compat.htmlreport import RegionRow
 from wsgi_coverage.data import imported
 from wsgi_coverage.offload import progress
+from wsgi_coverage.report.finished.reported import Reported, open_report
 from wsgi_coverage.report.publish import read_meta
-from wsgi_coverage.report.reported import Reported, open_report
 from wsgi_coverage.system import own_files
 
 END_OF_FIGURE = "</h2>"  # in the head of a page

@@ -50,6 +50,10 @@ FORMAT_OF_FUNCTIONS = FORMAT._replace(
     about="JSON, a page, or comma-separated values; without it, `Accept` decides.",
     schema=_one_of("json", "html", "csv"),
 )
+FORMAT_OF_SOURCE = FORMAT._replace(
+    about="JSON, a page, or the text alone; without it, `Accept` decides.",
+    schema=_one_of("json", "html", "text"),
+)
 FORMAT_OF_EXPORT = Parameter(
     "format", "Which format.", {**_one_of(*EXPORT_FORMATS), "default": EXPORT_FORMATS[0]}
 )
@@ -103,6 +107,7 @@ PAGE = Parameter(
     "The page of a long list, from 1 on.",
     {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER},
 )
+LINE = PAGE._replace(name="line", about="The line of which a page tells more.")
 NOTICE = Parameter("notice", "What a page says was done; a 303 leads to it.")
 NAME = Parameter("name", "Any name; the answer has it as `label`.")  # of the side port
 

@@ -68,6 +68,7 @@ KEPT = 8  # documents: an application is rarely mounted at more than one prefix
 TEXT: Content = {"text/plain": str}
 DATA_FILE: Content = {"application/octet-stream": bytes}
 FUNCTIONS_TYPES: Content = {**json_or_page(list[Function]), "text/csv": str}
+SOURCE_TYPES: Content = {**json_or_page(Source), **TEXT}
 EXPORT_TYPES: Content = {
     each.mimetype: JsonObject if each.mimetype == JSON else bytes for each in EXPORTS.values()
 }
@@ -79,6 +80,7 @@ HTML_TYPES: Content = {**PAGE, **STATIC_TYPES, "image/png": bytes}
 ROWS = (p.Q, p.SORT, p.ORDER, p.PAGE)
 OF_FILES = (p.CONTEXT, p.VIEW, p.IN, *ROWS)
 OF_FUNCTIONS = (p.UNUSED, p.UNUSED_FOR, p.CONTEXT, p.FORMAT_OF_FUNCTIONS, p.Q, p.PAGE)
+OF_SOURCE = (p.FORMAT_OF_SOURCE, p.CONTEXT, p.LINE)
 OF_COMBINED = (p.MERGE, p.SUBTRACT, p.INTERSECT, p.SNAPSHOT_LABEL, p.KEEP, p.DETAIL, WAIT)
 OF_SNAPSHOT = (p.SNAPSHOT_LABEL, p.RESET, p.KEEP, p.DETAIL, WAIT)
 
@@ -154,7 +156,7 @@ ROUTES: tuple[Route, ...] = (
         errors=FORGETS,
         name="delete_context_by_form",
     ),
-    *of_report("/source/<rest:file>", views.source, json_of(Source), errors=RENDERS),
+    *of_report("/source/<rest:file>", views.source, SOURCE_TYPES, query=OF_SOURCE, errors=LABEL),
     Route("GET", "/diff", views.diff, json_or_page(Diff), query=[p.OF_A, p.OF_B], errors=COMPARES),
     *of_report("/export", views.export, EXPORT_TYPES, query=[p.FORMAT_OF_EXPORT], errors=RENDERS),
     *of_report("/html", views.html_folder, NOTHING, status=308),

@@ -20,10 +20,13 @@ from wsgi_coverage.model.answers import BuildingAnswer, Deleted, Forgotten, Stat
 from wsgi_coverage.report.snapshots import SUFFIX, snapshot_id
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard import comparison, labels, listing, state
+from wsgi_coverage.web.dashboard import source as sources
 from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 SLASH = "%2F"
+HEADING = b'<header>\n    <div class="content">'  # of coverage.py's pages
+WAY_BACK = HEADING + b'\n        <p class="text"><a href="../files">Back to the dashboard</a></p>'
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 T = TypeVar("T")
@@ -92,14 +95,15 @@ def _for_label(label: str, ask: Callable[[str], T]) -> T:
         return ask(label.replace(SLASH, "/"))
 
 
-def source(
-    request: Request,  # noqa: ARG001
-    control: Control,
-    file: str,
-    identity: str | None = None,
-) -> Response:
+def source(request: Request, control: Control, file: str, identity: str | None = None) -> Response:
     """GET /source/<file>: a file's source; of each line, when it ran and for which labels."""
-    return as_json(control.source(file, identity))
+    is_raw = request.args.get("format") == "text"
+    is_page = not is_raw and wants_page(request)
+    found = control.source(file, identity, label=request.args.get("context") or None)
+    if is_raw:
+        text = found["text"].encode("utf-8", "backslashreplace")
+        return Response(text, mimetype="text/plain")
+    return sources.source(request, control, found, identity) if is_page else as_json(found)
 
 
 def diff(request: Request, control: Control) -> Response:
@@ -129,9 +133,9 @@ def html(
     path: str = "index.html",
     identity: str | None = None,
 ) -> Response:
-    """GET /html/...: a file of coverage.py's HTML report."""
+    """GET /html/...: a file of coverage.py's HTML report, whose pages have a link back."""
     body = control.html(path, identity)
-    return html_page(body, _mime_type(path))
+    return html_page(body.replace(HEADING, WAY_BACK, 1), _mime_type(path))
 
 
 def refresh(request: Request, control: Control) -> Response:

@@ -34,9 +34,18 @@ HAS_CONTROL_SOCKET = any("--no-control-socket" in (each.cli or ()) for each in K
 
 
 @contextlib.contextmanager
-def serving_large(folder: Path) -> Iterator[str]:
-    """Serve the application, with a published report; yields the address of its dashboard."""
+def serving_large(folder: Path, lines: int = 0) -> Iterator[str]:
+    """Serve the application, with a published report; yields the address of its dashboard.
+
+    Args:
+        folder: where it is written.
+        lines: of one more file, `big/long.py`; 0: without it.
+    """
     _write(folder)
+    if lines:
+        (folder / "big" / "long.py").write_text(
+            "def f(x):\n    return x  # a line\n" * (lines // 2)
+        )
     with bind(0) as listening:
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         command = ["-m", "gunicorn", "wsgi_coverage.wsgi:application", "--workers", "2"]

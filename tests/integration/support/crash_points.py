@@ -41,7 +41,8 @@ from wsgi_coverage.collect import forks
 from wsgi_coverage.collect.saves import autosave, saving
 from wsgi_coverage.data.fold import write_union
 from wsgi_coverage.offload import progress
-from wsgi_coverage.report import build, detail, formats, render  # noqa: F401  for the forks
+from wsgi_coverage.report import build, formats, render  # noqa: F401  for the forks
+from wsgi_coverage.report.finished import detail  # noqa: F401
 from wsgi_coverage.store.files import FilesStore
 from wsgi_coverage.store.memory import open_if_there
 from wsgi_coverage.store.private import private_folders

@@ -59,6 +59,16 @@ FUNCTION = {
     "covered": 0,
     "runtime": 0,
 }
+SOURCE: dict[str, Any] = {
+    "file": "app.py",
+    "text": "import os\n\ndef f():\n    return 1\n",
+    "lines": [
+        {"line": 1, "ran": "at load only"},
+        {"line": 3, "ran": "at load only"},
+        {"line": 4, "ran": "at runtime"},
+    ],
+    "functions": [],
+}
 SAME: dict[str, Any] = {"branch": False, "files": []}  # what a comparison finds
 SUMMARY = {
     "percent": 75.0,

@@ -18,7 +18,8 @@ from wsgi_coverage.compat import htmlreport
 from wsgi_coverage.errors import BuildFailedError, DamagedReportError
 from wsgi_coverage.model import Report
 from wsgi_coverage.offload import child
-from wsgi_coverage.report import formats, pages, reported
+from wsgi_coverage.report import formats, pages
+from wsgi_coverage.report.finished import reported
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

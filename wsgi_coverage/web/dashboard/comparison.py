@@ -9,12 +9,14 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from wsgi_coverage.control import Control
-from wsgi_coverage.line_ranges import shown
-from wsgi_coverage.model.answers import Diff, DiffFile, Side
+from wsgi_coverage.control import CURRENT, Control
+from wsgi_coverage.line_ranges import ranges_of
+from wsgi_coverage.model.answers import ComparedReport, Diff, DiffFile, Side
 from wsgi_coverage.system.common_folder import common_folder
 from wsgi_coverage.web.dashboard import layout
+from wsgi_coverage.web.dashboard.labels import quoted
 from wsgi_coverage.web.dashboard.layout import page
+from wsgi_coverage.web.dashboard.tree import source_of
 from wsgi_coverage.web.exports import FORMATS
 
 
@@ -50,25 +52,36 @@ def diff(request: Request, control: Control, found: Diff) -> Response:
         a=found["a"],
         b=found["b"],
         branch=found["branch"],
-        files=[_file(each, common) for each in found["files"]],
+        files=[_file(each, common, (found["a"], found["b"])) for each in found["files"]],
         only_a=sum(_lines(each["only_a"]) for each in found["files"]),
         only_b=sum(_lines(each["only_b"]) for each in found["files"]),
     )
 
 
-def _file(file: DiffFile, common: str) -> dict[str, Any]:
+def _file(
+    file: DiffFile, common: str, sides: tuple[ComparedReport, ComparedReport]
+) -> dict[str, Any]:
+    sources = [_source(each, file["file"]) for each in sides]
     return {
         "path": str(file["file"]).replace("\\", "/").removeprefix(common),
         "reason": file.get("reason"),
-        "sides": [_side(file["only_a"]), _side(file["only_b"])],
+        "sides": [_side(file["only_a"], sources[0]), _side(file["only_b"], sources[1])],
     }
 
 
-def _side(only: Side | None) -> dict[str, Any]:
+def _source(of: ComparedReport, file: str) -> str:
+    """Return the address of a file's source in one of the reports, below the dashboard's."""
+    base = "" if of["id"] == CURRENT else f"snapshots/{of['id']}/"
+    label = "" if of["context"] is None else f"?context={quoted(of['context'])}"
+    return f"{base}{source_of(file)}{label}"
+
+
+def _side(only: Side | None, source: str) -> dict[str, Any]:
     only = only or {"lines": []}
     branches = only.get("branches") or ()
     return {
-        "lines": shown(only["lines"], dash="\u2013"),
+        "ranges": ranges_of(only["lines"]),
+        "source": source,
         "count": len(only["lines"]),
         "branches": [f"{start}\u2192{end if end > 0 else 'exit'}" for start, end in branches],
     }

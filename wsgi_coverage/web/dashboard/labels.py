@@ -11,11 +11,12 @@ from urllib.parse import quote
 from werkzeug.wrappers import Request, Response
 
 from wsgi_coverage.control import Control
-from wsgi_coverage.line_ranges import shown
+from wsgi_coverage.line_ranges import ranges_of
 from wsgi_coverage.system.common_folder import common_folder
 from wsgi_coverage.web import parameters
 from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.listing import ORDERS, Pages, linker, matcher
+from wsgi_coverage.web.dashboard.tree import source_of
 
 LABELS = 200  # on one page
 COLUMNS: dict[str, tuple[str, str | None]] = {  # title, and its key in the glossary, by key
@@ -84,7 +85,8 @@ def context(request: Request, control: Control, label: str, identity: str | None
             {
                 "path": each["file"].replace("\\", "/").removeprefix(common),
                 "count": len(each["lines"]),
-                "lines": shown(each["lines"], dash="\u2013"),
+                "ranges": ranges_of(each["lines"]),
+                "source": f"{source_of(each['file'])}?context={quoted(label)}",
             }
             for each in found["files"]
         ],

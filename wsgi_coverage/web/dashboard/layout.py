@@ -47,11 +47,10 @@ def page(
         identity: the id of the snapshot that it shows; None: the published report.
         **values: further values for the template.
     """
-    root = negotiation.root(request)
     text = pages.render(
         name,
-        root=root,
-        base=root if identity is None else f"{root}snapshots/{identity}/",
+        root=negotiation.root(request),
+        base=base(request, identity),
         tab=tab,
         tabs=[(key, LINKS.get(key, key), title) for key, title in TABS.items()],
         snapshot=snapshot(control, identity),
@@ -64,6 +63,12 @@ def page(
         **values,
     )
     return Response(text, mimetype="text/html", headers={"Vary": "Accept"})
+
+
+def base(request: Request, identity: str | None) -> str:
+    """Return the relative link from the page of a request to the report that it shows."""
+    root = negotiation.root(request)
+    return root if identity is None else f"{root}snapshots/{identity}/"
 
 
 def report(control: Control) -> Report | None:

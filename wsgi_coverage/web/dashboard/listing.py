@@ -108,6 +108,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
         order=order,
         wanted=wanted,
         label=label,
+        for_label=_for_label(label),
         folder=folder,
         count=len(parts),
         early=imported.warning({part.path for part in parts if part.imported_early}),
@@ -197,6 +198,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         BadParameterError: `unused` or `page` has another value than it may.
     """
     unused = parameters.unused(request)
+    label = request.args.get("context") or None
     report = control.report(identity)
     files = tree.listed(control.files(identity))
     found = wanted_functions(request, control, identity)
@@ -210,7 +212,8 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         unused=unused,
         unused_for=parameters.unused_for(request),
         wanted=request.args.get("q", ""),
-        label=request.args.get("context") or None,
+        label=label,
+        for_label=_for_label(label),
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
@@ -229,6 +232,11 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         csv=as_csv(found) if len(found) <= COPIED else None,
         link=linker(request),
     )
+
+
+def _for_label(label: str | None) -> str:
+    """Return the query of links to sources as if only requests with a label had run."""
+    return "" if label is None else f"?{urlencode({'context': label})}"
 
 
 def _counts(found: Iterable[Function]) -> dict[str | None, int]:

@@ -45,6 +45,11 @@ class Part:
         return bool(self.parts)
 
     @property
+    def has_source(self) -> bool:
+        """Tell whether this is a file whose source can be shown: it could be parsed."""
+        return not self.parts and self.statements is not None
+
+    @property
     def quoted(self) -> str:
         """The path, quoted for a URL."""
         return quoted(self.path)
@@ -199,6 +204,12 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 def quoted(name: str) -> str:
     """Quote a file name for a URL; bytes that are no UTF-8 are surrogate escapes in it."""
     return quote(name, errors="surrogateescape")
+
+
+def source_of(file: str) -> str:
+    """Return the address of a file's source, below that of a report."""
+    # Some servers and proxies merge two slashes.
+    return f"source/{quoted(file.removeprefix('/'))}"
 
 
 def find(root: Part, path: str) -> Part | None:

@@ -180,7 +180,7 @@ class _Ink:
             return f"{self.root_path}?in={part.quoted}#treemap"
         if part.files > 1:
             return f"{self.root_path}files?in={part.quoted}&view=list"
-        return part.page and f"{self.root_path}html/{part.page}"
+        return f"{self.root_path}source/{part.quoted}" if part.has_source else None
 
     def title(self, part: Part, figure: str) -> str:
         name = part.path if part.path.endswith(part.name) else f"{part.path}: {part.name}"

@@ -173,6 +173,25 @@
     swap(link.href, link.dataset.swap).catch(() => location.assign(link.href));
   });
 
+  // A source: the next block that never ran, and the one before
+
+  const blocks = [...document.querySelectorAll(".jump")].map((each) => each.parentElement);
+  function jump(isForward) {
+    const here = Number(location.hash.replace("#L", "")) || 0;
+    const lineOf = (block) => Number(block.id.replace("L", ""));
+    const found = isForward
+      ? blocks.find((block) => lineOf(block) > here)
+      : blocks.findLast((block) => lineOf(block) < here);
+    if (found) location.hash = found.id;
+  }
+  if (blocks.length) {
+    document.addEventListener("keydown", (event) => {
+      const isTyping = event.target.matches("input, textarea, select");
+      if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "n" || event.key === "p") jump(event.key === "n");
+    });
+  }
+
   // How long ago
 
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];

@@ -119,7 +119,7 @@ def test_every_file_of_a_small_project_has_a_box_that_leads_to_its_page() -> Non
 
     drawn = draw(root)
 
-    assert [tile.href for tile in drawn.tiles] == ["./html/x_py.html", "./html/y_py.html"]
+    assert [tile.href for tile in drawn.tiles] == ["./source/x.py", "./source/y.py"]
     assert drawn.tiles[0].title == "x.py: 42.86 % of 10 statements, 4 unused, 3 at load only"
     assert drawn.tiles[0].label == "x.py"
 

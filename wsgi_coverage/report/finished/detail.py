@@ -19,8 +19,8 @@ from wsgi_coverage.analysis.cache import AnalysisCache
 from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat import jsonreport
 from wsgi_coverage.model import JsonObject
+from wsgi_coverage.report.finished.reported import open_report
 from wsgi_coverage.report.render import SOURCES, executed
-from wsgi_coverage.report.reported import open_report
 from wsgi_coverage.system import own_files
 
 DETAIL = "detail.json"

@@ -54,6 +54,7 @@ class Reported:
     """
 
     def __init__(self, cov: ReportingCoverage, folder: Path, plain: dict[str, Any]) -> None:
+        self.plain = plain
         self.figures_only = False  # True: `analysis` answers from figures, and loads no source
         self._cov = cov
         self._folder = folder

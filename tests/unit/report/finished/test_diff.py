@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from wsgi_coverage.model import Report
-from wsgi_coverage.report import diff as module
 from wsgi_coverage.report import formats
-from wsgi_coverage.report.diff import diff
+from wsgi_coverage.report.finished import diff as module
+from wsgi_coverage.report.finished.diff import diff
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

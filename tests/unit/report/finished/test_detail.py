@@ -9,8 +9,9 @@ import pytest
 
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.model import Report
-from wsgi_coverage.report import detail, formats
+from wsgi_coverage.report import formats
 from wsgi_coverage.report.build import build_detail
+from wsgi_coverage.report.finished import detail
 
 Build = Callable[..., Report]
 MakeData = Callable[..., Path]

@@ -11,31 +11,25 @@ Concurrency: reads a report's folder, in which nothing changes.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from coverage import CoverageData
-from coverage.exceptions import CoverageException
-from coverage.plugin import FileReporter
 
 from wsgi_coverage.analysis import functions as all_functions
 from wsgi_coverage.analysis.figures import Figures, figures_of, if_nothing_ran
 from wsgi_coverage.analysis.functions import Unused
-from wsgi_coverage.analysis.reporting import ReportingCoverage
-from wsgi_coverage.compat.configuration import option
-from wsgi_coverage.compat.reporting import analysed
 from wsgi_coverage.data import database, stamp
 from wsgi_coverage.data.bits import numbers_of
 from wsgi_coverage.data.datafile import UnusableError, open_data_file
-from wsgi_coverage.data.phases import Phase, Ran, label_of, query_of
-from wsgi_coverage.data.phases import query as of_phase
+from wsgi_coverage.data.phases import Ran, label_of, query_of
 from wsgi_coverage.data.reading import LabelUse, join_uses
-from wsgi_coverage.errors import NoSourceError, NotFoundError, UnknownContextError
+from wsgi_coverage.errors import UnknownContextError
 from wsgi_coverage.model import JsonObject, answers
 from wsgi_coverage.model.answers import (
     Context,
@@ -43,27 +37,24 @@ from wsgi_coverage.model.answers import (
     Function,
     LinesOfContext,
     LinesOfFile,
-    Source,
-    SourceLine,
 )
 from wsgi_coverage.offload import progress
+from wsgi_coverage.report.finished.reported import open_report
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import DATA, read_file
 from wsgi_coverage.report.render import FILES, percentage
-from wsgi_coverage.report.reported import open_report
-from wsgi_coverage.system.common_folder import common_folder
 
 T = TypeVar("T")
 
-EXCLUDED: Literal["excluded"] = "excluded"  # of a line, instead of when it ran
 # Of a file in the list of files, what is not about one label.
 OF_ALL = ("imported_early", "runtime_reason", "first_seen", "last_seen", "seen_in", "seen_reason")
 NO_REQUESTS = "what ran for it is from data that does not tell requests"
-LINES = """
+JOINED = """
     select context.context, file.path, line_bits.numbits from line_bits
     join file on file.id = line_bits.file_id join context on context.id = line_bits.context_id
-    order by file.path
 """
+LINES = f"{JOINED} order by file.path"
+LINES_OF_FILE = f"{JOINED} where file.id = ?"
 NOTHING: tuple[Mapping[str, LabelUse], list[Any]] = ({}, [])  # of no data file
 
 
@@ -133,18 +124,37 @@ def query(folder: Path, label: str) -> list[str]:
     return query_of(found)
 
 
-def rows_of(folder: Path) -> list[Row]:
-    """Return what ran for each label in each file, of the report's data.
+def rows_of_file(folder: Path, is_it: Callable[[str], bool]) -> list[Row]:
+    """Return what ran for each label in one file, of the report's data.
+
+    Args:
+        folder: the report's folder.
+        is_it: tells whether a name in the data is one of the file's.
 
     Raises:
         UnusableError: the data file is damaged.
     """
-    return _read(folder, _rows, [])
+
+    def read(connection: sqlite3.Connection) -> list[Row]:
+        files = database.fetch(connection, "select id, path from file", kind=str)
+        found = (
+            database.fetch(connection, LINES_OF_FILE, [number], kind=bytes)
+            for number, name in files
+            if is_it(name)
+        )
+        return _joined(chain.from_iterable(found))
+
+    return _read(folder, read, [])
 
 
 def _rows(connection: sqlite3.Connection) -> list[Row]:
+    return _joined(database.fetch(connection, LINES, kind=bytes))
+
+
+def _joined(rows: Iterable[tuple[str, str, bytes]]) -> list[Row]:
+    """Join the rows of a label's contexts, of which each phase has one."""
     found: dict[tuple[str, str], int] = {}
-    for name, file, numbits in database.fetch(connection, LINES, kind=bytes):
+    for name, file, numbits in rows:
         label = label_of(name)
         if label is not None:
             key = label, file
@@ -268,81 +278,3 @@ def _file(entry: JsonObject, figures: Figures | None) -> File:
         "ran": Ran.AT_RUNTIME.value if covered else Ran.NEVER.value,
     }
     return figures_of_label
-
-
-def source(folder: Path, name: str) -> Source:
-    """Return the source of one file, and its statements.
-
-    Args:
-        folder: the report's folder.
-        name: the file's name in the list of files, or its path below the folder that has all.
-
-    Returns:
-        `file`; `text`; and `lines`: for each statement and each excluded line `line`, `ran` (never,
-        at load only, at runtime, excluded; None: it ran, and it is not known when) and, where
-        labels ran it, `contexts`. `imported_early`: why lines that never ran may have run.
-
-    Raises:
-        FileNotFoundError: there is no report.
-        NotFoundError: the report has no such file.
-        NoSourceError: the source, or its analysis, cannot be had.
-    """
-    with open_report(folder) as (cov, reported):
-        cov.get_data().set_query_contexts(option(cov.config, "report:contexts"))
-        file = _find(name, {*reported.files, *reported.failures})
-        try:
-            analysis, text = cov.analysis_and_source(file)
-        except CoverageException as error:
-            raise NoSourceError(f"{file}: {error}") from error
-        found = analysed(analysis)
-        reporter = cov.reporter_of(file)
-        load, runtime = (reporter.translate_lines(_ran(cov, file, each)) for each in Phase)
-        executed = found.statements - found.missing
-        own = (row for row in rows_of(folder) if cov.local_name(row.file) == file)
-        labels = _labels_by_line(own, reporter)
-        lines = []
-        for line in sorted(found.statements | set(analysis.excluded)):
-            entry: SourceLine = {"line": line, "ran": None}
-            if line not in found.statements:
-                entry["ran"] = EXCLUDED
-            elif line not in executed:
-                entry["ran"] = Ran.NEVER.value
-            elif line in runtime:
-                entry["ran"] = Ran.AT_RUNTIME.value
-            elif line in load:
-                entry["ran"] = Ran.AT_LOAD_ONLY.value
-            if line in labels:
-                entry["contexts"] = sorted(labels[line])
-            lines.append(entry)
-        why_inexact = reported.why_inexact(reporter)
-    out: Source = {"file": file, "text": text, "lines": lines}
-    if why_inexact is not None:
-        out["imported_early"] = why_inexact
-    return out
-
-
-def _labels_by_line(rows: Iterable[Row], reporter: FileReporter) -> dict[int, list[str]]:
-    labels: dict[int, list[str]] = {}
-    for row in rows:
-        for line in reporter.translate_lines(numbers_of(row.bits)):
-            labels.setdefault(line, []).append(row.label)
-    return labels
-
-
-def _ran(cov: ReportingCoverage, file: str, phase: Phase) -> Iterable[int]:
-    cov.get_data().set_query_contexts(of_phase(phase))
-    return cov.get_data().lines(file) or ()
-
-
-def _find(name: str, files: Collection[str]) -> str:
-    """Return the file that a name means.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    common = common_folder(files)
-    # Some servers and proxies merge the two slashes before an absolute path.
-    for each in (name, f"/{name}", f"{common}{name}", f"{common}{name}".replace("/", os.sep)):
-        if each in files:
-            return each
-    raise NotFoundError("the report has no file of this name")

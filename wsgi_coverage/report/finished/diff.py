@@ -20,10 +20,10 @@ from wsgi_coverage.analysis.reporting import ReportingCoverage
 from wsgi_coverage.compat.reporting import executed_in
 from wsgi_coverage.model.answers import DiffFile, Side
 from wsgi_coverage.offload import progress
-from wsgi_coverage.report.contexts import query
+from wsgi_coverage.report.finished.contexts import query
+from wsgi_coverage.report.finished.reported import Reported, open_report
 from wsgi_coverage.report.formats import call_for
 from wsgi_coverage.report.publish import read_meta
-from wsgi_coverage.report.reported import Reported, open_report
 
 
 class Compared(TypedDict):
