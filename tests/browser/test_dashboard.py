@@ -113,7 +113,7 @@ def test_a_box_of_the_map_opens_its_file(page, shop) -> None:
 
     page.locator("svg.treemap:visible").get_by_role("link", name=re.compile(r"^sales\.py")).click()
 
-    expect(page.locator("#source")).to_contain_text("def best_sellers")
+    expect(page.get_by_role("region", name="Source")).to_contain_text("def best_sellers")
     page.wait_for_load_state("load")
 
 
@@ -158,7 +158,7 @@ def test_a_snapshot_keeps_its_label_and_its_report(page, shop) -> None:
     expect(row).to_have_count(1)
     expect(row).to_contain_text(label)
     assert too_wide(page) == []
-    row.get_by_role("link", name="Source").click()
+    row.get_by_role("link", name="HTML", exact=True).click()
     expect(page.get_by_role("heading", name=re.compile("Coverage report"))).to_be_visible()
 
 
@@ -172,7 +172,7 @@ def test_a_snapshot_has_pages_of_its_own(page, shop, name: str) -> None:
     expect(page.locator(".snapshot")).to_contain_text("kept")
     expect(page.locator("#listing")).to_contain_text("sales.py")
     page.locator("#listing").get_by_role("link", name="sales.py").click()
-    expect(page.locator("#source")).to_contain_text("def best_sellers")
+    expect(page.get_by_role("region", name="Source")).to_contain_text("def best_sellers")
     page.wait_for_load_state("load")
 
 
@@ -292,11 +292,11 @@ def test_health_says_what_is_the_matter_and_what_to_do(page, shop) -> None:
     assert too_wide(page) == []
 
 
-def test_the_source_opens_line_by_line_and_its_links_work(scripted, shop) -> None:
+def test_coverages_html_opens_line_by_line_and_its_links_work(scripted, shop) -> None:
     shop.client.open("/search?q=tea")
     make_report(scripted, shop)
 
-    scripted.get_by_role("link", name="Source, line by line").click()
+    scripted.get_by_role("link", name="coverage.py's HTML").click()
     scripted.get_by_role("link", name=re.compile(r"sales\.py")).first.click()
 
     expect(scripted.locator("#source")).to_contain_text("def best_sellers")
@@ -308,7 +308,7 @@ def test_the_source_opens_line_by_line_and_its_links_work(scripted, shop) -> Non
 
 def test_the_filter_of_the_html_report_works(scripted, shop) -> None:
     make_report(scripted, shop)
-    scripted.get_by_role("link", name="Source, line by line").click()
+    scripted.get_by_role("link", name="coverage.py's HTML").click()
     scripted.wait_for_load_state("load")  # the script included
 
     scripted.locator("#filter").fill("pricing")
@@ -336,5 +336,5 @@ def test_without_data_it_says_so_and_offers_nothing_that_is_not_there(
 
     expect(page.locator("dl.figures")).to_contain_text("no data yet")
     expect(page.locator("body")).not_to_contain_text("%")
-    expect(page.get_by_role("link", name="Source, line by line")).to_have_count(0)
+    expect(page.get_by_role("link", name="coverage.py's HTML")).to_have_count(0)
     assert too_wide(page) == []

@@ -110,7 +110,7 @@ def test_functions_never_run_are_listed_by_file_and_since_when(page, reported) -
     assert sorted(names(page)) == sorted(each["name"] for each in unused)
     assert too_wide(page) == []
     page.get_by_role("link", name="best_sellers").click()
-    expect(page).to_have_url(re.compile(r"sales_py\.html#t\d+$"))
+    expect(page).to_have_url(re.compile(r"source/sales\.py#L\d+$"))
     page.wait_for_load_state("load")
 
 
@@ -194,7 +194,7 @@ def test_a_large_map_has_few_boxes_and_leads_down_to_a_file(page, large) -> None
         with page.expect_navigation():
             page.keyboard.press("Enter")
 
-    expect(page.locator("#source")).to_be_visible()
+    expect(page.get_by_role("region", name="Source")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["files?view=list", "functions"])

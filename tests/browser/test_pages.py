@@ -118,7 +118,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
     scripted.goto(address(furnished, path))
     reachable = scripted.evaluate(
         """() => [...document.querySelectorAll("a[href], button, input, summary, textarea")]
-          .filter(each => each.checkVisibility() && !each.closest("[popover]")
+          .filter(each => each.tabIndex >= 0 && each.checkVisibility() && !each.closest("[popover]")
             && each.type !== "radio").length"""
     )
     reached = scripted.evaluate_handle("new Set()")

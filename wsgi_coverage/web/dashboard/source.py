@@ -202,11 +202,8 @@ def _jumps(blocks: Sequence[tuple[int, int]], label: str | None) -> dict[int, st
     what = "never ran" if label is None else "ran for it"
     for before, at, after in zip([0, *starts], starts, [*starts[1:], 0], strict=False):
         links = [
-            f"<a href='#L{to}' rel={rel} aria-label='{rel} block that {what}'>{arrow}</a>"
-            for to, rel, arrow in (
-                (before, "prev", "\N{UPWARDS ARROW}"),
-                (after, "next", "\N{DOWNWARDS ARROW}"),
-            )
+            f"<a href='#L{to}' rel={rel} aria-label='{name} block that {what}'>{arrow}</a>"
+            for to, (rel, name, arrow) in zip((before, after), JUMPS, strict=True)
             if to
         ]
         found[at] = f"<span class=jump>{''.join(links)}</span>"
