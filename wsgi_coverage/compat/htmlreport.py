@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import coverage
+
 from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.reporting import Counts, HookedCoverage, numbers
 from wsgi_coverage.system.common_folder import common_folder
@@ -141,9 +143,8 @@ class Site:
         shown = _name_of(file)
         if self._common.strip("/"):
             shown = shown.removeprefix(self._common)
-        # coverage.py 7.14 has an `escape` of its own, and calls it here once too often.
-        is_own = names.find("coverage.html:escape").__module__ == "coverage.html"
-        return _escape(shown) if is_own else shown
+        # Before 7.17 coverage.py calls `escape` here, and its template does so again.
+        return _escape(shown) if coverage.version_info[:2] < (7, 17) else shown
 
     def write_file(self, file: Any, analysis: Any) -> str:
         """Write the page of a source; return its name."""

@@ -58,7 +58,9 @@ def missing(need: str) -> tuple[str, ...]:
     """
     if coverage.version_info[:3] < NEEDS[need].since:
         return ()
-    return tuple(name for name in NEEDS[need].names if not _is_there(name))
+    gone = [name for name in NEEDS[need].names if not _is_there(name)]
+    # Where a class is missing, so are its attributes.
+    return tuple(name for name in gone if name.rpartition(".")[0] not in gone)
 
 
 def has(*needs: str) -> bool:

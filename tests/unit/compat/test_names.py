@@ -14,10 +14,12 @@ from wsgi_coverage.errors import CoverageChangedError
 def without_index_item(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A coverage.py in which one class has another name."""
     names.missing.cache_clear()
+    names.find.cache_clear()
     monkeypatch.delattr("coverage.html.IndexItem")
     yield
     monkeypatch.undo()
     names.missing.cache_clear()
+    names.find.cache_clear()
 
 
 def test_this_coverage_py_has_every_name() -> None:
