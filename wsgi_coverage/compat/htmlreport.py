@@ -143,8 +143,8 @@ class Site:
         shown = _name_of(file)
         if self._common.strip("/"):
             shown = shown.removeprefix(self._common)
-        # Before 7.17 coverage.py calls `escape` here, and its template does so again.
-        return _escape(shown) if coverage.version_info[:2] < (7, 17) else shown
+        # Before 7.17.1 coverage.py calls `escape` here, and its template does so again.
+        return _escape(shown) if coverage.version_info[:3] < (7, 17, 1) else shown
 
     def write_file(self, file: Any, analysis: Any) -> str:
         """Write the page of a source; return its name."""
