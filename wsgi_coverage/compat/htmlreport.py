@@ -18,6 +18,8 @@ from wsgi_coverage.compat import names, needs
 from wsgi_coverage.compat.reporting import Counts, HookedCoverage, numbers
 from wsgi_coverage.system.common_folder import common_folder
 
+ESCAPES_ONCE: tuple[int, ...] = (7, 17, 1)
+
 
 @cache
 def parts_are_as_expected() -> bool:
@@ -143,8 +145,8 @@ class Site:
         shown = _name_of(file)
         if self._common.strip("/"):
             shown = shown.removeprefix(self._common)
-        # Before 7.17.1 coverage.py calls `escape` here, and its template does so again.
-        return _escape(shown) if coverage.version_info[:3] < (7, 17, 1) else shown
+        # Before that coverage.py calls `escape` here, and its template does so again.
+        return shown if coverage.version_info[:3] >= ESCAPES_ONCE else _escape(shown)
 
     def write_file(self, file: Any, analysis: Any) -> str:
         """Write the page of a source; return its name."""
