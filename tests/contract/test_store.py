@@ -304,10 +304,10 @@ def test_folding_opens_each_file_a_few_times_however_many_there_are(
     number, opened = 24, 0
     load = regular_files.load
 
-    def counted(*arguments: Any) -> regular_files.FileContent:
+    def counted(*arguments: Any, **named: Any) -> regular_files.FileContent:
         nonlocal opened
         opened += 1
-        return load(*arguments)
+        return load(*arguments, **named)
 
     for each in range(number):
         source = data_file(each + 1)
