@@ -92,9 +92,9 @@ def test_the_next_report_reads_those_sources_that_were_edited(
     opened: list[str] = []
     load = regular_files.load
 
-    def noting(path: str | Path, *more: Any) -> Any:
+    def noting(path: str | Path, *more: Any, **named: Any) -> Any:
         opened.append(str(path))
-        return load(path, *more)
+        return load(path, *more, **named)
 
     monkeypatch.setattr(regular_files, "load", noting)
     if edit:
