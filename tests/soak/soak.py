@@ -75,6 +75,7 @@ def fork():
 """
 # Without the line of `def`, and the number of lines from one function to the next.
 BODY, ROUTE_LINES = (2, 3, 4, 5), 7
+RESETS = 20  # tries, while workers are replaced
 TIMES = 3  # requests of each known function at the end
 ROUTE = (
     "def {name}(number):\n    total = 0\n    for each in range(50):\n        total += each\n{more}"
@@ -221,7 +222,7 @@ class Run:
 
     def check_lines(self) -> set[int]:
         """Have known functions run after a reset, and check the report; return their lines."""
-        self._answer("POST", "/reset")
+        self._reset()
         chosen = range(0, ROUTES, 2)
         for _ in range(TIMES):  # by more than one worker
             for number in chosen:
@@ -236,6 +237,14 @@ class Run:
         told = {(each["label"], each["requests"]) for each in self._answer("GET", "/contexts")}
         self._compare("there are labels", told, {(f"exact-{each}", TIMES) for each in chosen})
         return expected
+
+    def _reset(self) -> None:
+        """Reset until every worker has heard of it: one may be ending just then."""
+        for _ in range(RESETS):
+            if json.loads(self.check("checks", "POST", f"{DASHBOARD}/reset"))["complete"]:
+                return
+            time.sleep(0.5)
+        self.failures.append(f"none of {RESETS} resets was complete")
 
     def _answer(self, method: str, path: str) -> Any:
         answer = json.loads(self.check("checks", method, f"{DASHBOARD}{path}"))
