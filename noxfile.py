@@ -29,7 +29,8 @@ nox.options.sessions = [
     "fleet",
 ]
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+NEXT = "3.15"  # its tests have not run as a whole: nothing is promised of it yet
 # Flask before 2.3.3, and Werkzeug before 2.3.7, use what Python 3.12 has deprecated.
 LOWEST = {
     "coverage": "7.14.0",
@@ -240,7 +241,7 @@ def started(session: nox.Session) -> dict[str, str]:
     }
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=[*PYTHONS, NEXT])
 def tests(session: nox.Session) -> None:
     """A part of the pyramid, or (nox -s tests-3.13 -- tests) the whole, against the wheel."""
     built = wheel(session)
@@ -315,7 +316,7 @@ def install_with_servers(session: nox.Session, *more: str) -> None:
         session.run("python", "-m", "pip", "install", "-q", name, success_codes=[0, 1])
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=[*PYTHONS, NEXT])
 def servers(session: nox.Session) -> None:
     """Every server that can be had here; docs/reference/servers.md holds what they showed."""
     install_with_servers(session)
