@@ -25,13 +25,12 @@ def lines_of(ranges: Iterable[Sequence[int]]) -> set[int]:
     return {line for first, last in ranges for line in range(first, last + 1)}
 
 
-def shown(lines: Iterable[int], dash: str = "-") -> str:
+def shown(lines: Iterable[int]) -> str:
     """Format lines as a text such as `3-5, 8`.
 
     Args:
         lines: line numbers in ascending order.
-        dash: the text between the first and the last line of a range.
     """
     return ", ".join(
-        f"{first}" if first == last else f"{first}{dash}{last}" for first, last in ranges_of(lines)
+        f"{first}" if first == last else f"{first}-{last}" for first, last in ranges_of(lines)
     )

@@ -245,7 +245,7 @@ def test_a_snapshot_stays_whole_when_its_sources_and_the_cache_are_gone(run_shop
     statuses, lines, page = run_shop("""
     import os, shutil, zipfile
     from io import BytesIO
-    from wsgi_coverage.web.views import HEADING, WAY_BACK
+    from wsgi_coverage.web.negotiation import HEADING, WAY_BACK
     identity = ask("POST", "/snapshot", JSON).json()["id"]
     os.remove("shop.py")
     shutil.rmtree(".wsgi-coverage-cache")

@@ -48,11 +48,22 @@ SERVED = """
     def ask(path, headers=JSON):
         return call(app, "GET", PREFIX + path, headers)
 
-    def refresh():
+    def reported(**headers):
+        call(app, "GET", "/", headers)
         assert call(app, "POST", PREFIX + "/refresh", JSON).status == 200
 """
 BRANCH = {".coveragerc": "[run]\nbranch = true\ninclude = */shop.py\n"}
 ROW = re.compile(r"<div id=L(\d+)(?: class='?([\w ]+?)'?)?>")
+
+
+@pytest.fixture
+def asked(run_script: RunScript) -> RunScript:
+    """Run a script that asks for the sources of a shop, with a report on it."""
+
+    def asked(script: str, files: dict[str, str] | None = None) -> Any:
+        return run_script(SERVED + script, {"shop.py": SHOP, **(files or {})})
+
+    return asked
 
 
 def states(page: str) -> dict[int, str]:
@@ -66,18 +77,15 @@ def ranges(states: dict[int, str]) -> dict[str, list[int]]:
     return found
 
 
-def test_each_line_is_told_apart_on_the_page_as_in_the_json(run_script: RunScript) -> None:
-    page, source, text = run_script(
-        SERVED
-        + """
-    call(app, "GET", "/")
-    refresh()
+def test_each_line_is_told_apart_on_the_page_as_in_the_json(asked: RunScript) -> None:
+    page, source, text = asked(
+        """
+    reported()
     answers = [ask("/source/shop.py", BROWSER), ask("/source/shop.py"),
                ask("/source/shop.py?format=text")]
     assert [each.mimetype for each in answers] == ["text/html", "application/json", "text/plain"]
     print(json.dumps([answers[0].text, answers[1].json(), answers[2].text]))
-""",
-        {"shop.py": SHOP},
+"""
     )
 
     assert ranges(states(page)) == {
@@ -96,15 +104,12 @@ def test_each_line_is_told_apart_on_the_page_as_in_the_json(run_script: RunScrip
     assert named == [("price", 3, 9), ("unused", 11, 15), ("app", 20, 22)]
 
 
-def test_blocks_that_never_ran_lead_to_each_other(run_script: RunScript) -> None:
-    page = run_script(
-        SERVED
-        + """
-    call(app, "GET", "/")
-    refresh()
+def test_blocks_that_never_ran_lead_to_each_other(asked: RunScript) -> None:
+    page = asked(
+        """
+    reported()
     print(json.dumps(ask("/source/shop.py", BROWSER).text))
-""",
-        {"shop.py": SHOP},
+"""
     )
 
     assert "2 blocks never ran" in page
@@ -112,15 +117,13 @@ def test_blocks_that_never_ran_lead_to_each_other(run_script: RunScript) -> None
     assert '<a href="#L12">12&ndash;15</a>' in page
 
 
-def test_a_branch_that_was_never_taken_is_told(run_script: RunScript) -> None:
-    source, page = run_script(
-        SERVED
-        + """
-    call(app, "GET", "/")
-    refresh()
+def test_a_branch_that_was_never_taken_is_told(asked: RunScript) -> None:
+    source, page = asked(
+        """
+    reported()
     print(json.dumps([ask("/source/shop.py").json(), ask("/source/shop.py?line=4", BROWSER).text]))
 """,
-        {"shop.py": SHOP, **BRANCH},
+        BRANCH,
     )
 
     [line] = (each for each in source["lines"] if "not_taken" in each)
@@ -134,18 +137,15 @@ def test_a_branch_that_was_never_taken_is_told(run_script: RunScript) -> None:
 
 
 @needs_labels
-def test_a_page_tells_who_ran_a_line_and_what_ran_for_one_label(run_script: RunScript) -> None:
-    all_of_it, line, of_label, lines = run_script(
-        SERVED
-        + """
-    call(app, "GET", "/", {"X-Coverage-Context": "a/b <c>"})
-    refresh()
+def test_a_page_tells_who_ran_a_line_and_what_ran_for_one_label(asked: RunScript) -> None:
+    all_of_it, line, of_label, lines = asked(
+        """
+    reported(**{"X-Coverage-Context": "a/b <c>"})
     label = "?context=a/b%20%3Cc%3E"
     paths = ("", "?line=8", label)
     pages = [ask("/source/shop.py" + path, BROWSER).text for path in paths]
     print(json.dumps([*pages, ask("/source/shop.py" + label).json()["lines"]]))
-""",
-        {"shop.py": SHOP},
+"""
     )
 
     assert all_of_it.count("class=who>1 label</a>") == 4
@@ -156,18 +156,15 @@ def test_a_page_tells_who_ran_a_line_and_what_ran_for_one_label(run_script: RunS
     assert ran == {4, 6, 21, 22}
 
 
-def test_what_there_is_not_is_refused(run_script: RunScript) -> None:
-    found = run_script(
-        SERVED
-        + """
-    call(app, "GET", "/")
-    refresh()
+def test_what_there_is_not_is_refused(asked: RunScript) -> None:
+    found = asked(
+        """
+    reported()
     paths = ["nothing.py", "shop.py?context=x", "shop.py?line=-1&format=html", "shop.py?format=pdf"]
     answers = [ask("/source/" + path) for path in paths]
     assert call(app, "GET", PREFIX + "/source/shop.py?line=999", BROWSER).status == 200
     print(json.dumps([[each.status, each.json()["error"]] for each in answers]))
-""",
-        {"shop.py": SHOP},
+"""
     )
 
     assert found == [
@@ -179,20 +176,17 @@ def test_what_there_is_not_is_refused(run_script: RunScript) -> None:
 
 
 def test_a_page_of_coverages_html_has_one_link_back_and_the_zip_has_none(
-    run_script: RunScript,
+    asked: RunScript,
 ) -> None:
-    pages, zipped = run_script(
-        SERVED
-        + """
+    pages, zipped = asked(
+        """
     import io, zipfile
-    call(app, "GET", "/")
-    refresh()
+    reported()
     pages = [ask("/html/" + name).text for name in ("", "shop_py.html", "function_index.html")]
     with zipfile.ZipFile(io.BytesIO(ask("/export?format=html").body)) as archive:
         zipped = archive.read("index.html").decode()
     print(json.dumps([pages, zipped]))
-""",
-        {"shop.py": SHOP},
+"""
     )
 
     assert [page.count('<a href="../files">') for page in pages] == [1, 1, 1]

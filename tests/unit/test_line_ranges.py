@@ -20,7 +20,3 @@ def test_lines_are_ranges_and_ranges_lines(
     assert ranges_of(lines) == ranges
     assert lines_of(ranges) == {*lines}
     assert shown(lines) == text
-
-
-def test_a_range_may_have_another_dash() -> None:
-    assert shown([1, 2], dash="\u2013") == "1\u20132"

@@ -51,7 +51,8 @@ def functions(folder: Path, *, unused: Unused, unused_for: int | None = None) ->
     days = _days(plain)
     after = None if unused_for is None else _first_day(days, unused_for)
     out: list[Function] = []
-    for each in sorted(_stored(plain, plain["files"]), key=_Function.rank):
+    files = ((name, Figures.from_plain(entry["figures"])) for name, entry in plain["files"].items())
+    for each in sorted(_stored(plain, files), key=_Function.rank):
         seen = _seen(days, each)
         if each.is_wanted(unused) and (after is None or each.is_unused_since(seen, after)):
             out.append({**each.as_json(), **seen.as_json()})
@@ -74,7 +75,7 @@ def functions_of(file: str, plain: Mapping[str, Any]) -> list[Function]:
         if ranges
     }
     out: list[Function] = []
-    for each in sorted(_stored(plain, [file]), key=lambda each: each.line):
+    for each in sorted(_stored(plain, [(file, figures)]), key=lambda each: each.line):
         found: Function = {**each.as_json(), **_seen(_days(plain), each).as_json()}
         if each.line in ends:
             found["last"] = ends[each.line]
@@ -82,13 +83,10 @@ def functions_of(file: str, plain: Mapping[str, Any]) -> list[Function]:
     return out
 
 
-def _stored(plain: Mapping[str, Any], names: Iterable[str]) -> Iterator[_Function]:
-    """Yield the functions of files, from the content of a report's figures file."""
-    return _functions(
-        ((name, Figures.from_plain(plain["files"][name]["figures"])) for name in names),
-        plain.get("inexact", {}),  # older versions kept none
-        plain.get("unseen_functions", {}),
-    )
+def _stored(plain: Mapping[str, Any], files: Iterable[tuple[str, Figures]]) -> Iterator[_Function]:
+    """Yield the functions of files, by what a report's figures file has of them all."""
+    # Older versions kept neither.
+    return _functions(files, plain.get("inexact", {}), plain.get("unseen_functions", {}))
 
 
 def _days(plain: Mapping[str, Any]) -> Mapping[str, Any]:

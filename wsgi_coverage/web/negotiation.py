@@ -40,6 +40,8 @@ HEADERS = {
 }
 BACK = ("files", "functions", "snapshots", "workers", "health")  # pages a form may redirect to
 FORMATS = ("json", "html")
+HEADING = b'<header>\n    <div class="content">'  # of coverage.py's pages
+WAY_BACK = HEADING + b'\n        <p class="text"><a href="../files">Back to the dashboard</a></p>'
 INLINE_SCRIPT = re.compile(rb"<script[^>]*(?<!defer)>(.+?)</script>", re.DOTALL)
 
 
@@ -103,16 +105,19 @@ def root(request: Request) -> str:
 
 
 def html_page(body: bytes, mimetype: str) -> Response:
-    """Return a file of coverage.py's HTML report; its CSP allows a page's inline script by hash."""
-    response = Response(body, mimetype=mimetype)
-    if mimetype == "text/html":
-        hashes = [
-            f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
-            for script in INLINE_SCRIPT.findall(body)
-        ]
-        policy = CSP.format(scripts=" ".join(["'self'", *hashes]))
-        response.headers["Content-Security-Policy"] = policy
-    return response
+    """Return a file of coverage.py's HTML report.
+
+    A page has a link back to the dashboard, and a CSP that allows its inline script by hash.
+    """
+    if mimetype != "text/html":
+        return Response(body, mimetype=mimetype)
+    body = body.replace(HEADING, WAY_BACK, 1)
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+        for script in INLINE_SCRIPT.findall(body)
+    ]
+    policy = CSP.format(scripts=" ".join(["'self'", *hashes]))
+    return Response(body, mimetype=mimetype, headers={"Content-Security-Policy": policy})
 
 
 def download(body: bytes, name: str, mimetype: str = "application/octet-stream") -> Response:

@@ -25,8 +25,6 @@ from wsgi_coverage.web.exports import EXPORTS
 from wsgi_coverage.web.negotiation import as_json, done, download, html_page, wants_page
 
 SLASH = "%2F"
-HEADING = b'<header>\n    <div class="content">'  # of coverage.py's pages
-WAY_BACK = HEADING + b'\n        <p class="text"><a href="../files">Back to the dashboard</a></p>'
 MIME_TYPES = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 T = TypeVar("T")
@@ -133,9 +131,9 @@ def html(
     path: str = "index.html",
     identity: str | None = None,
 ) -> Response:
-    """GET /html/...: a file of coverage.py's HTML report, whose pages have a link back."""
+    """GET /html/...: a file of coverage.py's HTML report."""
     body = control.html(path, identity)
-    return html_page(body.replace(HEADING, WAY_BACK, 1), _mime_type(path))
+    return html_page(body, _mime_type(path))
 
 
 def refresh(request: Request, control: Control) -> Response:

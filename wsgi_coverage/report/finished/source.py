@@ -50,10 +50,10 @@ def source(folder: Path, name: str, *, label: str | None = None) -> Source:
         cov.get_data().set_query_contexts(option(cov.config, "report:contexts"))
         file = _find(name, {*reported.files, *reported.failures})
         try:
-            analysis, text = cov.analysis_and_source(file)
+            reporter = cov.reporter_of(file)
+            analysis, text = cov.analyse(file, reporter), reporter.source()
         except CoverageException as error:
             raise NoSourceError(f"{file}: {error}") from error
-        reporter = cov.reporter_of(file)
         labels = _labels(folder, cov, file, reporter)
         if label is not None:
             query_of_label(folder, label)  # which there has to be

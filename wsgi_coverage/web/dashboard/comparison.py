@@ -14,7 +14,6 @@ from wsgi_coverage.line_ranges import ranges_of
 from wsgi_coverage.model.answers import ComparedReport, Diff, DiffFile, Side
 from wsgi_coverage.system.common_folder import common_folder
 from wsgi_coverage.web.dashboard import layout
-from wsgi_coverage.web.dashboard.labels import quoted
 from wsgi_coverage.web.dashboard.layout import page
 from wsgi_coverage.web.dashboard.tree import source_of
 from wsgi_coverage.web.exports import FORMATS
@@ -72,8 +71,7 @@ def _file(
 def _source(of: ComparedReport, file: str) -> str:
     """Return the address of a file's source in one of the reports, below the dashboard's."""
     base = "" if of["id"] == CURRENT else f"snapshots/{of['id']}/"
-    label = "" if of["context"] is None else f"?context={quoted(of['context'])}"
-    return f"{base}{source_of(file)}{label}"
+    return f"{base}{source_of(file, of['context'])}"
 
 
 def _side(only: Side | None, source: str) -> dict[str, Any]:

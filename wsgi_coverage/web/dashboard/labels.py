@@ -86,7 +86,7 @@ def context(request: Request, control: Control, label: str, identity: str | None
                 "path": each["file"].replace("\\", "/").removeprefix(common),
                 "count": len(each["lines"]),
                 "ranges": ranges_of(each["lines"]),
-                "source": f"{source_of(each['file'])}?context={quoted(label)}",
+                "source": source_of(each["file"], label),
             }
             for each in found["files"]
         ],

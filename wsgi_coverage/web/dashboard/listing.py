@@ -108,7 +108,7 @@ def files(request: Request, control: Control, identity: str | None) -> Response:
         order=order,
         wanted=wanted,
         label=label,
-        for_label=_for_label(label),
+        for_label=tree.for_label(label),
         folder=folder,
         count=len(parts),
         early=imported.warning({part.path for part in parts if part.imported_early}),
@@ -213,7 +213,7 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         unused_for=parameters.unused_for(request),
         wanted=request.args.get("q", ""),
         label=label,
-        for_label=_for_label(label),
+        for_label=tree.for_label(label),
         since=report.summary.get("since"),
         until=report.refreshed_at,
         count=len(found),
@@ -232,11 +232,6 @@ def functions(request: Request, control: Control, identity: str | None) -> Respo
         csv=as_csv(found) if len(found) <= COPIED else None,
         link=linker(request),
     )
-
-
-def _for_label(label: str | None) -> str:
-    """Return the query of links to sources as if only requests with a label had run."""
-    return "" if label is None else f"?{urlencode({'context': label})}"
 
 
 def _counts(found: Iterable[Function]) -> dict[str | None, int]:

@@ -206,10 +206,15 @@ def quoted(name: str) -> str:
     return quote(name, errors="surrogateescape")
 
 
-def source_of(file: str) -> str:
-    """Return the address of a file's source, below that of a report."""
+def source_of(file: str, label: str | None = None) -> str:
+    """Return the address of a file's source below a report's; of a label, or of all that ran."""
     # Some servers and proxies merge two slashes.
-    return f"source/{quoted(file.removeprefix('/'))}"
+    return f"source/{quoted(file.removeprefix('/'))}{for_label(label)}"
+
+
+def for_label(label: str | None) -> str:
+    """Return the query of an address that shows what ran for a label; None: for all."""
+    return "" if label is None else f"?context={quote(label, safe='')}"
 
 
 def find(root: Part, path: str) -> Part | None:
