@@ -192,3 +192,17 @@ def test_a_page_of_coverages_html_has_one_link_back_and_the_zip_has_none(
     assert [page.count('<a href="../files">') for page in pages] == [1, 1, 1]
     assert '"../files"' not in zipped
     assert ">shop.py</a>" in pages[0]
+
+
+def test_why_more_of_a_file_may_have_run_is_said_in_the_same_words(run_script: RunScript) -> None:
+    reason, page = run_script(
+        SERVED.replace("    start_early()\n", "")
+        + """
+    reported()
+    print(json.dumps([ask("/source/shop.py").json()["imported_early"],
+                      ask("/source/shop.py", BROWSER).text]))
+""",
+        {"shop.py": SHOP, ".coveragerc": "[run]\ninclude = */shop.py\n"},
+    )
+
+    assert f'<p class="warnings">{reason}</p>' in unescape(page)
