@@ -206,3 +206,30 @@ def test_why_more_of_a_file_may_have_run_is_said_in_the_same_words(run_script: R
     )
 
     assert f'<p class="warnings">{reason}</p>' in unescape(page)
+
+
+def test_the_index_of_coverages_html_leaves_out_the_folder_that_absolute_names_share(
+    run_script: RunScript,
+) -> None:
+    file, pages = run_script(
+        """
+    import os, sys
+    sys.path.insert(0, os.getcwd())
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+"""
+        + SERVED
+        + """
+    reported()
+    [file] = [each for each in ask("/files").json() if each["file"].endswith("shop.py")]
+    pages = [ask(f"/html/{name}").text for name in ("", "function_index.html", file["html"])]
+    print(json.dumps([file["file"], pages]))
+""",
+        {"shop.py": SHOP},
+    )
+
+    *indexes, page = pages
+    assert file.startswith("/")
+    assert [">shop.py</a>" in each for each in indexes] == [True, True]
+    assert [file in each for each in indexes] == [False, False]
+    assert file in re.sub("<wbr>|&#8201;|\u2009", "", page)
